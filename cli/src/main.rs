@@ -1,0 +1,3 @@
+//! The command line: what the stack is doing, what is wrong, and what to do.
+
+fn main() {}

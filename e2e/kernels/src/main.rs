@@ -1,0 +1,3 @@
+//! Boots each supported kernel under QEMU with the agent in it.
+
+fn main() {}

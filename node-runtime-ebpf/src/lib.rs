@@ -1,0 +1,1 @@
+//! The kernel programs as bytes, and the layouts and limits that both sides share.

@@ -1,0 +1,3 @@
+//! The agent on each node.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! The controllers: user resources in, node runtimes and their truth out.
+
+fn main() {}
