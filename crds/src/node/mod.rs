@@ -1,0 +1,21 @@
+//! What passes between the operator and an agent: immutable parts, the profile that lists them, and the node's own object.
+
+pub mod desired;
+pub mod part;
+pub mod profile;
+pub mod runtime;
+pub mod scope;
+pub mod session;
+
+pub use desired::Desired;
+pub use part::{
+    ArgType, FlowsPart, PartContent, ProcessesPart, ProfilePart, ProfilePartSpec, TracepointArg, TracepointHook,
+    TracepointsPart,
+};
+pub use profile::{NodeProfile, NodeProfileSpec, PartRef};
+pub use runtime::{
+    KernelFacts, NodeProblem, NodeRuntime, NodeRuntimeSpec, NodeRuntimeStatus, ProfileRef, SessionState, SessionStatus,
+    SourceLoss,
+};
+pub use scope::{PodScope, Source, SourceKind};
+pub use session::{CpuProfileSession, FlowOutput, FlowsSession, Session, SessionContent};
