@@ -1,9 +1,34 @@
 //! The resource types of `trilobite.dev/v1alpha1`, and the pure planner that turns them into a node's desired state.
 //! No client, no clock, no runtime: the operator and the agent both call this and must agree.
 
+// KubeSchema copies each struct into the function that makes its schema, where `pub` means nothing.
+#![allow(unreachable_pub)]
+
+pub mod app_profile;
+pub mod condition;
+pub mod flow_capture;
 pub mod node;
+pub mod policy;
+pub mod reason;
+pub mod stack;
+pub mod status;
+pub mod user;
+
+pub use app_profile::{AppProfile, AppProfileSpec, CpuSpec};
+pub use condition::{Condition, ConditionStatus, ConditionType};
+pub use flow_capture::{CaptureOutput, FlowCapture, FlowCaptureSpec, Protocol};
+pub use policy::{
+    Tracepoint, TracepointArgSpec, TracepointSelector, TracingPolicy, TracingPolicyNamespaced,
+    TracingPolicyNamespacedSpec, TracingPolicySpec,
+};
+pub use reason::Reason;
+pub use stack::{Layer, LayerMode, ObservabilityStack, ObservabilityStackSpec};
+pub use status::{AppProfileStatus, Failure, FlowCaptureStatus, NodeCounts, ResourceStatus};
+pub use user::UserKind;
 
 /// The API group of every kind in this crate.
 pub const GROUP: &str = "trilobite.dev";
 /// The only served version.
 pub const VERSION: &str = "v1alpha1";
+/// The only name that an ObservabilityStack may have.
+pub const STACK_NAME: &str = "default";

@@ -1,0 +1,94 @@
+//! Where events go besides the agent's socket, and the agent's metrics.
+
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::node::desired::{ExportPlan, FileExport};
+
+/// Ways out for events.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExportSpec {
+    /// JSON lines on the agent's standard output.
+    #[serde(default)]
+    pub stdout: StdoutExportSpec,
+    /// JSON lines in a rotated file on each node.
+    #[serde(default)]
+    pub file: FileExportSpec,
+}
+
+/// Standard output.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StdoutExportSpec {
+    /// Whether events are written there.
+    #[serde(default)]
+    pub enabled: bool,
+}
+
+/// A rotated file.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FileExportSpec {
+    /// Whether events are written there.
+    #[serde(default)]
+    pub enabled: bool,
+    /// A file is closed and a new one begun at this size, in MiB.
+    #[serde(default = "ten")]
+    #[schemars(range(min = 1, max = 1024))]
+    pub max_size_mb: i32,
+    /// How many closed files are kept.
+    #[serde(default = "five")]
+    #[schemars(range(min = 0, max = 100))]
+    pub max_backups: i32,
+}
+
+/// The metrics endpoint of each agent.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MetricsSpec {
+    /// Whether the agent opens the port.
+    #[serde(default)]
+    pub enabled: bool,
+    /// The port.
+    #[serde(default = "metrics_port")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: i32,
+}
+
+impl ExportSpec {
+    /// What a node is told. Numbers outside the schema's bounds are brought inside.
+    pub fn plan(&self) -> ExportPlan {
+        ExportPlan {
+            stdout: self.stdout.enabled,
+            file: self.file.enabled.then(|| FileExport {
+                max_size_mb: self.file.max_size_mb.clamp(1, 1024).unsigned_abs(),
+                max_backups: self.file.max_backups.clamp(0, 100).unsigned_abs(),
+            }),
+        }
+    }
+}
+
+fn ten() -> i32 {
+    10
+}
+
+fn five() -> i32 {
+    5
+}
+
+fn metrics_port() -> i32 {
+    2112
+}
+
+impl Default for FileExportSpec {
+    fn default() -> Self {
+        Self { enabled: false, max_size_mb: ten(), max_backups: five() }
+    }
+}
+
+impl Default for MetricsSpec {
+    fn default() -> Self {
+        Self { enabled: false, port: metrics_port() }
+    }
+}
