@@ -1,1 +1,20 @@
-//! The kernel programs as bytes, and the layouts and limits that both sides share.
+//! The kernel programs as bytes, and the layouts and limits that both sides share. No logic.
+
+pub mod limits;
+pub mod record;
+
+/// Bytes of an object, aligned as libbpf wants them.
+#[repr(C, align(8))]
+struct Aligned<T: ?Sized>(T);
+
+macro_rules! object {
+    ($name:literal) => {{
+        static OBJECT: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".bpf.o")));
+        &OBJECT.0
+    }};
+}
+
+/// `bpf/identity/cgroup.bpf.c`: cgroups that come and go.
+pub fn cgroup() -> &'static [u8] {
+    object!("cgroup")
+}

@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Every limit of the kernel side. `src/limits.rs` says the same to the agent; a test compares the two. */
+#ifndef TRILOBITE_LIMITS_H
+#define TRILOBITE_LIMITS_H
+
+#define RECORD_LAYOUT 1         /* goes up whenever any record changes */
+#define CGROUP_DEPTH_MAX 12     /* levels that a lookup climbs from the leaf */
+#define CGROUPS_MAX 16384       /* cgroups whose state is kept */
+#define SLOTS_MAX 64            /* distinct selections on a node */
+
+#endif

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The header that every record begins with. It is what joins the layers: by cgroup, by exec key, by connection. */
+#ifndef TRILOBITE_RECORD_H
+#define TRILOBITE_RECORD_H
+
+enum record_kind {
+	RECORD_FORK = 1,
+	RECORD_EXEC = 2,
+	RECORD_EXIT = 3,
+	RECORD_CGROUP_MKDIR = 4,
+	RECORD_CGROUP_RMDIR = 5,
+	RECORD_TRACEPOINT = 16,
+	RECORD_FLOW = 32,
+	RECORD_SAMPLE = 48,
+};
+
+struct record {
+	__u16 layout;           /* RECORD_LAYOUT */
+	__u16 kind;             /* enum record_kind */
+	__u32 size;             /* bytes, this header included */
+	__u64 time;             /* boot clock, ns */
+	__u64 cgroup;           /* leaf cgroup, v2 id; 0 where there is none */
+	__u64 exec_ktime;       /* exec key of the process: start of the leader on the boot clock, ns, + self_exec_id */
+	__u32 exec_pid;         /*   and its thread group id; 0 where there is none */
+	__u32 tid;              /* thread that was current */
+	__u64 connection;       /* key of the connection; 0 where there is none */
+	__u32 source;           /* number that the agent gave the unit; 0 for identity */
+	__u32 generation;       /* generation of the resource that asked */
+};
+_Static_assert(sizeof(struct record) == 56, "src/record.rs has the same");
+
+#endif

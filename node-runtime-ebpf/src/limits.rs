@@ -1,0 +1,30 @@
+//! Every limit of the kernel side, as `bpf/include/limits.h` has it; a test compares the two.
+
+/// Goes up whenever any record changes.
+pub const RECORD_LAYOUT: u16 = 1;
+/// Levels that a lookup climbs from the leaf cgroup.
+pub const CGROUP_DEPTH_MAX: u32 = 12;
+/// Cgroups whose state is kept.
+pub const CGROUPS_MAX: u32 = 16384;
+/// Distinct selections on a node.
+pub const SLOTS_MAX: u32 = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_sides_have_the_same_limits() {
+        let header = include_str!("../bpf/include/limits.h");
+        let limits = [
+            ("RECORD_LAYOUT", u64::from(RECORD_LAYOUT)),
+            ("CGROUP_DEPTH_MAX", CGROUP_DEPTH_MAX.into()),
+            ("CGROUPS_MAX", CGROUPS_MAX.into()),
+            ("SLOTS_MAX", SLOTS_MAX.into()),
+        ];
+        for (name, value) in limits {
+            let line = header.lines().find(|line| line.starts_with(&format!("#define {name} "))).expect(name);
+            assert_eq!(line.split_whitespace().nth(2), Some(value.to_string().as_str()), "{name}");
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Security: which process ran, exited, or passed a tracepoint of a policy.
+
+pub mod event;
+
+pub use event::{ArgValue, SecurityEvent, SecurityEventKind};
