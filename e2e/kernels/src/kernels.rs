@@ -1,0 +1,53 @@
+//! Which kernels are met, and where Debian keeps each. Not what is expected of them: the smoke tests say that.
+
+use std::str::FromStr;
+
+/// One supported kernel series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Kernel {
+    /// Its first two numbers, which every option and directory uses as its name.
+    pub(crate) series: &'static str,
+    /// The Debian suite whose `linux-image-cloud-amd64` is of this series.
+    pub(crate) suite: &'static str,
+    /// Which of Debian's two archives holds the suite.
+    pub(crate) archive: Archive,
+}
+
+/// Debian's archives, whose addresses differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Archive {
+    Main,
+    Security,
+}
+
+/// From the oldest kernel that is supported to the newest that Debian has.
+pub(crate) const KERNELS: [Kernel; 4] = [
+    Kernel { series: "5.10", suite: "bullseye-security", archive: Archive::Security },
+    Kernel { series: "6.1", suite: "bookworm", archive: Archive::Main },
+    Kernel { series: "6.12", suite: "bookworm-backports", archive: Archive::Main },
+    Kernel { series: "7.2", suite: "forky", archive: Archive::Main },
+];
+
+/// What to load before the smoke tests: Debian's cloud kernels have these as modules.
+pub(crate) const MODULES: [&str; 4] = ["veth", "bridge", "sch_ingress", "cls_bpf"];
+
+impl FromStr for Kernel {
+    type Err = String;
+
+    fn from_str(series: &str) -> Result<Self, String> {
+        KERNELS.into_iter().find(|kernel| kernel.series == series).ok_or_else(|| {
+            let known: Vec<_> = KERNELS.iter().map(|kernel| kernel.series).collect();
+            format!("no such kernel; there are {}", known.join(", "))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_that_is_not_met_is_refused_with_those_that_are() {
+        assert_eq!("4.19".parse::<Kernel>().unwrap_err(), "no such kernel; there are 5.10, 6.1, 6.12, 7.2");
+    }
+}
