@@ -8,8 +8,10 @@ pub mod app_profile;
 pub mod condition;
 pub mod flow_capture;
 pub mod node;
+pub mod planner;
 pub mod policy;
 pub mod reason;
+pub mod selector;
 pub mod stack;
 pub mod status;
 pub mod user;
@@ -17,6 +19,7 @@ pub mod user;
 pub use app_profile::{AppProfile, AppProfileSpec, CpuSpec};
 pub use condition::{Condition, ConditionStatus, ConditionType};
 pub use flow_capture::{CaptureOutput, FlowCapture, FlowCaptureSpec, Protocol};
+pub use planner::{Inputs, Planned, Refusal, plan, session_for_capture, session_for_profile};
 pub use policy::{
     Tracepoint, TracepointArgSpec, TracepointSelector, TracingPolicy, TracingPolicyNamespaced,
     TracingPolicyNamespacedSpec, TracingPolicySpec,

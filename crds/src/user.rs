@@ -19,7 +19,7 @@ pub trait UserKind: Resource<DynamicType = ()> + Sized {
     fn source(&self) -> Source {
         Source {
             kind: Self::SOURCE_KIND,
-            namespace: self.namespace(),
+            namespace: Self::SOURCE_KIND.is_namespaced().then(|| self.namespace().unwrap_or_else(|| "default".into())),
             name: self.name_any(),
             generation: self.meta().generation.unwrap_or(1),
         }

@@ -14,6 +14,7 @@ use super::scope::{PodScope, Source};
     version = "v1alpha1",
     kind = "ProfilePart",
     plural = "profileparts",
+    derive = "PartialEq",
     doc = "What one resource asks of a node, resolved and immutable"
 )]
 #[serde(rename_all = "camelCase")]

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
     version = "v1alpha1",
     kind = "NodeProfile",
     plural = "nodeprofiles",
+    derive = "PartialEq",
     doc = "The parts that a pool of nodes keeps in force; immutable"
 )]
 #[serde(rename_all = "camelCase")]

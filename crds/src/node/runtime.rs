@@ -14,6 +14,7 @@ use super::{scope::Source, session::Session};
     version = "v1alpha1",
     kind = "NodeRuntime",
     plural = "noderuntimes",
+    derive = "PartialEq",
     status = "NodeRuntimeStatus",
     doc = "What one node has to run, and what its agent says of it"
 )]

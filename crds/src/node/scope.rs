@@ -21,6 +21,16 @@ pub enum SourceKind {
     AppProfile,
 }
 
+impl SourceKind {
+    /// Whether objects of this kind live in a namespace.
+    pub fn is_namespaced(self) -> bool {
+        match self {
+            Self::ObservabilityStack | Self::TracingPolicy => false,
+            Self::TracingPolicyNamespaced | Self::FlowCapture | Self::AppProfile => true,
+        }
+    }
+}
+
 /// The resource that asked, at the generation that asked; what a node says about a part is mapped back by it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -1,0 +1,137 @@
+//! Names that follow from content: canonical JSON, its sha256, and object names that stay within 63 characters.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::node::{NodeProfileSpec, PartContent, PartRef, ProfilePartSpec, Source, desired::ExportPlan};
+
+/// A label value holds this many characters, and names of ours stand in labels.
+const MAX_NAME: usize = 63;
+const HASH_IN_NAME: usize = 10;
+
+/// Digest of a part: over `source` and `content`.
+pub fn part_digest(source: &Source, content: &PartContent) -> String {
+    #[derive(Serialize)]
+    struct Digested<'a> {
+        source: &'a Source,
+        content: &'a PartContent,
+    }
+    sha256(&Digested { source, content })
+}
+
+/// Digest of a profile: over everything in it but the digest.
+pub fn profile_digest(
+    stack: &str,
+    pool: &str,
+    suspended: bool,
+    parts: &[PartRef],
+    export: Option<&ExportPlan>,
+) -> String {
+    #[derive(Serialize)]
+    struct Digested<'a> {
+        stack: &'a str,
+        pool: &'a str,
+        suspended: bool,
+        parts: &'a [PartRef],
+        export: Option<&'a ExportPlan>,
+    }
+    sha256(&Digested { stack, pool, suspended, parts, export })
+}
+
+impl ProfilePartSpec {
+    /// Whether the content is what the digest says; what comes over a network or from a disk is checked so.
+    pub fn is_intact(&self) -> bool {
+        self.digest == part_digest(&self.source, &self.content)
+    }
+}
+
+impl NodeProfileSpec {
+    /// Whether the content is what the digest says.
+    pub fn is_intact(&self) -> bool {
+        self.digest == profile_digest(&self.stack, &self.pool, self.suspended, &self.parts, self.export.as_ref())
+    }
+}
+
+/// `words-hash10`, at most 63 characters: what is too long is cut, and the hash tells the cut ones apart.
+pub fn object_name(words: &[&str], digest: &str) -> String {
+    let joined = words.join("-").to_ascii_lowercase();
+    let prefix: String = joined.chars().filter(char::is_ascii).take(MAX_NAME - HASH_IN_NAME - 1).collect();
+    let prefix = prefix.trim_end_matches(|last: char| !last.is_ascii_alphanumeric());
+    let hash = digest.get(..HASH_IN_NAME).unwrap_or(digest);
+    format!("{prefix}-{hash}")
+}
+
+fn sha256(value: &impl Serialize) -> String {
+    let mut text = String::new();
+    // The types of this crate have string keys and no failing serializer.
+    write_canonical(&serde_json::to_value(value).unwrap_or_default(), &mut text);
+    Sha256::digest(text).iter().fold(String::with_capacity(64), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+/// Keys sorted, no white space; the same whatever order a map keeps its keys in.
+fn write_canonical(value: &Value, text: &mut String) {
+    match value {
+        Value::Object(map) => {
+            let mut entries: Vec<_> = map.iter().collect();
+            entries.sort_by_key(|(key, _)| key.as_str());
+            text.push('{');
+            for (position, (key, value)) in entries.into_iter().enumerate() {
+                if position > 0 {
+                    text.push(',');
+                }
+                let _ = write!(text, "{}:", Value::from(key.as_str()));
+                write_canonical(value, text);
+            }
+            text.push('}');
+        }
+        Value::Array(items) => {
+            text.push('[');
+            for (position, item) in items.iter().enumerate() {
+                if position > 0 {
+                    text.push(',');
+                }
+                write_canonical(item, text);
+            }
+            text.push(']');
+        }
+        scalar => {
+            let _ = write!(text, "{scalar}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_order_of_keys_does_not_change_a_digest() {
+        assert_eq!(
+            sha256(&json!({"a": 1, "b": [{"c": 2, "d": 3}]})),
+            sha256(&json!({"b": [{"d": 3, "c": 2}], "a": 1}))
+        );
+        assert_ne!(sha256(&json!({"a": [1, 2]})), sha256(&json!({"a": [2, 1]})));
+    }
+
+    #[test]
+    fn a_digest_is_the_sha256_of_json_without_white_space() {
+        // printf '{"a":1}' | sha256sum
+        assert_eq!(sha256(&json!({"a": 1})), "015abd7f5cc57a2dd94b7590f04ad8084273905ee33ec5cebeae62276a97f862");
+    }
+
+    #[test]
+    fn a_long_name_is_cut_and_stays_a_name() {
+        let digest = "0123456789abcdef";
+        let name = object_name(&["tracingpolicy", &format!("{}.{}", "a".repeat(37), "b".repeat(200))], digest);
+        assert_eq!(name, format!("tracingpolicy-{}-0123456789", "a".repeat(37)));
+        assert!(object_name(&["x", &"y".repeat(253)], digest).len() <= 63);
+    }
+}

@@ -1,0 +1,164 @@
+//! One tracing policy to the tracepoints of a part. Everything that is not carried out exactly is refused by its path.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use serde_json::Value;
+
+use super::{refusal::Refusal, tetragon};
+use crate::{
+    node::{ArgType, PodScope, Source, TracepointArg, TracepointHook, TracepointsPart},
+    policy::{
+        Tracepoint, TracepointAction, TracepointArgSpec, TracepointSelector, TracingPolicyNamespacedSpec,
+        TracingPolicySpec,
+    },
+    selector,
+};
+
+/// Either spec of a tracing policy.
+#[derive(Clone, Copy)]
+pub(super) struct PolicyView<'a> {
+    pod_selector: Option<&'a LabelSelector>,
+    tracepoints: &'a [Tracepoint],
+    other: &'a BTreeMap<String, Value>,
+}
+
+impl<'a> From<&'a TracingPolicySpec> for PolicyView<'a> {
+    fn from(spec: &'a TracingPolicySpec) -> Self {
+        let TracingPolicySpec { pod_selector, tracepoints, other } = spec;
+        Self { pod_selector: pod_selector.as_ref(), tracepoints, other }
+    }
+}
+
+impl<'a> From<&'a TracingPolicyNamespacedSpec> for PolicyView<'a> {
+    fn from(spec: &'a TracingPolicyNamespacedSpec) -> Self {
+        let TracingPolicyNamespacedSpec { pod_selector, tracepoints, other } = spec;
+        Self { pod_selector: pod_selector.as_ref(), tracepoints, other }
+    }
+}
+
+/// The part of one policy, or everything that is wrong with it.
+pub(super) fn tracepoints(
+    policy: PolicyView<'_>,
+    source: &Source,
+    namespace_selector: Option<&LabelSelector>,
+    ring_bytes: u32,
+) -> Result<TracepointsPart, Vec<Refusal>> {
+    let mut reader = Reader { source, refusals: Vec::new() };
+    reader.only_known("spec", policy.other, tetragon::SPEC);
+    if let Some(Err(error)) = policy.pod_selector.map(selector::check) {
+        reader.refusals.push(Refusal::bad_selector(source, "spec.podSelector", &error));
+    }
+    let hooks = policy.tracepoints.iter().enumerate().map(|(index, point)| reader.hook(index, point)).collect();
+    if policy.tracepoints.is_empty() && reader.refusals.is_empty() {
+        reader.refusals.push(Refusal::asks_for_nothing(source));
+    }
+    if !reader.refusals.is_empty() {
+        return Err(reader.refusals);
+    }
+    Ok(TracepointsPart {
+        pods: PodScope {
+            namespace: source.namespace.clone(),
+            namespace_selector: namespace_selector.cloned(),
+            pod_selector: policy.pod_selector.cloned(),
+            // As in Tetragon: a policy that selects no pods is about the whole node.
+            include_host: source.namespace.is_none() && policy.pod_selector.is_none() && namespace_selector.is_none(),
+        },
+        hooks,
+        ring_bytes,
+    })
+}
+
+struct Reader<'a> {
+    source: &'a Source,
+    refusals: Vec<Refusal>,
+}
+
+impl Reader<'_> {
+    fn hook(&mut self, index: usize, point: &Tracepoint) -> TracepointHook {
+        let Tracepoint { subsystem, event, raw, message, args, selectors, tags, other } = point;
+        let path = format!("spec.tracepoints[{index}]");
+        self.only_known(&path, other, &[]);
+        for (field, name) in [("subsystem", subsystem), ("event", event)] {
+            if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+                let must = "letters, digits and _";
+                self.refusals.push(Refusal::invalid_value(self.source, format!("{path}.{field}"), name, must));
+            }
+        }
+        for (index, selector) in selectors.iter().enumerate() {
+            self.selector(&format!("{path}.selectors[{index}]"), selector);
+        }
+        let args =
+            args.iter().enumerate().filter_map(|(at, arg)| self.arg(&format!("{path}.args[{at}]"), arg)).collect();
+        TracepointHook {
+            field_path: path,
+            subsystem: subsystem.clone(),
+            event: event.clone(),
+            raw: *raw,
+            message: message.clone(),
+            tags: tags.clone(),
+            args,
+        }
+    }
+
+    fn arg(&mut self, path: &str, arg: &TracepointArgSpec) -> Option<TracepointArg> {
+        let TracepointArgSpec { index, r#type, label, other } = arg;
+        self.only_known(path, other, tetragon::ARG);
+        let index_read = u32::try_from(*index).ok();
+        if index_read.is_none() {
+            self.refusals.push(Refusal::out_of_bounds(self.source, &format!("{path}.index"), (*index).into(), 0, 127));
+        }
+        let type_read = serde_json::from_value::<ArgType>(r#type.as_str().into()).ok();
+        if type_read.is_none() {
+            self.word(
+                format!("{path}.type"),
+                r#type,
+                tetragon::ARG_TYPES,
+                "an integer type, string, syscall64 or auto",
+            );
+        }
+        Some(TracepointArg { index: index_read?, r#type: type_read?, label: label.clone() })
+    }
+
+    fn selector(&mut self, path: &str, selector: &TracepointSelector) {
+        let TracepointSelector { match_actions, other } = selector;
+        self.only_known(path, other, tetragon::SELECTOR);
+        for (index, TracepointAction { action, other }) in match_actions.iter().enumerate() {
+            let path = format!("{path}.matchActions[{index}]");
+            if action != "Post" {
+                self.word(format!("{path}.action"), action, tetragon::ACTIONS, "Post");
+            }
+            self.only_known(&path, other, tetragon::ACTION);
+        }
+    }
+
+    /// Refuses every field that is left: as not carried out where Tetragon has it, as unknown where nobody does.
+    fn only_known(&mut self, path: &str, other: &BTreeMap<String, Value>, known: &[&str]) {
+        for (name, value) in other {
+            let field = format!("{path}.{name}");
+            if !known.contains(&name.as_str()) {
+                self.refusals.push(Refusal::unknown_field(self.source, field));
+            } else if !asks_for_nothing(value) {
+                self.refusals.push(Refusal::not_carried_out(self.source, field));
+            }
+        }
+    }
+
+    fn word(&mut self, field: String, word: &str, known: &[&str], carried_out: &str) {
+        self.refusals.push(if known.contains(&word) {
+            Refusal::value_not_carried_out(self.source, field, word, carried_out)
+        } else {
+            Refusal::invalid_value(self.source, field, word, carried_out)
+        });
+    }
+}
+
+/// `false`, `null` and an empty list are what a field that was not written means, so they change nothing.
+/// An empty object is not: an empty selector selects everything.
+fn asks_for_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Array(items) => items.is_empty(),
+        _ => false,
+    }
+}

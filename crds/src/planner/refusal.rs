@@ -1,0 +1,126 @@
+//! What is not carried out, and the words for it: the one place where the planner speaks to people.
+
+use std::fmt;
+
+use super::budget::TooSmall;
+use crate::{
+    condition::cut,
+    node::{Source, SourceKind},
+    reason::Reason,
+    selector::SelectorError,
+    stack::Layer,
+    status::MAX_MESSAGE,
+};
+
+/// Something that a resource asks for and does not get.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The resource that asked.
+    pub source: Source,
+    /// Why not.
+    pub reason: Reason,
+    /// The field, as `spec.tracepoints[0].event`; empty where it is about the whole.
+    pub field: String,
+    /// What, where, what next; at most 200 characters.
+    pub message: String,
+}
+
+impl fmt::Display for Refusal {
+    /// `Kind/name: Reason: message`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}: {}", self.source, self.reason, self.message)
+    }
+}
+
+impl Refusal {
+    /// A refusal in words of the caller's.
+    pub fn new(source: &Source, reason: Reason, field: impl Into<String>, message: impl AsRef<str>) -> Self {
+        Self { source: source.clone(), reason, field: field.into(), message: cut(message.as_ref(), MAX_MESSAGE) }
+    }
+
+    /// A field that Tetragon has and this version does not carry out.
+    pub fn not_carried_out(source: &Source, field: String) -> Self {
+        let message = format!("{field} is not carried out by this version; remove it");
+        Self::new(source, Reason::Unsupported, field, message)
+    }
+
+    /// A value that Tetragon has and this version does not carry out.
+    pub fn value_not_carried_out(source: &Source, field: String, value: &str, carried_out: &str) -> Self {
+        let message = format!("{field}: {value} is not carried out by this version; use {carried_out}");
+        Self::new(source, Reason::Unsupported, field, message)
+    }
+
+    /// A field that nobody has.
+    pub fn unknown_field(source: &Source, field: String) -> Self {
+        let message = format!("unknown field {field}; correct its name or remove it");
+        Self::new(source, Reason::InvalidSpec, field, message)
+    }
+
+    /// A value that means nothing there.
+    pub fn invalid_value(source: &Source, field: String, value: &str, must: &str) -> Self {
+        let message = format!("{field}: {value:?} must be {must}");
+        Self::new(source, Reason::InvalidSpec, field, message)
+    }
+
+    /// A number outside its bounds.
+    pub fn out_of_bounds(source: &Source, field: &str, value: i64, low: i64, high: i64) -> Self {
+        Self::new(source, Reason::InvalidSpec, field, format!("{field}: {value} must be between {low} and {high}"))
+    }
+
+    /// A budget with which the layer cannot run.
+    pub fn budget_too_small(source: &Source, layer: Layer, budget: i64, too_small: TooSmall) -> Self {
+        let field = format!("{}.memoryBudgetBytes", layer.field());
+        let message = format!("{field}: {budget} must be at least {}", too_small.minimum);
+        Self::new(source, Reason::InvalidSpec, field, message)
+    }
+
+    /// A label selector that nothing can be made of.
+    pub fn bad_selector(source: &Source, field: &str, error: &SelectorError) -> Self {
+        let field = format!("{field}.{}", error.field());
+        let message = format!("{field}: {error}");
+        Self::new(source, Reason::InvalidSpec, field, message)
+    }
+
+    /// The layer is switched off.
+    pub fn layer_disabled(source: &Source, layer: Layer) -> Self {
+        let field = layer.field();
+        let message = format!("the stack has {field}.mode Disabled; set it to OnDemand or Enabled");
+        let message = if layer == Layer::Application { message.replace(" or Enabled", "") } else { message };
+        Self::new(source, Reason::LayerDisabled, "", message)
+    }
+
+    /// The stack's own settings of the layer are refused, so nothing can be built on them.
+    pub fn layer_not_accepted(source: &Source, layer: Layer) -> Self {
+        let message = format!("the stack's {} is not accepted; see the stack's condition Accepted", layer.field());
+        Self::new(source, Reason::NotAccepted, "", message)
+    }
+
+    /// The stack is suspended.
+    pub fn suspended(source: &Source) -> Self {
+        Self::new(source, Reason::Suspended, "", "the stack is suspended; set its spec.suspend to false")
+    }
+
+    /// A policy without a hook.
+    pub fn asks_for_nothing(source: &Source) -> Self {
+        let field = if source.kind == SourceKind::AppProfile { "spec.cpu" } else { "spec.tracepoints" };
+        Self::new(source, Reason::InvalidSpec, field, format!("{field} must be set: nothing is asked for"))
+    }
+
+    /// `application.mode: Enabled`.
+    pub fn always_on_profiles(source: &Source) -> Self {
+        let field = "spec.application.mode";
+        let message = format!("{field}: Enabled is not carried out by this version; use OnDemand, and an AppProfile");
+        Self::new(source, Reason::Unsupported, field, message)
+    }
+
+    /// The profile is full.
+    pub fn profile_full(source: &Source, parts: usize, bytes: usize) -> Self {
+        let message = format!(
+            "the profile is full with {parts} parts of older policies, {bytes} bytes (limits: {} and {}); \
+             delete policies, or join several into one",
+            super::MAX_PARTS,
+            super::MAX_PROFILE_BYTES
+        );
+        Self::new(source, Reason::ProfileTooLarge, "", message)
+    }
+}

@@ -1,0 +1,219 @@
+//! Kubernetes label selectors, evaluated without an API server; an operator that does not exist is an error, not a mismatch.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
+
+use crate::node::PodScope;
+
+/// Labels of a pod or a namespace.
+pub type Labels = BTreeMap<String, String>;
+
+/// Under this key Tetragon's selectors find the pod's namespace among its labels.
+pub const NAMESPACE_LABEL: &str = "k8s:io.kubernetes.pod.namespace";
+
+/// A selector that nothing can be made of.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SelectorError {
+    /// The operator does not exist.
+    #[error("operator {operator:?} must be In, NotIn, Exists or DoesNotExist")]
+    UnknownOperator {
+        /// Which of `matchExpressions`.
+        index: usize,
+        /// As it was written.
+        operator: String,
+    },
+    /// In and NotIn without values.
+    #[error("operator {operator} must have values")]
+    ValuesMissing {
+        /// Which of `matchExpressions`.
+        index: usize,
+        /// As it was written.
+        operator: String,
+    },
+    /// Exists and DoesNotExist with values.
+    #[error("operator {operator} must not have values")]
+    ValuesNotAllowed {
+        /// Which of `matchExpressions`.
+        index: usize,
+        /// As it was written.
+        operator: String,
+    },
+}
+
+impl SelectorError {
+    /// Where in the selector, as `matchExpressions[2].operator`.
+    pub fn field(&self) -> String {
+        match self {
+            Self::UnknownOperator { index, .. } => format!("matchExpressions[{index}].operator"),
+            Self::ValuesMissing { index, .. } | Self::ValuesNotAllowed { index, .. } => {
+                format!("matchExpressions[{index}].values")
+            }
+        }
+    }
+}
+
+/// Whether `labels` match. An empty selector matches everything.
+pub fn matches(selector: &LabelSelector, labels: &Labels) -> Result<bool, SelectorError> {
+    let equal = selector.match_labels.iter().flatten().all(|(key, value)| labels.get(key) == Some(value));
+    let mut all = equal;
+    // Every expression is looked at, so that an error does not depend on the labels at hand.
+    for (index, requirement) in selector.match_expressions.iter().flatten().enumerate() {
+        all &= requirement_matches(index, requirement, labels)?;
+    }
+    Ok(all)
+}
+
+/// Whether `selector` can be evaluated at all.
+pub fn check(selector: &LabelSelector) -> Result<(), SelectorError> {
+    matches(selector, &Labels::new()).map(|_| ())
+}
+
+impl PodScope {
+    /// Whether a pod is in this scope: the one place where that is decided.
+    pub fn matches(
+        &self,
+        namespace: &str,
+        namespace_labels: &Labels,
+        pod_labels: &Labels,
+    ) -> Result<bool, SelectorError> {
+        let mut all = self.namespace.as_ref().is_none_or(|wanted| wanted == namespace);
+        if let Some(selector) = &self.namespace_selector {
+            all &= matches(selector, namespace_labels)?;
+        }
+        if let Some(selector) = &self.pod_selector {
+            let mut labels = pod_labels.clone();
+            labels.insert(NAMESPACE_LABEL.into(), namespace.into());
+            all &= matches(selector, &labels)?;
+        }
+        Ok(all)
+    }
+}
+
+fn requirement_matches(
+    index: usize,
+    requirement: &LabelSelectorRequirement,
+    labels: &Labels,
+) -> Result<bool, SelectorError> {
+    let LabelSelectorRequirement { key, operator, values } = requirement;
+    let values = values.as_deref().unwrap_or_default();
+    let found = labels.get(key);
+    let listed = || found.is_some_and(|value| values.contains(value));
+    match operator.as_str() {
+        "In" | "NotIn" if values.is_empty() => Err(SelectorError::ValuesMissing { index, operator: operator.clone() }),
+        "Exists" | "DoesNotExist" if !values.is_empty() => {
+            Err(SelectorError::ValuesNotAllowed { index, operator: operator.clone() })
+        }
+        "In" => Ok(listed()),
+        "NotIn" => Ok(!listed()),
+        "Exists" => Ok(found.is_some()),
+        "DoesNotExist" => Ok(found.is_none()),
+        _ => Err(SelectorError::UnknownOperator { index, operator: operator.clone() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection, option, prelude::*, sample};
+
+    use super::*;
+
+    fn labels(pairs: &[(&str, &str)]) -> Labels {
+        pairs.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
+    }
+
+    fn expression(key: &str, operator: &str, values: &[&str]) -> LabelSelector {
+        let values = (!values.is_empty()).then(|| values.iter().map(|value| value.to_string()).collect());
+        let requirement = LabelSelectorRequirement { key: key.into(), operator: operator.into(), values };
+        LabelSelector { match_expressions: Some(vec![requirement]), match_labels: None }
+    }
+
+    #[test]
+    fn every_operator_does_what_kubernetes_says() {
+        let pod = labels(&[("app", "till"), ("tier", "front")]);
+        for (key, operator, values, expected) in [
+            ("app", "In", &["till", "shelf"][..], true),
+            ("app", "In", &["shelf"][..], false),
+            ("gone", "In", &["till"][..], false),
+            ("app", "NotIn", &["shelf"][..], true),
+            ("app", "NotIn", &["till"][..], false),
+            ("gone", "NotIn", &["till"][..], true),
+            ("app", "Exists", &[][..], true),
+            ("gone", "Exists", &[][..], false),
+            ("gone", "DoesNotExist", &[][..], true),
+            ("app", "DoesNotExist", &[][..], false),
+        ] {
+            assert_eq!(matches(&expression(key, operator, values), &pod), Ok(expected), "{key} {operator} {values:?}");
+        }
+    }
+
+    #[test]
+    fn an_operator_that_does_not_exist_is_an_error_even_where_labels_differ() {
+        let mut selector = expression("app", "Matches", &["x"]);
+        selector.match_labels = Some(labels(&[("app", "nobody")]));
+        let error = matches(&selector, &labels(&[])).unwrap_err();
+        assert_eq!(error.field(), "matchExpressions[0].operator");
+    }
+
+    #[test]
+    fn values_must_stand_where_they_mean_something() {
+        assert_eq!(check(&expression("app", "In", &[])).unwrap_err().field(), "matchExpressions[0].values");
+        assert_eq!(check(&expression("app", "Exists", &["x"])).unwrap_err().field(), "matchExpressions[0].values");
+    }
+
+    #[test]
+    fn a_pod_selector_can_name_the_namespace_as_tetragon_does() {
+        let selector = expression(NAMESPACE_LABEL, "In", &["payments"]);
+        let scope = PodScope { pod_selector: Some(selector), ..PodScope::default() };
+        assert_eq!(scope.matches("payments", &labels(&[]), &labels(&[])), Ok(true));
+        assert_eq!(scope.matches("shop", &labels(&[]), &labels(&[])), Ok(false));
+    }
+
+    fn any_labels() -> impl Strategy<Value = Labels> {
+        collection::btree_map("[ab]", "[xyz]", 0..3)
+    }
+
+    fn any_selector() -> impl Strategy<Value = LabelSelector> {
+        let requirement =
+            ("[ab]", sample::select(vec!["In", "NotIn", "Exists", "DoesNotExist"]), collection::vec("[xyz]", 1..3))
+                .prop_map(|(key, operator, values)| LabelSelectorRequirement {
+                    key,
+                    operator: operator.into(),
+                    values: operator.ends_with("In").then_some(values),
+                });
+        (option::of(any_labels()), option::of(collection::vec(requirement, 0..3)))
+            .prop_map(|(match_labels, match_expressions)| LabelSelector { match_expressions, match_labels })
+    }
+
+    proptest! {
+        #[test]
+        fn a_well_formed_selector_always_has_an_answer(selector in any_selector(), labels in any_labels()) {
+            prop_assert!(matches(&selector, &labels).is_ok());
+        }
+
+        #[test]
+        fn an_operator_and_its_opposite_never_agree(key in "[ab]", values in collection::vec("[xyz]", 1..3), labels in any_labels()) {
+            let values: Vec<&str> = values.iter().map(String::as_str).collect();
+            for (one, other, values) in [("In", "NotIn", &values[..]), ("Exists", "DoesNotExist", &[][..])] {
+                prop_assert_ne!(
+                    matches(&expression(&key, one, values), &labels),
+                    matches(&expression(&key, other, values), &labels)
+                );
+            }
+        }
+
+        #[test]
+        fn two_selectors_joined_match_where_both_do(a in any_selector(), b in any_selector(), labels in any_labels()) {
+            let mut joined = a.clone();
+            joined.match_expressions.get_or_insert_default().extend(b.match_expressions.clone().unwrap_or_default());
+            for (key, value) in b.match_labels.iter().flatten() {
+                let requirement = LabelSelectorRequirement { key: key.clone(), operator: "In".into(), values: Some(vec![value.clone()]) };
+                joined.match_expressions.get_or_insert_default().push(requirement);
+            }
+            prop_assert_eq!(
+                matches(&joined, &labels),
+                Ok(matches(&a, &labels) == Ok(true) && matches(&b, &labels) == Ok(true))
+            );
+        }
+    }
+}
