@@ -1,0 +1,87 @@
+//! The command line of the agent: one binary, several ways in.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// One slim node runtime: security, network and application by eBPF.
+#[derive(Debug, Parser)]
+#[command(name = "trilobite-node", version)]
+pub struct Arguments {
+    /// Which way in.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The ways in.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The node's agent: does what its NodeRuntime says.
+    Agent(AgentArguments),
+    /// The same without a cluster: does what the files say, and prints events on standard output.
+    Run(RunArguments),
+    /// Prints what this kernel and this privilege allow, as JSON.
+    Probe(HostArguments),
+    /// Joins standard input and output to the agent's socket: how a client gets in through `kubectl exec`.
+    Proxy(SocketArguments),
+    /// Ends with 0 when the agent answers on its socket.
+    Ready(SocketArguments),
+    /// The process without privilege; started by the agent alone.
+    #[command(hide = true)]
+    Worker,
+}
+
+/// Where the host's file systems are.
+#[derive(Clone, Debug, Args)]
+pub struct HostArguments {
+    /// Where the host's cgroup file system can be read.
+    #[arg(long, env = "TRILOBITE_CGROUP_ROOT", default_value = "/sys/fs/cgroup")]
+    pub cgroup_root: PathBuf,
+}
+
+/// Where the agent is reached.
+#[derive(Clone, Debug, Args)]
+pub struct SocketArguments {
+    /// The agent's socket.
+    #[arg(long, env = "TRILOBITE_SOCKET", default_value = "/run/trilobite/agent.sock")]
+    pub socket: PathBuf,
+}
+
+/// What both kinds of agent take.
+#[derive(Clone, Debug, Args)]
+pub struct CommonArguments {
+    #[command(flatten)]
+    /// Where the host's file systems are.
+    pub host: HostArguments,
+    #[command(flatten)]
+    /// Where the agent is reached.
+    pub socket: SocketArguments,
+    /// Name of this node in events; the host's name by default.
+    #[arg(long, env = "NODE_NAME")]
+    pub node_name: Option<String>,
+    /// Where the last good state, results and exported files are kept.
+    #[arg(long, env = "TRILOBITE_STATE_DIR", default_value = "/var/lib/trilobite")]
+    pub state_dir: PathBuf,
+    /// Serves /metrics on this address; nothing is served by default.
+    #[arg(long, env = "TRILOBITE_METRICS_ADDRESS")]
+    pub metrics_address: Option<std::net::SocketAddr>,
+}
+
+/// The node's agent.
+#[derive(Debug, Args)]
+pub struct AgentArguments {
+    #[command(flatten)]
+    /// What both kinds of agent take.
+    pub common: CommonArguments,
+}
+
+/// The agent without a cluster.
+#[derive(Debug, Args)]
+pub struct RunArguments {
+    #[command(flatten)]
+    /// What both kinds of agent take.
+    pub common: CommonArguments,
+    /// Resources in YAML, several documents a file; `-` is standard input.
+    #[arg(short = 'f', long = "file", required = true, num_args = 1..)]
+    pub files: Vec<PathBuf>,
+}

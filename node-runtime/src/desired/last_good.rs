@@ -1,0 +1,157 @@
+//! What was in force when this node last knew: kept on local disk, so that an agent that starts while the API server is
+//! away resumes within seconds. A file that is not whole is refused, never half-believed.
+
+use std::{
+    fs, io,
+    io::Write,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use sha2::{Digest, Sha256};
+use trilobite_crds::node::Desired;
+
+const MAGIC: &str = "trilobite-last-good/1";
+
+/// The file, and when an agent was last known to be alive (its modification time).
+#[derive(Clone, Debug)]
+pub struct LastGood {
+    path: PathBuf,
+}
+
+/// Why the file was not used.
+#[derive(Debug, thiserror::Error)]
+pub enum LastGoodError {
+    /// It cannot be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        source: io::Error,
+    },
+    /// It is not whole: a write was cut short, or somebody changed it.
+    #[error("{path}: refused: {detail}; it is written anew when the API server answers")]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        detail: String,
+    },
+}
+
+impl LastGood {
+    /// The file of this state directory.
+    pub fn new(state_dir: &Path) -> Self {
+        Self { path: state_dir.join("last-good") }
+    }
+
+    /// Reads it. `None` where there is none yet.
+    pub fn read(&self) -> Result<Option<Desired>, LastGoodError> {
+        let bytes = match fs::read(&self.path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(self.io(source)),
+        };
+        parse(&bytes).map(Some).map_err(|detail| LastGoodError::Refused { path: self.path.clone(), detail })
+    }
+
+    /// Replaces it whole: a crash leaves the old or the new one.
+    pub fn write(&self, desired: &Desired) -> Result<(), LastGoodError> {
+        let bytes = render(desired).map_err(|error| self.io(io::Error::other(error)))?;
+        let beside = self.path.with_extension("new");
+        let written = fs::File::create(&beside).and_then(|mut file| {
+            file.write_all(&bytes)?;
+            file.sync_all()
+        });
+        written.and_then(|()| fs::rename(&beside, &self.path)).map_err(|source| self.io(source))
+    }
+
+    /// When an agent last said that it was alive.
+    pub fn last_alive(&self) -> Option<SystemTime> {
+        fs::metadata(&self.path).and_then(|metadata| metadata.modified()).ok()
+    }
+
+    /// Says that this agent is alive: only the file's time changes.
+    pub fn touch(&self) {
+        if let Ok(file) = fs::OpenOptions::new().append(true).open(&self.path)
+            && let Err(error) = file.set_modified(SystemTime::now())
+        {
+            tracing::debug!(%error, "the last good state's time could not be set");
+        }
+    }
+
+    fn io(&self, source: io::Error) -> LastGoodError {
+        LastGoodError::Io { path: self.path.clone(), source }
+    }
+}
+
+/// One header line with length and digest, then JSON.
+fn render(desired: &Desired) -> Result<Vec<u8>, serde_json::Error> {
+    let body = serde_json::to_vec(desired)?;
+    let mut bytes = format!("{MAGIC} {} {}\n", body.len(), hex(&body)).into_bytes();
+    bytes.extend_from_slice(&body);
+    Ok(bytes)
+}
+
+fn parse(bytes: &[u8]) -> Result<Desired, String> {
+    let end = bytes.iter().position(|byte| *byte == b'\n').ok_or("no header")?;
+    let header = std::str::from_utf8(&bytes[..end]).map_err(|_| "the header is not text")?;
+    let body = &bytes[end + 1..];
+    let [magic, length, digest]: [&str; 3] =
+        header.split(' ').collect::<Vec<_>>().try_into().map_err(|_| "the header has not three words")?;
+    if magic != MAGIC {
+        return Err(format!("made by another version ({magic})"));
+    }
+    if length.parse() != Ok(body.len()) {
+        return Err(format!("{} bytes where the header says {length}", body.len()));
+    }
+    if digest != hex(body) {
+        return Err("the digest does not fit".into());
+    }
+    serde_json::from_slice(body).map_err(|error| error.to_string())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use trilobite_crds::node::ExportPlan;
+
+    use super::*;
+
+    fn some() -> Desired {
+        Desired { suspended: true, export: ExportPlan { stdout: true, file: None }, ..Desired::default() }
+    }
+
+    #[test]
+    fn what_was_written_is_read_again() {
+        assert_eq!(parse(&render(&some()).unwrap()), Ok(some()));
+    }
+
+    #[test]
+    fn a_file_cut_short_anywhere_is_refused() {
+        let whole = render(&some()).unwrap();
+        for length in 0..whole.len() {
+            assert!(parse(&whole[..length]).is_err(), "{length} bytes were believed");
+        }
+    }
+
+    #[test]
+    fn one_changed_byte_is_refused() {
+        let mut bytes = render(&some()).unwrap();
+        let last = bytes.len() - 3;
+        bytes[last] ^= 1;
+        assert!(parse(&bytes).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn foreign_bytes_never_panic(bytes: Vec<u8>) {
+            let _ = parse(&bytes);
+        }
+    }
+}
