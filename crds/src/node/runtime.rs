@@ -1,11 +1,11 @@
 //! A `NodeRuntime`: one per node. The operator writes the spec, the node's agent alone writes the status.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{scope::Source, session::Session};
+use crate::condition::Condition;
 
 /// What a node has to run: a pointer to a shared profile, and what is asked of this node alone for a time.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
