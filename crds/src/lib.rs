@@ -6,11 +6,13 @@
 
 pub mod app_profile;
 pub mod condition;
+pub mod files;
 pub mod flow_capture;
 pub mod node;
 pub mod planner;
 pub mod policy;
 pub mod reason;
+pub mod schema;
 pub mod selector;
 pub mod stack;
 pub mod status;
@@ -18,6 +20,7 @@ pub mod user;
 
 pub use app_profile::{AppProfile, AppProfileSpec, CpuSpec};
 pub use condition::{Condition, ConditionStatus, ConditionType};
+pub use files::{ParseError, Resource, desired_from_resources, parse_documents};
 pub use flow_capture::{CaptureOutput, FlowCapture, FlowCaptureSpec, Protocol};
 pub use planner::{Inputs, Planned, Refusal, plan, session_for_capture, session_for_profile};
 pub use policy::{

@@ -1,0 +1,71 @@
+//! Resources of files to what a node keeps in force, as an operator would have planned it.
+
+use std::collections::HashSet;
+
+use jiff::Timestamp;
+
+use super::Resource;
+use crate::{
+    Inputs, ObservabilityStack, ObservabilityStackSpec, Refusal, STACK_NAME, UserKind, node::Desired, plan,
+    reason::Reason, session_for_capture, session_for_profile,
+};
+
+/// Plans `resources` for this node alone. Sessions begin at `now`. Without a stack its defaults hold.
+/// What is refused is left out, and everything else is planned.
+pub fn desired_from_resources(resources: &[Resource], now: Timestamp) -> (Desired, Vec<Refusal>) {
+    let (unique, mut refusals) = unique(resources);
+    let fallback = ObservabilityStack::new(STACK_NAME, ObservabilityStackSpec::default());
+    let mut stack = &fallback;
+    let mut inputs = Inputs { stack, policies: Vec::new(), namespaced_policies: Vec::new() };
+    for resource in &unique {
+        match resource {
+            Resource::Stack(object) if object.source().name == STACK_NAME => stack = object,
+            Resource::Stack(object) => {
+                let must = format!("{STACK_NAME:?}: there is one ObservabilityStack");
+                let source = object.source();
+                refusals.push(Refusal::invalid_value(&source, "metadata.name".into(), &source.name, &must));
+            }
+            Resource::Policy(policy) => inputs.policies.push(policy),
+            Resource::NamespacedPolicy(policy) => inputs.namespaced_policies.push(policy),
+            Resource::Capture(_) | Resource::Profile(_) => {}
+        }
+    }
+    inputs.stack = stack;
+    let planned = plan(&inputs);
+    refusals.extend(planned.refusals);
+    let mut sessions = Vec::new();
+    for resource in &unique {
+        let session = match resource {
+            Resource::Capture(capture) => session_for_capture(capture, stack, now),
+            Resource::Profile(profile) => session_for_profile(profile, stack, now),
+            Resource::Stack(_) | Resource::Policy(_) | Resource::NamespacedPolicy(_) => continue,
+        };
+        match session {
+            Ok(session) => sessions.push(session),
+            Err(refusal) => refusals.push(refusal),
+        }
+    }
+    sessions.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut parts: Vec<_> = planned.parts.into_iter().map(|part| part.spec).collect();
+    parts.sort_by(|a, b| a.digest.cmp(&b.digest));
+    let desired =
+        Desired { profile: None, suspended: stack.spec.suspend, parts, sessions, export: stack.spec.export.plan() };
+    (desired, refusals)
+}
+
+/// Of resources with the same kind, namespace and name, the first; the others are refused.
+fn unique(resources: &[Resource]) -> (Vec<&Resource>, Vec<Refusal>) {
+    let mut seen = HashSet::new();
+    let mut refusals = Vec::new();
+    let mut kept = Vec::new();
+    for resource in resources {
+        let source = resource.source();
+        if seen.insert((source.kind, source.namespace.clone(), source.name.clone())) {
+            kept.push(resource);
+        } else {
+            let message = "the same kind and name stands in the files before; remove one of them";
+            refusals.push(Refusal::new(&source, Reason::Conflict, "metadata.name", message));
+        }
+    }
+    (kept, refusals)
+}

@@ -1,0 +1,43 @@
+//! What `kubectl get` prints. The same columns for every kind that people write, so they stand here once.
+
+use serde_json::{Value, json};
+
+/// Ready, Reason, Nodes, Age; with `-o wide` Accepted and Programmed.
+pub(super) fn of_user_kinds(mut crd: Value) -> Value {
+    crd["spec"]["versions"][0]["additionalPrinterColumns"] = json!([
+        condition("Ready", "Ready", "status", 0),
+        condition("Reason", "Ready", "reason", 0),
+        { "name": "Nodes", "type": "string", "jsonPath": ".status.readyNodes", "description": "Nodes that are ready, of those that count" },
+        condition("Accepted", "Accepted", "status", 1),
+        condition("Programmed", "Programmed", "status", 1),
+        age(),
+    ]);
+    crd
+}
+
+/// Ready, Profile, Kernel, Age; with `-o wide` the agent's version.
+pub(super) fn of_nodes(mut crd: Value) -> Value {
+    crd["spec"]["versions"][0]["additionalPrinterColumns"] = json!([
+        condition("Ready", "Ready", "status", 0),
+        condition("Reason", "Ready", "reason", 0),
+        { "name": "Parts", "type": "integer", "jsonPath": ".status.partsInForce", "description": "Parts in force" },
+        { "name": "Kernel", "type": "string", "jsonPath": ".status.kernel.release" },
+        { "name": "Profile", "type": "string", "jsonPath": ".status.appliedProfile.name", "priority": 1 },
+        { "name": "Agent", "type": "string", "jsonPath": ".status.agentVersion", "priority": 1 },
+        age(),
+    ]);
+    crd
+}
+
+fn condition(name: &str, condition: &str, field: &str, priority: i32) -> Value {
+    let path = format!(".status.conditions[?(@.type=='{condition}')].{field}");
+    let mut column = json!({ "name": name, "type": "string", "jsonPath": path });
+    if priority > 0 {
+        column["priority"] = priority.into();
+    }
+    column
+}
+
+fn age() -> Value {
+    json!({ "name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp" })
+}

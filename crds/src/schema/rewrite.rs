@@ -1,0 +1,127 @@
+//! From what the derive emits to what Kubernetes likes: no `nullable`, no unsigned formats, whole numbers, list types,
+//! and bounds on the types of Kubernetes itself, whose schemas have none.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use serde_json::{Map, Value, json};
+
+/// Rewrites the whole CRD.
+pub(super) fn crd(crd: CustomResourceDefinition) -> Value {
+    // A CustomResourceDefinition has string keys and no failing serializer.
+    let mut crd = serde_json::to_value(crd).unwrap_or_default();
+    node(&mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]);
+    crd["metadata"]["labels"] = json!({ "app.kubernetes.io/part-of": "trilobite" });
+    crd
+}
+
+/// Makes kstatus say InProgress until the operator has looked.
+pub(super) fn unobserved(mut crd: Value) -> Value {
+    crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["default"] =
+        json!({ "observedGeneration": -1 });
+    crd
+}
+
+fn node(schema: &mut Value) {
+    let Value::Object(map) = schema else { return };
+    map.remove("nullable");
+    if is_label_selector(map) {
+        label_selector(map);
+        return;
+    }
+    whole_numbers(map);
+    signed_format(map);
+    int_or_string(map);
+    if map.get("type") == Some(&json!("array")) {
+        map.entry("x-kubernetes-list-type").or_insert(json!("atomic"));
+    }
+    if map.contains_key("x-kubernetes-preserve-unknown-fields") {
+        map.remove("additionalProperties");
+    }
+    for inner in ["items", "additionalProperties"] {
+        map.get_mut(inner).into_iter().for_each(node);
+    }
+    if let Some(Value::Object(properties)) = map.get_mut("properties") {
+        properties.values_mut().for_each(node);
+    }
+    // Values of a string map: as long as a label's value may be, or a quantity, or a node label.
+    if let Some(Value::Object(values)) = map.get_mut("additionalProperties")
+        && values.get("type") == Some(&json!("string"))
+    {
+        values.entry("maxLength").or_insert(json!(253));
+    }
+}
+
+fn is_label_selector(map: &Map<String, Value>) -> bool {
+    let properties = &map.get("properties");
+    properties.is_some_and(|fields| fields.get("matchLabels").is_some() && fields.get("matchExpressions").is_some())
+}
+
+fn label_selector(map: &mut Map<String, Value>) {
+    map.insert(
+        "properties".into(),
+        json!({
+            "matchExpressions": {
+                "description": "Requirements that must all hold",
+                "type": "array",
+                "maxItems": 16,
+                "x-kubernetes-list-type": "atomic",
+                "items": {
+                    "type": "object",
+                    "required": ["key", "operator"],
+                    "properties": {
+                        "key": { "description": "Key of the label", "type": "string", "minLength": 1, "maxLength": 317 },
+                        "operator": { "description": "How the label's value is compared", "type": "string",
+                            "enum": ["In", "NotIn", "Exists", "DoesNotExist"] },
+                        "values": { "description": "For In and NotIn", "type": "array", "maxItems": 64,
+                            "x-kubernetes-list-type": "atomic", "items": { "type": "string", "maxLength": 63 } },
+                    },
+                },
+            },
+            "matchLabels": {
+                "description": "Labels that must all be there with these values",
+                "type": "object",
+                "maxProperties": 16,
+                "additionalProperties": { "type": "string", "maxLength": 63 },
+            },
+        }),
+    );
+    map.insert("x-kubernetes-map-type".into(), json!("atomic"));
+}
+
+/// The derive prints bounds as `65535.0`.
+fn whole_numbers(map: &mut Map<String, Value>) {
+    for bound in ["minimum", "maximum"] {
+        if let Some(value) = map.get_mut(bound)
+            && let Some(float) = value.as_f64()
+            && float.fract() == 0.0
+            && float.abs() < 9e15
+        {
+            *value = json!(float as i64);
+        }
+    }
+}
+
+/// Kubernetes knows int32 and int64 only, and warns of anything else at each apply.
+fn signed_format(map: &mut Map<String, Value>) {
+    let Some(format) = map.get("format").and_then(Value::as_str) else { return };
+    let (format, highest) = match format {
+        "uint8" => ("int32", Some(u8::MAX.into())),
+        "uint16" => ("int32", Some(u16::MAX.into())),
+        "uint32" => ("int64", Some(u32::MAX.into())),
+        "uint64" | "uint" => ("int64", None),
+        _ => return,
+    };
+    map.insert("format".into(), json!(format));
+    if let Some(highest) = highest {
+        let highest: i64 = highest;
+        map.entry("maximum").or_insert(json!(highest));
+    }
+}
+
+/// Either an integer or a string; a type beside it would forbid the other.
+fn int_or_string(map: &mut Map<String, Value>) {
+    if map.contains_key("x-kubernetes-int-or-string") {
+        for other in ["type", "format", "anyOf", "oneOf"] {
+            map.remove(other);
+        }
+    }
+}
