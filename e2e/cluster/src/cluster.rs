@@ -1,0 +1,157 @@
+//! A cluster in a state folder, as commands and tests see it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::cache::{Cache, workspace_root};
+use crate::control_plane::{self, API_SERVER};
+use crate::error::{Error, Result};
+use crate::node;
+use crate::progress::step;
+use crate::state::State;
+use crate::{daemon, down, up};
+
+/// A cluster that `up` started; it lives until `down`, longer than this value.
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    state: State,
+}
+
+/// What can be stopped and started again by name.
+enum Part<'a> {
+    ControlPlane(&'static str),
+    Node(&'a str),
+    OfNode(&'a str, &'static str),
+}
+
+impl Cluster {
+    /// Starts a cluster with this many nodes.
+    ///
+    /// # Errors
+    /// When something is missing or does not become ready. `down` cleans up what was started.
+    pub fn up(folder: &Path, cache: &Cache, nodes: u8) -> Result<Self> {
+        Ok(Self { state: up::with_nodes(folder, cache, nodes)? })
+    }
+
+    /// Starts a control plane without nodes, which outlives this program; `ControlPlane` is the one that does not.
+    ///
+    /// # Errors
+    /// When something is missing or does not become ready.
+    pub fn up_control_plane(folder: &Path, cache: &Cache) -> Result<Self> {
+        Ok(Self { state: up::control_plane_only(folder, cache)? })
+    }
+
+    /// The cluster that is up in this folder.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn open(folder: &Path) -> Result<Self> {
+        Ok(Self { state: State::open_existing(folder)? })
+    }
+
+    /// Takes down the cluster of this folder, if there is one.
+    ///
+    /// # Errors
+    /// When something of it is left; the error names each thing.
+    pub fn down(folder: &Path) -> Result<()> {
+        down::down(folder)
+    }
+
+    /// The administrator's kubeconfig.
+    #[must_use]
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.state.kubeconfig()
+    }
+
+    /// kubectl with the administrator's rights.
+    #[must_use]
+    pub fn kubectl(&self) -> Command {
+        control_plane::kubectl(&self.state)
+    }
+
+    /// The nodes' names.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<String> {
+        self.state.nodes().map(|node| node.name()).collect()
+    }
+
+    /// containerd's own client on a node, in the namespace of the kubelet's pods.
+    ///
+    /// # Errors
+    /// When the cluster has no such node.
+    pub fn ctr(&self, node: &str) -> Result<Command> {
+        Ok(node::ctr(&self.state, self.state.node(node)?))
+    }
+
+    /// Imports image archives on every node.
+    ///
+    /// # Errors
+    /// When an archive cannot be imported.
+    pub fn load(&self, archives: &[PathBuf]) -> Result<()> {
+        for node in self.state.nodes() {
+            step(&format!("{} has the images", node.name()), || node::load(&self.state, node, archives))?;
+        }
+        Ok(())
+    }
+
+    /// Stops `apiserver`, another part of the control plane, a whole node (`node2`), or a part of one (`node2/kubelet`).
+    ///
+    /// # Errors
+    /// When there is no such part or it does not end.
+    pub fn stop(&self, what: &str) -> Result<()> {
+        let (home, name) = match self.part(what)? {
+            Part::Node(name) => {
+                let node = self.state.node(name)?;
+                return step(&format!("{name} is off"), || node::power_off(&self.state, node));
+            }
+            Part::ControlPlane(name) => (self.state.folder.clone(), name),
+            Part::OfNode(node, name) => (self.state.node_folder(self.state.node(node)?), name),
+        };
+        let Some(process) = daemon::running(&home, name, &self.state.folder) else { return Ok(()) };
+        step(&format!("{what} has ended"), || {
+            // An API server that is asked to end goes on serving open watches for as long as they like.
+            let left = daemon::end(&[process], Duration::from_secs(3), &self.state.folder);
+            if left.is_empty() { Ok(()) } else { Err(Error::Left(vec![format!("{what}, process {process}")])) }
+        })
+    }
+
+    /// Starts again what was stopped, and waits until it is ready.
+    ///
+    /// # Errors
+    /// When there is no such part or it does not become ready.
+    pub fn start(&self, what: &str) -> Result<()> {
+        match self.part(what)? {
+            Part::ControlPlane(name) => control_plane::start(&self.state, name),
+            Part::Node(name) => {
+                let node = self.state.node(name)?;
+                node::power_on(&self.state, node)?;
+                node::wait_ready(&self.state, node)
+            }
+            Part::OfNode(node, name) => node::start(&self.state, self.state.node(node)?, name).map(|_| ()),
+        }
+    }
+
+    fn part<'a>(&self, what: &'a str) -> Result<Part<'a>> {
+        let of_control_plane = if what == "apiserver" { API_SERVER } else { what };
+        if let Some(name) = control_plane::PARTS.into_iter().find(|name| *name == of_control_plane) {
+            return Ok(Part::ControlPlane(name));
+        }
+        let (node, part) = what.split_once('/').unwrap_or((what, ""));
+        self.state.node(node)?;
+        if part.is_empty() {
+            return Ok(Part::Node(node));
+        }
+        let parts = [node::CONTAINERD, node::KUBELET, node::PROXY];
+        let found = parts.into_iter().find(|name| *name == part);
+        found
+            .map(|name| Part::OfNode(node, name))
+            .ok_or_else(|| Error::Refused(format!("a node has no part `{part}`, it has {}", parts.join(", "))))
+    }
+}
+
+/// The state folder when none is named.
+#[must_use]
+pub fn default_folder(control_plane_only: bool) -> PathBuf {
+    workspace_root().join(if control_plane_only { "target/control-plane" } else { "target/cluster" })
+}

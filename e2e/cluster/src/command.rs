@@ -1,0 +1,55 @@
+//! Runs a program to its end and turns its failure into an error that names the command line.
+
+use std::process::{Command, Stdio};
+
+use crate::error::{Error, Result};
+
+fn line(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|w| w.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+}
+
+/// Runs the command and gives its standard output.
+///
+/// # Errors
+/// When it cannot be started or ends with a failure; the error holds what it said.
+pub fn output(command: &mut Command) -> Result<String> {
+    let done = command.stdin(Stdio::null()).output();
+    let done = done.map_err(|source| Error::Start { program: line(command), source })?;
+    if done.status.success() {
+        return Ok(String::from_utf8_lossy(&done.stdout).into_owned());
+    }
+    let stderr = String::from_utf8_lossy(&done.stderr).trim().to_owned();
+    Err(Error::Command { command: line(command), status: done.status, stderr })
+}
+
+/// Runs a program with these words and gives its standard output.
+///
+/// # Errors
+/// When it cannot be started or ends with a failure.
+pub fn run(program: &str, words: &[&str]) -> Result<String> {
+    output(Command::new(program).args(words))
+}
+
+/// Runs a line whose words are separated by spaces: for programs whose words never hold one (`ip`, `nft`).
+///
+/// # Errors
+/// When it cannot be started or ends with a failure.
+pub(crate) fn words(text: &str) -> Result<String> {
+    let mut words = text.split_whitespace();
+    let program = words.next().unwrap_or_default();
+    output(Command::new(program).args(words))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_names_the_command_and_what_it_said() {
+        let error = run("sh", &["-c", "echo no such thing >&2; exit 3"]).unwrap_err().to_string();
+        assert!(error.contains("sh -c"), "{error}");
+        assert!(error.contains("exit status: 3"), "{error}");
+        assert!(error.contains("no such thing"), "{error}");
+    }
+}

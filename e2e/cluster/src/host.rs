@@ -1,0 +1,144 @@
+//! What a cluster needs of the machine and changes on it: kernel settings, mounts, folders; taken note of first and
+//! given back at the end.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+
+use crate::error::{Error, Result};
+use crate::files;
+use crate::state::Found;
+
+/// Kernel settings that the cluster or its kubelet and kube-proxy set.
+const SYSCTLS: [&str; 9] = [
+    "net/ipv4/ip_forward",
+    "net/ipv6/conf/all/forwarding",
+    "net/ipv4/conf/all/route_localnet",
+    "vm/overcommit_memory",
+    "vm/panic_on_oom",
+    "kernel/panic",
+    "kernel/panic_on_oops",
+    "kernel/keys/root_maxkeys",
+    "kernel/keys/root_maxbytes",
+];
+
+/// Folders with fixed names that kubelet, containerd and the CNI plugins make.
+const FOLDERS: [&str; 9] = [
+    "/var/lib/kubelet",
+    "/var/lib/cni",
+    "/var/log/pods",
+    "/var/log/containers",
+    "/run/containerd",
+    "/run/netns",
+    "/etc/cni",
+    "/opt/cni",
+    "/usr/libexec/kubernetes",
+];
+
+/// File systems that agents expect, with the kind of each.
+const MOUNTS: [(&str, &str); 2] = [("/sys/fs/bpf", "bpf"), (TRACING, "tracefs")];
+
+const TRACING: &str = "/sys/kernel/tracing";
+
+/// What every bpf file system holds from its birth, where the kernel has its iterators.
+const KERNELS_OWN_PINS: [&str; 2] = ["maps.debug", "progs.debug"];
+
+const NETNS: &str = "/run/netns";
+
+/// Takes note of the machine as it is.
+pub(crate) fn look() -> Result<Found> {
+    let read = |name: &&str| {
+        let value = fs::read_to_string(Path::new("/proc/sys").join(name)).ok()?;
+        Some(((*name).to_owned(), value.trim().to_owned()))
+    };
+    let mounted = mount_points()?;
+    let mounts = MOUNTS.iter().map(|(path, _)| PathBuf::from(path)).chain([PathBuf::from(NETNS)]);
+    Ok(Found {
+        sysctls: SYSCTLS.iter().filter_map(read).collect(),
+        missing_folders: FOLDERS.iter().map(PathBuf::from).filter(|path| !path.exists()).collect(),
+        missing_mounts: mounts.filter(|path| !mounted.contains(path)).collect(),
+    })
+}
+
+/// Mounts what agents expect and is missing.
+pub(crate) fn prepare(found: &Found) -> Result<()> {
+    for (path, kind) in MOUNTS {
+        let path = Path::new(path);
+        if found.missing_mounts.iter().any(|missing| missing == path) && path.is_dir() {
+            mount(Some(kind), path, Some(kind), MsFlags::empty(), None::<&str>)
+                .map_err(|source| Error::file("mount", path)(source.into()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives the machine back as it was found, and says what it could not give back.
+pub(crate) fn restore(found: &Found) -> Vec<String> {
+    let mut left = Vec::new();
+    for (name, value) in &found.sysctls {
+        let path = Path::new("/proc/sys").join(name);
+        let now = fs::read_to_string(&path).unwrap_or_default();
+        if now.trim() != value && fs::write(&path, value).is_err() {
+            left.push(format!("kernel setting {name} is {} and was {value}", now.trim()));
+        }
+    }
+    for path in found.missing_mounts.iter().rev() {
+        left.extend(unmount(path));
+    }
+    for path in &found.missing_folders {
+        if let Err(error) = files::remove(path) {
+            left.push(error.to_string());
+        }
+    }
+    left
+}
+
+fn unmount(path: &Path) -> Option<String> {
+    if !mount_points().ok()?.contains(&path.to_owned()) {
+        return None;
+    }
+    // What is pinned there lives only as long as the mount: another program may need it.
+    let mut entries = fs::read_dir(path).into_iter().flatten().flatten();
+    let holds = entries.find(|entry| !KERNELS_OWN_PINS.iter().any(|own| entry.file_name() == *own));
+    if let Some(entry) = holds.filter(|_| path != Path::new(TRACING)) {
+        return Some(format!("{} is still mounted, it holds {}", path.display(), entry.file_name().display()));
+    }
+    umount2(path, MntFlags::empty()).err().map(|error| format!("{} is still mounted: {error}", path.display()))
+}
+
+/// Unmounts everything below a folder, the last mounted first; lazily, as dead pods may still be named by it.
+pub(crate) fn unmount_below(folder: &Path) {
+    let Ok(mut points) = mount_points() else { return };
+    points.retain(|point| point.starts_with(folder));
+    for point in points.iter().rev() {
+        let _ = umount2(point, MntFlags::MNT_DETACH);
+    }
+}
+
+pub(crate) fn mount_points() -> Result<Vec<PathBuf>> {
+    Ok(parse_mounts(&files::read(Path::new("/proc/self/mounts"))?))
+}
+
+fn parse_mounts(text: &str) -> Vec<PathBuf> {
+    let points = text.lines().filter_map(|line| line.split(' ').nth(1));
+    points.map(|point| PathBuf::from(point.replace("\\040", " ").replace("\\134", "\\"))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_point_with_a_space_is_read_back() {
+        let text = "tmpfs /run tmpfs rw 0 0\noverlay /a\\040b/rootfs overlay rw 0 0\n";
+        assert_eq!(parse_mounts(text), [PathBuf::from("/run"), PathBuf::from("/a b/rootfs")]);
+    }
+
+    #[test]
+    fn what_was_there_before_is_not_noted_as_missing() {
+        let found = look().unwrap();
+        assert!(found.sysctls.contains_key("net/ipv4/ip_forward"));
+        assert!(found.missing_folders.iter().all(|path| !path.exists()));
+    }
+}

@@ -1,0 +1,142 @@
+//! The nodes' network: a bridge that joins them, a network namespace for each but the first, and what keeps all of the
+//! cluster's traffic on this machine. How pods are joined is the node's CNI configuration, not here.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::addresses::{NODES_V4, NODES_V6, NodeNumber, PODS_V4, PODS_V6, SERVICES_V4, SERVICES_V6};
+use crate::command::{output, run, words};
+use crate::error::{Error, Result};
+
+pub(crate) const BRIDGE: &str = "trilo0";
+const TABLE: &str = "trilobite-cluster";
+
+/// Makes the bridge, the namespaces, the routes and the fence.
+pub(crate) fn create(cluster: &Path, nodes: &[NodeNumber]) -> Result<()> {
+    if let Some(owner) = owner() {
+        return Err(Error::Refused(format!(
+            "the cluster of {} is up on this machine and there is room for one: `down --state {}` first",
+            owner.display(),
+            owner.display()
+        )));
+    }
+    words(&format!("ip link add {BRIDGE} type bridge"))?;
+    // The alias says whose bridge it is, so that no other state folder takes it down.
+    run("ip", &["link", "set", BRIDGE, "alias", &cluster.display().to_string()])?;
+    let first = NodeNumber(1);
+    words(&format!("ip address add {}/24 dev {BRIDGE}", first.v4()))?;
+    words(&format!("ip address add {}/64 dev {BRIDGE} nodad", first.v6()))?;
+    words(&format!("ip link set {BRIDGE} up"))?;
+    for (family, ranges) in ranges() {
+        for range in ranges {
+            words(&format!("ip {family} route replace unreachable {range} metric 9999"))?;
+        }
+    }
+    output(Command::new("nft").arg(fence()))?;
+    words("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")?;
+    nodes.iter().try_for_each(|node| join(*node))
+}
+
+/// Gives a node its own network namespace on the bridge.
+fn join(node: NodeNumber) -> Result<()> {
+    let Some(name) = node.namespace() else { return Ok(()) };
+    let (v4, v6, first) = (node.v4(), node.v6(), NodeNumber(1));
+    words(&format!("ip netns add {name}"))?;
+    words(&format!("ip link add {name} type veth peer name eth0 netns {name}"))?;
+    words(&format!("ip link set {name} master {BRIDGE} up"))?;
+    for inside in [
+        format!("address add {v4}/24 dev eth0"),
+        format!("address add {v6}/64 dev eth0 nodad"),
+        "link set lo up".to_owned(),
+        "link set eth0 up".to_owned(),
+        format!("route add default via {}", first.v4()),
+        format!("-6 route add default via {}", first.v6()),
+    ] {
+        words(&format!("ip -n {name} {inside}"))?;
+    }
+    words(&format!("nsenter --net=/run/netns/{name} sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1"))?;
+    words(&format!("ip route replace {} via {v4}", node.pods_v4()))?;
+    words(&format!("ip -6 route replace {} via {v6}", node.pods_v6()))?;
+    Ok(())
+}
+
+fn ranges() -> [(&'static str, [&'static str; 3]); 2] {
+    [("-4", [NODES_V4, PODS_V4, SERVICES_V4]), ("-6", [NODES_V6, PODS_V6, SERVICES_V6])]
+}
+
+/// What is forwarded must begin and end in the cluster.
+fn fence() -> String {
+    let rules = ranges().map(|(family, ranges)| {
+        let family = if family == "-4" { "ip" } else { "ip6" };
+        let all = ranges.join(", ");
+        format!(
+            "    {family} saddr {{ {all} }} {family} daddr != {{ {all} }} counter reject\n    \
+             {family} daddr {{ {all} }} {family} saddr != {{ {all} }} counter reject\n"
+        )
+    });
+    format!(
+        "table inet {TABLE} {{\n  chain forward {{\n    type filter hook forward priority 0\n{}  }}\n}}\n",
+        rules.concat()
+    )
+}
+
+/// The state folder of the cluster that has the bridge.
+pub(crate) fn owner() -> Option<PathBuf> {
+    let path = Path::new("/sys/class/net").join(BRIDGE);
+    path.exists().then(|| {
+        let alias = std::fs::read_to_string(path.join("ifalias")).unwrap_or_default();
+        PathBuf::from(alias.trim())
+    })
+}
+
+/// Removes all that `create` made and what kube-proxy left; what is not there is fine.
+pub(crate) fn remove(nodes: &[NodeNumber]) {
+    for name in nodes.iter().filter_map(|node| node.namespace()) {
+        let _ = words(&format!("ip link delete {name}"));
+        let _ = words(&format!("ip netns delete {name}"));
+    }
+    let _ = words(&format!("ip link delete {BRIDGE}"));
+    for (family, ranges) in ranges() {
+        for range in ranges {
+            let _ = words(&format!("ip {family} route delete unreachable {range} metric 9999"));
+        }
+    }
+    let _ = words(&format!("nft delete table inet {TABLE}"));
+    for family in ["ip", "ip6"] {
+        let _ = words(&format!("nft delete table {family} kube-proxy"));
+    }
+}
+
+/// What of the network is still there.
+pub(crate) fn left() -> Vec<String> {
+    let of = |kind: &str, command: &str, marks: &[&str]| -> Vec<String> {
+        let text = words(command).unwrap_or_default();
+        let lines = text.lines().filter(|line| marks.iter().any(|mark| line.contains(mark)));
+        lines.map(|line| format!("{kind}: {}", line.trim())).collect()
+    };
+    let prefixes = ["10.244.", "10.96.", "10.99.", "fd00:244:", "fd00:96:", "fd00:99:"];
+    [
+        of("interface", "ip -o link", &["trilo"]),
+        of("network namespace", "ip netns", &["trilo-", "cni-"]),
+        of("route", "ip -4 route", &prefixes),
+        of("route", "ip -6 route", &prefixes),
+        of("nft table", "nft list tables", &[TABLE, "kube-proxy"]),
+        // Of kubelet, and of the port mappings of pods that had a hostPort.
+        of("nft chain", "nft list chains", &["chain KUBE-", "chain CNI-"]),
+    ]
+    .concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_forwarded_must_begin_and_end_in_the_cluster_in_both_families() {
+        let text = fence();
+        for range in [NODES_V4, PODS_V4, SERVICES_V4, NODES_V6, PODS_V6, SERVICES_V6] {
+            assert_eq!(text.matches(range).count(), 4, "{range} in {text}");
+        }
+        assert_eq!(text.matches("reject").count(), 4);
+    }
+}

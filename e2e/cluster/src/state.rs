@@ -1,0 +1,169 @@
+//! The state folder: what this cluster is, what it changed on the machine, where each file lies.
+//! The record is written before anything is started, so that `down` can clean up after a crash at any point.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::addresses::NodeNumber;
+use crate::error::{Error, Result};
+use crate::files;
+use crate::ports::Ports;
+
+/// The variable that every process of a cluster carries, so that `down` ends no stranger that got an old process id.
+pub(crate) const MARK: &str = "TRILOBITE_CLUSTER";
+
+/// A unix socket's path may have 107 bytes; the longest below a state folder takes these.
+const LONGEST_FOLDER: usize = 107 - "/node9/kubelet/pod-resources/kubelet.sock".len();
+
+/// What `up` decided and what it found on the machine.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Record {
+    /// How many nodes; none is a control plane alone.
+    pub nodes: u8,
+    pub ports: Ports,
+    /// The folder of the programs.
+    pub cache: PathBuf,
+    pub found: Found,
+}
+
+impl Record {
+    /// What can be said of a cluster whose record is gone.
+    pub(crate) fn lost(nodes: u8) -> Self {
+        let ports = Ports { etcd: 0, etcd_peers: 0, api: 0 };
+        Self { nodes, ports, cache: PathBuf::new(), found: Found::default() }
+    }
+}
+
+/// The machine before the cluster came: what `down` gives back.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Found {
+    pub sysctls: BTreeMap<String, String>,
+    /// Folders outside the state folder that were not there.
+    pub missing_folders: Vec<PathBuf>,
+    /// Mounts that were not there.
+    pub missing_mounts: Vec<PathBuf>,
+}
+
+/// A state folder with its record.
+#[derive(Debug, Clone)]
+pub(crate) struct State {
+    pub folder: PathBuf,
+    pub record: Record,
+}
+
+impl State {
+    /// Makes the folder and writes the record.
+    pub(crate) fn create(folder: &Path, record: Record) -> Result<Self> {
+        files::create_folder(folder)?;
+        let folder = folder.canonicalize().map_err(Error::file("find", folder))?;
+        if folder.as_os_str().len() > LONGEST_FOLDER {
+            return Err(Error::Refused(format!(
+                "{}: the path is longer than {LONGEST_FOLDER} bytes, unix sockets below it would not fit: choose another with --state",
+                folder.display()
+            )));
+        }
+        let path = folder.join("cluster.json");
+        if path.exists() {
+            return Err(Error::Refused(format!(
+                "{} holds a cluster already: take it down first (`down --state {}`)",
+                folder.display(),
+                folder.display()
+            )));
+        }
+        let text =
+            serde_json::to_string_pretty(&record).map_err(|source| Error::Record { path: path.clone(), source })?;
+        files::write(&path, text)?;
+        Ok(Self { folder, record })
+    }
+
+    /// Reads the record of a folder; none when there is no cluster.
+    pub(crate) fn open(folder: &Path) -> Result<Option<Self>> {
+        let path = folder.join("cluster.json");
+        if !path.exists() {
+            return Ok(None);
+        }
+        let folder = folder.canonicalize().map_err(Error::file("find", folder))?;
+        let record = serde_json::from_str(&files::read(&path)?)
+            .map_err(|source| Error::Record { path: path.clone(), source })?;
+        Ok(Some(Self { folder, record }))
+    }
+
+    /// As `open`, for commands that need a cluster.
+    pub(crate) fn open_existing(folder: &Path) -> Result<Self> {
+        Self::open(folder)?.ok_or_else(|| Error::Missing(format!("there is no cluster in {}", folder.display())))
+    }
+
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = NodeNumber> + use<> {
+        (1..=self.record.nodes).map(NodeNumber)
+    }
+
+    pub(crate) fn node(&self, name: &str) -> Result<NodeNumber> {
+        let node = NodeNumber::from_name(name).filter(|node| node.0 <= self.record.nodes);
+        node.ok_or_else(|| Error::Refused(format!("this cluster has no node `{name}`")))
+    }
+
+    pub(crate) fn certificates(&self) -> PathBuf {
+        self.folder.join("certificates")
+    }
+
+    pub(crate) fn node_folder(&self, node: NodeNumber) -> PathBuf {
+        self.folder.join(node.name())
+    }
+
+    pub(crate) fn containerd_socket(&self, node: NodeNumber) -> PathBuf {
+        self.node_folder(node).join("containerd.sock")
+    }
+
+    /// The administrator's way in.
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
+        self.folder.join("kubeconfig")
+    }
+
+    /// The address of the API server: loopback alone when there are no nodes.
+    pub(crate) fn api_address(&self) -> std::net::IpAddr {
+        if self.record.nodes == 0 { std::net::Ipv4Addr::LOCALHOST.into() } else { NodeNumber(1).v4().into() }
+    }
+
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
+        self.record.cache.join("bin").join(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> Record {
+        let ports = Ports { etcd: 1, etcd_peers: 2, api: 3 };
+        Record { nodes: 2, ports, cache: PathBuf::from("/cache"), found: Found::default() }
+    }
+
+    #[test]
+    fn a_folder_takes_one_cluster_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        State::create(folder.path(), record()).unwrap();
+        assert!(State::create(folder.path(), record()).unwrap_err().to_string().contains("take it down first"));
+        assert_eq!(State::open(folder.path()).unwrap().unwrap().record.nodes, 2);
+    }
+
+    #[test]
+    fn a_folder_without_a_record_holds_no_cluster() {
+        assert!(State::open(Path::new("/nonexistent")).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_path_too_long_for_a_socket_is_refused_before_anything_starts() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = State::create(&folder.path().join("x".repeat(100)), record()).unwrap_err();
+        assert!(error.to_string().contains("--state"), "{error}");
+    }
+
+    #[test]
+    fn only_its_own_nodes_are_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::create(folder.path(), record()).unwrap();
+        assert!(state.node("node2").is_ok() && state.node("node3").is_err());
+    }
+}

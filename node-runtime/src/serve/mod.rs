@@ -1,5 +1,0 @@
-//! The faces of the agent, one folder each, on one unix socket. From outside, the way in is `proxy` through
-//! `kubectl exec`: no port is open.
-
-pub mod proxy;
-pub mod socket;
