@@ -2,6 +2,7 @@
 //! `desired` -> `plan` -> `layers` (which load through `kernel` and ask `identity` who someone is) -> `serve` and `report`.
 
 pub mod identity;
+#[allow(unsafe_code)]
 pub mod kernel;
 pub mod layers;
 pub mod plan;

@@ -1,6 +1,22 @@
 //! The only unsafe room: probe features; open, clone, load, attach, swap, unload; who owns each link; account for every
 //! program, map and link.
 
+pub mod account;
+pub mod capabilities;
+pub mod cgroup;
 pub mod facts;
+pub mod link;
+mod log;
+pub mod map;
+pub mod object;
+pub mod perf;
+pub mod probe;
+mod refusal;
+pub mod ring;
 
+pub use account::{Account, account};
 pub use facts::{CgroupMode, Facts, Release};
+pub use link::Link;
+pub use map::Map;
+pub use object::{Loaded, Opened};
+pub use ring::Ring;

@@ -1,0 +1,139 @@
+//! Why the kernel did not load an object, out of an errno and libbpf's log. Pure.
+
+use std::collections::BTreeSet;
+
+use crate::report::Problem;
+
+/// What was known when the load failed.
+pub(super) struct Failure<'a> {
+    /// Name of the object.
+    pub object: &'static str,
+    /// The system's number, positive.
+    pub errno: i32,
+    /// libbpf's warnings.
+    pub log: &'a [String],
+    /// Its maps and what each would hold, in bytes.
+    pub maps: &'a [(String, u64)],
+    /// Effective capabilities.
+    pub capabilities: &'a BTreeSet<String>,
+}
+
+/// The verifier's log, as libbpf frames it.
+const LOG_BEGINS: &str = "-- BEGIN PROG LOAD LOG --";
+const LOG_ENDS: &str = "-- END PROG LOAD LOG --";
+
+pub(super) fn explain(failure: &Failure<'_>) -> Problem {
+    let Failure { object, errno, log, maps, capabilities } = failure;
+    if matches!(*errno, libc::EPERM | libc::ENOMEM)
+        && let Some(name) = log.iter().find_map(|line| refused_map(line))
+    {
+        if *errno == libc::EPERM
+            && let Some(problem) = missing(capabilities, object)
+        {
+            return problem;
+        }
+        let bytes = maps.iter().find(|(map, _)| *map == name).map_or(0, |(_, bytes)| *bytes);
+        return Problem::MapMemoryExceeded { map: name, bytes };
+    }
+    if let Some((program, detail)) = verdict(log) {
+        return Problem::VerifierRejected { program, detail };
+    }
+    if *errno == libc::EPERM {
+        if let Some(problem) = missing(capabilities, object) {
+            return problem;
+        }
+        // Before 5.11 programs are charged to RLIMIT_MEMLOCK as well, and libbpf's first trivial program already is.
+        if !capabilities.contains("CAP_SYS_RESOURCE") && !capabilities.contains("CAP_SYS_ADMIN") {
+            let bytes = maps.iter().map(|(_, bytes)| bytes).sum();
+            return Problem::MapMemoryExceeded { map: (*object).to_owned(), bytes };
+        }
+    }
+    let words = std::io::Error::from_raw_os_error(*errno).to_string();
+    let detail = match log.iter().map(|line| line.trim()).find(|line| !line.is_empty()) {
+        Some(line) => format!("{words}: {}", line.strip_prefix("libbpf: ").unwrap_or(line)),
+        None => words,
+    };
+    Problem::LoadFailed { what: format!("loading {object}"), detail }
+}
+
+fn missing(capabilities: &BTreeSet<String>, object: &str) -> Option<Problem> {
+    if capabilities.contains("CAP_SYS_ADMIN") {
+        return None;
+    }
+    ["CAP_BPF", "CAP_PERFMON"].into_iter().find(|capability| !capabilities.contains(*capability)).map(|capability| {
+        Problem::MissingCapability { capability: capability.to_owned(), needed_for: format!("loading {object}") }
+    })
+}
+
+/// `libbpf: map 'events': failed to create: -EPERM`
+fn refused_map(line: &str) -> Option<String> {
+    if !line.contains("failed to create") {
+        return None;
+    }
+    quoted(line, "map '")
+}
+
+/// The program and the last line that says something: counts of what was processed say nothing.
+fn verdict(log: &[String]) -> Option<(String, String)> {
+    let text = log.iter().find(|line| line.contains(LOG_BEGINS))?;
+    let program = quoted(text, "prog '")?;
+    let body = text.split(LOG_BEGINS).nth(1)?.split(LOG_ENDS).next()?;
+    let detail = body
+        .lines()
+        .map(str::trim)
+        .rfind(|line| {
+            !line.is_empty()
+                && !["processed ", "verification time", "stack depth"].iter().any(|tail| line.starts_with(tail))
+        })
+        .unwrap_or("the kernel gave no reason");
+    Some((program, detail.to_owned()))
+}
+
+fn quoted(line: &str, before: &str) -> Option<String> {
+    let rest = line.split(before).nth(1)?;
+    Some(rest.split('\'').next()?.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn explained(errno: i32, log: &[&str], capabilities: &[&str]) -> Problem {
+        let log: Vec<String> = log.iter().map(|line| (*line).to_owned()).collect();
+        let maps = [("ring".to_owned(), 262_144)];
+        let capabilities = capabilities.iter().map(|name| (*name).to_owned()).collect();
+        explain(&Failure { object: "process", errno, log: &log, maps: &maps, capabilities: &capabilities })
+    }
+
+    #[test]
+    fn the_verifiers_last_telling_line_is_told() {
+        let log = "libbpf: prog 'on_exec': -- BEGIN PROG LOAD LOG --\n0: R1=ctx()\nR3 invalid mem access 'scalar'\n\
+                   processed 12 insns (limit 1000000)\n-- END PROG LOAD LOG --\n";
+        assert_eq!(
+            explained(libc::EACCES, &[log], &["CAP_BPF", "CAP_PERFMON"]),
+            Problem::VerifierRejected { program: "on_exec".into(), detail: "R3 invalid mem access 'scalar'".into() }
+        );
+    }
+
+    #[test]
+    fn a_map_refused_for_want_of_memory_is_not_a_missing_capability() {
+        let log = "libbpf: map 'ring': failed to create: -EPERM\n";
+        let refused = Problem::MapMemoryExceeded { map: "ring".into(), bytes: 262_144 };
+        assert_eq!(explained(libc::EPERM, &[log], &["CAP_BPF", "CAP_PERFMON"]), refused);
+        assert_eq!(explained(libc::ENOMEM, &[log], &["CAP_BPF", "CAP_PERFMON"]), refused);
+    }
+
+    #[test]
+    fn a_map_refused_for_want_of_privilege_names_the_capability() {
+        let log = "libbpf: map 'ring': failed to create: -EPERM\n";
+        let problem = explained(libc::EPERM, &[log], &["CAP_PERFMON"]);
+        assert_eq!(problem.reason(), "MissingCapability");
+        assert!(problem.message().contains("CAP_BPF"));
+    }
+
+    #[test]
+    fn a_refusal_without_a_log_keeps_the_systems_words() {
+        let problem = explained(libc::ENOENT, &[], &["CAP_BPF", "CAP_PERFMON"]);
+        assert_eq!(problem.message(), "loading process: No such file or directory (os error 2)");
+    }
+}

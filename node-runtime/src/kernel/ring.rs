@@ -1,0 +1,105 @@
+//! The reader's end of a ring buffer.
+
+use std::{
+    cell::Cell,
+    ffi::c_void,
+    io, mem,
+    os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    ptr::{self, NonNull},
+    slice,
+    sync::{Mutex, OnceLock, PoisonError},
+};
+
+use tokio::io::{Interest, unix::AsyncFd};
+
+use super::Map;
+
+type Each<'a> = dyn FnMut(&[u8]) + 'a;
+/// What libbpf calls for each record: whoever drains just now.
+type Reader = Cell<Option<NonNull<Each<'static>>>>;
+
+/// A ring buffer and its one reader.
+pub struct Ring {
+    map: Map,
+    consumer: Mutex<Consumer>,
+    readiness: OnceLock<AsyncFd<OwnedFd>>,
+}
+
+struct Consumer {
+    inner: NonNull<libbpf_sys::ring_buffer>,
+    reader: Box<Reader>,
+}
+
+// SAFETY: libbpf's reader may be used from any thread, one at a time; the mutex sees to that.
+unsafe impl Send for Consumer {}
+
+impl Ring {
+    pub(super) fn new(map: Map) -> io::Result<Self> {
+        let reader: Box<Reader> = Box::new(Cell::new(None));
+        let context = ptr::from_ref::<Reader>(&reader).cast_mut().cast::<c_void>();
+        // SAFETY: the descriptor is a ring's; the context is on the heap and lives as long as the consumer, which frees it last.
+        let inner =
+            unsafe { libbpf_sys::ring_buffer__new(map.fd().as_raw_fd(), Some(on_record), context, ptr::null()) };
+        let inner = NonNull::new(inner).ok_or_else(io::Error::last_os_error)?;
+        Ok(Self { map, consumer: Mutex::new(Consumer { inner, reader }), readiness: OnceLock::new() })
+    }
+
+    /// Waits until there may be a record. Drain after it; it may wake once for nothing.
+    pub async fn readable(&self) -> io::Result<()> {
+        let readiness = match self.readiness.get() {
+            Some(readiness) => readiness,
+            None => {
+                let fd = self.map.fd().try_clone_to_owned()?;
+                // SAFETY: the descriptor is owned by what is made here, and closed with it.
+                let made = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE)? };
+                self.readiness.get_or_init(|| made)
+            }
+        };
+        // Cleared before the reader drains: the kernel wakes again for what is committed behind the reader's back.
+        readiness.readable().await?.clear_ready();
+        Ok(())
+    }
+
+    /// Gives every record that is there, and those that come meanwhile.
+    pub fn drain(&self, each: &mut Each<'_>) {
+        let consumer = self.consumer.lock().unwrap_or_else(PoisonError::into_inner);
+        let each: NonNull<Each<'_>> = NonNull::from(each);
+        // SAFETY: only the lifetime changes, and the pointer is taken back before this function returns.
+        consumer.reader.set(Some(unsafe { mem::transmute::<NonNull<Each<'_>>, NonNull<Each<'static>>>(each) }));
+        // SAFETY: the consumer is alive and locked.
+        let answer = unsafe { libbpf_sys::ring_buffer__consume(consumer.inner.as_ptr()) };
+        consumer.reader.set(None);
+        if answer < 0 {
+            tracing::warn!(error = %io::Error::from_raw_os_error(-answer), "a ring could not be read");
+        }
+    }
+
+    /// The map's descriptor, to hand to another process.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.map.fd()
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        // SAFETY: made in `new`, freed once.
+        unsafe { libbpf_sys::ring_buffer__free(self.inner.as_ptr()) };
+    }
+}
+
+unsafe extern "C" fn on_record(context: *mut c_void, data: *mut c_void, size: libbpf_sys::size_t) -> i32 {
+    // SAFETY: the context is the `Reader` given in `new`.
+    let reader = unsafe { &*context.cast::<Reader>() };
+    if let Some(mut each) = reader.get() {
+        // SAFETY: libbpf gives a record of `size` bytes that stays until we return; the closure lives while `drain` runs.
+        unsafe { (each.as_mut())(slice::from_raw_parts(data.cast::<u8>(), size as usize)) };
+    }
+    0
+}
+
+impl std::fmt::Debug for Ring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let fd: RawFd = self.map.fd().as_raw_fd();
+        f.debug_struct("Ring").field("fd", &fd).finish()
+    }
+}
