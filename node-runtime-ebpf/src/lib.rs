@@ -1,5 +1,6 @@
 //! The kernel programs as bytes, and the layouts and limits that both sides share. No logic.
 
+pub mod flow;
 pub mod limits;
 pub mod record;
 
@@ -17,4 +18,9 @@ macro_rules! object {
 /// `bpf/identity/cgroup.bpf.c`: cgroups that come and go.
 pub fn cgroup() -> &'static [u8] {
     object!("cgroup")
+}
+
+/// `bpf/network/flow.bpf.c`: the flows of chosen interfaces.
+pub fn flow() -> &'static [u8] {
+    object!("flow")
 }

@@ -8,6 +8,14 @@ pub const CGROUP_DEPTH_MAX: u32 = 12;
 pub const CGROUPS_MAX: u32 = 16384;
 /// Distinct selections on a node.
 pub const SLOTS_MAX: u32 = 64;
+/// Flows that are counted at a time, where the stack says nothing.
+pub const FLOW_ENTRIES: u32 = 16384;
+/// Bytes of the ring of flow records, where the stack says nothing.
+pub const FLOW_RING_BYTES: u32 = 65536;
+/// Interfaces that are watched at a time.
+pub const FLOW_INTERFACES: u32 = 1024;
+/// A flow that goes on is told again after this many nanoseconds.
+pub const FLOW_REPORT_NS: u64 = 5_000_000_000;
 
 #[cfg(test)]
 mod tests {
@@ -21,6 +29,10 @@ mod tests {
             ("CGROUP_DEPTH_MAX", CGROUP_DEPTH_MAX.into()),
             ("CGROUPS_MAX", CGROUPS_MAX.into()),
             ("SLOTS_MAX", SLOTS_MAX.into()),
+            ("FLOW_ENTRIES", FLOW_ENTRIES.into()),
+            ("FLOW_RING_BYTES", FLOW_RING_BYTES.into()),
+            ("FLOW_INTERFACES", FLOW_INTERFACES.into()),
+            ("FLOW_REPORT_NS", FLOW_REPORT_NS),
         ];
         for (name, value) in limits {
             let line = header.lines().find(|line| line.starts_with(&format!("#define {name} "))).expect(name);

@@ -7,5 +7,9 @@
 #define CGROUP_DEPTH_MAX 12     /* levels that a lookup climbs from the leaf */
 #define CGROUPS_MAX 16384       /* cgroups whose state is kept */
 #define SLOTS_MAX 64            /* distinct selections on a node */
+#define FLOW_ENTRIES 16384      /* flows that are counted at a time; the agent sets what the stack says */
+#define FLOW_RING_BYTES 65536   /* ring of flow records; the agent sets what the stack says */
+#define FLOW_INTERFACES 1024    /* interfaces that are watched at a time */
+#define FLOW_REPORT_NS 5000000000  /* a flow that goes on is told again after this long */
 
 #endif
