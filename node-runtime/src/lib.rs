@@ -7,3 +7,4 @@ pub mod kernel;
 pub mod layers;
 pub mod plan;
 pub mod report;
+pub mod serve;
