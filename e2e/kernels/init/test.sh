@@ -6,12 +6,13 @@ LOG=/tmp/$TEST.log
 : >"$EVENTS"
 : >"$LOG"
 AGENT=
+exec 3>&1     # the verdict reaches the console wherever a test has sent its own output
 
 ok() { end_with ok "$*"; }
 refused() { end_with refused "$*"; }
 fail() {
-	tail -n 15 "$LOG" | cut -c1-300 | sed 's/^/# log: /'
-	tail -n 3 "$EVENTS" | cut -c1-300 | sed 's/^/# event: /'
+	tail -n 15 "$LOG" | cut -c1-300 | sed 's/^/# log: /' >&3
+	tail -n 3 "$EVENTS" | cut -c1-300 | sed 's/^/# event: /' >&3
 	end_with fail "$*"
 }
 
@@ -28,7 +29,7 @@ end_with() {
 		kill $guard
 		[ $status != 137 ] || set -- fail "$2 (and the agent did not leave within 10 s of SIGTERM)"
 	fi
-	echo "TEST $TEST $1 $2"
+	echo "TEST $TEST $1 $2" >&3
 	exit 0
 }
 
@@ -72,5 +73,5 @@ event() {
 	head -n 1 "$EVENTS.now" | grep .
 }
 
-# said WORD: what the agent said about WORD, on either output
-said() { cat "$LOG" "$EVENTS" | grep -F -m 1 -e "$1" | cut -c1-200; }
+# said WORD: prints what the agent said about WORD, on either output; false when it said nothing
+said() { cat "$LOG" "$EVENTS" | grep -F -m 1 -e "$1" | cut -c1-200 | grep .; }

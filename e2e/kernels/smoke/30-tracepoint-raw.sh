@@ -7,5 +7,5 @@ reported() {
 	in_container "$WEB" /bin/busybox true "marker-$TEST"
 	event '"process_tracepoint"' '"subsys":"sched"' '"event":"sched_process_exec"' '"policy_name":"watch-exec"' '"args":[{' >/dev/null
 }
-eventually 30 reported || fail "no process_tracepoint of sched/sched_process_exec"
+eventually 25 reported || fail "no process_tracepoint of sched/sched_process_exec"
 ok "sched/sched_process_exec"

@@ -9,5 +9,5 @@ reported() {
 	in_container "$WEB" /bin/busybox cat "/tmp/marker-$TEST" 2>/dev/null
 	event '"process_tracepoint"' '"event":"sys_enter_openat"' '"policy_name":"watch-openat"' "\"/tmp/marker-$TEST\"" >/dev/null
 }
-eventually 30 reported || fail "no process_tracepoint of syscalls/sys_enter_openat with the file's name"
+eventually 25 reported || fail "no process_tracepoint of syscalls/sys_enter_openat with the file's name"
 ok "syscalls/sys_enter_openat"

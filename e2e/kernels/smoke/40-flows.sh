@@ -13,7 +13,7 @@ seen_or_refused() {
 	ask_store 8080
 	event '"flow"' "\"$WEB_IP\"" "\"$STORE_IP\"" '"destination_port":8080' >/dev/null
 }
-eventually 30 seen_or_refused || late=yes
+eventually 25 seen_or_refused || late=yes
 remove_pods
 [ -z "$late" ] || fail "no flow from $WEB_IP to $STORE_IP:8080"
 said "needs 6.6" >/dev/null && refused "$(said 'needs 6.6')"

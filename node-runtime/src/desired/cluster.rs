@@ -1,7 +1,7 @@
 //! The desired state of a node in a cluster: its own NodeRuntime, watched by name, and the parts that it lacks, by digest.
 //! Nothing else of the user's is ever watched for this.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use kube::{
@@ -40,27 +40,46 @@ pub enum ClusterError {
     },
 }
 
-/// Watches the NodeRuntime `node` and sends each desired state, until the receiver is gone.
+/// The first pause after a profile that could not be had; it doubles.
+const PAUSE: Duration = Duration::from_millis(200);
+/// The longest pause.
+const PAUSE_MAX: Duration = Duration::from_secs(15);
+
+/// Watches the NodeRuntime `node` and sends each desired state, until the receiver is gone. While the API server is away,
+/// or a part is still on its way, nothing is sent: what is in force stays.
 pub async fn follow(client: Client, node: String, updates: mpsc::Sender<Update>) {
     let runtimes: Api<NodeRuntime> = Api::all(client.clone());
     let mut source = Source { client, parts: BTreeMap::new() };
     let mut objects = watcher::watch_object(runtimes, &node).default_backoff().boxed();
-    while let Some(object) = objects.next().await {
-        let runtime = match object {
-            Ok(Some(runtime)) => runtime,
-            Ok(None) => {
-                tracing::info!(%node, "no NodeRuntime for this node yet");
-                continue;
+    let mut waiting: Option<NodeRuntime> = None;
+    let mut pause = PAUSE;
+    loop {
+        // A newer object ends the wait for an older one, whose profile may be gone by now.
+        tokio::select! {
+            object = objects.next() => match object {
+                Some(Ok(Some(runtime))) => (waiting, pause) = (Some(runtime), PAUSE),
+                Some(Ok(None)) => {
+                    tracing::info!(%node, "no NodeRuntime for this node yet");
+                    continue;
+                }
+                Some(Err(error)) => {
+                    tracing::warn!(%error, "watching the NodeRuntime; what is in force stays");
+                    continue;
+                }
+                None => return,
+            },
+            () = tokio::time::sleep(pause), if waiting.is_some() => pause = (pause * 2).min(PAUSE_MAX),
+        }
+        let Some(runtime) = &waiting else { continue };
+        match source.resolve(runtime).await {
+            Ok(desired) => {
+                let generation = runtime.metadata.generation.unwrap_or_default();
+                waiting = None;
+                if updates.send(Update { desired: Arc::new(desired), generation }).await.is_err() {
+                    return;
+                }
             }
-            Err(error) => {
-                tracing::warn!(%error, "watching the NodeRuntime; what is in force stays");
-                continue;
-            }
-        };
-        let generation = runtime.metadata.generation.unwrap_or_default();
-        let desired = source.resolve_with_patience(&runtime).await;
-        if updates.send(Update { desired: Arc::new(desired), generation }).await.is_err() {
-            return;
+            Err(error) => tracing::warn!(%error, "the profile could not be had; what is in force stays"),
         }
     }
 }
@@ -71,19 +90,6 @@ struct Source {
 }
 
 impl Source {
-    /// The parts may still be on their way when the pointer arrives, and the API server may go away in between.
-    async fn resolve_with_patience(&mut self, runtime: &NodeRuntime) -> Desired {
-        let mut pause = std::time::Duration::from_millis(200);
-        loop {
-            match self.resolve(runtime).await {
-                Ok(desired) => return desired,
-                Err(error) => tracing::warn!(%error, "the profile could not be had; what is in force stays"),
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(std::time::Duration::from_secs(15));
-        }
-    }
-
     async fn resolve(&mut self, runtime: &NodeRuntime) -> Result<Desired, ClusterError> {
         let sessions = runtime.spec.sessions.clone();
         let Some(reference) = runtime.spec.profile_ref.clone() else {
@@ -98,8 +104,8 @@ impl Source {
         same("NodeProfile", &reference.name, &profile.spec.digest, &reference.digest)?;
         let mut parts = BTreeMap::new();
         for wanted in &profile.spec.parts {
-            let part = match self.parts.remove(&wanted.digest) {
-                Some(part) => part,
+            let part = match self.parts.get(&wanted.digest) {
+                Some(part) => part.clone(),
                 None => self.part(&wanted.name, &wanted.digest).await?,
             };
             parts.insert(wanted.digest.clone(), part);
@@ -116,8 +122,11 @@ impl Source {
 
     async fn part(&self, name: &str, digest: &str) -> Result<ProfilePartSpec, ClusterError> {
         let parts: Api<ProfilePart> = Api::all(self.client.clone());
-        let part =
-            parts.get(name).await.map_err(|source| ClusterError::Get { kind: "ProfilePart", name: name.into(), source })?;
+        let part = parts.get(name).await.map_err(|source| ClusterError::Get {
+            kind: "ProfilePart",
+            name: name.into(),
+            source,
+        })?;
         same("ProfilePart", name, &part.spec.digest, digest)?;
         Ok(part.spec)
     }

@@ -1,9 +1,12 @@
 //! The three layers. Each decodes its own records, keeps its own state, and brings what is in force in line with what
 //! is wanted, unit by unit: one that cannot be had changes nothing for the others.
 
+mod all;
 pub mod security;
 
 use std::{path::PathBuf, sync::Arc};
+
+pub use all::Layers;
 
 use trilobite_crds::node::SourceKind;
 

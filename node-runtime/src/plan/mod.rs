@@ -33,6 +33,19 @@ pub struct Plan {
     pub refused: BTreeMap<UnitKey, (Source, Problem)>,
 }
 
+impl Plan {
+    /// Who asked for a unit.
+    pub fn source(&self, key: &UnitKey) -> Option<&Source> {
+        let refused = self.refused.get(key).map(|(source, _)| source);
+        refused
+            .or_else(|| self.processes.get(key).map(|unit| &unit.source))
+            .or_else(|| self.tracepoints.get(key).map(|unit| &unit.source))
+            .or_else(|| self.flows.get(key).map(|unit| &unit.source))
+            .or_else(|| self.captures.get(key).map(|unit| &unit.source))
+            .or_else(|| self.cpu_profiles.get(key).map(|unit| &unit.source))
+    }
+}
+
 /// One unit: who asked, until when, for what.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Unit<T> {
@@ -126,10 +139,7 @@ fn bpf_allowed(facts: &Facts) -> Result<(), Problem> {
         return Err(Problem::CgroupV1);
     }
     if !facts.btf {
-        return Err(Problem::LoadFailed {
-            what: "/sys/kernel/btf/vmlinux".into(),
-            detail: "this kernel has no BTF; CONFIG_DEBUG_INFO_BTF=y is needed".into(),
-        });
+        return Err(Problem::BtfMissing);
     }
     needs(facts, "CAP_BPF", "loading a program")
 }

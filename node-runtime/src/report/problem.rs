@@ -1,6 +1,8 @@
 //! Everything the agent can say about a unit that is not in force. What, where, what next; at most 200 characters.
 //! A reason is API: it stands in docs/reasons.md and is never renamed.
 
+use trilobite_crds::{condition::cut, reason::Reason, status::MAX_MESSAGE};
+
 /// Why a unit is not in force, or not wholly.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Problem {
@@ -62,6 +64,23 @@ pub enum Problem {
         /// `namespace/name`.
         pod: String,
     },
+    /// The kernel has no type information.
+    BtfMissing,
+    /// The worker ended before its work.
+    WorkerFailed {
+        /// How.
+        detail: String,
+    },
+    /// Events could not be written.
+    ExportFailed {
+        /// Where to, and the system's words.
+        detail: String,
+    },
+    /// The state on disk was not whole.
+    LastGoodRefused {
+        /// What does not fit.
+        detail: String,
+    },
     /// The resource asks for something that is not carried out.
     Unsupported {
         /// The user's field.
@@ -80,19 +99,23 @@ pub enum Problem {
 
 impl Problem {
     /// The one word for conditions, events and metrics.
-    pub fn reason(&self) -> &'static str {
+    pub fn reason(&self) -> Reason {
         match self {
-            Self::PerfParanoid { .. } => "PerfParanoid",
-            Self::NoSuchTracepoint { .. } => "NoSuchTracepoint",
-            Self::NoSuchArgument { .. } => "NoSuchArgument",
-            Self::KernelTooOld { .. } => "KernelTooOld",
-            Self::VerifierRejected { .. } => "VerifierRejected",
-            Self::MissingCapability { .. } => "MissingCapability",
-            Self::MapMemoryExceeded { .. } => "MapMemoryExceeded",
-            Self::CgroupV1 => "CgroupV1",
-            Self::HostNetworkPod { .. } => "HostNetworkPod",
-            Self::Unsupported { .. } => "Unsupported",
-            Self::LoadFailed { .. } => "LoadFailed",
+            Self::PerfParanoid { .. } => Reason::PerfParanoid,
+            Self::NoSuchTracepoint { .. } => Reason::NoSuchTracepoint,
+            Self::NoSuchArgument { .. } => Reason::NoSuchArgument,
+            Self::KernelTooOld { .. } => Reason::KernelTooOld,
+            Self::VerifierRejected { .. } => Reason::VerifierRejected,
+            Self::MissingCapability { .. } => Reason::MissingCapability,
+            Self::MapMemoryExceeded { .. } => Reason::MapMemoryExceeded,
+            Self::CgroupV1 => Reason::CgroupV1,
+            Self::HostNetworkPod { .. } => Reason::HostNetworkPod,
+            Self::BtfMissing => Reason::BtfMissing,
+            Self::WorkerFailed { .. } => Reason::WorkerFailed,
+            Self::ExportFailed { .. } => Reason::ExportFailed,
+            Self::LastGoodRefused { .. } => Reason::LastGoodRefused,
+            Self::Unsupported { .. } => Reason::Unsupported,
+            Self::LoadFailed { .. } => Reason::LoadFailed,
         }
     }
 
@@ -139,12 +162,21 @@ impl Problem {
             Self::HostNetworkPod { pod } => format!(
                 "pod {pod} is in the host's network and has no interface of its own; select pods without hostNetwork"
             ),
+            Self::BtfMissing => {
+                "this kernel has no /sys/kernel/btf/vmlinux; run one built with CONFIG_DEBUG_INFO_BTF=y".into()
+            }
+            Self::WorkerFailed { detail } => {
+                format!("the worker without privilege ended before its work: {detail}; what it had counted is kept")
+            }
+            Self::ExportFailed { detail } => {
+                format!("events could not be written: {detail}; they are counted as lost at export_queue")
+            }
+            Self::LastGoodRefused { detail } => format!(
+                "the state on this node's disk was refused: {detail}; it is written anew when the API server answers"
+            ),
             Self::Unsupported { field, detail } => format!("{field}: {detail}"),
             Self::LoadFailed { what, detail } => format!("{what}: {detail}"),
         };
-        match text.char_indices().nth(199) {
-            Some((cut, _)) => format!("{}…", &text[..cut]),
-            None => text,
-        }
+        cut(&text, MAX_MESSAGE)
     }
 }

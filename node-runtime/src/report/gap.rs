@@ -1,0 +1,64 @@
+//! The time in which no agent watched. It is a record of its own: what happened then is not known, and this says so.
+
+use std::time::SystemTime;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+/// From when to when nobody watched. `from` is when the agent before was last known to be alive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Gap {
+    /// Last sign of life.
+    pub from: Timestamp,
+    /// When everything was in force again.
+    pub to: Timestamp,
+    /// Why there is a gap.
+    pub reason: &'static str,
+}
+
+/// One line in the stream of exported events.
+#[derive(Debug, Serialize)]
+pub struct GapLine<'a> {
+    /// The gap.
+    pub agent_gap: &'a Gap,
+    /// The node.
+    pub node_name: &'a str,
+    /// When it was written.
+    pub time: Timestamp,
+}
+
+impl Gap {
+    /// The gap that ends now, where an agent before had left a sign of life.
+    pub fn since(last_alive: Option<SystemTime>, now: Timestamp) -> Option<Self> {
+        let from = Timestamp::try_from(last_alive?).ok()?;
+        (from < now).then_some(Self { from, to: now, reason: "the agent was not running" })
+    }
+
+    /// As a JSON line, without its end.
+    pub fn line(&self, node_name: &str) -> String {
+        let line = GapLine { agent_gap: self, node_name, time: self.to };
+        serde_json::to_string(&line).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_node_that_never_had_an_agent_has_no_gap() {
+        assert_eq!(Gap::since(None, Timestamp::UNIX_EPOCH), None);
+    }
+
+    #[test]
+    fn a_gap_names_both_ends_and_the_node() {
+        let from = SystemTime::UNIX_EPOCH + Duration::from_secs(10);
+        let gap = Gap::since(Some(from), Timestamp::from_second(15).unwrap()).unwrap();
+        assert_eq!(
+            gap.line("node-a"),
+            r#"{"agent_gap":{"from":"1970-01-01T00:00:10Z","to":"1970-01-01T00:00:15Z","reason":"the agent was not running"},"node_name":"node-a","time":"1970-01-01T00:00:15Z"}"#
+        );
+    }
+}
