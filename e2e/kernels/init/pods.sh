@@ -31,12 +31,6 @@ make_pods() {
 	STORE_PID=$(pod "$STORE" store $STORE_IP)
 }
 
-# in_pod CGROUP PID PROGRAM ARGUMENT...: in the pod's container and network
-in_pod() {
-	pid=$2
-	in_container "$1" nsenter -t "$pid" -n "$3" "$4" "$5" "$6" "$7"
-}
-
 # listen_in_store PORT: answers every connection there with one line
 listen_in_store() {
 	(

@@ -1,13 +1,6 @@
 //! Boots every asked kernel with the tests, two at a time, and prints each one's table as it comes.
 
-use std::{
-    collections::VecDeque,
-    env, io,
-    path::{Path, PathBuf},
-    sync::Mutex,
-    thread,
-    time::Duration,
-};
+use std::{collections::VecDeque, env, io, path::PathBuf, sync::Mutex, thread, time::Duration};
 
 use crate::{
     boot::{BootError, boot},
@@ -48,8 +41,10 @@ pub(crate) enum RunError {
     OwnPlace(io::Error),
     #[error("{} is missing: build the whole crate, `cargo build -p trilobite-kernels`", .0.display())]
     NoLauncher(PathBuf),
-    #[error("{0:?} is not there; --agent is needed for the smoke tests, --script FILE runs without it")]
-    NoAgent(Option<PathBuf>),
+    #[error("the smoke tests need --agent PATH; --script FILE runs a test without it")]
+    AgentNotNamed,
+    #[error("there is no agent at {}", .0.display())]
+    NoAgent(PathBuf),
 }
 
 /// True when every test of every kernel ended as expected.
@@ -116,9 +111,10 @@ fn programs(asked: &Run) -> Result<Programs, RunError> {
     if !launcher.is_file() {
         return Err(RunError::NoLauncher(launcher));
     }
-    let there = |path: &Option<PathBuf>| path.as_deref().is_some_and(Path::is_file);
-    if !there(&asked.agent) && (asked.agent.is_some() || asked.scripts.is_empty()) {
-        return Err(RunError::NoAgent(asked.agent.clone()));
+    match &asked.agent {
+        Some(agent) if !agent.is_file() => return Err(RunError::NoAgent(agent.clone())),
+        None if asked.scripts.is_empty() => return Err(RunError::AgentNotNamed),
+        _ => {}
     }
     Ok(Programs { busybox: BUSYBOX.into(), launcher, agent: asked.agent.clone() })
 }

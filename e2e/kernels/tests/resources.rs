@@ -8,9 +8,10 @@ use trilobite_crds::{AppProfile, FlowCapture, ObservabilityStack, TracingPolicy}
 /// Read by its type and written again: what the type does not know is gone then.
 fn known(resource: &Value) -> Value {
     fn through<T: serde::de::DeserializeOwned + serde::Serialize>(resource: &Value) -> Value {
-        serde_json::to_value(serde_json::from_value::<T>(resource.clone()).unwrap()).unwrap()
+        let typed: T = serde_json::from_value(resource.clone()).expect("the type reads the resource");
+        serde_json::to_value(typed).expect("the type writes what it read")
     }
-    match resource["kind"].as_str().unwrap() {
+    match resource["kind"].as_str().expect("a resource has a kind") {
         "ObservabilityStack" => through::<ObservabilityStack>(resource),
         "TracingPolicy" => through::<TracingPolicy>(resource),
         "FlowCapture" => through::<FlowCapture>(resource),
