@@ -11,3 +11,4 @@ pub mod plan;
 pub mod report;
 pub mod runtime;
 pub mod serve;
+pub mod ways_in;

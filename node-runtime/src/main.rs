@@ -1,3 +1,10 @@
-//! The agent on each node.
+//! The agent on each node: chooses a way in.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use trilobite_node::{args::Arguments, ways_in};
+
+fn main() -> ExitCode {
+    ways_in::enter(Arguments::parse().command)
+}

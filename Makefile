@@ -1,0 +1,85 @@
+# The index of commands. `make` alone prints them. What was built is not built again.
+SHELL   := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+TARGET  := $(shell cargo metadata --format-version 1 --no-deps 2>/dev/null | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
+RELEASE := $(TARGET)/x86_64-unknown-linux-gnu/release
+CLUSTER := cargo run --quiet --release -p trilobite-cluster --
+KERNELS := cargo run --quiet --release -p trilobite-kernels --
+export TRILOBITE_CACHE ?= $(CURDIR)/target/cache
+export TRILOBITE_BIN   := $(RELEASE)
+export KUBECONFIG_FILE := $(CURDIR)/target/cluster/kubeconfig
+
+.PHONY: help
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: prerequisites
+prerequisites:
+	@scripts/prerequisites.sh
+
+.PHONY: build
+build: prerequisites ## build the binaries: agent, operator, command line (static, release)
+	@scripts/step "building the agent, the operator and the command line" cargo build --quiet --release -p trilobite-node -p trilobite-operator -p trilobite -p trilobite-cluster -p trilobite-kernels
+
+.PHONY: images
+images: build ## write the two images, without a registry or a daemon
+	@scripts/images.sh
+
+.PHONY: cluster-up
+cluster-up: build ## start a real cluster of two nodes on this machine; writes target/cluster/kubeconfig
+	@$(CLUSTER) build cluster
+	@$(CLUSTER) up
+
+.PHONY: cluster-down
+cluster-down: ## end that cluster; nothing is left behind
+	@$(CLUSTER) down
+
+.PHONY: demo
+demo: images ## a cluster, the stack, and one answer of each layer
+	@$(CLUSTER) build all
+	@e2e/demo.sh
+
+.PHONY: demo-down
+demo-down: cluster-down ## end the demo and its cluster
+
+.PHONY: test
+test: test-unit test-api test-cluster test-kernels ## every test: unit, API server, cluster and clients, kernels
+
+.PHONY: test-unit
+test-unit: prerequisites ## pure tests, CRDs and CEL, parsers, and the programs in this machine's kernel
+	@scripts/step "unit tests" cargo test --workspace --exclude trilobite-e2e
+	@scripts/generated.sh
+
+.PHONY: test-api
+test-api: build ## tests against a real API server
+	@$(CLUSTER) build control-plane
+	@scripts/step "tests against an API server" cargo test -p trilobite-e2e --test api -- --test-threads=1 --nocapture
+
+.PHONY: test-cluster
+test-cluster: images ## tests on two real nodes, read by the clients people have
+	@$(CLUSTER) build all
+	@scripts/with-cluster.sh cargo test -p trilobite-e2e --test cluster -- --test-threads=1 --nocapture
+
+.PHONY: test-kernels
+test-kernels: build ## every program and each layer on Debian 5.10, 6.1, 6.12 and 7.2 under QEMU
+	@$(KERNELS) fetch
+	@$(KERNELS) run --agent $(RELEASE)/trilobite-node
+
+.PHONY: bench
+bench: images ## measure memory, load time, exec cost and flows; keeps e2e/bench/results/
+	@$(CLUSTER) build all
+	@e2e/bench/run.sh
+
+.PHONY: lint
+lint: prerequisites ## rustfmt, clippy, licences, and the size of the house
+	@scripts/step "rustfmt" cargo fmt --all --check
+	@scripts/step "clippy" cargo clippy --quiet --workspace --all-targets -- -D warnings
+	@scripts/deny.sh
+	@scripts/house.sh
+
+.PHONY: generate
+generate: prerequisites ## write the CRDs from the Rust types, and config/default from the chart
+	@cargo run --quiet -p trilobite-crds --bin crdgen
+	@scripts/render.sh

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Licences, sources, duplicates and, where the advisory database can be reached, advisories.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+command -v cargo-deny >/dev/null || scripts/step "installing cargo-deny" env -C / cargo install --quiet --locked cargo-deny@0.20.2
+cargo deny --log-level error check licenses bans sources
+if ! cargo deny --log-level off fetch db 2>/dev/null; then
+  echo "advisories: not checked, the advisory database cannot be reached from here"
+  exit 0
+fi
+cargo deny --log-level error check advisories
