@@ -1,27 +1,31 @@
 //! A `ProfilePart`: what one source object asks of a node for as long as it stands, resolved and immutable.
 //! An agent loads, keeps and refuses parts one by one.
 
-use kube::CustomResource;
+use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::scope::{PodScope, Source};
 
 /// One source object, resolved. Its name ends in the digest of this spec.
-#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "trilobite.dev",
     version = "v1alpha1",
     kind = "ProfilePart",
     plural = "profileparts",
+    shortname = "tbpp",
+    category = "trilobite-internal",
     derive = "PartialEq",
     doc = "What one resource asks of a node, resolved and immutable"
 )]
+#[x_kube(validation = Rule::new("self == oldSelf").message("a ProfilePart cannot change; its name is its content"))]
 #[serde(rename_all = "camelCase")]
 pub struct ProfilePartSpec {
     /// Which resource asked.
     pub source: Source,
     /// Hex sha256 of the canonical JSON of `source` and `content`.
+    #[schemars(regex(pattern = r"^[0-9a-f]{64}$"), length(max = 64))]
     pub digest: String,
     /// What it asks for.
     pub content: PartContent,
@@ -56,6 +60,7 @@ pub struct TracepointsPart {
     /// Whose events are wanted; decided in the kernel.
     pub pods: PodScope,
     /// The hooks, in the order of the policy.
+    #[schemars(length(max = 32))]
     pub hooks: Vec<TracepointHook>,
     /// Size of the ring that policy events share, in bytes, a power of two and a multiple of the page size.
     pub ring_bytes: u32,
@@ -66,22 +71,28 @@ pub struct TracepointsPart {
 #[serde(rename_all = "camelCase")]
 pub struct TracepointHook {
     /// Where it stands in the user's object, as `spec.tracepoints[0]`.
+    #[schemars(length(max = 128))]
     pub field_path: String,
     /// `raw_syscalls`, `sched`, ...
+    #[schemars(length(max = 128))]
     pub subsystem: String,
     /// `sys_enter`, `sched_process_fork`, ...
+    #[schemars(length(max = 128))]
     pub event: String,
     /// A raw tracepoint: arguments are those of the kernel function, not of the trace record.
     #[serde(default)]
     pub raw: bool,
     /// Shown in the event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
     pub message: Option<String>,
     /// Shown in the event.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(max = 128)))]
     pub tags: Vec<String>,
     /// The arguments to read, at most five.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 5))]
     pub args: Vec<TracepointArg>,
 }
 
@@ -95,6 +106,7 @@ pub struct TracepointArg {
     pub r#type: ArgType,
     /// Shown beside the value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
     pub label: Option<String>,
 }
 

@@ -11,11 +11,12 @@ use super::scope::{PodScope, Source};
 #[serde(rename_all = "camelCase")]
 pub struct Session {
     /// Unique on the node: `appprofile.NAMESPACE.NAME` or `flowcapture.NAMESPACE.NAME`.
+    #[schemars(length(max = 330))]
     pub name: String,
     /// Which resource asked.
     pub source: Source,
     /// When it ends, whatever happens; RFC 3339 in UTC.
-    #[schemars(with = "String")]
+    #[schemars(with = "String", length(max = 40), extend("format" = "date-time"))]
     pub expires_at: Timestamp,
     /// What it asks for.
     pub content: SessionContent,
@@ -51,12 +52,15 @@ pub struct FlowsSession {
     pub pods: PodScope,
     /// Only flows with one of these ports on either end; empty means all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
     pub ports: Vec<u16>,
     /// `TCP` or `UDP`; empty means both.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 2), inner(length(max = 8)))]
     pub protocols: Vec<String>,
     /// Where the flows go besides the node's own ring; empty means nowhere else.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 2))]
     pub output: Vec<FlowOutput>,
     /// Entries of the kernel's flow map.
     pub flow_entries: u32,

@@ -39,10 +39,14 @@ impl Check<'_> {
 
     fn node(&mut self, schema: &Value, value: &Value, field: &str) {
         if schema["x-kubernetes-int-or-string"] == true {
-            if !(value.is_i64() || value.is_string()) {
-                self.must(field, "must be an integer or a string");
-            }
-            return;
+            // As in OpenAPI: a pattern is about strings, a bound about numbers.
+            return match value {
+                Value::String(text) => self.string(schema, text, field),
+                Value::Number(number) if number.is_i64() => {
+                    self.integer(schema, number.as_i64().unwrap_or_default(), field);
+                }
+                _ => self.must(field, "must be an integer or a string"),
+            };
         }
         match (schema["type"].as_str(), value) {
             (Some("object"), Value::Object(map)) => self.object(schema, map, field),

@@ -4,6 +4,9 @@
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::{Map, Value, json};
 
+/// The API server holds bounds as floats; this is the highest whole number that a float holds exactly.
+const MAX_EXACT: i64 = (1 << 53) - 1;
+
 /// Rewrites the whole CRD.
 pub(super) fn crd(crd: CustomResourceDefinition) -> Value {
     // A CustomResourceDefinition has string keys and no failing serializer.
@@ -29,6 +32,7 @@ fn node(schema: &mut Value) {
     }
     whole_numbers(map);
     signed_format(map);
+    counts(map);
     int_or_string(map);
     if map.get("type") == Some(&json!("array")) {
         map.entry("x-kubernetes-list-type").or_insert(json!("atomic"));
@@ -113,6 +117,15 @@ fn signed_format(map: &mut Map<String, Value>) {
     map.insert("format".into(), json!(format));
     if let Some(highest) = highest {
         let highest: i64 = highest;
+        map.entry("maximum").or_insert(json!(highest));
+    }
+}
+
+/// A number whose bounds nobody wrote is a count.
+fn counts(map: &mut Map<String, Value>) {
+    if map.get("type") == Some(&json!("integer")) {
+        let highest = if map.get("format") == Some(&json!("int32")) { i64::from(i32::MAX) } else { MAX_EXACT };
+        map.entry("minimum").or_insert(json!(0));
         map.entry("maximum").or_insert(json!(highest));
     }
 }

@@ -134,12 +134,9 @@ impl From<&Toleration> for core::Toleration {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UpdateStrategy {
-    /// How many agents may be away at once: a number, or a share as `10%`.
+    /// How many agents may be away at once: a number of at least 1, or a share from `1%` to `100%`.
     #[serde(default = "ten_percent")]
-    #[schemars(extend("maxLength" = 8))]
-    #[x_kube(
-        validation = Rule::new("type(self) == int ? self >= 1 : string(self).matches('^([1-9][0-9]?|100)%$')").message("must be a number of at least 1, or a share from '1%' to '100%'")
-    )]
+    #[schemars(extend("maxLength" = 8, "pattern" = "^([1-9][0-9]?|100)%$", "minimum" = 1, "maximum" = 100_000))]
     pub max_unavailable: IntOrString,
 }
 

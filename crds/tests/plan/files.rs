@@ -1,0 +1,115 @@
+//! Resources from files: what is wrong is named by file, document and field.
+
+use proptest::prelude::*;
+use trilobite_crds::{Reason, desired_from_resources, parse_documents};
+
+use super::{now, world};
+
+fn errors(yaml: &str) -> Vec<String> {
+    parse_documents(yaml, "shop.yaml").unwrap_err().iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn every_error_of_a_file_is_shown_at_once_with_document_and_field() {
+    let yaml = "\
+apiVersion: trilobite.dev/v1alpha1
+kind: ObservabilityStack
+metadata: {name: default}
+spec:
+  securty: {mode: Enabled}
+  network: {mode: Sometimes}
+---
+# nothing here
+---
+apiVersion: trilobite.dev/v1alpha1
+kind: AppProfile
+metadata: {name: UPPER, namespace: shop}
+spec: {podSelector: {}, cpu: {frequencyHz: 5000}}
+---
+apiVersion: apps/v1
+kind: Deployment
+---
+apiVersion: trilobite.dev/v1alpha1
+kind: Stack
+---
+just words
+";
+    assert_eq!(
+        errors(yaml),
+        [
+            "shop.yaml, document 1, spec.network.mode: \"Sometimes\" must be one of Enabled, OnDemand, Disabled",
+            "shop.yaml, document 1, spec.securty: unknown field; correct its name or remove it",
+            "shop.yaml, document 3, metadata.name: must be 1 to 253 lower case letters, digits, '-' or '.', and begin and end with a letter or digit",
+            "shop.yaml, document 3, spec.cpu.frequencyHz: 5000 must be at most 999",
+            "shop.yaml, document 4, apiVersion: must be trilobite.dev/v1alpha1, is \"apps/v1\"",
+            "shop.yaml, document 5, kind: must be ObservabilityStack, TracingPolicy, TracingPolicyNamespaced, FlowCapture or AppProfile, is \"Stack\"",
+            "shop.yaml, document 6: must be an object with apiVersion and kind",
+        ]
+    );
+}
+
+#[test]
+fn broken_yaml_is_named_with_its_line() {
+    let found = errors("apiVersion: trilobite.dev/v1alpha1\nkind: [\n");
+    assert_eq!(found.len(), 1);
+    assert!(found[0].contains("is not valid YAML") && found[0].contains("line"), "{}", found[0]);
+}
+
+#[test]
+fn a_key_that_stands_twice_is_an_error() {
+    let found = errors("kind: A\nkind: B\n");
+    assert!(found[0].contains("duplicate"), "{}", found[0]);
+}
+
+#[test]
+fn a_name_that_stands_twice_is_a_conflict_and_the_first_stays() {
+    let profile = |seconds: u32| {
+        format!(
+            "---\napiVersion: trilobite.dev/v1alpha1\nkind: AppProfile\nmetadata: {{name: slow}}\nspec: {{podSelector: {{}}, cpu: {{}}, durationSeconds: {seconds}}}\n"
+        )
+    };
+    let (desired, refusals) = desired_from_resources(&world(&(profile(10) + &profile(20))), now());
+    assert_eq!(desired.sessions.len(), 1);
+    assert_eq!(desired.sessions[0].expires_at.to_string(), "2026-11-23T18:00:10Z");
+    assert_eq!(refusals.len(), 1);
+    assert_eq!(refusals[0].reason, Reason::Conflict);
+}
+
+#[test]
+fn a_stack_of_another_name_is_refused_and_the_defaults_hold() {
+    let yaml =
+        "{apiVersion: trilobite.dev/v1alpha1, kind: ObservabilityStack, metadata: {name: mine}, spec: {suspend: true}}";
+    let (desired, refusals) = desired_from_resources(&world(yaml), now());
+    assert!(!desired.suspended && desired.parts.len() == 1);
+    assert_eq!(refusals[0].field, "metadata.name");
+}
+
+#[test]
+fn an_expansion_of_aliases_ends_with_an_error() {
+    let mut yaml = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
+    for level in 1..12 {
+        let before = level - 1;
+        yaml +=
+            &format!("a{level}: &a{level} [*a{before}, *a{before}, *a{before}, *a{before}, *a{before}, *a{before}]\n");
+    }
+    assert!(parse_documents(&yaml, "bomb.yaml").is_err());
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_the_parser_panic(text in "[ -~\n]{0,200}") {
+        let _ = parse_documents(&text, "any.yaml");
+    }
+
+    #[test]
+    fn no_value_in_place_of_a_field_makes_the_parser_panic(
+        field in prop::sample::select(vec!["podSelector", "tracepoints", "kprobes", "suspend", "cpu", "ports"]),
+        value in prop::sample::select(vec!["", "null", "1", "-1", "1e99", ".nan", "[]", "{}", "[[]]", "{a: {b: c}}", "text", "!tag x", "0x7fffffffffffffffff"]),
+        kind in prop::sample::select(vec!["TracingPolicy", "TracingPolicyNamespaced", "ObservabilityStack", "FlowCapture", "AppProfile"]),
+    ) {
+        let yaml = format!("apiVersion: trilobite.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: a}}\nspec:\n  {field}: {value}\n");
+        if let Ok(resources) = parse_documents(&yaml, "any.yaml") {
+            let _ = desired_from_resources(&resources, now());
+        }
+    }
+}
