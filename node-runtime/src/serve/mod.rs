@@ -5,3 +5,4 @@ pub mod proto;
 pub mod protojson;
 pub mod proxy;
 pub mod socket;
+pub mod tetragon;

@@ -2,8 +2,8 @@
 //! fields in the order of the `.proto` text, 64-bit numbers as strings, enums by name, what is unset left out.
 
 mod scalar;
-mod schema;
-mod wire;
+pub(in crate::serve) mod schema;
+pub(in crate::serve) mod wire;
 
 pub use schema::Printed;
 

@@ -9,11 +9,11 @@ pub trait Printed: prost::Message {
 
 /// A piece of the one string that holds all names: start and length.
 #[derive(Clone, Copy)]
-pub(super) struct Name(u16, u16);
+pub(in crate::serve) struct Name(u16, u16);
 
 /// How often a field can be there.
 #[derive(Clone, Copy)]
-pub(super) enum Shape {
+pub(in crate::serve) enum Shape {
     One,
     Many,
     Map(Scalar),
@@ -22,7 +22,7 @@ pub(super) enum Shape {
 /// Types that are not messages.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[allow(dead_code, reason = "which of them occur is up to the .proto files")]
-pub(super) enum Scalar {
+pub(in crate::serve) enum Scalar {
     Bool,
     Int32,
     Int64,
@@ -37,7 +37,7 @@ pub(super) enum Scalar {
 /// What a field holds; messages and enums by their place in the table.
 #[derive(Clone, Copy)]
 #[allow(dead_code, reason = "which of them occur is up to the .proto files")]
-pub(super) enum Kind {
+pub(in crate::serve) enum Kind {
     Scalar(Scalar),
     Wrapper(Scalar),
     Enum(u16),
@@ -47,30 +47,42 @@ pub(super) enum Kind {
 }
 
 /// One field.
-pub(super) struct Field {
-    pub(super) number: u32,
-    pub(super) name: Name,
-    pub(super) shape: Shape,
-    pub(super) kind: Kind,
+pub(in crate::serve) struct Field {
+    pub(in crate::serve) number: u32,
+    pub(in crate::serve) name: Name,
+    pub(in crate::serve) shape: Shape,
+    pub(in crate::serve) kind: Kind,
 }
 
 include!(concat!(env!("OUT_DIR"), "/schema.rs"));
 
 impl Name {
-    pub(super) fn text(self) -> &'static str {
+    pub(in crate::serve) fn text(self) -> &'static str {
         &NAMES[usize::from(self.0)..usize::from(self.0 + self.1)]
     }
 }
 
 /// The fields of a message, in the order of the `.proto` text.
-pub(super) fn fields(message: u16) -> &'static [Field] {
+pub(in crate::serve) fn fields(message: u16) -> &'static [Field] {
     let (start, count) = MESSAGES[usize::from(message)];
     &FIELDS[usize::from(start)..usize::from(start + count)]
 }
 
 /// The name of an enum's value; none where this version of the interface has no such value.
-pub(super) fn value_name(of: u16, number: i32) -> Option<&'static str> {
+pub(in crate::serve) fn value_name(of: u16, number: i32) -> Option<&'static str> {
     let (start, count) = ENUMS[usize::from(of)];
     let values = &VALUES[usize::from(start)..usize::from(start + count)];
     values.iter().find(|(known, _)| *known == number).map(|(_, name)| name.text())
+}
+
+/// The number and, for a message, its place in the table, of the field that a path's segment names: as in the `.proto`
+/// text or in camel case.
+pub(in crate::serve) fn field(message: u16, segment: &str) -> Option<(u32, Option<u16>)> {
+    let plain = |name: &str| name.replace('_', "").to_ascii_lowercase();
+    let found = fields(message).iter().find(|field| plain(field.name.text()) == plain(segment))?;
+    let inner = match (found.shape, found.kind) {
+        (Shape::One | Shape::Many, Kind::Message(inner)) => Some(inner),
+        _ => None,
+    };
+    Some((found.number, inner))
 }

@@ -2,7 +2,7 @@
 
 /// A field's value as it stands on the wire.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Value<'a> {
+pub(in crate::serve) enum Value<'a> {
     Varint(u64),
     Fixed64(u64),
     Fixed32(u32),
@@ -11,7 +11,7 @@ pub(super) enum Value<'a> {
 
 impl Value<'_> {
     /// The number, however it is laid out; zero for bytes.
-    pub(super) fn number(&self) -> u64 {
+    pub(in crate::serve) fn number(&self) -> u64 {
         match *self {
             Value::Varint(number) | Value::Fixed64(number) => number,
             Value::Fixed32(number) => u64::from(number),
@@ -22,7 +22,7 @@ impl Value<'_> {
 
 impl<'a> Value<'a> {
     /// The bytes; nothing for a number.
-    pub(super) fn bytes(&self) -> &'a [u8] {
+    pub(in crate::serve) fn bytes(&self) -> &'a [u8] {
         match self {
             Value::Bytes(bytes) => bytes,
             _ => &[],
@@ -31,7 +31,7 @@ impl<'a> Value<'a> {
 }
 
 /// The fields of one message, as they come.
-pub(super) struct Fields<'a>(pub(super) &'a [u8]);
+pub(in crate::serve) struct Fields<'a>(pub(in crate::serve) &'a [u8]);
 
 impl<'a> Iterator for Fields<'a> {
     type Item = (u32, Value<'a>);
@@ -54,7 +54,7 @@ impl<'a> Iterator for Fields<'a> {
 }
 
 /// Takes a base-128 number off the front.
-pub(super) fn varint(from: &mut &[u8]) -> Option<u64> {
+pub(in crate::serve) fn varint(from: &mut &[u8]) -> Option<u64> {
     let mut number = 0;
     for shift in (0..64).step_by(7) {
         let (byte, rest) = from.split_first()?;

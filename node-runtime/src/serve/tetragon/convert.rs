@@ -1,0 +1,179 @@
+//! What the security layer says, as Tetragon's event. Pure: the same event gives the same message, on any machine.
+//! As with Tetragon's `enable-process-cred`, credentials stand in the process, not in its parent.
+
+use std::sync::Arc;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use jiff::Timestamp;
+
+use super::{credentials, signal};
+use crate::{
+    identity::{Container, ExecKey, Located, Pod, PodContainer, Process},
+    layers::security::{ArgValue, SecurityEvent, SecurityEventKind},
+    serve::proto::tetragon::{self as api, get_events_response::Event, kprobe_argument::Arg},
+};
+
+/// How much of a container's id Tetragon shows in `docker`.
+const DOCKER_CHARS: usize = 31;
+
+/// What every event says about the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scene {
+    /// Name of the node.
+    pub node_name: Arc<str>,
+    /// Name of the cluster; empty where it has none.
+    pub cluster_name: Arc<str>,
+    /// Where the boot clock's zero lies on the wall clock.
+    pub booted: Timestamp,
+}
+
+impl Scene {
+    /// The event as a message.
+    pub fn message(&self, event: &SecurityEvent) -> api::GetEventsResponse {
+        let mut process = self.process(&event.process);
+        let parent = event.parent.as_ref().map(|parent| self.process(parent));
+        let credentials = &event.process.process.credentials;
+        process.cap = Some(credentials::capabilities(credentials));
+        process.process_credentials = Some(credentials::ids(credentials));
+
+        let kind = match &event.kind {
+            SecurityEventKind::Exec => {
+                process.binary_properties = credentials::binary_properties(&event.process.process);
+                Event::ProcessExec(api::ProcessExec { process: Some(process), parent, ancestors: Vec::new() })
+            }
+            SecurityEventKind::Exit { status, signal } => Event::ProcessExit(api::ProcessExit {
+                process: Some(process),
+                parent,
+                signal: signal::name(*signal).to_owned(),
+                status: *status,
+                time: Some(timestamp(event.time)),
+                ancestors: Vec::new(),
+            }),
+            SecurityEventKind::Tracepoint { policy, subsystem, event, message, tags, args, policy_namespace: _ } => {
+                Event::ProcessTracepoint(api::ProcessTracepoint {
+                    process: Some(process),
+                    parent,
+                    subsys: subsystem.to_string(),
+                    event: event.to_string(),
+                    args: args.iter().map(|(value, label)| argument(value, label.as_deref())).collect(),
+                    policy_name: policy.to_string(),
+                    action: api::KprobeAction::Post.into(),
+                    message: message.to_string(),
+                    tags: tags.to_vec(),
+                    ancestors: Vec::new(),
+                })
+            }
+        };
+        self.envelope(kind, event.time)
+    }
+
+    /// As `missing`, for readers that cannot show a rate_limit_info.
+    pub fn throttled(&self, count: u64, now: Timestamp) -> api::GetEventsResponse {
+        let cgroup = format!("{count} events lost: this reader of the stream is too slow");
+        let r#type = api::ThrottleType::ThrottleUnknown.into();
+        self.envelope(Event::ProcessThrottle(api::ProcessThrottle { r#type, cgroup }), now)
+    }
+
+    /// What stands in a stream where `count` events are missing.
+    pub fn missing(&self, count: u64, now: Timestamp) -> api::GetEventsResponse {
+        let event = Event::RateLimitInfo(api::RateLimitInfo { number_of_dropped_process_events: count });
+        self.envelope(event, now)
+    }
+
+    fn envelope(&self, event: Event, time: Timestamp) -> api::GetEventsResponse {
+        api::GetEventsResponse {
+            event: Some(event),
+            node_name: self.node_name.to_string(),
+            time: Some(timestamp(time)),
+            cluster_name: self.cluster_name.to_string(),
+            ..api::GetEventsResponse::default()
+        }
+    }
+
+    fn process(&self, located: &Located) -> api::Process {
+        let Process { key, parent, tid, uid, auid, binary, arguments, cwd, flags, started_ns, ns_pid, .. } =
+            &*located.process;
+        let place = located.pod.as_deref();
+        api::Process {
+            exec_id: self.exec_id(*key),
+            pid: Some(key.pid),
+            uid: Some(*uid),
+            cwd: cwd.clone(),
+            binary: binary.clone(),
+            arguments: arguments.clone(),
+            flags: flags.clone(),
+            start_time: self.at(*started_ns).map(timestamp),
+            auid: Some(*auid),
+            pod: place.map(|place| pod(place, *ns_pid)),
+            docker: place.map(docker).unwrap_or_default().to_owned(),
+            parent_exec_id: self.exec_id(*parent),
+            tid: Some(*tid),
+            in_init_tree: flags.split(' ').any(|flag| flag == "inInitTree").then_some(true),
+            ..api::Process::default()
+        }
+    }
+
+    /// Tetragon's name for a process image; where nothing is known, what Tetragon writes then.
+    fn exec_id(&self, key: ExecKey) -> String {
+        let ExecKey { ktime, pid } = if key.pid == 0 { ExecKey { ktime: 1, pid: 0 } } else { key };
+        STANDARD.encode(format!("{}:{ktime}:{pid}", self.node_name))
+    }
+
+    fn at(&self, boot_ns: u64) -> Option<Timestamp> {
+        let since = jiff::SignedDuration::from_nanos(i64::try_from(boot_ns).ok()?);
+        self.booted.checked_add(since).ok()
+    }
+}
+
+/// The piece of the container's id that Tetragon's events carry.
+pub(super) fn docker(place: &PodContainer) -> &str {
+    place.container_id.get(..DOCKER_CHARS).unwrap_or(&place.container_id)
+}
+
+fn pod(place: &PodContainer, ns_pid: u32) -> api::Pod {
+    let Pod { uid, namespace, name, labels, workload, workload_kind, .. } = &*place.pod;
+    api::Pod {
+        namespace: namespace.clone(),
+        name: name.clone(),
+        uid: uid.clone(),
+        container: place.container.as_ref().map(|it| container(it, ns_pid)),
+        pod_labels: labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+        workload: workload.clone(),
+        workload_kind: workload_kind.clone(),
+        ..api::Pod::default()
+    }
+}
+
+fn container(container: &Container, ns_pid: u32) -> api::Container {
+    let Container { name, id, image, image_id, started_at, privileged } = container;
+    api::Container {
+        id: id.clone(),
+        name: name.clone(),
+        image: Some(api::Image { id: image_id.clone(), name: image.clone() }),
+        start_time: started_at.parse().ok().map(timestamp),
+        pid: (ns_pid > 0).then_some(ns_pid),
+        maybe_exec_probe: false,
+        security_context: Some(api::SecurityContext { privileged: *privileged }),
+    }
+}
+
+fn argument(value: &ArgValue, label: Option<&str>) -> api::KprobeArgument {
+    let arg = match value {
+        ArgValue::Int(value) => Arg::IntArg(*value),
+        ArgValue::Uint(value) => Arg::UintArg(*value),
+        ArgValue::Long(value) => Arg::LongArg(*value),
+        ArgValue::Size(value) => Arg::SizeArg(*value),
+        ArgValue::String(value) => Arg::StringArg(value.clone()),
+        ArgValue::Syscall { id, abi } => Arg::SyscallId(api::SyscallId { id: *id, abi: (*abi).to_owned() }),
+    };
+    api::KprobeArgument { arg: Some(arg), label: label.unwrap_or_default().to_owned() }
+}
+
+fn timestamp(time: Timestamp) -> prost_types::Timestamp {
+    let (seconds, nanos) = (time.as_second(), time.subsec_nanosecond());
+    // Before 1970 jiff counts the fraction down, protobuf up.
+    if nanos < 0 {
+        return prost_types::Timestamp { seconds: seconds - 1, nanos: nanos + 1_000_000_000 };
+    }
+    prost_types::Timestamp { seconds, nanos }
+}
