@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::error::{Error, Result};
@@ -104,7 +105,14 @@ fn unmount(path: &Path) -> Option<String> {
     if let Some(entry) = holds.filter(|_| path != Path::new(TRACING)) {
         return Some(format!("{} is still mounted, it holds {}", path.display(), entry.file_name().display()));
     }
-    umount2(path, MntFlags::empty()).err().map(|error| format!("{} is still mounted: {error}", path.display()))
+    match umount2(path, MntFlags::empty()) {
+        Ok(()) => None,
+        Err(Errno::EBUSY) => {
+            eprintln!("          {} stays mounted: a program that is not of this cluster uses it", path.display());
+            None
+        }
+        Err(error) => Some(format!("{} is still mounted: {error}", path.display())),
+    }
 }
 
 /// Unmounts everything below a folder, the last mounted first; lazily, as dead pods may still be named by it.
