@@ -34,9 +34,9 @@ pub enum Command {
 /// Where the host's file systems are.
 #[derive(Clone, Debug, Args)]
 pub struct HostArguments {
-    /// Where the host's cgroup file system can be read.
-    #[arg(long, env = "TRILOBITE_CGROUP_ROOT", default_value = "/sys/fs/cgroup")]
-    pub cgroup_root: PathBuf,
+    /// Where the host's cgroup file system can be read; where it is mounted here, by default.
+    #[arg(long, env = "TRILOBITE_CGROUP_ROOT")]
+    pub cgroup_root: Option<PathBuf>,
 }
 
 /// Where the agent is reached.

@@ -4,14 +4,9 @@ use std::{fs, io, io::Read, path::PathBuf};
 
 use jiff::Timestamp;
 use trilobite_crds::{
-<<<<<<< HEAD
-    node::Desired,
-    planner::{Refusal, Resource, desired_from_resources, parse_documents},
-=======
     files::{Resource, desired_from_resources, parse_documents},
     node::Desired,
     planner::Refusal,
->>>>>>> 8a007ba (Read resources from files, plan them as the operator would)
 };
 
 /// Why the files were not taken. All that is wrong is said at once.

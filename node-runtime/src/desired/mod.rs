@@ -1,7 +1,7 @@
 //! Where the desired state comes from. Every way in gives the same value.
 
 pub mod cluster;
-//pub mod files;
+pub mod files;
 pub mod last_good;
 
 use std::sync::Arc;

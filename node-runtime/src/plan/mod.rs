@@ -109,12 +109,14 @@ pub fn plan(desired: &Desired, facts: &Facts, now: Timestamp) -> Plan {
     plan
 }
 
-fn tracing_allowed(facts: &Facts) -> Result<(), Problem> {
+/// Tracing of processes and tracepoints.
+pub fn tracing_allowed(facts: &Facts) -> Result<(), Problem> {
     bpf_allowed(facts)?;
     needs(facts, "CAP_PERFMON", "tracing")
 }
 
-fn flows_allowed(facts: &Facts) -> Result<(), Problem> {
+/// Flows.
+pub fn flows_allowed(facts: &Facts) -> Result<(), Problem> {
     if facts.release < TCX_SINCE {
         return Err(Problem::KernelTooOld {
             what: "flows".into(),
@@ -126,7 +128,8 @@ fn flows_allowed(facts: &Facts) -> Result<(), Problem> {
     needs(facts, "CAP_NET_ADMIN", "flows")
 }
 
-fn sampling_allowed(facts: &Facts) -> Result<(), Problem> {
+/// CPU samples.
+pub fn sampling_allowed(facts: &Facts) -> Result<(), Problem> {
     tracing_allowed(facts)?;
     if facts.perf_paranoid > 2 && !facts.has("CAP_SYS_ADMIN") {
         return Err(Problem::PerfParanoid { level: facts.perf_paranoid });

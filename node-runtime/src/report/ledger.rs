@@ -50,7 +50,7 @@ impl Place {
 }
 
 /// Losses since the agent's start, by place and by what they were for (a unit's key, or empty for the whole node).
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Ledger(Arc<Mutex<BTreeMap<(Place, String), u64>>>);
 
 impl Ledger {

@@ -2,6 +2,7 @@
 
 pub mod gap;
 pub mod ledger;
+pub mod metrics;
 pub mod problem;
 pub mod status;
 pub mod writer;

@@ -1,23 +1,33 @@
 //! The ways into the binary. Each ends with an exit code and, where it failed, one line on standard error.
 
+mod agent;
+mod node;
+mod probe;
 mod ready;
+mod run;
 
 use std::{future::Future, process::ExitCode};
+
+use tokio::task::LocalSet;
+use tracing_subscriber::EnvFilter;
 
 use crate::{args::Command, serve::proxy};
 
 /// Runs one command to its end.
 pub fn enter(command: Command) -> ExitCode {
+    log();
     let result = match command {
+        Command::Agent(arguments) => one_threaded(async move { agent::run(&arguments).await }),
+        Command::Run(arguments) => one_threaded(async move { run::run(&arguments).await }),
+        Command::Probe(arguments) => probe::run(&arguments),
         Command::Proxy(arguments) => one_threaded(async move { Ok(proxy::run(&arguments.socket).await?) }),
         Command::Ready(arguments) => ready::run(&arguments.socket),
-        _ => Err(anyhow::anyhow!("not linked in yet")),
+        Command::Worker => Err(anyhow::anyhow!("worker")),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
-            eprintln!("trilobite-node: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -25,5 +35,15 @@ pub fn enter(command: Command) -> ExitCode {
 
 /// One thread is enough for all that the agent does, and costs the least memory.
 fn one_threaded<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = LocalSet::new().block_on(&runtime, work);
+    // A read of standard input cannot be interrupted, and nobody waits for it.
+    runtime.shutdown_background();
+    result
+}
+
+/// Logs go to standard error; standard output belongs to events.
+fn log() {
+    let filter = EnvFilter::try_from_env("TRILOBITE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
 }

@@ -1,0 +1,107 @@
+//! `/metrics`: what is in force, what was lost, and what it costs, collected when somebody asks.
+
+use std::sync::Arc;
+
+use axum::{Router, routing::get};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric, text::encode},
+    metrics::{counter::ConstCounter, gauge::ConstGauge},
+    registry::{Registry, Unit},
+};
+use tokio::{net::TcpListener, sync::watch};
+
+use super::{Ledger, status::Snapshot};
+use crate::{kernel::account, layers::UnitState};
+
+/// Serves `/metrics` until the listener fails.
+pub async fn serve(listener: TcpListener, ledger: Ledger, snapshots: watch::Receiver<Option<Snapshot>>) {
+    let registry = Arc::new(registry(ledger, snapshots));
+    let page = get(move || {
+        let registry = registry.clone();
+        async move {
+            let mut text = String::new();
+            match encode(&mut text, &registry) {
+                Ok(()) => Ok(([("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)),
+                Err(error) => Err((axum::http::StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
+            }
+        }
+    });
+    if let Err(error) = axum::serve(listener, Router::new().route("/metrics", page)).await {
+        tracing::error!(%error, "serving /metrics");
+    }
+}
+
+fn registry(ledger: Ledger, snapshots: watch::Receiver<Option<Snapshot>>) -> Registry {
+    let mut registry = Registry::with_prefix("trilobite_node");
+    registry.register_collector(Box::new(Now { ledger, snapshots }));
+    registry
+}
+
+/// Everything is read when it is asked for: nothing is counted twice, and nothing is kept for a scrape that never comes.
+#[derive(Debug)]
+struct Now {
+    ledger: Ledger,
+    snapshots: watch::Receiver<Option<Snapshot>>,
+}
+
+impl Collector for Now {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        self.losses(&mut encoder)?;
+        self.units(&mut encoder)?;
+        cost(&mut encoder)
+    }
+}
+
+impl Now {
+    fn losses(&self, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
+        let lost = ConstCounter::new(0u64);
+        let mut family = encoder.encode_descriptor(
+            "lost_records",
+            "Records lost, by place and resource",
+            None,
+            lost.metric_type(),
+        )?;
+        for (place, of, count) in self.ledger.losses() {
+            let labels = [("place", place.as_str().to_owned()), ("of", of)];
+            ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    fn units(&self, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
+        let (mut in_force, mut refused) = (0i64, 0i64);
+        if let Some(snapshot) = self.snapshots.borrow().as_ref() {
+            for unit in snapshot.units.values() {
+                match unit.state {
+                    UnitState::InForce { .. } => in_force += 1,
+                    UnitState::Refused(_) => refused += 1,
+                }
+            }
+        }
+        let gauge = ConstGauge::new(in_force);
+        let mut family = encoder.encode_descriptor("units", "Units by state", None, gauge.metric_type())?;
+        gauge.encode(family.encode_family(&[("state", "in_force")])?)?;
+        ConstGauge::new(refused).encode(family.encode_family(&[("state", "refused")])?)
+    }
+}
+
+/// What the kernel holds for us, counted from our own descriptors.
+fn cost(encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
+    let cost = account();
+    let counts = [("program", cost.programs), ("map", cost.maps), ("link", cost.links)];
+    let gauge = ConstGauge::new(0i64);
+    let mut family =
+        encoder.encode_descriptor("kernel_objects", "Programs, maps and links held", None, gauge.metric_type())?;
+    for (kind, count) in counts {
+        ConstGauge::new(i64::try_from(count).unwrap_or(i64::MAX)).encode(family.encode_family(&[("kind", kind)])?)?;
+    }
+    let bytes = ConstGauge::new(i64::try_from(cost.bytes).unwrap_or(i64::MAX));
+    let metric = encoder.encode_descriptor(
+        "kernel_memory",
+        "Kernel memory of programs and maps",
+        Some(&Unit::Bytes),
+        bytes.metric_type(),
+    )?;
+    bytes.encode(metric)
+}

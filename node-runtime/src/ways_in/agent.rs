@@ -1,0 +1,56 @@
+//! The agent of a node in a cluster. What was in force when it was last alive is in force again before the API server is asked.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use kube::Client;
+use tokio::sync::mpsc;
+use trilobite_crds::{
+    STACK_NAME,
+    node::{Source, SourceKind},
+};
+
+use super::node::Node;
+use crate::{
+    args::AgentArguments,
+    desired::{Update, cluster},
+    report::{Problem, gap::Gap, writer},
+};
+
+/// Runs until SIGTERM.
+pub(super) async fn run(arguments: &AgentArguments) -> anyhow::Result<()> {
+    let mut node = Node::assemble(&arguments.common).await?;
+    let name = node.context.node_name.clone();
+    resume(&mut node).await;
+    let client =
+        Client::try_default().await.context("finding the API server; is this a pod with a service account?")?;
+    let (sender, updates) = mpsc::channel(1);
+    tokio::spawn(cluster::follow(client.clone(), name.clone(), sender));
+    tokio::spawn(writer::run(client, name, node.context.facts.clone(), node.snapshots()));
+    node.run(updates).await
+}
+
+/// Resumes from disk. Sessions whose end has come are left out by the plan; a file that is not whole is refused and reported.
+async fn resume(node: &mut Node) {
+    let last_alive = node.last_good.last_alive();
+    match node.last_good.read() {
+        Ok(None) => {}
+        Ok(Some(desired)) => {
+            node.take(Update { desired: Arc::new(desired), generation: 0 }).await;
+            if let Some(gap) = Gap::since(last_alive, Timestamp::now()) {
+                tracing::warn!(from = %gap.from, to = %gap.to, "nobody watched this node for a while");
+            }
+        }
+        Err(error) => {
+            tracing::error!(%error, "the last good state was not used");
+            let stack = Source {
+                kind: SourceKind::ObservabilityStack,
+                namespace: None,
+                name: STACK_NAME.into(),
+                generation: 0,
+            };
+            node.runtime.node_problem(stack, Problem::LastGoodRefused { detail: error.to_string() });
+        }
+    }
+}

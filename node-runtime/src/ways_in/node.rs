@@ -1,0 +1,122 @@
+//! A node's agent, assembled: facts, identity, layers, faces, and the loop that keeps them in line with what is wanted.
+//! Where the desired state comes from is the caller's.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, watch},
+    time::{MissedTickBehavior, interval, sleep},
+};
+
+use crate::{
+    args::CommonArguments,
+    desired::{Update, last_good::LastGood},
+    kernel,
+    layers::{Context, Layers},
+    report::{Ledger, metrics, status::Snapshot},
+    runtime::Runtime,
+    serve::socket::Socket,
+};
+
+/// How often counters are read and the sign of life is given.
+const TICK: Duration = Duration::from_secs(1);
+
+/// A node's agent before its loop.
+pub(super) struct Node {
+    /// What every layer is given.
+    pub(super) context: Context,
+    /// The loop's state.
+    pub(super) runtime: Runtime,
+    /// The last good state on this node's disk.
+    pub(super) last_good: LastGood,
+    snapshots: watch::Sender<Option<Snapshot>>,
+    _socket: Socket,
+}
+
+impl Node {
+    /// Looks at the machine, listens on the socket, and loads nothing.
+    pub(super) async fn assemble(arguments: &CommonArguments) -> anyhow::Result<Self> {
+        let facts = Arc::new(kernel::probe::facts(arguments.host.cgroup_root.as_deref()));
+        let ledger = Ledger::default();
+        std::fs::create_dir_all(&arguments.state_dir)
+            .with_context(|| format!("the state directory {}", arguments.state_dir.display()))?;
+        let context = Context {
+            node_name: node_name(arguments)?,
+            facts: facts.clone(),
+            ledger: ledger.clone(),
+            state_dir: arguments.state_dir.clone(),
+        };
+        let (socket, _listener) = Socket::listen(&arguments.socket.socket)?;
+        let (snapshots, _) = watch::channel(None);
+        if let Some(address) = arguments.metrics_address {
+            let listener =
+                tokio::net::TcpListener::bind(address).await.with_context(|| format!("/metrics on {address}"))?;
+            tokio::spawn(metrics::serve(listener, ledger.clone(), snapshots.subscribe()));
+        }
+        let layers = Layers { facts };
+        Ok(Self {
+            runtime: Runtime::new(layers, ledger),
+            last_good: LastGood::new(&arguments.state_dir),
+            context,
+            snapshots,
+            _socket: socket,
+        })
+    }
+
+    /// What a status is made of, each time it changes.
+    pub(super) fn snapshots(&self) -> watch::Receiver<Option<Snapshot>> {
+        self.snapshots.subscribe()
+    }
+
+    /// Keeps what is in force in line with `updates` until SIGTERM or SIGINT; then unloads everything.
+    pub(super) async fn run(mut self, mut updates: mpsc::Receiver<Update>) -> anyhow::Result<()> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                Some(update) = updates.recv() => self.take(update).await,
+                () = until(self.runtime.next_expiry(Timestamp::now())) => self.runtime.reconcile(Timestamp::now()).await,
+                _ = tick.tick() => self.last_good.touch(),
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+            }
+            let snapshot = self.runtime.snapshot();
+            self.snapshots.send_replace(Some(snapshot));
+        }
+        tracing::info!("stopping: everything is unloaded");
+        self.runtime.unload().await;
+        Ok(())
+    }
+
+    /// Takes a desired state into force, and keeps it on disk once that is done.
+    pub(super) async fn take(&mut self, update: Update) {
+        let desired = update.desired.clone();
+        self.runtime.take(update, Timestamp::now()).await;
+        if let Err(error) = self.last_good.write(&desired) {
+            tracing::warn!(%error, "the state could not be kept on disk; a restart without the API server would begin empty");
+        }
+    }
+}
+
+/// Sleeps until `end`; forever where there is none.
+async fn until(end: Option<Timestamp>) {
+    match end {
+        Some(end) => sleep(Duration::try_from(end.duration_since(Timestamp::now())).unwrap_or_default()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn node_name(arguments: &CommonArguments) -> anyhow::Result<String> {
+    if let Some(name) = &arguments.node_name {
+        return Ok(name.clone());
+    }
+    let path = PathBuf::from("/proc/sys/kernel/hostname");
+    let name = std::fs::read_to_string(&path)
+        .with_context(|| format!("{}; name the node with --node-name", path.display()))?;
+    Ok(name.trim().to_owned())
+}

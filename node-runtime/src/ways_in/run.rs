@@ -1,0 +1,39 @@
+//! The agent without a cluster: what the files ask, on this machine, until it is interrupted.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use super::node::Node;
+use crate::{
+    args::RunArguments,
+    desired::{Update, files},
+    layers::UnitState,
+};
+
+/// Runs until SIGINT or SIGTERM. Events go to standard output, everything else to standard error.
+pub(super) async fn run(arguments: &RunArguments) -> anyhow::Result<()> {
+    let (mut desired, refusals) = files::read(&arguments.files, Timestamp::now())?;
+    for refusal in &refusals {
+        tracing::error!(resource = %refusal.source, reason = refusal.reason.as_str(), field = %refusal.field, "{}", refusal.message);
+    }
+    desired.export.stdout = true;
+    let mut node = Node::assemble(&arguments.common).await?;
+    node.take(Update { desired: Arc::new(desired), generation: 1 }).await;
+    for unit in node.runtime.snapshot().units.values() {
+        match &unit.state {
+            UnitState::InForce { notes } => {
+                tracing::info!(resource = %unit.source, "in force");
+                for note in notes {
+                    tracing::warn!(resource = %unit.source, reason = note.reason().as_str(), "{}", note.message());
+                }
+            }
+            UnitState::Refused(problem) => {
+                tracing::error!(resource = %unit.source, reason = problem.reason().as_str(), "{}", problem.message());
+            }
+        }
+    }
+    let (_sender, updates) = mpsc::channel(1);
+    node.run(updates).await
+}
