@@ -3,6 +3,7 @@
 pub mod flow;
 pub mod limits;
 pub mod record;
+pub mod sample;
 
 /// Bytes of an object, aligned as libbpf wants them.
 #[repr(C, align(8))]
@@ -23,4 +24,9 @@ pub fn cgroup() -> &'static [u8] {
 /// `bpf/network/flow.bpf.c`: the flows of chosen interfaces.
 pub fn flow() -> &'static [u8] {
     object!("flow")
+}
+
+/// `bpf/application/cpu.bpf.c`: stacks on the CPU.
+pub fn cpu() -> &'static [u8] {
+    object!("cpu")
 }

@@ -16,6 +16,12 @@ pub const FLOW_RING_BYTES: u32 = 65536;
 pub const FLOW_INTERFACES: u32 = 1024;
 /// A flow that goes on is told again after this many nanoseconds.
 pub const FLOW_REPORT_NS: u64 = 5_000_000_000;
+/// Frames that are taken of a stack.
+pub const STACK_FRAMES_MAX: u32 = 127;
+/// A user stack of so few frames counts as truncated.
+pub const STACK_FRAMES_SHORT: u32 = 2;
+/// Bytes of the smallest ring of samples.
+pub const SAMPLE_RING_MIN: u32 = 65536;
 
 #[cfg(test)]
 mod tests {
@@ -33,6 +39,9 @@ mod tests {
             ("FLOW_RING_BYTES", FLOW_RING_BYTES.into()),
             ("FLOW_INTERFACES", FLOW_INTERFACES.into()),
             ("FLOW_REPORT_NS", FLOW_REPORT_NS),
+            ("STACK_FRAMES_MAX", STACK_FRAMES_MAX.into()),
+            ("STACK_FRAMES_SHORT", STACK_FRAMES_SHORT.into()),
+            ("SAMPLE_RING_MIN", SAMPLE_RING_MIN.into()),
         ];
         for (name, value) in limits {
             let line = header.lines().find(|line| line.starts_with(&format!("#define {name} "))).expect(name);

@@ -11,5 +11,8 @@
 #define FLOW_RING_BYTES 65536   /* ring of flow records; the agent sets what the stack says */
 #define FLOW_INTERFACES 1024    /* interfaces that are watched at a time */
 #define FLOW_REPORT_NS 5000000000  /* a flow that goes on is told again after this long */
+#define STACK_FRAMES_MAX 127    /* frames that are taken of a stack */
+#define STACK_FRAMES_SHORT 2    /* a user stack of so few frames counts as truncated */
+#define SAMPLE_RING_MIN 65536   /* bytes of the smallest ring of samples */
 
 #endif
