@@ -12,3 +12,4 @@ pub mod report;
 pub mod runtime;
 pub mod serve;
 pub mod ways_in;
+pub mod worker;

@@ -13,6 +13,7 @@ pub mod perf;
 pub mod probe;
 mod refusal;
 pub mod ring;
+pub mod ring_view;
 
 pub use account::{Account, account};
 pub use facts::{CgroupMode, Facts, Release};
@@ -20,3 +21,4 @@ pub use link::Link;
 pub use map::Map;
 pub use object::{Loaded, Opened};
 pub use ring::Ring;
+pub use ring_view::RingView;

@@ -1,0 +1,124 @@
+//! A record of the sample ring, taken apart. Not here: what its addresses mean.
+
+use trilobite_node_ebpf::{
+    limits::RECORD_LAYOUT,
+    record::RecordKind,
+    sample::{SAMPLE_SHORT, SAMPLE_TOO_DEEP, SAMPLE_UNDECIDED, SampleHead},
+};
+
+use super::frame::Image;
+
+const HEAD: usize = size_of::<SampleHead>();
+
+/// A stack, and who ran.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Sample {
+    /// The process image.
+    pub(super) image: Image,
+    /// Its leaf cgroup.
+    pub(super) cgroup: u64,
+    /// Name of the thread.
+    pub(super) comm: [u8; 16],
+    /// Whose cgroup it is was not known at the tick.
+    pub(super) undecided: bool,
+    /// A stack ends before its outermost frame.
+    pub(super) truncated: bool,
+    /// The kernel's addresses, innermost first.
+    pub(super) kernel: Vec<u64>,
+    /// The program's addresses, innermost first.
+    pub(super) user: Vec<u64>,
+}
+
+impl Sample {
+    /// None where these bytes are no sample of this layout.
+    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
+        let u16_at = |at: usize| Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
+        let u32_at = |at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+        let u64_at = |at: usize| Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+        if u16_at(0)? != RECORD_LAYOUT || u16_at(2)? != RecordKind::Sample as u16 {
+            return None;
+        }
+        let flags = u32_at(72)?;
+        let (kernel_bytes, user_bytes) = (u32_at(76)? as usize, u32_at(80)? as usize);
+        let stacks = bytes.get(HEAD..)?;
+        let kernel = addresses(stacks.get(..kernel_bytes)?);
+        let user = addresses(stacks.get(kernel_bytes..kernel_bytes.checked_add(user_bytes)?)?);
+        Some(Self {
+            image: Image { pid: u32_at(32)?, ktime: u64_at(24)? },
+            cgroup: u64_at(16)?,
+            comm: bytes.get(56..72)?.try_into().ok()?,
+            undecided: flags & SAMPLE_UNDECIDED != 0,
+            truncated: flags & (SAMPLE_TOO_DEEP | SAMPLE_SHORT) != 0,
+            kernel,
+            user,
+        })
+    }
+}
+
+fn addresses(bytes: &[u8]) -> Vec<u64> {
+    bytes.chunks_exact(8).filter_map(|address| Some(u64::from_ne_bytes(address.try_into().ok()?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::offset_of;
+
+    use proptest::prelude::*;
+    use trilobite_node_ebpf::record::Record;
+
+    use super::*;
+
+    fn record(kernel: &[u64], user: &[u64], flags: u32) -> Vec<u8> {
+        let mut bytes = vec![0; HEAD];
+        bytes[0..2].copy_from_slice(&RECORD_LAYOUT.to_ne_bytes());
+        bytes[2..4].copy_from_slice(&(RecordKind::Sample as u16).to_ne_bytes());
+        bytes[16..24].copy_from_slice(&77u64.to_ne_bytes());
+        bytes[32..36].copy_from_slice(&4321u32.to_ne_bytes());
+        bytes[56..60].copy_from_slice(b"burn");
+        bytes[72..76].copy_from_slice(&flags.to_ne_bytes());
+        bytes[76..80].copy_from_slice(&(kernel.len() as u32 * 8).to_ne_bytes());
+        bytes[80..84].copy_from_slice(&(user.len() as u32 * 8).to_ne_bytes());
+        for address in kernel.iter().chain(user) {
+            bytes.extend_from_slice(&address.to_ne_bytes());
+        }
+        bytes
+    }
+
+    #[test]
+    fn the_offsets_are_those_of_the_shared_layout() {
+        assert_eq!(offset_of!(Record, cgroup), 16);
+        assert_eq!(offset_of!(Record, exec_ktime), 24);
+        assert_eq!(offset_of!(Record, exec_pid), 32);
+        assert_eq!(offset_of!(SampleHead, comm), 56);
+        assert_eq!(offset_of!(SampleHead, flags), 72);
+        assert_eq!(offset_of!(SampleHead, kernel_bytes), 76);
+        assert_eq!(offset_of!(SampleHead, user_bytes), 80);
+    }
+
+    #[test]
+    fn the_kernels_stack_comes_before_the_programs() {
+        let sample = Sample::parse(&record(&[9, 8], &[3, 2, 1], SAMPLE_UNDECIDED)).unwrap();
+        assert_eq!((sample.kernel, sample.user), (vec![9, 8], vec![3, 2, 1]));
+        assert_eq!((sample.image.pid, sample.cgroup), (4321, 77));
+        assert!(sample.undecided && !sample.truncated);
+    }
+
+    #[test]
+    fn a_stack_that_ends_at_once_or_is_too_deep_is_truncated() {
+        assert!(Sample::parse(&record(&[], &[1], SAMPLE_SHORT)).unwrap().truncated);
+        assert!(Sample::parse(&record(&[], &[1], SAMPLE_TOO_DEEP)).unwrap().truncated);
+    }
+
+    proptest! {
+        #[test]
+        fn wild_bytes_are_no_sample_or_one_that_fits_into_them(mut bytes in prop::collection::vec(any::<u8>(), 0..400), named: bool) {
+            if named && bytes.len() > 4 {
+                bytes[0..2].copy_from_slice(&RECORD_LAYOUT.to_ne_bytes());
+                bytes[2..4].copy_from_slice(&(RecordKind::Sample as u16).to_ne_bytes());
+            }
+            if let Some(sample) = Sample::parse(&bytes) {
+                prop_assert!((sample.kernel.len() + sample.user.len()) * 8 + HEAD <= bytes.len());
+            }
+        }
+    }
+}
