@@ -11,7 +11,7 @@ use std::{future::Future, process::ExitCode};
 use tokio::task::LocalSet;
 use tracing_subscriber::EnvFilter;
 
-use crate::{args::Command, serve::proxy};
+use crate::{args::Command, serve::proxy, worker};
 
 /// Runs one command to its end.
 pub fn enter(command: Command) -> ExitCode {
@@ -21,8 +21,8 @@ pub fn enter(command: Command) -> ExitCode {
         Command::Run(arguments) => one_threaded(async move { run::run(&arguments).await }),
         Command::Probe(arguments) => probe::run(&arguments),
         Command::Proxy(arguments) => one_threaded(async move { Ok(proxy::run(&arguments.socket).await?) }),
+        Command::Worker => return worker::run(),
         Command::Ready(arguments) => ready::run(&arguments.socket),
-        Command::Worker => Err(anyhow::anyhow!("worker")),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
