@@ -16,7 +16,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq)]
 pub enum Resource {
     /// The stack.
-    Stack(ObservabilityStack),
+    Stack(Box<ObservabilityStack>),
     /// A cluster-wide policy.
     Policy(TracingPolicy),
     /// A policy of a namespace.

@@ -192,7 +192,7 @@ struct Room {
 impl Room {
     fn new(stack: &ObservabilityStack, stack_parts: &[PartRef]) -> Self {
         // Room for every part that the stack may want is kept from the start, so that switching on a layer refuses no policy.
-        let kept = profile(stack, vec![stack_parts.to_vec(), stack_parts.to_vec()].concat());
+        let kept = profile(stack, [stack_parts, stack_parts].concat());
         Self { parts: 2, bytes: json_bytes(&kept.spec), full: false }
     }
 

@@ -1,5 +1,7 @@
 //! The CRDs: what is generated, what its rules accept, and what the repository shows of them.
 
+#![allow(clippy::unwrap_used)]
+
 mod generated;
 mod lint;
 mod reasons;

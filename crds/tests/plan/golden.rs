@@ -51,7 +51,7 @@ fn planned(resources: &[Resource]) -> Planned {
     let fallback =
         world("{apiVersion: trilobite.dev/v1alpha1, kind: ObservabilityStack, metadata: {name: default}, spec: {}}");
     let stack = |resource: &Resource| match resource {
-        Resource::Stack(stack) => Some(stack.clone()),
+        Resource::Stack(stack) => Some((**stack).clone()),
         _ => None,
     };
     let stack = resources.iter().chain(&fallback).find_map(stack).unwrap();

@@ -11,7 +11,7 @@ fn stack(spec: &str) -> ObservabilityStack {
         "{{apiVersion: trilobite.dev/v1alpha1, kind: ObservabilityStack, metadata: {{name: default}}, spec: {spec}}}"
     );
     match world(&yaml).remove(0) {
-        Resource::Stack(stack) => stack,
+        Resource::Stack(stack) => *stack,
         other => panic!("{other:?}"),
     }
 }
