@@ -21,7 +21,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn arguments() -> Result<(PathBuf, PathBuf), String> {
-    let usage = "usage: crdgen --out DIRECTORY --chart DIRECTORY";
+    let usage =
+        "usage: crdgen [--out DIRECTORY] [--chart DIRECTORY]; without them, those of the repository that it stands in";
     let (mut out, mut chart) = (None, None);
     let mut words = env::args().skip(1);
     while let Some(word) = words.next() {
@@ -32,7 +33,7 @@ fn arguments() -> Result<(PathBuf, PathBuf), String> {
             _ => return Err(usage.into()),
         }
     }
-    Ok((out.ok_or(usage)?, chart.ok_or(usage)?))
+    Ok((out.unwrap_or_else(|| "config/crd".into()), chart.unwrap_or_else(|| "charts/trilobite-crds".into())))
 }
 
 /// Every file with its text.

@@ -2,7 +2,11 @@
 
 use std::{env, fmt::Write as _, fs, path::Path};
 
-use trilobite_crds::{Inputs, Planned, Refusal, Resource, desired_from_resources, node::Desired, plan};
+use trilobite_crds::{
+    Inputs, Planned, Refusal, Resource, desired_from_resources,
+    node::{Desired, NodeRuntimeSpec, ProfileRef},
+    plan, schema,
+};
 
 use super::{now, world};
 
@@ -45,6 +49,30 @@ fn every_digest_can_be_checked_by_who_reads_it() {
     let mut changed = planned.parts[0].spec.clone();
     changed.source.generation += 1;
     assert!(!changed.is_intact());
+}
+
+#[test]
+fn what_is_planned_fits_the_schemas_of_parts_profiles_and_nodes() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plan/worlds");
+    let crds = schema::crds();
+    let violations = |kind: &str, spec: serde_json::Value| {
+        let crd = crds.iter().find(|crd| crd["spec"]["names"]["kind"] == kind).unwrap();
+        schema::check(&schema::schema_of(crd)["properties"]["spec"], &spec, kind)
+    };
+    for entry in fs::read_dir(directory).unwrap() {
+        let resources = world(&fs::read_to_string(entry.unwrap().path()).unwrap());
+        let Planned { parts, profile, .. } = planned(&resources);
+        let profile_ref =
+            ProfileRef { name: profile.metadata.name.clone().unwrap(), digest: profile.spec.digest.clone() };
+        let sessions = desired_from_resources(&resources, now()).0.sessions;
+        let node = NodeRuntimeSpec { profile_ref: Some(profile_ref), sessions };
+        let mut found = violations("NodeProfile", serde_json::to_value(&profile.spec).unwrap());
+        found.extend(violations("NodeRuntime", serde_json::to_value(&node).unwrap()));
+        for part in parts {
+            found.extend(violations("ProfilePart", serde_json::to_value(&part.spec).unwrap()));
+        }
+        assert_eq!(found, []);
+    }
 }
 
 fn planned(resources: &[Resource]) -> Planned {
