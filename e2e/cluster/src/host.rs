@@ -9,6 +9,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::error::{Error, Result};
 use crate::files;
+use crate::iptables;
 use crate::state::Found;
 
 /// Kernel settings that the cluster or its kubelet and kube-proxy set.
@@ -59,6 +60,7 @@ pub(crate) fn look() -> Result<Found> {
         sysctls: SYSCTLS.iter().filter_map(read).collect(),
         missing_folders: FOLDERS.iter().map(PathBuf::from).filter(|path| !path.exists()).collect(),
         missing_mounts: mounts.filter(|path| !mounted.contains(path)).collect(),
+        missing_tables: iptables::missing_tables(),
     })
 }
 
@@ -77,6 +79,7 @@ pub(crate) fn prepare(found: &Found) -> Result<()> {
 /// Gives the machine back as it was found, and says what it could not give back.
 pub(crate) fn restore(found: &Found) -> Vec<String> {
     let mut left = Vec::new();
+    iptables::forget(&found.missing_tables);
     for (name, value) in &found.sysctls {
         let path = Path::new("/proc/sys").join(name);
         let now = fs::read_to_string(&path).unwrap_or_default();

@@ -15,6 +15,7 @@ mod error;
 mod files;
 mod host;
 mod image;
+mod iptables;
 mod network;
 mod node;
 mod node_config;

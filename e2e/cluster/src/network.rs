@@ -7,6 +7,7 @@ use std::process::Command;
 use crate::addresses::{NODES_V4, NODES_V6, NodeNumber, PODS_V4, PODS_V6, SERVICES_V4, SERVICES_V6};
 use crate::command::{output, run, words};
 use crate::error::{Error, Result};
+use crate::iptables;
 
 pub(crate) const BRIDGE: &str = "trilo0";
 const TABLE: &str = "trilobite-cluster";
@@ -33,6 +34,7 @@ pub(crate) fn create(cluster: &Path, nodes: &[NodeNumber]) -> Result<()> {
         }
     }
     output(Command::new("nft").arg(fence()))?;
+    iptables::let_through()?;
     words("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")?;
     nodes.iter().try_for_each(|node| join(*node))
 }
@@ -123,6 +125,7 @@ pub(crate) fn left() -> Vec<String> {
         of("nft table", "nft list tables", &[TABLE, "kube-proxy"]),
         // Of kubelet, and of the port mappings of pods that had a hostPort.
         of("nft chain", "nft list chains", &["chain KUBE-", "chain CNI-"]),
+        of("nft rule", "nft list ruleset", &[PODS_V4, PODS_V6]),
     ]
     .concat()
 }

@@ -44,6 +44,8 @@ pub(crate) struct Found {
     pub missing_folders: Vec<PathBuf>,
     /// Mounts that were not there.
     pub missing_mounts: Vec<PathBuf>,
+    /// Tables of iptables that were not there.
+    pub missing_tables: Vec<String>,
 }
 
 /// A state folder with its record.

@@ -1,5 +1,7 @@
 //! A control plane alone, as the operator's tests use it. Needs `trilobite-cluster build control-plane` first.
 
+#![allow(clippy::unwrap_used, reason = "an unexpected error is what a test is to show")]
+
 use std::process::Command;
 
 use trilobite_cluster::ControlPlane;

@@ -1,6 +1,8 @@
 //! A whole cluster, once, from `up` to `down`: the promises that every end-to-end test builds on.
 //! Needs root, `trilobite-cluster build` first, and that no other cluster is up on this machine.
 
+#![allow(clippy::unwrap_used, reason = "an unexpected error is what a test is to show")]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -36,6 +38,7 @@ fn two_nodes_serve_pods_in_both_families_survive_a_power_cut_and_leave_nothing()
 
     every_pod_reaches_the_other_node(&cluster);
     services_are_found_by_name(&cluster);
+    a_host_port_reaches_its_pod(&cluster);
     logs_and_port_forward_reach_the_second_node(&cluster);
     a_node_and_its_pods_share_a_cgroup_tree(&cluster);
     nothing_leaves_the_machine(&cluster);
@@ -67,6 +70,11 @@ fn services_are_found_by_name(cluster: &Cluster) {
     for name in ["http://two/", "http://two.default.svc.cluster.local/"] {
         assert_eq!(kubectl(cluster, &["exec", "one", "--", "wget", "-q", "-O", "-", name]), "from two");
     }
+}
+
+fn a_host_port_reaches_its_pod(cluster: &Cluster) {
+    let node = address(cluster, "node/node1", ".status.addresses[0].address");
+    kubectl(cluster, &["exec", "two", "--", "netecho", "send", "tcp", &node, "17000", "1000"]);
 }
 
 fn logs_and_port_forward_reach_the_second_node(cluster: &Cluster) {
