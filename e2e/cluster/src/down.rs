@@ -8,7 +8,7 @@ use crate::cgroups::Hierarchies;
 use crate::error::{Error, Result};
 use crate::progress::step;
 use crate::state::{Record, State};
-use crate::{daemon, files, host, network};
+use crate::{daemon, host, network};
 
 /// Removes everything of the cluster in this folder. Again is fine.
 ///
@@ -41,21 +41,24 @@ pub(crate) fn down(folder: &Path) -> Result<()> {
     if !left.is_empty() {
         return Err(Error::Left(left));
     }
-    files::remove(&state.folder)
+    state.remove()
 }
 
 /// The cluster of a folder, even if the folder itself was removed while the cluster ran.
 fn find(folder: &Path) -> Result<Option<State>> {
-    if let Some(state) = State::open(folder)? {
+    if let Some(mut state) = State::open(folder)? {
+        if network::owner().is_some_and(|owner| owner != state.folder) {
+            // It never got as far as its nodes: those on this machine are another cluster's.
+            state.record.nodes = 0;
+        }
         return Ok(Some(state));
     }
     let folder = std::path::absolute(folder).map_err(Error::file("find", folder))?;
-    let with_nodes = network::owner().is_some_and(|owner| owner == folder);
-    if !with_nodes && daemon::all_of(&folder).is_empty() {
-        return Ok(None);
+    if network::owner().is_some_and(|owner| owner == folder) {
+        return Ok(Some(State::without_folder(&folder)));
     }
-    let nodes = if with_nodes { crate::up::MOST_NODES } else { 0 };
-    Ok(Some(State { folder, record: Record::lost(nodes) }))
+    let alone = !daemon::all_of(&folder).is_empty();
+    Ok(alone.then(|| State { folder, record: Record::lost(0) }))
 }
 
 fn end_nodes(state: &State) -> Result<Vec<String>> {

@@ -12,8 +12,8 @@ use crate::iptables;
 pub(crate) const BRIDGE: &str = "trilo0";
 const TABLE: &str = "trilobite-cluster";
 
-/// Makes the bridge, the namespaces, the routes and the fence.
-pub(crate) fn create(cluster: &Path, nodes: &[NodeNumber]) -> Result<()> {
+/// Refuses a second cluster with nodes on this machine.
+pub(crate) fn check_free() -> Result<()> {
     if let Some(owner) = owner() {
         return Err(Error::Refused(format!(
             "the cluster of {} is up on this machine and there is room for one: `down --state {}` first",
@@ -21,6 +21,11 @@ pub(crate) fn create(cluster: &Path, nodes: &[NodeNumber]) -> Result<()> {
             owner.display()
         )));
     }
+    Ok(())
+}
+
+/// Makes the bridge, the namespaces, the routes and the fence.
+pub(crate) fn create(cluster: &Path, nodes: &[NodeNumber]) -> Result<()> {
     words(&format!("ip link add {BRIDGE} type bridge"))?;
     // The alias says whose bridge it is, so that no other state folder takes it down.
     run("ip", &["link", "set", BRIDGE, "alias", &cluster.display().to_string()])?;

@@ -14,6 +14,9 @@ use crate::ports::Ports;
 /// The variable that every process of a cluster carries, so that `down` ends no stranger that got an old process id.
 pub(crate) const MARK: &str = "TRILOBITE_CLUSTER";
 
+/// A copy of the record of the cluster whose nodes are on this machine, for when its folder is removed under it.
+const COPY: &str = "/run/trilobite-cluster.json";
+
 /// A unix socket's path may have 107 bytes; the longest below a state folder takes these.
 const LONGEST_FOLDER: usize = 107 - "/node9/kubelet/pod-resources/kubelet.sock".len();
 
@@ -78,6 +81,25 @@ impl State {
             serde_json::to_string_pretty(&record).map_err(|source| Error::Record { path: path.clone(), source })?;
         files::write(&path, text)?;
         Ok(Self { folder, record })
+    }
+
+    /// Keeps the record outside its folder too.
+    pub(crate) fn keep_copy(&self) -> Result<()> {
+        let path = self.folder.join("cluster.json");
+        std::fs::copy(&path, COPY).map(|_| ()).map_err(Error::file("copy", &path))
+    }
+
+    /// The cluster whose nodes are on this machine, of which the folder is gone.
+    pub(crate) fn without_folder(folder: &Path) -> Self {
+        let copy = files::read(Path::new(COPY)).ok().and_then(|text| serde_json::from_str(&text).ok());
+        let record = copy.unwrap_or_else(|| Record::lost(crate::up::MOST_NODES));
+        Self { folder: folder.to_owned(), record }
+    }
+
+    /// Removes the folder and the record.
+    pub(crate) fn remove(&self) -> Result<()> {
+        files::remove(&self.folder)?;
+        if self.record.nodes > 0 { files::remove(Path::new(COPY)) } else { Ok(()) }
     }
 
     /// Reads the record of a folder; none when there is no cluster.

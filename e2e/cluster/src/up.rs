@@ -62,7 +62,9 @@ pub(crate) fn with_nodes(folder: &Path, cache: &Cache, nodes: u8) -> Result<Stat
     check_tools(&TOOLS)?;
     node::network_plugins()?;
     cache.image_archives()?;
+    network::check_free()?;
     let state = create(folder, cache, nodes, host::look()?)?;
+    state.keep_copy()?;
     let numbers: Vec<NodeNumber> = state.nodes().collect();
     step("network", || network::create(&state.folder, &numbers))?;
     host::prepare(&state.record.found)?;
