@@ -14,28 +14,37 @@ fn policy(name: String, second: i64) -> TracingPolicy {
     policy
 }
 
+/// Names in the opposite order of age. The newest are short, so that by itself one of them might still fit;
+/// the oldest have `padding`, so that in some of the worlds one does.
+fn name_at(age: i64, padding: usize) -> String {
+    let long = match age {
+        0..5 => padding,
+        5..590 => 60,
+        _ => 0,
+    };
+    format!("p{}{}", 999 - age, "x".repeat(long))
+}
+
 #[test]
 fn a_full_profile_refuses_the_newest_policies_and_keeps_the_others() {
-    let stack = ObservabilityStack::new("default", Default::default());
-    let policies: Vec<_> = (0..600).rev().map(|age| policy(format!("p{age:03}-{}", "x".repeat(60)), age)).collect();
-    let inputs = Inputs { stack: &stack, policies: policies.iter().collect(), namespaced_policies: Vec::new() };
-    let planned = plan(&inputs);
-    let bytes = serde_json::to_vec(&planned.profile.spec).unwrap().len();
-    assert!(
-        bytes <= MAX_PROFILE_BYTES && planned.parts.len() <= MAX_PARTS,
-        "{bytes} bytes, {} parts",
-        planned.parts.len()
-    );
-    // The processes of the stack are one of the parts.
-    assert_eq!(planned.parts.len() - 1 + planned.refusals.len(), 600);
-    let kept = planned.parts.len() - 1;
-    assert!(kept > 300, "only {kept} policies fit");
-    for refusal in &planned.refusals {
-        assert_eq!(refusal.reason, Reason::ProfileTooLarge);
-        let age: usize = refusal.source.name[1..4].parse().unwrap();
-        assert!(age >= kept, "{} is older than one that was kept", refusal.source);
+    for padding in (0..36).step_by(6) {
+        let stack = ObservabilityStack::new("default", Default::default());
+        let policies: Vec<_> = (0..600).rev().map(|age| policy(name_at(age, padding), age)).collect();
+        let inputs = Inputs { stack: &stack, policies: policies.iter().collect(), namespaced_policies: Vec::new() };
+        let planned = plan(&inputs);
+        let bytes = serde_json::to_vec(&planned.profile.spec).unwrap().len();
+        assert!(bytes <= MAX_PROFILE_BYTES && planned.parts.len() <= MAX_PARTS, "{bytes} bytes");
+        // The processes of the stack are one of the parts.
+        let kept = planned.parts.len() - 1;
+        assert!(kept > 300 && kept + planned.refusals.len() == 600, "{kept} policies fit");
+        for refusal in &planned.refusals {
+            assert_eq!(refusal.reason, Reason::ProfileTooLarge);
+            let age = 999 - refusal.source.name[1..4].parse::<usize>().unwrap();
+            assert!(age >= kept, "{} is older than one that was kept", refusal.source);
+        }
+        let words = &planned.refusals[0].message;
+        assert!(words.contains("512") && words.contains("65536"), "{words}");
     }
-    assert!(planned.refusals[0].message.contains("512") && planned.refusals[0].message.contains("65536"));
 }
 
 #[test]
