@@ -26,6 +26,24 @@ pub(super) fn refused(errno: i32) -> Problem {
     }
 }
 
+/// Processors that are online now.
+pub fn online() -> Vec<u32> {
+    let list = fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_else(|_| "0".to_owned());
+    ranges(&list)
+}
+
+/// `0-3,6`, as the kernel writes lists.
+fn ranges(list: &str) -> Vec<u32> {
+    let number = |text: &str| text.trim().parse::<u32>().ok();
+    list.split(',')
+        .filter_map(|part| match part.split_once('-') {
+            Some((first, last)) => Some(number(first)?..=number(last)?),
+            None => number(part).map(|only| only..=only),
+        })
+        .flatten()
+        .collect()
+}
+
 /// A software clock that ticks `frequency_hz` times a second on one processor, for every task, kernel included.
 pub fn cpu_clock(cpu: u32, frequency_hz: u32) -> Result<OwnedFd, Problem> {
     let mut attributes = libbpf_sys::perf_event_attr {
@@ -36,6 +54,7 @@ pub fn cpu_clock(cpu: u32, frequency_hz: u32) -> Result<OwnedFd, Problem> {
     };
     attributes.__bindgen_anon_1.sample_freq = frequency_hz.into();
     attributes.set_freq(1);
+    attributes.set_exclude_idle(1);
     let every_task = -1;
     let no_group = -1;
     // SAFETY: the attributes live through the call; the answer is a descriptor of our own or an error.
@@ -54,4 +73,15 @@ pub fn cpu_clock(cpu: u32, frequency_hz: u32) -> Result<OwnedFd, Problem> {
     }
     // SAFETY: just opened, and nobody else's.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_processors_may_have_gaps() {
+        assert_eq!(ranges("0-2,5,7-8\n"), [0, 1, 2, 5, 7, 8]);
+        assert_eq!(ranges("0\n"), [0]);
+    }
 }

@@ -2,6 +2,7 @@
 //! is wanted, unit by unit: one that cannot be had changes nothing for the others.
 
 mod all;
+pub mod application;
 pub mod security;
 
 use std::{path::PathBuf, sync::Arc};

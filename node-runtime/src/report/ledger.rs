@@ -21,6 +21,8 @@ pub enum Place {
     FlowRing,
     /// The ring of CPU samples.
     SampleRing,
+    /// Samples that a worker held when it died, or that its budget had no room for.
+    Worker,
     /// A record of a cgroup whose pod did not become known in time.
     Undecided,
     /// A reader of the gRPC stream that was too slow.
@@ -41,6 +43,7 @@ impl Place {
             Self::FlowMap => "flow_map",
             Self::FlowRing => "flow_ring",
             Self::SampleRing => "sample_ring",
+            Self::Worker => "worker",
             Self::Undecided => "undecided",
             Self::StreamReader => "stream_reader",
             Self::ExportQueue => "export_queue",

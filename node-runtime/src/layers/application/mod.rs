@@ -1,0 +1,10 @@
+//! Application: where the selected pods spend their CPU time, for a time.
+
+pub mod code;
+pub mod results;
+pub mod sampler;
+pub mod session;
+mod worker_process;
+
+pub use results::{Counted, Meta, Results};
+pub use session::{Belongs, Live, Session, SessionSpec, Subject};

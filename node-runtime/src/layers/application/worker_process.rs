@@ -1,0 +1,165 @@
+//! A worker as the agent sees it: a child, a socket, and what it has been told. It is not trusted; it is asked to end,
+//! and killed when it does not.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use tokio::io::{Interest, unix::AsyncFd};
+
+use super::code::{self, FileKey};
+use crate::worker::{
+    channel::{FDS_MAX, pair, receive, send},
+    frame::{FrameError, Image, Mapping, NewFile, ToAgent, ToWorker},
+};
+
+/// Pieces of code that go into one frame.
+const PIECES: usize = 64;
+/// Frames that wait for a worker to read; above it, it is stuck.
+const OUTBOX_MAX: usize = 4096;
+
+/// What came from a worker.
+pub(super) enum Heard {
+    /// A frame.
+    Frame(ToAgent),
+    /// Its end, or nonsense: it is of no use any more.
+    Gone(String),
+}
+
+/// A running worker. Dropping it kills it, and waits for its end, which is then at hand.
+pub(super) struct WorkerProcess {
+    child: Child,
+    socket: AsyncFd<OwnedFd>,
+    buffer: Vec<u8>,
+    outbox: VecDeque<(Vec<u8>, Vec<OwnedFd>)>,
+    files: HashMap<FileKey, u32>,
+}
+
+impl WorkerProcess {
+    /// Starts `program worker`, and gives it the ring and the table of kernel symbols.
+    pub(super) fn start(program: &Path, ring: BorrowedFd<'_>, ring_bytes: u32, memory_bytes: u64) -> io::Result<Self> {
+        let (ours, theirs) = pair()?;
+        let child =
+            Command::new(program).arg("worker").env_clear().stdin(Stdio::from(theirs)).stdout(Stdio::null()).spawn()?;
+        let socket = AsyncFd::with_interest(ours, Interest::READABLE | Interest::WRITABLE)?;
+        let mut worker = Self { child, socket, buffer: Vec::new(), outbox: VecDeque::new(), files: HashMap::new() };
+        // Opened here: whether addresses are shown is decided by the capabilities of whoever opens it.
+        let kallsyms = std::fs::File::open("/proc/kallsyms").ok();
+        let mut fds = vec![ring.try_clone_to_owned()?];
+        let start = ToWorker::Start { ring_bytes, memory_bytes, kallsyms: kallsyms.is_some() };
+        fds.extend(kallsyms.map(OwnedFd::from));
+        worker.tell(&start, fds).map_err(io::Error::other)?;
+        Ok(worker)
+    }
+
+    /// Its process id.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a frame, now or as soon as there is room.
+    pub(super) fn tell(&mut self, frame: &ToWorker, fds: Vec<OwnedFd>) -> Result<(), FrameError> {
+        self.outbox.push_back((frame.encode()?, fds));
+        self.flush();
+        Ok(())
+    }
+
+    /// The code of a process, and its files that this worker does not have yet.
+    pub(super) fn tell_mappings(&mut self, image: Image) -> Result<(), FrameError> {
+        let pieces = if code::started_at(image.pid, image.ktime) {
+            code::pieces(image.pid).unwrap_or_default()
+        } else {
+            Vec::new()
+        };
+        let root = code::root(image.pid);
+        let (mut files, mut fds, mut mappings) = (Vec::new(), Vec::new(), Vec::new());
+        for piece in pieces {
+            let known = self.files.get(&piece.file).copied();
+            let file = known.unwrap_or(self.files.len() as u32);
+            if known.is_none() {
+                let opened = root.as_ref().ok().and_then(|root| code::open(root, &piece).ok());
+                self.files.insert(piece.file.clone(), file);
+                files.push(NewFile { id: file, name: piece.name().to_owned(), opened: opened.is_some() });
+                fds.extend(opened);
+            }
+            mappings.push(Mapping { start: piece.start, end: piece.end, offset: piece.offset, file });
+            if fds.len() == FDS_MAX || mappings.len() == PIECES {
+                let (files, mappings) = (std::mem::take(&mut files), std::mem::take(&mut mappings));
+                self.tell(&ToWorker::Mappings { image, files, mappings, complete: false }, std::mem::take(&mut fds))?;
+            }
+        }
+        self.tell(&ToWorker::Mappings { image, files, mappings, complete: true }, fds)
+    }
+
+    /// The next thing that it says. Cancel-safe.
+    pub(super) async fn hear(&mut self) -> Heard {
+        loop {
+            if self.outbox.len() > OUTBOX_MAX {
+                return Heard::Gone("it does not read what it is told".to_owned());
+            }
+            let interest =
+                if self.outbox.is_empty() { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };
+            let mut ready = match self.socket.ready(interest).await {
+                Ok(ready) => ready,
+                Err(error) => return Heard::Gone(error.to_string()),
+            };
+            if ready.ready().is_readable() {
+                match receive(self.socket.get_ref(), &mut self.buffer, false) {
+                    Ok(packet) if packet.bytes.is_empty() => return Heard::Gone("it ended".to_owned()),
+                    Ok(packet) => {
+                        return match ToAgent::parse(&packet.bytes) {
+                            Ok(frame) => Heard::Frame(frame),
+                            Err(error) => Heard::Gone(error.to_string()),
+                        };
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        ready.clear_ready_matching(tokio::io::Ready::READABLE);
+                    }
+                    Err(error) => return Heard::Gone(error.to_string()),
+                }
+            }
+            if ready.ready().is_writable() {
+                ready.clear_ready_matching(tokio::io::Ready::WRITABLE);
+                drop(ready);
+                self.flush();
+            }
+        }
+    }
+
+    /// Ends it and says how it ended.
+    pub(super) fn end(&mut self) -> String {
+        if let Ok(Some(status)) = self.child.try_wait() {
+            return status.to_string();
+        }
+        // It may just be on its way out; either way it is gone after this.
+        let _ = self.child.kill();
+        self.child.wait().map_or_else(|error| error.to_string(), |status| status.to_string())
+    }
+
+    fn flush(&mut self) {
+        while let Some((bytes, fds)) = self.outbox.front() {
+            let borrowed: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
+            match send(self.socket.get_ref(), bytes, &borrowed, false) {
+                Ok(()) => drop(self.outbox.pop_front()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // Its end shows when the socket is read.
+                Err(_) => return self.outbox.clear(),
+            }
+        }
+    }
+}
+
+impl Drop for WorkerProcess {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// What a worker may hold: the budget without the ring.
+pub(super) fn memory(budget_bytes: u64, ring_bytes: u32) -> u64 {
+    budget_bytes.saturating_sub(ring_bytes.into())
+}
