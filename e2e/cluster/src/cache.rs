@@ -48,14 +48,8 @@ impl Cache {
     /// When it was not built yet; the error says how to.
     pub fn program(&self, name: &str) -> Result<PathBuf> {
         let path = self.bin().join(name);
-        if path.exists() {
-            return Ok(path);
-        }
         let part = if matches!(name, "tetra" | "hubble" | "helm") { " clients" } else { "" };
-        Err(Error::Missing(format!(
-            "{} is not there: run `cargo run -p trilobite-cluster -- build{part}` first",
-            path.display()
-        )))
+        existing(path, part)
     }
 
     /// The archives of the images that every node gets.
@@ -63,14 +57,19 @@ impl Cache {
     /// # Errors
     /// When one was not built yet.
     pub fn image_archives(&self) -> Result<Vec<PathBuf>> {
-        ["pause", "coredns", "trilobite-workloads"]
-            .iter()
-            .map(|name| {
-                let path = self.images().join(format!("{name}.tar"));
-                if path.exists() { Ok(path) } else { Err(Error::Missing(format!("{} was not built", path.display()))) }
-            })
-            .collect()
+        let names = ["pause", "coredns", "trilobite-workloads"].iter();
+        names.map(|name| existing(self.images().join(format!("{name}.tar")), "")).collect()
     }
+}
+
+fn existing(path: PathBuf, part: &str) -> Result<PathBuf> {
+    if path.exists() {
+        return Ok(path);
+    }
+    Err(Error::Missing(format!(
+        "{} is not there: run `cargo run -p trilobite-cluster -- build{part}` first",
+        path.display()
+    )))
 }
 
 #[cfg(test)]

@@ -44,15 +44,15 @@ impl Image {
         Self { name: name.to_owned(), entrypoint, user: String::new(), content: BTreeMap::new() }
     }
 
-    /// Adds `source=path`, or `->target=path` for a link.
+    /// Adds `source=path`, or `@target=path` for a link.
     ///
     /// # Errors
     /// When the word has another form.
     pub fn add(&mut self, word: &str) -> Result<()> {
         let Some((source, path)) = word.rsplit_once('=').filter(|(s, p)| !s.is_empty() && !p.is_empty()) else {
-            return Err(Error::Refused(format!("`{word}` is neither source=path nor ->target=path")));
+            return Err(Error::Refused(format!("`{word}` is neither source=path nor @target=path")));
         };
-        let content = match source.strip_prefix("->") {
+        let content = match source.strip_prefix('@') {
             Some(target) => Content::Link(target.to_owned()),
             None => Content::File(PathBuf::from(source)),
         };
@@ -166,7 +166,7 @@ mod tests {
         fs::set_permissions(&program, fs::Permissions::from_mode(0o750)).unwrap();
         let mut image = Image::new("localhost/test:1", &["/bin/program"]);
         image.add(&format!("{}=bin/program", program.display())).unwrap();
-        image.add("->program=bin/other").unwrap();
+        image.add("@program=bin/other").unwrap();
         image
     }
 

@@ -98,7 +98,7 @@ enum Command {
         /// The user that it runs as, for example 65532:65532.
         #[arg(long, default_value = "")]
         user: String,
-        /// source=path, or '->target=path' for a link.
+        /// source=path, or @target=path for a link.
         content: Vec<String>,
     },
     /// Import image archives on every node.
@@ -190,4 +190,18 @@ fn up(cache: &Cache, nodes: u8, folder: &Folder) -> Result<()> {
 fn say(line: &str) {
     // Nobody reads any more: then there is nobody to tell.
     let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_takes_links_before_and_after_its_options() {
+        let words = ["trilobite-cluster", "image", "a:1", "a.tar", "@b=bin/sh", "--entrypoint", "[]", "x=y"];
+        let Command::Image { entrypoint, content, .. } = Arguments::try_parse_from(words).unwrap().command else {
+            panic!("another command");
+        };
+        assert_eq!((entrypoint.as_str(), content), ("[]", vec!["@b=bin/sh".to_owned(), "x=y".to_owned()]));
+    }
 }

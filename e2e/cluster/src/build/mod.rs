@@ -56,9 +56,13 @@ pub fn workload_images(cache: &Cache) -> Result<()> {
 /// When a build fails.
 pub fn clients(cache: &Cache) -> Result<()> {
     let _lock = lock(cache)?;
-    GoProgram::of_module("tetra", "e2e/clients/tetra").tagged("nok8s").build(cache)?;
-    GoProgram::of_module("hubble", "e2e/clients/hubble").build(cache)?;
-    GoProgram::of_version("helm", "helm.sh/helm/v4/cmd/helm", "v4.3.1").build(cache)
+    // What each says when it is asked for its version.
+    let tetra = "-X github.com/cilium/tetragon/pkg/version.Version=v1.7.0";
+    let hubble = "-X github.com/cilium/cilium/hubble/pkg.Version=1.20.2";
+    let helm = "-X helm.sh/helm/v4/internal/version.version=v4.3.1";
+    GoProgram::of_module("tetra", "e2e/clients/tetra").tagged("nok8s").linked_with(tetra).build(cache)?;
+    GoProgram::of_module("hubble", "e2e/clients/hubble").linked_with(hubble).build(cache)?;
+    GoProgram::of_version("helm", "helm.sh/helm/v4/cmd/helm", "v4.3.1").linked_with(helm).build(cache)
 }
 
 fn kube(cache: &Cache) -> Result<()> {
