@@ -1,0 +1,76 @@
+//! The agents' pods: which one is on a node, and what the host knows of it.
+
+use serde_json::Value;
+
+use crate::{Kubectl, eventually, stage::NAMESPACE};
+
+/// Name of the agent's pod on a node; waits until it is ready.
+#[track_caller]
+pub fn pod_on(kubectl: &Kubectl, node: &str) -> String {
+    eventually("the node has an agent that is ready", 60, || {
+        let pods = kubectl.get(&["-n", NAMESPACE, "pods", "-l", "app.kubernetes.io/name=trilobite-node"])?;
+        let pods = pods["items"].as_array().cloned().unwrap_or_default();
+        let found = pods.iter().find(|pod| pod["spec"]["nodeName"] == node && ready(pod));
+        found
+            .and_then(|pod| pod["metadata"]["name"].as_str().map(str::to_owned))
+            .ok_or_else(|| format!("{} agents, none ready on {node}", pods.len()))
+    })
+}
+
+fn ready(pod: &Value) -> bool {
+    pod["metadata"]["deletionTimestamp"].is_null()
+        && pod["status"]["conditions"]
+            .as_array()
+            .is_some_and(|conditions| conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True"))
+}
+
+/// Process id of the agent on a node, as the machine has it: the one `trilobite-node agent` in that node's cgroups.
+#[track_caller]
+pub fn pid_on(node: &str) -> u32 {
+    eventually("the agent's process runs", 30, || {
+        processes()
+            .into_iter()
+            .find(|(_, command, cgroups)| {
+                command.contains("trilobite-node\0agent") && cgroups.contains(&format!("/{node}/"))
+            })
+            .map(|(pid, _, _)| pid)
+            .ok_or_else(|| format!("no trilobite-node agent in the cgroups of {node}"))
+    })
+}
+
+/// The NodeRuntime of a node.
+pub fn runtime(kubectl: &Kubectl, node: &str) -> Result<Value, String> {
+    kubectl.get(&["noderuntime", node])
+}
+
+/// Kills the agent's process on a node, as an out-of-memory kill would.
+#[track_caller]
+pub fn kill(node: &str) {
+    let pid = pid_on(node);
+    let done = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
+    assert!(done.success(), "kill -9 {pid}");
+}
+
+/// Anonymous and whole resident memory of a process, in KiB.
+pub fn memory_kib(pid: u32) -> (u64, u64) {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let field = |name: &str| {
+        status
+            .lines()
+            .find(|line| line.starts_with(name))
+            .and_then(|line| line.split_whitespace().nth(1)?.parse().ok())
+            .unwrap_or_default()
+    };
+    (field("RssAnon:"), field("VmRSS:"))
+}
+
+fn processes() -> Vec<(u32, String, String)> {
+    let entries = std::fs::read_dir("/proc").unwrap();
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_string_lossy().parse::<u32>().ok());
+    pids.filter_map(|pid| {
+        let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
+        let cgroups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+        Some((pid, command, cgroups))
+    })
+    .collect()
+}

@@ -1,0 +1,65 @@
+//! Pods of the tests: one container with the workload programs.
+
+use crate::{Kubectl, eventually};
+
+/// A pod to be made.
+pub struct Workload<'a> {
+    /// Its namespace.
+    pub namespace: &'a str,
+    /// Its name, and the value of its label `app`.
+    pub name: &'a str,
+    /// The node that it must run on.
+    pub node: &'a str,
+    /// Its command, as a JSON list.
+    pub command: &'a str,
+}
+
+impl Workload<'_> {
+    /// As YAML.
+    pub fn yaml(&self) -> String {
+        let Self { namespace, name, node, command } = self;
+        format!(
+            r#"
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}, namespace: {namespace}, labels: {{app: {name}}}}}
+spec:
+  nodeName: {node}
+  terminationGracePeriodSeconds: 1
+  containers:
+    - name: main
+      image: localhost/trilobite-workloads:1
+      imagePullPolicy: Never
+      command: {command}
+"#
+        )
+    }
+
+    /// Makes it and waits until it runs.
+    #[track_caller]
+    pub fn start(&self, kubectl: &Kubectl) {
+        kubectl.apply(&self.yaml());
+        let Self { namespace, name, .. } = self;
+        kubectl.run(&["-n", namespace, "wait", "--for=condition=Ready", "--timeout=60s", &format!("pod/{name}")]);
+    }
+
+    /// Deletes it and waits until it is gone.
+    #[track_caller]
+    pub fn stop(&self, kubectl: &Kubectl) {
+        kubectl.delete(&self.yaml());
+    }
+}
+
+/// A namespace, with the service account that pods need.
+#[track_caller]
+pub fn namespace(kubectl: &Kubectl, name: &str) {
+    kubectl.apply(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n"));
+    eventually("the namespace has its service account", 20, || {
+        kubectl.ask(&["-n", name, "get", "serviceaccount", "default"]).map(drop)
+    });
+}
+
+/// The address of a pod: 0 is its first family, 1 its second.
+pub fn address(kubectl: &Kubectl, namespace: &str, name: &str, family: usize) -> String {
+    kubectl.run(&["-n", namespace, "get", "pod", name, &format!("-o=jsonpath={{.status.podIPs[{family}].ip}}")])
+}

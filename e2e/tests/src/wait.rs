@@ -1,0 +1,26 @@
+//! Waiting for something to become true, and saying what was seen instead.
+
+use std::{
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+/// Asks until the answer is `Ok`, at most for `seconds`; then fails with the last answer.
+#[track_caller]
+pub fn eventually<T>(what: &str, seconds: u64, mut ask: impl FnMut() -> Result<T, String>) -> T {
+    let from = Instant::now();
+    loop {
+        match ask() {
+            Ok(answer) => return answer,
+            Err(seen) if from.elapsed() > Duration::from_secs(seconds) => {
+                panic!("{what}: not within {seconds} s; last seen:\n{seen}")
+            }
+            Err(_) => sleep(Duration::from_millis(300)),
+        }
+    }
+}
+
+/// `Ok` where it holds, otherwise what was seen.
+pub fn that(holds: bool, seen: impl ToString) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(seen.to_string()) }
+}

@@ -1,0 +1,10 @@
+//! Tests on a real cluster of two nodes: `scripts/with-cluster.sh` starts it. They share one installed product, and run one
+//! after the other.
+
+mod bad_input;
+mod clients;
+mod completeness;
+mod isolation;
+mod on_demand;
+mod robustness;
+mod truth;
