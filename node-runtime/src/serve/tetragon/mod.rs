@@ -1,5 +1,6 @@
 //! The face that Tetragon's clients know: `tetragon.FineGuidanceSensors`, its events, its JSON and its compact lines.
 
+pub mod compact;
 pub mod convert;
 mod credentials;
 mod fields;
