@@ -3,6 +3,7 @@
 
 pub mod args;
 pub mod desired;
+pub mod export;
 pub mod identity;
 #[allow(unsafe_code)]
 pub mod kernel;

@@ -7,7 +7,7 @@ pub mod runtime;
 pub mod scope;
 pub mod session;
 
-pub use desired::{Desired, ExportPlan};
+pub use desired::{Desired, ExportPlan, FileExport};
 pub use part::{
     ArgType, FlowsPart, PartContent, ProcessesPart, ProfilePart, ProfilePartSpec, TracepointArg, TracepointHook,
     TracepointsPart,

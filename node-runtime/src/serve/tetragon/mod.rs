@@ -8,6 +8,11 @@ mod filter;
 mod service;
 mod signal;
 
+#[cfg(test)]
+pub(crate) mod samples;
+#[cfg(test)]
+mod with_tetra;
+
 pub use convert::Scene;
 pub use service::{About, service};
 

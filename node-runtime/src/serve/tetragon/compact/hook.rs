@@ -166,9 +166,7 @@ impl<'a> Args<'a> {
 
     fn connection(&self, at: usize) -> Option<String> {
         match self.get(at)? {
-            Arg::SockArg(sock) => {
-                Some(format!("tcp {}:{} -> {}:{}", sock.saddr, sock.sport, sock.daddr, sock.dport))
-            }
+            Arg::SockArg(sock) => Some(format!("tcp {}:{} -> {}:{}", sock.saddr, sock.sport, sock.daddr, sock.dport)),
             _ => None,
         }
     }

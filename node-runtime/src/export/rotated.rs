@@ -1,0 +1,172 @@
+//! `events.log`, closed at its size as `events-<time>.log`; of those, the newest are kept. Readable by its owner alone.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use jiff::Timestamp;
+use trilobite_crds::node::FileExport;
+
+use super::writer::Sink;
+
+const NAME: &str = "events.log";
+
+/// How large, how many; may change while the file is written.
+#[derive(Clone)]
+pub(super) struct Limits(Arc<Mutex<FileExport>>);
+
+pub(super) struct Rotated {
+    folder: PathBuf,
+    limits: Limits,
+    file: File,
+    size: u64,
+}
+
+impl Limits {
+    pub(super) fn new(of: &FileExport) -> Self {
+        Self(Arc::new(Mutex::new(of.clone())))
+    }
+
+    pub(super) fn set(&self, to: &FileExport) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone_from(to);
+    }
+
+    /// Bytes of a file, and closed files.
+    fn get(&self) -> (u64, usize) {
+        let FileExport { max_size_mb, max_backups } = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        (u64::from(max_size_mb.max(1)) << 20, usize::try_from(max_backups).unwrap_or(usize::MAX))
+    }
+}
+
+impl Rotated {
+    /// Goes on where an earlier agent stopped; a line that it could not finish is ended.
+    pub(super) fn open(folder: &Path, limits: Limits) -> io::Result<Self> {
+        fs::create_dir_all(folder)?;
+        let mut file = open(folder)?;
+        let mut size = file.metadata()?.len();
+        let mut last = [b'\n'];
+        if size > 0 {
+            file.read_exact_at(&mut last, size - 1)?;
+        }
+        if last != [b'\n'] {
+            file.write_all(b"\n")?;
+            size += 1;
+        }
+        Ok(Self { folder: folder.to_owned(), limits, file, size })
+    }
+
+    fn rotate(&mut self, backups: usize) -> io::Result<()> {
+        let time = Timestamp::now().strftime("%Y-%m-%dT%H-%M-%S.%9f");
+        fs::rename(self.folder.join(NAME), self.folder.join(format!("events-{time}.log")))?;
+        self.file = open(&self.folder)?;
+        self.size = 0;
+        // The names sort by time.
+        let mut closed: Vec<PathBuf> = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            if entry.file_name().to_str().is_some_and(|name| name.starts_with("events-") && name.ends_with(".log")) {
+                closed.push(entry.path());
+            }
+        }
+        closed.sort();
+        let surplus = closed.len().saturating_sub(backups);
+        closed.iter().take(surplus).try_for_each(fs::remove_file)
+    }
+}
+
+impl Sink for Rotated {
+    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        let (limit, backups) = self.limits.get();
+        let length = lines.len() as u64;
+        if self.size > 0 && self.size + length > limit {
+            self.rotate(backups)?;
+        }
+        if let Err(error) = self.file.write_all(lines) {
+            // What was written of it would be a torn line.
+            self.file.set_len(self.size)?;
+            return Err(error);
+        }
+        self.size += length;
+        Ok(())
+    }
+}
+
+fn open(folder: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .create(true)
+        .read(true)
+        .append(true)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(folder.join(NAME))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("trilobite-export-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        folder
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    fn limits() -> Limits {
+        Limits::new(&FileExport { max_size_mb: 1, max_backups: 2 })
+    }
+
+    #[test]
+    fn a_file_is_closed_at_its_size_and_the_oldest_closed_ones_go() {
+        let folder = folder("rotate");
+        let mut file = Rotated::open(&folder, limits()).unwrap();
+        let line = [&[b'x'; (1 << 20) - 1][..], b"\n"].concat();
+        let mut first = String::new();
+        for round in 0..5 {
+            file.write(&line).unwrap();
+            if round == 1 {
+                first = names(&folder)[0].clone();
+            }
+        }
+        let found = names(&folder);
+        assert_eq!(found.len(), 3, "{found:?}");
+        assert!(!found.contains(&first));
+        for name in &found {
+            let about = fs::metadata(folder.join(name)).unwrap();
+            assert_eq!((about.len(), about.permissions().mode() & 0o777), (1 << 20, 0o600));
+        }
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_line_that_a_killed_agent_left_torn_is_ended() {
+        let folder = folder("torn");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(NAME), "{\"half").unwrap();
+        let mut file = Rotated::open(&folder, limits()).unwrap();
+        file.write(b"{}\n").unwrap();
+        assert_eq!(fs::read_to_string(folder.join(NAME)).unwrap(), "{\"half\n{}\n");
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_link_in_place_of_the_file_is_not_followed() {
+        let folder = folder("link");
+        fs::create_dir_all(&folder).unwrap();
+        std::os::unix::fs::symlink("/dev/null", folder.join(NAME)).unwrap();
+        assert!(Rotated::open(&folder, limits()).is_err());
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}

@@ -1,0 +1,254 @@
+//! Events for tests: every kind that the security layer makes, and messages with every member that Tetragon's events have.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::Scene;
+use crate::{
+    identity::{Container, Credentials, ExecKey, Located, Pod, PodContainer, Process},
+    layers::security::{ArgValue, SecurityEvent, SecurityEventKind},
+    serve::proto::tetragon::{self as api, get_events_response::Event, kprobe_argument::Arg},
+};
+
+/// What the kernel calls all capabilities.
+const ALL: u64 = (1 << 41) - 1;
+/// What container runtimes leave to a container.
+const CONTAINER: u64 = 0xa804_25fb;
+
+pub(crate) fn scene() -> Scene {
+    Scene { node_name: "reef".into(), cluster_name: "atoll".into(), booted: Timestamp::new(1_700_000_000, 5).unwrap() }
+}
+
+fn time() -> Timestamp {
+    Timestamp::new(1_700_000_123, 456_789_000).unwrap()
+}
+
+pub(crate) fn place() -> Arc<PodContainer> {
+    let id = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    let container = Container {
+        name: "till".into(),
+        id: format!("containerd://{id}"),
+        image: "registry.example/till:3".into(),
+        image_id: "registry.example/till@sha256:77".into(),
+        started_at: "2023-11-14T22:13:21Z".into(),
+        privileged: false,
+    };
+    let pod = Pod {
+        uid: "5d7a".into(),
+        namespace: "payments".into(),
+        name: "cashier-7f9c-x2".into(),
+        labels: [("tier", "back"), ("app", "cashier")].map(|(key, value)| (key.into(), value.into())).into(),
+        workload: "cashier".into(),
+        workload_kind: "Deployment".into(),
+        containers: vec![container.clone()],
+        ..Pod::default()
+    };
+    Arc::new(PodContainer { pod: Arc::new(pod), container: Some(container), container_id: id.into() })
+}
+
+fn shell() -> Process {
+    Process {
+        key: ExecKey { ktime: 100_000_000_001, pid: 4100 },
+        parent: ExecKey { ktime: 7, pid: 1 },
+        tid: 4100,
+        uid: 1000,
+        auid: u32::MAX,
+        binary: "/bin/sh".into(),
+        arguments: "-c \"curl -s \\\"héllo\\\"\" \t\u{1}".into(),
+        cwd: "/srv".into(),
+        flags: "execve clone".into(),
+        started_ns: 100_000_000_001,
+        ns_pid: 1,
+        credentials: Credentials { uid: [1000; 4], gid: [1000; 4], permitted: CONTAINER, ..Credentials::default() },
+        ..Process::default()
+    }
+}
+
+fn curl() -> Process {
+    Process {
+        key: ExecKey { ktime: 123_456_789_012, pid: 4111 },
+        parent: shell().key,
+        tid: 4111,
+        uid: 0,
+        binary: "/usr/bin/curl".into(),
+        arguments: "-s http://till/".into(),
+        flags: "execve rootcwd clone".into(),
+        cwd: "/".into(),
+        started_ns: 123_456_000_000,
+        ns_pid: 9,
+        credentials: Credentials {
+            uid: [1000, 0, 0, 0],
+            gid: [1000; 4],
+            permitted: CONTAINER,
+            effective: CONTAINER,
+            securebits: 0b11,
+            ..Credentials::default()
+        },
+        setuid: Some(0),
+        inode: (991, 0),
+        ..shell()
+    }
+}
+
+fn event(process: Process, parent: Option<Process>, in_pod: bool, kind: SecurityEventKind) -> SecurityEvent {
+    let located = |process| Located { process: Arc::new(process), pod: in_pod.then(place) };
+    SecurityEvent { time: time(), process: located(process), parent: parent.map(located), kind }
+}
+
+pub(crate) fn exec() -> SecurityEvent {
+    event(curl(), Some(shell()), true, SecurityEventKind::Exec)
+}
+
+pub(crate) fn exec_on_the_host() -> SecurityEvent {
+    let credentials = Credentials { permitted: ALL, effective: ALL, ..Credentials::default() };
+    let process = Process { binary: "/usr/sbin/sshd".into(), arguments: String::new(), credentials, ..shell() };
+    event(process, None, false, SecurityEventKind::Exec)
+}
+
+pub(crate) fn exit(status: u32, signal: u32) -> SecurityEvent {
+    event(curl(), Some(shell()), true, SecurityEventKind::Exit { status, signal })
+}
+
+pub(crate) fn tracepoint() -> SecurityEvent {
+    let args = vec![
+        (ArgValue::Int(-2), Some("fd".into())),
+        (ArgValue::Uint(7), None),
+        (ArgValue::Long(i64::MIN), None),
+        (ArgValue::Size(u64::MAX), None),
+        (ArgValue::String("a\"b\\c\n".into()), Some("path".into())),
+        (ArgValue::Syscall { id: 257, abi: "x64" }, None),
+        (ArgValue::Int(0), None),
+    ];
+    let kind = SecurityEventKind::Tracepoint {
+        policy: "watch-openat".into(),
+        policy_namespace: "payments".into(),
+        subsystem: "syscalls".into(),
+        event: "sys_enter_openat".into(),
+        message: "opened".into(),
+        tags: Arc::new(["observability.filesystem".to_owned()]),
+        args,
+    };
+    event(curl(), Some(shell()), true, kind)
+}
+
+pub(crate) fn events() -> Vec<SecurityEvent> {
+    vec![exec(), exec_on_the_host(), exit(0, 9), exit(3, 0), exit(0, 0), tracepoint()]
+}
+
+/// What other issues will fill in.
+pub(crate) fn messages() -> Vec<api::GetEventsResponse> {
+    let with = |event| api::GetEventsResponse {
+        event: Some(event),
+        node_labels: [("zone".to_owned(), "west".to_owned())].into(),
+        aggregation_info: Some(api::AggregationInfo { count: 3 }),
+        ..scene().message(&exec())
+    };
+    let Some(Event::ProcessExec(exec)) = scene().message(&exec()).event else { unreachable!() };
+    let api::ProcessExec { process, parent, .. } = exec;
+    let kprobe = |function: &str, args: Vec<Arg>| {
+        let label = String::new();
+        with(Event::ProcessKprobe(api::ProcessKprobe {
+            process: process.clone(),
+            parent: parent.clone(),
+            function_name: function.to_owned(),
+            args: args.into_iter().map(|arg| api::KprobeArgument { arg: Some(arg), label: label.clone() }).collect(),
+            action: api::KprobeAction::Sigkill.into(),
+            policy_name: "hooks".into(),
+            tags: vec![String::new(), "two".into()],
+            ..Default::default()
+        }))
+    };
+    let file = |path: &str| Arg::FileArg(api::KprobeFile { path: path.into(), ..Default::default() });
+    let text = |text: &str| Arg::StringArg(text.into());
+    let sock = || {
+        Arg::SockArg(api::KprobeSock {
+            family: "AF_INET".into(),
+            saddr: "10.0.0.2".into(),
+            daddr: "1.1.1.1".into(),
+            sport: 40_000,
+            dport: 443,
+            cookie: u64::MAX,
+            ..Default::default()
+        })
+    };
+    let map = Arg::BpfMapArg(api::KprobeBpfMap { map_name: "m".into(), key_size: 4, ..Default::default() });
+    let program = Arg::BpfAttrArg(api::KprobeBpfAttr { prog_type: "T".into(), insn_cnt: 2, ..Default::default() });
+    let perf = Arg::PerfEventArg(api::KprobePerfEvent { r#type: "HW".into(), ..Default::default() });
+    let capability = Arg::CapabilityArg(api::KprobeCapability { value: Some(0), name: "CAP_CHOWN".into() });
+    let bytes = Arg::TruncatedBytesArg(api::KprobeTruncatedBytes { bytes_arg: vec![0, 255, 62], orig_size: 9 });
+    let module =
+        Arg::ModuleArg(api::KernelModule { name: "nf".into(), signature_ok: Some(false), tainted: vec![4, 1024] });
+    let step =
+        api::StackTraceEntry { address: 0xffff_8000_0000_1234, offset: 17, symbol: "s".into(), module: "m".into() };
+    let mut stacks = kprobe("security_bprm_check", vec![Arg::BytesArg(b"\xfb\xff".to_vec()), Arg::BpfCmdArg(5)]);
+    if let Some(Event::ProcessKprobe(kprobe)) = &mut stacks.event {
+        kprobe.kernel_stack_trace = vec![step.clone()];
+        kprobe.user_stack_trace = vec![step.clone(), api::StackTraceEntry { symbol: String::new(), ..step }];
+        kprobe.r#return = Some(api::KprobeArgument { arg: Some(Arg::IntArg(0)), label: "r".into() });
+        kprobe.return_action = 77;
+    }
+    let (process, parent) = (process.clone(), parent.clone());
+    let raw = api::ProcessTracepoint { process: process.clone(), subsys: "sched".into(), ..Default::default() };
+    let loader = api::ProcessLoader {
+        process: process.clone(),
+        path: "/l.so".into(),
+        buildid: vec![1, 171],
+        parent: None,
+        ancestors: Vec::new(),
+    };
+    let uprobe = api::ProcessUprobe {
+        process: process.clone(),
+        parent,
+        path: "/b".into(),
+        symbol: "f".into(),
+        ..Default::default()
+    };
+    let usdt = api::ProcessUsdt {
+        process: process.clone(),
+        path: "/b".into(),
+        provider: "p".into(),
+        name: "n".into(),
+        ..Default::default()
+    };
+    let lsm = api::ProcessLsm { process, function_name: "file_open".into(), ..Default::default() };
+    vec![
+        kprobe("__x64_sys_write", vec![file("/etc/x"), Arg::BytesArg(vec![]), Arg::SizeArg(12)]),
+        kprobe("sys_read", vec![file("/etc/x")]),
+        kprobe("fd_install", vec![Arg::IntArg(3), file("/etc/y")]),
+        kprobe("sys_openat", vec![Arg::IntArg(3), text("/etc/z")]),
+        kprobe("sys_open", vec![Arg::IntArg(3), text("/etc/z")]),
+        kprobe("sys_close", vec![file("/etc/x")]),
+        kprobe("sys_mount", vec![text("/a"), text("/b")]),
+        kprobe("sys_pivot_root", vec![text("/a"), text("/b")]),
+        kprobe("sys_setuid", vec![Arg::IntArg(0)]),
+        kprobe("sys_clock_settime", vec![]),
+        kprobe("proc_exec_connector", vec![]),
+        kprobe("sys_setns", vec![Arg::IntArg(3), Arg::IntArg(0x4000_0000)]),
+        kprobe("tcp_connect", vec![sock()]),
+        kprobe("tcp_close", vec![sock()]),
+        kprobe("tcp_sendmsg", vec![sock(), Arg::IntArg(5)]),
+        kprobe("bpf_check", vec![program]),
+        kprobe("security_perf_event_alloc", vec![perf]),
+        kprobe("security_bpf_map_create", vec![map]),
+        kprobe("security_file_permission", vec![file("/f"), Arg::IntArg(2)]),
+        kprobe("security_file_permission", vec![file("/f"), Arg::IntArg(4)]),
+        kprobe("security_mmap_file", vec![file("/f"), Arg::UintArg(5)]),
+        kprobe(
+            "security_path_truncate",
+            vec![Arg::PathArg(api::KprobePath { path: "/p".into(), ..Default::default() })],
+        ),
+        kprobe("security_file_truncate", vec![file("/f")]),
+        kprobe("cap_capable", vec![capability, bytes, module]),
+        stacks,
+        with(Event::ProcessTracepoint(raw)),
+        with(Event::ProcessLoader(loader)),
+        with(Event::ProcessUprobe(uprobe)),
+        with(Event::ProcessUsdt(usdt)),
+        with(Event::ProcessLsm(lsm)),
+        with(Event::ProcessThrottle(api::ProcessThrottle { r#type: 1, cgroup: "/kubepods".into() })),
+        with(Event::ProcessThrottle(api::ProcessThrottle { r#type: 2, cgroup: "/kubepods".into() })),
+        scene().throttled(9, time()),
+        with(Event::Test(api::Test { arg0: 1, ..Default::default() })),
+    ]
+}
