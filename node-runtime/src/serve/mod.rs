@@ -4,5 +4,6 @@
 pub mod proto;
 pub mod protojson;
 pub mod proxy;
+pub mod router;
 pub mod socket;
 pub mod tetragon;

@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# The demo: a real cluster of two nodes, one stack, and one answer of each layer, read by the client people have.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+cluster=$TRILOBITE_BIN/trilobite-cluster
+trilobite=$TRILOBITE_BIN/trilobite
+kubectl=$TRILOBITE_CACHE/bin/kubectl
+export KUBECONFIG=$PWD/target/cluster/kubeconfig
+say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+failed() { printf '\nThe demo failed at line %s. Logs: target/cluster/; agents: %s -n trilobite-system logs ds/trilobite-node\n' "$1" "$kubectl" >&2; }
+trap 'failed $LINENO' ERR
+
+if [ -f "$KUBECONFIG" ] && "$kubectl" get nodes >/dev/null 2>&1; then
+  say "The cluster is up already; it is used as it is"
+else
+  say "Starting a Kubernetes cluster of two nodes on this machine"
+  "$cluster" down >/dev/null
+  "$cluster" up
+fi
+"$cluster" load target/images/*.tar
+
+say "Installing: kubectl apply -k config/default"
+"$kubectl" apply --server-side -k config/default | tail -3
+"$kubectl" -n trilobite-system rollout status deployment/trilobite-operator --timeout=90s
+
+say "One stack: all three layers"
+cat config/samples/observabilitystack.yaml
+"$kubectl" apply -f config/samples/observabilitystack.yaml
+"$kubectl" apply -f e2e/demo/
+echo "waiting for both nodes and the demo's pods ..."
+"$kubectl" wait --for=jsonpath='{.status.readyNodes}'=2/2 --timeout=120s observabilitystack/default
+"$kubectl" -n demo wait --for=condition=Ready --timeout=60s pod --all
+
+say "kubectl describe observabilitystack default"
+"$kubectl" describe observabilitystack default | sed -n '/^Status:/,$p'
+
+say "Security: what ran in a pod (tetra getevents -o compact)"
+timeout 30 "$TRILOBITE_CACHE/bin/tetra" --server-address unix:///run/trilobite/node1/agent.sock getevents -o compact --namespace demo 2>/dev/null | grep -m1 '🚀' || { echo "no process event"; exit 1; }
+
+say "Network: who talked to whom (hubble observe)"
+for _ in $(seq 30); do
+  flow=$("$TRILOBITE_CACHE/bin/hubble" observe --server unix:///run/trilobite/node1/agent.sock --from-pod demo/shop --to-pod demo/warehouse --last 1 2>/dev/null) && [ -n "$flow" ] && break
+  sleep 1
+done
+echo "${flow:?no flow between the two pods}"
+
+say "Application: where the CPU time goes (trilobite profile demo/busy --for 10s)"
+mkdir -p target/demo
+"$trilobite" profile demo/busy --for 10s -o target/demo/flame.svg
+echo "flame graph: $PWD/target/demo/flame.svg"
+
+say "Look further"
+cat <<EOF
+  export KUBECONFIG=$KUBECONFIG PATH=$TRILOBITE_CACHE/bin:$TRILOBITE_BIN:\$PATH
+  trilobite status
+  trilobite events -f                      # or: trilobite tunnel node1, then tetra getevents -o compact
+  trilobite flows -f                       # or: hubble observe -f
+  kubectl apply -f config/samples/tracingpolicy.yaml && kubectl describe tracingpolicy
+  kubectl label namespace demo trilobite.dev/app-profile=cpu
+Stop: make demo-down
+EOF
