@@ -7,10 +7,13 @@ mod schema;
 use std::{env, error::Error, path::PathBuf};
 
 /// Compiled, in the order of their packages.
-const FILES: &[&str] = &["tetragon/sensors.proto"];
+const FILES: &[&str] = &["tetragon/sensors.proto", "flow/flow.proto", "observer/observer.proto", "peer/peer.proto"];
 
 /// Printed as JSON: the full name, and the Rust type below `serve::proto`.
-const PRINTED: &[(&str, &str)] = &[("tetragon.GetEventsResponse", "tetragon::GetEventsResponse")];
+const PRINTED: &[(&str, &str)] = &[
+    ("tetragon.GetEventsResponse", "tetragon::GetEventsResponse"),
+    ("observer.GetFlowsResponse", "observer::GetFlowsResponse"),
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");

@@ -6,3 +6,23 @@
 pub mod tetragon {
     tonic::include_proto!("tetragon");
 }
+
+/// `flow`: one observation of one flow, and what a client may ask for.
+pub mod flow {
+    tonic::include_proto!("flow");
+}
+
+/// `relay`: the states of a node.
+pub mod relay {
+    tonic::include_proto!("relay");
+}
+
+/// `observer`: the service that Hubble's clients talk to.
+pub mod observer {
+    tonic::include_proto!("observer");
+}
+
+/// `peer`: who serves flows.
+pub mod peer {
+    tonic::include_proto!("peer");
+}
