@@ -12,4 +12,8 @@ impl Link {
     pub(super) fn inner(&self) -> &libbpf_rs::Link {
         &self.0
     }
+
+    pub(super) fn inner_mut(&mut self) -> &mut libbpf_rs::Link {
+        &mut self.0
+    }
 }

@@ -9,6 +9,7 @@ pub mod link;
 mod log;
 pub mod map;
 pub mod object;
+mod packet;
 pub mod perf;
 pub mod probe;
 mod refusal;

@@ -238,7 +238,7 @@ impl Loaded {
         Ok(written)
     }
 
-    fn program(&self, name: &str) -> Result<ProgramMut<'_>, Problem> {
+    pub(super) fn program(&self, name: &str) -> Result<ProgramMut<'_>, Problem> {
         self.object
             .progs_mut()
             .find(|program| program.name() == OsStr::new(name))

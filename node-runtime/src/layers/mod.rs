@@ -3,6 +3,7 @@
 
 mod all;
 pub mod application;
+pub mod network;
 pub mod security;
 
 use std::{path::PathBuf, sync::Arc};

@@ -1,0 +1,214 @@
+//! The directory of a cluster: a watch on all pods and Services, of each only the fields that matter. It lives as long as
+//! the value does.
+
+use std::{collections::BTreeMap, net::IpAddr, pin::pin, sync::Arc};
+
+use futures::StreamExt;
+use kube::{
+    Api, Client,
+    api::{ApiResource, Object},
+    runtime::{WatchStreamExt, watcher},
+};
+use serde::Deserialize;
+use tokio::task::AbortHandle;
+
+use super::{Directory, NodePod, Table};
+use crate::{
+    identity::Pod,
+    layers::network::end::{End, Service},
+};
+
+/// Objects that are asked for at a time, so that a large cluster's list is never in memory whole.
+const PAGE: u32 = 200;
+
+/// Follows the cluster for as long as it lives.
+pub struct Cluster {
+    table: Arc<Table>,
+    tasks: [AbortHandle; 2],
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct PodSpec {
+    node_name: String,
+    host_network: bool,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct PodStatus {
+    phase: String,
+    #[serde(rename = "podIPs")]
+    pod_ips: Vec<Address>,
+    #[serde(rename = "hostIPs")]
+    host_ips: Vec<Address>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Address {
+    ip: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ServiceSpec {
+    #[serde(rename = "clusterIPs")]
+    cluster_ips: Vec<String>,
+    selector: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+struct Unread {}
+
+type PodObject = Object<PodSpec, PodStatus>;
+type ServiceObject = Object<ServiceSpec, Unread>;
+
+impl Cluster {
+    /// Begins to follow; `here` is this node's name.
+    pub fn follow(client: &Client, here: &str) -> Self {
+        let table = Arc::new(Table::default());
+        let pods = tokio::spawn(follow_pods(client.clone(), here.to_owned(), table.clone()));
+        let services = tokio::spawn(follow_services(client.clone(), table.clone()));
+        Self { table, tasks: [pods.abort_handle(), services.abort_handle()] }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+impl Directory for Cluster {
+    fn end(&self, address: IpAddr) -> Option<Arc<End>> {
+        self.table.end(address)
+    }
+
+    fn service(&self, address: IpAddr) -> Option<Arc<Service>> {
+        self.table.service(address)
+    }
+}
+
+async fn follow_pods(client: Client, here: String, table: Arc<Table>) {
+    let resource = ApiResource::erase::<k8s_openapi::api::core::v1::Pod>(&());
+    let pods: Api<PodObject> = Api::all_with(client, &resource);
+    let mut events = pin!(watcher(pods, watcher::Config::default().page_size(PAGE)).default_backoff());
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(watcher::Event::Init) => table.clear_pods(),
+            Ok(watcher::Event::InitApply(pod) | watcher::Event::Apply(pod)) => match pruned(&pod) {
+                Some(pod) => table.put_pod(&pod, &here),
+                None => table.remove_pod(pod.metadata.uid.as_deref().unwrap_or_default()),
+            },
+            Ok(watcher::Event::Delete(pod)) => table.remove_pod(pod.metadata.uid.as_deref().unwrap_or_default()),
+            Ok(watcher::Event::InitDone) => {}
+            Err(error) => tracing::warn!(%error, "pods of other nodes cannot be watched; their flows show addresses alone"),
+        }
+    }
+}
+
+async fn follow_services(client: Client, table: Arc<Table>) {
+    let resource = ApiResource::erase::<k8s_openapi::api::core::v1::Service>(&());
+    let services: Api<ServiceObject> = Api::all_with(client, &resource);
+    let mut events = pin!(watcher(services, watcher::Config::default().page_size(PAGE)).default_backoff());
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(watcher::Event::Init) => table.clear_services(),
+            Ok(watcher::Event::InitApply(service) | watcher::Event::Apply(service)) => {
+                let addresses = addresses(service.spec.cluster_ips.iter());
+                table.put_service(named(&service), &addresses);
+            }
+            Ok(watcher::Event::Delete(service)) => table.put_service(named(&service), &[]),
+            Ok(watcher::Event::InitDone) => {}
+            Err(error) => tracing::warn!(%error, "Services cannot be watched; flows to them show addresses alone"),
+        }
+    }
+}
+
+/// What of a pod is kept; none once it has ended and its addresses are free.
+fn pruned(object: &PodObject) -> Option<NodePod> {
+    let status = object.status.clone().unwrap_or_default();
+    if matches!(status.phase.as_str(), "Succeeded" | "Failed") {
+        return None;
+    }
+    let metadata = &object.metadata;
+    let labels = metadata.labels.clone().unwrap_or_default();
+    let name = metadata.name.clone().unwrap_or_default();
+    let owner = metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
+    let (workload, workload_kind) = match owner {
+        Some(owner) => workload(&owner.kind, &owner.name, &labels),
+        None => (name.clone(), "Pod".to_owned()),
+    };
+    let pod = Pod {
+        uid: metadata.uid.clone().unwrap_or_default(),
+        namespace: metadata.namespace.clone().unwrap_or_default(),
+        name,
+        labels,
+        workload,
+        workload_kind,
+        ips: addresses(status.pod_ips.iter().map(|address| &address.ip)),
+        node: object.spec.node_name.clone(),
+        host_network: object.spec.host_network,
+        ..Pod::default()
+    };
+    Some(NodePod { pod, node_ips: addresses(status.host_ips.iter().map(|address| &address.ip)) })
+}
+
+/// A ReplicaSet that a Deployment made ends in the hash that its pods carry; it is shown as the Deployment.
+fn workload(kind: &str, name: &str, labels: &BTreeMap<String, String>) -> (String, String) {
+    let hash = labels.get("pod-template-hash").map(|hash| format!("-{hash}"));
+    match hash.and_then(|hash| name.strip_suffix(hash.as_str())) {
+        Some(deployment) if kind == "ReplicaSet" => (deployment.to_owned(), "Deployment".to_owned()),
+        _ => (name.to_owned(), kind.to_owned()),
+    }
+}
+
+fn named(service: &ServiceObject) -> Service {
+    let namespace = service.metadata.namespace.clone().unwrap_or_default();
+    let name = service.metadata.name.clone().unwrap_or_default();
+    let selector = service.spec.selector.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    Service { end: Arc::new(End::service(&namespace, &name, selector)), name, namespace }
+}
+
+/// `None`, which stands where a headless Service has no address, is no address.
+fn addresses<'a>(texts: impl Iterator<Item = &'a String>) -> Vec<IpAddr> {
+    texts.filter_map(|text| text.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(phase: &str) -> PodObject {
+        serde_json::from_value(serde_json::json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {
+                "name": "cart-5d9f-x2", "namespace": "shop", "uid": "u1", "labels": {"app": "cart", "pod-template-hash": "5d9f"},
+                "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "cart-5d9f", "uid": "r", "controller": true}],
+            },
+            "spec": {"nodeName": "n2", "containers": [{"name": "main", "image": "cart"}]},
+            "status": {"phase": phase, "podIPs": [{"ip": "10.2.0.9"}, {"ip": "fd00:2::9"}], "hostIPs": [{"ip": "192.0.2.2"}]},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_pod_of_a_deployment_shows_the_deployment() {
+        let NodePod { pod, node_ips } = pruned(&object("Running")).unwrap();
+        assert_eq!((pod.workload.as_str(), pod.workload_kind.as_str()), ("cart", "Deployment"));
+        assert_eq!((pod.ips.len(), node_ips.len(), pod.node.as_str()), (2, 1, "n2"));
+    }
+
+    #[test]
+    fn a_pod_that_has_ended_leaves_its_address() {
+        assert!(pruned(&object("Succeeded")).is_none());
+    }
+
+    #[test]
+    fn a_headless_service_has_no_address() {
+        assert_eq!(addresses(["None".to_owned(), "10.96.0.5".to_owned()].iter()), vec!["10.96.0.5".parse::<IpAddr>().unwrap()]);
+    }
+}

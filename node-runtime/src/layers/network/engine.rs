@@ -1,0 +1,244 @@
+//! Watches a set of interfaces: brings the kernel side in line with it, makes flows of its records, ends what is silent,
+//! and keeps the sums. It knows nothing of who asked.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    net::IpAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use trilobite_node_ebpf::flow::{FlowDirection, FlowReason, PacketsBytes};
+
+use super::{
+    clock,
+    directory::Directory,
+    end::End,
+    enrich::{Enricher, Watched},
+    flow::{Flow, Interface},
+    record::{self, Observed},
+    sums::{Sum, Sums},
+    tap::{Patience, Sizes, Tap},
+};
+use crate::{identity::Pod, kernel::Ring, report::Problem};
+
+/// How long a flow may be silent, unless the test of it is in a hurry.
+pub const PATIENCE: Patience = Patience { closed: 2_000_000_000, tcp: 300_000_000_000, udp: 30_000_000_000 };
+
+/// Between ending a flow and taking it out of the map; a packet is on its way to its counter for microseconds.
+pub const ENDED_FOR: Duration = Duration::from_millis(50);
+
+/// An interface that is to be watched.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The interface.
+    pub interface: Interface,
+    /// The pod at its other end; none for an interface of the machine itself.
+    pub pod: Option<Arc<Pod>>,
+}
+
+/// Watches interfaces.
+pub struct Engine {
+    tap: Option<(Tap, Sizes)>,
+    enricher: Enricher,
+    /// Flows that have ended, and the counters of programs that were replaced.
+    past: Sums,
+}
+
+/// Who gets the flows.
+pub type Emit<'a> = &'a mut dyn FnMut(Flow);
+
+impl Engine {
+    /// Watches nothing, and costs nothing.
+    pub fn new(seed: u64) -> Self {
+        Self { tap: None, enricher: Enricher::new(seed), past: Sums::new() }
+    }
+
+    /// Who has the addresses that are no pod's of this node, and which are the machine's own.
+    pub fn know(&mut self, directories: Vec<Arc<dyn Directory>>, local: HashSet<IpAddr>) {
+        self.enricher.directories = directories;
+        self.enricher.local = local;
+    }
+
+    /// Watches these interfaces and no others, in maps of these sizes. Gives what could not be watched, by index; what
+    /// is watched already goes on without a gap, whatever fails.
+    pub fn set(&mut self, sizes: Sizes, targets: &[Target], emit: Emit<'_>) -> Result<BTreeMap<u32, Problem>, Problem> {
+        self.load(sizes, emit)?;
+        let wanted: HashSet<u32> = targets.iter().map(|target| target.interface.index).collect();
+        for gone in self.watched().into_iter().filter(|interface| !wanted.contains(interface)) {
+            self.unwatch(gone, emit);
+        }
+        let mut problems = BTreeMap::new();
+        for target in targets {
+            let index = target.interface.index;
+            self.introduce(target);
+            let Some((tap, _)) = &mut self.tap else { continue };
+            if let Err(problem) = tap.watch(index) {
+                self.enricher.forget(index);
+                problems.insert(index, problem);
+            }
+        }
+        Ok(problems)
+    }
+
+    /// Watches nothing: the programs and maps are gone when it returns.
+    pub fn stop(&mut self, emit: Emit<'_>) {
+        if let Some((tap, _)) = &mut self.tap {
+            tap.unwatch_all();
+        }
+        self.end_all(None, emit);
+        self.fold();
+        self.tap = None;
+        self.enricher.watched.clear();
+        self.enricher.directories.clear();
+    }
+
+    /// The ring to wait for; another one after the sizes have changed.
+    pub fn ring(&self) -> Option<Arc<Ring>> {
+        self.tap.as_ref().map(|(tap, _)| tap.ring())
+    }
+
+    /// Interfaces that are watched.
+    pub fn watched(&self) -> Vec<u32> {
+        self.tap.as_ref().map(|(tap, _)| tap.watched()).unwrap_or_default()
+    }
+
+    /// Makes flows of the records that have come.
+    pub fn drain(&mut self, emit: Emit<'_>) {
+        let Some(ring) = self.ring() else { return };
+        let booted = clock::booted();
+        ring.drain(&mut |bytes| {
+            let Some(observed) = record::decode(bytes) else {
+                tracing::warn!(bytes = bytes.len(), "a flow record of another layout was left out");
+                return;
+            };
+            self.account(&observed);
+            emit(self.enricher.flow(&observed, booted));
+        });
+    }
+
+    /// Ends what is silent. Gives whether `remove_ended` has something to do, after `ENDED_FOR`.
+    pub fn end_idle(&mut self, patience: Patience, emit: Emit<'_>) -> Result<bool, Problem> {
+        let Some((tap, _)) = &mut self.tap else { return Ok(false) };
+        let ended = tap.end_flows(None, patience)?;
+        self.drain(emit);
+        Ok(ended > 0)
+    }
+
+    /// Takes what has ended out of the kernel's map.
+    pub fn remove_ended(&mut self) -> Result<(), Problem> {
+        match &mut self.tap {
+            Some((tap, _)) => tap.remove_ended(None).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// What each interface has carried while it was watched. Interfaces that are watched no more are under index 0.
+    pub fn sums(&self) -> Sums {
+        let mut sums = self.past.clone();
+        let Some((tap, _)) = &self.tap else { return sums };
+        for interface in tap.watched() {
+            for direction in [FlowDirection::In, FlowDirection::Out] {
+                sums.entry((interface, direction)).or_default().add_counts(&tap.counts(interface, direction));
+            }
+        }
+        for (tuple, counted) in tap.live() {
+            sums.entry((tuple.interface, tuple.direction)).or_default().add_flow(&counted);
+        }
+        sums
+    }
+
+    /// As `sums`, without the flows that have not ended: cheap, and all that losses need.
+    pub fn losses(&self) -> (u64, u64) {
+        let mut all = Sum::default();
+        self.past.values().for_each(|sum| all.add(sum));
+        if let Some((tap, _)) = &self.tap {
+            for interface in tap.watched() {
+                all.add_counts(&tap.counts(interface, FlowDirection::In));
+                all.add_counts(&tap.counts(interface, FlowDirection::Out));
+            }
+        }
+        (all.records_lost, all.unplaced())
+    }
+
+    fn load(&mut self, sizes: Sizes, emit: Emit<'_>) -> Result<(), Problem> {
+        if self.tap.as_ref().is_some_and(|(_, now)| *now == sizes) {
+            return Ok(());
+        }
+        let mut new = Tap::load(sizes)?;
+        if let Some((old, _)) = &mut self.tap {
+            new.take_over(old)?;
+            // The new program is in force everywhere: what the old one has counted is final.
+            self.end_all(None, emit);
+            self.fold();
+        }
+        self.tap = Some((new, sizes));
+        Ok(())
+    }
+
+    fn unwatch(&mut self, interface: u32, emit: Emit<'_>) {
+        let Some((tap, _)) = &mut self.tap else { return };
+        tap.unwatch(interface);
+        self.end_all(Some(interface), emit);
+        let Some((tap, _)) = &mut self.tap else { return };
+        for direction in [FlowDirection::In, FlowDirection::Out] {
+            let mut sum = self.past.remove(&(interface, direction)).unwrap_or_default();
+            sum.add_counts(&tap.counts(interface, direction));
+            let gone = self.past.entry((0, direction)).or_default();
+            gone.add(&sum);
+        }
+        tap.forget(interface);
+        if let Err(problem) = tap.remove_ended(Some(interface)) {
+            tracing::warn!(interface, problem = problem.message(), "flows of an interface that is gone stay in the map");
+        }
+        self.enricher.forget(interface);
+    }
+
+    /// Ends all flows, as often as the ring needs to be drained for it.
+    fn end_all(&mut self, interface: Option<u32>, emit: Emit<'_>) {
+        let now = Patience { closed: 0, tcp: 0, udp: 0 };
+        loop {
+            self.drain(emit);
+            let Some((tap, _)) = &mut self.tap else { return };
+            match tap.end_flows(interface, now) {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(problem) => {
+                    tracing::warn!(problem = problem.message(), "flows could not be ended; their last counts are lost");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Keeps the counters of programs that are about to go.
+    fn fold(&mut self) {
+        let Some((tap, _)) = &self.tap else { return };
+        for interface in self.enricher.watched.keys() {
+            for direction in [FlowDirection::In, FlowDirection::Out] {
+                let sum = self.past.entry((*interface, direction)).or_default();
+                sum.add_counts(&tap.counts(*interface, direction));
+            }
+        }
+    }
+
+    fn account(&mut self, observed: &Observed) {
+        if observed.reason == FlowReason::End {
+            let tuple = &observed.tuple;
+            let sum = self.past.entry((tuple.interface, tuple.direction)).or_default();
+            sum.add_flow(&PacketsBytes { packets: observed.packets, bytes: observed.bytes });
+        }
+    }
+
+    fn introduce(&mut self, target: &Target) {
+        let known = self.enricher.watched.get(&target.interface.index);
+        if known.is_some_and(|known| {
+            *known.interface == target.interface && known.pod.as_ref().map(|(pod, _)| pod) == target.pod.as_ref()
+        }) {
+            return;
+        }
+        let pod = target.pod.as_ref().map(|pod| (pod.clone(), Arc::new(End::pod(pod))));
+        let watched = Watched { interface: Arc::new(target.interface.clone()), pod };
+        self.enricher.watched.insert(target.interface.index, watched);
+    }
+}

@@ -1,0 +1,176 @@
+//! The flows of the last while, for whoever asks later, and for those who follow. Bounded by number and by bytes; a reader
+//! that falls behind is told how many it lost.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::watch;
+
+use super::flow::Flow;
+
+/// Flows that are kept, as Hubble's default.
+pub const CAPACITY: usize = 4095;
+/// Bytes that they may hold together, what they share not counted.
+pub const BYTES: usize = 4 << 20;
+
+/// The flows of the last while. A handle: clones are the same history.
+#[derive(Clone)]
+pub struct History {
+    kept: Arc<Mutex<Kept>>,
+    head: watch::Sender<u64>,
+    capacity: usize,
+    bytes: usize,
+}
+
+#[derive(Default)]
+struct Kept {
+    flows: VecDeque<Arc<Flow>>,
+    /// Number of the first that is kept.
+    oldest: u64,
+}
+
+/// What a reader gets from where it stands.
+#[derive(Debug)]
+pub struct Read {
+    /// The flows, oldest first.
+    pub flows: Vec<Arc<Flow>>,
+    /// Gone before this reader came to them.
+    pub lost: u64,
+    /// Where it stands now.
+    pub next: u64,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self::new(CAPACITY, BYTES)
+    }
+}
+
+impl History {
+    /// An empty history.
+    pub fn new(capacity: usize, bytes: usize) -> Self {
+        Self { kept: Arc::default(), head: watch::Sender::new(0), capacity, bytes }
+    }
+
+    /// Adds a flow, and drops the oldest beyond the bounds.
+    pub fn push(&self, flow: Arc<Flow>) {
+        let mut kept = self.kept();
+        kept.flows.push_back(flow);
+        while kept.flows.len() > self.capacity || kept.flows.len() * size_of::<Flow>() > self.bytes {
+            kept.flows.pop_front();
+            kept.oldest += 1;
+        }
+        let head = kept.head();
+        drop(kept);
+        self.head.send_replace(head);
+    }
+
+    /// Forgets all flows and gives their memory back.
+    pub fn clear(&self) {
+        let mut kept = self.kept();
+        kept.oldest = kept.head();
+        kept.flows = VecDeque::new();
+    }
+
+    /// At most `most` flows from number `from` on.
+    pub fn read(&self, from: u64, most: usize) -> Read {
+        let kept = self.kept();
+        let start = from.max(kept.oldest);
+        let skip = usize::try_from(start - kept.oldest).unwrap_or(usize::MAX);
+        let flows: Vec<_> = kept.flows.iter().skip(skip).take(most).cloned().collect();
+        Read { lost: start - from, next: start.min(kept.head()) + flows.len() as u64, flows }
+    }
+
+    /// Number of the first flow that is kept, and of the next that will come.
+    pub fn range(&self) -> (u64, u64) {
+        let kept = self.kept();
+        (kept.oldest, kept.head())
+    }
+
+    /// Flows that are kept.
+    pub fn len(&self) -> usize {
+        self.kept().flows.len()
+    }
+
+    /// Nothing is kept.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The most that can be kept.
+    pub fn capacity(&self) -> usize {
+        self.capacity.min(self.bytes / size_of::<Flow>())
+    }
+
+    /// Flows since the start.
+    pub fn seen(&self) -> u64 {
+        self.range().1
+    }
+
+    /// Changes when a flow is added.
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.head.subscribe()
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn head(&self) -> u64 {
+        self.oldest + self.flows.len() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::network::flow::tests::syn;
+
+    fn filled(capacity: usize, with: u32) -> History {
+        let history = History::new(capacity, BYTES);
+        for number in 0..with {
+            let mut flow = syn();
+            flow.interface = Arc::new(super::super::flow::Interface { index: number, ..Default::default() });
+            history.push(Arc::new(flow));
+        }
+        history
+    }
+
+    #[test]
+    fn a_reader_that_falls_behind_is_told_how_many_it_lost() {
+        let history = filled(4, 10);
+        let read = history.read(2, 100);
+        assert_eq!((read.lost, read.next), (4, 10));
+        assert_eq!(read.flows.iter().map(|flow| flow.interface.index).collect::<Vec<_>>(), [6, 7, 8, 9]);
+    }
+
+    #[test]
+    fn a_reader_at_the_end_gets_nothing_and_stays() {
+        let history = filled(4, 3);
+        let read = history.read(3, 100);
+        assert_eq!((read.flows.len(), read.lost, read.next), (0, 0, 3));
+    }
+
+    #[test]
+    fn bytes_bound_it_as_well() {
+        let history = History::new(CAPACITY, 10 * size_of::<Flow>());
+        for _ in 0..50 {
+            history.push(Arc::new(syn()));
+        }
+        assert_eq!((history.len(), history.capacity(), history.seen()), (10, 10, 50));
+    }
+
+    #[test]
+    fn numbers_go_on_after_it_was_cleared() {
+        let history = filled(4, 3);
+        history.clear();
+        assert_eq!(history.range(), (3, 3));
+        assert_eq!(history.read(0, 10).lost, 3);
+        history.push(Arc::new(syn()));
+        assert_eq!(history.read(3, 10).flows.len(), 1);
+    }
+}
