@@ -24,10 +24,9 @@ impl Loaded {
         let found = self.program(program)?;
         let packet = [&EXPERIMENTAL_ETHERNET, payload].concat();
         let input = ProgramInput { data_in: Some(&packet), repeat: 1, ..ProgramInput::default() };
-        let output = found.test_run(input).map_err(|error| Problem::LoadFailed {
-            what: format!("running {program}"),
-            detail: error.to_string(),
-        })?;
+        let output = found
+            .test_run(input)
+            .map_err(|error| Problem::LoadFailed { what: format!("running {program}"), detail: error.to_string() })?;
         Ok(output.return_value.cast_signed())
     }
 }

@@ -4,7 +4,7 @@ use nix::time::{ClockId, clock_gettime};
 
 /// The wall clock's time when the boot clock was zero, in nanoseconds. Asked again and again, since the wall clock is
 /// set while the machine runs.
-pub fn booted() -> i128 {
+pub(super) fn booted() -> i128 {
     let read = |clock| {
         clock_gettime(clock).map_or(0, |time| i128::from(time.tv_sec()) * 1_000_000_000 + i128::from(time.tv_nsec()))
     };

@@ -84,10 +84,8 @@ const OF_ONE_POD: [&str; 8] = [
 ];
 
 fn labels<'a>(namespace: &str, of: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<String> {
-    let mut labels: Vec<String> = of
-        .filter(|(key, _)| !OF_ONE_POD.contains(key))
-        .map(|(key, value)| format!("k8s:{key}={value}"))
-        .collect();
+    let mut labels: Vec<String> =
+        of.filter(|(key, _)| !OF_ONE_POD.contains(key)).map(|(key, value)| format!("k8s:{key}={value}")).collect();
     labels.push(format!("k8s:io.cilium.k8s.policy.cluster={CLUSTER}"));
     labels.push(format!("k8s:io.kubernetes.pod.namespace={namespace}"));
     labels.sort();

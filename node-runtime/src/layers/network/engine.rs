@@ -189,7 +189,11 @@ impl Engine {
         }
         tap.forget(interface);
         if let Err(problem) = tap.remove_ended(Some(interface)) {
-            tracing::warn!(interface, problem = problem.message(), "flows of an interface that is gone stay in the map");
+            tracing::warn!(
+                interface,
+                problem = problem.message(),
+                "flows of an interface that is gone stay in the map"
+            );
         }
         self.enricher.forget(interface);
     }

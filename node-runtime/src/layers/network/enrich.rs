@@ -255,7 +255,8 @@ mod tests {
 
     #[test]
     fn an_id_is_a_uuid_of_version_4() {
-        let flow = a_pod_that_talks_to_another_node().flow(&packet("10.1.0.7:1", "10.2.0.9:2", FlowDirection::In, 2), 0);
+        let flow =
+            a_pod_that_talks_to_another_node().flow(&packet("10.1.0.7:1", "10.2.0.9:2", FlowDirection::In, 2), 0);
         assert_eq!((flow.uuid >> 76) & 0xf, 4);
         assert_eq!((flow.uuid >> 62) & 0x3, 2);
     }

@@ -105,7 +105,9 @@ async fn follow_pods(client: Client, here: String, table: Arc<Table>) {
             },
             Ok(watcher::Event::Delete(pod)) => table.remove_pod(pod.metadata.uid.as_deref().unwrap_or_default()),
             Ok(watcher::Event::InitDone) => {}
-            Err(error) => tracing::warn!(%error, "pods of other nodes cannot be watched; their flows show addresses alone"),
+            Err(error) => {
+                tracing::warn!(%error, "pods of other nodes cannot be watched; their flows show addresses alone")
+            }
         }
     }
 }
@@ -209,6 +211,9 @@ mod tests {
 
     #[test]
     fn a_headless_service_has_no_address() {
-        assert_eq!(addresses(["None".to_owned(), "10.96.0.5".to_owned()].iter()), vec!["10.96.0.5".parse::<IpAddr>().unwrap()]);
+        assert_eq!(
+            addresses(["None".to_owned(), "10.96.0.5".to_owned()].iter()),
+            vec!["10.96.0.5".parse::<IpAddr>().unwrap()]
+        );
     }
 }

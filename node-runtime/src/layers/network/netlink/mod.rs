@@ -67,12 +67,8 @@ pub fn namespace_of(pid: u32) -> io::Result<Option<i32>> {
 fn link(body: &[u8]) -> Option<Link> {
     let word = |at: usize| body.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes);
     let flags = word(8)?;
-    let mut link = Link {
-        index: word(4)?,
-        up: flags & IFF_UP != 0,
-        loopback: flags & IFF_LOOPBACK != 0,
-        ..Link::default()
-    };
+    let mut link =
+        Link { index: word(4)?, up: flags & IFF_UP != 0, loopback: flags & IFF_LOOPBACK != 0, ..Link::default() };
     for (kind, value) in Attributes::behind(body, 16) {
         match kind {
             IFLA_IFNAME => link.name = text(value),

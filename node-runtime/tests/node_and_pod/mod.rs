@@ -1,0 +1,171 @@
+//! A node and a pod for tests of flows: two network namespaces without names, joined by a veth whose host end is down
+//! until the test watches it. They are gone with the value.
+
+#![allow(dead_code, unreachable_pub, reason = "each test uses a part")]
+
+use std::{
+    fs::File,
+    io::{Read, Write},
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    os::fd::AsRawFd,
+    process::Command,
+    thread::{self, JoinHandle},
+};
+
+use nix::sched::{CloneFlags, setns, unshare};
+use trilobite_node::layers::network::{engine::Target, flow::Interface, netlink};
+
+/// The host end of the veth.
+pub const HOST_END: &str = "trbveth0";
+/// Addresses of the node and the pod, in both families.
+pub const NODE: [&str; 2] = ["10.254.7.1", "fd00:254:7::1"];
+/// See `NODE`.
+pub const POD: [&str; 2] = ["10.254.7.2", "fd00:254:7::2"];
+
+/// Two namespaces. The thread that makes it stays in the node's.
+pub struct World {
+    pod: File,
+}
+
+/// What an interface has counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Received.
+    pub rx: (u64, u64),
+    /// Sent.
+    pub tx: (u64, u64),
+}
+
+impl World {
+    /// Moves this thread into a new node; the interfaces are down.
+    pub fn new() -> Self {
+        let pod = thread::spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace needs root");
+            File::open("/proc/thread-self/ns/net").unwrap()
+        });
+        let pod = pod.join().unwrap();
+        unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace needs root");
+        let path = format!("/proc/{}/fd/{}", std::process::id(), pod.as_raw_fd());
+        ip(&["link", "add", HOST_END, "type", "veth", "peer", "name", "trbeth0", "netns", &path]);
+        let world = Self { pod };
+        for (address, prefix) in NODE.iter().zip(["24", "64"]) {
+            ip(&["addr", "add", &format!("{address}/{prefix}"), "dev", HOST_END, "nodad"]);
+        }
+        ip(&["link", "set", "lo", "up"]);
+        world.in_pod(|| {
+            for (address, prefix) in POD.iter().zip(["24", "64"]) {
+                ip(&["addr", "add", &format!("{address}/{prefix}"), "dev", "trbeth0", "nodad"]);
+            }
+            ip(&["link", "set", "lo", "up"]);
+        });
+        world
+    }
+
+    /// Brings both ends up; every packet from here on can be counted.
+    pub fn up(&self) {
+        ip(&["link", "set", HOST_END, "up"]);
+        self.in_pod(|| ip(&["link", "set", "trbeth0", "up"]));
+    }
+
+    /// Takes both ends down, so that nothing is counted any more.
+    pub fn down(&self) {
+        self.in_pod(|| ip(&["link", "set", "trbeth0", "down"]));
+        ip(&["link", "set", HOST_END, "down"]);
+    }
+
+    /// Does something in the pod and waits for it.
+    pub fn in_pod<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        self.begin_in_pod(work).join().unwrap()
+    }
+
+    /// Does something in the pod.
+    pub fn begin_in_pod<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+        let namespace = self.pod.try_clone().unwrap();
+        thread::spawn(move || {
+            setns(&namespace, CloneFlags::CLONE_NEWNET).unwrap();
+            work()
+        })
+    }
+
+    /// The host end, to be watched.
+    pub fn target(&self) -> Target {
+        let link = netlink::links().unwrap().into_iter().find(|link| link.name == HOST_END).unwrap();
+        assert_eq!(link.kind, "veth");
+        Target { interface: Interface { index: link.index, name: link.name }, pod: None }
+    }
+
+    /// What the interface itself has counted.
+    pub fn counted(&self) -> Counted {
+        let table = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap();
+        let line = table.lines().find_map(|line| line.trim().strip_prefix(&format!("{HOST_END}:"))).unwrap();
+        let numbers: Vec<u64> = line.split_whitespace().map(|number| number.parse().unwrap()).collect();
+        Counted { rx: (numbers[1], numbers[0]), tx: (numbers[9], numbers[8]) }
+    }
+
+    /// Sends `bytes` by TCP from the node to the pod, or from the pod to the node, in big writes.
+    pub fn tcp(&self, family: usize, to_pod: bool, bytes: usize) {
+        let address: IpAddr = POD[family].parse().unwrap();
+        let listener = self.in_pod(move || TcpListener::bind(SocketAddr::new(address, 0)).unwrap());
+        let there = listener.local_addr().unwrap();
+        let server = thread::spawn(move || {
+            let mut stream = listener.accept().unwrap().0;
+            if to_pod { receive(&mut stream) } else { send(&mut stream, bytes) }
+        });
+        let mut stream = TcpStream::connect(there).unwrap();
+        let moved = if to_pod { send(&mut stream, bytes) } else { receive(&mut stream) };
+        drop(stream);
+        assert_eq!((moved, server.join().unwrap()), (bytes, bytes));
+    }
+
+    /// Sends datagrams of each of `sizes` from the node to the pod, which answers each.
+    pub fn udp(&self, family: usize, sizes: &[usize]) {
+        let address: IpAddr = POD[family].parse().unwrap();
+        let server = self.in_pod(move || UdpSocket::bind(SocketAddr::new(address, 0)).unwrap());
+        let client = UdpSocket::bind(SocketAddr::new(NODE[family].parse().unwrap(), 0)).unwrap();
+        client.connect(server.local_addr().unwrap()).unwrap();
+        let mut datagram = vec![7; 65507];
+        for size in sizes {
+            client.send(&datagram[..*size]).unwrap();
+            let (length, from) = server.recv_from(&mut datagram).unwrap();
+            server.send_to(&datagram[..length], from).unwrap();
+            assert_eq!(client.recv(&mut datagram).unwrap(), *size);
+        }
+    }
+
+    /// A datagram from each of `sockets` sockets of the node to a port of the pod that nobody listens at.
+    pub fn scatter(&self, family: usize, sockets: usize) {
+        let there = SocketAddr::new(POD[family].parse().unwrap(), 9);
+        for _ in 0..sockets {
+            let socket = UdpSocket::bind(SocketAddr::new(NODE[family].parse().unwrap(), 0)).unwrap();
+            socket.send_to(b"lost", there).unwrap();
+        }
+    }
+}
+
+fn send(stream: &mut TcpStream, bytes: usize) -> usize {
+    let block = vec![5; 1 << 20];
+    let mut left = bytes;
+    while left > 0 {
+        let now = left.min(block.len());
+        stream.write_all(&block[..now]).unwrap();
+        left -= now;
+    }
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    bytes
+}
+
+fn receive(stream: &mut TcpStream) -> usize {
+    let mut block = vec![0; 1 << 20];
+    let mut got = 0;
+    loop {
+        match stream.read(&mut block).unwrap() {
+            0 => return got,
+            more => got += more,
+        }
+    }
+}
+
+fn ip(arguments: &[&str]) {
+    let output = Command::new("ip").args(arguments).output().expect("iproute2 is installed");
+    assert!(output.status.success(), "ip {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
