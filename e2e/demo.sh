@@ -24,8 +24,7 @@ say "Installing: kubectl apply -k config/default"
 "$kubectl" -n trilobite-system rollout status deployment/trilobite-operator --timeout=90s
 
 say "One stack: all three layers"
-cat config/samples/observabilitystack.yaml
-"$kubectl" apply -f config/samples/observabilitystack.yaml
+cat e2e/demo/stack.yaml
 "$kubectl" apply -f e2e/demo/
 echo "waiting for both nodes and the demo's pods ..."
 "$kubectl" wait --for=jsonpath='{.status.readyNodes}'=2/2 --timeout=120s observabilitystack/default
