@@ -7,7 +7,13 @@ mod schema;
 use std::{env, error::Error, path::PathBuf};
 
 /// Compiled, in the order of their packages.
-const FILES: &[&str] = &["tetragon/sensors.proto", "flow/flow.proto", "observer/observer.proto", "peer/peer.proto"];
+const FILES: &[&str] = &[
+    "tetragon/sensors.proto",
+    "flow/flow.proto",
+    "observer/observer.proto",
+    "peer/peer.proto",
+    "trilobite/v1/profiles.proto",
+];
 
 /// Printed as JSON: the full name, and the Rust type below `serve::proto`.
 const PRINTED: &[(&str, &str)] = &[

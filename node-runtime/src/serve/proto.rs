@@ -26,3 +26,8 @@ pub mod observer {
 pub mod peer {
     tonic::include_proto!("peer");
 }
+
+/// `trilobite.v1`: Profiles.
+pub mod trilobite {
+    tonic::include_proto!("trilobite.v1");
+}

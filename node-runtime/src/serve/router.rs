@@ -19,9 +19,8 @@ pub async fn serve(
     for name in HEALTH {
         reporter.set_service_status(name, tonic_health::ServingStatus::Serving).await;
     }
-    let serving = Server::builder()
-        .add_routes(faces.add_service(health))
-        .serve_with_incoming(UnixListenerStream::new(listener));
+    let serving =
+        Server::builder().add_routes(faces.add_service(health)).serve_with_incoming(UnixListenerStream::new(listener));
     tokio::select! {
         result = serving => result,
         () = end => Ok(()),

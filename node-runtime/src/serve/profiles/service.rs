@@ -1,0 +1,207 @@
+//! The service. Results go out as they lie on disk, a chunk at a time, so that a reader costs one chunk.
+
+use std::{fs::File, io::Read, pin::Pin, time::Duration};
+
+use futures::{Stream, stream};
+use jiff::Timestamp;
+use tonic::{Request, Response, Status};
+
+use super::convert::profile;
+use crate::{
+    layers::application::profiles::{Profiles, Standing},
+    serve::proto::trilobite::{
+        self as api, GetProfileRequest, GetProfileResponse, ListProfilesRequest, ListProfilesResponse, Profile,
+        ProfilePart, ProfileState, WatchProfileRequest,
+        get_profile_response::Content,
+        profiles_server::{Profiles as Api, ProfilesServer},
+    },
+};
+
+/// Bytes of a result in one message.
+const CHUNK: usize = 64 << 10;
+/// How often progress is told.
+const PROGRESS: Duration = Duration::from_secs(1);
+
+/// The service, to be added to a router.
+pub fn service(profiles: Profiles) -> ProfilesServer<impl Api> {
+    ProfilesServer::new(Face { profiles })
+}
+
+struct Face {
+    profiles: Profiles,
+}
+
+/// A result on its way out.
+struct Sending {
+    profile: Option<Profile>,
+    files: std::vec::IntoIter<(ProfilePart, File)>,
+    now: Option<(ProfilePart, File)>,
+}
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+impl Sending {
+    fn next(&mut self) -> Option<Result<GetProfileResponse, Status>> {
+        if let Some(profile) = self.profile.take() {
+            return Some(Ok(GetProfileResponse { content: Some(Content::Profile(profile)) }));
+        }
+        loop {
+            let Some((part, file)) = &mut self.now else {
+                self.now = Some(self.files.next()?);
+                continue;
+            };
+            let mut bytes = Vec::with_capacity(CHUNK);
+            match file.take(CHUNK as u64).read_to_end(&mut bytes) {
+                Ok(0) => self.now = None,
+                Ok(_) => {
+                    let content = if *part == ProfilePart::Svg { Content::Svg(bytes) } else { Content::Folded(bytes) };
+                    return Some(Ok(GetProfileResponse { content: Some(content) }));
+                }
+                Err(error) => {
+                    (self.now, self.files) = (None, Vec::new().into_iter());
+                    return Some(Err(Status::internal(format!("reading the result: {error}"))));
+                }
+            }
+        }
+    }
+}
+
+fn unknown(name: &str) -> Status {
+    Status::not_found(format!("this node knows no profile {name}; results are kept for an hour"))
+}
+
+#[tonic::async_trait]
+impl Api for Face {
+    type WatchStream = Answers<Profile>;
+    type GetStream = Answers<GetProfileResponse>;
+
+    async fn list(&self, _: Request<ListProfilesRequest>) -> Result<Response<ListProfilesResponse>, Status> {
+        let profiles = self.profiles.all(Timestamp::now()).into_values().map(profile).collect();
+        Ok(Response::new(ListProfilesResponse { profiles }))
+    }
+
+    async fn watch(&self, request: Request<WatchProfileRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let WatchProfileRequest { name } = request.into_inner();
+        let first = self.profiles.one(&name, Timestamp::now()).ok_or_else(|| unknown(&name))?;
+        let state = (self.profiles.clone(), name, Some(first), false);
+        let answers = stream::unfold(state, async |(profiles, name, first, over)| {
+            if over {
+                return None;
+            }
+            let standing = match first {
+                Some(first) => first,
+                None => {
+                    tokio::time::sleep(PROGRESS).await;
+                    match profiles.one(&name, Timestamp::now()) {
+                        Some(standing) => standing,
+                        None => return Some((Err(unknown(&name)), (profiles, name, None, true))),
+                    }
+                }
+            };
+            let message = profile(standing);
+            let over = message.state() != ProfileState::Running;
+            Some((Ok(message), (profiles, name, None, over)))
+        });
+        Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn get(&self, request: Request<GetProfileRequest>) -> Result<Response<Self::GetStream>, Status> {
+        let GetProfileRequest { name, parts } = request.into_inner();
+        let now = Timestamp::now();
+        match self.profiles.one(&name, now) {
+            None => return Err(unknown(&name)),
+            Some(Standing::Running(_)) => {
+                return Err(Status::failed_precondition(format!("profile {name} is still being made; watch it first")));
+            }
+            Some(Standing::Over(_)) => {}
+        }
+        let kept = self.profiles.files(&name, now).map_err(|error| Status::internal(error.to_string()))?;
+        let (meta, folded, svg) = kept.ok_or_else(|| unknown(&name))?;
+        let wanted = if parts.is_empty() { vec![ProfilePart::Folded.into(), ProfilePart::Svg.into()] } else { parts };
+        let (mut folded, mut svg) = (Some(folded), Some(svg));
+        let mut files = Vec::new();
+        for part in wanted {
+            let file = match ProfilePart::try_from(part) {
+                Ok(part @ api::ProfilePart::Folded) => folded.take().map(|file| (part, file)),
+                Ok(part @ api::ProfilePart::Svg) => svg.take().map(|file| (part, file)),
+                _ => return Err(Status::invalid_argument(format!("parts: there is no part {part}"))),
+            };
+            files.extend(file);
+        }
+        let sending = Sending { profile: Some(profile(Standing::Over(meta))), files: files.into_iter(), now: None };
+        let answers = stream::unfold(sending, async |mut sending| Some((sending.next()?, sending)));
+        Ok(Response::new(Box::pin(answers)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::TryStreamExt;
+
+    use super::*;
+    use crate::{
+        layers::application::{Meta, Results},
+        report::Ledger,
+    };
+
+    /// A node that keeps one result of 100,000 bytes of folded stacks and a small picture.
+    fn one_result(folder: &str) -> (std::path::PathBuf, Face) {
+        let folder = std::env::temp_dir().join(format!("{folder}-{}", std::process::id()));
+        let results = Results::open(&folder, Ledger::default());
+        let mut making = results.begin("shop/cart").unwrap();
+        making.folded(&vec![b'x'; 100_000]).unwrap();
+        making.svg(b"<svg/>").unwrap();
+        let now = Timestamp::now();
+        results.keep(making, Meta { name: "shop/cart".into(), ended: now, ..Meta::default() }, now).unwrap();
+        (folder, Face { profiles: Profiles::new(results) })
+    }
+
+    async fn get(face: &Face, name: &str, parts: Vec<i32>) -> Result<Vec<GetProfileResponse>, Status> {
+        let request = Request::new(GetProfileRequest { name: name.into(), parts });
+        face.get(request).await?.into_inner().try_collect().await
+    }
+
+    #[tokio::test]
+    async fn a_result_comes_in_chunks_after_what_it_is_about() {
+        let (folder, face) = one_result("serve-chunks");
+        let answers = get(&face, "shop/cart", Vec::new()).await.unwrap();
+        std::fs::remove_dir_all(folder).unwrap();
+        let sizes: Vec<(char, usize)> = answers
+            .into_iter()
+            .map(|answer| match answer.content.unwrap() {
+                Content::Profile(profile) => ('p', profile.folded_bytes as usize),
+                Content::Folded(bytes) => ('f', bytes.len()),
+                Content::Svg(bytes) => ('s', bytes.len()),
+            })
+            .collect();
+        assert_eq!(sizes, [('p', 100_000), ('f', CHUNK), ('f', 100_000 - CHUNK), ('s', 6)]);
+    }
+
+    #[tokio::test]
+    async fn one_part_alone_can_be_asked_for_and_one_that_does_not_exist_is_refused() {
+        let (folder, face) = one_result("serve-part");
+        let answers = get(&face, "shop/cart", vec![ProfilePart::Svg.into()]).await.unwrap();
+        let refused = get(&face, "shop/cart", vec![7]).await.unwrap_err();
+        std::fs::remove_dir_all(folder).unwrap();
+        assert_eq!(answers.len(), 2);
+        assert_eq!((refused.code(), refused.message()), (tonic::Code::InvalidArgument, "parts: there is no part 7"));
+    }
+
+    #[tokio::test]
+    async fn a_profile_that_nobody_knows_is_not_found_by_name() {
+        let (folder, face) = one_result("serve-unknown");
+        let refused = get(&face, "shop/till", Vec::new()).await.unwrap_err();
+        std::fs::remove_dir_all(folder).unwrap();
+        assert_eq!(refused.code(), tonic::Code::NotFound);
+        assert!(refused.message().contains("shop/till"));
+    }
+
+    #[tokio::test]
+    async fn watching_what_is_over_tells_it_once() {
+        let (folder, face) = one_result("serve-watch");
+        let request = Request::new(WatchProfileRequest { name: "shop/cart".into() });
+        let told: Vec<Profile> = face.watch(request).await.unwrap().into_inner().try_collect().await.unwrap();
+        std::fs::remove_dir_all(folder).unwrap();
+        assert_eq!(told.iter().map(Profile::state).collect::<Vec<_>>(), [ProfileState::Done]);
+    }
+}
