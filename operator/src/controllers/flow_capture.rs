@@ -1,0 +1,17 @@
+//! FlowCapture: what makes it one of the bounded kinds; its phases are those of `bounded`.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use trilobite_crds::{FlowCapture, ObservabilityStack, Refusal, node::Session, session_for_capture};
+
+use super::bounded::Bounded;
+
+impl Bounded for FlowCapture {
+    fn pod_selector(&self) -> &LabelSelector {
+        &self.spec.pod_selector
+    }
+
+    fn session(&self, stack: &ObservabilityStack, started_at: Timestamp) -> Result<Session, Refusal> {
+        session_for_capture(self, stack, started_at)
+    }
+}

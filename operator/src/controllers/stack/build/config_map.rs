@@ -1,0 +1,27 @@
+//! Settings of all agents: the environment that their containers are given.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::core::ObjectMeta;
+
+use super::super::validate::Valid;
+use crate::children;
+
+pub(super) fn build(valid: &Valid) -> ConfigMap {
+    let mut data = BTreeMap::new();
+    if valid.metrics.enabled {
+        data.insert("TRILOBITE_METRICS_ADDRESS".into(), format!("[::]:{}", valid.metrics.port));
+    }
+    ConfigMap {
+        metadata: ObjectMeta {
+            name: Some(children::DAEMON_SET.into()),
+            namespace: Some(valid.namespace.clone()),
+            labels: Some(children::labels()),
+            owner_references: Some(vec![valid.owner.clone()]),
+            ..ObjectMeta::default()
+        },
+        data: Some(data),
+        ..ConfigMap::default()
+    }
+}

@@ -1,0 +1,201 @@
+//! The agents' DaemonSet. Every privilege stands here beside what needs it; nothing else gives the agent a right.
+
+use k8s_openapi::{
+    api::{
+        apps::v1::{DaemonSet, DaemonSetSpec, DaemonSetUpdateStrategy, RollingUpdateDaemonSet},
+        core::v1::{
+            AppArmorProfile, Capabilities, ConfigMapEnvSource, Container, ContainerPort, EnvFromSource, EnvVar,
+            EnvVarSource, ExecAction, HostPathVolumeSource, ObjectFieldSelector, PodSpec, PodTemplateSpec, Probe,
+            SELinuxOptions, SeccompProfile, SecurityContext, Volume, VolumeMount,
+        },
+    },
+    apimachinery::pkg::apis::meta::v1::LabelSelector,
+};
+use kube::core::ObjectMeta;
+
+use super::super::validate::Valid;
+use crate::children;
+
+/// What the agent always holds, and what needs it. The kernel tests boot with exactly these.
+const CAPABILITIES: [&str; 6] = [
+    // Loading programs and maps, and reading them back to account for them.
+    "BPF",
+    // Attaching to tracepoints, and opening perf events for CPU samples.
+    "PERFMON",
+    // tcx on the interfaces of pods, and entering their network namespaces' netlink.
+    "NET_ADMIN",
+    // /proc/PID of other users' processes: executables and maps for symbols, cwd and arguments of processes that ran before.
+    "SYS_PTRACE",
+    // Reading pods' executables whatever their mode, to open them for the worker that has no privilege.
+    "DAC_READ_SEARCH",
+    // Kernel addresses in /proc/kallsyms, so that kernel stacks have names.
+    "SYSLOG",
+];
+
+const STATE: &str = "/var/lib/trilobite";
+const RUN: &str = "/run/trilobite";
+const CGROUP: &str = "/host/cgroup";
+const TRACING: &str = "/sys/kernel/tracing";
+
+pub(super) fn build(valid: &Valid, settings: &k8s_openapi::api::core::v1::ConfigMap) -> DaemonSet {
+    DaemonSet {
+        metadata: ObjectMeta {
+            name: Some(children::DAEMON_SET.into()),
+            namespace: Some(valid.namespace.clone()),
+            labels: Some(children::labels()),
+            owner_references: Some(vec![valid.owner.clone()]),
+            ..ObjectMeta::default()
+        },
+        spec: Some(DaemonSetSpec {
+            selector: LabelSelector { match_labels: Some(children::selector()), match_expressions: None },
+            template: PodTemplateSpec {
+                metadata: Some(ObjectMeta {
+                    labels: Some(children::labels()),
+                    annotations: Some([(format!("{}/settings", trilobite_crds::GROUP), shown(settings))].into()),
+                    ..ObjectMeta::default()
+                }),
+                spec: Some(pod(valid)),
+            },
+            update_strategy: Some(update_strategy(valid)),
+            revision_history_limit: Some(3),
+            ..DaemonSetSpec::default()
+        }),
+        status: None,
+    }
+}
+
+/// The settings themselves, so that a change of them is a new revision of the pods.
+fn shown(settings: &k8s_openapi::api::core::v1::ConfigMap) -> String {
+    settings.data.iter().flatten().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")
+}
+
+fn update_strategy(valid: &Valid) -> DaemonSetUpdateStrategy {
+    let strategy = valid.runtime.update_strategy.clone().unwrap_or_default();
+    DaemonSetUpdateStrategy {
+        type_: Some("RollingUpdate".into()),
+        rolling_update: Some(RollingUpdateDaemonSet {
+            max_unavailable: Some(strategy.max_unavailable),
+            max_surge: None,
+        }),
+    }
+}
+
+fn pod(valid: &Valid) -> PodSpec {
+    let selector = &valid.runtime.node_selector;
+    PodSpec {
+        service_account_name: Some(valid.service_account.clone()),
+        priority_class_name: Some("system-node-critical".into()),
+        // Flows are seen on the host's ends of the pods' interfaces.
+        host_network: Some(true),
+        dns_policy: Some("ClusterFirstWithHostNet".into()),
+        // Processes are known by their PIDs on the host.
+        host_pid: Some(true),
+        node_selector: (!selector.is_empty()).then(|| selector.clone()),
+        tolerations: Some(valid.fleet.tolerations.clone()),
+        termination_grace_period_seconds: Some(20),
+        containers: vec![container(valid)],
+        volumes: Some(vec![
+            host_path("state", STATE, Some("DirectoryOrCreate")),
+            host_path("run", RUN, Some("DirectoryOrCreate")),
+            host_path("cgroup", "/sys/fs/cgroup", Some("Directory")),
+            host_path("tracing", TRACING, None),
+        ]),
+        ..PodSpec::default()
+    }
+}
+
+fn container(valid: &Valid) -> Container {
+    let args = ["agent", "--node-name", "$(NODE_NAME)", "--cgroup-root", CGROUP, "--state-dir", STATE];
+    let socket = format!("{RUN}/agent.sock");
+    let args = args.into_iter().map(String::from).chain(["--socket".into(), socket.clone()]).collect();
+    let ready = ["/trilobite-node", "ready", "--socket", &socket].map(String::from).to_vec();
+    Container {
+        name: "agent".into(),
+        image: Some(valid.image.clone()),
+        image_pull_policy: valid.runtime.image_pull_policy.map(|policy| policy.as_str().into()),
+        command: Some(vec!["/trilobite-node".into()]),
+        args: Some(args),
+        env: Some(vec![EnvVar {
+            name: "NODE_NAME".into(),
+            value_from: Some(EnvVarSource {
+                field_ref: Some(ObjectFieldSelector { field_path: "spec.nodeName".into(), api_version: None }),
+                ..EnvVarSource::default()
+            }),
+            ..EnvVar::default()
+        }]),
+        env_from: Some(vec![EnvFromSource {
+            config_map_ref: Some(ConfigMapEnvSource { name: children::DAEMON_SET.into(), optional: None }),
+            ..EnvFromSource::default()
+        }]),
+        ports: valid.metrics.enabled.then(|| {
+            vec![ContainerPort {
+                name: Some("metrics".into()),
+                container_port: valid.metrics.port,
+                protocol: Some("TCP".into()),
+                ..ContainerPort::default()
+            }]
+        }),
+        readiness_probe: Some(Probe {
+            exec: Some(ExecAction { command: Some(ready) }),
+            period_seconds: Some(5),
+            timeout_seconds: Some(3),
+            failure_threshold: Some(2),
+            ..Probe::default()
+        }),
+        resources: valid.runtime.resources.as_ref().map(Into::into),
+        security_context: Some(security_context(valid)),
+        volume_mounts: Some(vec![
+            // Two nodes of a test cluster may share one host, so a path carries the node's name.
+            VolumeMount { sub_path_expr: Some("$(NODE_NAME)".into()), ..mount("state", STATE) },
+            VolumeMount { sub_path_expr: Some("$(NODE_NAME)".into()), ..mount("run", RUN) },
+            // The host's own view: the agent's has its own cgroup as root.
+            VolumeMount { mount_propagation: Some("HostToContainer".into()), ..read_only("cgroup", CGROUP) },
+            // Formats and numbers of classic tracepoints; empty where the host has not mounted tracefs.
+            VolumeMount { mount_propagation: Some("HostToContainer".into()), ..read_only("tracing", TRACING) },
+        ]),
+        ..Container::default()
+    }
+}
+
+fn security_context(valid: &Valid) -> SecurityContext {
+    let opt_in = [
+        // Kernels that ask it for what CAP_BPF and CAP_PERFMON do elsewhere; opt-in by runtime.allowSysAdmin.
+        ("SYS_ADMIN", valid.runtime.allow_sys_admin),
+        // Maps count against RLIMIT_MEMLOCK before 5.11; opt-in by runtime.allowSysResource.
+        ("SYS_RESOURCE", valid.runtime.allow_sys_resource),
+    ];
+    let granted = opt_in.into_iter().filter_map(|(name, allowed)| allowed.then_some(name));
+    SecurityContext {
+        capabilities: Some(Capabilities {
+            drop: Some(vec!["ALL".into()]),
+            add: Some(CAPABILITIES.into_iter().chain(granted).map(String::from).collect()),
+        }),
+        // Capabilities reach a program of an image FROM scratch only as root.
+        run_as_user: Some(0),
+        privileged: Some(false),
+        allow_privilege_escalation: Some(false),
+        read_only_root_filesystem: Some(true),
+        seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".into(), localhost_profile: None }),
+        // The default profile denies ptrace reads of other pods' processes.
+        app_armor_profile: Some(AppArmorProfile { type_: "Unconfined".into(), localhost_profile: None }),
+        // The type for containers that look after their host; container_t may not use bpf(2).
+        se_linux_options: Some(SELinuxOptions { type_: Some("spc_t".into()), ..SELinuxOptions::default() }),
+        ..SecurityContext::default()
+    }
+}
+
+fn host_path(name: &str, path: &str, r#type: Option<&str>) -> Volume {
+    Volume {
+        name: name.into(),
+        host_path: Some(HostPathVolumeSource { path: path.into(), type_: r#type.map(String::from) }),
+        ..Volume::default()
+    }
+}
+
+fn mount(name: &str, path: &str) -> VolumeMount {
+    VolumeMount { name: name.into(), mount_path: path.into(), ..VolumeMount::default() }
+}
+
+fn read_only(name: &str, path: &str) -> VolumeMount {
+    VolumeMount { read_only: Some(true), ..mount(name, path) }
+}

@@ -1,0 +1,37 @@
+//! The agents' metrics, found by name: a headless Service, while the stack wants metrics.
+
+use k8s_openapi::{
+    api::core::v1::{Service, ServicePort, ServiceSpec},
+    apimachinery::pkg::util::intstr::IntOrString,
+};
+use kube::core::ObjectMeta;
+
+use super::super::validate::Valid;
+use crate::children;
+
+pub(super) fn build(valid: &Valid) -> Option<Service> {
+    let port = valid.metrics.enabled.then_some(valid.metrics.port)?;
+    Some(Service {
+        metadata: ObjectMeta {
+            name: Some(children::DAEMON_SET.into()),
+            namespace: Some(valid.namespace.clone()),
+            labels: Some(children::labels()),
+            owner_references: Some(vec![valid.owner.clone()]),
+            ..ObjectMeta::default()
+        },
+        spec: Some(ServiceSpec {
+            cluster_ip: Some("None".into()),
+            ip_family_policy: Some("PreferDualStack".into()),
+            selector: Some(children::selector()),
+            ports: Some(vec![ServicePort {
+                name: Some("metrics".into()),
+                port,
+                target_port: Some(IntOrString::Int(port)),
+                protocol: Some("TCP".into()),
+                ..ServicePort::default()
+            }]),
+            ..ServiceSpec::default()
+        }),
+        status: None,
+    })
+}

@@ -1,0 +1,58 @@
+//! What the stack's controller last planned and applied, for the controllers of policies to look up.
+
+use trilobite_crds::{
+    Planned, Refusal,
+    node::{ProfileRef, Source},
+};
+
+/// A plan whose parts and profile exist in the API server.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    planned: Planned,
+    profile: ProfileRef,
+    suspended: bool,
+}
+
+/// What a plan says about one generation of one policy.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Outcome {
+    Part {
+        profile: ProfileRef,
+        digest: String,
+    },
+    Refused(Vec<Refusal>),
+    /// Nothing is in force, whatever the policy asks.
+    Suspended,
+    /// The plan is older than this generation.
+    NotYet,
+}
+
+impl Plan {
+    pub(crate) fn new(planned: Planned) -> Self {
+        let profile = profile_ref(&planned);
+        let suspended = planned.profile.spec.suspended;
+        Self { planned, profile, suspended }
+    }
+
+    pub(crate) fn outcome(&self, source: &Source) -> Outcome {
+        let refusals: Vec<_> =
+            self.planned.refusals.iter().filter(|refusal| refusal.source == *source).cloned().collect();
+        if !refusals.is_empty() {
+            return Outcome::Refused(refusals);
+        }
+        let part = self.planned.parts.iter().find(|part| part.spec.source == *source);
+        match part {
+            Some(part) => Outcome::Part { profile: self.profile.clone(), digest: part.spec.digest.clone() },
+            None if self.suspended => Outcome::Suspended,
+            None => Outcome::NotYet,
+        }
+    }
+}
+
+/// How a node is pointed at the plan's profile.
+pub(crate) fn profile_ref(planned: &Planned) -> ProfileRef {
+    ProfileRef {
+        name: planned.profile.metadata.name.clone().unwrap_or_default(),
+        digest: planned.profile.spec.digest.clone(),
+    }
+}

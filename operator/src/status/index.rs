@@ -1,0 +1,345 @@
+//! The index: nodes, agents, node runtimes and what every resource asks for. Pure: no clock, no client, no lock.
+//! Events go in, the keys whose status may differ come out, and a status is computed for a key and a time.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use trilobite_crds::{
+    Reason, ResourceStatus,
+    condition::merge,
+    node::{SessionState, SessionStatus, SourceKind},
+    status::ProfileResults,
+};
+
+use super::{
+    Key, Written,
+    asked::{Asked, Report, Rollout, SessionAsked, Wanted},
+    conditions::{Case, Over, SessionTally, findings, summary},
+    facts::{AgentFact, NodeFact, RuntimeFact},
+    node::{NodeView, Patience, Standing, standing},
+    tally::Tally,
+    words,
+};
+use crate::selection::Fleet;
+
+/// How long after its end a session waits for the last word of its nodes.
+const LAST_WORDS: Duration = Duration::from_secs(15);
+
+#[derive(Debug)]
+struct Entry {
+    asked: Asked,
+    /// The last line of each node about this session.
+    lines: BTreeMap<String, SessionStatus>,
+    trouble: Option<(Reason, String)>,
+}
+
+/// A status, and when it has to be computed again though nothing happens.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Computed {
+    pub(crate) written: Written,
+    pub(crate) next: Option<Timestamp>,
+}
+
+/// See the head of this file.
+#[derive(Debug)]
+pub(crate) struct Index {
+    patience: Patience,
+    nodes: BTreeMap<String, NodeFact>,
+    /// By the name of the pod.
+    agents: BTreeMap<String, AgentFact>,
+    runtimes: BTreeMap<String, RuntimeFact>,
+    /// Since when a node's agent is away, or a node was told what it now has to run.
+    since: BTreeMap<String, Timestamp>,
+    fleet: Option<Fleet>,
+    profiles: BTreeMap<String, BTreeSet<String>>,
+    rollout: Rollout,
+    pods_forbidden: Option<String>,
+    asked: BTreeMap<Key, Entry>,
+    dirty: BTreeSet<Key>,
+}
+
+impl Index {
+    pub(crate) fn new(patience: Patience) -> Self {
+        Self {
+            patience,
+            nodes: BTreeMap::new(),
+            agents: BTreeMap::new(),
+            runtimes: BTreeMap::new(),
+            since: BTreeMap::new(),
+            fleet: None,
+            profiles: BTreeMap::new(),
+            rollout: Rollout::Moving,
+            pods_forbidden: None,
+            asked: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+        }
+    }
+
+    /// Whether anything changed that can matter to anybody.
+    pub(crate) fn node(&mut self, name: &str, fact: Option<NodeFact>) -> bool {
+        let changed = put(&mut self.nodes, name, fact);
+        if changed {
+            self.everything_is_dirty();
+        }
+        changed
+    }
+
+    pub(crate) fn agent(&mut self, pod: &str, fact: Option<AgentFact>, now: Timestamp) {
+        let node = fact.as_ref().or(self.agents.get(pod)).map(|agent| agent.node.clone());
+        // A pod that could be made shows that pods may be made.
+        self.pods_forbidden = self.pods_forbidden.take().filter(|_| fact.is_none());
+        if put(&mut self.agents, pod, fact) {
+            self.since.extend(node.map(|node| (node, now)));
+            self.everything_is_dirty();
+        }
+    }
+
+    /// Whether anything changed that can matter to anybody.
+    pub(crate) fn runtime(&mut self, name: &str, fact: Option<RuntimeFact>, now: Timestamp) -> bool {
+        let generation = |fact: Option<&RuntimeFact>| fact.map(|fact| fact.generation);
+        if generation(self.runtimes.get(name)) != generation(fact.as_ref()) {
+            self.since.insert(name.to_owned(), now);
+        }
+        for line in fact.iter().flat_map(|fact| &fact.sessions) {
+            self.session_line(name, line);
+        }
+        let changed = put(&mut self.runtimes, name, fact);
+        if changed {
+            self.everything_is_dirty();
+        }
+        changed
+    }
+
+    /// Why the API server refused an agent's pod at `at`; old news where a pod was made after that.
+    pub(crate) fn pods_forbidden(&mut self, why: String, at: Timestamp) {
+        let made_since = self.agents.values().any(|agent| agent.since.is_some_and(|since| since >= at));
+        if !made_since && self.pods_forbidden.as_ref() != Some(&why) {
+            self.pods_forbidden = Some(why);
+            self.everything_is_dirty();
+        }
+    }
+
+    pub(crate) fn report(&mut self, report: Report) {
+        match report {
+            Report::Asked(asked) => self.ask(*asked),
+            Report::Fleet { fleet, profiles, rollout } => {
+                if (self.fleet.as_ref(), &self.profiles, &self.rollout) != (Some(&fleet), &profiles, &rollout) {
+                    (self.fleet, self.profiles, self.rollout) = (Some(fleet), profiles, rollout);
+                    self.everything_is_dirty();
+                }
+            }
+            Report::Trouble { key, reason, message } => {
+                if let Some(entry) = self.asked.get_mut(&key) {
+                    entry.trouble = Some((reason, message));
+                    self.dirty.insert(key);
+                }
+            }
+            Report::Known(keys) => {
+                self.asked.retain(|key, _| keys.contains(key));
+                if !self.asked.keys().any(|key| key.kind == SourceKind::ObservabilityStack) {
+                    self.fleet = None;
+                }
+            }
+        }
+    }
+
+    /// Keys to compute anew.
+    pub(crate) fn take_dirty(&mut self) -> BTreeSet<Key> {
+        std::mem::take(&mut self.dirty)
+    }
+
+    pub(crate) fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    pub(crate) fn uid(&self, key: &Key) -> Option<&str> {
+        self.asked.get(key).map(|entry| entry.asked.uid.as_str())
+    }
+
+    /// The status as the API server had it when the resource was last looked at.
+    pub(crate) fn standing(&self, key: &Key) -> Option<&Written> {
+        self.asked.get(key).map(|entry| &entry.asked.standing)
+    }
+
+    /// The status of one resource at `now`, transition times taken from `last`; none if nobody asked.
+    pub(crate) fn compute(&self, key: &Key, last: &Written, now: Timestamp) -> Option<Computed> {
+        let entry = self.asked.get(key)?;
+        let asked = &entry.asked;
+        let (mut tally, selected) = self.count(entry, now);
+        let session = self.session(entry, &mut tally, now);
+        let failures = tally.failures();
+        let case = Case {
+            asked,
+            tally: &tally,
+            failures: &failures,
+            rollout: &self.rollout,
+            selected,
+            session,
+            trouble: entry.trouble.as_ref().map(|(reason, why)| (*reason, why.as_str())),
+        };
+        let counted = asked.wanted != Wanted::Nothing;
+        let common = ResourceStatus {
+            conditions: merge(&last.common.conditions, &findings(&case), asked.source.generation, now),
+            nodes: counted.then(|| tally.counts.clone()),
+            observed_generation: asked.source.generation,
+            ready_nodes: counted.then(|| words::ready_nodes(&tally.counts)),
+            summary: Some(summary(&case, &tally.counts)),
+            failures: failures.clone(),
+        };
+        let times = match &asked.wanted {
+            Wanted::Session(SessionAsked { started_at, expires_at, .. }) => (Some(*started_at), Some(*expires_at)),
+            _ => (last.started_at, last.expires_at),
+        };
+        let results = (asked.source.kind == SourceKind::AppProfile && session.nodes > 0)
+            .then_some(ProfileResults { lost: session.lost, nodes: session.nodes, samples: session.records })
+            .or_else(|| last.results.clone());
+        let written = Written { common, started_at: times.0, expires_at: times.1, results };
+        Some(Computed { written, next: tally.next })
+    }
+
+    fn ask(&mut self, asked: Asked) {
+        let key = Key::from(&asked.source);
+        self.dirty.insert(key.clone());
+        match self.asked.get_mut(&key) {
+            Some(entry) if entry.asked.uid == asked.uid => {
+                (entry.asked, entry.trouble) = (asked, None);
+            }
+            _ => {
+                self.asked.insert(key.clone(), Entry { asked, lines: BTreeMap::new(), trouble: None });
+            }
+        }
+        self.gather_lines(&key);
+    }
+
+    /// What nodes already say about a session that was just made known.
+    fn gather_lines(&mut self, key: &Key) {
+        let Some(entry) = self.asked.get_mut(key) else { return };
+        let Wanted::Session(session) = &entry.asked.wanted else { return };
+        for (node, runtime) in &self.runtimes {
+            let told = runtime.told_sessions.contains(&session.name);
+            let line = runtime.sessions.iter().find(|line| line.name == session.name);
+            if let Some(line) = line.filter(|_| told) {
+                entry.lines.insert(node.clone(), line.clone());
+            }
+        }
+    }
+
+    fn session_line(&mut self, node: &str, line: &SessionStatus) {
+        let about =
+            |entry: &&mut Entry| matches!(&entry.asked.wanted, Wanted::Session(asked) if asked.name == line.name);
+        if let Some(entry) = self.asked.values_mut().find(about) {
+            entry.lines.insert(node.to_owned(), line.clone());
+        }
+    }
+
+    fn count(&self, entry: &Entry, now: Timestamp) -> (Tally, usize) {
+        let (mut tally, mut selected) = (Tally::default(), 0);
+        let asked = &entry.asked;
+        let Some(fleet) = self.fleet.as_ref().filter(|_| asked.wanted != Wanted::Nothing) else { return (tally, 0) };
+        let live = self.live(&asked.wanted);
+        let by_node: BTreeMap<&str, &AgentFact> =
+            self.agents.values().map(|agent| (agent.node.as_str(), agent)).collect();
+        for (name, node) in &self.nodes {
+            let told_of_session = match &asked.wanted {
+                Wanted::Session(session) => session.nodes.as_ref().is_some_and(|nodes| nodes.contains(name)),
+                _ => true,
+            };
+            if !told_of_session || !fleet.selects(&node.labels, &node.taints) {
+                continue;
+            }
+            selected += 1;
+            let view = self.view(name, node.created, by_node.get(name.as_str()).copied(), entry, fleet, now);
+            let standing = standing(&view, asked, &live, self.patience, now);
+            let grace_ends = grace_ends(node, fleet, self.patience);
+            let young = grace_ends.filter(|end| now < *end && standing != Standing::Ready);
+            if node.deleting || young.is_some() {
+                tally.wake(young);
+                tally.excluded();
+                continue;
+            }
+            let kernel = view.runtime.map(|runtime| runtime.kernel.as_str()).filter(|kernel| !kernel.is_empty());
+            tally.count(name, kernel.unwrap_or(&node.kernel), standing);
+        }
+        (tally, selected)
+    }
+
+    fn view<'a>(
+        &'a self,
+        name: &'a str,
+        created: Option<Timestamp>,
+        agent: Option<&'a AgentFact>,
+        entry: &'a Entry,
+        fleet: &Fleet,
+        now: Timestamp,
+    ) -> NodeView<'a> {
+        let times = [created, fleet.since, self.since.get(name).copied()];
+        NodeView {
+            name,
+            agent,
+            since: times.into_iter().flatten().max().unwrap_or(now),
+            runtime: self.runtimes.get(name),
+            session: entry.lines.get(name),
+            pods_forbidden: self.pods_forbidden.as_deref(),
+        }
+    }
+
+    /// Digests of the profiles with which the wanted thing is in force.
+    fn live(&self, wanted: &Wanted) -> BTreeSet<String> {
+        match wanted {
+            Wanted::Part { profile, digest } => {
+                let holding = self.profiles.iter().filter(|(_, parts)| parts.contains(digest));
+                holding.map(|(profile, _)| profile.clone()).chain([profile.digest.clone()]).collect()
+            }
+            _ => BTreeSet::new(),
+        }
+    }
+
+    fn session(&self, entry: &Entry, tally: &mut Tally, now: Timestamp) -> SessionTally {
+        let Wanted::Session(session) = &entry.asked.wanted else { return SessionTally::default() };
+        let lines = entry.lines.values();
+        let ended = |line: &SessionStatus| line.state != SessionState::Running;
+        let told = session.nodes.iter().flatten();
+        let all_ended = told.clone().all(|node| entry.lines.get(node).is_some_and(ended));
+        let any_completed = lines.clone().any(|line| line.state == SessionState::Completed);
+        let last_words = session.expires_at.checked_add(LAST_WORDS).unwrap_or(Timestamp::MAX);
+        let over = match () {
+            () if now >= session.expires_at && (all_ended || now >= last_words) => Some(Over::Time),
+            () if now < session.expires_at && all_ended && any_completed && told.count() > 0 => Some(Over::Limit),
+            () => None,
+        };
+        if over.is_none() {
+            tally.wake(Some(if now < session.expires_at { session.expires_at } else { last_words }));
+        }
+        SessionTally {
+            records: lines.clone().map(|line| line.records).sum(),
+            lost: lines.clone().map(|line| line.lost).sum(),
+            nodes: i32::try_from(lines.filter(|line| line.state != SessionState::Refused).count()).unwrap_or(i32::MAX),
+            over,
+        }
+    }
+
+    fn everything_is_dirty(&mut self) {
+        self.dirty.extend(self.asked.keys().cloned());
+    }
+}
+
+/// When a node that joined after the stack is counted though it is not ready.
+fn grace_ends(node: &NodeFact, fleet: &Fleet, patience: Patience) -> Option<Timestamp> {
+    let created = node.created.filter(|created| fleet.since.is_some_and(|since| *created > since))?;
+    created.checked_add(patience.node).ok()
+}
+
+/// Whether anything changed.
+fn put<T: PartialEq>(map: &mut BTreeMap<String, T>, name: &str, value: Option<T>) -> bool {
+    match value {
+        Some(value) if map.get(name) == Some(&value) => false,
+        Some(value) => {
+            map.insert(name.to_owned(), value);
+            true
+        }
+        None => map.remove(name).is_some(),
+    }
+}

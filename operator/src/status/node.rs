@@ -1,0 +1,179 @@
+//! How one node stands towards one resource: a chain of checks, each of which can end it. Pure; time is an argument.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use jiff::Timestamp;
+use trilobite_crds::{
+    node::{NodeProblem, SessionState, SessionStatus},
+    reason::Reason,
+};
+
+use super::{
+    asked::{Asked, Wanted},
+    facts::{AgentFact, RuntimeFact},
+    words,
+};
+
+/// Times after which patience ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    pub(crate) node: Duration,
+    pub(crate) agent: Duration,
+}
+
+/// All that is known of one node.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NodeView<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) agent: Option<&'a AgentFact>,
+    /// Since when there is no agent, or the node was told what it now has to run.
+    pub(crate) since: Timestamp,
+    pub(crate) runtime: Option<&'a RuntimeFact>,
+    /// What the session's last line said, kept when the node no longer says it.
+    pub(crate) session: Option<&'a SessionStatus>,
+    /// Why the API server refuses the agents' pods.
+    pub(crate) pods_forbidden: Option<&'a str>,
+}
+
+/// How a node stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Something is on its way; it fails at the time given, if nothing happens.
+    Pending {
+        told: bool,
+        until: Option<Timestamp>,
+    },
+    Ready,
+    Failing {
+        told: bool,
+        reason: String,
+        message: String,
+    },
+}
+
+type Check = Result<(), Standing>;
+
+/// Evaluates one node; `live` are the digests of profiles in which the wanted part is in force.
+pub(crate) fn standing(
+    view: &NodeView<'_>,
+    asked: &Asked,
+    live: &BTreeSet<String>,
+    patience: Patience,
+    now: Timestamp,
+) -> Standing {
+    let told = told(view, asked, live);
+    let checks = || {
+        agent_is_there(view, told, patience, now)?;
+        was_told(told)?;
+        session_is_not_over(view, asked)?;
+        has_answered(view, asked, live, told, patience, now)?;
+        says_nothing_is_wrong(view, asked)?;
+        stack_is_in_force(view, asked)
+    };
+    checks().err().unwrap_or(Standing::Ready)
+}
+
+fn told(view: &NodeView<'_>, asked: &Asked, live: &BTreeSet<String>) -> bool {
+    let Some(runtime) = view.runtime else { return false };
+    match &asked.wanted {
+        Wanted::Nothing => true,
+        Wanted::Profile(profile) => runtime.told.as_ref() == Some(profile),
+        Wanted::Part { .. } => runtime.told.as_ref().is_some_and(|profile| live.contains(&profile.digest)),
+        Wanted::Session(session) => view.session.is_some() || runtime.told_sessions.contains(&session.name),
+    }
+}
+
+fn agent_is_there(view: &NodeView<'_>, told: bool, patience: Patience, now: Timestamp) -> Check {
+    let fails = |reason: Reason, message: String| Standing::Failing { told, reason: reason.as_str().into(), message };
+    let until = |since: Timestamp| since.checked_add(patience.agent).unwrap_or(Timestamp::MAX);
+    match view.agent {
+        Some(agent) if agent.ready => Ok(()),
+        Some(agent) => {
+            let patient = until(agent.since.unwrap_or(view.since));
+            if now < patient {
+                return Err(Standing::Pending { told, until: Some(patient) });
+            }
+            Err(match &agent.waiting {
+                Some(word) => fails(Reason::AgentSilent, words::agent_waits(view.name, word)),
+                None if agent.running => fails(Reason::AgentNotReady, words::agent_not_ready(view.name)),
+                None => fails(Reason::AgentSilent, words::agent_does_not_run(view.name)),
+            })
+        }
+        None => {
+            if let Some(why) = view.pods_forbidden {
+                return Err(fails(Reason::PodSecurityForbidden, words::pods_forbidden(why)));
+            }
+            let patient = until(view.since);
+            if now < patient {
+                return Err(Standing::Pending { told, until: Some(patient) });
+            }
+            Err(fails(Reason::AgentSilent, words::agent_missing(view.name)))
+        }
+    }
+}
+
+fn was_told(told: bool) -> Check {
+    if told { Ok(()) } else { Err(Standing::Pending { told, until: None }) }
+}
+
+/// A session that has come to its end stays as it ended.
+fn session_is_not_over(view: &NodeView<'_>, asked: &Asked) -> Check {
+    let over = view.session.is_some_and(|line| line.state == SessionState::Completed);
+    if matches!(asked.wanted, Wanted::Session(_)) && over { Err(Standing::Ready) } else { Ok(()) }
+}
+
+fn has_answered(
+    view: &NodeView<'_>,
+    asked: &Asked,
+    live: &BTreeSet<String>,
+    told: bool,
+    patience: Patience,
+    now: Timestamp,
+) -> Check {
+    let answered = view.runtime.is_some_and(|runtime| match &asked.wanted {
+        Wanted::Nothing => true,
+        Wanted::Profile(profile) => runtime.applied.as_ref() == Some(profile),
+        Wanted::Part { .. } => runtime.applied.as_ref().is_some_and(|profile| live.contains(&profile.digest)),
+        Wanted::Session(_) => view.session.is_some(),
+    });
+    if answered {
+        return Ok(());
+    }
+    let patient = view.since.checked_add(patience.agent).unwrap_or(Timestamp::MAX);
+    if now < patient {
+        return Err(Standing::Pending { told, until: Some(patient) });
+    }
+    let message = words::agent_has_not_answered(view.name);
+    Err(Standing::Failing { told, reason: Reason::AgentSilent.as_str().into(), message })
+}
+
+fn says_nothing_is_wrong(view: &NodeView<'_>, asked: &Asked) -> Check {
+    let about = |problem: &&NodeProblem| {
+        let (said, ours) = (&problem.source, &asked.source);
+        (said.kind, &said.namespace, &said.name, said.generation)
+            == (ours.kind, &ours.namespace, &ours.name, ours.generation)
+    };
+    let problem = view.runtime.and_then(|runtime| runtime.problems.iter().find(about));
+    match problem {
+        Some(problem) => {
+            Err(Standing::Failing { told: true, reason: problem.reason.clone(), message: problem.message.clone() })
+        }
+        None if view.session.is_some_and(|line| line.state == SessionState::Refused) => Err(Standing::Failing {
+            told: true,
+            reason: Reason::LoadFailed.as_str().into(),
+            message: words::session_refused(view.name),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// What the agent says of itself counts against the stack alone: a bad policy is the policy's own matter.
+fn stack_is_in_force(view: &NodeView<'_>, asked: &Asked) -> Check {
+    let not_ready = view.runtime.and_then(|runtime| runtime.not_ready.as_ref());
+    match (&asked.wanted, not_ready) {
+        (Wanted::Profile(_), Some((reason, message))) => {
+            Err(Standing::Failing { told: true, reason: reason.clone(), message: message.clone() })
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,18 @@
+//! Log lines on standard error. `RUST_LOG` chooses what is shown; the default is what an administrator needs.
+
+use tracing_subscriber::EnvFilter;
+
+use crate::args::{Arguments, LogFormat};
+
+/// Starts logging for the whole process; a second call changes nothing.
+pub fn start(arguments: &Arguments) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,kube_client=warn"));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let started = match arguments.log_format {
+        LogFormat::Text => lines.try_init(),
+        LogFormat::Json => lines.json().try_init(),
+    };
+    if let Err(error) = started {
+        tracing::debug!(%error, "logging had been started already");
+    }
+}
