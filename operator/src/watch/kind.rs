@@ -43,9 +43,14 @@ where
     Kind { store, events: events.boxed(), edits }
 }
 
+/// Namespace and name.
+type Name = (Option<String>, Option<String>);
+/// Uid and generation.
+type Version = (Option<String>, Option<i64>);
+
 /// The last generation of each object.
 #[derive(Debug, Default)]
-struct Seen(BTreeMap<(Option<String>, Option<String>), (Option<String>, Option<i64>)>);
+struct Seen(BTreeMap<Name, Version>);
 
 impl Seen {
     fn is_edit<K: Resource>(&mut self, event: &Event<K>) -> bool {
@@ -74,7 +79,7 @@ impl Seen {
     }
 }
 
-fn key(meta: &ObjectMeta) -> (Option<String>, Option<String>) {
+fn key(meta: &ObjectMeta) -> Name {
     (meta.namespace.clone(), meta.name.clone())
 }
 

@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn one_bad_policy_beside_a_good_one_is_refused_alone() {
-        let (good, bad) = (policy("good", OPEN), policy("bad", "kprobes: []"));
+        let (good, bad) = (policy("good", OPEN), policy("bad", "kprobes: [{call: fd_install}]"));
         let found = planned(&[&good, &bad]);
         assert!(matches!(run(&good, &found), Valid::Planned { .. }));
         let Valid::Refused(refusals) = run(&bad, &found) else { panic!("it is refused") };
