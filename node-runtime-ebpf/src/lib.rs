@@ -2,6 +2,7 @@
 
 pub mod flow;
 pub mod limits;
+pub mod process;
 pub mod record;
 pub mod sample;
 
@@ -29,4 +30,9 @@ pub fn flow() -> &'static [u8] {
 /// `bpf/application/cpu.bpf.c`: stacks on the CPU.
 pub fn cpu() -> &'static [u8] {
     object!("cpu")
+}
+
+/// `bpf/identity/process.bpf.c`: fork, exec, exit, and who ran before.
+pub fn process() -> &'static [u8] {
+    object!("process")
 }

@@ -22,6 +22,18 @@ pub const STACK_FRAMES_MAX: u32 = 127;
 pub const STACK_FRAMES_SHORT: u32 = 2;
 /// Bytes of the smallest ring of samples.
 pub const SAMPLE_RING_MIN: u32 = 65536;
+/// Processes that are followed.
+pub const PROCESSES_MAX: u32 = 16384;
+/// Bytes of a binary's path.
+pub const FILENAME_MAX: u32 = 1024;
+/// Bytes of a working directory, its last name not counted.
+pub const CWD_MAX: u32 = 1024;
+/// Names and mounts on the way from a working directory to the root.
+pub const CWD_DEPTH_MAX: u32 = 32;
+/// Bytes of arguments.
+pub const ARGS_MAX: u32 = 4096;
+/// Bytes of a cgroup's own name.
+pub const CGROUP_NAME_MAX: u32 = 128;
 
 #[cfg(test)]
 mod tests {
@@ -42,6 +54,12 @@ mod tests {
             ("STACK_FRAMES_MAX", STACK_FRAMES_MAX.into()),
             ("STACK_FRAMES_SHORT", STACK_FRAMES_SHORT.into()),
             ("SAMPLE_RING_MIN", SAMPLE_RING_MIN.into()),
+            ("PROCESSES_MAX", PROCESSES_MAX.into()),
+            ("FILENAME_MAX", FILENAME_MAX.into()),
+            ("CWD_MAX", CWD_MAX.into()),
+            ("CWD_DEPTH_MAX", CWD_DEPTH_MAX.into()),
+            ("ARGS_MAX", ARGS_MAX.into()),
+            ("CGROUP_NAME_MAX", CGROUP_NAME_MAX.into()),
         ];
         for (name, value) in limits {
             let line = header.lines().find(|line| line.starts_with(&format!("#define {name} "))).expect(name);

@@ -21,8 +21,13 @@ struct kernfs_node {
 	const char *name;
 };
 
+struct cgroup_root {
+	int hierarchy_id;
+};
+
 struct cgroup {
 	int level;
+	struct cgroup_root *root;
 	struct kernfs_node *kn;
 	struct cgroup *ancestors[];     /* 6.1+ */
 };
@@ -36,14 +41,133 @@ struct css_set {
 	struct cgroup *dfl_cgrp;
 };
 
+struct qstr {
+	const unsigned char *name;
+};
+
+struct dentry {
+	struct dentry *d_parent;
+	struct qstr d_name;
+};
+
+struct vfsmount {
+	struct dentry *mnt_root;
+};
+
+struct mount {
+	struct mount *mnt_parent;
+	struct dentry *mnt_mountpoint;
+	struct vfsmount mnt;
+};
+
+struct path {
+	struct vfsmount *mnt;
+	struct dentry *dentry;
+};
+
+struct fs_struct {
+	struct path root, pwd;
+};
+
+struct inode {
+	unsigned short i_mode;
+	__u32 i_nlink;
+	struct { __u32 val; } i_uid, i_gid;
+	unsigned long i_ino;
+};
+
+struct file {
+	struct inode *f_inode;
+};
+
+struct linux_binprm {
+	struct file *file;
+	const char *filename;
+};
+
+struct mm_struct {
+	unsigned long arg_start, arg_end;
+	struct file *exe_file;
+};
+
+struct ns_common {
+	unsigned int inum;
+};
+
+struct uts_namespace { struct ns_common ns; };
+struct ipc_namespace { struct ns_common ns; };
+struct mnt_namespace { struct ns_common ns; };
+struct pid_namespace { struct ns_common ns; };
+struct net { struct ns_common ns; };
+struct time_namespace { struct ns_common ns; };
+struct cgroup_namespace { struct ns_common ns; };
+struct user_namespace { struct ns_common ns; };
+
+struct nsproxy {
+	struct uts_namespace *uts_ns;
+	struct ipc_namespace *ipc_ns;
+	struct mnt_namespace *mnt_ns;
+	struct pid_namespace *pid_ns_for_children;
+	struct net *net_ns;
+	struct time_namespace *time_ns, *time_ns_for_children;
+	struct cgroup_namespace *cgroup_ns;
+};
+
+struct upid {
+	int nr;
+	struct pid_namespace *ns;
+};
+
+struct pid {
+	unsigned int level;
+	struct upid numbers[1];
+};
+
+/* Two words of 32 bits before 6.3, one of 64 since: the same eight bytes. */
+struct capabilities {
+	__u32 any;
+};
+
+struct cred {
+	struct { __u32 val; } uid, gid, suid, sgid, euid, egid, fsuid, fsgid;
+	unsigned int securebits;
+	struct capabilities cap_inheritable, cap_permitted, cap_effective;
+	struct user_namespace *user_ns;
+};
+
+struct signal_struct {
+	struct { int counter; } live;
+	int group_exit_code;
+	unsigned int flags;
+};
+
 struct task_struct {
 	int pid;
 	int tgid;
+	unsigned int flags;
+	int exit_state;
+	int exit_code;
 	__u64 start_boottime;
 	__u64 self_exec_id;
+	struct { __u32 val; } loginuid;
 	struct task_struct *group_leader;
 	struct task_struct *real_parent;
 	struct css_set *cgroups;
+	struct signal_struct *signal;
+	struct mm_struct *mm;
+	struct fs_struct *fs;
+	struct nsproxy *nsproxy;
+	const struct cred *cred;
+	struct pid *thread_pid;
+};
+
+struct bpf_iter_meta {
+	struct seq_file *seq;
+};
+
+struct bpf_iter__task {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
 };
 
 #pragma clang attribute pop

@@ -14,5 +14,11 @@
 #define STACK_FRAMES_MAX 127    /* frames that are taken of a stack */
 #define STACK_FRAMES_SHORT 2    /* a user stack of so few frames counts as truncated */
 #define SAMPLE_RING_MIN 65536   /* bytes of the smallest ring of samples */
+#define PROCESSES_MAX 16384     /* processes that are followed */
+#define FILENAME_MAX 1024       /* bytes of a binary's path */
+#define CWD_MAX 1024            /* bytes of a working directory, its last name not counted */
+#define CWD_DEPTH_MAX 32        /* names and mounts on the way to the root */
+#define ARGS_MAX 4096           /* bytes of arguments; less where the ring is small */
+#define CGROUP_NAME_MAX 128     /* bytes of a cgroup's own name */
 
 #endif

@@ -11,6 +11,7 @@
 #include "limits.h"
 
 #define CGROUP_INHERIT 1u       /* a cgroup made below this one begins with this one's state */
+#define CGROUP_PODS 2u          /* pods begin below: what lies above says nothing about them */
 
 struct cgroup_state {
 	__u64 decided;          /* slots for which the agent knows the answer */
@@ -85,6 +86,8 @@ static __always_inline enum wanted cgroup_wanted(struct task_struct *task, __u64
 		state = bpf_map_lookup_elem(&cgroups, &id);
 		if (state && (state->decided & slot))
 			return state->wanted & slot ? WANTED : NOT_WANTED;
+		if (state && (state->flags & CGROUP_PODS))
+			break;
 		level--;
 	}
 	return UNDECIDED;

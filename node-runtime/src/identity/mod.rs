@@ -1,7 +1,21 @@
 //! Who is this: processes, cgroups and network namespaces to pod, container and workload. One table that every layer reads.
 
+mod cgroups;
+pub mod decode;
+mod follow;
+mod handle;
+pub mod index;
+mod lease;
+pub mod place;
 pub mod pod;
 pub mod process;
+pub mod processes;
+mod procfs;
+pub mod slots;
+mod walk;
 
+pub use follow::Losses;
+pub use handle::{Identity, Listener, ProcessChange};
+pub use lease::{ProcessLease, Slot};
 pub use pod::{Container, Owner, Pod, PodContainer};
 pub use process::{Credentials, ExecKey, Located, Process};

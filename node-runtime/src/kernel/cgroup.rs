@@ -79,7 +79,8 @@ fn own_inode(path: Option<&Path>, mount: Option<&Path>) -> Option<u64> {
     Some(inode)
 }
 
-fn path_of(root: &Path, inode: u64) -> Option<PathBuf> {
+/// Where below `root` the cgroup of this inode is.
+pub fn path_of(root: &Path, inode: u64) -> Option<PathBuf> {
     search(root, Path::new(""), 0, &mut |dir| fs::metadata(dir).is_ok_and(|data| data.ino() == inode))
 }
 

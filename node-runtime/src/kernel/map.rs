@@ -13,11 +13,12 @@ impl Map {
         MapHandle::try_from(map).map(Self)
     }
 
-    /// A hash that is not preallocated, made by the agent to be shared by objects.
-    pub fn hash(name: &str, key_bytes: u32, value_bytes: u32, max_entries: u32) -> Result<Self> {
+    /// A hash, made by the agent to be shared by objects. Before 6.1 a perf event's program may look into a
+    /// preallocated one only.
+    pub fn hash(name: &str, key_bytes: u32, value_bytes: u32, max_entries: u32, preallocated: bool) -> Result<Self> {
         let options = libbpf_sys::bpf_map_create_opts {
             sz: size_of::<libbpf_sys::bpf_map_create_opts>() as libbpf_sys::size_t,
-            map_flags: libbpf_sys::BPF_F_NO_PREALLOC,
+            map_flags: if preallocated { 0 } else { libbpf_sys::BPF_F_NO_PREALLOC },
             ..Default::default()
         };
         MapHandle::create(MapType::Hash, Some(name), key_bytes, value_bytes, max_entries, &options).map(Self)

@@ -4,7 +4,9 @@
 pub mod account;
 pub mod capabilities;
 pub mod cgroup;
+pub mod clock;
 pub mod facts;
+pub mod fields;
 pub mod link;
 mod log;
 pub mod map;
@@ -18,6 +20,7 @@ pub mod ring_view;
 
 pub use account::{Account, account};
 pub use facts::{CgroupMode, Facts, Release};
+pub use fields::Fields;
 pub use link::Link;
 pub use map::Map;
 pub use object::{Loaded, Opened};

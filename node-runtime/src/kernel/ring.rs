@@ -7,12 +7,18 @@ use std::{
     os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd},
     ptr::{self, NonNull},
     slice,
-    sync::{Mutex, OnceLock, PoisonError},
+    sync::{
+        Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::Map;
+
+/// Records that one call of `drain` gives at most.
+const AT_ONCE: libbpf_sys::size_t = 2048;
 
 type Each<'a> = dyn FnMut(&[u8]) + 'a;
 /// What libbpf calls for each record: whoever drains just now.
@@ -22,6 +28,7 @@ type Reader = Cell<Option<NonNull<Each<'static>>>>;
 pub struct Ring {
     map: Map,
     consumer: Mutex<Consumer>,
+    more: AtomicBool,
     readiness: OnceLock<AsyncFd<OwnedFd>>,
 }
 
@@ -41,11 +48,21 @@ impl Ring {
         let inner =
             unsafe { libbpf_sys::ring_buffer__new(map.fd().as_raw_fd(), Some(on_record), context, ptr::null()) };
         let inner = NonNull::new(inner).ok_or_else(io::Error::last_os_error)?;
-        Ok(Self { map, consumer: Mutex::new(Consumer { inner, reader }), readiness: OnceLock::new() })
+        Ok(Self {
+            map,
+            consumer: Mutex::new(Consumer { inner, reader }),
+            more: AtomicBool::new(false),
+            readiness: OnceLock::new(),
+        })
     }
 
     /// Waits until there may be a record. Drain after it; it may wake once for nothing.
     pub async fn readable(&self) -> io::Result<()> {
+        if self.more.swap(false, Ordering::Relaxed) {
+            // The kernel wakes nobody for what was there already; others have their turn all the same.
+            tokio::task::yield_now().await;
+            return Ok(());
+        }
         let readiness = match self.readiness.get() {
             Some(readiness) => readiness,
             None => {
@@ -60,15 +77,16 @@ impl Ring {
         Ok(())
     }
 
-    /// Gives every record that is there, and those that come meanwhile.
+    /// Gives the records that are there, and those that come meanwhile, up to a number that lets others have their turn.
     pub fn drain(&self, each: &mut Each<'_>) {
         let consumer = self.consumer.lock().unwrap_or_else(PoisonError::into_inner);
         let each: NonNull<Each<'_>> = NonNull::from(each);
         // SAFETY: only the lifetime changes, and the pointer is taken back before this function returns.
         consumer.reader.set(Some(unsafe { mem::transmute::<NonNull<Each<'_>>, NonNull<Each<'static>>>(each) }));
         // SAFETY: the consumer is alive and locked.
-        let answer = unsafe { libbpf_sys::ring_buffer__consume(consumer.inner.as_ptr()) };
+        let answer = unsafe { libbpf_sys::ring_buffer__consume_n(consumer.inner.as_ptr(), AT_ONCE) };
         consumer.reader.set(None);
+        self.more.store(answer >= 0 && answer as libbpf_sys::size_t >= AT_ONCE, Ordering::Relaxed);
         if answer < 0 {
             tracing::warn!(error = %io::Error::from_raw_os_error(-answer), "a ring could not be read");
         }

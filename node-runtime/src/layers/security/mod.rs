@@ -1,6 +1,9 @@
 //! Security: which process ran, exited, or passed a tracepoint of a policy.
 
 pub mod bus;
+pub mod emit;
 pub mod event;
+mod layer;
 
 pub use event::{ArgValue, SecurityEvent, SecurityEventKind};
+pub use layer::Security;

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The working directory, by walking dentries: bpf_d_path is not allowed in tp_btf, and /proc is gone with a short process. */
+#ifndef TRILOBITE_CWD_H
+#define TRILOBITE_CWD_H
+
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+
+#include "kernel.h"
+#include "process.h"
+
+#define CWD_NAME_MAX 256
+#define CWD_OFFSET_MASK 0xfff
+
+/* Writes the names from the leaf to the root of the task's file system behind `offset`; gives where they end. */
+static __always_inline __u64 read_cwd(struct task_struct *task, char *data, __u64 offset, __u32 *flags)
+{
+	struct fs_struct *fs = BPF_CORE_READ(task, fs);
+	struct dentry *root_dentry, *dentry;
+	struct vfsmount *root_mnt, *mnt;
+	__u64 end = offset + CWD_MAX;
+	bool below = false;
+
+	if (!fs) {
+		*flags |= PROCESS_NO_CWD;
+		return offset;
+	}
+	root_dentry = BPF_CORE_READ(fs, root.dentry);
+	root_mnt = BPF_CORE_READ(fs, root.mnt);
+	dentry = BPF_CORE_READ(fs, pwd.dentry);
+	mnt = BPF_CORE_READ(fs, pwd.mnt);
+	for (int walked = 0; walked < CWD_DEPTH_MAX; walked++) {
+		struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
+		const unsigned char *name;
+		long read;
+
+		if (dentry == root_dentry && mnt == root_mnt) {
+			if (!below)
+				*flags |= PROCESS_ROOT_CWD;
+			return offset;
+		}
+		if (dentry == BPF_CORE_READ(mnt, mnt_root) || dentry == parent) {
+			struct mount *mount = (void *)mnt - bpf_core_field_offset(struct mount, mnt);
+			struct mount *above = BPF_CORE_READ(mount, mnt_parent);
+
+			if (above == mount) {
+				/* The root of everything, and not the task's: it was detached, or lies outside of a chroot. */
+				if (!below)
+					*flags |= PROCESS_ROOT_CWD;
+				return offset;
+			}
+			dentry = BPF_CORE_READ(mount, mnt_mountpoint);
+			mnt = (void *)above + bpf_core_field_offset(struct mount, mnt);
+			continue;
+		}
+		name = BPF_CORE_READ(dentry, d_name.name);
+		if (offset >= end)
+			break;
+		offset &= CWD_OFFSET_MASK;
+		read = bpf_probe_read_kernel_str(&data[offset], CWD_NAME_MAX, name);
+		if (read < 0)
+			break;
+		offset += read & (2 * CWD_NAME_MAX - 1);
+		below = true;
+		dentry = parent;
+	}
+	*flags |= PROCESS_ERROR_CWD;
+	return offset;
+}
+
+#endif

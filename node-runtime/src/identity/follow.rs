@@ -1,0 +1,137 @@
+//! Identity's programs while somebody needs them: loaded, attached, and their rings.
+
+use std::{os::fd::BorrowedFd, sync::Arc};
+
+use tokio::task::JoinHandle;
+use trilobite_node_ebpf::{limits::ARGS_MAX, process::LOSS_MAP_FULL, record::RecordKind};
+
+use super::decode::{self, Image};
+use crate::{
+    kernel::{Facts, Link, Loaded, Map, Opened, Ring},
+    report::Problem,
+};
+
+/// Records that did not get out of the kernel, since the programs were first loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Forks.
+    pub fork: u64,
+    /// Execs.
+    pub exec: u64,
+    /// Exits.
+    pub exit: u64,
+    /// Cgroups that came or went.
+    pub cgroup: u64,
+    /// Entries for which a map had no room.
+    pub map_full: u64,
+}
+
+impl Losses {
+    fn read(losses: &Map) -> Self {
+        let of = |kind: RecordKind| losses.sum(kind as u32);
+        Self {
+            fork: of(RecordKind::Fork),
+            exec: of(RecordKind::Exec),
+            exit: of(RecordKind::Exit),
+            cgroup: of(RecordKind::CgroupMkdir) + of(RecordKind::CgroupRmdir),
+            map_full: losses.sum(LOSS_MAP_FULL),
+        }
+    }
+
+    /// What came since an earlier reading.
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            fork: self.fork.saturating_sub(earlier.fork),
+            exec: self.exec.saturating_sub(earlier.exec),
+            exit: self.exit.saturating_sub(earlier.exit),
+            cgroup: self.cgroup.saturating_sub(earlier.cgroup),
+            map_full: self.map_full.saturating_sub(earlier.map_full),
+        }
+    }
+
+    /// Adds another reading.
+    pub fn add(&mut self, more: &Self) {
+        self.fork += more.fork;
+        self.exec += more.exec;
+        self.exit += more.exit;
+        self.cgroup += more.cgroup;
+        self.map_full += more.map_full;
+    }
+
+    /// Records of any kind.
+    pub fn records(&self) -> u64 {
+        self.fork + self.exec + self.exit + self.cgroup
+    }
+}
+
+/// Programs in force, their ring and its reader.
+pub(super) struct Follow {
+    // Links go first: nothing is written any more when the ring goes.
+    _links: Vec<Link>,
+    loaded: Loaded,
+    pub(super) ring: Arc<Ring>,
+    losses: Map,
+    counted: Losses,
+    pub(super) task: Option<JoinHandle<()>>,
+}
+
+impl Follow {
+    /// Losses since this was asked last.
+    pub(super) fn new_losses(&mut self) -> Losses {
+        let now = Losses::read(&self.losses);
+        let new = now.since(&self.counted);
+        self.counted = now;
+        new
+    }
+
+    /// Who is there now.
+    pub(super) fn tasks(&mut self) -> Result<Vec<Image>, Problem> {
+        Ok(decode::images(&self.loaded.iterate("list_tasks")?))
+    }
+
+    /// The kernel's table of processes, for another version of the programs.
+    pub(super) fn processes(&self) -> Result<Map, Problem> {
+        self.loaded.map("processes")
+    }
+}
+
+impl Drop for Follow {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
+    }
+}
+
+/// Programs that follow cgroups, writing into the shared map.
+pub(super) fn cgroups(facts: &Facts, map: BorrowedFd<'_>) -> Result<Follow, Problem> {
+    let mut opened = Opened::open("cgroup", trilobite_node_ebpf::cgroup())?;
+    on_this_node(&mut opened, facts)?;
+    opened.reuse("cgroups", map)?;
+    attach(opened.load()?, &["on_cgroup_mkdir", "on_cgroup_rmdir"], "cgroup_ring")
+}
+
+/// Programs that follow processes; `known` is the table of a version that is to be replaced.
+pub(super) fn processes(facts: &Facts, ring_bytes: u32, known: Option<&Map>) -> Result<Follow, Problem> {
+    let mut opened = Opened::open("process", trilobite_node_ebpf::process())?;
+    on_this_node(&mut opened, facts)?;
+    opened.set("args_max", if ring_bytes < 4 * ARGS_MAX { ring_bytes / 4 } else { ARGS_MAX })?;
+    opened.resize("process_ring", ring_bytes)?;
+    if let Some(map) = known {
+        opened.reuse("processes", map.fd())?;
+    }
+    // The exit first: whoever is entered by the others is taken out again.
+    attach(opened.load()?, &["on_exit", "on_exec", "on_fork"], "process_ring")
+}
+
+fn on_this_node(opened: &mut Opened, facts: &Facts) -> Result<(), Problem> {
+    opened.set("node_cgroup", facts.node_cgroup.unwrap_or(0))?;
+    opened.set("node_cgroup_level", facts.node_cgroup_level)
+}
+
+fn attach(mut loaded: Loaded, programs: &[&str], ring: &str) -> Result<Follow, Problem> {
+    let ring = Arc::new(loaded.ring(ring)?);
+    let losses = loaded.map("losses")?;
+    let links = programs.iter().map(|program| loaded.attach(program)).collect::<Result<_, _>>()?;
+    Ok(Follow { _links: links, loaded, ring, losses, counted: Losses::default(), task: None })
+}

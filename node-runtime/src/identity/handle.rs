@@ -1,0 +1,454 @@
+//! The handle on identity that every layer has: a lock around the index, the programs that feed it while somebody needs
+//! them, and the kernel's map of cgroups, which follows the index.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::MetadataExt,
+    },
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use tokio::sync::watch;
+use trilobite_crds::node::PodScope;
+use trilobite_node_ebpf::{limits::CGROUPS_MAX, process::CgroupState};
+
+use super::{
+    ExecKey, Owner, Pod, Process,
+    decode::{self, Exit, ProcessRecordOf},
+    follow::{self, Follow, Losses},
+    index::Index,
+    lease::{ProcessLease, Slot},
+    procfs::Proc,
+    slots::Namespaces,
+    walk,
+};
+use crate::{
+    kernel::{Facts, Map, Release, Ring, cgroup, clock},
+    report::{Ledger, Place, Problem},
+};
+
+/// How often losses are read, and what they made unknown is looked up.
+const EVERY: Duration = Duration::from_secs(1);
+/// Since this release a perf event's program may look into a hash that is not preallocated.
+const NO_PREALLOC_SINCE: Release = Release { major: 6, minor: 1 };
+
+/// What happened to a process, for those who follow.
+#[derive(Clone, Debug)]
+pub enum ProcessChange {
+    /// It was made.
+    Fork(Arc<Process>),
+    /// Its image was replaced.
+    Exec(Arc<Process>),
+    /// It ended.
+    Exit(Arc<Process>, Exit),
+}
+
+/// Whoever wants to hear of processes as they change.
+pub type Listener = Arc<dyn Fn(&ProcessChange) + Send + Sync>;
+
+/// The handle.
+#[derive(Clone)]
+pub struct Identity(pub(super) Arc<Shared>);
+
+pub(super) struct Shared {
+    facts: Arc<Facts>,
+    ledger: Ledger,
+    root: PathBuf,
+    state: Mutex<State>,
+    changed: watch::Sender<u64>,
+    proc: Proc,
+}
+
+struct State {
+    index: Index,
+    users: u32,
+    map: Option<Arc<Map>>,
+    written: HashMap<u64, CgroupState>,
+    cgroups: Option<Follow>,
+    processes: Option<Follow>,
+    ring_bytes: u32,
+    process_users: u32,
+    listeners: BTreeMap<u64, Listener>,
+    next_listener: u64,
+    losses: Losses,
+}
+
+impl Identity {
+    /// Nothing is loaded yet. `cluster` says whether pods can be known at all.
+    pub fn new(facts: Arc<Facts>, ledger: Ledger, cluster: bool) -> Self {
+        let inside = facts.node_cgroup.and_then(|inode| cgroup::path_of(&facts.cgroup_root, inode)).unwrap_or_default();
+        let root = facts.cgroup_root.join(inside);
+        let id = std::fs::metadata(&root).map_or(1, |data| data.ino());
+        let state = State {
+            index: Index::new(id, cluster),
+            users: 0,
+            map: None,
+            written: HashMap::new(),
+            cgroups: None,
+            processes: None,
+            ring_bytes: 0,
+            process_users: 0,
+            listeners: BTreeMap::new(),
+            next_listener: 0,
+            losses: Losses::default(),
+        };
+        let changed = watch::Sender::new(0);
+        Self(Arc::new(Shared { facts, ledger, root, state: Mutex::new(state), changed, proc: Proc::here() }))
+    }
+
+    /// To whom a cgroup belongs.
+    pub fn owner(&self, cgroup: u64) -> Owner {
+        self.0.state().index.owner(cgroup)
+    }
+
+    /// The image of a key, while it is kept.
+    pub fn process(&self, key: ExecKey) -> Option<Arc<Process>> {
+        self.0.state().index.processes.get(key)
+    }
+
+    /// Pods of this node.
+    pub fn pods(&self) -> Vec<Arc<Pod>> {
+        self.0.state().index.pods()
+    }
+
+    /// Whether an owner is in a scope; none while it is undecided.
+    pub fn in_scope(&self, scope: &PodScope, owner: &Owner) -> Option<bool> {
+        self.0.state().index.in_scope(scope, owner)
+    }
+
+    /// There is a cluster, so that pods can be known.
+    pub fn has_cluster(&self) -> bool {
+        self.0.state().index.cluster
+    }
+
+    /// Goes up when pods, namespaces or cgroups change.
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.0.changed.subscribe()
+    }
+
+    /// All pods of this node, from the watch.
+    pub fn set_pods(&self, pods: Vec<Arc<Pod>>) {
+        let mut state = self.0.state();
+        state.index.set_pods(pods);
+        self.0.settle(&mut state);
+    }
+
+    /// Labels of all namespaces, from the watch.
+    pub fn set_namespaces(&self, namespaces: Namespaces) {
+        let mut state = self.0.state();
+        state.index.set_namespaces(namespaces);
+        self.0.settle(&mut state);
+    }
+
+    /// Some scope in force asks for labels of namespaces.
+    pub fn need_namespaces(&self) -> bool {
+        self.0.state().index.slots.need_namespaces()
+    }
+
+    /// Follows fork, exec and exit while the lease lives. `ring_bytes`, where given, is the ring's size from now on: the
+    /// programs with the new ring are attached before the old ones leave.
+    pub fn follow_processes(
+        &self,
+        ring_bytes: Option<u32>,
+        listener: Option<Listener>,
+    ) -> Result<ProcessLease, Problem> {
+        let mut state = self.0.state();
+        self.0.hold(&mut state)?;
+        let bytes = ring_bytes.unwrap_or(if state.ring_bytes == 0 { DEFAULT_RING_BYTES } else { state.ring_bytes });
+        let loaded = if state.ring_bytes == bytes { Ok(Vec::new()) } else { self.0.load_processes(&mut state, bytes) };
+        let changes = match loaded {
+            Ok(changes) => changes,
+            Err(problem) => {
+                self.0.release(&mut state);
+                return Err(problem);
+            }
+        };
+        // What the old programs had still to say is for those who listened to them.
+        let listeners = state.listeners();
+        let number = state.next_listener;
+        state.next_listener += 1;
+        state.process_users += 1;
+        if let Some(listener) = listener {
+            state.listeners.insert(number, listener);
+        }
+        drop(state);
+        tell(&listeners, &changes);
+        Ok(ProcessLease::new(self.0.clone(), number))
+    }
+
+    /// A bit for the pods in a scope, kept up to date in the kernel while the slot lives.
+    pub fn select(&self, scope: &PodScope) -> Result<Slot, Problem> {
+        let mut state = self.0.state();
+        self.0.hold(&mut state)?;
+        let Some(bit) = state.index.slots.take(scope) else {
+            self.0.release(&mut state);
+            return Err(Problem::LoadFailed {
+                what: "selecting pods".into(),
+                detail: "all 64 selections of this node are in use; give several resources the same selector".into(),
+            });
+        };
+        self.0.settle(&mut state);
+        Ok(Slot::new(self.0.clone(), bit))
+    }
+
+    /// The kernel's map of cgroups, to share with an object; there while a slot or a lease lives.
+    pub fn cgroups_fd(&self) -> Option<OwnedFd> {
+        self.0.state().map.as_ref()?.fd().try_clone_to_owned().ok()
+    }
+
+    /// Any process of a pod, by what cgroup paths call the pod.
+    pub fn pid_in_pod(&self, pod_cgroup_uid: &str) -> Option<u32> {
+        let path = {
+            let mut state = self.0.state();
+            if state.cgroups.is_none() || state.index.pod_path(pod_cgroup_uid).is_none() {
+                state.index.walked(&walk::walk(&self.0.root));
+            }
+            state.index.pod_path(pod_cgroup_uid)?
+        };
+        walk::any_process(&self.0.root.join(path.trim_start_matches('/')))
+    }
+
+    /// Reads the records of processes that are there now, so that what another ring says can be understood.
+    pub fn catch_up(&self) {
+        let ring = self.0.state().processes.as_ref().map(|follow| follow.ring.clone());
+        if let Some(ring) = ring {
+            self.0.on_processes(&ring);
+        }
+    }
+
+    /// Records lost in the kernel since the start.
+    pub fn losses(&self) -> Losses {
+        let mut state = self.0.state();
+        self.0.count_losses(&mut state);
+        state.losses
+    }
+}
+
+/// Ring of processes where nobody said a size.
+const DEFAULT_RING_BYTES: u32 = 256 * 1024;
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One more user of the cgroups; the first one loads them.
+    fn hold(self: &Arc<Self>, state: &mut State) -> Result<(), Problem> {
+        if state.users == 0 {
+            let bytes = u32::try_from(size_of::<CgroupState>()).unwrap_or(u32::MAX);
+            let preallocated = self.facts.release < NO_PREALLOC_SINCE;
+            let map =
+                Map::hash("cgroups", 8, bytes, CGROUPS_MAX, preallocated).map_err(|error| match error.kind() {
+                    libbpf_rs::ErrorKind::PermissionDenied if self.facts.has("CAP_BPF") => Problem::MapMemoryExceeded {
+                        map: "cgroups".into(),
+                        bytes: u64::from(CGROUPS_MAX) * u64::from(8 + bytes),
+                    },
+                    libbpf_rs::ErrorKind::PermissionDenied => {
+                        Problem::MissingCapability { capability: "CAP_BPF".into(), needed_for: "selecting pods".into() }
+                    }
+                    _ => Problem::LoadFailed { what: "making the map of cgroups".into(), detail: error.to_string() },
+                })?;
+            let mut follow = follow::cgroups(&self.facts, map.fd().as_fd())?;
+            follow.task = Some(tokio::spawn(read(Arc::downgrade(self), follow.ring.clone(), Self::on_cgroups)));
+            state.index.walked(&walk::walk(&self.root));
+            state.map = Some(Arc::new(map));
+            state.cgroups = Some(follow);
+        }
+        state.users += 1;
+        Ok(())
+    }
+
+    fn release(&self, state: &mut State) {
+        state.users = state.users.saturating_sub(1);
+        if state.users == 0 {
+            self.count_losses(state);
+            state.cgroups = None;
+            state.map = None;
+            state.written = HashMap::new();
+        }
+    }
+
+    pub(super) fn release_slot(&self, bit: u32) {
+        let mut state = self.state();
+        state.index.slots.release(bit);
+        self.settle(&mut state);
+        self.release(&mut state);
+    }
+
+    pub(super) fn release_processes(&self, listener: u64) {
+        let mut state = self.state();
+        state.listeners.remove(&listener);
+        state.process_users = state.process_users.saturating_sub(1);
+        if state.process_users == 0 {
+            self.count_losses(&mut state);
+            state.processes = None;
+            state.ring_bytes = 0;
+            state.index.processes = Default::default();
+        }
+        self.release(&mut state);
+    }
+
+    /// Loads the programs, beside those that are there already; gives what the old ones had still to say.
+    fn load_processes(self: &Arc<Self>, state: &mut State, ring_bytes: u32) -> Result<Vec<ProcessChange>, Problem> {
+        let known = state.processes.as_ref().map(Follow::processes).transpose()?;
+        let mut follow = follow::processes(&self.facts, ring_bytes, known.as_ref())?;
+        let tasks = follow.tasks()?;
+        self.enter_tasks(state, tasks);
+        follow.task = Some(tokio::spawn(read(Arc::downgrade(self), follow.ring.clone(), Self::on_processes)));
+        self.count_losses(state);
+        state.ring_bytes = ring_bytes;
+        match state.processes.replace(follow) {
+            // What both have written is told once: the table knows every key.
+            Some(old) => Ok(drain(state, &old.ring)),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    fn enter_tasks(&self, state: &mut State, tasks: Vec<decode::Image>) {
+        for mut image in tasks {
+            if state.index.processes.get(image.process.key).is_none() {
+                self.proc.name(&mut image);
+                state.index.processes.exec(&image);
+            }
+        }
+    }
+
+    fn on_cgroups(self: &Arc<Self>, ring: &Ring) {
+        let mut state = self.state();
+        let mut walk_needed = false;
+        ring.drain(&mut |bytes| {
+            if let Some(change) = decode::cgroup(bytes) {
+                walk_needed |= !state.index.cgroup_changed(&change);
+            }
+        });
+        if walk_needed {
+            state.index.walked(&walk::walk(&self.root));
+        }
+        self.settle(&mut state);
+    }
+
+    fn on_processes(self: &Arc<Self>, ring: &Ring) {
+        let (changes, listeners) = {
+            let mut state = self.state();
+            (drain(&mut state, ring), state.listeners())
+        };
+        tell(&listeners, &changes);
+    }
+
+    /// Reads the counters, and looks up again what lost records have made unknown.
+    fn tick(self: &Arc<Self>) {
+        let mut state = self.state();
+        let new = self.count_losses(&mut state);
+        if new.cgroup > 0 {
+            state.index.walked(&walk::walk(&self.root));
+            self.settle(&mut state);
+        }
+        if new.fork + new.exec + new.exit > 0 {
+            self.recover(&mut state);
+        }
+        state.index.processes.expire(clock::boot_ns());
+    }
+
+    fn recover(&self, state: &mut State) {
+        let before = clock::boot_ns();
+        let Some(follow) = &mut state.processes else { return };
+        match follow.tasks() {
+            Ok(tasks) => {
+                let living: HashSet<ExecKey> = tasks.iter().map(|image| image.process.key).collect();
+                state.index.processes.only_living(&living, before);
+                self.enter_tasks(state, tasks);
+            }
+            Err(problem) => tracing::warn!(problem = problem.message(), "processes were not listed again"),
+        }
+    }
+
+    fn count_losses(&self, state: &mut State) -> Losses {
+        let mut new = Losses::default();
+        for follow in [&mut state.cgroups, &mut state.processes].into_iter().flatten() {
+            new.add(&follow.new_losses());
+        }
+        state.losses.add(&new);
+        self.ledger.lost(Place::IdentityRing, "", new.records());
+        self.ledger.lost(Place::ProcessMap, "", new.map_full);
+        new
+    }
+
+    /// Brings the kernel's map in line with the index, and wakes whoever waits for either.
+    fn settle(&self, state: &mut State) {
+        if let Some(map) = state.map.clone() {
+            let wanted = state.index.states();
+            for id in state.written.keys().filter(|id| !wanted.contains_key(id)) {
+                drop(map.delete(&id.to_ne_bytes()));
+            }
+            for (id, cgroup) in &wanted {
+                if state.written.get(id) != Some(cgroup)
+                    && let Err(error) = map.set(&id.to_ne_bytes(), &bytes(cgroup))
+                {
+                    tracing::warn!(%error, id, "a cgroup's selection was not written");
+                }
+            }
+            state.written = wanted;
+        }
+        self.changed.send_modify(|count| *count += 1);
+    }
+}
+
+impl State {
+    fn listeners(&self) -> Vec<Listener> {
+        self.listeners.values().cloned().collect()
+    }
+}
+
+fn drain(state: &mut State, ring: &Ring) -> Vec<ProcessChange> {
+    let mut changes = Vec::new();
+    let processes = &mut state.index.processes;
+    ring.drain(&mut |bytes| match decode::process(bytes) {
+        Some(ProcessRecordOf::Fork(fork)) => changes.extend(processes.fork(&fork).map(ProcessChange::Fork)),
+        Some(ProcessRecordOf::Exec(image)) => changes.extend(processes.exec(&image).map(ProcessChange::Exec)),
+        Some(ProcessRecordOf::Exit(exit)) => {
+            changes.extend(processes.exit(&exit).map(|process| ProcessChange::Exit(process, exit)));
+        }
+        None => tracing::warn!(bytes = bytes.len(), "a record of the process ring is none that we know"),
+    });
+    changes
+}
+
+fn bytes(state: &CgroupState) -> [u8; 24] {
+    let mut bytes = [0; 24];
+    bytes[..8].copy_from_slice(&state.decided.to_ne_bytes());
+    bytes[8..16].copy_from_slice(&state.wanted.to_ne_bytes());
+    bytes[16..20].copy_from_slice(&state.flags.to_ne_bytes());
+    bytes
+}
+
+fn tell(listeners: &[Listener], changes: &[ProcessChange]) {
+    for change in changes {
+        for listener in listeners {
+            listener(change);
+        }
+    }
+}
+
+/// Reads a ring until identity or the ring's owner is gone.
+async fn read(shared: Weak<Shared>, ring: Arc<Ring>, each: fn(&Arc<Shared>, &Ring)) {
+    let mut ticks = tokio::time::interval(EVERY);
+    loop {
+        let ticked = tokio::select! {
+            readable = ring.readable() => match readable {
+                Ok(()) => false,
+                Err(error) => return tracing::error!(%error, "identity's ring cannot be waited for"),
+            },
+            _ = ticks.tick() => true,
+        };
+        let Some(shared) = shared.upgrade() else { return };
+        if ticked {
+            shared.tick();
+        } else {
+            each(&shared, &ring);
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! One table that every layer reads: cgroups, pods and processes. Pure: no clock, no client, no lock.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::Arc,
+};
+
+use trilobite_crds::node::PodScope;
+use trilobite_node_ebpf::process::CgroupState;
+
+use super::{
+    Owner, Pod, PodContainer,
+    cgroups::Cgroups,
+    decode::CgroupChange,
+    place::CgroupPlace,
+    processes::Processes,
+    slots::{Namespaces, Slots, World, host_in_scope, pod_in_scope},
+};
+
+/// The table.
+#[derive(Debug, Default)]
+pub struct Index {
+    /// There is a cluster: cgroups below `kubepods` are pods.
+    pub cluster: bool,
+    /// Process images.
+    pub processes: Processes,
+    /// Selections.
+    pub slots: Slots,
+    cgroups: Cgroups,
+    pods: HashMap<String, Arc<Pod>>,
+    past: VecDeque<Arc<Pod>>,
+    namespaces: Namespaces,
+}
+
+/// Pods that are gone stay known for those of their processes whose end is still to be told, so many of them.
+const PAST_PODS_MAX: usize = 64;
+
+impl Index {
+    /// An index of a node whose own cgroup is `root`.
+    pub fn new(root: u64, cluster: bool) -> Self {
+        Self { cluster, cgroups: Cgroups::new(root), ..Self::default() }
+    }
+
+    /// The cgroups.
+    pub fn cgroups(&self) -> &Cgroups {
+        &self.cgroups
+    }
+
+    /// A record of a cgroup. False if the file system has to be walked to understand it.
+    pub fn cgroup_changed(&mut self, change: &CgroupChange) -> bool {
+        if change.removed {
+            self.cgroups.remove(change.id);
+            return true;
+        }
+        self.cgroups.insert(change.id, change.parent, &change.name)
+    }
+
+    /// All cgroups, as a walk found them from the root down: id, parent, name.
+    pub fn walked(&mut self, found: &[(u64, u64, String)]) {
+        for (id, parent, name) in found {
+            self.cgroups.insert(*id, *parent, name);
+        }
+        let seen: HashSet<u64> = found.iter().map(|(id, ..)| *id).collect();
+        self.cgroups.retain(&|id| seen.contains(&id));
+    }
+
+    /// All pods of the node.
+    pub fn set_pods(&mut self, pods: Vec<Arc<Pod>>) {
+        let now: HashMap<String, Arc<Pod>> = pods.into_iter().map(|pod| (pod.cgroup_uid.clone(), pod)).collect();
+        let before = std::mem::replace(&mut self.pods, now);
+        self.past.extend(before.into_iter().filter(|(uid, _)| !self.pods.contains_key(uid)).map(|(_, pod)| pod));
+        while self.past.len() > PAST_PODS_MAX {
+            self.past.pop_front();
+        }
+    }
+
+    /// Labels of all namespaces.
+    pub fn set_namespaces(&mut self, namespaces: Namespaces) {
+        self.namespaces = namespaces;
+    }
+
+    /// All pods, by uid.
+    pub fn pods(&self) -> Vec<Arc<Pod>> {
+        let mut pods: Vec<Arc<Pod>> = self.pods.values().cloned().collect();
+        pods.sort_by(|a, b| a.uid.cmp(&b.uid));
+        pods
+    }
+
+    /// To whom a cgroup belongs.
+    pub fn owner(&self, cgroup: u64) -> Owner {
+        if !self.cluster {
+            return Owner::Host;
+        }
+        match self.cgroups.place(cgroup) {
+            // The kernel's programs send nothing from outside the node; one that is not known yet will be.
+            None => Owner::Undecided,
+            Some(CgroupPlace::Host | CgroupPlace::AbovePods) => Owner::Host,
+            Some(CgroupPlace::Pod { uid, container }) => match self.pod(uid) {
+                Some(pod) => Owner::Pod(Arc::new(located(pod, container))),
+                None => Owner::Undecided,
+            },
+        }
+    }
+
+    fn pod(&self, cgroup_uid: &str) -> Option<&Arc<Pod>> {
+        self.pods.get(cgroup_uid).or_else(|| self.past.iter().rfind(|pod| pod.cgroup_uid == cgroup_uid))
+    }
+
+    /// Whether an owner is in a scope; none while it is undecided.
+    pub fn in_scope(&self, scope: &PodScope, owner: &Owner) -> Option<bool> {
+        let world = self.world();
+        match owner {
+            Owner::Pod(found) => pod_in_scope(scope, &found.pod, &world),
+            Owner::Host => Some(host_in_scope(scope, &world)),
+            Owner::Undecided => None,
+            Owner::Elsewhere => Some(false),
+        }
+    }
+
+    /// What the kernel's map of cgroups is to hold.
+    pub fn states(&self) -> HashMap<u64, CgroupState> {
+        let mut states = HashMap::new();
+        if self.slots.is_empty() {
+            return states;
+        }
+        let world = self.world();
+        states.insert(self.cgroups.root(), self.slots.of_root(&world));
+        for (id, place) in self.cgroups.living() {
+            let pod = match place {
+                CgroupPlace::Pod { uid, .. } => self.pods.get(uid).map(AsRef::as_ref),
+                _ => None,
+            };
+            if let Some(state) = self.slots.of_cgroup(place, pod, &world) {
+                states.insert(id, state);
+            }
+        }
+        states
+    }
+
+    /// Path of a pod's own cgroup below the node's.
+    pub fn pod_path(&self, cgroup_uid: &str) -> Option<String> {
+        let of_pod = |place: &CgroupPlace| matches!(place, CgroupPlace::Pod { uid, container } if uid == cgroup_uid && container.is_empty());
+        self.cgroups
+            .living()
+            .filter(|(_, place)| of_pod(place))
+            .filter_map(|(id, _)| self.cgroups.path(id))
+            .min_by_key(String::len)
+    }
+
+    fn world(&self) -> World<'_> {
+        World { cluster: self.cluster, namespaces: &self.namespaces }
+    }
+}
+
+fn located(pod: &Arc<Pod>, container_id: &str) -> PodContainer {
+    let named = |id: &str| !container_id.is_empty() && id.rsplit("//").next() == Some(container_id);
+    PodContainer {
+        pod: pod.clone(),
+        container: pod.containers.iter().find(|container| named(&container.id)).cloned(),
+        container_id: container_id.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::Container;
+
+    const UID: &str = "7f0e5f36-93a4-4d1b-8f0a-1f7a5a0c9e11";
+    const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    fn pod() -> Arc<Pod> {
+        Arc::new(Pod {
+            uid: UID.into(),
+            cgroup_uid: UID.into(),
+            namespace: "shop".into(),
+            name: "cart-1".into(),
+            containers: vec![Container {
+                name: "app".into(),
+                id: format!("containerd://{ID}"),
+                ..Container::default()
+            }],
+            ..Pod::default()
+        })
+    }
+
+    type Step = Box<dyn Fn(&mut Index)>;
+
+    /// Everything that makes a container known, to be told in any order.
+    fn steps() -> Vec<Step> {
+        let made = |id: u64, parent: u64, name: String| {
+            let change = CgroupChange { id, parent, name, removed: false, time: 0 };
+            Box::new(move |index: &mut Index| {
+                if !index.cgroup_changed(&change) {
+                    index.walked(&[(2, 1, "kubepods".into()), (3, 2, format!("pod{UID}")), (4, 3, ID.into())]);
+                }
+            }) as Step
+        };
+        vec![
+            made(2, 1, "kubepods".into()),
+            made(3, 2, format!("pod{UID}")),
+            made(4, 3, ID.into()),
+            Box::new(|index: &mut Index| index.set_pods(vec![pod()])),
+            Box::new(|index: &mut Index| assert_eq!(index.slots.take(&PodScope::default()), Some(0))),
+        ]
+    }
+
+    fn permutations(count: usize) -> Vec<Vec<usize>> {
+        if count == 0 {
+            return vec![Vec::new()];
+        }
+        permutations(count - 1)
+            .into_iter()
+            .flat_map(|shorter| {
+                (0..count).map(move |at| {
+                    let mut longer = shorter.clone();
+                    longer.insert(at, count - 1);
+                    longer
+                })
+            })
+            .collect()
+    }
+
+    #[test]
+    fn in_whatever_order_a_container_becomes_known_the_answer_is_the_same() {
+        let steps = steps();
+        for order in permutations(steps.len()) {
+            let mut index = Index::new(1, true);
+            for step in &order {
+                steps[*step](&mut index);
+            }
+            let Owner::Pod(owner) = index.owner(4) else { panic!("{order:?}: {:?}", index.owner(4)) };
+            assert_eq!(owner.container.as_ref().map(|container| container.name.as_str()), Some("app"), "{order:?}");
+            let state = index.states()[&4];
+            assert_eq!((state.decided, state.wanted), (1, 1), "{order:?}");
+            assert_eq!(index.pod_path(UID), Some(format!("/kubepods/pod{UID}")));
+        }
+    }
+
+    #[test]
+    fn a_pods_cgroup_is_undecided_until_its_pod_is_known() {
+        let mut index = Index::new(1, true);
+        index.walked(&[(2, 1, "kubepods".into()), (3, 2, format!("pod{UID}")), (9, 1, "system.slice".into())]);
+        assert_eq!(index.owner(3), Owner::Undecided);
+        assert_eq!(index.owner(9), Owner::Host);
+        assert_eq!(index.in_scope(&PodScope::default(), &index.owner(3)), None);
+    }
+
+    #[test]
+    fn a_cgroup_that_a_walk_does_not_find_is_not_written_any_more() {
+        let mut index = Index::new(1, true);
+        index.slots.take(&PodScope::default());
+        index.set_pods(vec![pod()]);
+        index.walked(&[(2, 1, "kubepods".into()), (3, 2, format!("pod{UID}"))]);
+        assert!(index.states().contains_key(&3));
+        index.walked(&[(2, 1, "kubepods".into())]);
+        assert!(!index.states().contains_key(&3));
+    }
+}

@@ -1,0 +1,65 @@
+//! Names of processes that ran before the agent did: the kernel's iterator cannot read their memory on every kernel.
+
+use std::{fs, os::unix::fs::MetadataExt, path::PathBuf};
+
+use super::{
+    Process,
+    decode::{Image, quoted},
+};
+
+/// Inode of the first pid namespace, the same on every kernel.
+const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
+/// Arguments are cut here, as in a record of the kernel's.
+const ARGUMENTS_MAX: usize = 4096;
+
+/// Which pids our own /proc shows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Proc {
+    namespace: u64,
+}
+
+impl Proc {
+    /// Looks which pid namespace this process is in.
+    pub(super) fn here() -> Self {
+        Self { namespace: fs::metadata("/proc/self/ns/pid").map_or(FIRST_PID_NAMESPACE, |data| data.ino()) }
+    }
+
+    /// Fills in binary, arguments and directory, as far as /proc has them for this very process.
+    pub(super) fn name(&self, image: &mut Image) {
+        let process = &mut image.process;
+        if image.kernel {
+            process.binary = "<kernel>".into();
+            return;
+        }
+        let Some(dir) = self.dir(process) else { return };
+        let link = |name: &str| fs::read_link(dir.join(name)).map(|path| path.to_string_lossy().into_owned());
+        process.binary = link("exe").unwrap_or_default();
+        process.cwd = link("cwd").unwrap_or_default();
+        let mut arguments = fs::read(dir.join("cmdline")).unwrap_or_default();
+        if arguments.len() > ARGUMENTS_MAX {
+            arguments.truncate(ARGUMENTS_MAX);
+            process.flags.push_str(" truncArgs");
+        }
+        let arguments = arguments.strip_suffix(&[0]).unwrap_or(&arguments);
+        process.arguments = arguments
+            .split(|byte| *byte == 0)
+            .skip(1)
+            .map(|argument| quoted(&String::from_utf8_lossy(argument)))
+            .collect::<Vec<_>>()
+            .join(" ");
+        if process.cwd == "/" {
+            process.flags.push_str(" rootcwd");
+        }
+    }
+
+    fn dir(&self, process: &Process) -> Option<PathBuf> {
+        let pid = if self.namespace == FIRST_PID_NAMESPACE {
+            process.key.pid
+        } else if u64::from(process.namespaces[3]) == self.namespace {
+            process.ns_pid
+        } else {
+            return None;
+        };
+        Some(PathBuf::from(format!("/proc/{pid}")))
+    }
+}
