@@ -28,7 +28,7 @@ fn main() -> ExitCode {
 
 async fn profile() -> Result<(), Box<dyn Error>> {
     let seconds: i64 = env::args().nth(1).ok_or("usage: profile SECONDS [CGROUP-DIRECTORY]")?.parse()?;
-    let cgroups = Map::hash("cgroups", 8, 24, 64)?;
+    let cgroups = Map::hash("cgroups", 8, 24, 64, true)?;
     let chosen = match env::args().nth(2) {
         Some(folder) => {
             let id = fs::metadata(&folder)?.ino();
