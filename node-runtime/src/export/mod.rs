@@ -1,8 +1,8 @@
 //! Events as JSON lines on standard output and in a rotated file, as far as the stack asks for it. Each way out has a
 //! queue and a thread of its own: one that is stuck holds back neither the agent nor the other.
 
-mod queue;
 mod rotated;
+mod running;
 mod stdout;
 mod writer;
 
@@ -16,9 +16,10 @@ use crate::{
     serve::tetragon::Scene,
 };
 
-use queue::Running;
 use rotated::{Limits, Rotated};
+use running::Running;
 use stdout::Stdout;
+use writer::Sink;
 
 /// How long the end of the agent waits for a way out that takes nothing more.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -39,8 +40,8 @@ impl Export {
         Self { bus, scene, ledger, state_dir, stdout: None, file: None }
     }
 
-    /// Brings what is written in line with what is wanted. A way out that stays wanted loses nothing; for one that is no
-    /// longer wanted, what was not yet written is dropped. Needs a tokio runtime.
+    /// Brings what is written in line with what is wanted. A way out that stays wanted loses nothing; one that is no
+    /// longer wanted still writes what is queued for it.
     pub fn apply(&mut self, plan: &ExportPlan) {
         match (plan.stdout, &self.stdout) {
             (true, None) => self.stdout = Some(self.start("stdout", || Ok(Stdout::default()))),
@@ -65,24 +66,18 @@ impl Export {
         running.filter_map(Running::problem).collect()
     }
 
-    /// Ends the bus, writes what is queued, and gives up on what cannot be written within two seconds.
+    /// Writes what is queued, and gives up on what cannot be written within two seconds.
     pub async fn close(self) {
-        self.bus.close();
         let running = self.stdout.into_iter().chain(self.file.map(|(running, _)| running));
         for running in running {
-            if tokio::time::timeout(PATIENCE, running.finished()).await.is_err() {
+            if tokio::time::timeout(PATIENCE, running.finish()).await.is_err() {
                 tracing::warn!("an export takes nothing more; what was queued for it is lost");
             }
         }
     }
 
-    fn start<S: writer::Sink>(
-        &self,
-        name: &'static str,
-        open: impl Fn() -> std::io::Result<S> + Send + 'static,
-    ) -> Running {
-        let events = self.bus.subscribe_at(crate::report::Place::ExportQueue);
-        Running::start(name, events, self.scene.clone(), self.ledger.clone(), open)
+    fn start<S: Sink>(&self, name: &'static str, open: impl Fn() -> std::io::Result<S> + Send + 'static) -> Running {
+        Running::start(name, &self.bus, self.scene.clone(), self.ledger.clone(), open)
     }
 }
 
@@ -118,14 +113,13 @@ mod tests {
         std::fs::remove_dir_all(&folder).unwrap();
     }
 
-    #[tokio::test]
-    async fn with_nothing_wanted_nobody_reads_the_bus() {
+    #[test]
+    fn with_nothing_wanted_nobody_reads_the_bus() {
         let bus = EventBus::new(Ledger::default());
         let mut export = Export::new(bus.clone(), samples::scene(), Ledger::default(), std::env::temp_dir());
         export.apply(&ExportPlan { stdout: true, file: None });
         assert!(bus.is_read());
         export.apply(&ExportPlan::default());
-        tokio::task::yield_now().await;
         assert!(!bus.is_read());
     }
 }

@@ -4,13 +4,13 @@
 use std::{
     fmt::Display,
     io,
-    sync::{Arc, Mutex, PoisonError, mpsc::Receiver},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use jiff::Timestamp;
 
-use super::queue::Item;
 use crate::{
+    layers::security::bus::{Next, Subscription},
     report::{Ledger, Place, Problem},
     serve::tetragon::{Scene, append_json_line},
 };
@@ -57,17 +57,18 @@ impl Trouble {
 }
 
 impl Writer {
-    /// Ends when the queue's other end is gone and all is written.
-    pub(super) fn run<S: Sink>(&self, open: impl Fn() -> io::Result<S>, items: &Receiver<Item>) {
+    /// Ends when the bus has ended the subscription and all is written.
+    pub(super) fn run<S: Sink>(&self, open: impl Fn() -> io::Result<S>, mut events: Subscription) {
         let mut sink = None;
         let mut lines = Vec::new();
-        while let Ok(item) = items.recv() {
+        let mut next = events.blocking_next();
+        while next != Next::Closed {
             lines.clear();
-            let mut count = self.append(&item, &mut lines);
+            let mut count = self.append(&next, &mut lines);
             while lines.len() < BATCH
-                && let Ok(item) = items.try_recv()
+                && let Some(next) = events.try_next()
             {
-                count += self.append(&item, &mut lines);
+                count += self.append(&next, &mut lines);
             }
             match write(&mut sink, &open, &lines) {
                 Ok(()) => self.trouble.clear(self.name),
@@ -78,14 +79,16 @@ impl Writer {
             }
             // One long line does not keep its memory.
             lines.shrink_to(2 * BATCH);
+            next = events.blocking_next();
         }
     }
 
     /// How many events that is: the number of missing ones is in the ledger already.
-    fn append(&self, item: &Item, lines: &mut Vec<u8>) -> u64 {
-        let (message, count) = match item {
-            Item::Event(event) => (self.scene.message(event), 1),
-            Item::Missing(count) => (self.scene.missing(*count, Timestamp::now()), 0),
+    fn append(&self, next: &Next, lines: &mut Vec<u8>) -> u64 {
+        let (message, count) = match next {
+            Next::Event(event) => (self.scene.message(event), 1),
+            Next::Lost(count) => (self.scene.missing(*count, Timestamp::now()), 0),
+            Next::Closed => return 0,
         };
         append_json_line(&message, lines);
         count
@@ -103,10 +106,10 @@ fn write<S: Sink>(sink: &mut Option<S>, open: impl Fn() -> io::Result<S>, lines:
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::mpsc::sync_channel, thread};
+    use std::thread;
 
     use super::*;
-    use crate::serve::tetragon::samples;
+    use crate::{layers::security::bus::EventBus, serve::tetragon::samples};
 
     /// A disk that is full for two writes; says how many were tried, and what is on it.
     #[derive(Clone, Default)]
@@ -128,12 +131,12 @@ mod tests {
     fn events_that_a_full_disk_costs_are_counted_and_the_next_are_written() {
         let (ledger, trouble, disk) = (Ledger::default(), Trouble::default(), Disk::default());
         let writer = Writer { name: "file", scene: samples::scene(), ledger: ledger.clone(), trouble: trouble.clone() };
-        let (queue, items) = sync_channel(1);
-        let of = disk.clone();
-        let thread = thread::spawn(move || writer.run(|| Ok(of.clone()), &items));
+        let bus = EventBus::new(ledger.clone());
+        let (events, of) = (bus.subscribe(), disk.clone());
+        let thread = thread::spawn(move || writer.run(|| Ok(of.clone()), events));
 
         for tries in 1..=3 {
-            queue.send(Item::Event(Arc::new(samples::exec()))).unwrap();
+            bus.publish(Arc::new(samples::exec()));
             while disk.0.lock().unwrap().0 < tries {
                 thread::yield_now();
             }
@@ -145,7 +148,7 @@ mod tests {
                 assert!(trouble.get().unwrap().message().starts_with("writing events to file: "));
             }
         }
-        drop(queue);
+        bus.close();
         thread.join().unwrap();
 
         assert_eq!(ledger.total(Place::ExportQueue), 2);

@@ -11,6 +11,7 @@ use tonic::{Request, Response, Status};
 use super::{convert::Scene, fields::FieldFilters, filter::Filters};
 use crate::{
     layers::security::bus::{EventBus, Next, Subscription},
+    report::Place,
     serve::proto::tetragon::{
         self as api, EventType, HealthStatusResult, HealthStatusType,
         fine_guidance_sensors_server::{FineGuidanceSensors, FineGuidanceSensorsServer},
@@ -41,7 +42,6 @@ struct Face {
 struct Reader {
     events: Subscription,
     scene: Scene,
-    filters: Filters,
     fields: FieldFilters,
     wants_losses: bool,
 }
@@ -56,25 +56,22 @@ impl Reader {
         let rate_limit_info = EventType::RateLimitInfo.into();
         Ok(Self {
             wants_losses: allow_list.iter().any(|filter| filter.event_set.contains(&rate_limit_info)),
-            filters: Filters::new(allow_list, deny_list)?,
             fields: FieldFilters::new(field_filters)?,
-            events: bus.subscribe(),
+            events: {
+                let filters = Filters::new(allow_list, deny_list)?;
+                bus.subscribe_to(Place::StreamReader, move |event| filters.pass(event))
+            },
             scene: scene.clone(),
         })
     }
 
     async fn next(&mut self) -> Option<api::GetEventsResponse> {
-        loop {
-            match self.events.next().await {
-                Next::Event(event) if self.filters.pass(&event) => {
-                    return Some(self.fields.apply(self.scene.message(&event)));
-                }
-                Next::Event(_) => {}
-                // `tetra getevents -o compact` ends at a rate_limit_info, so that only those who name it get it.
-                Next::Lost(count) if self.wants_losses => return Some(self.scene.missing(count, Timestamp::now())),
-                Next::Lost(count) => return Some(self.scene.throttled(count, Timestamp::now())),
-                Next::Closed => return None,
-            }
+        match self.events.next().await {
+            Next::Event(event) => Some(self.fields.apply(self.scene.message(&event))),
+            // `tetra getevents -o compact` ends at a rate_limit_info, so that only those who name it get it.
+            Next::Lost(count) if self.wants_losses => Some(self.scene.missing(count, Timestamp::now())),
+            Next::Lost(count) => Some(self.scene.throttled(count, Timestamp::now())),
+            Next::Closed => None,
         }
     }
 }
