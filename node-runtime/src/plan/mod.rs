@@ -1,5 +1,6 @@
 //! Desired state + kernel facts -> what each layer has to keep in force. Pure, and golden-tested as text.
 
+mod text;
 mod unit;
 
 use std::collections::BTreeMap;

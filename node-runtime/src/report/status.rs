@@ -149,3 +149,62 @@ fn missing_capabilities(facts: &Facts) -> Vec<String> {
 fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use trilobite_crds::condition::find;
+
+    use super::*;
+
+    fn facts() -> Facts {
+        Facts { capabilities: CAPABILITIES.map(String::from).into(), ..Facts::default() }
+    }
+
+    fn snapshot(kind: SourceKind, state: UnitState) -> Snapshot {
+        let source = Source { kind, namespace: None, name: "it".into(), generation: 3 };
+        let key = UnitKey { kind, name: "it".into(), version: "1".into() };
+        Snapshot { generation: 4, units: [(key, UnitReport { source, state })].into(), ..Snapshot::default() }
+    }
+
+    fn refused() -> UnitState {
+        UnitState::Refused(Problem::NoSuchTracepoint { name: "sched/nope".into(), field: "spec.tracepoints[0]".into() })
+    }
+
+    fn ready_of(status: &NodeRuntimeStatus) -> &Condition {
+        find(&status.conditions, ConditionType::Ready).unwrap()
+    }
+
+    #[test]
+    fn a_bad_policy_is_a_problem_of_its_own_and_the_node_stays_ready() {
+        let status = status(&snapshot(SourceKind::TracingPolicy, refused()), &facts(), &[], Timestamp::UNIX_EPOCH);
+        assert_eq!(ready_of(&status).status, ConditionStatus::True);
+        assert_eq!(
+            (status.problems[0].reason.as_str(), status.problems[0].field.as_str()),
+            ("NoSuchTracepoint", "spec.tracepoints[0]")
+        );
+        assert_eq!((status.parts_in_force, status.problems[0].source.generation), (0, 3));
+    }
+
+    #[test]
+    fn what_the_stack_asks_and_does_not_get_makes_the_node_not_ready() {
+        let status = status(&snapshot(SourceKind::ObservabilityStack, refused()), &facts(), &[], Timestamp::UNIX_EPOCH);
+        assert_eq!(ready_of(&status).reason, "NoSuchTracepoint");
+    }
+
+    #[test]
+    fn a_capability_that_the_agent_lacks_is_named() {
+        let mut facts = facts();
+        facts.capabilities.remove("CAP_PERFMON");
+        let status = status(&Snapshot::default(), &facts, &[], Timestamp::UNIX_EPOCH);
+        assert_eq!(ready_of(&status).status, ConditionStatus::False);
+        assert!(ready_of(&status).message.contains("CAP_PERFMON"));
+        assert_eq!(status.kernel.unwrap().missing_capabilities, ["CAP_PERFMON"]);
+    }
+
+    #[test]
+    fn a_healthy_node_lists_no_problem() {
+        let state = UnitState::InForce { notes: Vec::new() };
+        let status = status(&snapshot(SourceKind::TracingPolicy, state), &facts(), &[], Timestamp::UNIX_EPOCH);
+        assert_eq!((status.parts_in_force, status.problems.len()), (1, 0));
+    }
+}

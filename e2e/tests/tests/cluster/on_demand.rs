@@ -66,7 +66,7 @@ fn a_profile_ends_by_itself_when_its_time_is_over() {
     let pod = Workload { namespace: "timed", name: "primes", node: "node2", command: "[burn_primes]" };
     pod.start(&stage.kubectl);
     stage.kubectl.apply(
-        "apiVersion: trilobite.dev/v1alpha1\nkind: AppProfile\nmetadata: {name: short, namespace: timed}\nspec: {podSelector: {}, durationSeconds: 5}\n",
+        "apiVersion: trilobite.dev/v1alpha1\nkind: AppProfile\nmetadata: {name: short, namespace: timed}\nspec: {podSelector: {}, cpu: {}, durationSeconds: 5}\n",
     );
     let done: Value = eventually("the profile is completed", 60, || {
         let object = stage.kubectl.get(&["-n", "timed", "appprofile", "short"])?;
