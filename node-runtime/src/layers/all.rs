@@ -2,23 +2,28 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{UnitCount, UnitKey, UnitState};
+use super::{UnitCount, UnitKey, UnitState, security::Security};
 use crate::{kernel::Facts, plan::Plan};
 
 /// All layers of a node.
 pub struct Layers {
     /// What was found at start.
     pub facts: Arc<Facts>,
+    /// Processes and tracepoints.
+    pub security: Security,
 }
 
 impl Layers {
     /// Brings every layer in line with the plan. A layer that refuses a unit holds back nothing else.
     pub async fn apply(&mut self, plan: &Plan) -> BTreeMap<UnitKey, UnitState> {
-        plan.refused.iter().map(|(key, (_, problem))| (key.clone(), UnitState::Refused(problem.clone()))).collect()
+        let mut states: BTreeMap<_, _> =
+            plan.refused.iter().map(|(key, (_, problem))| (key.clone(), UnitState::Refused(problem.clone()))).collect();
+        states.extend(self.security.apply(plan).await);
+        states
     }
 
     /// Records of every unit that is or was in force.
     pub fn counts(&self) -> BTreeMap<UnitKey, UnitCount> {
-        BTreeMap::new()
+        self.security.counts()
     }
 }

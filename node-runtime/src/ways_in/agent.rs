@@ -20,7 +20,7 @@ use crate::{
 
 /// Runs until SIGTERM.
 pub(super) async fn run(arguments: &AgentArguments) -> anyhow::Result<()> {
-    let mut node = Node::assemble(&arguments.common).await?;
+    let mut node = Node::assemble(&arguments.common, true).await?;
     let name = node.context.node_name.clone();
     resume(&mut node).await;
     let client =

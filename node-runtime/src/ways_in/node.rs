@@ -10,15 +10,25 @@ use tokio::{
     sync::{mpsc, watch},
     time::{MissedTickBehavior, interval, sleep},
 };
+use tonic::service::Routes;
 
 use crate::{
     args::CommonArguments,
     desired::{Update, last_good::LastGood},
-    kernel,
-    layers::{Context, Layers},
+    export::Export,
+    identity::Identity,
+    kernel::{self, clock},
+    layers::{
+        Context, Layers,
+        security::{Security, bus::EventBus},
+    },
     report::{Ledger, metrics, status::Snapshot},
     runtime::Runtime,
-    serve::socket::Socket,
+    serve::{
+        router,
+        socket::Socket,
+        tetragon::{self, About, Scene},
+    },
 };
 
 /// How often counters are read and the sign of life is given.
@@ -32,13 +42,18 @@ pub(super) struct Node {
     pub(super) runtime: Runtime,
     /// The last good state on this node's disk.
     pub(super) last_good: LastGood,
+    /// Who is who.
+    pub(super) identity: Identity,
+    /// Where events are written.
+    pub(super) export: Export,
+    bus: EventBus,
     snapshots: watch::Sender<Option<Snapshot>>,
     _socket: Socket,
 }
 
 impl Node {
-    /// Looks at the machine, listens on the socket, and loads nothing.
-    pub(super) async fn assemble(arguments: &CommonArguments) -> anyhow::Result<Self> {
+    /// Looks at the machine, listens on the socket, and loads nothing. `cluster` says whether pods can be known at all.
+    pub(super) async fn assemble(arguments: &CommonArguments, cluster: bool) -> anyhow::Result<Self> {
         let facts = Arc::new(kernel::probe::facts(arguments.host.cgroup_root.as_deref()));
         let ledger = Ledger::default();
         std::fs::create_dir_all(&arguments.state_dir)
@@ -49,15 +64,29 @@ impl Node {
             ledger: ledger.clone(),
             state_dir: arguments.state_dir.clone(),
         };
-        let (socket, _listener) = Socket::listen(&arguments.socket.socket)?;
+        let (socket, listener) = Socket::listen(&arguments.socket.socket)?;
         let (snapshots, _) = watch::channel(None);
         if let Some(address) = arguments.metrics_address {
             let listener =
                 tokio::net::TcpListener::bind(address).await.with_context(|| format!("/metrics on {address}"))?;
             tokio::spawn(metrics::serve(listener, ledger.clone(), snapshots.subscribe()));
         }
-        let layers = Layers { facts };
+        let identity = Identity::new(facts.clone(), ledger.clone(), cluster);
+        let bus = EventBus::new(ledger.clone());
+        let scene =
+            Scene { node_name: context.node_name.as_str().into(), cluster_name: "".into(), booted: clock::wall(0) };
+        let about = About { version: env!("CARGO_PKG_VERSION").into(), wrong: watch::channel(None).1 };
+        let faces = Routes::new(tetragon::service(bus.clone(), scene.clone(), about));
+        tokio::spawn(async move {
+            if let Err(error) = router::serve(listener, faces).await {
+                tracing::error!(%error, "serving the socket");
+            }
+        });
+        let layers = Layers { facts, security: Security::new(context.clone(), identity.clone(), bus.clone()) };
         Ok(Self {
+            export: Export::new(bus.clone(), scene, ledger.clone(), arguments.state_dir.clone()),
+            identity,
+            bus,
             runtime: Runtime::new(layers, ledger),
             last_good: LastGood::new(&arguments.state_dir),
             context,
@@ -90,12 +119,15 @@ impl Node {
         }
         tracing::info!("stopping: everything is unloaded");
         self.runtime.unload().await;
+        self.bus.close();
+        self.export.close().await;
         Ok(())
     }
 
     /// Takes a desired state into force, and keeps it on disk once that is done.
     pub(super) async fn take(&mut self, update: Update) {
         let desired = update.desired.clone();
+        self.export.apply(&desired.export);
         self.runtime.take(update, Timestamp::now()).await;
         if let Err(error) = self.last_good.write(&desired) {
             tracing::warn!(%error, "the state could not be kept on disk; a restart without the API server would begin empty");

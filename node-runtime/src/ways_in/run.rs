@@ -19,7 +19,7 @@ pub(super) async fn run(arguments: &RunArguments) -> anyhow::Result<()> {
         tracing::error!(resource = %refusal.source, reason = refusal.reason.as_str(), field = %refusal.field, "{}", refusal.message);
     }
     desired.export.stdout = true;
-    let mut node = Node::assemble(&arguments.common).await?;
+    let mut node = Node::assemble(&arguments.common, false).await?;
     node.take(Update { desired: Arc::new(desired), generation: 1 }).await;
     for unit in node.runtime.snapshot().units.values() {
         match &unit.state {
