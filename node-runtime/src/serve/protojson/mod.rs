@@ -3,6 +3,8 @@
 
 mod scalar;
 pub(in crate::serve) mod schema;
+#[cfg(test)]
+mod tests;
 pub(in crate::serve) mod wire;
 
 pub use schema::Printed;

@@ -177,3 +177,52 @@ fn timestamp(time: Timestamp) -> prost_types::Timestamp {
     }
     prost_types::Timestamp { seconds, nanos }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serve::tetragon::samples;
+
+    fn decoded(exec_id: &str) -> String {
+        String::from_utf8(STANDARD.decode(exec_id).unwrap()).unwrap()
+    }
+
+    fn exec(event: &SecurityEvent) -> (api::Process, Option<api::Process>) {
+        match samples::scene().message(event).event {
+            Some(Event::ProcessExec(exec)) => (exec.process.unwrap(), exec.parent),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_process_names_its_parent_by_the_parents_own_exec_id() {
+        let (process, parent) = exec(&samples::exec());
+        assert_eq!(decoded(&process.exec_id), "reef:123456789012:4111");
+        assert_eq!(process.parent_exec_id, parent.unwrap().exec_id);
+    }
+
+    #[test]
+    fn a_parent_that_is_not_known_is_named_as_tetragon_does() {
+        let mut event = samples::exec_on_the_host();
+        Arc::make_mut(&mut event.process.process).parent = ExecKey::default();
+        assert_eq!(decoded(&exec(&event).0.parent_exec_id), "reef:1:0");
+    }
+
+    #[test]
+    fn a_process_of_the_host_has_neither_pod_nor_container() {
+        let (process, parent) = exec(&samples::exec_on_the_host());
+        assert_eq!((process.pod, process.docker.as_str(), parent), (None, "", None));
+    }
+
+    #[test]
+    fn docker_is_the_first_31_characters_of_the_containers_id() {
+        let (process, _) = exec(&samples::exec());
+        assert_eq!(process.docker, "0123456789abcdef0123456789abcde");
+    }
+
+    #[test]
+    fn an_image_starts_where_the_boot_clock_says() {
+        let started = exec(&samples::exec()).0.start_time.unwrap();
+        assert_eq!((started.seconds, started.nanos), (1_700_000_123, 456_000_005));
+    }
+}

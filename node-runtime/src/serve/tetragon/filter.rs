@@ -177,3 +177,91 @@ fn compile(list: &[String], path: &str) -> Result<Vec<Regex>, Box<Status>> {
     });
     each.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serve::tetragon::samples::{events, exec, exec_on_the_host, exit, tracepoint};
+
+    fn list(words: &[&str]) -> Vec<String> {
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    fn allows(filter: api::Filter, event: &SecurityEvent) -> bool {
+        Filters::new(vec![filter], Vec::new()).unwrap().pass(event)
+    }
+
+    fn refusal(filter: api::Filter) -> String {
+        Filters::new(Vec::new(), vec![api::Filter::default(), filter]).err().unwrap().message().to_owned()
+    }
+
+    #[test]
+    fn without_filters_everything_passes_and_an_empty_filter_holds_for_everything() {
+        let empty = api::Filter::default;
+        assert!(events().iter().all(|event| Filters::new(vec![], vec![]).unwrap().pass(event)));
+        assert!(events().iter().all(|event| allows(empty(), event)));
+        assert!(!events().iter().any(|event| Filters::new(vec![], vec![empty()]).unwrap().pass(event)));
+    }
+
+    #[test]
+    fn the_empty_namespace_is_the_host() {
+        let host = || api::Filter { namespace: list(&["", "other"]), ..Default::default() };
+        assert!(allows(host(), &exec_on_the_host()));
+        assert!(!allows(host(), &exec()));
+        assert!(allows(api::Filter { namespace: list(&["payments"]), ..Default::default() }, &exec()));
+    }
+
+    #[test]
+    fn no_pattern_matches_the_pod_of_a_process_that_has_none() {
+        for filter in [
+            api::Filter { pod_regex: list(&[""]), ..Default::default() },
+            api::Filter { namespace_regex: list(&[""]), ..Default::default() },
+            api::Filter { container_name_regex: list(&[""]), ..Default::default() },
+            api::Filter { parent_binary_regex: list(&[""]), ..Default::default() },
+        ] {
+            assert!(!allows(filter.clone(), &exec_on_the_host()));
+            assert!(allows(filter, &exec()));
+        }
+    }
+
+    #[test]
+    fn everything_that_a_filter_sets_must_hold() {
+        let filter = |binary: &str| api::Filter {
+            binary_regex: list(&["nothing", binary]),
+            arguments_regex: list(&["till/$"]),
+            parent_arguments_regex: list(&["^-c"]),
+            container_id: list(&["^0123456789"]),
+            pid: vec![1, 4111],
+            event_set: vec![EventType::ProcessExit.into()],
+            ..Default::default()
+        };
+        assert!(allows(filter("^/usr/bin/c.rl$"), &exit(0, 9)));
+        assert!(!allows(filter("^/usr/bin/c.rl$"), &exec()));
+        assert!(!allows(filter("^curl"), &exit(0, 9)));
+    }
+
+    #[test]
+    fn what_is_denied_does_not_pass_though_it_is_allowed() {
+        let allow = api::Filter { namespace: list(&["payments"]), ..Default::default() };
+        let deny = api::Filter { policy_names: list(&["watch-openat"]), ..Default::default() };
+        let filters = Filters::new(vec![allow], vec![deny]).unwrap();
+        assert!(filters.pass(&exec()));
+        assert!(!filters.pass(&tracepoint()));
+    }
+
+    #[test]
+    fn a_filter_that_is_not_carried_out_is_refused_by_its_path() {
+        let cel = api::Filter { cel_expression: list(&["true"]), ..Default::default() };
+        assert_eq!(refusal(cel), "deny_list[1].cel_expression: this filter is not supported");
+        let health = api::Filter { health_check: Some(false), ..Default::default() };
+        assert_eq!(refusal(health), "deny_list[1].health_check: this filter is not supported");
+    }
+
+    #[test]
+    fn a_pattern_that_is_none_is_refused_by_its_path() {
+        let said = refusal(api::Filter { pod_regex: list(&["fine", "not(fine"]), ..Default::default() });
+        assert!(said.starts_with("deny_list[1].pod_regex[1]: ") && said.contains("unclosed group"), "{said}");
+        let large = "(((a{100}){100}){100}){100}";
+        assert!(refusal(api::Filter { pod_regex: list(&[large]), ..Default::default() }).contains("size"), "{said}");
+    }
+}
