@@ -11,7 +11,7 @@ use kube::{
 use tokio::sync::mpsc;
 use trilobite_crds::node::{Desired, NodeProfile, NodeRuntime, ProfilePart, ProfilePartSpec};
 
-use super::Update;
+use super::{News, Update};
 
 /// What went wrong on the way from a NodeRuntime to a desired state.
 #[derive(Debug, thiserror::Error)]
@@ -45,9 +45,9 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// The longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(15);
 
-/// Watches the NodeRuntime `node` and sends each desired state, until the receiver is gone. While the API server is away,
+/// Watches the NodeRuntime `node` and sends what it says, until the receiver is gone. While the API server is away,
 /// or a part is still on its way, nothing is sent: what is in force stays.
-pub async fn follow(client: Client, node: String, updates: mpsc::Sender<Update>) {
+pub async fn follow(client: Client, node: String, news: mpsc::Sender<News>) {
     let runtimes: Api<NodeRuntime> = Api::all(client.clone());
     let mut source = Source { client, parts: BTreeMap::new() };
     let mut objects = watcher::watch_object(runtimes, &node).default_backoff().boxed();
@@ -59,7 +59,11 @@ pub async fn follow(client: Client, node: String, updates: mpsc::Sender<Update>)
             object = objects.next() => match object {
                 Some(Ok(Some(runtime))) => (waiting, pause) = (Some(runtime), PAUSE),
                 Some(Ok(None)) => {
-                    tracing::info!(%node, "no NodeRuntime for this node yet");
+                    tracing::info!(%node, "this node has no NodeRuntime: nothing is wanted of it");
+                    waiting = None;
+                    if news.send(News::Forgotten).await.is_err() {
+                        return;
+                    }
                     continue;
                 }
                 Some(Err(error)) => {
@@ -75,7 +79,8 @@ pub async fn follow(client: Client, node: String, updates: mpsc::Sender<Update>)
             Ok(desired) => {
                 let generation = runtime.metadata.generation.unwrap_or_default();
                 waiting = None;
-                if updates.send(Update { desired: Arc::new(desired), generation }).await.is_err() {
+                let update = Update { desired: Arc::new(desired), generation };
+                if news.send(News::Wanted(update)).await.is_err() {
                     return;
                 }
             }

@@ -8,6 +8,15 @@ use std::sync::Arc;
 
 use trilobite_crds::node::Desired;
 
+/// What a node hears about what it has to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum News {
+    /// This is wanted.
+    Wanted(Update),
+    /// Nothing is wanted of this node any more: its object is gone. Nothing may stay in force, nor on its disk.
+    Forgotten,
+}
+
 /// A desired state, and the generation of the NodeRuntime that it came with (0 where there is none).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Update {

@@ -25,10 +25,10 @@ pub(super) async fn run(arguments: &AgentArguments) -> anyhow::Result<()> {
     resume(&mut node).await;
     let client =
         Client::try_default().await.context("finding the API server; is this a pod with a service account?")?;
-    let (sender, updates) = mpsc::channel(1);
+    let (sender, news) = mpsc::channel(1);
     tokio::spawn(cluster::follow(client.clone(), name.clone(), sender));
     tokio::spawn(writer::run(client, name, node.context.facts.clone(), node.snapshots()));
-    node.run(updates).await
+    node.run(news).await
 }
 
 /// Resumes from disk. Sessions whose end has come are left out by the plan; a file that is not whole is refused and reported.

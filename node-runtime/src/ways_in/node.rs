@@ -14,7 +14,7 @@ use tonic::service::Routes;
 
 use crate::{
     args::CommonArguments,
-    desired::{Update, last_good::LastGood},
+    desired::{News, Update, last_good::LastGood},
     export::Export,
     identity::Identity,
     kernel::{self, clock},
@@ -100,15 +100,18 @@ impl Node {
         self.snapshots.subscribe()
     }
 
-    /// Keeps what is in force in line with `updates` until SIGTERM or SIGINT; then unloads everything.
-    pub(super) async fn run(mut self, mut updates: mpsc::Receiver<Update>) -> anyhow::Result<()> {
+    /// Keeps what is in force in line with `news` until SIGTERM or SIGINT; then unloads everything.
+    pub(super) async fn run(mut self, mut news: mpsc::Receiver<News>) -> anyhow::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                Some(update) = updates.recv() => self.take(update).await,
+                Some(heard) = news.recv() => match heard {
+                    News::Wanted(update) => self.take(update).await,
+                    News::Forgotten => self.forget().await,
+                },
                 () = until(self.runtime.next_expiry(Timestamp::now())) => self.runtime.reconcile(Timestamp::now()).await,
                 _ = tick.tick() => self.last_good.touch(),
                 _ = terminate.recv() => break,
@@ -131,6 +134,20 @@ impl Node {
         self.runtime.take(update, Timestamp::now()).await;
         if let Err(error) = self.last_good.write(&desired) {
             tracing::warn!(%error, "the state could not be kept on disk; a restart without the API server would begin empty");
+        }
+    }
+
+    /// Unloads everything and leaves nothing on this node's disk.
+    async fn forget(&mut self) {
+        let nothing = Update { desired: Arc::default(), generation: 0 };
+        self.export.apply(&nothing.desired.export);
+        self.runtime.take(nothing, Timestamp::now()).await;
+        for entry in std::fs::read_dir(&self.context.state_dir).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+            if let Err(error) = removed {
+                tracing::warn!(%error, path = %path.display(), "could not be removed from this node's disk");
+            }
         }
     }
 }

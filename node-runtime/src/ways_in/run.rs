@@ -34,6 +34,6 @@ pub(super) async fn run(arguments: &RunArguments) -> anyhow::Result<()> {
             }
         }
     }
-    let (_sender, updates) = mpsc::channel(1);
-    node.run(updates).await
+    let (_sender, news) = mpsc::channel(1);
+    node.run(news).await
 }
