@@ -9,6 +9,8 @@ mod service;
 mod signal;
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 pub(crate) mod samples;
 #[cfg(test)]
 mod with_tetra;

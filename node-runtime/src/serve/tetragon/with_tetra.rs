@@ -19,11 +19,12 @@ use tokio::{
 use tonic::transport::Server;
 
 use super::{
-    About, append_json_line,
+    About,
     compact::{self, Paint},
+    golden::{json, messages},
     samples, service,
 };
-use crate::{layers::security::bus::EventBus, report::Ledger, serve::proto::tetragon::GetEventsResponse};
+use crate::{layers::security::bus::EventBus, report::Ledger};
 
 /// None where it was not built, unless it is required.
 fn tetra() -> Option<PathBuf> {
@@ -36,17 +37,6 @@ fn tetra() -> Option<PathBuf> {
     assert!(env::var_os("TRILOBITE_REQUIRE_CLIENTS").is_none(), "{} is not there", path.display());
     eprintln!("not compared: {} is not there; `make test` builds it", path.display());
     None
-}
-
-fn messages() -> Vec<GetEventsResponse> {
-    let events = samples::events();
-    events.iter().map(|event| samples::scene().message(event)).chain(samples::messages()).collect()
-}
-
-fn json(messages: &[GetEventsResponse]) -> String {
-    let mut lines = Vec::new();
-    messages.iter().for_each(|message| append_json_line(message, &mut lines));
-    String::from_utf8(lines).unwrap()
 }
 
 /// Go puts blanks after commas and colons, or not, as the build has it.
