@@ -88,6 +88,11 @@ impl Writer {
         let (message, count) = match next {
             Next::Event(event) => (self.scene.message(event), 1),
             Next::Lost(count) => (self.scene.missing(*count, Timestamp::now()), 0),
+            Next::Gap(gap) => {
+                lines.extend_from_slice(gap.line(&self.scene.node_name).as_bytes());
+                lines.push(b'\n');
+                return 0;
+            }
             Next::Closed => return 0,
         };
         append_json_line(&message, lines);

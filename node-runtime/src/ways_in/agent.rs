@@ -40,6 +40,7 @@ async fn resume(node: &mut Node) {
             node.take(Update { desired: Arc::new(desired), generation: 0 }).await;
             if let Some(gap) = Gap::since(last_alive, Timestamp::now()) {
                 tracing::warn!(from = %gap.from, to = %gap.to, "nobody watched this node for a while");
+                node.bus.tell_gap(gap);
             }
         }
         Err(error) => {

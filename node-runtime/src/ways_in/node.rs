@@ -46,7 +46,8 @@ pub(super) struct Node {
     pub(super) identity: Identity,
     /// Where events are written.
     pub(super) export: Export,
-    bus: EventBus,
+    /// From the security layer to its readers.
+    pub(super) bus: EventBus,
     snapshots: watch::Sender<Option<Snapshot>>,
     _socket: Socket,
 }

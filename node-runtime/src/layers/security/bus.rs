@@ -10,7 +10,7 @@ use std::sync::{
 use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::event::SecurityEvent;
-use crate::report::{Ledger, Place};
+use crate::report::{Ledger, Place, gap::Gap};
 
 /// How many events a reader can be behind. They take memory only while they wait.
 const QUEUE: usize = 4096;
@@ -36,6 +36,8 @@ pub enum Next {
     Event(Arc<SecurityEvent>),
     /// This many events are missing here; they stand in the ledger already.
     Lost(u64),
+    /// Nobody watched for a time: what happened then is not known.
+    Gap(Arc<Gap>),
     /// Nothing more will come.
     Closed,
 }
@@ -68,6 +70,17 @@ impl EventBus {
     /// Hands an event to every reader that wants it.
     pub fn publish(&self, event: Arc<SecurityEvent>) {
         self.readers().all.retain(|reader| reader.take(&event, &self.ledger));
+    }
+
+    /// Tells every reader that nobody watched for a time.
+    pub fn tell_gap(&self, gap: Gap) {
+        let gap = Arc::new(gap);
+        for reader in &self.readers().all {
+            if reader.queue.try_send(Next::Gap(gap.clone())).is_err() {
+                reader.missing.fetch_add(1, Ordering::Relaxed);
+                self.ledger.lost(reader.place, "", 1);
+            }
+        }
     }
 
     /// A reader of all events, from the next one on; what it loses is entered at `Place::StreamReader`.
