@@ -54,6 +54,7 @@ async fn main() {
             received = reader.next() => match received {
                 Next::Event(event) => println!("{event:?}"),
                 Next::Lost(count) => println!("lost {count}"),
+                Next::Gap(gap) => println!("nobody watched: {gap:?}"),
                 Next::Closed => break,
             },
         }
