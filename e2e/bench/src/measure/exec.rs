@@ -1,0 +1,113 @@
+//! What an exec costs the one who does it: many short processes, one after the other, without and with the agent in turns.
+
+use std::{
+    path::Path,
+    process::Stdio,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, ensure};
+
+use super::{Bench, absent, command};
+use crate::{
+    agent::{Agent, Place, Way},
+    cage::Cage,
+    node::Node,
+    samples::{Pairs, Samples},
+    table::{Goal, Line},
+};
+
+const PROCESSES: u32 = 4000;
+const GOAL: Goal = Goal(1.15);
+
+#[derive(Default)]
+struct Seen {
+    wall: Pairs,
+    cpu: Pairs,
+    agent: Samples,
+}
+
+pub(super) fn measure(bench: &Bench) -> Vec<Line> {
+    let how = format!("`execstorm {PROCESSES}` beside `trilobite-node run -f e2e/bench/stacks/security.yaml`");
+    let mut lines =
+        whole_machine(bench, &how).unwrap_or_else(|error| vec![absent("exec, events as JSON", &error, &how)]);
+    let how = format!("`execstorm {PROCESSES}` in a pod, e2e/bench/stacks/security.yaml: {}", command("exec"));
+    lines.extend(bench.on_node("exec in a pod", &how, |node| in_a_pod(bench, node, &how)));
+    lines
+}
+
+/// Every event is made, and written as a JSON line.
+fn whole_machine(bench: &Bench, how: &str) -> Result<Vec<Line>> {
+    let storm = bench.workloads.join("execstorm");
+    let mut seen = Seen::default();
+    for _ in 0..bench.runs {
+        let without = run(&storm, "trilobite-bench-storm")?;
+        let place = Place { program: &bench.agent, cgroup: "trilobite-bench-agent", output: None };
+        let agent = Agent::start(place, Way::File(&Bench::stack("security")))?;
+        agent.in_force()?;
+        seen.pair(without, &agent, || run(&storm, "trilobite-bench-storm"))?;
+        agent.stop()?;
+    }
+    Ok(seen.lines("events as JSON", how))
+}
+
+/// The node's own agent, whose events nobody reads.
+fn in_a_pod(bench: &Bench, node: &Node, how: &str) -> Result<Vec<Line>> {
+    let storm = bench.workloads.join("execstorm");
+    let mut seen = Seen::default();
+    let run = || {
+        let (from, cpu) = (Instant::now(), node.pods.client.cage().cpu_seconds()?);
+        node.pods.client.run(&storm, &[&PROCESSES.to_string()])?;
+        Ok((from.elapsed().as_secs_f64(), node.pods.client.cage().cpu_seconds()? - cpu))
+    };
+    let generation = node.ask(&Bench::stack("security"))?;
+    for _ in 0..bench.runs {
+        let without = run()?;
+        let agent = node.agent(&bench.agent, None)?;
+        node.done(generation, &agent)?;
+        seen.pair(without, &agent, run)?;
+        agent.stop()?;
+    }
+    Ok(seen.lines("in a pod, nobody reads", how))
+}
+
+/// Wall clock and CPU time of one storm, in seconds.
+fn run(storm: &Path, cgroup: &str) -> Result<(f64, f64)> {
+    let cage = Cage::make(cgroup)?;
+    let from = Instant::now();
+    let status = cage.command(storm).arg(PROCESSES.to_string()).stdout(Stdio::null()).status()?;
+    ensure!(status.success(), "execstorm ended with {status}");
+    Ok((from.elapsed().as_secs_f64(), cage.cpu_seconds()?))
+}
+
+impl Seen {
+    fn pair(&mut self, without: (f64, f64), agent: &Agent, storm: impl FnOnce() -> Result<(f64, f64)>) -> Result<()> {
+        let before = agent.cage().cpu_seconds()?;
+        let with = storm()?;
+        // What it has not read yet is its work as well.
+        thread::sleep(Duration::from_secs(1));
+        self.agent.add((agent.cage().cpu_seconds()? - before) * 1e6 / f64::from(PROCESSES));
+        self.wall.add(without.0, with.0);
+        self.cpu.add(without.1, with.1);
+        Ok(())
+    }
+
+    fn lines(&self, title: &str, how: &str) -> Vec<Line> {
+        let mut each = Samples::default();
+        each.add(self.wall.without.median() * 1e6 / f64::from(PROCESSES));
+        vec![
+            Line::median(&format!("exec, {title}: time with / without the agent"), self.wall.ratios(), 3, "", how)
+                .at_most(GOAL, self.wall.ratios()),
+            Line::median(
+                &format!("exec, {title}: CPU time of the program with / without"),
+                self.cpu.ratios(),
+                3,
+                "",
+                how,
+            ),
+            Line::median(&format!("one fork, exec and exit, {title}: without the agent"), &each, 0, "us", how),
+            Line::median(&format!("agent's CPU for one exec and exit, {title}"), &self.agent, 1, "us", how),
+        ]
+    }
+}

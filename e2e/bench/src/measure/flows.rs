@@ -1,0 +1,94 @@
+//! What flows cost: connections at a rate, and one bulk stream, between two pods, without and with the agent in turns.
+
+use std::{collections::BTreeSet, fs, net::IpAddr, path::Path, thread, time::Duration};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use super::{Bench, command};
+use crate::{
+    node::Node,
+    samples::{Pairs, Samples},
+    table::{Goal, Line},
+    traffic::Traffic,
+};
+
+const RATE: u32 = 500;
+const SECONDS: u32 = 5;
+const BULK_SECONDS: u32 = 3;
+/// Longer than the agent waits before it ends a closed flow and writes its last record.
+const DRAIN: Duration = Duration::from_secs(8);
+const CONNECTIONS_GOAL: Goal = Goal(1.1);
+
+pub(super) fn measure(bench: &Bench) -> Vec<Line> {
+    let how = format!("`trilobite-bench traffic connect|bulk`, e2e/bench/stacks/flows.yaml: {}", command("flows"));
+    bench.on_node("flows", &how, |node| between_pods(bench, node, &how))
+}
+
+fn between_pods(bench: &Bench, node: &Node, how: &str) -> Result<Vec<Line>> {
+    let address: IpAddr = node.pods.server.address.parse()?;
+    let output = std::env::temp_dir().join(format!("trilobite-bench-{}.flows", std::process::id()));
+    let at_rate = Traffic::Connect { address, rate: RATE, seconds: SECONDS };
+    let unbound = Traffic::Connect { address, rate: 0, seconds: BULK_SECONDS };
+    let bulk = Traffic::Bulk { address, seconds: BULK_SECONDS };
+    let client = &node.pods.client;
+    let (mut streams, mut connections) = (Pairs::default(), Pairs::default());
+    let (mut bytes, mut most_connections) = (Samples::default(), Samples::default());
+    let (mut flows, mut cpu, mut complete) = (Samples::default(), Samples::default(), Samples::default());
+    for _ in 0..bench.runs {
+        let stream = rate(&client.load(&bulk)?, "bytes")?;
+        let most = rate(&client.load(&unbound)?, "connections")?;
+        let generation = node.ask(&Bench::stack("flows"))?;
+        let agent = node.agent(&bench.agent, Some(&output))?;
+        node.done(generation, &agent)?;
+        streams.add(1.0 / stream, 1.0 / rate(&client.load(&bulk)?, "bytes")?);
+        connections.add(1.0 / most, 1.0 / rate(&client.load(&unbound)?, "connections")?);
+        bytes.add(stream / 1e9);
+        most_connections.add(most);
+        thread::sleep(DRAIN);
+        let (before, seen) = (agent.cage().cpu_seconds()?, seen(&output)?);
+        let made = client.load(&at_rate)?;
+        thread::sleep(DRAIN);
+        let spent = agent.cage().cpu_seconds()? - before;
+        agent.stop()?;
+        let count = made["connections"].as_f64().context("no count of connections")?;
+        let found = (self::seen(&output)?.len() - seen.len()) as f64;
+        flows.add(found / made["seconds"].as_f64().context("no time")?);
+        cpu.add(spent * 1e6 / count);
+        complete.add(found / count);
+    }
+    fs::remove_file(&output)?;
+    Ok(vec![
+        Line::median("bulk TCP stream: time for a byte with / without the agent", streams.ratios(), 3, "", how),
+        Line::median("bulk TCP stream without the agent", &bytes, 2, "GB/s", how),
+        Line::median(
+            "most connections a second: time for one with / without the agent",
+            connections.ratios(),
+            3,
+            "",
+            how,
+        )
+        .at_most(CONNECTIONS_GOAL, connections.ratios()),
+        Line::median("most connections a second without the agent", &most_connections, 0, "/s", how),
+        Line::median(&format!("connections seen a second, at {RATE}/s"), &flows, 0, "/s", how),
+        Line::median("connections seen / made", &complete, 3, "", how),
+        Line::median("agent's CPU for one connection, both ends on the node", &cpu, 1, "us", how),
+    ])
+}
+
+fn rate(done: &Value, what: &str) -> Result<f64> {
+    let count = done[what].as_f64().with_context(|| format!("{done} has no {what}"))?;
+    Ok(count / done["seconds"].as_f64().context("no time")?)
+}
+
+/// The client's ports of all flows in the agent's output: each is a connection.
+fn seen(output: &Path) -> Result<BTreeSet<u64>> {
+    let text = fs::read_to_string(output).with_context(|| format!("reading {}", output.display()))?;
+    let flows = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    Ok(flows.filter_map(|line| client_port(&line["flow"])).collect())
+}
+
+fn client_port(flow: &Value) -> Option<u64> {
+    let ports = &flow["l4"]["TCP"];
+    Some(ports["source_port"].as_u64()?.max(ports["destination_port"].as_u64()?))
+}

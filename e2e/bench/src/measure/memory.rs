@@ -1,0 +1,105 @@
+//! Memory of the agent: what is resident, what of it is its own, and what the kernel holds for it.
+
+use std::{thread, time::Duration};
+
+use anyhow::Result;
+
+use super::{Bench, absent, command};
+use crate::{
+    agent::{Agent, Place, Way},
+    node::Node,
+    samples::Samples,
+    table::{Goal, Line},
+};
+
+/// After this time nothing is still on its way: watches are open, buffers have their size.
+const SETTLE: Duration = Duration::from_secs(4);
+const RSS: Goal = Goal(12.0);
+const ANONYMOUS: Goal = Goal(3.0);
+const MIB: f64 = 1048576.0;
+
+#[derive(Default)]
+struct Seen {
+    rss: Samples,
+    anonymous: Samples,
+    threads: Samples,
+    bpf: Samples,
+    kernel: Samples,
+    others: Samples,
+}
+
+pub(super) fn measure(bench: &Bench) -> Vec<Line> {
+    let mut lines = alone(bench, "idle")
+        .unwrap_or_else(|error| vec![absent("memory without a cluster", &error, &command("memory"))]);
+    for stack in ["idle", "security", "network", "application", "all"] {
+        let title = format!("memory in a cluster, {stack}");
+        lines.extend(bench.on_node(&title, &command("memory"), |node| in_cluster(bench, node, stack)));
+    }
+    lines
+}
+
+fn alone(bench: &Bench, stack: &str) -> Result<Vec<Line>> {
+    let mut seen = Seen::default();
+    for _ in 0..bench.runs.min(3) {
+        let place = Place { program: &bench.agent, cgroup: "trilobite-bench-agent", output: None };
+        let agent = Agent::start(place, Way::File(&Bench::stack(stack)))?;
+        seen.look(&agent)?;
+        agent.stop()?;
+    }
+    Ok(seen.lines(
+        &format!("without a cluster, {stack}"),
+        &format!("`trilobite-node run -f e2e/bench/stacks/{stack}.yaml`"),
+        true,
+    ))
+}
+
+fn in_cluster(bench: &Bench, node: &Node, stack: &str) -> Result<Vec<Line>> {
+    let generation = node.ask(&Bench::stack(stack))?;
+    let mut seen = Seen::default();
+    for _ in 0..bench.runs.min(3) {
+        let agent = node.agent(&bench.agent, None)?;
+        node.done(generation, &agent)?;
+        seen.look(&agent)?;
+        agent.stop()?;
+    }
+    let how = format!("`trilobite-node agent`, e2e/bench/stacks/{stack}.yaml: {}", command("memory"));
+    Ok(seen.lines(&format!("in a cluster, {stack}"), &how, stack == "idle"))
+}
+
+impl Seen {
+    fn look(&mut self, agent: &Agent) -> Result<()> {
+        thread::sleep(SETTLE);
+        let memory = agent.memory()?;
+        self.rss.add(memory.rss_kib as f64 / 1024.0);
+        self.anonymous.add(memory.anonymous_kib as f64 / 1024.0);
+        self.threads.add(memory.threads as f64);
+        self.bpf.add(memory.bpf_bytes as f64 / MIB);
+        if let Some(bytes) = agent.cage().kernel_memory() {
+            self.kernel.add(bytes as f64 / MIB);
+        }
+        let others = agent.cage().processes().into_iter().filter(|pid| *pid != agent.pid());
+        let anonymous: u64 =
+            others.filter_map(|pid| crate::process::Memory::of(pid).ok()).map(|other| other.anonymous_kib).sum();
+        self.others.add(anonymous as f64 / 1024.0);
+        Ok(())
+    }
+
+    fn lines(&self, title: &str, how: &str, idle: bool) -> Vec<Line> {
+        let mut rss = Line::median(&format!("RSS {title}"), &self.rss, 1, "MiB", how);
+        let mut anonymous = Line::median(&format!("anonymous {title}"), &self.anonymous, 2, "MiB", how);
+        if idle {
+            rss = rss.at_most(RSS, &self.rss);
+            anonymous = anonymous.at_most(ANONYMOUS, &self.anonymous);
+        }
+        let mut lines = vec![rss, anonymous];
+        if self.others.median() > 0.0 {
+            lines.push(Line::median(&format!("anonymous of the worker {title}"), &self.others, 2, "MiB", how));
+        }
+        lines.push(Line::median(&format!("kernel memory of the agent's cgroup {title}"), &self.kernel, 2, "MiB", how));
+        if self.bpf.median() > 0.0 {
+            lines.push(Line::median(&format!("of it programs and maps (memlock) {title}"), &self.bpf, 2, "MiB", how));
+        }
+        lines.push(Line::median(&format!("threads {title}"), &self.threads, 0, "", how));
+        lines
+    }
+}

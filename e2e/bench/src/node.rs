@@ -1,0 +1,170 @@
+//! A node without a kubelet: an API server, objects that say what the node has to do, and two pods whose cgroups and
+//! interfaces are real. The agent on it is the agent of a cluster.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use trilobite_cluster::{ControlPlane, workspace_root};
+use trilobite_crds::{
+    Inputs, ObservabilityStack, ObservabilityStackSpec, STACK_NAME,
+    files::{Resource, parse_documents},
+    node::Session,
+    plan, session_for_capture, session_for_profile,
+};
+
+use crate::{
+    NODE,
+    agent::{Agent, Place, Way},
+    api::Api,
+    pods::{Pod, Pods},
+    waiting::poll,
+};
+
+/// Of the node's cgroups; whatever is above `kubepods` is the node.
+const CGROUP: &str = "trilobite-bench-node/kubepods/burstable";
+const GROUP: &str = "/apis/trilobite.dev/v1alpha1";
+
+/// The node. Dropping it removes all of it.
+pub(crate) struct Node {
+    /// Its two pods.
+    pub pods: Pods,
+    api: Api,
+    kubeconfig: PathBuf,
+    /// Last, so that nothing talks to it any more when it ends.
+    _control: ControlPlane,
+}
+
+impl Node {
+    /// Starts the control plane and makes node and pods.
+    pub(crate) fn up() -> Result<Self> {
+        let control = ControlPlane::start()?;
+        let crds = workspace_root().join("config/crd").display().to_string();
+        kubectl(&control, &["apply", "--server-side", "-k", &crds])?;
+        kubectl(&control, &["wait", "--for=condition=Established", "--timeout=30s", "crd", "--all"])?;
+        let api = Api::open(&control)?;
+        api.create("/api/v1/nodes", &json!({ "metadata": { "name": NODE } }))?;
+        api.create("/api/v1/namespaces", &json!({ "metadata": { "name": "bench" } }))?;
+        let runtime = json!({
+            "apiVersion": "trilobite.dev/v1alpha1", "kind": "NodeRuntime", "metadata": { "name": NODE }, "spec": {},
+        });
+        api.create(&format!("{GROUP}/noderuntimes"), &runtime)?;
+        let ids = ["c", "5"].map(|digit| digit.repeat(64));
+        let cgroup = |name: &str, id: &str| anyhow::Ok(format!("{CGROUP}/pod{}/{id}", pod_object(&api, name)?));
+        let pods = Pods::make([&cgroup("client", &ids[0])?, &cgroup("server", &ids[1])?])?;
+        for (pod, id) in [&pods.client, &pods.server].into_iter().zip(&ids) {
+            say_it_runs(&api, pod, id)?;
+        }
+        Ok(Self { pods, api, kubeconfig: control.kubeconfig(), _control: control })
+    }
+
+    /// Starts an agent among the node's pods, with what was asked last.
+    pub(crate) fn agent(&self, program: &Path, output: Option<&Path>) -> Result<Agent> {
+        let cgroup = format!("{CGROUP}/podaaaaaaaa-0000-4000-8000-000000000001/{}", "a".repeat(64));
+        Agent::start(Place { program, cgroup: &cgroup, output }, Way::Cluster(&self.kubeconfig))
+    }
+
+    /// Asks the node for what the file says, as the operator would; gives the generation that asks it.
+    pub(crate) fn ask(&self, file: &Path) -> Result<i64> {
+        let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+        let resources = parse_documents(&text, &file.display().to_string()).map_err(|errors| anyhow!("{errors:?}"))?;
+        let fallback = ObservabilityStack::new(STACK_NAME, ObservabilityStackSpec::default());
+        let stack = resources.iter().find_map(|resource| match resource {
+            Resource::Stack(stack) => Some(stack.as_ref()),
+            _ => None,
+        });
+        let stack = stack.unwrap_or(&fallback);
+        let planned = plan(&Inputs { stack, policies: Vec::new(), namespaced_policies: Vec::new() });
+        let profile = planned.profile.metadata.name.clone().unwrap_or_default();
+        for part in &planned.parts {
+            let name = part.metadata.name.clone().unwrap_or_default();
+            self.keep(&format!("{GROUP}/profileparts"), &name, &serde_json::to_value(part)?)?;
+        }
+        self.keep(&format!("{GROUP}/nodeprofiles"), &profile, &serde_json::to_value(&planned.profile)?)?;
+        let spec = json!({
+            "profileRef": { "name": profile, "digest": planned.profile.spec.digest },
+            "sessions": sessions(&resources, stack)?,
+        });
+        let object = self.api.merge(&format!("{GROUP}/noderuntimes/{NODE}"), &json!({ "spec": spec }))?;
+        object["metadata"]["generation"].as_i64().context("the NodeRuntime has no generation")
+    }
+
+    /// Waits until the agent says that it has done what this generation asks; what is wrong is an error.
+    pub(crate) fn done(&self, generation: i64, agent: &Agent) -> Result<()> {
+        let mut status = Value::Null;
+        let done = poll(Duration::from_secs(30), Duration::from_millis(20), || {
+            status = self.status().unwrap_or_default();
+            let mut sessions = status["sessions"].as_array().into_iter().flatten();
+            status["observedGeneration"].as_i64() == Some(generation) && sessions.all(|one| one["state"] == "Running")
+        });
+        let problems = status["problems"].as_array().is_some_and(|problems| !problems.is_empty());
+        ensure!(done && !problems, "the node's status is {status}\n{}", agent.log());
+        Ok(())
+    }
+
+    /// What the agent says.
+    pub(crate) fn status(&self) -> Result<Value> {
+        Ok(self.api.get(&format!("{GROUP}/noderuntimes/{NODE}"))?["status"].take())
+    }
+
+    /// Makes an object that is named by its content, unless it is there.
+    fn keep(&self, path: &str, name: &str, object: &Value) -> Result<()> {
+        if self.api.get(&format!("{path}/{name}")).is_err() {
+            self.api.create(path, object)?;
+        }
+        Ok(())
+    }
+}
+
+fn sessions(resources: &[Resource], stack: &ObservabilityStack) -> Result<Vec<Session>> {
+    let now = Timestamp::now();
+    let made = resources.iter().filter_map(|resource| match resource {
+        Resource::Capture(capture) => Some(session_for_capture(capture, stack, now)),
+        Resource::Profile(profile) => Some(session_for_profile(profile, stack, now)),
+        _ => None,
+    });
+    made.map(|session| session.map_err(|refusal| anyhow!("{}", refusal.message))).collect()
+}
+
+/// Makes the pod's object, once its namespace has a service account; gives its uid.
+fn pod_object(api: &Api, name: &str) -> Result<String> {
+    let object = json!({
+        "metadata": { "name": name, "labels": { "app": name } },
+        "spec": {
+            "nodeName": NODE, "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 0,
+            "tolerations": [{ "operator": "Exists" }],
+            "containers": [{ "name": "main", "image": "bench" }],
+        },
+    });
+    let mut made = Ok(Value::Null);
+    poll(Duration::from_secs(20), Duration::from_millis(100), || {
+        made = api.create("/api/v1/namespaces/bench/pods", &object);
+        made.is_ok()
+    });
+    made?["metadata"]["uid"].as_str().map(str::to_owned).with_context(|| format!("the pod {name} has no uid"))
+}
+
+/// The kubelet's part: the pod runs, has an address and a container.
+fn say_it_runs(api: &Api, pod: &Pod, id: &str) -> Result<()> {
+    let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let container = json!({
+        "name": "main", "image": "bench", "imageID": "bench", "ready": true, "restartCount": 0,
+        "containerID": format!("containerd://{id}"), "state": { "running": { "startedAt": now } },
+    });
+    let status = json!({ "status": {
+        "phase": "Running", "podIP": pod.address, "podIPs": [{ "ip": pod.address }], "startTime": now,
+        "containerStatuses": [container],
+    } });
+    api.merge(&format!("/api/v1/namespaces/bench/pods/{}/status", pod.name), &status).map(drop)
+}
+
+fn kubectl(control: &ControlPlane, words: &[&str]) -> Result<()> {
+    let done = control.kubectl().args(words).output().context("starting kubectl")?;
+    ensure!(done.status.success(), "kubectl {words:?}: {}", String::from_utf8_lossy(&done.stderr));
+    Ok(())
+}

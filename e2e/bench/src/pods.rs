@@ -1,0 +1,165 @@
+//! Two pods as a CNI plugin would have made them: each a process in a cgroup and a network namespace of its own, joined to
+//! one bridge by a veth. Nothing of them can reach any other network: the bridge has no address and no other port.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::{cage::Cage, traffic::Traffic, waiting::poll};
+
+const BRIDGE: &str = "tbbench0";
+/// Of the range that RFC 2544 gives to benchmarks.
+const ADDRESSES: [&str; 2] = ["198.18.77.1", "198.18.77.2"];
+const NAMES: [&str; 2] = ["client", "server"];
+
+/// One pod.
+pub(crate) struct Pod {
+    /// Its name.
+    pub name: &'static str,
+    /// Its address.
+    pub address: &'static str,
+    cage: Cage,
+    holder: Child,
+    interface: String,
+}
+
+/// Both pods, and what joins them. Dropping it ends and removes all of it.
+pub(crate) struct Pods {
+    /// Who asks.
+    pub client: Pod,
+    /// Who answers.
+    pub server: Pod,
+    answering: Option<Child>,
+}
+
+impl Pods {
+    /// Makes them in these cgroups.
+    pub(crate) fn make(cgroups: [&str; 2]) -> Result<Self> {
+        // What an earlier run left that was killed.
+        remove_interfaces();
+        ip(&["link", "add", "name", BRIDGE, "type", "bridge"])?;
+        ip(&["link", "set", BRIDGE, "up"])?;
+        let mut pods = Self { client: Pod::make(0, cgroups[0])?, server: Pod::make(1, cgroups[1])?, answering: None };
+        let mut command = pods.server.command(&Traffic::Serve)?;
+        let mut server = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("starting the server")?;
+        let output = server.stdout.take().context("the server has no output")?;
+        pods.answering = Some(server);
+        let mut line = String::new();
+        BufReader::new(output).read_line(&mut line)?;
+        ensure!(line == "ready\n", "the server said {line:?}");
+        Ok(pods)
+    }
+}
+
+impl Drop for Pods {
+    fn drop(&mut self) {
+        if let Some(a) = self.answering.take() {
+            end(a)
+        }
+        remove_interfaces();
+    }
+}
+
+impl Pod {
+    fn make(number: usize, cgroup: &str) -> Result<Self> {
+        let (name, address) = (NAMES[number], ADDRESSES[number]);
+        let interface = format!("tbbench{}", number + 1);
+        let cage = Cage::make(cgroup)?;
+        let mut command = cage.command(Path::new("unshare"));
+        // It ends when its standard input does: also when this process is killed.
+        command.args(["-n", "cat"]).stdin(Stdio::piped()).stdout(Stdio::null());
+        let holder = command.spawn().with_context(|| format!("starting the pod {name}"))?;
+        let pod = Self { name, address, cage, holder, interface };
+        let of = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/net"));
+        let pid = pod.holder.id().to_string();
+        let own = of("self")?;
+        let apart = poll(std::time::Duration::from_secs(5), std::time::Duration::from_millis(5), || {
+            of(&pid).is_ok_and(|namespace| namespace != own)
+        });
+        ensure!(apart, "the pod {name} got no network namespace");
+        ip(&["link", "add", "name", &pod.interface, "type", "veth", "peer", "name", "eth0", "netns", &pid])?;
+        ip(&["link", "set", &pod.interface, "master", BRIDGE, "up"])?;
+        pod.inside(&["addr", "add", &format!("{address}/24"), "dev", "eth0"])?;
+        pod.inside(&["link", "set", "lo", "up"])?;
+        pod.inside(&["link", "set", "eth0", "up"])?;
+        Ok(pod)
+    }
+
+    fn inside(&self, words: &[&str]) -> Result<()> {
+        let pid = self.holder.id().to_string();
+        let all = [&["-t", &pid, "-n", "ip"], words].concat();
+        succeed(Command::new("nsenter").args(all))
+    }
+
+    /// The cgroup of everything in it.
+    pub(crate) fn cage(&self) -> &Cage {
+        &self.cage
+    }
+
+    fn command(&self, traffic: &Traffic) -> Result<Command> {
+        let mut command = self.cage.command(Path::new("nsenter"));
+        command.args(["-t", &self.holder.id().to_string(), "-n"]).arg(std::env::current_exe()?).arg("traffic");
+        match traffic {
+            Traffic::Serve => command.arg("serve"),
+            Traffic::Connect { address, rate, seconds } => {
+                command.args(["connect", &address.to_string()]);
+                command.args(["--rate", &rate.to_string(), "--seconds", &seconds.to_string()])
+            }
+            Traffic::Bulk { address, seconds } => {
+                command.args(["bulk", &address.to_string(), "--seconds", &seconds.to_string()])
+            }
+            Traffic::Burn { threads, seconds } => {
+                command.args(["burn", "--threads", &threads.to_string(), "--seconds", &seconds.to_string()])
+            }
+        };
+        Ok(command)
+    }
+
+    /// Runs a program in it to its end.
+    pub(crate) fn run(&self, program: &Path, words: &[&str]) -> Result<()> {
+        succeed(self.cage.command(program).args(words).stdout(Stdio::null()))
+    }
+
+    /// Carries out one kind of load in it; gives what it got done.
+    pub(crate) fn load(&self, traffic: &Traffic) -> Result<Value> {
+        let done = self.command(traffic)?.stdin(Stdio::null()).output().context("starting the load")?;
+        ensure!(done.status.success(), "{traffic:?}: {}", String::from_utf8_lossy(&done.stderr));
+        serde_json::from_slice(&done.stdout).with_context(|| format!("what {traffic:?} printed"))
+    }
+}
+
+impl Drop for Pod {
+    fn drop(&mut self) {
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+    }
+}
+
+fn end(mut child: Child) {
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+fn remove_interfaces() {
+    for number in (0..=NAMES.len()).rev() {
+        let name = format!("tbbench{number}");
+        if Path::new("/sys/class/net").join(&name).exists() {
+            let _ = ip(&["link", "del", &name]);
+        }
+    }
+}
+
+fn ip(words: &[&str]) -> Result<()> {
+    succeed(Command::new("ip").args(words))
+}
+
+fn succeed(command: &mut Command) -> Result<()> {
+    let done = command.output().with_context(|| format!("starting {command:?}"))?;
+    ensure!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr));
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! What the kernel says about one process: its memory, its threads, and the BPF objects that it holds.
+
+use std::{collections::BTreeSet, fs};
+
+use anyhow::{Context, Result};
+
+/// Memory of one process at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Memory {
+    /// All that is resident, in KiB.
+    pub rss_kib: u64,
+    /// What of it is backed by no file, in KiB.
+    pub anonymous_kib: u64,
+    /// Threads.
+    pub threads: u64,
+    /// What its BPF programs and maps are charged, in bytes.
+    pub bpf_bytes: u64,
+}
+
+impl Memory {
+    /// Of a process that lives.
+    pub(crate) fn of(pid: u32) -> Result<Self> {
+        let path = format!("/proc/{pid}/status");
+        let status = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+        let field = |name| number(&status, name).with_context(|| format!("{path} has no {name}"));
+        Ok(Self {
+            rss_kib: field("VmRSS")?,
+            anonymous_kib: field("RssAnon")?,
+            threads: field("Threads")?,
+            bpf_bytes: bpf_bytes(pid),
+        })
+    }
+}
+
+fn bpf_bytes(pid: u32) -> u64 {
+    let mut seen = BTreeSet::new();
+    let entries = fs::read_dir(format!("/proc/{pid}/fdinfo")).into_iter().flatten().flatten();
+    entries.filter_map(|entry| fs::read_to_string(entry.path()).ok()).filter_map(|info| charge(&info, &mut seen)).sum()
+}
+
+/// Several descriptors of one object are charged once; a link names its program and is charged nothing.
+fn charge(info: &str, seen: &mut BTreeSet<(bool, u64)>) -> Option<u64> {
+    let bytes = number(info, "memlock")?;
+    let id = match number(info, "map_id") {
+        Some(id) => (true, id),
+        None => (false, number(info, "prog_id")?),
+    };
+    seen.insert(id).then_some(bytes)
+}
+
+fn number(text: &str, name: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.split_whitespace().next()?.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_map_with_two_descriptors_is_charged_once_and_a_link_nothing() {
+        let mut seen = BTreeSet::new();
+        let map = "pos:\t0\nmap_type:\t27\nmemlock:\t4096\nmap_id:\t7\n";
+        let program = "prog_type:\t26\nmemlock:\t8192\nprog_id:\t7\n";
+        let link = "link_type:\ttracing\nlink_id:\t3\nprog_id:\t9\n";
+        let charged: Vec<_> = [map, map, program, link].iter().map(|info| charge(info, &mut seen)).collect();
+        assert_eq!(charged, [Some(4096), None, Some(8192), None]);
+    }
+
+    #[test]
+    fn this_process_has_memory_and_a_thread() {
+        let memory = Memory::of(std::process::id()).unwrap();
+        assert!(memory.rss_kib > memory.anonymous_kib && memory.threads > 0, "{memory:?}");
+    }
+}

@@ -1,0 +1,112 @@
+//! The lines of the result: each with its number, its goal, and the command that made it.
+
+use crate::{machine::Machine, samples::Samples};
+
+/// What a number should be. A goal is never a reason to fail.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Goal(pub f64);
+
+/// One number.
+#[derive(Clone, Debug)]
+pub(crate) struct Line {
+    what: String,
+    number: String,
+    goal: String,
+    spread: String,
+    command: String,
+}
+
+impl Line {
+    /// The median of some runs.
+    pub(crate) fn median(what: &str, samples: &Samples, decimals: usize, unit: &str, command: &str) -> Self {
+        let number = format!("{:.decimals$} {unit}", samples.median());
+        let spread = format!("{} runs, {}", samples.runs(), samples.spread(decimals));
+        Self {
+            what: what.to_owned(),
+            number: number.trim_end().to_owned(),
+            goal: String::new(),
+            spread,
+            command: command.to_owned(),
+        }
+    }
+
+    /// The same with the highest that it should be.
+    #[must_use]
+    pub(crate) fn at_most(mut self, goal: Goal, samples: &Samples) -> Self {
+        let verdict = if samples.median() <= goal.0 { "met" } else { "not met" };
+        self.goal = format!("<= {}: {verdict}", goal.0);
+        self
+    }
+
+    /// Something that could not be measured here, and why.
+    pub(crate) fn absent(what: &str, why: &str, command: &str) -> Self {
+        Self {
+            what: what.to_owned(),
+            number: "not measured".to_owned(),
+            goal: String::new(),
+            spread: why.replace('|', "/").replace('\n', " "),
+            command: command.to_owned(),
+        }
+    }
+
+    fn cells(&self) -> [&str; 5] {
+        [&self.what, &self.number, &self.goal, &self.spread, &self.command]
+    }
+}
+
+const HEADS: [&str; 5] = ["what", "median", "goal", "runs, lowest..highest", "command"];
+
+/// The page that is kept.
+pub(crate) fn page(date: &str, revision: &str, machine: &Machine, command: &str, lines: &[Line]) -> String {
+    let mut page = format!(
+        "# What the agent costs, {date}\n\nMade by `{command}` at {revision} on {}.\nLoad averages when it began: {}. \
+         A ratio is the median of pairs measured in turns.\n\n",
+        machine.line(),
+        machine.load
+    );
+    let widths: Vec<usize> = (0..HEADS.len())
+        .map(|column| {
+            let cells = lines.iter().map(|line| line.cells()[column].chars().count());
+            cells.chain([HEADS[column].len()]).max().unwrap_or_default()
+        })
+        .collect();
+    let mut row = |cells: [&str; 5]| {
+        for (cell, width) in cells.iter().zip(&widths) {
+            page.push_str(&format!("| {cell:width$} "));
+        }
+        page.push_str("|\n");
+    };
+    row(HEADS);
+    let rules: Vec<String> = widths.iter().map(|width| "-".repeat(*width)).collect();
+    row([&rules[0], &rules[1], &rules[2], &rules[3], &rules[4]]);
+    lines.iter().for_each(|line| row(line.cells()));
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples(value: f64) -> Samples {
+        let mut samples = Samples::default();
+        samples.add(value);
+        samples
+    }
+
+    #[test]
+    fn a_goal_stands_beside_the_number_and_says_whether_it_was_met() {
+        for (value, verdict) in [(12.0, "<= 12: met"), (12.1, "<= 12: not met")] {
+            let line = Line::median("RSS", &samples(value), 1, "MiB", "x").at_most(Goal(12.0), &samples(value));
+            assert_eq!(line.goal, verdict);
+        }
+    }
+
+    #[test]
+    fn every_row_has_its_command() {
+        let machine = Machine { cpu: "c".into(), cores: 1, memory_mib: 2, kernel: "6".into(), load: "0 0 0".into() };
+        let lines = [Line::median("RSS", &samples(1.0), 1, "MiB", "run me"), Line::absent("flows", "no tcx", "and me")];
+        let page = page("today", "abc", &machine, "make bench", &lines);
+        assert!(page.contains("| 1.0 MiB      |"), "{page}");
+        assert!(page.contains("run me") && page.contains("and me") && page.contains("no tcx"));
+    }
+}

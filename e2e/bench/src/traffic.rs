@@ -1,0 +1,153 @@
+//! What is done while something is measured: connections at a rate, one bulk stream, CPUs kept busy. Each prints one JSON
+//! line with what it got done. Addresses are those of the bench's own network namespaces.
+
+use std::{
+    hint::black_box,
+    io::{ErrorKind, Read, Write, stdin, stdout},
+    net::{IpAddr, Ipv6Addr, Shutdown, TcpListener, TcpStream},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+const CONNECTIONS: u16 = 7001;
+const BULK: u16 = 7002;
+const MESSAGE: [u8; 64] = [b'm'; 64];
+const PIECE: usize = 256 << 10;
+/// How long one connection may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// One kind of load.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Traffic {
+    /// Answers both other kinds, until standard input ends.
+    Serve,
+    /// Connections that ask once, are answered once and end.
+    Connect {
+        /// The server.
+        address: IpAddr,
+        /// Connections a second; 0 means as many as there can be.
+        #[arg(long)]
+        rate: u32,
+        /// For so long.
+        #[arg(long)]
+        seconds: u32,
+    },
+    /// One stream of TCP.
+    Bulk {
+        /// The server.
+        address: IpAddr,
+        /// For so long.
+        #[arg(long)]
+        seconds: u32,
+    },
+    /// Threads that compute.
+    Burn {
+        /// How many.
+        #[arg(long)]
+        threads: u32,
+        /// For so long.
+        #[arg(long)]
+        seconds: u32,
+    },
+}
+
+/// Carries it out.
+pub(crate) fn run(traffic: &Traffic) -> Result<()> {
+    let done = match *traffic {
+        Traffic::Serve => return serve(),
+        Traffic::Connect { address, rate, seconds } => connect(address, rate, seconds)?,
+        Traffic::Bulk { address, seconds } => bulk(address, seconds)?,
+        Traffic::Burn { threads, seconds } => burn(threads, seconds),
+    };
+    Ok(writeln!(stdout(), "{done}")?)
+}
+
+fn serve() -> Result<()> {
+    let any = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    let connections = TcpListener::bind((any, CONNECTIONS)).context("listening for connections")?;
+    let streams = TcpListener::bind((any, BULK)).context("listening for streams")?;
+    thread::spawn(move || {
+        for mut peer in connections.incoming().flatten() {
+            let mut message = MESSAGE;
+            // The server ends it first, so that the client's ports are free again at once.
+            if peer.read_exact(&mut message).is_ok() {
+                let _ = peer.write_all(&message);
+            }
+        }
+    });
+    thread::spawn(move || {
+        let mut piece = vec![0; PIECE];
+        for mut peer in streams.incoming().flatten() {
+            let mut bytes: u64 = 0;
+            while let Ok(count @ 1..) = peer.read(&mut piece) {
+                bytes += count as u64;
+            }
+            let _ = peer.write_all(&bytes.to_le_bytes());
+        }
+    });
+    writeln!(stdout(), "ready")?;
+    let mut rest = [0; 16];
+    while stdin().read(&mut rest).is_ok_and(|count| count > 0) {}
+    Ok(())
+}
+
+fn connect(address: IpAddr, rate: u32, seconds: u32) -> Result<Value> {
+    let start = Instant::now();
+    let end = Duration::from_secs(seconds.into());
+    let mut count: u32 = 0;
+    while start.elapsed() < end {
+        if let Some(due) = Duration::from_secs(1).checked_mul(count).and_then(|time| time.checked_div(rate)) {
+            thread::sleep(due.saturating_sub(start.elapsed()));
+        }
+        ask(address).with_context(|| format!("connection {count} to {address}"))?;
+        count += 1;
+    }
+    Ok(json!({ "connections": count, "seconds": start.elapsed().as_secs_f64() }))
+}
+
+fn ask(address: IpAddr) -> Result<()> {
+    let mut peer = TcpStream::connect((address, CONNECTIONS))?;
+    peer.set_read_timeout(Some(PATIENCE))?;
+    peer.set_nodelay(true)?;
+    peer.write_all(&MESSAGE)?;
+    let mut answer = Vec::with_capacity(MESSAGE.len());
+    peer.read_to_end(&mut answer)?;
+    ensure!(answer == MESSAGE, "the answer is not the question");
+    Ok(())
+}
+
+fn bulk(address: IpAddr, seconds: u32) -> Result<Value> {
+    let mut peer = TcpStream::connect((address, BULK)).with_context(|| format!("a stream to {address}"))?;
+    let piece = vec![0; PIECE];
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(seconds.into()) {
+        match peer.write_all(&piece) {
+            Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error).context("writing the stream"),
+            _ => {}
+        }
+    }
+    peer.shutdown(Shutdown::Write)?;
+    let mut bytes = [0; 8];
+    peer.read_exact(&mut bytes).context("the server's count")?;
+    Ok(json!({ "bytes": u64::from_le_bytes(bytes), "seconds": start.elapsed().as_secs_f64() }))
+}
+
+fn burn(threads: u32, seconds: u32) -> Value {
+    let end = Instant::now() + Duration::from_secs(seconds.into());
+    let workers: Vec<_> = (0..threads).map(|_| thread::spawn(move || rounds_until(end))).collect();
+    let rounds: u64 = workers.into_iter().filter_map(|worker| worker.join().ok()).sum();
+    json!({ "rounds": rounds })
+}
+
+fn rounds_until(end: Instant) -> u64 {
+    let mut rounds = 0;
+    while Instant::now() < end {
+        black_box((0..20_000_u64).fold(rounds, |hash, word| (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+        rounds += 1;
+    }
+    rounds
+}
