@@ -1,3 +1,41 @@
-//! The command line: what the stack is doing, what is wrong, and what to do.
+//! `trilobite`, and `kubectl trilobite`: what the stack is doing, what is wrong, and what to do.
+//! Data goes to standard output, everything else to standard error. Ends with 0, 1 for a failure, 2 for bad usage.
 
-fn main() {}
+mod agent;
+mod args;
+mod cluster;
+mod commands;
+mod failure;
+mod fold;
+mod output;
+mod proto;
+mod report;
+
+use std::{io, process::ExitCode};
+
+use clap::Parser;
+
+use crate::{args::Arguments, failure::Failure};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("trilobite: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let ended = runtime.block_on(commands::run(arguments, &mut io::stdout().lock()));
+    // A name that is still being looked up, or a pod that is slow to close, must not hold the prompt back.
+    runtime.shutdown_background();
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read the output has seen enough, as `head` does.
+        Err(Failure::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("trilobite: {failure}");
+            if matches!(failure, Failure::Usage(_)) { ExitCode::from(2) } else { ExitCode::FAILURE }
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! An agent for tests: the real services on a unix socket, with events and flows that are given.
+
+use std::{
+    path::PathBuf,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use futures::{Stream, StreamExt, stream};
+use tokio::net::UnixListener;
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::{Request, Response, Status, transport::Server};
+
+use super::{Place, Reach, exec::Way};
+use crate::proto::{
+    flow::{Endpoint, Flow, TraceObservationPoint, Verdict},
+    observer::{
+        self, GetFlowsRequest, GetFlowsResponse,
+        get_flows_response::ResponseTypes,
+        observer_server::{Observer, ObserverServer},
+    },
+    tetragon::{
+        self, GetEventsRequest, GetEventsResponse, Pod, Process, ProcessExec,
+        fine_guidance_sensors_server::{FineGuidanceSensors, FineGuidanceSensorsServer},
+        get_events_response::Event,
+    },
+    trilobite::{
+        GetProfileRequest, GetProfileResponse, ListProfilesRequest, ListProfilesResponse, Profile, ProfileState,
+        WatchProfileRequest,
+        get_profile_response::Content,
+        profiles_server::{Profiles, ProfilesServer},
+    },
+};
+
+type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// Serves while it lives; its socket's file goes with it.
+pub(crate) struct FakeAgent {
+    path: PathBuf,
+    what: Arc<std::sync::Mutex<What>>,
+    serving: tokio::task::JoinHandle<()>,
+}
+
+#[derive(Clone, Default)]
+struct What {
+    events: Vec<GetEventsResponse>,
+    flows: Vec<GetFlowsResponse>,
+    folded: &'static str,
+    samples: u64,
+    stops: bool,
+    refuses: Option<&'static str>,
+}
+
+impl FakeAgent {
+    pub(crate) fn with_events(events: Vec<GetEventsResponse>) -> Self {
+        Self::serving(What { events, ..What::default() })
+    }
+
+    pub(crate) fn with_flows(flows: Vec<GetFlowsResponse>) -> Self {
+        Self::serving(What { flows, ..What::default() })
+    }
+
+    /// One profile, whatever it is called, of which half the stacks are truncated.
+    pub(crate) fn with_profile(folded: &'static str, samples: u64) -> Self {
+        Self::serving(What { folded, samples, ..What::default() })
+    }
+
+    /// Ends the stream after the last event.
+    pub(crate) fn that_stops(self) -> Self {
+        self.what.lock().unwrap().stops = true;
+        self
+    }
+
+    /// Answers INVALID_ARGUMENT.
+    pub(crate) fn that_refuses(self, why: &'static str) -> Self {
+        self.what.lock().unwrap().refuses = Some(why);
+        self
+    }
+
+    pub(crate) fn reach(&self) -> Reach {
+        Reach::Socket(self.place())
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        Place { name: "alder".into(), way: Way::Socket(self.path.clone()), next: "start it".into() }
+    }
+
+    /// The way to where it was.
+    pub(crate) fn gone(self) -> Place {
+        self.place()
+    }
+
+    fn serving(what: What) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("trilobite-fake-{}-{number}.sock", std::process::id()));
+        let listener = UnixListener::bind(&path).unwrap();
+        let what = Arc::new(std::sync::Mutex::new(what));
+        let face = Face(Arc::clone(&what));
+        let router = Server::builder()
+            .add_service(FineGuidanceSensorsServer::new(face.clone()))
+            .add_service(ObserverServer::new(face.clone()))
+            .add_service(ProfilesServer::new(face));
+        let serving = tokio::spawn(async move {
+            router.serve_with_incoming(UnixListenerStream::new(listener)).await.unwrap();
+        });
+        Self { path, what, serving }
+    }
+}
+
+impl Drop for FakeAgent {
+    fn drop(&mut self) {
+        self.serving.abort();
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+#[derive(Clone)]
+struct Face(Arc<std::sync::Mutex<What>>);
+
+impl Face {
+    fn what(&self) -> Result<What, Status> {
+        let what = self.0.lock().unwrap().clone();
+        what.refuses.map_or(Ok(what), |why| Err(Status::invalid_argument(why)))
+    }
+}
+
+fn absent<T>() -> Result<Response<T>, Status> {
+    Err(Status::unimplemented(""))
+}
+
+macro_rules! not_served {
+    ($($method:ident: $request:ident -> $response:ident,)+) => {
+        // What `async_trait` makes of an async method, which it does not see inside a macro.
+        $(fn $method<'a, 'b>(
+            &'a self,
+            _: Request<tetragon::$request>,
+        ) -> Pin<Box<dyn Future<Output = Result<Response<tetragon::$response>, Status>> + Send + 'b>>
+        where
+            'a: 'b,
+            Self: 'b,
+        {
+            Box::pin(async { absent() })
+        })+
+    };
+}
+
+#[tonic::async_trait]
+impl FineGuidanceSensors for Face {
+    type GetEventsStream = Streamed<GetEventsResponse>;
+
+    async fn get_events(&self, _: Request<GetEventsRequest>) -> Result<Response<Self::GetEventsStream>, Status> {
+        let what = self.what()?;
+        let events = stream::iter(what.events.into_iter().map(Ok));
+        Ok(Response::new(if what.stops { events.boxed() } else { events.chain(stream::pending()).boxed() }))
+    }
+
+    async fn get_health(
+        &self,
+        _: Request<tetragon::GetHealthStatusRequest>,
+    ) -> Result<Response<tetragon::GetHealthStatusResponse>, Status> {
+        let status = tetragon::HealthStatus {
+            event: tetragon::HealthStatusType::Status.into(),
+            status: tetragon::HealthStatusResult::HealthStatusRunning.into(),
+            details: "running".into(),
+        };
+        Ok(Response::new(tetragon::GetHealthStatusResponse { health_status: vec![status] }))
+    }
+
+    async fn get_version(
+        &self,
+        _: Request<tetragon::GetVersionRequest>,
+    ) -> Result<Response<tetragon::GetVersionResponse>, Status> {
+        Ok(Response::new(tetragon::GetVersionResponse { version: "9.8.7".into() }))
+    }
+
+    not_served! {
+        add_tracing_policy: AddTracingPolicyRequest -> AddTracingPolicyResponse,
+        delete_tracing_policy: DeleteTracingPolicyRequest -> DeleteTracingPolicyResponse,
+        list_tracing_policies: ListTracingPoliciesRequest -> ListTracingPoliciesResponse,
+        configure_tracing_policy: ConfigureTracingPolicyRequest -> ConfigureTracingPolicyResponse,
+        enable_tracing_policy: EnableTracingPolicyRequest -> EnableTracingPolicyResponse,
+        disable_tracing_policy: DisableTracingPolicyRequest -> DisableTracingPolicyResponse,
+        list_sensors: ListSensorsRequest -> ListSensorsResponse,
+        enable_sensor: EnableSensorRequest -> EnableSensorResponse,
+        disable_sensor: DisableSensorRequest -> DisableSensorResponse,
+        remove_sensor: RemoveSensorRequest -> RemoveSensorResponse,
+        get_info: GetInfoRequest -> GetInfoResponse,
+        runtime_hook: RuntimeHookRequest -> RuntimeHookResponse,
+        get_debug: GetDebugRequest -> GetDebugResponse,
+        set_debug: SetDebugRequest -> SetDebugResponse,
+    }
+}
+
+#[tonic::async_trait]
+impl Observer for Face {
+    type GetFlowsStream = Streamed<GetFlowsResponse>;
+    type GetAgentEventsStream = Streamed<observer::GetAgentEventsResponse>;
+    type GetDebugEventsStream = Streamed<observer::GetDebugEventsResponse>;
+
+    async fn get_flows(&self, _: Request<GetFlowsRequest>) -> Result<Response<Self::GetFlowsStream>, Status> {
+        Ok(Response::new(stream::iter(self.what()?.flows.into_iter().map(Ok)).boxed()))
+    }
+
+    async fn get_agent_events(
+        &self,
+        _: Request<observer::GetAgentEventsRequest>,
+    ) -> Result<Response<Self::GetAgentEventsStream>, Status> {
+        absent()
+    }
+
+    async fn get_debug_events(
+        &self,
+        _: Request<observer::GetDebugEventsRequest>,
+    ) -> Result<Response<Self::GetDebugEventsStream>, Status> {
+        absent()
+    }
+
+    async fn get_nodes(
+        &self,
+        _: Request<observer::GetNodesRequest>,
+    ) -> Result<Response<observer::GetNodesResponse>, Status> {
+        absent()
+    }
+
+    async fn get_namespaces(
+        &self,
+        _: Request<observer::GetNamespacesRequest>,
+    ) -> Result<Response<observer::GetNamespacesResponse>, Status> {
+        absent()
+    }
+
+    async fn server_status(
+        &self,
+        _: Request<observer::ServerStatusRequest>,
+    ) -> Result<Response<observer::ServerStatusResponse>, Status> {
+        let what = self.what()?;
+        let num_flows = what.flows.len() as u64;
+        Ok(Response::new(observer::ServerStatusResponse {
+            num_flows,
+            max_flows: 4095,
+            seen_flows: num_flows,
+            ..observer::ServerStatusResponse::default()
+        }))
+    }
+}
+
+#[tonic::async_trait]
+impl Profiles for Face {
+    type WatchStream = Streamed<Profile>;
+    type GetStream = Streamed<GetProfileResponse>;
+
+    async fn list(&self, _: Request<ListProfilesRequest>) -> Result<Response<ListProfilesResponse>, Status> {
+        absent()
+    }
+
+    async fn watch(&self, _: Request<WatchProfileRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let running = Profile { state: ProfileState::Running.into(), ..Profile::default() };
+        Ok(Response::new(stream::iter([Ok(running), Ok(self.what()?.profile())]).boxed()))
+    }
+
+    async fn get(&self, _: Request<GetProfileRequest>) -> Result<Response<Self::GetStream>, Status> {
+        let what = self.what()?;
+        let chunks = what.folded.as_bytes().chunks(5).map(|chunk| Content::Folded(chunk.to_vec()));
+        let answers: Vec<_> = std::iter::once(Content::Profile(what.profile()))
+            .chain(chunks)
+            .map(|content| Ok(GetProfileResponse { content: Some(content) }))
+            .collect();
+        Ok(Response::new(stream::iter(answers).boxed()))
+    }
+}
+
+impl What {
+    fn profile(&self) -> Profile {
+        Profile {
+            state: ProfileState::Done.into(),
+            samples: self.samples,
+            truncated: self.samples / 2,
+            ..Profile::default()
+        }
+    }
+}
+
+/// A process begins in a pod of node alder.
+pub(crate) fn exec_in(namespace: &str, pod: &str) -> GetEventsResponse {
+    let pod = Pod { namespace: namespace.into(), name: pod.into(), ..Pod::default() };
+    let process =
+        Process { binary: "/bin/fossil".into(), arguments: "dig".into(), pod: Some(pod), ..Process::default() };
+    GetEventsResponse {
+        event: Some(Event::ProcessExec(ProcessExec { process: Some(process), ..ProcessExec::default() })),
+        node_name: "alder".into(),
+        ..GetEventsResponse::default()
+    }
+}
+
+/// A flow that node alder saw that many seconds after 1970 began.
+pub(crate) fn flow_at(seconds: i64) -> GetFlowsResponse {
+    let end = |name: &str| Some(Endpoint { namespace: "shop".into(), pod_name: name.into(), ..Endpoint::default() });
+    let time = Some(prost_types::Timestamp { seconds, nanos: 0 });
+    let flow = Flow {
+        time,
+        verdict: Verdict::Forwarded.into(),
+        source: end("till-1"),
+        destination: end("shelf-1"),
+        trace_observation_point: TraceObservationPoint::ToEndpoint.into(),
+        is_reply: Some(false),
+        ..Flow::default()
+    };
+    GetFlowsResponse { response_types: Some(ResponseTypes::Flow(flow)), node_name: "alder".into(), time }
+}

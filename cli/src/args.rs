@@ -1,0 +1,321 @@
+//! The command line.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{commands::PodName, proto::tetragon::EventType};
+
+/// What the stack is doing, what is wrong, and what to do.
+#[derive(Debug, Parser)]
+#[command(name = "trilobite", version, arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) way: WayArguments,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// The stack, its nodes, what is wrong and what to do.
+    Status(StatusArguments),
+    /// Process events of all nodes as they happen.
+    Events(EventsArguments),
+    /// Network flows of all nodes: the latest, or as they happen.
+    Flows(FlowsArguments),
+    /// A CPU flame graph of one pod.
+    Profile(ProfileArguments),
+    /// A port of this machine that leads to one node's agent, for tetra and hubble.
+    Tunnel(TunnelArguments),
+}
+
+/// How agents are reached.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct WayArguments {
+    /// Kubeconfig file; KUBECONFIG and ~/.kube/config otherwise.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig.
+    #[arg(long, global = true)]
+    pub(crate) context: Option<String>,
+    /// Namespace in which Trilobite is installed.
+    #[arg(
+        long,
+        global = true,
+        env = "TRILOBITE_NAMESPACE",
+        default_value = "trilobite-system",
+        value_name = "NAMESPACE"
+    )]
+    pub(crate) trilobite_namespace: String,
+    /// Talk to the agent on this socket, without a cluster.
+    #[arg(long, global = true, value_name = "PATH", conflicts_with_all = ["kubeconfig", "context"])]
+    pub(crate) socket: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StatusFormat {
+    Table,
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArguments {
+    /// Output format.
+    #[arg(short, long, value_enum, default_value_t = StatusFormat::Table)]
+    pub(crate) output: StatusFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EventsFormat {
+    Compact,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EventKind {
+    Exec,
+    Exit,
+    Tracepoint,
+}
+
+impl EventKind {
+    pub(crate) fn event_type(self) -> EventType {
+        match self {
+            Self::Exec => EventType::ProcessExec,
+            Self::Exit => EventType::ProcessExit,
+            Self::Tracepoint => EventType::ProcessTracepoint,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum When {
+    Auto,
+    Always,
+    Never,
+}
+
+/// Whose events or flows.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct WhoseArguments {
+    /// Only pods of this namespace.
+    #[arg(short, long)]
+    pub(crate) namespace: Option<String>,
+    /// Only pods whose name begins with this; NAMESPACE/POD names both.
+    #[arg(long)]
+    pub(crate) pod: Option<String>,
+    /// Only this node's agent.
+    #[arg(long)]
+    pub(crate) node: Option<String>,
+}
+
+impl WhoseArguments {
+    /// Namespace and beginning of the pod's name, wherever they were given.
+    pub(crate) fn pod(&self) -> (Option<&str>, Option<&str>) {
+        match self.pod.as_deref().map(|pod| pod.split_once('/').ok_or(pod)) {
+            None => (self.namespace.as_deref(), None),
+            Some(Err(pod)) => (self.namespace.as_deref(), Some(pod)),
+            Some(Ok((namespace, pod))) => (Some(namespace), (!pod.is_empty()).then_some(pod)),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EventsArguments {
+    #[command(flatten)]
+    pub(crate) whose: WhoseArguments,
+    /// Keep watching until Ctrl-C; without it the command ends after --for.
+    #[arg(short, long, conflicts_with = "span")]
+    pub(crate) follow: bool,
+    /// How long to watch; events of before are not kept by the agents.
+    #[arg(long = "for", value_name = "TIME", value_parser = span, default_value = "10s")]
+    pub(crate) span: Duration,
+    /// End after this many events.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// Kinds of events, comma-separated.
+    #[arg(long = "type", value_enum, value_delimiter = ',')]
+    pub(crate) types: Vec<EventKind>,
+    /// Output format.
+    #[arg(short, long, value_enum, default_value_t = EventsFormat::Compact)]
+    pub(crate) output: EventsFormat,
+    /// The time before each compact line.
+    #[arg(long)]
+    pub(crate) timestamps: bool,
+    /// Colours in compact lines.
+    #[arg(long, value_enum, default_value_t = When::Auto)]
+    pub(crate) color: When,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FlowsFormat {
+    Compact,
+    Json,
+    Table,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FlowProtocol {
+    Tcp,
+    Udp,
+}
+
+impl FlowProtocol {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FlowsArguments {
+    #[command(flatten)]
+    pub(crate) whose: WhoseArguments,
+    /// Keep watching until Ctrl-C.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// How many of the latest flows; with --follow none unless this is given.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) last: Option<u64>,
+    /// Only this protocol.
+    #[arg(long, value_enum)]
+    pub(crate) protocol: Option<FlowProtocol>,
+    /// Output format; a table has an end, so that it cannot be followed.
+    #[arg(short, long, value_enum, default_value_t = FlowsFormat::Compact)]
+    pub(crate) output: FlowsFormat,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProfileArguments {
+    /// The pod, as NAMESPACE/POD.
+    #[arg(value_name = "NAMESPACE/POD")]
+    pub(crate) pod: PodName,
+    /// How long to sample, from 1s to 1h.
+    #[arg(long = "for", value_name = "TIME", value_parser = profile_span, default_value = "30s")]
+    pub(crate) span: Duration,
+    /// Where the flame graph is written.
+    #[arg(short, long, value_name = "FILE", default_value = "flame.svg")]
+    pub(crate) output: PathBuf,
+    /// Where the folded stacks are written as well.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) folded: Option<PathBuf>,
+    /// Samples a second on each CPU.
+    #[arg(long, default_value_t = 49, value_parser = clap::value_parser!(i32).range(1..=999))]
+    pub(crate) frequency: i32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TunnelArguments {
+    /// The node; left out with --socket.
+    #[arg(required_unless_present = "socket")]
+    pub(crate) node: Option<String>,
+    /// Port on 127.0.0.1; 0 takes any that is free.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) port: u16,
+}
+
+/// `30s`, `5m`, `1h` or `500ms`.
+fn span(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is not a time such as 30s, 5m or 1h");
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let milliseconds = match unit {
+        "ms" => 1,
+        "s" | "" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(wrong()),
+    };
+    match number.checked_mul(milliseconds) {
+        Some(0) => Err("must be more than nothing".into()),
+        Some(total) if total <= 366 * 24 * 3_600_000 => Ok(Duration::from_millis(total)),
+        _ => Err("is longer than a year".into()),
+    }
+}
+
+/// What an AppProfile's `durationSeconds` can hold.
+fn profile_span(text: &str) -> Result<Duration, String> {
+    match span(text)? {
+        time if time.subsec_nanos() == 0 && (1..=3600).contains(&time.as_secs()) => Ok(time),
+        _ => Err("a profile takes whole seconds, from 1s to 1h".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, error::ErrorKind};
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(line.split_whitespace())
+    }
+
+    fn refused(line: &str) -> ErrorKind {
+        let error = parse(line).err().unwrap_or_else(|| panic!("{line} was taken"));
+        assert_eq!(error.exit_code(), 2, "{line}");
+        error.kind()
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_profile_is_asked_for_as_the_issue_writes_it() {
+        let Command::Profile(profile) = parse("trilobite profile shop/till-1 --for 30s -o flame.svg").unwrap().command
+        else {
+            panic!("another command");
+        };
+        assert_eq!((profile.pod.namespace.as_str(), profile.pod.name.as_str()), ("shop", "till-1"));
+        assert_eq!((profile.span, profile.frequency), (Duration::from_secs(30), 49));
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused_with_2() {
+        assert_eq!(refused("trilobite profile till-1"), ErrorKind::ValueValidation);
+        assert_eq!(refused("trilobite profile shop/till-1 --for 0s"), ErrorKind::ValueValidation);
+        assert_eq!(refused("trilobite profile shop/till-1 --for 2h"), ErrorKind::ValueValidation);
+        assert_eq!(refused("trilobite profile shop/till-1 --frequency 1000"), ErrorKind::ValueValidation);
+        assert_eq!(refused("trilobite events --type kprobe"), ErrorKind::InvalidValue);
+        assert_eq!(refused("trilobite events -f --for 3s"), ErrorKind::ArgumentConflict);
+        assert_eq!(refused("trilobite tunnel"), ErrorKind::MissingRequiredArgument);
+        assert_eq!(refused("trilobite status --socket /s --context c"), ErrorKind::ArgumentConflict);
+        assert_eq!(refused("trilobite frobnicate"), ErrorKind::InvalidSubcommand);
+    }
+
+    #[test]
+    fn a_local_agent_needs_no_node_and_flags_may_come_last() {
+        let arguments = parse("trilobite tunnel --port 7 --socket /run/s").unwrap();
+        assert_eq!(arguments.way.socket.unwrap().to_str(), Some("/run/s"));
+    }
+
+    #[test]
+    fn a_pod_may_be_given_with_its_namespace_or_without() {
+        let whose = |namespace: Option<&str>, pod: Option<&str>| WhoseArguments {
+            namespace: namespace.map(Into::into),
+            pod: pod.map(Into::into),
+            node: None,
+        };
+        assert_eq!(whose(Some("shop"), None).pod(), (Some("shop"), None));
+        assert_eq!(whose(Some("shop"), Some("till")).pod(), (Some("shop"), Some("till")));
+        assert_eq!(whose(None, Some("shop/till")).pod(), (Some("shop"), Some("till")));
+        assert_eq!(whose(None, Some("shop/")).pod(), (Some("shop"), None));
+    }
+
+    #[test]
+    fn times_are_read_in_their_units() {
+        for (text, milliseconds) in [("30s", 30_000), ("500ms", 500), ("5m", 300_000), ("1h", 3_600_000), ("7", 7_000)]
+        {
+            assert_eq!(span(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+        }
+        for text in ["", "s", "-1s", "1.5s", "1d", "99999999999999999999s", "18446744073709551615h"] {
+            assert!(span(text).is_err(), "{text}");
+        }
+    }
+}

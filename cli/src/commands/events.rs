@@ -1,0 +1,190 @@
+//! `trilobite events`: GetEvents of every node, as one stream.
+
+use std::{
+    io::{IsTerminal, Write, stdout},
+    time::Duration,
+};
+
+use futures::{StreamExt, future::join_all};
+use tokio::time::{Instant, sleep_until};
+
+use super::{
+    agents::{answering, at_least_one},
+    print,
+};
+use crate::{
+    agent::{AgentError, Arrival, Reach, merge, words},
+    args::{EventsArguments, EventsFormat, When, WhoseArguments},
+    failure::Failure,
+    output::{event_line, event_line::Style, json, paint::Paint},
+    proto::tetragon::{
+        Filter, GetEventsRequest, GetEventsResponse, fine_guidance_sensors_client::FineGuidanceSensorsClient,
+    },
+};
+
+const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
+
+pub(super) async fn run(arguments: &EventsArguments, reach: &Reach, out: &mut dyn Write) -> Result<(), Failure> {
+    let agents = answering(reach, arguments.whose.node.as_deref()).await?;
+    let request = request(arguments);
+    let opened = join_all(agents.into_iter().map(|agent| {
+        let request = request.clone();
+        async move {
+            let mut client = FineGuidanceSensorsClient::new(agent.channel);
+            match client.get_events(request).await {
+                Ok(response) => Ok((agent.name, response.into_inner())),
+                Err(status) => Err(AgentError::refused(&agent.name, "GetEvents", &status)),
+            }
+        }
+    }))
+    .await;
+    let mut streams = Vec::new();
+    let mut errors = Vec::new();
+    for one in opened {
+        match one {
+            Ok(stream) => streams.push(stream),
+            Err(error) => errors.push(error),
+        }
+    }
+    let mut events = merge(at_least_one(streams, errors)?);
+
+    let style = Style { paint: Paint(coloured(arguments.color)), timestamps: arguments.timestamps };
+    let span = if arguments.follow { FOREVER } else { arguments.span };
+    let end = sleep_until(Instant::now() + span);
+    tokio::pin!(end);
+    let mut left = arguments.count.unwrap_or(u64::MAX);
+    let mut printed = 0u64;
+    while left > 0 {
+        let arrival = tokio::select! {
+            arrival = events.next() => arrival,
+            () = &mut end => break,
+        };
+        match arrival {
+            Some(Arrival::Message(event)) => {
+                if let Some(line) = line(&event, arguments.output, style)? {
+                    print(out, &line)?;
+                    (left, printed) = (left - 1, printed + 1);
+                }
+            }
+            Some(Arrival::End { node, error }) => {
+                let why = error.map_or("the agent has stopped".into(), |status| words(&status));
+                eprintln!("warning: {node}: no more events: {why}");
+            }
+            None => return Err(Failure::AllEnded),
+        }
+    }
+    if printed == 0 && !arguments.follow {
+        eprintln!("no event within {:?}; -f keeps watching, --for watches longer", arguments.span);
+    }
+    Ok(())
+}
+
+fn line(event: &GetEventsResponse, format: EventsFormat, style: Style) -> Result<Option<String>, Failure> {
+    Ok(match format {
+        EventsFormat::Compact => event_line::line(event, style),
+        EventsFormat::Json => Some(json::line("tetragon.GetEventsResponse", event)?),
+    })
+}
+
+fn coloured(when: When) -> bool {
+    match when {
+        When::Always => true,
+        When::Never => false,
+        When::Auto => stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+    }
+}
+
+fn request(arguments: &EventsArguments) -> GetEventsRequest {
+    let filter = Filter {
+        event_set: arguments.types.iter().map(|kind| kind.event_type().into()).collect(),
+        ..whose(&arguments.whose)
+    };
+    let asked = filter != Filter::default();
+    GetEventsRequest { allow_list: asked.then_some(filter).into_iter().collect(), ..GetEventsRequest::default() }
+}
+
+fn whose(arguments: &WhoseArguments) -> Filter {
+    let (namespace, pod) = arguments.pod();
+    Filter {
+        namespace: namespace.map(str::to_owned).into_iter().collect(),
+        // The names of pods hold no character but '.' that means something in a regular expression; what does not belong
+        // into a name is escaped all the same, for whoever tries.
+        pod_regex: pod.map(|pod| format!("^{}", escaped(pod))).into_iter().collect(),
+        ..Filter::default()
+    }
+}
+
+fn escaped(name: &str) -> String {
+    let mut text = String::with_capacity(name.len());
+    for c in name.chars() {
+        if c.is_ascii_punctuation() && c != '-' && c != '_' {
+            text.push('\\');
+        }
+        text.push(c);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::{
+        agent::fake::{FakeAgent, exec_in},
+        args::{Arguments, Command},
+        proto::tetragon::EventType,
+    };
+
+    fn arguments(line: &str) -> (EventsArguments, Arguments) {
+        let parse = || Arguments::try_parse_from(line.split_whitespace()).unwrap();
+        let Command::Events(events) = parse().command else { panic!("another command") };
+        (events, parse())
+    }
+
+    async fn printed(agent: &FakeAgent, line: &str) -> Result<String, Failure> {
+        let (events, _) = arguments(line);
+        let mut out = Vec::new();
+        run(&events, &agent.reach(), &mut out).await?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    #[tokio::test]
+    async fn events_of_an_agent_are_lines() {
+        let agent = FakeAgent::with_events(vec![exec_in("shop", "till-1"), exec_in("shop", "till-2")]);
+        let text = printed(&agent, "trilobite events --count 2").await.unwrap();
+        assert_eq!(text, "🚀 process shop/till-1 /bin/fossil dig\n🚀 process shop/till-2 /bin/fossil dig\n");
+        let json = printed(&agent, "trilobite events --count 1 -o json").await.unwrap();
+        assert!(json.starts_with(r#"{"process_exec":{"process":{"binary":"/bin/fossil""#), "{json}");
+    }
+
+    #[tokio::test]
+    async fn an_agent_that_stops_ends_the_command_with_a_failure() {
+        let agent = FakeAgent::with_events(vec![exec_in("shop", "till-1")]).that_stops();
+        let failure = printed(&agent, "trilobite events -f").await.unwrap_err();
+        assert!(matches!(failure, Failure::AllEnded), "{failure}");
+    }
+
+    #[tokio::test]
+    async fn without_follow_the_command_ends_by_itself() {
+        let agent = FakeAgent::with_events(Vec::new());
+        assert_eq!(printed(&agent, "trilobite events --for 50ms").await.unwrap(), "");
+    }
+
+    #[tokio::test]
+    async fn what_the_agent_refuses_is_told_in_its_words() {
+        let agent = FakeAgent::with_events(Vec::new()).that_refuses("pod_regex[0]: not a regular expression");
+        let failure = printed(&agent, "trilobite events").await.unwrap_err();
+        assert!(failure.to_string().ends_with("GetEvents: pod_regex[0]: not a regular expression"), "{failure}");
+    }
+
+    #[test]
+    fn the_agent_filters_and_a_name_is_not_an_expression() {
+        let (events, _) = arguments("trilobite events -n shop --pod till.1 --type exec,exit");
+        let filter = &request(&events).allow_list[0];
+        assert_eq!(filter.namespace, ["shop"]);
+        assert_eq!(filter.pod_regex, ["^till\\.1"]);
+        assert_eq!(filter.event_set, [EventType::ProcessExec as i32, EventType::ProcessExit as i32]);
+        assert!(request(&arguments("trilobite events").0).allow_list.is_empty());
+    }
+}

@@ -1,0 +1,208 @@
+//! `trilobite flows`: GetFlows of every node. What has been is sorted by time; what comes is printed as it comes.
+
+use std::io::Write;
+
+use futures::{StreamExt, future::join_all};
+
+use super::{
+    agents::{answering, at_least_one},
+    print,
+};
+use crate::{
+    agent::{AgentError, Arrival, Reach, merge, words},
+    args::{FlowsArguments, FlowsFormat},
+    failure::Failure,
+    output::{flow_line, json, table::table},
+    proto::{
+        flow::FlowFilter,
+        observer::{
+            GetFlowsRequest, GetFlowsResponse, get_flows_response::ResponseTypes, observer_client::ObserverClient,
+        },
+    },
+};
+
+/// How many flows are shown when nobody says.
+const LATEST: u64 = 20;
+
+pub(super) async fn run(arguments: &FlowsArguments, reach: &Reach, out: &mut dyn Write) -> Result<(), Failure> {
+    if arguments.follow && arguments.output == FlowsFormat::Table {
+        return Err(Failure::Usage("a table has an end, so that --follow cannot print one; use -o compact or -o json"));
+    }
+    let agents = answering(reach, arguments.whose.node.as_deref()).await?;
+    let request = request(arguments);
+    let opened = join_all(agents.into_iter().map(|agent| {
+        let request = request.clone();
+        async move {
+            match ObserverClient::new(agent.channel).get_flows(request).await {
+                Ok(response) => Ok((agent.name, response.into_inner())),
+                Err(status) => Err(AgentError::refused(&agent.name, "GetFlows", &status)),
+            }
+        }
+    }))
+    .await;
+    let mut streams = Vec::new();
+    let mut errors = Vec::new();
+    for one in opened {
+        match one {
+            Ok(stream) => streams.push(stream),
+            Err(error) => errors.push(error),
+        }
+    }
+    let mut flows = merge(at_least_one(streams, errors)?);
+
+    let mut found = Vec::new();
+    let mut failed = None;
+    while let Some(arrival) = flows.next().await {
+        match arrival {
+            Arrival::Message(flow) if arguments.follow => tell(&flow, arguments.output, out)?,
+            Arrival::Message(flow) => found.push(flow),
+            Arrival::End { node, error: None } if arguments.follow => {
+                eprintln!("warning: {node}: no more flows: the agent has stopped");
+            }
+            Arrival::End { error: None, .. } => {}
+            Arrival::End { node, error: Some(status) } => {
+                eprintln!("warning: {node}: no more flows: {}", words(&status));
+                failed = Some(AgentError::refused(&node, "GetFlows", &status));
+            }
+        }
+    }
+    if arguments.follow {
+        return Err(Failure::AllEnded);
+    }
+    let found = latest(found, arguments.last.unwrap_or(LATEST));
+    if found.is_empty() {
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+        eprintln!("no flows; is the network layer on, or a FlowCapture running? (trilobite status)");
+    }
+    if arguments.output == FlowsFormat::Table {
+        return out.write_all(as_table(&found).as_bytes()).map_err(Failure::Write);
+    }
+    found.iter().try_for_each(|flow| tell(flow, arguments.output, out))
+}
+
+/// The `last` ones of all nodes together, in the order of time. Losses are kept whatever their number.
+fn latest(mut found: Vec<GetFlowsResponse>, last: u64) -> Vec<GetFlowsResponse> {
+    found.sort_by_key(|flow| flow.time.map(|time| (time.seconds, time.nanos)));
+    let is_flow = |one: &GetFlowsResponse| matches!(one.response_types, Some(ResponseTypes::Flow(_)));
+    let mut surplus = (found.iter().filter(|one| is_flow(one)).count() as u64).saturating_sub(last);
+    found.retain(|one| {
+        let drop = surplus > 0 && is_flow(one);
+        surplus -= u64::from(drop);
+        !drop
+    });
+    found
+}
+
+fn tell(flow: &GetFlowsResponse, format: FlowsFormat, out: &mut dyn Write) -> Result<(), Failure> {
+    let line = match format {
+        FlowsFormat::Json => Some(json::line("observer.GetFlowsResponse", flow)?),
+        FlowsFormat::Compact | FlowsFormat::Table => flow_line::line(flow),
+    };
+    line.map_or(Ok(()), |line| print(out, &line))
+}
+
+fn as_table(flows: &[GetFlowsResponse]) -> String {
+    let rows: Vec<[String; 7]> = flows
+        .iter()
+        .filter_map(|response| match &response.response_types {
+            Some(ResponseTypes::Flow(flow)) => {
+                let told = flow_line::tell(flow, response);
+                let (source, destination) =
+                    if told.arrow == "<-" { (told.destination, told.source) } else { (told.source, told.destination) };
+                Some([told.time, told.node, source, destination, told.kind, told.verdict, told.summary])
+            }
+            _ => None,
+        })
+        .collect();
+    table(["TIMESTAMP", "NODE", "SOURCE", "DESTINATION", "TYPE", "VERDICT", "SUMMARY"], &rows)
+}
+
+fn request(arguments: &FlowsArguments) -> GetFlowsRequest {
+    let number = match (arguments.last, arguments.follow) {
+        (Some(number), _) => number,
+        (None, true) => 0,
+        (None, false) => LATEST,
+    };
+    GetFlowsRequest { number, follow: arguments.follow, whitelist: filters(arguments), ..GetFlowsRequest::default() }
+}
+
+/// One filter for each end that the pod may stand at; filters are alternatives.
+fn filters(arguments: &FlowsArguments) -> Vec<FlowFilter> {
+    let protocol: Vec<String> = arguments.protocol.iter().map(|protocol| protocol.as_str().to_owned()).collect();
+    let pod = match arguments.whose.pod() {
+        (None, None) => None,
+        // The beginning of a name; an empty namespace is any.
+        (namespace, pod) => Some(format!("{}/{}", namespace.unwrap_or_default(), pod.unwrap_or_default())),
+    };
+    match pod {
+        Some(pod) => vec![
+            FlowFilter { source_pod: vec![pod.clone()], protocol: protocol.clone(), ..FlowFilter::default() },
+            FlowFilter { destination_pod: vec![pod], protocol, ..FlowFilter::default() },
+        ],
+        None if protocol.is_empty() => Vec::new(),
+        None => vec![FlowFilter { protocol, ..FlowFilter::default() }],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::{
+        agent::fake::{FakeAgent, flow_at},
+        args::{Arguments, Command},
+    };
+
+    fn arguments(line: &str) -> FlowsArguments {
+        let Command::Flows(flows) = Arguments::try_parse_from(line.split_whitespace()).unwrap().command else {
+            panic!("another command")
+        };
+        flows
+    }
+
+    async fn printed(agent: &FakeAgent, line: &str) -> String {
+        let mut out = Vec::new();
+        run(&arguments(line), &agent.reach(), &mut out).await.unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_latest_flows_come_in_the_order_of_time() {
+        let agent = FakeAgent::with_flows(vec![flow_at(30), flow_at(10), flow_at(20)]);
+        let text = printed(&agent, "trilobite flows --last 2").await;
+        assert_eq!(
+            text,
+            "Jan  1 00:00:20.000: shop/till-1 -> shop/shelf-1 to-endpoint FORWARDED\n\
+             Jan  1 00:00:30.000: shop/till-1 -> shop/shelf-1 to-endpoint FORWARDED\n"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_table_names_the_node() {
+        let agent = FakeAgent::with_flows(vec![flow_at(10)]);
+        let text = printed(&agent, "trilobite flows -o table").await;
+        assert_eq!(
+            text,
+            "TIMESTAMP            NODE   SOURCE       DESTINATION   TYPE         VERDICT    SUMMARY\n\
+             Jan  1 00:00:10.000  alder  shop/till-1  shop/shelf-1  to-endpoint  FORWARDED\n"
+        );
+    }
+
+    #[test]
+    fn a_pod_is_looked_for_at_both_ends() {
+        let filters = filters(&arguments("trilobite flows --pod shop/till --protocol udp"));
+        assert_eq!(filters[0].source_pod, ["shop/till"]);
+        assert_eq!(filters[1].destination_pod, ["shop/till"]);
+        assert!(filters.iter().all(|filter| filter.protocol == ["udp"]));
+    }
+
+    #[test]
+    fn following_starts_from_now_unless_asked_otherwise() {
+        assert_eq!(request(&arguments("trilobite flows -f")).number, 0);
+        assert_eq!(request(&arguments("trilobite flows -f --last 5")).number, 5);
+        assert_eq!(request(&arguments("trilobite flows")).number, LATEST);
+    }
+}

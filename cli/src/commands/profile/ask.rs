@@ -1,0 +1,174 @@
+//! The AppProfile of one run of the command: made at its beginning, deleted at its end.
+
+use std::{collections::BTreeSet, fmt, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::LabelSelector};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DeleteParams, ListParams, PostParams},
+};
+use tokio::time::timeout;
+use trilobite_crds::{AppProfile, AppProfileSpec, CpuSpec};
+
+use super::{
+    PodName, ProfileError,
+    progress::UNTIL_ACCEPTED,
+    select::{Selected, select},
+};
+use crate::{args::ProfileArguments, cluster::ClusterError, failure::Failure};
+
+/// Memory for rings, symboliser and result on each node; the default of the kind.
+const MEMORY_BUDGET: i64 = 32 << 20;
+/// Most characters of the pod's name in the AppProfile's.
+const NAME: usize = 40;
+/// How long the deletion may take before the user is told to do it.
+const DELETION: Duration = Duration::from_secs(10);
+
+/// What was asked for.
+pub(super) struct Asked {
+    pub(super) namespace: String,
+    pub(super) name: String,
+    pub(super) made: Timestamp,
+    /// How long an API server may be away.
+    pub(super) patience: SignedDuration,
+    /// Where selected pods run.
+    pub(super) nodes: BTreeSet<String>,
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// Makes it, and says which other pods it selects too.
+pub(super) async fn ask(client: &Client, arguments: &ProfileArguments) -> Result<Asked, Failure> {
+    let PodName { namespace, name } = &arguments.pod;
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let all = pods
+        .list(&ListParams::default())
+        .await
+        .map_err(|error| ClusterError::new(format!("list the pods of {namespace}"), "pods", error))?
+        .items;
+    let pod = running(&all, &arguments.pod)?;
+    let no_labels = || ProfileError::NoLabels { namespace: namespace.clone(), name: name.clone() };
+    let selected = select(pod, &all).ok_or_else(no_labels)?;
+    if !selected.others.is_empty() {
+        eprintln!(
+            "note: {} more with the same labels will be in the picture: {}; a label of its own would leave {name} alone",
+            selected.others.len(),
+            selected.others.join(", ")
+        );
+    }
+    let nodes = all
+        .iter()
+        .filter(|one| one.name_any() == *name || selected.others.contains(&one.name_any()))
+        .filter_map(|one| one.spec.as_ref()?.node_name.clone())
+        .collect();
+    let made = Timestamp::now();
+    let profile = app_profile(arguments, selected, made);
+    let name = profile.name_any();
+    let profiles: Api<AppProfile> = Api::namespaced(client.clone(), namespace);
+    profiles
+        .create(&PostParams::default(), &profile)
+        .await
+        .map_err(|error| ClusterError::new(format!("make appprofile {namespace}/{name}"), "appprofiles", error))?;
+    eprintln!("appprofile {namespace}/{name}: {:?} at {} samples a second", arguments.span, arguments.frequency);
+    let span = SignedDuration::from_secs(profile.spec.duration_seconds);
+    Ok(Asked { namespace: namespace.clone(), name, made, patience: span + UNTIL_ACCEPTED, nodes })
+}
+
+/// Deletes it. What cannot be deleted ends by itself, so that this is no failure.
+pub(super) async fn withdraw(client: &Client, asked: &Asked) {
+    let profiles: Api<AppProfile> = Api::namespaced(client.clone(), &asked.namespace);
+    let failed = match timeout(DELETION, profiles.delete(&asked.name, &DeleteParams::default())).await {
+        Ok(Ok(_)) => None,
+        Ok(Err(kube::Error::Api(status))) if status.code == 404 => None,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => Some("the API server does not answer".into()),
+    };
+    if let Some(why) = failed {
+        eprintln!(
+            "warning: appprofile {asked} could not be deleted ({why}); it ends by itself, or: kubectl delete appprofile -n {} {}",
+            asked.namespace, asked.name
+        );
+    }
+}
+
+fn running<'a>(pods: &'a [Pod], wanted: &PodName) -> Result<&'a Pod, ProfileError> {
+    let pod_name = || format!("{}/{}", wanted.namespace, wanted.name);
+    let Some(pod) = pods.iter().find(|pod| pod.name_any() == wanted.name) else {
+        return Err(ProfileError::NoPod { pod: pod_name(), namespace: wanted.namespace.clone() });
+    };
+    match pod.status.as_ref().and_then(|status| status.phase.as_deref()) {
+        Some("Running") => Ok(pod),
+        phase => Err(ProfileError::NotRunning { pod: pod_name(), phase: phase.unwrap_or("Unknown").into() }),
+    }
+}
+
+fn app_profile(arguments: &ProfileArguments, selected: Selected, made: Timestamp) -> AppProfile {
+    let PodName { namespace, name } = &arguments.pod;
+    let begin = name.get(..NAME).unwrap_or(name).trim_end_matches(['-', '.']);
+    let mut profile = AppProfile::new(
+        &format!("cli-{begin}-{:x}", made.as_millisecond()),
+        AppProfileSpec {
+            pod_selector: LabelSelector { match_labels: Some(selected.labels), match_expressions: None },
+            cpu: Some(CpuSpec { frequency_hz: arguments.frequency }),
+            duration_seconds: i64::try_from(arguments.span.as_secs()).unwrap_or(i64::MAX),
+            memory_budget_bytes: MEMORY_BUDGET,
+        },
+    );
+    profile.metadata.namespace = Some(namespace.clone());
+    profile.labels_mut().insert("app.kubernetes.io/managed-by".into(), "trilobite-cli".into());
+    // Not a label: names of pods may be longer than a label's value.
+    profile.annotations_mut().insert("trilobite.dev/pod".into(), name.clone());
+    profile
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::PodStatus;
+
+    use super::*;
+
+    fn arguments(pod: &str) -> ProfileArguments {
+        ProfileArguments {
+            pod: pod.parse().unwrap(),
+            span: Duration::from_secs(30),
+            output: "flame.svg".into(),
+            folded: None,
+            frequency: 99,
+        }
+    }
+
+    #[test]
+    fn the_appprofile_asks_for_what_was_typed_and_its_name_says_for_whom() {
+        let selected = Selected { labels: [("app".into(), "till".into())].into(), others: Vec::new() };
+        let made = Timestamp::from_millisecond(0x18f).unwrap();
+        let profile = app_profile(&arguments("shop/till-1"), selected, made);
+        assert_eq!((profile.name_any(), profile.namespace()), ("cli-till-1-18f".into(), Some("shop".into())));
+        assert_eq!(profile.spec.duration_seconds, 30);
+        assert_eq!(profile.spec.cpu, Some(CpuSpec { frequency_hz: 99 }));
+        assert!(profile.owner_references().is_empty());
+    }
+
+    #[test]
+    fn a_long_name_is_cut_where_a_name_may_end() {
+        let pod = format!("shop/{}-{}", "t".repeat(39), "x".repeat(200));
+        let selected = Selected { labels: Default::default(), others: Vec::new() };
+        let name = app_profile(&arguments(&pod), selected, Timestamp::UNIX_EPOCH).name_any();
+        assert_eq!(name, format!("cli-{}-0", "t".repeat(39)));
+    }
+
+    #[test]
+    fn a_pod_that_is_not_there_or_does_not_run_is_told_apart() {
+        let mut pending = Pod::default();
+        pending.metadata.name = Some("till-1".into());
+        pending.status = Some(PodStatus { phase: Some("Pending".into()), ..PodStatus::default() });
+        let wanted = |name: &str| PodName { namespace: "shop".into(), name: name.into() };
+        let text = |name: &str| running(std::slice::from_ref(&pending), &wanted(name)).unwrap_err().to_string();
+        assert!(text("till-1").starts_with("pod shop/till-1 is Pending"), "{}", text("till-1"));
+        assert!(text("till-2").starts_with("there is no pod shop/till-2"), "{}", text("till-2"));
+    }
+}

@@ -1,0 +1,137 @@
+//! How far an AppProfile is, from its status and the time. Pure.
+
+use jiff::{SignedDuration, Timestamp};
+use trilobite_crds::{
+    AppProfile,
+    condition::{ConditionStatus, ConditionType, find},
+};
+
+/// How long the operator may take to accept it.
+pub(super) const UNTIL_ACCEPTED: SignedDuration = SignedDuration::from_secs(30);
+/// How long nodes may take to say that its end has come.
+const UNTIL_ENDED: SignedDuration = SignedDuration::from_secs(20);
+
+/// Where it stands.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Nothing is sampled yet.
+    Waiting(String),
+    /// Samples are taken.
+    Running(String),
+    /// No more samples will be taken.
+    Ended,
+    /// It will not be.
+    Failed { reason: String, message: String },
+}
+
+/// The step at `now` of a profile that was made at `made`.
+pub(super) fn step(profile: &AppProfile, made: Timestamp, now: Timestamp) -> Step {
+    let status = profile.status.clone().unwrap_or_default();
+    let conditions = &status.common.conditions;
+    let holds = |kind, wanted| find(conditions, kind).filter(|condition| condition.status == wanted);
+    if let Some(refused) = holds(ConditionType::Accepted, ConditionStatus::False) {
+        return Step::Failed { reason: refused.reason.clone(), message: refused.message.clone() };
+    }
+    if holds(ConditionType::Completed, ConditionStatus::True).is_some() {
+        return Step::Ended;
+    }
+    let Some(end) = status.expires_at else {
+        if now.duration_since(made) > UNTIL_ACCEPTED {
+            let message = "the operator has not accepted it; look at its logs: kubectl -n trilobite-system logs \
+                           deploy/trilobite-operator";
+            return Step::Failed { reason: "Pending".into(), message: message.into() };
+        }
+        return Step::Waiting("waiting for the operator".into());
+    };
+    if now > end + UNTIL_ENDED {
+        return Step::Ended;
+    }
+    let counts = status.common.nodes.unwrap_or_default();
+    if let Some(failure) = status.common.failures.first()
+        && counts.failing >= counts.desired
+    {
+        let message = format!("{}: {}", failure.example_node, failure.message);
+        return Step::Failed { reason: failure.reason.clone(), message };
+    }
+    let left = end.duration_since(now).as_secs();
+    match (status.results, find(conditions, ConditionType::Ready)) {
+        (Some(results), _) if results.nodes > 0 => {
+            let lost = if results.lost > 0 { format!(", {} lost", results.lost) } else { String::new() };
+            Step::Running(format!("{} samples{lost}, {}", results.samples, remaining(left)))
+        }
+        (_, Some(ready)) if ready.status != ConditionStatus::True => {
+            Step::Waiting(format!("{} ({}), {}", ready.message, ready.reason, remaining(left)))
+        }
+        _ => Step::Running(format!("sampling, {}", remaining(left))),
+    }
+}
+
+fn remaining(seconds: i64) -> String {
+    if seconds > 0 { format!("{seconds} s left") } else { "waiting for the nodes to finish".into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn profile(status: &str) -> AppProfile {
+        serde_yaml::from_str(&format!(
+            "{{metadata: {{name: p}}, spec: {{podSelector: {{}}, cpu: {{}}}}, status: {status}}}"
+        ))
+        .unwrap()
+    }
+
+    fn condition(kind: &str, status: &str, reason: &str) -> String {
+        format!(
+            "{{type: {kind}, status: \"{status}\", reason: {reason}, message: why, lastTransitionTime: \"1970-01-01T00:00:00Z\"}}"
+        )
+    }
+
+    #[test]
+    fn before_the_operator_has_looked_it_waits_but_not_for_ever() {
+        assert_eq!(step(&profile("{}"), at(0), at(5)), Step::Waiting("waiting for the operator".into()));
+        let Step::Failed { reason, .. } = step(&profile("{}"), at(0), at(31)) else { panic!("still waiting") };
+        assert_eq!(reason, "Pending");
+    }
+
+    #[test]
+    fn samples_and_the_time_left_are_told() {
+        let running = profile(r#"{expiresAt: "1970-01-01T00:00:40Z", results: {samples: 120, lost: 3, nodes: 1}}"#);
+        assert_eq!(step(&running, at(0), at(28)), Step::Running("120 samples, 3 lost, 12 s left".into()));
+        let Step::Running(text) = step(&running, at(0), at(41)) else { panic!("not running") };
+        assert_eq!(text, "120 samples, 3 lost, waiting for the nodes to finish");
+    }
+
+    #[test]
+    fn a_refusal_is_told_with_its_reason() {
+        let refused = profile(&format!("{{conditions: [{}]}}", condition("Accepted", "False", "LayerDisabled")));
+        assert_eq!(
+            step(&refused, at(0), at(1)),
+            Step::Failed { reason: "LayerDisabled".into(), message: "why".into() }
+        );
+    }
+
+    #[test]
+    fn a_failure_on_every_node_ends_the_wait() {
+        let failing = profile(
+            r#"{expiresAt: "1970-01-01T00:00:40Z", nodes: {desired: 1, failing: 1},
+                failures: [{count: 1, exampleNode: birch, reason: PerfParanoid, message: set the sysctl}]}"#,
+        );
+        assert_eq!(
+            step(&failing, at(0), at(1)),
+            Step::Failed { reason: "PerfParanoid".into(), message: "birch: set the sysctl".into() }
+        );
+    }
+
+    #[test]
+    fn it_has_ended_when_the_status_says_so_or_when_nobody_says_it_for_too_long() {
+        let ended = profile(&format!("{{conditions: [{}]}}", condition("Completed", "True", "DurationElapsed")));
+        assert_eq!(step(&ended, at(0), at(1)), Step::Ended);
+        let silent = profile(r#"{expiresAt: "1970-01-01T00:00:40Z"}"#);
+        assert_eq!(step(&silent, at(0), at(61)), Step::Ended);
+    }
+}

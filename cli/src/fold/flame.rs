@@ -1,0 +1,42 @@
+//! Folded stacks as one SVG flame graph.
+
+use inferno::flamegraph::{Options, Palette, color::BasicPalette, from_lines};
+
+use super::merge::Folded;
+
+/// No picture could be made.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot draw the flame graph: {0}")]
+pub(crate) struct NotDrawn(String);
+
+/// The picture, under `title`.
+pub(crate) fn draw(folded: &Folded, title: &str, subtitle: &str) -> Result<Vec<u8>, NotDrawn> {
+    let lines: Vec<String> = folded.lines().collect();
+    let mut options = Options::default();
+    options.title = title.into();
+    options.subtitle = Some(subtitle.into());
+    options.count_name = "samples".into();
+    // As the agent draws its own, and the same profile is the same picture.
+    options.colors = Palette::Basic(BasicPalette::Hot);
+    options.hash = true;
+    options.min_width = 0.05;
+    let mut svg = Vec::new();
+    from_lines(&mut options, lines.iter().map(String::as_str), &mut svg)
+        .map_err(|error| NotDrawn(error.to_string()))?;
+    Ok(svg)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_picture_names_its_pod_and_its_functions() {
+        let mut folded = Folded::default();
+        folded.add("main;dig_deep 7\nmain;rest 1\n").unwrap();
+        let svg = String::from_utf8(draw(&folded, "shop/till-1", "8 samples").unwrap()).unwrap();
+        for text in ["<svg", "shop/till-1", "8 samples", "dig_deep (7 samples"] {
+            assert!(svg.contains(text), "{text}");
+        }
+    }
+}

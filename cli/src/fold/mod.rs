@@ -1,0 +1,4 @@
+//! Folded stacks of several nodes: as one, and as a picture. Pure.
+
+pub(crate) mod flame;
+pub(crate) mod merge;
