@@ -29,6 +29,7 @@ const COMPLAINT: usize = 1024;
 
 /// Where the stream leads.
 #[derive(Clone)]
+#[expect(clippy::large_enum_variant, reason = "one per node")]
 pub(crate) enum Way {
     /// Into a container of a pod.
     Exec { pods: Api<Pod>, pod: String, container: Option<String> },

@@ -13,6 +13,7 @@ const CONTAINER: &str = "agent";
 
 /// Where agents are looked for.
 #[derive(Clone)]
+#[expect(clippy::large_enum_variant, reason = "there is one")]
 pub(crate) enum Reach {
     /// In a cluster.
     Cluster {

@@ -71,10 +71,19 @@ pub(crate) struct NodeReport {
     pub(crate) profile_in_force: Option<bool>,
     pub(crate) parts_in_force: i32,
     pub(crate) running_sessions: usize,
-    pub(crate) problems: usize,
+    pub(crate) problems: Vec<ProblemReport>,
     pub(crate) lost: i64,
     pub(crate) kernel: String,
     pub(crate) agent_version: String,
+}
+
+/// What a node says is not in force, or not wholly.
+#[derive(Debug, PartialEq, Serialize)]
+pub(crate) struct ProblemReport {
+    /// `TracingPolicy/watch-openat`
+    pub(crate) source: String,
+    pub(crate) reason: String,
+    pub(crate) message: String,
 }
 
 /// How many objects of one kind there are, and how many of them are in order.
@@ -179,7 +188,15 @@ fn node_report(node: &NodeRuntime) -> NodeReport {
         profile_in_force: node.spec.profile_ref.as_ref().map(|wanted| status.applied_profile.as_ref() == Some(wanted)),
         parts_in_force: status.parts_in_force,
         running_sessions: status.sessions.iter().filter(|one| one.state == SessionState::Running).count(),
-        problems: status.problems.len(),
+        problems: status
+            .problems
+            .iter()
+            .map(|problem| ProblemReport {
+                source: problem.source.to_string(),
+                reason: problem.reason.clone(),
+                message: problem.message.clone(),
+            })
+            .collect(),
         lost: status.losses.iter().fold(0, |sum, loss| sum.saturating_add(loss.count)),
         kernel: status.kernel.map(|kernel| kernel.release).unwrap_or_default(),
         agent_version: status.agent_version.unwrap_or_default(),

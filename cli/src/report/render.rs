@@ -65,7 +65,7 @@ fn nodes_table(nodes: &[NodeReport]) -> String {
                 profile.into(),
                 node.parts_in_force.to_string(),
                 node.running_sessions.to_string(),
-                node.problems.to_string(),
+                node.problems.len().to_string(),
                 node.lost.to_string(),
                 unless_empty(&node.kernel),
                 unless_empty(&node.agent_version),
