@@ -19,6 +19,7 @@ const FILES: &[&str] = &[
 const PRINTED: &[(&str, &str)] = &[
     ("tetragon.GetEventsResponse", "tetragon::GetEventsResponse"),
     ("observer.GetFlowsResponse", "observer::GetFlowsResponse"),
+    ("flow.FlowFilter", "flow::FlowFilter"),
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

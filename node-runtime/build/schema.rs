@@ -15,6 +15,7 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 const WELL_KNOWN: &[(&str, &str)] = &[
     ("google.protobuf.Timestamp", "Timestamp"),
     ("google.protobuf.Duration", "Duration"),
+    ("google.protobuf.Any", "Any"),
     ("google.protobuf.BoolValue", "Wrapper(Scalar::Bool)"),
     ("google.protobuf.Int32Value", "Wrapper(Scalar::Int32)"),
     ("google.protobuf.Int64Value", "Wrapper(Scalar::Int64)"),
@@ -23,9 +24,6 @@ const WELL_KNOWN: &[(&str, &str)] = &[
     ("google.protobuf.StringValue", "Wrapper(Scalar::String)"),
     ("google.protobuf.BytesValue", "Wrapper(Scalar::Bytes)"),
 ];
-
-/// Left out of the table, and so of the JSON: needs a registry of types, and nothing of ours fills it.
-const OPAQUE: &str = "google.protobuf.Any";
 
 #[derive(Default)]
 struct Table {
@@ -60,10 +58,8 @@ pub(crate) fn write(set: &[u8], printed: &[(&str, &str)], to: &Path) -> Outcome<
         let of = table.known.get(&name).ok_or(format!("no message {name}"))?.clone();
         let mut count = 0;
         for field in &of.field {
-            if field.type_name() != format!(".{OPAQUE}") {
-                writeln!(fields, "    {},", table.field(field)?)?;
-                count += 1;
-            }
+            writeln!(fields, "    {},", table.field(field)?)?;
+            count += 1;
         }
         writeln!(messages, "    ({at}, {count}), // {name}")?;
         (at, done) = (at + count, done + 1);

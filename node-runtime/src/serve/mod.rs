@@ -3,6 +3,7 @@
 
 #[cfg(test)]
 mod descriptors;
+pub mod hubble;
 pub mod profiles;
 pub mod proto;
 pub mod protojson;

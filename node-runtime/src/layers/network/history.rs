@@ -2,10 +2,11 @@
 //! that falls behind is told how many it lost.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
 use super::flow::Flow;
@@ -14,6 +15,9 @@ use super::flow::Flow;
 pub const CAPACITY: usize = 4095;
 /// Bytes that they may hold together, what they share not counted.
 pub const BYTES: usize = 4 << 20;
+
+/// How long a namespace is remembered after its last flow.
+const NAMESPACE_FOR: SignedDuration = SignedDuration::from_hours(1);
 
 /// The flows of the last while. A handle: clones are the same history.
 #[derive(Clone)]
@@ -29,6 +33,8 @@ struct Kept {
     flows: VecDeque<Arc<Flow>>,
     /// Number of the first that is kept.
     oldest: u64,
+    /// When each namespace was last seen.
+    namespaces: BTreeMap<String, Timestamp>,
 }
 
 /// What a reader gets from where it stands.
@@ -57,6 +63,8 @@ impl History {
     /// Adds a flow, and drops the oldest beyond the bounds.
     pub fn push(&self, flow: Arc<Flow>) {
         let mut kept = self.kept();
+        kept.see(&flow.source_end.namespace, flow.time);
+        kept.see(&flow.destination_end.namespace, flow.time);
         kept.flows.push_back(flow);
         while kept.flows.len() > self.capacity || kept.flows.len() * size_of::<Flow>() > self.bytes {
             kept.flows.pop_front();
@@ -72,6 +80,14 @@ impl History {
         let mut kept = self.kept();
         kept.oldest = kept.head();
         kept.flows = VecDeque::new();
+        kept.namespaces.clear();
+    }
+
+    /// Namespaces that had a flow in the last hour.
+    pub fn namespaces(&self, now: Timestamp) -> Vec<String> {
+        let mut kept = self.kept();
+        kept.namespaces.retain(|_, seen| now.duration_since(*seen) <= NAMESPACE_FOR);
+        kept.namespaces.keys().cloned().collect()
     }
 
     /// At most `most` flows from number `from` on.
@@ -120,6 +136,14 @@ impl History {
 }
 
 impl Kept {
+    fn see(&mut self, namespace: &str, time: Timestamp) {
+        match self.namespaces.get_mut(namespace) {
+            Some(seen) => *seen = time,
+            None if namespace.is_empty() => {}
+            None => drop(self.namespaces.insert(namespace.to_owned(), time)),
+        }
+    }
+
     fn head(&self) -> u64 {
         self.oldest + self.flows.len() as u64
     }
@@ -162,6 +186,15 @@ mod tests {
             history.push(Arc::new(syn()));
         }
         assert_eq!((history.len(), history.capacity(), history.seen()), (10, 10, 50));
+    }
+
+    #[test]
+    fn a_namespace_is_forgotten_an_hour_after_its_last_flow() {
+        let history = filled(4, 1);
+        let time = syn().time;
+        assert_eq!(history.namespaces(time), ["shop", "store"]);
+        let later = time.checked_add(NAMESPACE_FOR + SignedDuration::from_secs(1)).unwrap();
+        assert!(history.namespaces(later).is_empty());
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Protobuf's JSON exactly as Go's `protojson` writes it with `UseProtoNames`, on one line and without its random blanks:
 //! fields in the order of the `.proto` text, 64-bit numbers as strings, enums by name, what is unset left out.
 
+mod any;
+pub(in crate::serve) mod mask;
 mod scalar;
 pub(in crate::serve) mod schema;
 #[cfg(test)]
@@ -66,6 +68,7 @@ fn one(kind: Kind, value: Option<Value<'_>>, depth: u8, out: &mut Vec<u8>) {
         Kind::Message(of) => object(of, value.bytes(), depth - 1, out),
         Kind::Timestamp => scalar::append_timestamp(value.bytes(), out),
         Kind::Duration => scalar::append_duration(value.bytes(), out),
+        Kind::Any => any::append(value.bytes(), out),
     }
 }
 

@@ -88,6 +88,11 @@ fn low(number: u64) -> i32 {
     number as i32
 }
 
+/// A double by itself.
+pub(super) fn number(number: f64, out: &mut Vec<u8>) {
+    float(number, false, out);
+}
+
 /// Go's shortest form: plain between 1e-6 and 1e21, with an exponent beyond.
 fn float(number: f64, single: bool, out: &mut Vec<u8>) {
     let size = number.abs();
@@ -106,7 +111,7 @@ fn float(number: f64, single: bool, out: &mut Vec<u8>) {
     };
 }
 
-fn string(text: &str, out: &mut Vec<u8>) {
+pub(super) fn string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let mut plain = 0;
     for (at, byte) in text.bytes().enumerate() {

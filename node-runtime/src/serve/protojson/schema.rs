@@ -44,6 +44,7 @@ pub(in crate::serve) enum Kind {
     Message(u16),
     Timestamp,
     Duration,
+    Any,
 }
 
 /// One field.

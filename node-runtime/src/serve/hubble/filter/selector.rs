@@ -1,0 +1,168 @@
+//! By labels: Kubernetes' selector language, with a source before a key (`k8s:app=cart`, `reserved:world`) or none for any.
+
+use super::Built;
+use crate::layers::network::{end::End, flow::Flow};
+
+/// What one requirement asks of a label.
+#[derive(Debug, PartialEq)]
+enum Ask {
+    Exists,
+    Missing,
+    In(Vec<String>),
+    NotIn(Vec<String>),
+    Above(i64),
+    Below(i64),
+}
+
+#[derive(Debug, PartialEq)]
+struct Requirement {
+    /// Empty for any.
+    source: String,
+    key: String,
+    ask: Ask,
+}
+
+/// One selector of the list is enough.
+pub(super) fn labels(wanted: &[String], of: fn(&Flow) -> &End) -> Built {
+    let selectors = wanted.iter().map(|text| parse(text)).collect::<Result<Vec<_>, _>>()?;
+    Ok(Box::new(move |flow| {
+        let labels = &of(flow).labels;
+        selectors.iter().any(|selector| selector.iter().all(|requirement| requirement.holds(labels)))
+    }))
+}
+
+impl Requirement {
+    fn holds(&self, labels: &[String]) -> bool {
+        let found = labels.iter().find_map(|label| {
+            let (source, rest) = label.split_once(':').unwrap_or(("unspec", label));
+            let (key, value) = rest.split_once('=').unwrap_or((rest, ""));
+            ((self.source.is_empty() || self.source == source) && self.key == key).then_some(value)
+        });
+        let number = || found.and_then(|value| value.parse::<i64>().ok());
+        match &self.ask {
+            Ask::Exists => found.is_some(),
+            Ask::Missing => found.is_none(),
+            Ask::In(values) => found.is_some_and(|value| values.iter().any(|one| one == value)),
+            Ask::NotIn(values) => found.is_none_or(|value| values.iter().all(|one| one != value)),
+            Ask::Above(than) => number().is_some_and(|value| value > *than),
+            Ask::Below(than) => number().is_some_and(|value| value < *than),
+        }
+    }
+}
+
+/// Requirements with commas between them; no text asks for nothing.
+fn parse(text: &str) -> Result<Vec<Requirement>, String> {
+    let mut requirements = Vec::new();
+    let mut rest = text.trim();
+    while !rest.is_empty() {
+        let (requirement, after) = first(rest).ok_or_else(|| format!("{text:?} is no label selector"))?;
+        requirements.push(requirement);
+        rest = match after.strip_prefix(',') {
+            Some(next) if !next.trim().is_empty() => next.trim(),
+            None if after.is_empty() => after,
+            _ => return Err(format!("{text:?} is no label selector")),
+        };
+    }
+    Ok(requirements)
+}
+
+fn first(text: &str) -> Option<(Requirement, &str)> {
+    let (missing, text) = match text.strip_prefix('!') {
+        Some(after) => (true, after.trim_start()),
+        None => (false, text),
+    };
+    let end = text.find(|letter: char| letter.is_whitespace() || "=!<>,()".contains(letter)).unwrap_or(text.len());
+    let (name, rest) = text.split_at(end);
+    let (source, key) = match name.split_once(':') {
+        Some(("any", key)) => ("", key),
+        Some((source, key)) => (source, key),
+        None => ("", name),
+    };
+    if key.is_empty() {
+        return None;
+    }
+    let (ask, rest) = if missing { (Ask::Missing, rest.trim_start()) } else { ask(rest.trim_start())? };
+    Some((Requirement { source: source.to_owned(), key: key.to_owned(), ask }, rest))
+}
+
+fn ask(text: &str) -> Option<(Ask, &str)> {
+    if text.is_empty() || text.starts_with(',') {
+        return Some((Ask::Exists, text));
+    }
+    for (sign, negated) in [("!=", true), ("==", false), ("=", false)] {
+        if let Some(rest) = text.strip_prefix(sign) {
+            let (value, rest) = value(rest);
+            let values = vec![value.to_owned()];
+            return Some((if negated { Ask::NotIn(values) } else { Ask::In(values) }, rest));
+        }
+    }
+    for sign in [">", "<"] {
+        if let Some(rest) = text.strip_prefix(sign) {
+            let (value, rest) = value(rest);
+            let than = value.parse().ok()?;
+            return Some((if sign == ">" { Ask::Above(than) } else { Ask::Below(than) }, rest));
+        }
+    }
+    for (word, negated) in [("notin", true), ("in", false)] {
+        let Some(rest) = text.strip_prefix(word).map(str::trim_start) else { continue };
+        let (list, rest) = rest.strip_prefix('(')?.split_once(')')?;
+        let values: Vec<String> = list.split(',').map(|value| value.trim().to_owned()).collect();
+        return Some((if negated { Ask::NotIn(values) } else { Ask::In(values) }, rest.trim_start()));
+    }
+    None
+}
+
+fn value(text: &str) -> (&str, &str) {
+    let text = text.trim_start();
+    let end = text.find(|letter: char| letter.is_whitespace() || letter == ',').unwrap_or(text.len());
+    let (value, rest) = text.split_at(end);
+    (value, rest.trim_start())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn holds(selector: &str) -> bool {
+        let labels = ["k8s:app=cart", "k8s:example.com/tier=2", "reserved:host"].map(str::to_owned);
+        parse(selector).unwrap().iter().all(|requirement| requirement.holds(&labels))
+    }
+
+    #[test]
+    fn selectors_read_as_kubernetes_writes_them() {
+        for selector in [
+            "app=cart",
+            "app == cart",
+            "k8s:app=cart,reserved:host",
+            "app in (front, cart)",
+            "app notin (front)",
+            "!missing",
+            "missing!=1",
+            "example.com/tier>1",
+            "example.com/tier < 3",
+            "any:app",
+            "",
+        ] {
+            assert!(holds(selector), "{selector}");
+        }
+        for selector in ["app=front", "reserved:app=cart", "!app", "app notin (cart)", "example.com/tier>2", "missing"] {
+            assert!(!holds(selector), "{selector}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_selector_is_refused() {
+        for selector in ["app=cart,", "=cart", "app in cart", "app in (cart", "app>x", "app cart", "k8s:"] {
+            assert!(parse(selector).is_err(), "{selector}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "\\PC{0,40}") {
+            let _ = parse(&text);
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! `peer.Peer`: an agent knows of itself, and says so once.
+
+use std::pin::Pin;
+
+use futures::{Stream, StreamExt, stream};
+use tonic::{Request, Response, Status};
+
+use super::About;
+use crate::serve::proto::peer::{self as api, peer_server::Peer};
+
+pub(super) struct Face {
+    pub(super) about: About,
+}
+
+#[tonic::async_trait]
+impl Peer for Face {
+    type NotifyStream = Pin<Box<dyn Stream<Item = Result<api::ChangeNotification, Status>> + Send>>;
+
+    async fn notify(&self, _: Request<api::NotifyRequest>) -> Result<Response<Self::NotifyStream>, Status> {
+        let here = api::ChangeNotification {
+            name: self.about.node.clone(),
+            address: self.about.address.clone(),
+            r#type: api::ChangeNotificationType::PeerAdded.into(),
+            tls: None,
+        };
+        // A relay takes the end of the stream for the end of the service: it stays open, and nothing more comes.
+        Ok(Response::new(Box::pin(stream::once(async { Ok(here) }).chain(stream::pending()))))
+    }
+}
