@@ -34,21 +34,6 @@ pub(crate) struct Stores {
     pub(crate) runtimes: Store<NodeRuntime>,
 }
 
-impl Stores {
-    /// Returns when every first list has been read.
-    pub(crate) async fn ready(&self) -> Result<(), kube::runtime::reflector::store::WriterDropped> {
-        let Self { stacks, policies, namespaced_policies, captures, profiles, namespaces, nodes, runtimes } = self;
-        stacks.wait_until_ready().await?;
-        policies.wait_until_ready().await?;
-        namespaced_policies.wait_until_ready().await?;
-        captures.wait_until_ready().await?;
-        profiles.wait_until_ready().await?;
-        namespaces.wait_until_ready().await?;
-        nodes.wait_until_ready().await?;
-        runtimes.wait_until_ready().await
-    }
-}
-
 /// See the head of this file.
 pub(crate) struct Context {
     pub(crate) client: Client,

@@ -33,7 +33,7 @@ use crate::{
     metrics::Metrics,
     status::{self, Feed, Writer},
     sweep,
-    watch::{Changes, Guarded, Kind, keep, kind, pods::PodWatches},
+    watch::{Book, Changes, FirstLists, Guarded, Kind, keep, kind, pods::PodWatches},
 };
 
 /// Reports that wait for the index, and statuses that wait for the writer.
@@ -84,19 +84,20 @@ async fn everything(
     ready: &AtomicBool,
     stop: CancellationToken,
 ) {
-    let stacks = kind::<ObservabilityStack>(&client, "ObservabilityStack", &metrics);
-    let policies = kind::<TracingPolicy>(&client, "TracingPolicy", &metrics);
-    let namespaced = kind::<TracingPolicyNamespaced>(&client, "TracingPolicyNamespaced", &metrics);
-    let captures = kind::<FlowCapture>(&client, "FlowCapture", &metrics);
-    let profiles = kind::<AppProfile>(&client, "AppProfile", &metrics);
+    let book = Book { metrics: metrics.clone(), lists: FirstLists::new() };
+    let stacks = kind::<ObservabilityStack>(&client, "ObservabilityStack", &book);
+    let policies = kind::<TracingPolicy>(&client, "TracingPolicy", &book);
+    let namespaced = kind::<TracingPolicyNamespaced>(&client, "TracingPolicyNamespaced", &book);
+    let captures = kind::<FlowCapture>(&client, "FlowCapture", &book);
+    let profiles = kind::<AppProfile>(&client, "AppProfile", &book);
     let any = watcher::Config::default;
     let namespaces = Api::<PartialObjectMeta<Namespace>>::all(client.clone());
-    let namespaces = keep(namespaces, any(), "Namespace", metrics.clone(), |_| {});
-    let nodes = keep(Api::<Node>::all(client.clone()), any(), "Node", metrics.clone(), prune_node);
-    let runtimes = keep(Api::<NodeRuntime>::all(client.clone()), any(), "NodeRuntime", metrics.clone(), |_| {});
+    let namespaces = keep(namespaces, any(), "Namespace", &book, |_| {});
+    let nodes = keep(Api::<Node>::all(client.clone()), any(), "Node", &book, prune_node);
+    let runtimes = keep(Api::<NodeRuntime>::all(client.clone()), any(), "NodeRuntime", &book, |_| {});
     let agents: Api<Pod> = Api::namespaced(client.clone(), &arguments.namespace);
     let labels: Vec<String> = children::selector().iter().map(|(key, value)| format!("{key}={value}")).collect();
-    let agents = keep(agents, any().labels(&labels.join(",")), "Pod", metrics.clone(), prune_pod);
+    let agents = keep(agents, any().labels(&labels.join(",")), "Pod", &book, prune_pod);
 
     let recorder = Recorder::new(client.clone(), status::reporter());
     let (reports, incoming) = mpsc::channel(QUEUE);
@@ -173,7 +174,7 @@ async fn everything(
     });
 
     tokio::select! {
-        read = context.stores.ready() => if read.is_ok() {
+        () = book.lists.all_read() => {
             tracing::info!("every first list has been read: the controllers begin");
             ready.store(true, Ordering::Relaxed);
             open.send_replace(true);

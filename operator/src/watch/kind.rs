@@ -1,6 +1,6 @@
 //! The watch on one user kind, and a bell that rings when an object of it came, went, or was edited: not for its status.
 
-use std::{collections::BTreeMap, fmt::Debug, pin::Pin, sync::Arc};
+use std::{collections::BTreeMap, fmt::Debug, pin::Pin};
 
 use futures::{Stream, StreamExt as _};
 use kube::{
@@ -13,8 +13,7 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 
-use super::{Changes, Guarded, Kept, keep};
-use crate::metrics::Metrics;
+use super::{Book, Changes, Guarded, Kept, keep};
 
 /// A boxed watch.
 pub(crate) type Events<K> = Pin<Box<dyn Stream<Item = Result<Event<K>, watcher::Error>> + Send>>;
@@ -27,14 +26,14 @@ pub(crate) struct Kind<K: Resource<DynamicType = ()> + 'static> {
 }
 
 /// Watches every object of a kind.
-pub(crate) fn kind<K>(client: &Client, name: &'static str, metrics: &Arc<Metrics>) -> Kind<K>
+pub(crate) fn kind<K>(client: &Client, name: &'static str, book: &Book) -> Kind<K>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     let edits = Changes::new();
     let (bell, mut seen) = (edits.clone(), Seen::default());
     let api = Api::<Guarded<K>>::all(client.clone());
-    let Kept { store, events } = keep(api, watcher::Config::default(), name, metrics.clone(), |_| {});
+    let Kept { store, events } = keep(api, watcher::Config::default(), name, book, |_| {});
     let events = events.inspect(move |event| {
         if event.as_ref().is_ok_and(|event| seen.is_edit(event)) {
             bell.ring();

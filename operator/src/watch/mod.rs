@@ -2,6 +2,7 @@
 
 mod changes;
 mod delta;
+mod first_lists;
 mod kind;
 pub(crate) mod pods;
 
@@ -21,6 +22,7 @@ use serde::de::DeserializeOwned;
 
 pub(crate) use changes::Changes;
 pub(crate) use delta::{Delta, Deltas};
+pub(crate) use first_lists::FirstLists;
 pub(crate) use kind::{Events, Kind, kind};
 
 use crate::metrics::Metrics;
@@ -38,18 +40,27 @@ where
     pub(crate) events: S,
 }
 
+/// Where every watch is noted.
+#[derive(Clone)]
+pub(crate) struct Book {
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) lists: FirstLists,
+}
+
 /// Watches `api`. `prune` drops what nobody reads before it is stored.
 pub(crate) fn keep<K>(
     api: Api<K>,
     config: watcher::Config,
     kind: &'static str,
-    metrics: Arc<Metrics>,
+    book: &Book,
     prune: fn(&mut K),
 ) -> Kept<K, impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send + 'static>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     let (store, writer) = reflector::store();
+    let Book { metrics, lists } = book.clone();
+    lists.expect(kind);
     let events = watcher(api, config)
         .default_backoff()
         .modify(move |object| {
@@ -57,8 +68,10 @@ where
             prune(object);
         })
         .reflect(writer)
-        .inspect(move |event| {
-            if let Err(error) = event {
+        .inspect(move |event| match event {
+            Ok(watcher::Event::InitDone) => lists.read(kind),
+            Ok(_) => {}
+            Err(error) => {
                 metrics.watch_failed(kind);
                 tracing::warn!(%error, kind, "a watch broke and begins again");
             }

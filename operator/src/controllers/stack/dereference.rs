@@ -9,7 +9,7 @@ use kube::{
     core::{ObjectMeta, PartialObjectMeta},
 };
 use trilobite_crds::{
-    ObservabilityStack, TracingPolicy, TracingPolicyNamespaced,
+    TracingPolicy, TracingPolicyNamespaced,
     node::{NodeProfile, NodeRuntime, ProfilePart},
 };
 
@@ -56,7 +56,7 @@ impl Error {
     }
 }
 
-pub(super) async fn run(_stack: &ObservabilityStack, context: &Context) -> Result<Found, Error> {
+pub(super) async fn run(context: &Context) -> Result<Found, Error> {
     let stores = &context.stores;
     let ours = ListParams::default().labels(&format!("{MANAGED_BY}={MANAGER}")).limit(PAGE);
     let profiles: Api<NodeProfile> = Api::all(context.client.clone());

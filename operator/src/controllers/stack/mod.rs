@@ -4,12 +4,19 @@
 mod apply;
 mod build;
 mod dereference;
+mod teardown;
 mod update_status;
 mod validate;
 
 use std::{sync::Arc, time::Duration};
 
-use kube::runtime::controller::Action;
+use kube::{
+    Api,
+    runtime::{
+        controller::Action,
+        finalizer::{self, Event, finalizer},
+    },
+};
 use trilobite_crds::ObservabilityStack;
 
 use super::{Category, unreadable};
@@ -29,6 +36,10 @@ pub(crate) enum Error {
     Dereference(#[from] dereference::Error),
     #[error(transparent)]
     Apply(#[from] apply::Error),
+    #[error(transparent)]
+    Teardown(#[from] teardown::Error),
+    #[error("holding or releasing the stack: {0}")]
+    Finalizer(String),
 }
 
 impl Category for Error {
@@ -36,39 +47,62 @@ impl Category for Error {
         match self {
             Self::Dereference(error) => error.category(),
             Self::Apply(error) => error.category(),
+            Self::Teardown(_) => "Teardown",
+            Self::Finalizer(_) => "Finalizer",
         }
+    }
+}
+
+impl Error {
+    /// Whether the API server denies what was being done.
+    fn is_denied(&self) -> bool {
+        let cause = match self {
+            Self::Dereference(error) => error.cause(),
+            Self::Apply(error) => error.cause(),
+            Self::Teardown(_) | Self::Finalizer(_) => return false,
+        };
+        matches!(cause, kube::Error::Api(status) if status.code == 403)
     }
 }
 
 pub(crate) async fn reconcile(stack: Arc<Guarded<ObservabilityStack>>, context: Arc<Context>) -> Result<Action, Error> {
     let stack = match readable(&stack) {
-        Ok(stack) => stack,
+        Ok(stack) => Arc::new(stack.clone()),
         Err(invalid) => {
             context.metrics.malformed("ObservabilityStack");
             context.report(Report::Asked(Box::new(unreadable::<ObservabilityStack>(invalid)))).await;
             return Ok(Action::await_change());
         }
     };
-    if stack.metadata.deletion_timestamp.is_some() {
-        return Ok(Action::await_change());
-    }
-    match phases(stack, &context).await {
-        Ok(rest) => Ok(rest),
-        Err(error) => {
-            update_status::failed(stack, &error, &context).await;
-            Err(error)
+    let stacks: Api<ObservabilityStack> = Api::all(context.client.clone());
+    let held = finalizer(&stacks, teardown::FINALIZER, stack, |event| live(event, context)).await;
+    held.map_err(|error| match error {
+        finalizer::Error::ApplyFailed(error) | finalizer::Error::CleanupFailed(error) => error,
+        other => Error::Finalizer(super::chain(&other)),
+    })
+}
+
+async fn live(event: Event<ObservabilityStack>, context: Arc<Context>) -> Result<Action, Error> {
+    match event {
+        Event::Apply(stack) => match phases(&stack, &context).await {
+            Ok(next) => Ok(next),
+            Err(error) => {
+                update_status::failed(&stack, &error, &context).await;
+                Err(error)
+            }
+        },
+        Event::Cleanup(_) => {
+            teardown::run(&context.client, &context.arguments.namespace).await?;
+            Ok(Action::await_change())
         }
     }
 }
 
 async fn phases(stack: &ObservabilityStack, context: &Context) -> Result<Action, Error> {
-    let found = dereference::run(stack, context).await?;
+    let found = dereference::run(context).await?;
     let valid = validate::run(stack, &found, &context.arguments);
     let wanted = build::run(&valid, &found);
-    let rest = wanted.rest();
-    // Policies and the index look parts up from here on; pointers move after that.
     let applied = apply::run(wanted, &context.client).await?;
-    context.metrics.pointed(applied.moved());
     update_status::report(stack, &valid, &found, &applied, context).await;
-    Ok(if rest > 0 { Action::requeue(STEP) } else { Action::await_change() })
+    Ok(if applied.left > 0 { Action::requeue(STEP) } else { Action::await_change() })
 }

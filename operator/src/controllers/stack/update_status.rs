@@ -29,6 +29,7 @@ pub(super) async fn report(
     applied: &Children<Applied>,
     context: &Context,
 ) {
+    context.metrics.pointed(applied.told.len());
     context.plan.send_replace(Some(Arc::new(Plan::new(valid.planned.clone()))));
     let profiles = found
         .profiles
@@ -46,12 +47,7 @@ pub(super) async fn report(
 
 /// The last plan stays in force; the stack says what hinders the next one.
 pub(super) async fn failed(stack: &ObservabilityStack, error: &Error, context: &Context) {
-    let cause = match error {
-        Error::Dereference(error) => error.cause(),
-        Error::Apply(error) => error.cause(),
-    };
-    let denied = matches!(cause, kube::Error::Api(status) if status.code == 403);
-    let reason = if denied { Reason::AccessDenied } else { Reason::ProgressingWithRetry };
+    let reason = if error.is_denied() { Reason::AccessDenied } else { Reason::ProgressingWithRetry };
     let (key, message) = (Key::from(&stack.source()), chain(error));
     // A stack that was never planned is made known first.
     if context.plan.borrow().is_none() {

@@ -48,20 +48,6 @@ pub(super) struct Children<Phase> {
     pub(super) phase: PhantomData<Phase>,
 }
 
-impl<Phase> Children<Phase> {
-    /// Nodes that have yet to be told.
-    pub(super) fn rest(&self) -> usize {
-        self.left
-    }
-}
-
-impl Children<Applied> {
-    /// How many nodes were told.
-    pub(super) fn moved(&self) -> usize {
-        self.told.len()
-    }
-}
-
 pub(super) fn run(valid: &Valid, found: &Found) -> Children<Prepared> {
     let config_map = config_map::build(valid);
     let daemon_set = daemon_set::build(valid, &config_map);

@@ -1,0 +1,135 @@
+//! FakeAgent: stands for a kubelet and an agent. Binds the DaemonSet's pod to its node, says that it is ready, and answers
+//! its NodeRuntime as an agent would.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api, Client, ResourceExt as _,
+    api::{DeleteParams, ListParams, Patch, PatchParams},
+};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use trilobite_crds::node::{NodeProfile, NodeRuntime, ProfilePart, SessionState};
+
+use crate::world::NAMESPACE;
+
+/// How an agent fares.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Behaviour {
+    /// Its pod is not ready.
+    pub(crate) not_ready: bool,
+    /// It never answers.
+    pub(crate) silent: bool,
+    /// Names of policies that it refuses, with a reason and a message.
+    pub(crate) refuses: Vec<(String, String, String)>,
+    /// Its condition Ready is false, with a reason and a message.
+    pub(crate) fails: Option<(String, String)>,
+}
+
+/// See the head of this file.
+pub(crate) struct FakeAgent {
+    pub(crate) behaviour: Arc<Mutex<Behaviour>>,
+    work: JoinHandle<()>,
+}
+
+impl Drop for FakeAgent {
+    fn drop(&mut self) {
+        self.work.abort();
+    }
+}
+
+impl FakeAgent {
+    pub(crate) fn start(client: Client, node: &str, behaviour: Behaviour) -> Self {
+        let behaviour = Arc::new(Mutex::new(behaviour));
+        let work = tokio::spawn(work(client, node.to_owned(), behaviour.clone()));
+        Self { behaviour, work }
+    }
+}
+
+async fn work(client: Client, node: String, behaviour: Arc<Mutex<Behaviour>>) {
+    let mut answered = None;
+    loop {
+        let behaviour = behaviour.lock().unwrap().clone();
+        kubelet(&client, &node, &behaviour).await;
+        if !behaviour.silent {
+            agent(&client, &node, &behaviour, &mut answered).await;
+        }
+        tokio::time::sleep(Duration::from_millis(150)).await;
+    }
+}
+
+async fn kubelet(client: &Client, node: &str, behaviour: &Behaviour) {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
+    let Ok(list) = pods.list(&ListParams::default()).await else { return };
+    for pod in list {
+        let name = pod.name_any();
+        let spec = pod.spec.clone().unwrap();
+        if pod.metadata.deletion_timestamp.is_some() && spec.node_name.as_deref() == Some(node) {
+            let _ = pods.delete(&name, &DeleteParams::default().grace_period(0)).await;
+            continue;
+        }
+        if spec.node_name.is_none() && json!(spec.affinity).to_string().contains(&format!("\"{node}\"")) {
+            let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": {"kind": "Node", "name": node}});
+            let url = format!("/api/v1/namespaces/{NAMESPACE}/pods/{name}/binding");
+            let request = http::Request::post(url).body(serde_json::to_vec(&binding).unwrap()).unwrap();
+            let _ = client.request::<Value>(request).await;
+        }
+        if spec.node_name.as_deref() != Some(node) {
+            continue;
+        }
+        let wanted = if behaviour.not_ready { "False" } else { "True" };
+        let conditions = pod.status.clone().unwrap_or_default().conditions.unwrap_or_default();
+        if conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == wanted) {
+            continue;
+        }
+        let now = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second()).unwrap();
+        let ready = json!({"type": "Ready", "status": wanted, "lastTransitionTime": now});
+        let status = json!({"status": {"phase": "Running", "conditions": [ready]}});
+        let _ = pods.patch_status(&name, &PatchParams::default(), &Patch::Strategic(&status)).await;
+    }
+}
+
+async fn agent(client: &Client, node: &str, behaviour: &Behaviour, answered: &mut Option<Value>) {
+    let runtimes: Api<NodeRuntime> = Api::all(client.clone());
+    let Ok(runtime) = runtimes.get(node).await else { return };
+    let mut problems = Vec::new();
+    let Some(reference) = &runtime.spec.profile_ref else { return };
+    // A real one fetches what it is pointed at, and must find it.
+    let profile = Api::<NodeProfile>::all(client.clone()).get(&reference.name).await.unwrap();
+    assert!(profile.spec.is_intact(), "the profile is what its digest says");
+    for wanted in &profile.spec.parts {
+        let part = Api::<ProfilePart>::all(client.clone()).get(&wanted.name).await.unwrap();
+        assert!(part.spec.is_intact(), "the part is what its digest says");
+        let refused = behaviour.refuses.iter().find(|(name, ..)| *name == part.spec.source.name);
+        problems.extend(
+            refused
+                .map(|(_, reason, message)| json!({"source": part.spec.source, "reason": reason, "message": message})),
+        );
+    }
+    let now = jiff::Timestamp::now();
+    let sessions = runtime.spec.sessions.iter().map(|session| {
+        let state = if session.expires_at <= now { SessionState::Completed } else { SessionState::Running };
+        json!({"name": session.name, "state": state, "records": 490, "lost": 3})
+    });
+    let (status, reason, message) = match &behaviour.fails {
+        Some((reason, message)) => ("False", reason.as_str(), message.as_str()),
+        None => ("True", "Ready", "what the stack asks is in force"),
+    };
+    let status = json!({
+        "observedGeneration": runtime.metadata.generation, "appliedProfile": reference, "partsInForce": profile.spec.parts.len(),
+        "kernel": {"release": "6.12.0-reef", "cgroup": "v2"}, "sessions": sessions.collect::<Vec<_>>(), "problems": problems,
+        "conditions": [{"type": "Ready", "status": status, "reason": reason, "message": message,
+            "observedGeneration": runtime.metadata.generation, "lastTransitionTime": "2026-01-01T00:00:00Z"}],
+    });
+    if answered.as_ref() != Some(&status) {
+        let patch = json!({"apiVersion": "trilobite.dev/v1alpha1", "kind": "NodeRuntime", "status": status});
+        let params = PatchParams::apply("trilobite-node-status").force();
+        if runtimes.patch_status(node, &params, &Patch::Apply(&patch)).await.is_ok() {
+            *answered = Some(status);
+        }
+    }
+}

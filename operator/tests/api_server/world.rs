@@ -1,0 +1,201 @@
+//! A control plane with our CRDs, some nodes, an operator in this process, and what tests ask of them.
+
+use std::{
+    fmt::Debug,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use clap::Parser as _;
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, ServiceAccount};
+use kube::{
+    Api, Client, Config, Resource,
+    api::{Patch, PatchParams, PostParams},
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use trilobite_cluster::{ControlPlane, workspace_root};
+use trilobite_operator::{args::Arguments, run, telemetry};
+
+use crate::fake_agent::{Behaviour, FakeAgent};
+
+pub(crate) const NAMESPACE: &str = "trilobite-system";
+
+/// Two cores run these tests: one control plane at a time.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// See the head of this file.
+pub(crate) struct World {
+    pub(crate) client: Client,
+    control_plane: ControlPlane,
+    operator: Option<(CancellationToken, JoinHandle<()>)>,
+    agents: Vec<FakeAgent>,
+}
+
+/// Runs one test in a world of its own.
+pub(crate) fn in_a_world<F: Future<Output = ()>>(test: impl FnOnce(World) -> F) {
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let control_plane = ControlPlane::start().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let world = World::new(control_plane).await;
+        tokio::time::timeout(Duration::from_secs(120), test(world)).await.unwrap();
+    });
+}
+
+impl World {
+    async fn new(control_plane: ControlPlane) -> Self {
+        let kubeconfig = Kubeconfig::read_from(control_plane.kubeconfig()).unwrap();
+        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+        let client = Client::try_from(config).unwrap();
+        let crds = workspace_root().join("config/crd");
+        let crds = crds.to_str().unwrap();
+        let done = control_plane.kubectl().args(["apply", "--server-side", "-k", crds]).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        let world = Self { client, control_plane, operator: None, agents: Vec::new() };
+        world.create::<Namespace>(None, json!({"metadata": {"name": NAMESPACE}})).await;
+        world.create::<ServiceAccount>(Some(NAMESPACE), json!({"metadata": {"name": "trilobite-node"}})).await;
+        world
+    }
+
+    /// Starts an operator whose patience is short.
+    pub(crate) fn operator(&mut self) {
+        let arguments = Arguments::parse_from([
+            "trilobite-operator",
+            "--listen=127.0.0.1:0",
+            "--status-interval-seconds=1",
+            "--agent-grace-seconds=3",
+            "--node-grace-seconds=5",
+        ]);
+        telemetry::start(&arguments);
+        let stop = CancellationToken::new();
+        let work = run::run(self.client.clone(), arguments, stop.clone());
+        let handle = tokio::spawn(async move { work.await.unwrap() });
+        self.operator = Some((stop, handle));
+    }
+
+    /// Stops it as SIGTERM does.
+    pub(crate) async fn stop_operator(&mut self) {
+        let (stop, handle) = self.operator.take().unwrap();
+        stop.cancel();
+        tokio::time::timeout(Duration::from_secs(10), handle).await.expect("it stops").unwrap();
+    }
+
+    /// Ends it as SIGKILL does.
+    pub(crate) fn kill_operator(&mut self) {
+        self.operator.take().unwrap().1.abort();
+    }
+
+    /// A node with an agent that does as it is told.
+    pub(crate) async fn node(&mut self, name: &str, behaviour: Behaviour) -> Arc<Mutex<Behaviour>> {
+        self.create::<Node>(None, json!({"metadata": {"name": name, "labels": {"reef": name}}})).await;
+        let agent = FakeAgent::start(self.client.clone(), name, behaviour);
+        let behaviour = agent.behaviour.clone();
+        self.agents.push(agent);
+        behaviour
+    }
+
+    pub(crate) async fn pod(&self, namespace: &str, name: &str, node: &str, app: &str) {
+        self.create::<Pod>(
+            Some(namespace),
+            json!({
+                "metadata": {"name": name, "labels": {"app": app}},
+                "spec": {"nodeName": node, "containers": [{"name": "x", "image": "localhost/x:1"}]},
+            }),
+        )
+        .await;
+    }
+
+    pub(crate) async fn namespace(&self, name: &str) {
+        self.create::<Namespace>(None, json!({"metadata": {"name": name}})).await;
+        // Made by a controller a moment later, and no pod is taken before.
+        eventually("the namespace has a service account", 10, async || {
+            let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), name);
+            accounts.get("default").await.map(|_| ()).map_err(|error| error.to_string())
+        })
+        .await;
+    }
+
+    async fn create<K>(&self, namespace: Option<&str>, object: Value)
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + serde::Serialize,
+    {
+        let object: K = serde_json::from_value(object).unwrap();
+        let url = K::url_path(&(), namespace);
+        let request =
+            kube::core::Request::new(url).create(&PostParams::default(), serde_json::to_vec(&object).unwrap()).unwrap();
+        self.client.request::<Value>(request).await.unwrap();
+    }
+
+    /// `kubectl apply --server-side`.
+    pub(crate) fn apply(&self, yaml: &str) {
+        use std::io::Write as _;
+        let mut kubectl = self.control_plane.kubectl();
+        kubectl.args(["apply", "--server-side", "--field-manager=somebody", "--force-conflicts", "-f", "-"]);
+        let mut child =
+            kubectl.stdin(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(yaml.as_bytes()).unwrap();
+        let done = child.wait_with_output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    /// What kubectl prints.
+    pub(crate) fn kubectl(&self, words: &[&str]) -> String {
+        let done = self.control_plane.kubectl().args(words).output().unwrap();
+        assert!(done.status.success(), "{words:?}: {}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).unwrap()
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Result<Value, String> {
+        let request = http::Request::get(path).body(Vec::new()).unwrap();
+        self.client.request::<Value>(request).await.map_err(|error| error.to_string())
+    }
+
+    /// Waits until a condition has this status and reason; returns the object.
+    pub(crate) async fn condition(&self, path: &str, kind: &str, status: &str, reason: &str) -> Value {
+        eventually(&format!("{path} has {kind}={status} {reason}"), 30, async || {
+            let object = self.get(path).await?;
+            let current = object["status"]["observedGeneration"] == object["metadata"]["generation"];
+            match condition(&object, kind) {
+                Some(found) if current && found["status"] == status && found["reason"] == reason => Ok(object.clone()),
+                _ => Err(format!("{:#}", object["status"])),
+            }
+        })
+        .await
+    }
+
+    pub(crate) async fn label(&self, namespace: &str, value: Option<&str>) {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        let patch = json!({"metadata": {"labels": {"trilobite.dev/app-profile": value}}});
+        namespaces.patch(namespace, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+    }
+}
+
+pub(crate) fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
+    object["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)
+}
+
+pub(crate) const STACK: &str = "/apis/trilobite.dev/v1alpha1/observabilitystacks/default";
+
+pub(crate) fn stack(spec: &str) -> String {
+    format!("apiVersion: trilobite.dev/v1alpha1\nkind: ObservabilityStack\nmetadata: {{name: default}}\nspec: {spec}\n")
+}
+
+/// Asks until there is an answer; a failure says what was seen last.
+pub(crate) async fn eventually<T, F: Future<Output = Result<T, String>>>(
+    what: &str,
+    seconds: u64,
+    mut ask: impl FnMut() -> F,
+) -> T {
+    let end = Instant::now() + Duration::from_secs(seconds);
+    loop {
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(seen) if Instant::now() > end => panic!("{what}: not after {seconds} s; seen last: {seen}"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
