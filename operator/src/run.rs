@@ -13,7 +13,7 @@ use k8s_openapi::api::{
 use kube::{
     Api, Client, Resource,
     core::PartialObjectMeta,
-    runtime::{Controller, WatchStreamExt as _, events::Recorder, watcher},
+    runtime::{Controller, WatchStreamExt as _, events::Recorder, reflector::ObjectRef, watcher},
 };
 use tokio::{
     sync::{mpsc, watch as cell},
@@ -21,7 +21,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use trilobite_crds::{
-    AppProfile, FlowCapture, ObservabilityStack, TracingPolicy, TracingPolicyNamespaced, node::NodeRuntime,
+    AppProfile, FlowCapture, ObservabilityStack, STACK_NAME, TracingPolicy, TracingPolicyNamespaced, node::NodeRuntime,
 };
 
 use crate::{
@@ -147,8 +147,10 @@ async fn everything(
     let swept: Vec<Changes> = edits.into_iter().chain([&nodes_changed]).cloned().collect();
     let of_stack = stacks.edits.clone();
 
+    let daemon_sets: Api<DaemonSet> = Api::namespaced(client.clone(), &arguments.namespace);
     let stack = Controller::for_stream(stacks.events.applied_objects(), stacks.store)
-        .owns::<DaemonSet>(Api::namespaced(client.clone(), &arguments.namespace), any().labels(&labels.join(",")))
+        // Not `owns`: that would ask for an owner in the DaemonSet's namespace, and the stack has none.
+        .watches(daemon_sets, any().labels(&labels.join(",")), |_| [ObjectRef::new(STACK_NAME)])
         .reconcile_all_on(policies.edits.stream())
         .reconcile_all_on(namespaced.edits.stream())
         .reconcile_all_on(nodes_changed.stream());

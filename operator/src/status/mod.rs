@@ -8,6 +8,8 @@ mod facts;
 mod feed;
 mod fleet_events;
 mod index;
+#[cfg(test)]
+mod index_tests;
 mod node;
 mod tally;
 pub(crate) mod words;

@@ -76,10 +76,16 @@ pub(crate) async fn reconcile(stack: Arc<Guarded<ObservabilityStack>>, context: 
     };
     let stacks: Api<ObservabilityStack> = Api::all(context.client.clone());
     let held = finalizer(&stacks, teardown::FINALIZER, stack, |event| live(event, context)).await;
-    held.map_err(|error| match error {
-        finalizer::Error::ApplyFailed(error) | finalizer::Error::CleanupFailed(error) => error,
-        other => Error::Finalizer(super::chain(&other)),
-    })
+    match held {
+        Ok(next) => Ok(next),
+        Err(finalizer::Error::ApplyFailed(error) | finalizer::Error::CleanupFailed(error)) => Err(error),
+        // What was read is older than what is there; the newer one is on its way.
+        Err(
+            finalizer::Error::AddFinalizer(kube::Error::Api(status))
+            | finalizer::Error::RemoveFinalizer(kube::Error::Api(status)),
+        ) if matches!(status.code, 404 | 409 | 422) => Ok(Action::await_change()),
+        Err(other) => Err(Error::Finalizer(super::chain(&other))),
+    }
 }
 
 async fn live(event: Event<ObservabilityStack>, context: Arc<Context>) -> Result<Action, Error> {
