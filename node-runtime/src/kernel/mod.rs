@@ -14,6 +14,7 @@ pub mod object;
 mod packet;
 pub mod perf;
 pub mod probe;
+pub mod readiness;
 mod refusal;
 pub mod ring;
 pub mod ring_view;

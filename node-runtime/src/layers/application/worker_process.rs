@@ -12,6 +12,7 @@ use std::{
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::code::{self, FileKey};
+use crate::kernel::readiness;
 use crate::worker::{
     channel::{FDS_MAX, pair, receive, send},
     frame::{FrameError, Image, Mapping, NewFile, ToAgent, ToWorker},
@@ -45,7 +46,7 @@ impl WorkerProcess {
         let (ours, theirs) = pair()?;
         let child =
             Command::new(program).arg("worker").env_clear().stdin(Stdio::from(theirs)).stdout(Stdio::null()).spawn()?;
-        let socket = AsyncFd::with_interest(ours, Interest::READABLE | Interest::WRITABLE)?;
+        let socket = readiness::watched(ours, Interest::READABLE | Interest::WRITABLE)?;
         let mut worker = Self { child, socket, buffer: Vec::new(), outbox: VecDeque::new(), files: HashMap::new() };
         // Opened here: whether addresses are shown is decided by the capabilities of whoever opens it.
         let kallsyms = std::fs::File::open("/proc/kallsyms").ok();
