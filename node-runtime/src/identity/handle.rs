@@ -120,6 +120,11 @@ impl Identity {
         self.0.state().index.in_scope(scope, owner)
     }
 
+    /// Whether a pod is in a scope; not while its namespace's labels are unknown.
+    pub fn pod_in_scope(&self, scope: &PodScope, pod: &Pod) -> bool {
+        self.0.state().index.pod_in_scope(scope, pod)
+    }
+
     /// There is a cluster, so that pods can be known.
     pub fn has_cluster(&self) -> bool {
         self.0.state().index.cluster

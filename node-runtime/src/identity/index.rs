@@ -117,6 +117,11 @@ impl Index {
         }
     }
 
+    /// Whether a pod is in a scope; not while its namespace's labels are unknown.
+    pub fn pod_in_scope(&self, scope: &PodScope, pod: &Pod) -> bool {
+        pod_in_scope(scope, pod, &self.world()).unwrap_or(false)
+    }
+
     /// What the kernel's map of cgroups is to hold.
     pub fn states(&self) -> HashMap<u64, CgroupState> {
         let mut states = HashMap::new();

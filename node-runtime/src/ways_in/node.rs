@@ -20,12 +20,13 @@ use crate::{
     kernel::{self, clock},
     layers::{
         Context, Layers,
+        application::{Application, Profiles},
         security::{Security, bus::EventBus},
     },
     report::{Ledger, metrics, status::Snapshot},
     runtime::Runtime,
     serve::{
-        router,
+        self, router,
         socket::Socket,
         tetragon::{self, About, Scene},
     },
@@ -44,6 +45,8 @@ pub(super) struct Node {
     pub(super) last_good: LastGood,
     /// Who is who.
     pub(super) identity: Identity,
+    /// Profiles that run or are kept.
+    pub(super) profiles: Profiles,
     /// Where events are written.
     pub(super) export: Export,
     /// From the security layer to its readers.
@@ -77,16 +80,21 @@ impl Node {
         let scene =
             Scene { node_name: context.node_name.as_str().into(), cluster_name: "".into(), booted: clock::wall(0) };
         let about = About { version: env!("CARGO_PKG_VERSION").into(), wrong: watch::channel(None).1 };
-        let faces = Routes::new(tetragon::service(bus.clone(), scene.clone(), about));
+        let application = Application::new(context.clone(), identity.clone());
+        let profiles = application.profiles();
+        let faces = Routes::new(tetragon::service(bus.clone(), scene.clone(), about))
+            .add_service(serve::profiles::service(profiles.clone()));
         tokio::spawn(async move {
             if let Err(error) = router::serve(listener, faces).await {
                 tracing::error!(%error, "serving the socket");
             }
         });
-        let layers = Layers { facts, security: Security::new(context.clone(), identity.clone(), bus.clone()) };
+        let security = Security::new(context.clone(), identity.clone(), bus.clone());
+        let layers = Layers { facts, security, application };
         Ok(Self {
             export: Export::new(bus.clone(), scene, ledger.clone(), arguments.state_dir.clone()),
             identity,
+            profiles,
             bus,
             runtime: Runtime::new(layers, ledger),
             last_good: LastGood::new(&arguments.state_dir),

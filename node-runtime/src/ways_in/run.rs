@@ -1,6 +1,9 @@
 //! The agent without a cluster: what the files ask, on this machine, until it is interrupted.
 
-use std::sync::Arc;
+use std::{
+    io::{self, Write},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use tokio::sync::mpsc;
@@ -9,7 +12,7 @@ use super::node::Node;
 use crate::{
     args::RunArguments,
     desired::{Update, files},
-    layers::UnitState,
+    layers::{UnitState, application::Meta},
 };
 
 /// Runs until SIGINT or SIGTERM. Events go to standard output, everything else to standard error.
@@ -20,6 +23,7 @@ pub(super) async fn run(arguments: &RunArguments) -> anyhow::Result<()> {
     }
     desired.export.stdout = true;
     let mut node = Node::assemble(&arguments.common, false).await?;
+    node.profiles.results().tell(Box::new(tell));
     node.take(Update { desired: Arc::new(desired), generation: 1 }).await;
     for unit in node.runtime.snapshot().units.values() {
         match &unit.state {
@@ -36,4 +40,12 @@ pub(super) async fn run(arguments: &RunArguments) -> anyhow::Result<()> {
     }
     let (_sender, news) = mpsc::channel(1);
     node.run(news).await
+}
+
+/// One line for each profile that is made: what it is about. The profile itself is fetched through the socket.
+fn tell(meta: &Meta) {
+    let line = serde_json::json!({ "cpu_profile": meta }).to_string() + "\n";
+    if let Err(error) = io::stdout().write_all(line.as_bytes()).and_then(|()| io::stdout().flush()) {
+        tracing::warn!(%error, profile = meta.name, "standard output");
+    }
 }

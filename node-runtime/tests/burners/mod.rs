@@ -66,7 +66,7 @@ impl World {
         let ledger = Ledger::default();
         Self {
             results: Results::open(&folder, ledger.clone()),
-            selection: Map::hash("cgroups", 8, 24, 64).unwrap(),
+            selection: Map::hash("cgroups", 8, 24, 64, true).unwrap(),
             folder,
             cgroups: Vec::new(),
             children: Vec::new(),

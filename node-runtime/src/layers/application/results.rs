@@ -86,7 +86,11 @@ struct Inner {
     folder: PathBuf,
     ledger: Ledger,
     kept: BTreeMap<String, Meta>,
+    told: Option<Listener>,
 }
+
+/// Whoever wants to hear of a result that is kept from now on.
+pub type Listener = Box<dyn Fn(&Meta) + Send>;
 
 /// A result that is being written.
 pub struct Making {
@@ -114,7 +118,12 @@ impl Results {
                 let _ = fs::remove_file(path);
             }
         }
-        Self(Arc::new(Mutex::new(Inner { folder, ledger, kept })))
+        Self(Arc::new(Mutex::new(Inner { folder, ledger, kept, told: None })))
+    }
+
+    /// Tells of each result that is kept from now on; it must not ask for results itself.
+    pub fn tell(&self, listener: Listener) {
+        self.inner().told = Some(listener);
     }
 
     /// Begins to write a result.
@@ -135,6 +144,9 @@ impl Results {
         }
         fs::write(path.with_extension("json"), serde_json::to_vec(&meta)?)?;
         let mut inner = self.inner();
+        if let Some(told) = &inner.told {
+            told(&meta);
+        }
         inner.kept.insert(meta.name.clone(), meta);
         inner.purge(now);
         Ok(())
@@ -153,7 +165,17 @@ impl Results {
         inner.purge(now);
         let Some(meta) = inner.kept.get(name).cloned() else { return Ok(None) };
         let path = inner.folder.join(file_name(name));
-        Ok(Some((meta, File::open(path.with_extension("folded"))?, File::open(path.with_extension("svg"))?)))
+        let opened = File::open(path.with_extension("folded"))
+            .and_then(|folded| Ok((folded, File::open(path.with_extension("svg"))?)));
+        match opened {
+            Ok((folded, svg)) => Ok(Some((meta, folded, svg))),
+            // Somebody has cleared the folder.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                inner.remove(name);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
