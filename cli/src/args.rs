@@ -1,8 +1,12 @@
 //! The command line.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::{commands::PodName, proto::tetragon::EventType};
 
@@ -14,6 +18,18 @@ pub(crate) struct Arguments {
     pub(crate) way: WayArguments,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Arguments {
+    /// Parses, or ends the process with what is wrong. Speaks as a plugin of kubectl when it was started as one.
+    pub(crate) fn from_command_line(program: &Path, line: impl Iterator<Item = OsString>) -> Self {
+        let mut command = Self::command();
+        if program.file_stem().is_some_and(|name| name == "kubectl-trilobite") {
+            command = command.bin_name("kubectl trilobite");
+        }
+        let matches = command.get_matches_from(line);
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -190,7 +206,7 @@ pub(crate) struct FlowsArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct ProfileArguments {
-    /// The pod, as NAMESPACE/POD.
+    /// The pod; with --socket, the AppProfile of the agent's files.
     #[arg(value_name = "NAMESPACE/POD")]
     pub(crate) pod: PodName,
     /// How long to sample, from 1s to 1h.
@@ -247,7 +263,7 @@ fn profile_span(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::{CommandFactory, error::ErrorKind};
+    use clap::error::ErrorKind;
 
     use super::*;
 

@@ -11,14 +11,13 @@ mod output;
 mod proto;
 mod report;
 
-use std::{io, process::ExitCode};
-
-use clap::Parser;
+use std::{env, io, path::Path, process::ExitCode};
 
 use crate::{args::Arguments, failure::Failure};
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let program = env::args_os().next().unwrap_or_default();
+    let arguments = Arguments::from_command_line(Path::new(&program), env::args_os());
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

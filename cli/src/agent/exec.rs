@@ -20,8 +20,8 @@ use tokio::{
 
 use crate::failure::chain;
 
-/// What runs in the pod.
-const PROXY: [&str; 2] = ["trilobite-node", "proxy"];
+/// The agent's way in.
+const PROXY: &str = "proxy";
 /// Bytes held for a side that is slower than the other.
 const BUFFER: usize = 64 << 10;
 /// Bytes of the proxy's complaint that are kept.
@@ -31,8 +31,8 @@ const COMPLAINT: usize = 1024;
 #[derive(Clone)]
 #[expect(clippy::large_enum_variant, reason = "one per node")]
 pub(crate) enum Way {
-    /// Into a container of a pod.
-    Exec { pods: Api<Pod>, pod: String, container: Option<String> },
+    /// Into a container of a pod, whose `program` is the agent.
+    Exec { pods: Api<Pod>, pod: String, container: String, program: String },
     /// To a socket of this machine.
     Socket(PathBuf),
 }
@@ -57,15 +57,15 @@ impl Way {
     pub(crate) async fn open(&self) -> io::Result<Joined> {
         match self {
             Self::Socket(path) => Ok(Joined::Socket(UnixStream::connect(path).await?)),
-            Self::Exec { pods, pod, container } => {
-                let mut how = AttachParams::default()
+            Self::Exec { pods, pod, container, program } => {
+                let how = AttachParams::default()
+                    .container(container)
                     .stdin(true)
                     .stdout(true)
                     .stderr(true)
                     .max_stdin_buf_size(BUFFER)
                     .max_stdout_buf_size(BUFFER);
-                how.container.clone_from(container);
-                let process = pods.exec(pod, PROXY, &how).await.map_err(refused)?;
+                let process = pods.exec(pod, [program.as_str(), PROXY], &how).await.map_err(refused)?;
                 Ok(Joined::Exec(Box::new(Exec::new(process)?)))
             }
         }

@@ -8,8 +8,10 @@ use crate::{args::WayArguments, cluster, cluster::ClusterError, failure::Failure
 
 /// Every pod of an agent has it.
 const LABEL: &str = "app.kubernetes.io/name=trilobite-node";
-/// The agent's container, where its pod has several.
+/// The agent's container; the first, where none is called so.
 const CONTAINER: &str = "agent";
+/// The agent in its image, where the container does not say.
+const PROGRAM: &str = "/trilobite-node";
 
 /// Where agents are looked for.
 #[derive(Clone)]
@@ -61,10 +63,10 @@ impl Reach {
                     .await
                     .map_err(|error| ClusterError::new(format!("list the agents in {namespace}"), "pods", error))?;
                 let (ready, absent) = sort_out(&list.items, namespace, node)?;
-                let place = |(node, pod, container): (String, String, Option<String>)| Place {
+                let place = |Found { node, pod, container, program }| Place {
                     next: format!("see 'kubectl -n {namespace} describe pod {pod}' and its logs"),
                     name: node,
-                    way: Way::Exec { pods: pods.clone(), pod, container },
+                    way: Way::Exec { pods: pods.clone(), pod, container, program },
                 };
                 Ok((ready.into_iter().map(place).collect(), absent))
             }
@@ -72,9 +74,16 @@ impl Reach {
     }
 }
 
-type Found = (String, String, Option<String>);
+/// An agent's pod that runs.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Found {
+    node: String,
+    pod: String,
+    container: String,
+    program: String,
+}
 
-/// Node, pod and container of each agent that runs; an error for each that does not.
+/// Each agent that runs; an error for each that does not.
 fn sort_out(pods: &[Pod], namespace: &str, node: Option<&str>) -> Result<(Vec<Found>, Vec<AgentError>), AgentError> {
     let mut ready = Vec::new();
     let mut absent = Vec::new();
@@ -88,8 +97,14 @@ fn sort_out(pods: &[Pod], namespace: &str, node: Option<&str>) -> Result<(Vec<Fo
         }
         let phase = pod.status.as_ref().and_then(|status| status.phase.clone()).unwrap_or_else(|| "Unknown".into());
         if phase == "Running" {
-            let several = spec.containers.len() > 1;
-            ready.push((on, pod.name_any(), several.then(|| CONTAINER.to_owned())));
+            let container = spec.containers.iter().find(|one| one.name == CONTAINER).or(spec.containers.first());
+            let program = container.and_then(|container| container.command.as_ref()?.first());
+            ready.push(Found {
+                node: on,
+                pod: pod.name_any(),
+                container: container.map_or_else(|| CONTAINER.into(), |container| container.name.clone()),
+                program: program.map_or_else(|| PROGRAM.into(), String::clone),
+            });
         } else {
             let namespace = namespace.to_owned();
             absent.push(AgentError::NotRunning { node: on, namespace, pod: pod.name_any(), phase });
@@ -124,7 +139,10 @@ mod tests {
             metadata: ObjectMeta { name: Some(format!("trilobite-node-{node}")), ..ObjectMeta::default() },
             spec: Some(PodSpec {
                 node_name: Some(node.into()),
-                containers: vec![Container::default()],
+                containers: vec![
+                    Container { name: "sidecar".into(), ..Container::default() },
+                    Container { name: "agent".into(), command: Some(vec!["/fossil".into()]), ..Container::default() },
+                ],
                 ..PodSpec::default()
             }),
             status: Some(PodStatus { phase: Some(phase.into()), ..PodStatus::default() }),
@@ -135,8 +153,9 @@ mod tests {
     fn agents_come_in_the_order_of_their_nodes_and_one_that_does_not_run_is_told() {
         let pods = [agent("birch", "Running"), agent("cedar", "Pending"), agent("alder", "Running")];
         let (ready, absent) = sort_out(&pods, "fossils", None).unwrap();
-        let nodes: Vec<&str> = ready.iter().map(|(node, ..)| node.as_str()).collect();
+        let nodes: Vec<&str> = ready.iter().map(|found| found.node.as_str()).collect();
         assert_eq!(nodes, ["alder", "birch"]);
+        assert_eq!((ready[0].container.as_str(), ready[0].program.as_str()), ("agent", "/fossil"));
         assert_eq!(
             absent[0].to_string(),
             "node cedar: the agent's pod is Pending; see 'kubectl -n fossils describe pod trilobite-node-cedar'"
