@@ -44,7 +44,7 @@ impl Export {
     /// longer wanted still writes what is queued for it.
     pub fn apply(&mut self, plan: &ExportPlan) {
         match (plan.stdout, &self.stdout) {
-            (true, None) => self.stdout = Some(self.start("stdout", || Ok(Stdout::default()))),
+            (true, None) => self.stdout = Some(self.start("standard output", || Ok(Stdout::default()))),
             (false, Some(_)) => self.stdout = None,
             _ => {}
         }
@@ -53,7 +53,9 @@ impl Export {
             (Some(wanted), None) => {
                 let limits = Limits::new(wanted);
                 let (folder, of) = (self.state_dir.clone(), limits.clone());
-                self.file = Some((self.start("file", move || Rotated::open(&folder, of.clone())), limits));
+                let path = rotated::path(&folder);
+                self.file =
+                    Some((self.start(&path.to_string_lossy(), move || Rotated::open(&folder, of.clone())), limits));
             }
             (None, Some(_)) => self.file = None,
             (None, None) => {}
@@ -66,9 +68,10 @@ impl Export {
         running.filter_map(Running::problem).collect()
     }
 
-    /// Writes what is queued, and gives up on what cannot be written within two seconds.
-    pub async fn close(self) {
-        let running = self.stdout.into_iter().chain(self.file.map(|(running, _)| running));
+    /// Writes what is queued, and no more; gives up on what cannot be written within two seconds.
+    pub async fn finish(&mut self) {
+        let file = self.file.take().map(|(running, _)| running);
+        let running = self.stdout.take().into_iter().chain(file);
         for running in running {
             if tokio::time::timeout(PATIENCE, running.finish()).await.is_err() {
                 tracing::warn!("an export takes nothing more; what was queued for it is lost");
@@ -76,7 +79,7 @@ impl Export {
         }
     }
 
-    fn start<S: Sink>(&self, name: &'static str, open: impl Fn() -> std::io::Result<S> + Send + 'static) -> Running {
+    fn start<S: Sink>(&self, name: &str, open: impl Fn() -> std::io::Result<S> + Send + 'static) -> Running {
         Running::start(name, &self.bus, self.scene.clone(), self.ledger.clone(), open)
     }
 }
@@ -106,7 +109,7 @@ mod tests {
                 export.apply(&plan(2));
             }
         }
-        export.close().await;
+        export.finish().await;
 
         let written = std::fs::read_to_string(folder.join("events.log")).unwrap();
         assert_eq!((written.lines().count(), ledger.losses()), (300, Vec::new()));

@@ -15,6 +15,11 @@ use super::writer::Sink;
 
 const NAME: &str = "events.log";
 
+/// The file that is written.
+pub(super) fn path(folder: &Path) -> PathBuf {
+    folder.join(NAME)
+}
+
 /// How large, how many; may change while the file is written.
 #[derive(Clone)]
 pub(super) struct Limits(Arc<Mutex<FileExport>>);
@@ -61,7 +66,7 @@ impl Rotated {
 
     fn rotate(&mut self, backups: usize) -> io::Result<()> {
         let time = Timestamp::now().strftime("%Y-%m-%dT%H-%M-%S.%9f");
-        fs::rename(self.folder.join(NAME), self.folder.join(format!("events-{time}.log")))?;
+        fs::rename(path(&self.folder), self.folder.join(format!("events-{time}.log")))?;
         self.file = open(&self.folder)?;
         self.size = 0;
         // The names sort by time.
@@ -102,7 +107,7 @@ fn open(folder: &Path) -> io::Result<File> {
         .append(true)
         .mode(0o600)
         .custom_flags(libc::O_NOFOLLOW)
-        .open(folder.join(NAME))
+        .open(path(folder))
 }
 
 #[cfg(test)]

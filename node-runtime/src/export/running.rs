@@ -26,7 +26,7 @@ pub(super) struct Running {
 impl Running {
     /// `open` is called on the writer's thread, and again after it failed.
     pub(super) fn start<S: Sink>(
-        name: &'static str,
+        name: &str,
         bus: &EventBus,
         scene: Scene,
         ledger: Ledger,
@@ -36,8 +36,8 @@ impl Running {
         let (end, ended) = oneshot::channel();
         let trouble = Trouble::default();
         let running = Self { bus: bus.clone(), id: events.id(), ended, trouble: trouble.clone() };
-        let writer = Writer { name, scene, ledger, trouble };
-        let spawned = thread::Builder::new().name(format!("export-{name}")).stack_size(STACK).spawn(move || {
+        let writer = Writer { name: name.into(), scene, ledger, trouble };
+        let spawned = thread::Builder::new().name("export".into()).stack_size(STACK).spawn(move || {
             writer.run(open, events);
             // Nobody may be waiting.
             let _ = end.send(());

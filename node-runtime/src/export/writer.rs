@@ -29,7 +29,8 @@ pub(super) trait Sink: 'static {
 pub(super) struct Trouble(Arc<Mutex<Option<Problem>>>);
 
 pub(super) struct Writer {
-    pub(super) name: &'static str,
+    /// Where to, in words.
+    pub(super) name: Arc<str>,
     pub(super) scene: Scene,
     pub(super) ledger: Ledger,
     pub(super) trouble: Trouble,
@@ -42,7 +43,7 @@ impl Trouble {
 
     /// Said once, not for every line.
     pub(super) fn set(&self, name: &str, error: &dyn Display) {
-        let problem = Problem::LoadFailed { what: format!("writing events to {name}"), detail: error.to_string() };
+        let problem = Problem::ExportFailed { detail: format!("{name}: {error}") };
         let mut now = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if now.replace(problem).is_none() {
             tracing::warn!(%error, "events cannot be written to {name}; those that are lost are counted");
@@ -71,10 +72,10 @@ impl Writer {
                 count += self.append(&next, &mut lines);
             }
             match write(&mut sink, &open, &lines) {
-                Ok(()) => self.trouble.clear(self.name),
+                Ok(()) => self.trouble.clear(&self.name),
                 Err(error) => {
-                    self.ledger.lost(Place::ExportQueue, self.name, count);
-                    self.trouble.set(self.name, &error);
+                    self.ledger.lost(Place::ExportQueue, "", count);
+                    self.trouble.set(&self.name, &error);
                 }
             }
             // One long line does not keep its memory.
@@ -135,7 +136,8 @@ mod tests {
     #[test]
     fn events_that_a_full_disk_costs_are_counted_and_the_next_are_written() {
         let (ledger, trouble, disk) = (Ledger::default(), Trouble::default(), Disk::default());
-        let writer = Writer { name: "file", scene: samples::scene(), ledger: ledger.clone(), trouble: trouble.clone() };
+        let writer =
+            Writer { name: "file".into(), scene: samples::scene(), ledger: ledger.clone(), trouble: trouble.clone() };
         let bus = EventBus::new(ledger.clone());
         let (events, of) = (bus.subscribe(), disk.clone());
         let thread = thread::spawn(move || writer.run(|| Ok(of.clone()), events));
@@ -150,7 +152,7 @@ mod tests {
                 while ledger.total(Place::ExportQueue) < 2 {
                     thread::yield_now();
                 }
-                assert!(trouble.get().unwrap().message().starts_with("writing events to file: "));
+                assert!(trouble.get().unwrap().message().contains("file: "));
             }
         }
         bus.close();

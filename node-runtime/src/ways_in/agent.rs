@@ -6,12 +6,8 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use kube::Client;
 use tokio::sync::mpsc;
-use trilobite_crds::{
-    STACK_NAME,
-    node::{Source, SourceKind},
-};
 
-use super::node::Node;
+use super::node::{Node, stack};
 use crate::{
     args::AgentArguments,
     desired::{Update, cluster},
@@ -45,13 +41,7 @@ async fn resume(node: &mut Node) {
         }
         Err(error) => {
             tracing::error!(%error, "the last good state was not used");
-            let stack = Source {
-                kind: SourceKind::ObservabilityStack,
-                namespace: None,
-                name: STACK_NAME.into(),
-                generation: 0,
-            };
-            node.runtime.node_problem(stack, Problem::LastGoodRefused { detail: error.to_string() });
+            node.runtime.node_problem(stack(), Problem::LastGoodRefused { detail: error.to_string() });
         }
     }
 }

@@ -7,10 +7,15 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::{mpsc, watch},
-    time::{MissedTickBehavior, interval, sleep},
+    sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
+    time::{MissedTickBehavior, interval, sleep, timeout},
 };
 use tonic::service::Routes;
+use trilobite_crds::{
+    STACK_NAME,
+    node::{Source, SourceKind},
+};
 
 use crate::{
     args::CommonArguments,
@@ -23,7 +28,7 @@ use crate::{
         application::{Application, Profiles},
         security::{Security, bus::EventBus},
     },
-    report::{Ledger, metrics, status::Snapshot},
+    report::{Ledger, Problem, metrics, status::Snapshot},
     runtime::Runtime,
     serve::{
         self, router,
@@ -34,6 +39,9 @@ use crate::{
 
 /// How often counters are read and the sign of life is given.
 const TICK: Duration = Duration::from_secs(1);
+
+/// How long the end of the agent waits for clients to take what is queued for them.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A node's agent before its loop.
 pub(super) struct Node {
@@ -52,6 +60,11 @@ pub(super) struct Node {
     /// From the security layer to its readers.
     pub(super) bus: EventBus,
     snapshots: watch::Sender<Option<Snapshot>>,
+    /// What health says.
+    wrong: watch::Sender<Option<String>>,
+    server: JoinHandle<()>,
+    /// Dropping it ends the server.
+    end: oneshot::Sender<()>,
     _socket: Socket,
 }
 
@@ -79,13 +92,15 @@ impl Node {
         let bus = EventBus::new(ledger.clone());
         let scene =
             Scene { node_name: context.node_name.as_str().into(), cluster_name: "".into(), booted: clock::wall(0) };
-        let about = About { version: env!("CARGO_PKG_VERSION").into(), wrong: watch::channel(None).1 };
+        let (wrong, is_wrong) = watch::channel(None);
+        let about = About { version: env!("CARGO_PKG_VERSION").into(), wrong: is_wrong };
         let application = Application::new(context.clone(), identity.clone());
         let profiles = application.profiles();
         let faces = Routes::new(tetragon::service(bus.clone(), scene.clone(), about))
             .add_service(serve::profiles::service(profiles.clone()));
-        tokio::spawn(async move {
-            if let Err(error) = router::serve(listener, faces).await {
+        let (end, ended) = oneshot::channel();
+        let server = tokio::spawn(async move {
+            if let Err(error) = router::serve(listener, faces, ended).await {
                 tracing::error!(%error, "serving the socket");
             }
         });
@@ -100,6 +115,9 @@ impl Node {
             last_good: LastGood::new(&arguments.state_dir),
             context,
             snapshots,
+            wrong,
+            server,
+            end,
             _socket: socket,
         })
     }
@@ -126,14 +144,25 @@ impl Node {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
             }
-            let snapshot = self.runtime.snapshot();
-            self.snapshots.send_replace(Some(snapshot));
+            self.report();
         }
         tracing::info!("stopping: everything is unloaded");
         self.runtime.unload().await;
         self.bus.close();
-        self.export.close().await;
+        self.export.finish().await;
+        drop(self.end);
+        if timeout(PATIENCE, self.server).await.is_err() {
+            tracing::debug!("a client still reads; it is cut off");
+        }
         Ok(())
+    }
+
+    fn report(&mut self) {
+        let mut snapshot = self.runtime.snapshot();
+        let exports = self.export.problems();
+        self.wrong.send_replace(exports.first().map(Problem::message));
+        snapshot.node_problems.extend(exports.into_iter().map(|problem| (stack(), problem)));
+        self.snapshots.send_replace(Some(snapshot));
     }
 
     /// Takes a desired state into force, and keeps it on disk once that is done.
@@ -149,7 +178,7 @@ impl Node {
     /// Unloads everything and leaves nothing on this node's disk.
     async fn forget(&mut self) {
         let nothing = Update { desired: Arc::default(), generation: 0 };
-        self.export.apply(&nothing.desired.export);
+        self.export.finish().await;
         self.runtime.take(nothing, Timestamp::now()).await;
         for entry in std::fs::read_dir(&self.context.state_dir).into_iter().flatten().flatten() {
             let path = entry.path();
@@ -159,6 +188,11 @@ impl Node {
             }
         }
     }
+}
+
+/// Whose the problems of the whole node are.
+pub(super) fn stack() -> Source {
+    Source { kind: SourceKind::ObservabilityStack, namespace: None, name: STACK_NAME.into(), generation: 0 }
 }
 
 /// Sleeps until `end`; forever where there is none.
