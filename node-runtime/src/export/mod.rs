@@ -1,6 +1,7 @@
 //! Events as JSON lines on standard output and in a rotated file, as far as the stack asks for it. Each way out has a
 //! queue and a thread of its own: one that is stuck holds back neither the agent nor the other.
 
+pub mod lines;
 mod rotated;
 mod running;
 mod stdout;

@@ -67,6 +67,18 @@ impl World {
         self.in_pod(|| ip(&["link", "set", "trbeth0", "up"]));
     }
 
+    /// Puts the host end into a bridge that has the node's addresses instead, and brings all up.
+    pub fn bridge(&self) {
+        ip(&["link", "add", "trbbr0", "type", "bridge"]);
+        ip(&["addr", "flush", "dev", HOST_END]);
+        for (address, prefix) in NODE.iter().zip(["24", "64"]) {
+            ip(&["addr", "add", &format!("{address}/{prefix}"), "dev", "trbbr0", "nodad"]);
+        }
+        ip(&["link", "set", HOST_END, "master", "trbbr0"]);
+        ip(&["link", "set", "trbbr0", "up"]);
+        self.up();
+    }
+
     /// Takes both ends down, so that nothing is counted any more.
     pub fn down(&self) {
         self.in_pod(|| ip(&["link", "set", "trbeth0", "down"]));

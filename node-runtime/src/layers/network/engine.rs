@@ -91,6 +91,9 @@ impl Engine {
         self.tap = None;
         self.enricher.watched.clear();
         self.enricher.directories.clear();
+        for ((_, direction), sum) in std::mem::take(&mut self.past) {
+            self.past.entry((0, direction)).or_default().add(&sum);
+        }
     }
 
     /// The ring to wait for; another one after the sizes have changed.

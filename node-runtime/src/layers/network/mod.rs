@@ -8,9 +8,15 @@ pub mod engine;
 pub mod enrich;
 pub mod flow;
 pub mod history;
+mod layer;
 pub mod netlink;
 pub mod numeric;
+mod place;
 pub mod record;
+mod state;
 pub mod sums;
 pub mod tap;
 pub mod tcp_flags;
+pub mod unit;
+
+pub use layer::Network;

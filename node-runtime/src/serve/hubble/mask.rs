@@ -29,7 +29,9 @@ impl FieldMask {
         for path in &paths {
             match flow.and_then(|flow| resolve(flow, path)) {
                 Some(steps) => mask.add(&steps),
-                None => return Err(Box::new(Status::invalid_argument(format!("field_mask: no flow has a field {path}")))),
+                None => {
+                    return Err(Box::new(Status::invalid_argument(format!("field_mask: no flow has a field {path}"))));
+                }
             }
         }
         Ok(Self(Some(mask)))

@@ -24,10 +24,8 @@ use crate::{
 };
 
 fn hubble() -> Option<PathBuf> {
-    let cache = std::env::var_os("TRILOBITE_CACHE").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/cache"),
-        PathBuf::from,
-    );
+    let cache = std::env::var_os("TRILOBITE_CACHE")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/cache"), PathBuf::from);
     let found = cache.join("bin/hubble");
     if !found.exists() {
         eprintln!("skipped: {} is not built; `make clients` builds it", found.display());
@@ -76,11 +74,8 @@ fn many_flows() -> Vec<Flow> {
             flow.point = if bit(0) { Point::FromNetwork } else { Point::ToNetwork };
         }
         if bit(5) {
-            flow.source_service = Some(Arc::new(Service {
-                name: "other".into(),
-                namespace: "default".into(),
-                end: Arc::default(),
-            }));
+            flow.source_service =
+                Some(Arc::new(Service { name: "other".into(), namespace: "default".into(), end: Arc::default() }));
             flow.reason = FlowReason::End;
             flow.source_mac = [0; 6];
             flow.destination_mac = [0; 6];

@@ -147,7 +147,8 @@ mod tests {
         ] {
             assert!(holds(selector), "{selector}");
         }
-        for selector in ["app=front", "reserved:app=cart", "!app", "app notin (cart)", "example.com/tier>2", "missing"] {
+        for selector in ["app=front", "reserved:app=cart", "!app", "app notin (cart)", "example.com/tier>2", "missing"]
+        {
             assert!(!holds(selector), "{selector}");
         }
     }

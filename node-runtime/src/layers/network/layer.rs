@@ -1,0 +1,161 @@
+//! The layer as the agent's loop sees it, and the task that reads the ring while something is in force.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use kube::Client;
+use tokio::{
+    task::JoinHandle,
+    time::{MissedTickBehavior, interval, sleep},
+};
+
+use super::{
+    directory::{Cluster, Directory},
+    engine::ENDED_FOR,
+    history::History,
+    state::State,
+    sums::Sums,
+    unit::Wish,
+};
+use crate::{
+    identity::Identity,
+    kernel::Ring,
+    layers::{Context, UnitCount, UnitKey, UnitState},
+    plan::Plan,
+};
+
+/// How often silent flows are looked for.
+const SWEEP: Duration = Duration::from_secs(2);
+/// How soon a pod that has no interface yet is asked again.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// Flows of chosen pods.
+pub struct Network {
+    shared: Arc<Mutex<State>>,
+    identity: Identity,
+    client: Option<Client>,
+    node: String,
+    history: History,
+    directory: Option<Arc<Cluster>>,
+    reading: Option<(Arc<Ring>, JoinHandle<()>)>,
+}
+
+impl Network {
+    /// Nothing is loaded yet. With a client, pods of other nodes and Services are known while flows are wanted.
+    pub fn new(context: Context, identity: Identity, client: Option<Client>) -> Self {
+        let history = History::default();
+        let node = context.node_name.clone();
+        let state = State::new(context, identity.clone(), history.clone(), seed());
+        Self { shared: Arc::new(Mutex::new(state)), identity, client, node, history, directory: None, reading: None }
+    }
+
+    /// The flows of the last while, for those who serve them.
+    pub fn history(&self) -> History {
+        self.history.clone()
+    }
+
+    /// Brings what is in force in line with the plan. Both kinds of units share one attachment per interface.
+    pub async fn apply(&mut self, plan: &Plan) -> BTreeMap<UnitKey, UnitState> {
+        let parts = plan.flows.iter().map(|(key, unit)| (key.clone(), Wish::of_part(&unit.content)));
+        let sessions = plan.captures.iter().map(|(key, unit)| (key.clone(), Wish::of_session(&unit.content)));
+        let wishes: BTreeMap<UnitKey, Wish> = parts.chain(sessions).collect();
+        if wishes.is_empty() {
+            self.directory = None;
+        } else if let (None, Some(client)) = (&self.directory, &self.client) {
+            self.directory = Some(Arc::new(Cluster::follow(client, &self.node)));
+        }
+        let remote = self.directory.iter().map(|cluster| cluster.clone() as Arc<dyn Directory>).collect();
+        let (states, ring) = {
+            let mut state = lock(&self.shared);
+            (state.set(wishes, remote), state.ring())
+        };
+        self.read(ring).await;
+        states
+    }
+
+    /// Records of every unit in force.
+    pub fn counts(&self) -> BTreeMap<UnitKey, UnitCount> {
+        lock(&self.shared).counts()
+    }
+
+    /// What each watched interface has carried, in flows and outside them.
+    pub fn sums(&self) -> Sums {
+        lock(&self.shared).sums()
+    }
+
+    /// One task for one ring; after a change of sizes there is another ring.
+    async fn read(&mut self, ring: Option<Arc<Ring>>) {
+        let same = match (&self.reading, &ring) {
+            (Some((old, _)), Some(new)) => Arc::ptr_eq(old, new),
+            (None, None) => true,
+            _ => false,
+        };
+        if same {
+            return;
+        }
+        if let Some((old, task)) = self.reading.take() {
+            task.abort();
+            // It holds the old ring until it has ended; that it was aborted is no error.
+            let _ = task.await;
+            drop(old);
+        }
+        self.reading = ring.map(|ring| {
+            let task = tokio::spawn(run(self.shared.clone(), ring.clone(), self.identity.clone()));
+            (ring, task)
+        });
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        if let Some((_, task)) = &self.reading {
+            task.abort();
+        }
+    }
+}
+
+async fn run(shared: Arc<Mutex<State>>, ring: Arc<Ring>, identity: Identity) {
+    let mut changed = identity.changed();
+    let mut sweep = interval(SWEEP);
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let pending = lock(&shared).pending;
+        tokio::select! {
+            answer = ring.readable() => {
+                if let Err(error) = answer {
+                    tracing::error!(%error, "the ring of flows cannot be waited for; it is read with each sweep");
+                    sleep(SWEEP).await;
+                }
+                lock(&shared).drain();
+            }
+            _ = sweep.tick() => {
+                let ended = lock(&shared).tick();
+                if ended {
+                    sleep(ENDED_FOR).await;
+                    lock(&shared).remove_ended();
+                }
+            }
+            Ok(()) = changed.changed() => reconcile(&shared),
+            () = sleep(RETRY), if pending => reconcile(&shared),
+        }
+    }
+}
+
+fn reconcile(shared: &Mutex<State>) {
+    if let Err(problem) = lock(shared).reconcile() {
+        tracing::warn!(problem = problem.message(), "the interfaces of pods could not be followed");
+    }
+}
+
+fn lock(shared: &Mutex<State>) -> MutexGuard<'_, State> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Differs from start to start.
+fn seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::process::id())
+}

@@ -1,0 +1,117 @@
+//! The layer from a plan to a client: who is behind an interface, what is in force and what is gone again.
+//! Needs root and a kernel from 6.6 on: `cargo test -p trilobite-node --test flow_layer -- --ignored`.
+
+mod node_and_pod;
+
+use std::{process::Command, sync::Arc, time::Duration};
+
+use node_and_pod::{HOST_END, World};
+use trilobite_crds::node::{FlowOutput, FlowsPart, FlowsSession, PodScope, Source, SourceKind};
+use trilobite_node::{
+    identity::Identity,
+    kernel::{Facts, account},
+    layers::{
+        Context, UnitKey, UnitState,
+        network::{Network, netlink},
+    },
+    plan::{Plan, Unit},
+    report::Ledger,
+};
+
+fn source(kind: SourceKind, name: &str) -> (UnitKey, Source) {
+    let key = UnitKey { kind, name: format!("shop/{name}"), version: "1".into() };
+    (key, Source { kind, namespace: Some("shop".into()), name: name.into(), generation: 1 })
+}
+
+fn flows_of_the_machine() -> (UnitKey, Unit<FlowsPart>) {
+    let (key, source) = source(SourceKind::ObservabilityStack, "default");
+    let content = FlowsPart { pods: PodScope::default(), flow_entries: 1024, ring_bytes: 65536 };
+    (key, Unit { source, expires_at: None, content })
+}
+
+fn capture_of_udp_to_a_file() -> (UnitKey, Unit<FlowsSession>) {
+    let (key, source) = source(SourceKind::FlowCapture, "udp");
+    let content = FlowsSession {
+        pods: PodScope::default(),
+        ports: Vec::new(),
+        protocols: vec!["UDP".into()],
+        output: vec![FlowOutput::File],
+        flow_entries: 4096,
+        ring_bytes: 131_072,
+    };
+    (key, Unit { source, expires_at: None, content })
+}
+
+#[test]
+#[ignore = "needs root"]
+fn the_host_end_of_a_veth_is_found_by_a_process_behind_it() {
+    let world = World::new();
+    let mut process = world.in_pod(|| Command::new("sleep").arg("60").spawn().unwrap());
+    let links = netlink::links().unwrap();
+    let host_end = links.iter().find(|link| link.name == HOST_END).unwrap();
+    let number = netlink::namespace_of(process.id()).unwrap();
+    process.kill().unwrap();
+    process.wait().unwrap();
+    assert!(number.is_some());
+    assert_eq!(host_end.peer_namespace, number);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn stack_and_capture_share_programs_and_leave_nothing_behind() {
+    let world = World::new();
+    // A veth is what the machine itself does not watch: a bridge above it is.
+    world.bridge();
+    let folder = std::env::temp_dir().join(format!("trilobite-flow-layer-{}", std::process::id()));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let facts = Arc::new(Facts::default());
+        let context = Context {
+            node_name: "n1".into(),
+            facts: facts.clone(),
+            ledger: Ledger::default(),
+            state_dir: folder.clone(),
+        };
+        let identity = Identity::new(facts, context.ledger.clone(), false);
+        let mut network = Network::new(context, identity, None);
+        let before = account();
+
+        let mut plan = Plan::default();
+        plan.flows.extend([flows_of_the_machine()]);
+        let states = network.apply(&plan).await;
+        assert!(states.values().all(|state| *state == UnitState::InForce { notes: Vec::new() }), "{states:?}");
+        let alone = account();
+        assert!(alone.programs > before.programs && alone.links > before.links);
+
+        plan.captures.extend([capture_of_udp_to_a_file()]);
+        network.apply(&plan).await;
+        let both = account();
+        assert_eq!((both.programs, both.maps, both.links), (alone.programs, alone.maps, alone.links));
+
+        world.tcp(0, true, 1 << 20);
+        world.udp(1, &[100, 200]);
+        let history = network.history();
+        while history.len() < 6 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let counts = network.counts();
+        let (stack, capture) = (counts[&flows_of_the_machine().0], counts[&capture_of_udp_to_a_file().0]);
+        assert!(stack.records > capture.records && capture.records >= 2, "{counts:?}");
+        assert_eq!((stack.lost, capture.lost), (0, 0));
+
+        plan.captures.clear();
+        let states = network.apply(&plan).await;
+        assert_eq!(states.len(), 1);
+        network.apply(&Plan::default()).await;
+        let after = account();
+        assert_eq!((after.programs, after.maps, after.links), (before.programs, before.maps, before.links));
+        assert!(history.is_empty());
+    });
+    let file = folder.join("captures/shop.udp/events.log");
+    let written = || std::fs::read_to_string(&file).unwrap_or_default();
+    while !written().contains(r#""reason":"end""#) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(written().lines().all(|line| line.contains(r#""UDP":{"#)), "{}", written());
+    std::fs::remove_dir_all(&folder).unwrap();
+}
