@@ -5,6 +5,7 @@ pub mod limits;
 pub mod process;
 pub mod record;
 pub mod sample;
+pub mod tracepoint;
 
 /// Bytes of an object, aligned as libbpf wants them.
 #[repr(C, align(8))]
@@ -35,4 +36,9 @@ pub fn cpu() -> &'static [u8] {
 /// `bpf/identity/process.bpf.c`: fork, exec, exit, and who ran before.
 pub fn process() -> &'static [u8] {
     object!("process")
+}
+
+/// `bpf/security/tracepoint.bpf.c`: one tracepoint of a policy.
+pub fn tracepoint() -> &'static [u8] {
+    object!("tracepoint")
 }

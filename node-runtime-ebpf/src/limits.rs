@@ -5,7 +5,7 @@ pub const RECORD_LAYOUT: u16 = 1;
 /// Levels that a lookup climbs from the leaf cgroup.
 pub const CGROUP_DEPTH_MAX: u32 = 12;
 /// Cgroups whose state is kept.
-pub const CGROUPS_MAX: u32 = 16384;
+pub const CGROUPS_MAX: u32 = 8192;
 /// Distinct selections on a node.
 pub const SLOTS_MAX: u32 = 64;
 /// Flows that are counted at a time, where the stack says nothing.
@@ -34,6 +34,10 @@ pub const CWD_DEPTH_MAX: u32 = 32;
 pub const ARGS_MAX: u32 = 4096;
 /// Bytes of a cgroup's own name.
 pub const CGROUP_NAME_MAX: u32 = 128;
+/// Arguments of a policy's tracepoint.
+pub const TRACEPOINT_ARGS_MAX: u32 = 5;
+/// Bytes of one of them that is a string, its end included.
+pub const TRACEPOINT_STRING_MAX: u32 = 512;
 
 #[cfg(test)]
 mod tests {
@@ -60,6 +64,8 @@ mod tests {
             ("CWD_DEPTH_MAX", CWD_DEPTH_MAX.into()),
             ("ARGS_MAX", ARGS_MAX.into()),
             ("CGROUP_NAME_MAX", CGROUP_NAME_MAX.into()),
+            ("TRACEPOINT_ARGS_MAX", TRACEPOINT_ARGS_MAX.into()),
+            ("TRACEPOINT_STRING_MAX", TRACEPOINT_STRING_MAX.into()),
         ];
         for (name, value) in limits {
             let line = header.lines().find(|line| line.starts_with(&format!("#define {name} "))).expect(name);

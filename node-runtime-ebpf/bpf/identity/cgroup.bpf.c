@@ -10,6 +10,8 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
+RECORD_TYPE(cgroup_record);
+
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 16 * 1024);

@@ -13,6 +13,11 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
+RECORD_TYPE(record);
+RECORD_TYPE(process_record);
+RECORD_TYPE(exec_record);
+RECORD_TYPE(exit_record);
+
 #define PF_KTHREAD 0x00200000
 #define KTHREADD 2
 #define SIGNAL_GROUP_EXIT 0x00000004

@@ -141,7 +141,12 @@ struct signal_struct {
 	unsigned int flags;
 };
 
+struct thread_info {
+	__u32 status;                   /* x86 */
+};
+
 struct task_struct {
+	struct thread_info thread_info;
 	int pid;
 	int tgid;
 	unsigned int flags;

@@ -5,7 +5,7 @@
 
 #define RECORD_LAYOUT 1         /* goes up whenever any record changes */
 #define CGROUP_DEPTH_MAX 12     /* levels that a lookup climbs from the leaf */
-#define CGROUPS_MAX 16384       /* cgroups whose state is kept */
+#define CGROUPS_MAX 8192        /* cgroups whose state is kept */
 #define SLOTS_MAX 64            /* distinct selections on a node */
 #define FLOW_ENTRIES 16384      /* flows that are counted at a time; the agent sets what the stack says */
 #define FLOW_RING_BYTES 65536   /* ring of flow records; the agent sets what the stack says */
@@ -20,5 +20,7 @@
 #define CWD_DEPTH_MAX 32        /* names and mounts on the way to the root */
 #define ARGS_MAX 4096           /* bytes of arguments; less where the ring is small */
 #define CGROUP_NAME_MAX 128     /* bytes of a cgroup's own name */
+#define TRACEPOINT_ARGS_MAX 5   /* arguments of a policy's tracepoint */
+#define TRACEPOINT_STRING_MAX 512 /* bytes of one of them that is a string, its end included */
 
 #endif

@@ -29,4 +29,7 @@ struct record {
 };
 _Static_assert(sizeof(struct record) == 56, "src/record.rs has the same");
 
+/* Keeps a record's type in the object's BTF, where a test compares it with the agent's. */
+#define RECORD_TYPE(type) const struct type *record_type_##type __attribute__((unused))
+
 #endif

@@ -88,15 +88,15 @@ impl Index {
 
     /// To whom a cgroup belongs.
     pub fn owner(&self, cgroup: u64) -> Owner {
-        if !self.cluster {
-            return Owner::Host;
-        }
         match self.cgroups.place(cgroup) {
+            None if !self.cluster => Owner::Host,
             // The kernel's programs send nothing from outside the node; one that is not known yet will be.
             None => Owner::Undecided,
             Some(CgroupPlace::Host | CgroupPlace::AbovePods) => Owner::Host,
             Some(CgroupPlace::Pod { uid, container }) => match self.pod(uid) {
                 Some(pod) => Owner::Pod(Arc::new(located(pod, container))),
+                // Nobody will tell its name: the container's id is what there is to say.
+                None if !self.cluster => Owner::Pod(Arc::new(nameless(uid, container))),
                 None => Owner::Undecided,
             },
         }
@@ -110,6 +110,7 @@ impl Index {
     pub fn in_scope(&self, scope: &PodScope, owner: &Owner) -> Option<bool> {
         let world = self.world();
         match owner {
+            Owner::Pod(_) if !self.cluster => Some(host_in_scope(scope, &world)),
             Owner::Pod(found) => pod_in_scope(scope, &found.pod, &world),
             Owner::Host => Some(host_in_scope(scope, &world)),
             Owner::Undecided => None,
@@ -164,6 +165,11 @@ fn located(pod: &Arc<Pod>, container_id: &str) -> PodContainer {
         container: pod.containers.iter().find(|container| named(&container.id)).cloned(),
         container_id: container_id.to_owned(),
     }
+}
+
+fn nameless(cgroup_uid: &str, container_id: &str) -> PodContainer {
+    let pod = Pod { uid: cgroup_uid.to_owned(), cgroup_uid: cgroup_uid.to_owned(), ..Pod::default() };
+    PodContainer { pod: Arc::new(pod), container: None, container_id: container_id.to_owned() }
 }
 
 #[cfg(test)]
@@ -249,6 +255,16 @@ mod tests {
         assert_eq!(index.owner(3), Owner::Undecided);
         assert_eq!(index.owner(9), Owner::Host);
         assert_eq!(index.in_scope(&PodScope::default(), &index.owner(3)), None);
+    }
+
+    #[test]
+    fn without_a_cluster_a_containers_id_is_known_and_its_pod_has_no_name() {
+        let mut index = Index::new(1, false);
+        index.walked(&[(2, 1, "kubepods".into()), (3, 2, format!("pod{UID}")), (4, 3, ID.into())]);
+        let Owner::Pod(owner) = index.owner(4) else { panic!("{:?}", index.owner(4)) };
+        assert_eq!((owner.pod.name.as_str(), owner.container_id.as_str()), ("", ID));
+        assert_eq!(index.in_scope(&PodScope::default(), &index.owner(4)), Some(true));
+        assert_eq!(index.owner(77), Owner::Host);
     }
 
     #[test]

@@ -8,9 +8,11 @@ pub mod index;
 mod lease;
 pub mod place;
 pub mod pod;
+pub mod pods;
 pub mod process;
 pub mod processes;
 mod procfs;
+mod prune;
 pub mod slots;
 mod walk;
 
@@ -18,4 +20,5 @@ pub use follow::Losses;
 pub use handle::{Identity, Listener, ProcessChange};
 pub use lease::{ProcessLease, Slot};
 pub use pod::{Container, Owner, Pod, PodContainer};
+pub use pods::ClusterWatch;
 pub use process::{Credentials, ExecKey, Located, Process};

@@ -11,7 +11,7 @@ pub struct Pod {
     pub cgroup_uid: String,
     /// Namespace.
     pub namespace: String,
-    /// Name.
+    /// Name; empty where there is no cluster that could tell it.
     pub name: String,
     /// Labels.
     pub labels: BTreeMap<String, String>,

@@ -2,6 +2,7 @@
 //! program, map and link.
 
 pub mod account;
+pub mod btf;
 pub mod capabilities;
 pub mod cgroup;
 pub mod clock;

@@ -156,6 +156,11 @@ impl Emitter {
         }
     }
 
+    /// Enters what was lost before it came here.
+    pub fn enter_lost(&self, place: Place, of: &str, count: u64) {
+        self.ledger.lost(place, of, count);
+    }
+
     /// Events that wait.
     pub fn held(&self) -> usize {
         self.state().held.len()
@@ -181,8 +186,8 @@ impl Emitter {
             pending.wishes.iter().map(|wish| self.identity.in_scope(&wish.scope, &owner)).collect();
         if answers.contains(&Some(true)) {
             // The kubelet names a container some moments after it runs; the event can wait for the name.
-            let nameless =
-                matches!(&owner, Owner::Pod(found) if found.container.is_none() && !found.container_id.is_empty());
+            let nameless = self.identity.has_cluster()
+                && matches!(&owner, Owner::Pod(found) if found.container.is_none() && !found.container_id.is_empty());
             return if nameless && !expired { Verdict::Hold } else { Verdict::Emit(owner) };
         }
         if !answers.contains(&None) {

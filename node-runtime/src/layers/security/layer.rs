@@ -6,14 +6,15 @@ use std::{
 };
 
 use tokio::task::JoinHandle;
-use trilobite_crds::node::ProcessesPart;
+use trilobite_crds::node::{PodScope, ProcessesPart, TracepointsPart};
 
 use super::{
     bus::EventBus,
     emit::{Emitter, Wish},
+    policies::{Policies, same_resource},
 };
 use crate::{
-    identity::{Identity, Listener, ProcessLease},
+    identity::{Identity, Listener, ProcessLease, slots::every_pod},
     layers::{Context, UnitCount, UnitKey, UnitState},
     plan::{Plan, Unit},
     report::{Place, Problem},
@@ -24,27 +25,33 @@ pub struct Security {
     context: Context,
     identity: Identity,
     emitter: Arc<Emitter>,
-    processes: BTreeMap<UnitKey, Processes>,
+    processes: BTreeMap<UnitKey, Arc<Wish>>,
     lease: Option<(u32, ProcessLease)>,
+    policies: Policies,
     looking: Option<JoinHandle<()>>,
-}
-
-struct Processes {
-    wish: Arc<Wish>,
 }
 
 impl Security {
     /// Nothing is in force.
     pub fn new(context: Context, identity: Identity, sink: EventBus) -> Self {
         let emitter = Arc::new(Emitter::new(identity.clone(), sink, context.ledger.clone()));
-        Self { context, identity, emitter, processes: BTreeMap::new(), lease: None, looking: None }
+        Self {
+            context,
+            identity,
+            emitter,
+            processes: BTreeMap::new(),
+            lease: None,
+            policies: Policies::new(),
+            looking: None,
+        }
     }
 
     /// Brings what is in force in line with the plan. Every unit of the plan has an answer.
     pub async fn apply(&mut self, plan: &Plan) -> BTreeMap<UnitKey, UnitState> {
         let mut states = BTreeMap::new();
         self.apply_processes(&plan.processes, &mut states);
-        let wanted = !self.processes.is_empty();
+        self.apply_tracepoints(plan, &mut states);
+        let wanted = !self.processes.is_empty() || !self.policies.is_empty();
         if wanted && self.looking.is_none() {
             self.looking = Some(tokio::spawn(self.emitter.clone().keep_looking()));
         } else if !wanted && let Some(task) = self.looking.take() {
@@ -57,21 +64,17 @@ impl Security {
 
     /// Records of each unit so far.
     pub fn counts(&self) -> BTreeMap<UnitKey, UnitCount> {
+        self.policies.count_losses(&self.context.ledger);
         let losses = self.context.ledger.losses();
         let lost = |name: &str| {
-            losses
+            let of_unit = losses
                 .iter()
-                .filter(|(place, of, _)| *place == Place::Undecided && of == name)
-                .map(|(.., count)| count)
-                .sum()
+                .filter(|(place, of, _)| matches!(place, Place::Undecided | Place::PolicyRing) && of == name);
+            of_unit.map(|(.., count)| count).sum()
         };
-        self.processes
-            .iter()
-            .map(|(key, unit)| {
-                let records = unit.wish.records.load(Ordering::Relaxed);
-                (key.clone(), UnitCount { records, lost: lost(&unit.wish.name) })
-            })
-            .collect()
+        let count = |wish: &Wish| UnitCount { records: wish.records.load(Ordering::Relaxed), lost: lost(&wish.name) };
+        let processes = self.processes.iter().map(|(key, wish)| (key.clone(), count(wish)));
+        processes.chain(self.policies.wishes().map(|(key, wish)| (key.clone(), count(wish)))).collect()
     }
 
     fn apply_processes(
@@ -79,57 +82,71 @@ impl Security {
         wanted: &BTreeMap<UnitKey, Unit<ProcessesPart>>,
         states: &mut BTreeMap<UnitKey, UnitState>,
     ) {
-        let ring_bytes = wanted.values().map(|unit| unit.content.ring_bytes).max();
-        let followed = match ring_bytes {
+        let followed = match wanted.values().map(|unit| unit.content.ring_bytes).max() {
             Some(bytes) => self.follow(bytes),
-            None => {
-                self.lease = None;
-                Ok(())
-            }
+            None => Ok(self.lease = None),
         };
         if let Err(problem) = followed {
-            for key in wanted.keys() {
-                states.insert(key.clone(), UnitState::Refused(problem.clone()));
-            }
+            states.extend(wanted.keys().map(|key| (key.clone(), UnitState::Refused(problem.clone()))));
             return;
         }
         self.processes.retain(|key, _| wanted.contains_key(key));
         for (key, unit) in wanted {
-            self.processes.entry(key.clone()).or_insert_with(|| Processes {
-                wish: Arc::new(Wish::new(unit.source.to_string(), unit.content.pods.clone())),
-            });
-            states.insert(key.clone(), UnitState::InForce { notes: self.notes(&unit.content.pods) });
+            let scope = &unit.content.pods;
+            let wish = || Arc::new(Wish::new(unit.source.to_string(), scope.clone()));
+            self.processes.entry(key.clone()).or_insert_with(wish);
+            states.insert(key.clone(), UnitState::InForce { notes: self.notes(scope) });
         }
-        self.emitter.set_processes(self.processes.values().map(|unit| unit.wish.clone()).collect());
+        self.emitter.set_processes(self.processes.values().cloned().collect());
     }
 
+    /// One lease, with one listener, whatever the size of the ring becomes.
     fn follow(&mut self, ring_bytes: u32) -> Result<(), Problem> {
-        if self.lease.as_ref().is_some_and(|(bytes, _)| *bytes == ring_bytes) {
-            return Ok(());
-        }
-        // One listener for all sizes: it is handed from lease to lease by asking for the next one without it.
-        let (listener, old) = match self.lease.take() {
-            Some((bytes, lease)) => (None, Some((bytes, lease))),
-            None => {
-                let emitter = self.emitter.clone();
-                (Some(Arc::new(move |change: &_| emitter.on_process(change)) as Listener), None)
-            }
-        };
-        match self.identity.follow_processes(Some(ring_bytes), listener) {
-            Ok(lease) => {
-                let first = old.map_or(lease, |(_, first)| first);
-                self.lease = Some((ring_bytes, first));
+        match &mut self.lease {
+            Some((bytes, _)) if *bytes == ring_bytes => Ok(()),
+            Some((bytes, _)) => {
+                drop(self.identity.follow_processes(Some(ring_bytes), None)?);
+                *bytes = ring_bytes;
                 Ok(())
             }
-            Err(problem) => {
-                self.lease = old;
-                Err(problem)
+            None => {
+                let emitter = self.emitter.clone();
+                let listener: Listener = Arc::new(move |change| emitter.on_process(change));
+                let lease = self.identity.follow_processes(Some(ring_bytes), Some(listener))?;
+                self.lease = Some((ring_bytes, lease));
+                Ok(())
             }
         }
     }
 
-    fn notes(&self, scope: &trilobite_crds::node::PodScope) -> Vec<Problem> {
-        if self.identity.has_cluster() || crate::identity::slots::every_pod(scope) {
+    fn apply_tracepoints(&mut self, plan: &Plan, states: &mut BTreeMap<UnitKey, UnitState>) {
+        for (key, unit) in &plan.tracepoints {
+            let state = match self.tracepoints_in_force(key, unit) {
+                Ok(()) => UnitState::InForce { notes: self.notes(&unit.content.pods) },
+                Err(problem) => UnitState::Refused(problem),
+            };
+            states.insert(key.clone(), state);
+        }
+        // A version that failed, here or in the plan, leaves the one before it in force.
+        let planned = |key: &UnitKey| {
+            plan.tracepoints.contains_key(key)
+                || plan.tracepoints.keys().any(|other| same_resource(other, key) && !self.policies.has(other))
+                || plan.refused.keys().any(|other| same_resource(other, key))
+        };
+        for key in self.policies.without_plan(planned) {
+            self.policies.unload(&key, &self.identity, &self.emitter);
+        }
+    }
+
+    fn tracepoints_in_force(&mut self, key: &UnitKey, unit: &Unit<TracepointsPart>) -> Result<(), Problem> {
+        if self.policies.has(key) {
+            return Ok(());
+        }
+        self.policies.load(key, unit, &self.identity, &self.emitter, &self.context.facts)
+    }
+
+    fn notes(&self, scope: &PodScope) -> Vec<Problem> {
+        if self.identity.has_cluster() || every_pod(scope) {
             return Vec::new();
         }
         vec![Problem::Unsupported {

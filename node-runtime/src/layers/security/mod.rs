@@ -4,6 +4,8 @@ pub mod bus;
 pub mod emit;
 pub mod event;
 mod layer;
+pub mod policies;
+pub mod tracepoint;
 
 pub use event::{ArgValue, SecurityEvent, SecurityEventKind};
 pub use layer::Security;

@@ -104,7 +104,7 @@ impl Scene {
             flags: flags.clone(),
             start_time: self.at(*started_ns).map(timestamp),
             auid: Some(*auid),
-            pod: place.map(|place| pod(place, *ns_pid)),
+            pod: place.filter(|place| !place.pod.name.is_empty()).map(|place| pod(place, *ns_pid)),
             docker: place.map(docker).unwrap_or_default().to_owned(),
             parent_exec_id: self.exec_id(*parent),
             tid: Some(*tid),

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* One tracepoint of a policy. Loaded once for each, with its own constants: what is not read is not in the program. */
+#include "kernel.h"
+
+#include <bpf/bpf_tracing.h>
+
+#include "selection.h"
+#include "task.h"
+#include "tracepoint.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+RECORD_TYPE(tracepoint_record);
+
+#define TS_COMPAT 0x0002
+#define SYSCALL_COMPAT (1ull << 63)
+#define DATA_LOC_OFFSET 0xffff
+
+const volatile struct hook_spec hook;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 256 * 1024);
+} policy_ring SEC(".maps");
+
+/* Records of this hook that found no room. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} hook_lost SEC(".maps");
+
+struct tracepoint_out {
+	struct tracepoint_record record;
+	char strings[TRACEPOINT_ARGS_MAX][TRACEPOINT_STRING_MAX];
+};
+
+static __always_inline long read_string(char *to, const void *from)
+{
+	/* The upper half of the addresses is the kernel's, on every machine that we run on. */
+	if ((long)from < 0)
+		return bpf_probe_read_kernel_str(to, TRACEPOINT_STRING_MAX, from);
+	return bpf_probe_read_user_str(to, TRACEPOINT_STRING_MAX, from);
+}
+
+static __always_inline __u64 read_syscall(__u64 id, struct task_struct *task)
+{
+	if (bpf_core_field_exists(task->thread_info.status) && (BPF_CORE_READ(task, thread_info.status) & TS_COMPAT))
+		return (id & 0xffffffff) | SYSCALL_COMPAT;
+	return id & 0xffffffff;
+}
+
+/* Reads one argument; gives whether a string was written. */
+static __always_inline bool read_arg(const void *args, __u32 kind, __u32 offset, __u32 bytes, __u64 *value, char *to,
+				     struct task_struct *task)
+{
+	const void *pointer = NULL;
+	__u32 location = 0;
+
+	*value = 0;
+	switch (kind) {
+	case ARG_NUMBER:
+	case ARG_SYSCALL:
+		if (bytes == 1)
+			bpf_probe_read_kernel(value, 1, args + offset);
+		else if (bytes == 2)
+			bpf_probe_read_kernel(value, 2, args + offset);
+		else if (bytes == 4)
+			bpf_probe_read_kernel(value, 4, args + offset);
+		else
+			bpf_probe_read_kernel(value, 8, args + offset);
+		if (kind == ARG_SYSCALL)
+			*value = read_syscall(*value, task);
+		return false;
+	case ARG_POINTER:
+		bpf_probe_read_kernel(&pointer, sizeof(pointer), args + offset);
+		*value = read_string(to, pointer);
+		return true;
+	case ARG_INLINE:
+		*value = bpf_probe_read_kernel_str(to, TRACEPOINT_STRING_MAX, args + offset);
+		return true;
+	case ARG_DATA_LOC:
+		bpf_probe_read_kernel(&location, sizeof(location), args + offset);
+		*value = bpf_probe_read_kernel_str(to, TRACEPOINT_STRING_MAX, args + (location & DATA_LOC_OFFSET));
+		return true;
+	}
+	return false;
+}
+
+static __always_inline int passed(const void *args)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	const __u64 size = sizeof(struct tracepoint_record) + (__u64)hook.strings * TRACEPOINT_STRING_MAX;
+	struct tracepoint_out *out;
+	enum wanted wanted;
+	__u32 string = 0;
+
+	if (hook.agent == (__u32)(bpf_get_current_pid_tgid() >> 32) || !task_on_node(task))
+		return 0;
+	wanted = cgroup_wanted(task, hook.slot);
+	if (wanted == NOT_WANTED)
+		return 0;
+	out = bpf_ringbuf_reserve(&policy_ring, size, 0);
+	if (!out) {
+		__u64 *lost = bpf_map_lookup_elem(&hook_lost, &string);
+
+		if (lost)
+			__sync_fetch_and_add(lost, 1);
+		return 0;
+	}
+	record_begin(&out->record.header, RECORD_TRACEPOINT, size, task);
+	out->record.header.source = hook.source;
+	out->record.header.generation = hook.generation;
+	out->record.hook = hook.hook;
+	out->record.undecided = wanted == UNDECIDED;
+#pragma unroll
+	for (int i = 0; i < TRACEPOINT_ARGS_MAX; i++) {
+		__u64 value;
+
+		if (read_arg(args, hook.args[i].kind, hook.args[i].offset, hook.args[i].bytes, &value,
+			     out->strings[string], task))
+			string++;
+		out->record.values[i] = value;
+	}
+	bpf_ringbuf_submit(out, 0);
+	return 0;
+}
+
+/* security/tracepoint, classic: a policy's tracepoint was passed.
+ * Kernels    5.10+ (perf_event_open)        Arguments  the trace record, by the offsets of its format file
+ * Why here   the record's fields are what people know, and what Tetragon's policies count
+ * Costs      two lookups where the pod is not wanted; one record of 104 B and 512 B for each string where it is
+ */
+SEC("tp")
+int on_tracepoint(void *ctx)
+{
+	return passed(ctx);
+}
+
+/* security/tracepoint, raw: the same with the arguments of the kernel's function.
+ * Kernels    5.10+ (no perf event needed)   Arguments  as the tracepoint's prototype
+ * Why here   works without SYS_ADMIN wherever perf_event_paranoid is above 2
+ * Costs      as the classic one, without the trace record
+ */
+SEC("raw_tp")
+int on_raw_tracepoint(struct bpf_raw_tracepoint_args *ctx)
+{
+	return passed(ctx);
+}

@@ -1,0 +1,206 @@
+//! What is kept of a pod. Pure.
+
+use std::collections::BTreeMap;
+
+use kube::api::Object;
+use serde::Deserialize;
+
+use super::{Container, Pod};
+
+/// The annotation of a mirror pod: what the kubelet calls the static pod, and so do its cgroups.
+const CONFIG_HASH: &str = "kubernetes.io/config.hash";
+/// A CronJob's Jobs end in the minute that they are for.
+const CRON_DIGITS: std::ops::RangeInclusive<usize> = 8..=10;
+
+/// A pod as it comes, read no further than is kept.
+pub(super) type PodObject = Object<PodSpec, PodStatus>;
+
+/// Of the spec.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct PodSpec {
+    node_name: String,
+    host_network: bool,
+    containers: Vec<ContainerSpec>,
+    init_containers: Vec<ContainerSpec>,
+    ephemeral_containers: Vec<ContainerSpec>,
+}
+
+/// Of the status.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct PodStatus {
+    #[serde(rename = "podIPs")]
+    pod_ips: Vec<Address>,
+    container_statuses: Vec<ContainerStatus>,
+    init_container_statuses: Vec<ContainerStatus>,
+    ephemeral_container_statuses: Vec<ContainerStatus>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Address {
+    ip: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ContainerSpec {
+    name: String,
+    image: String,
+    security_context: SecurityContext,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct SecurityContext {
+    privileged: bool,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ContainerStatus {
+    name: String,
+    #[serde(rename = "containerID")]
+    container_id: String,
+    #[serde(rename = "imageID")]
+    image_id: String,
+    state: State,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct State {
+    running: Option<Started>,
+    terminated: Option<Started>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Started {
+    started_at: String,
+}
+
+/// The pod.
+pub(super) fn pruned(object: &PodObject) -> Pod {
+    let metadata = &object.metadata;
+    let status = object.status.clone().unwrap_or_default();
+    let labels = metadata.labels.clone().unwrap_or_default();
+    let name = metadata.name.clone().unwrap_or_default();
+    let uid = metadata.uid.clone().unwrap_or_default();
+    let owner = metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
+    let (workload, workload_kind) = match owner {
+        // The kubelet makes its Node the owner of a mirror pod; nobody would look for it there.
+        Some(owner) if owner.kind != "Node" => workload(&owner.kind, &owner.name, &labels),
+        _ => (name.clone(), "Pod".to_owned()),
+    };
+    let hash = metadata.annotations.as_ref().and_then(|annotations| annotations.get(CONFIG_HASH)).cloned();
+    let specs = [&object.spec.containers, &object.spec.init_containers, &object.spec.ephemeral_containers];
+    let statuses = [&status.container_statuses, &status.init_container_statuses, &status.ephemeral_container_statuses];
+    Pod {
+        cgroup_uid: hash.unwrap_or_else(|| uid.clone()),
+        uid,
+        namespace: metadata.namespace.clone().unwrap_or_default(),
+        name,
+        labels,
+        workload,
+        workload_kind,
+        ips: status.pod_ips.iter().filter_map(|address| address.ip.parse().ok()).collect(),
+        node: object.spec.node_name.clone(),
+        host_network: object.spec.host_network,
+        containers: specs
+            .into_iter()
+            .flatten()
+            .map(|spec| container(spec, statuses.iter().copied().flatten().find(|status| status.name == spec.name)))
+            .collect(),
+    }
+}
+
+fn container(spec: &ContainerSpec, status: Option<&ContainerStatus>) -> Container {
+    let status = status.cloned().unwrap_or_default();
+    let started = status.state.running.or(status.state.terminated).unwrap_or_default();
+    Container {
+        name: spec.name.clone(),
+        id: status.container_id,
+        image: spec.image.clone(),
+        image_id: status.image_id,
+        started_at: started.started_at,
+        privileged: spec.security_context.privileged,
+    }
+}
+
+/// A Deployment rather than its ReplicaSet, a CronJob rather than its Job.
+fn workload(kind: &str, name: &str, labels: &BTreeMap<String, String>) -> (String, String) {
+    let as_it_is = || (name.to_owned(), kind.to_owned());
+    match kind {
+        "ReplicaSet" => labels
+            .get("pod-template-hash")
+            .and_then(|hash| name.strip_suffix(hash.as_str())?.strip_suffix('-'))
+            .map_or_else(as_it_is, |deployment| (deployment.to_owned(), "Deployment".to_owned())),
+        "Job" => name
+            .rsplit_once('-')
+            .filter(|(_, minute)| {
+                CRON_DIGITS.contains(&minute.len()) && minute.bytes().all(|byte| byte.is_ascii_digit())
+            })
+            .map_or_else(as_it_is, |(cron, _)| (cron.to_owned(), "CronJob".to_owned())),
+        _ => as_it_is(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(owner: (&str, &str), annotations: serde_json::Value) -> PodObject {
+        serde_json::from_value(serde_json::json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {
+                "name": "cart-5d9f-x2", "namespace": "shop", "uid": "u1",
+                "labels": {"app": "cart", "pod-template-hash": "5d9f"}, "annotations": annotations,
+                "ownerReferences": [{"apiVersion": "v1", "kind": owner.0, "name": owner.1, "uid": "r", "controller": true}],
+            },
+            "spec": {
+                "nodeName": "n2",
+                "initContainers": [{"name": "prepare", "image": "tool"}],
+                "containers": [{"name": "main", "image": "cart:1", "securityContext": {"privileged": true}}],
+            },
+            "status": {
+                "podIPs": [{"ip": "10.2.0.9"}, {"ip": "fd00:2::9"}],
+                "containerStatuses": [{
+                    "name": "main", "containerID": "containerd://abc", "imageID": "cart@sha256:1",
+                    "state": {"running": {"startedAt": "2030-01-02T03:04:05Z"}},
+                }],
+            },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_pod_keeps_what_events_show_of_it() {
+        let pod = pruned(&object(("ReplicaSet", "cart-5d9f"), serde_json::json!({})));
+        assert_eq!((pod.workload.as_str(), pod.workload_kind.as_str()), ("cart", "Deployment"));
+        assert_eq!((pod.cgroup_uid.as_str(), pod.node.as_str(), pod.ips.len()), ("u1", "n2", 2));
+        let [main, prepare] = &pod.containers[..] else { panic!("{:?}", pod.containers) };
+        assert_eq!(
+            (main.id.as_str(), main.image_id.as_str(), main.privileged),
+            ("containerd://abc", "cart@sha256:1", true)
+        );
+        assert_eq!(main.started_at, "2030-01-02T03:04:05Z");
+        assert_eq!((prepare.name.as_str(), prepare.id.as_str()), ("prepare", ""));
+    }
+
+    #[test]
+    fn a_static_pod_goes_by_the_kubelets_hash() {
+        let pod = pruned(&object(("Node", "n2"), serde_json::json!({CONFIG_HASH: "0f1e"})));
+        assert_eq!((pod.uid.as_str(), pod.cgroup_uid.as_str()), ("u1", "0f1e"));
+        assert_eq!((pod.workload.as_str(), pod.workload_kind.as_str()), ("cart-5d9f-x2", "Pod"));
+    }
+
+    #[test]
+    fn a_job_of_a_cron_job_is_shown_as_the_cron_job() {
+        let labels = BTreeMap::new();
+        assert_eq!(workload("Job", "report-28912345", &labels), ("report".into(), "CronJob".into()));
+        assert_eq!(workload("Job", "migrate-2", &labels), ("migrate-2".into(), "Job".into()));
+        assert_eq!(workload("ReplicaSet", "bare-5d9f", &labels), ("bare-5d9f".into(), "ReplicaSet".into()));
+    }
+}

@@ -1,0 +1,148 @@
+//! A node for a test: a cgroup of its own, in which the test's processes run, and an agent that sees that part alone.
+
+#![allow(dead_code, reason = "each test program uses its part")]
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::MetadataExt,
+    path::PathBuf,
+    process::{Child, Command},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use trilobite_crds::node::{
+    PartContent, PodScope, ProcessesPart, ProfilePartSpec, Source, SourceKind, TracepointsPart, desired::Desired,
+};
+use trilobite_node::{
+    identity::Identity,
+    kernel::{Facts, probe},
+    layers::{
+        Context, UnitKey, UnitState,
+        security::{
+            Security, SecurityEvent,
+            bus::{EventBus, Next, Subscription},
+        },
+    },
+    plan::plan,
+    report::Ledger,
+};
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// The node.
+pub(crate) struct Node {
+    pub(crate) identity: Identity,
+    pub(crate) security: Security,
+    pub(crate) ledger: Ledger,
+    pub(crate) reader: Subscription,
+    facts: Arc<Facts>,
+    cgroup: PathBuf,
+    parts: Vec<ProfilePartSpec>,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Node {
+    /// An agent that was just started, on a node that nobody else is on.
+    pub(crate) fn new(name: &str) -> Self {
+        assert!(nix::unistd::geteuid().is_root(), "this test loads programs into the kernel: run it as root");
+        let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut facts = probe::facts(None);
+        let cgroup = facts.cgroup_root.join(format!("trilobite-{name}-{}", std::process::id()));
+        fs::create_dir_all(&cgroup).expect("the v2 tree of cgroups can be written");
+        let level = cgroup_level(&facts, &cgroup);
+        facts.node_cgroup = Some(fs::metadata(&cgroup).unwrap().ino());
+        facts.node_cgroup_level = level;
+        let facts = Arc::new(facts);
+        let (identity, security, ledger, reader) = agent(&facts);
+        Self { identity, security, ledger, reader, facts, cgroup, parts: Vec::new(), _alone: alone }
+    }
+
+    /// The agent ends, and another one begins.
+    pub(crate) async fn restart_agent(&mut self) {
+        self.security.apply(&plan(&Desired::default(), &self.facts, Timestamp::now())).await;
+        (self.identity, self.security, self.ledger, self.reader) = agent(&self.facts);
+    }
+
+    /// Asks for exec and exit.
+    pub(crate) fn want_processes(&mut self, ring_bytes: u32) {
+        let content = PartContent::Processes(ProcessesPart { pods: PodScope::default(), ring_bytes });
+        self.want(SourceKind::ObservabilityStack, "default", content);
+    }
+
+    /// Asks for a policy; one of the same name is replaced.
+    pub(crate) fn want_policy(&mut self, name: &str, part: TracepointsPart) {
+        self.want(SourceKind::TracingPolicy, name, PartContent::Tracepoints(part));
+    }
+
+    /// Asks for nothing.
+    pub(crate) fn want_nothing(&mut self) {
+        self.parts.clear();
+    }
+
+    fn want(&mut self, kind: SourceKind, name: &str, content: PartContent) {
+        let source = Source { kind, namespace: None, name: name.into(), generation: 1 };
+        let digest = serde_json::to_string(&content).unwrap();
+        self.parts.retain(|part| part.source != source);
+        self.parts.push(ProfilePartSpec { source, digest, content });
+    }
+
+    /// Brings the agent in line with what was asked.
+    pub(crate) async fn apply(&mut self) -> BTreeMap<UnitKey, UnitState> {
+        let desired = Desired { parts: self.parts.clone(), ..Desired::default() };
+        self.security.apply(&plan(&desired, &self.facts, Timestamp::now())).await
+    }
+
+    /// Runs a shell script on the node: the shell begins, by exec, inside its cgroup.
+    pub(crate) fn sh(&self, script: &str) -> Child {
+        let enter = format!("echo $$ > {}/cgroup.procs; exec /bin/sh -c \"$0\"", self.cgroup.display());
+        Command::new("/bin/sh").args(["-c", &enter, script]).spawn().unwrap()
+    }
+
+    /// All events until there is none for a while.
+    pub(crate) async fn events(&mut self) -> Vec<Arc<SecurityEvent>> {
+        let mut events = Vec::new();
+        while let Ok(next) = tokio::time::timeout(Duration::from_millis(1500), self.reader.next()).await {
+            match next {
+                Next::Event(event) => events.push(event),
+                Next::Lost(count) => panic!("the test read too slowly and lost {count}"),
+                Next::Closed => break,
+            }
+        }
+        events
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        for _ in 0..50 {
+            if fs::remove_dir(&self.cgroup).is_ok() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        eprintln!("{} was not removed", self.cgroup.display());
+    }
+}
+
+fn agent(facts: &Arc<Facts>) -> (Identity, Security, Ledger, Subscription) {
+    let ledger = Ledger::default();
+    let bus = EventBus::new(ledger.clone());
+    let reader = bus.subscribe();
+    let identity = Identity::new(facts.clone(), ledger.clone(), false);
+    let context = Context {
+        node_name: "test".into(),
+        facts: facts.clone(),
+        ledger: ledger.clone(),
+        state_dir: std::env::temp_dir(),
+    };
+    (identity.clone(), Security::new(context, identity, bus), ledger, reader)
+}
+
+/// Depth of a new cgroup directly below the root that we were shown.
+fn cgroup_level(facts: &Facts, cgroup: &std::path::Path) -> u32 {
+    let below = cgroup.strip_prefix(&facts.cgroup_root).unwrap();
+    u32::try_from(below.components().count()).unwrap()
+}

@@ -1,0 +1,183 @@
+//! Exec and exit in the running kernel, as root: complete, told once, and the same after a restart.
+
+mod node;
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
+
+use node::Node;
+use trilobite_node::{
+    identity::ExecKey,
+    kernel::account,
+    layers::security::{SecurityEvent, SecurityEventKind},
+};
+
+const STORM: usize = 20_000;
+
+fn storm(node: &Node, count: usize) -> std::process::Child {
+    node.sh(&format!("i=0; while [ $i -lt {count} ]; do /bin/true; i=$((i+1)); done"))
+}
+
+fn keys(events: &[Arc<SecurityEvent>], kind: fn(&SecurityEventKind) -> bool) -> Vec<ExecKey> {
+    events.iter().filter(|event| kind(&event.kind)).map(|event| event.process.process.key).collect()
+}
+
+fn is_exec(kind: &SecurityEventKind) -> bool {
+    matches!(kind, SecurityEventKind::Exec)
+}
+
+fn is_exit(kind: &SecurityEventKind) -> bool {
+    matches!(kind, SecurityEventKind::Exit { .. })
+}
+
+fn unique(keys: &[ExecKey]) -> usize {
+    keys.iter().collect::<HashSet<_>>().len()
+}
+
+#[tokio::test]
+async fn twenty_thousand_execs_are_told_once_each_and_every_parent_is_known() {
+    let mut node = Node::new("storm");
+    node.want_processes(1 << 20);
+    node.apply().await;
+    let mut child = storm(&node, STORM);
+    let events = node.events().await;
+    child.wait().unwrap();
+    let losses = node.identity.losses();
+    let (execs, exits) = (keys(&events, is_exec), keys(&events, is_exit));
+    assert_eq!(unique(&execs), execs.len(), "an exec was told twice");
+    assert_eq!(unique(&exits), exits.len(), "an exit was told twice");
+    // The shell itself is one more.
+    assert_eq!(execs.len() as u64 + losses.exec, STORM as u64 + 1, "{losses:?}");
+    assert_eq!(exits.len() as u64 + losses.exit, STORM as u64 + 1, "{losses:?}");
+    let shell = execs[0];
+    let orphans = events.iter().filter(|event| event.process.process.key != shell && event.parent.is_none()).count();
+    assert_eq!(orphans, 0);
+    assert!(events.iter().all(|event| event.process.process.key == shell || event.process.process.parent == shell));
+}
+
+#[tokio::test]
+async fn a_small_ring_that_nobody_reads_loses_and_counts_what_it_loses() {
+    let mut node = Node::new("small");
+    node.want_processes(4096);
+    node.apply().await;
+    // The runtime has one thread: while this waits, nobody reads.
+    storm(&node, STORM).wait().unwrap();
+    let events = node.events().await;
+    let losses = node.identity.losses();
+    assert!(losses.exec > 0 && losses.exit > 0 && losses.fork > 0, "{losses:?}");
+    assert_eq!(unique(&keys(&events, is_exec)) as u64 + losses.exec, STORM as u64 + 1, "{losses:?}");
+    assert_eq!(unique(&keys(&events, is_exit)) as u64 + losses.exit, STORM as u64 + 1, "{losses:?}");
+}
+
+#[tokio::test]
+async fn threads_that_end_together_make_one_exit() {
+    let mut node = Node::new("threads");
+    node.want_processes(1 << 20);
+    node.apply().await;
+    let program = std::env::current_exe().unwrap();
+    let rounds = 100;
+    let script = format!(
+        "i=0; while [ $i -lt {rounds} ]; do {} --exact a_process_of_many_threads --ignored >/dev/null; i=$((i+1)); done",
+        program.display()
+    );
+    let mut child = node.sh(&script);
+    let events = node.events().await;
+    child.wait().unwrap();
+    let exits = keys(&events, is_exit);
+    assert_eq!(unique(&exits), exits.len());
+    assert_eq!(exits.len(), rounds + 1);
+    assert_eq!(node.identity.losses().exit, 0);
+}
+
+#[test]
+#[ignore = "it is what the test above runs"]
+fn a_process_of_many_threads() {
+    for _ in 0..8 {
+        std::thread::spawn(|| std::thread::sleep(std::time::Duration::from_secs(60)));
+    }
+    std::process::exit(0);
+}
+
+#[tokio::test]
+async fn a_process_has_the_same_key_after_a_restart_of_the_agent() {
+    let mut node = Node::new("restart");
+    node.want_processes(256 << 10);
+    node.apply().await;
+    let mut child = node.sh("exec /bin/sleep 30");
+    let events = node.events().await;
+    let before =
+        events.iter().map(|event| &event.process.process).find(|process| process.binary == "/bin/sleep").unwrap();
+    node.restart_agent().await;
+    node.apply().await;
+    let after = node.identity.process(before.key).expect("the iterator finds the key that the exec had");
+    assert_eq!((after.arguments.as_str(), after.uid, after.ns_pid), ("30", before.uid, before.ns_pid));
+    assert_eq!(after.flags.split(' ').next(), Some("procFS"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let events = node.events().await;
+    let end = events.iter().find(|event| event.process.process.key == before.key).unwrap();
+    assert_eq!(end.kind, SecurityEventKind::Exit { status: 0, signal: 9 });
+}
+
+#[tokio::test]
+async fn an_exec_says_binary_arguments_directory_and_who() {
+    let mut node = Node::new("exec");
+    node.want_processes(256 << 10);
+    node.apply().await;
+    let mut child = node.sh("cd /proc/sys/kernel; /usr/bin/env -i true 'two words' ''; cd /; exit 3");
+    let events = node.events().await;
+    child.wait().unwrap();
+    let of = |name: &str| {
+        let named = |event: &&Arc<SecurityEvent>| is_exec(&event.kind) && event.process.process.binary.ends_with(name);
+        events.iter().find(named).unwrap().process.process.clone()
+    };
+    let (env, program) = (of("/env"), of("/true"));
+    assert_eq!(env.arguments, "-i true \"two words\" \"\"");
+    assert_eq!(program.arguments, "\"two words\" \"\"");
+    assert_eq!((env.cwd.as_str(), env.flags.as_str()), ("/proc/sys/kernel", "execve clone"));
+    assert_eq!((program.key.pid, program.flags.as_str()), (env.key.pid, "execve"));
+    assert_eq!(program.parent, env.parent);
+    assert_ne!(program.key, env.key);
+    let statuses: BTreeSet<u32> = events
+        .iter()
+        .filter_map(|event| match event.kind {
+            SecurityEventKind::Exit { status, .. } => Some(status),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(statuses, BTreeSet::from([0, 3]));
+}
+
+#[tokio::test]
+async fn a_ring_of_another_size_takes_over_without_a_gap_or_a_double() {
+    let mut node = Node::new("swap");
+    node.want_processes(256 << 10);
+    node.apply().await;
+    let mut child = storm(&node, 3000);
+    for ring_bytes in [512 << 10, 1 << 20, 512 << 10, 256 << 10] {
+        tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+        node.want_processes(ring_bytes);
+        node.apply().await;
+    }
+    let events = node.events().await;
+    child.wait().unwrap();
+    let losses = node.identity.losses();
+    let (execs, exits) = (keys(&events, is_exec), keys(&events, is_exit));
+    assert_eq!((unique(&execs), unique(&exits)), (execs.len(), exits.len()));
+    assert_eq!(execs.len() as u64 + losses.exec, 3001, "{losses:?}");
+    assert_eq!(exits.len() as u64 + losses.exit, 3001, "{losses:?}");
+}
+
+#[tokio::test]
+async fn nothing_stays_in_the_kernel_when_nobody_asks() {
+    let mut node = Node::new("idle");
+    let before = account();
+    node.want_processes(256 << 10);
+    node.apply().await;
+    assert!(account().programs >= before.programs + 5);
+    node.want_nothing();
+    node.apply().await;
+    assert_eq!(account(), before);
+}
