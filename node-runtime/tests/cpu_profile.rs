@@ -5,12 +5,12 @@ mod burners;
 
 use std::{collections::BTreeSet, process::Command, thread::sleep, time::Duration};
 
-use burners::{World, cpu_seconds, id, samples_with};
+use burners::{World, cpu_seconds, id, samples_with, until};
 use libbpf_rs::query::{LinkInfoIter, MapInfoIter, ProgInfoIter};
 use trilobite_node::{
     kernel::RingView,
     layers::application::{
-        Belongs,
+        Belongs, Live,
         sampler::{Sampler, SamplerSpec},
     },
     report::Place,
@@ -41,9 +41,9 @@ fn only_the_selected_of_two_cgroups_reaches_the_ring_and_with_all_of_its_time() 
 
     let frequency = 499;
     let sampler = Sampler::start(&SamplerSpec { ring_bytes: RING, ..world.sampler(frequency) }).unwrap();
-    let before = cpu_seconds(pid);
+    let before = cpu_seconds(pid).unwrap();
     sleep(Duration::from_secs(4));
-    let seconds = cpu_seconds(pid) - before;
+    let seconds = cpu_seconds(pid).unwrap() - before;
     let records = records(&sampler);
     let (_, lost) = sampler.counts();
 
@@ -83,9 +83,11 @@ async fn stacks_have_the_names_of_the_functions_and_the_picture_has_the_pods() {
         world.run(&program, &mine, &[]);
     }
     let program = world.with_frame_pointers("brief", "run_shortly", "hurry");
-    let session = world.profile("shop/cart", 5, |_| Belongs::Yes);
-    // Ends long before the profile does: its code has to be looked up while it lives.
-    world.run(&program, &mine, &["700"]);
+    let session = world.profile("shop/cart", |_| Belongs::Yes);
+    // Ends before the profile does: its code has to be looked up while it lives.
+    let brief = world.run(&program, &mine, &["3000"]);
+    until(&session, |live| live.meta.counts.samples > 400 && cpu_seconds(brief).is_none()).await;
+    session.stop();
     session.over().await;
 
     let (meta, folded, svg) = world.result("shop/cart");
@@ -110,7 +112,10 @@ async fn binaries_without_frame_pointers_show_as_a_truncated_share() {
     world.decide(&mine, true);
     world.decide_everything_else();
     world.run(&program, &mine, &[]);
-    world.profile("shop/bare", 2, |_| Belongs::Yes).over().await;
+    let session = world.profile("shop/bare", |_| Belongs::Yes);
+    until(&session, |live| live.meta.counts.samples > 100).await;
+    session.stop();
+    session.over().await;
 
     let (meta, _, svg) = world.result("shop/bare");
     assert!(meta.counts.truncated * 10 > meta.counts.samples * 9);
@@ -129,7 +134,10 @@ async fn samples_of_a_cgroup_that_turns_out_to_be_anothers_are_dropped_and_count
     world.run(&dropped, &other, &[]);
     let selected = id(&mine);
     let belongs = move |cgroup| if cgroup == selected { Belongs::Yes } else { Belongs::No };
-    world.profile("shop/new", 2, belongs).over().await;
+    let session = world.profile("shop/new", belongs);
+    until(&session, |live| live.meta.counts.samples > 50 && live.meta.counts.others > 50).await;
+    session.stop();
+    session.over().await;
 
     let (meta, folded, _) = world.result("shop/new");
     assert!(samples_with(&folded, &["kept;"]) > 20);
@@ -147,13 +155,13 @@ async fn a_worker_that_is_killed_is_replaced_and_what_it_held_is_counted() {
     world.decide(&mine, true);
     world.decide_everything_else();
     world.run(&program, &mine, &[]);
-    let session = world.profile("shop/killed", 4, |_| Belongs::Yes);
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let session = world.profile("shop/killed", |_| Belongs::Yes);
+    until(&session, |live| live.meta.counts.samples > 50).await;
     let first = session.live().worker;
     assert!(Command::new("kill").args(["-9", &first.to_string()]).status().unwrap().success());
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    let second = session.live();
-    assert!(second.worker != first && second.worker != 0 && !second.over);
+    let another = |live: &Live| live.worker != first && live.worker != 0 && !live.over;
+    until(&session, |live| another(live) && live.meta.counts.samples > 50).await;
+    session.stop();
     session.over().await;
 
     let (meta, folded, _) = world.result("shop/killed");
@@ -172,7 +180,7 @@ async fn workers_that_keep_dying_end_the_profile_and_the_agent_lives() {
     let mine = world.cgroup("mine");
     world.decide(&mine, true);
     world.run(&program, &mine, &[]);
-    let session = world.profile("shop/dying", 60, |_| Belongs::Yes);
+    let session = world.profile("shop/dying", |_| Belongs::Yes);
     let mut killed = BTreeSet::new();
     while !session.live().over {
         let worker = session.live().worker;
@@ -208,8 +216,8 @@ async fn nothing_stays_after_the_end() {
     world.decide_everything_else();
     world.run(&program, &mine, &[]);
     let before = in_the_kernel();
-    let session = world.profile("shop/after", 60, |_| Belongs::Yes);
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    let session = world.profile("shop/after", |_| Belongs::Yes);
+    until(&session, |live| live.meta.counts.samples > 20).await;
     let worker = session.live().worker;
     let ours: BTreeSet<_> = in_the_kernel().difference(&before).copied().collect();
     assert!(ours.iter().any(|(kind, _)| *kind == "program") && ours.iter().any(|(kind, _)| *kind == "map"));

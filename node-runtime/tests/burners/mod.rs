@@ -15,7 +15,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use trilobite_node::{
     kernel::Map,
-    layers::application::{Belongs, Meta, Results, Session, SessionSpec, Subject, sampler::SamplerSpec},
+    layers::application::{Belongs, Live, Meta, Results, Session, SessionSpec, Subject, sampler::SamplerSpec},
     report::Ledger,
 };
 
@@ -142,18 +142,13 @@ impl World {
         SamplerSpec { frequency_hz, selection: Some((1, self.selection.fd())), ..SamplerSpec::default() }
     }
 
-    /// A profile by the agent's own binary as the worker.
-    pub(crate) fn profile(
-        &self,
-        name: &str,
-        seconds: i64,
-        belongs: impl Fn(u64) -> Belongs + Send + 'static,
-    ) -> Session {
+    /// A profile by the agent's own binary as the worker; it is ended by the test.
+    pub(crate) fn profile(&self, name: &str, belongs: impl Fn(u64) -> Belongs + Send + 'static) -> Session {
         let spec = SessionSpec {
             name: name.into(),
             node: "here".into(),
             source: format!("AppProfile/{name}"),
-            expires_at: Some(Timestamp::now() + SignedDuration::from_secs(seconds)),
+            expires_at: Some(Timestamp::now() + SignedDuration::from_secs(120)),
             budget_bytes: 32 << 20,
             program: env!("CARGO_BIN_EXE_trilobite-node").into(),
         };
@@ -171,6 +166,17 @@ impl World {
         println!("{meta:#?}\n{folded}");
         (meta, folded, svg)
     }
+}
+
+/// Waits until a profile has come so far: the machine may be busy with other things.
+pub(crate) async fn until(session: &Session, far_enough: impl Fn(&Live) -> bool) {
+    for _ in 0..600 {
+        if far_enough(&session.live()) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("not after a minute: {:?}", session.live());
 }
 
 impl Drop for World {
@@ -191,10 +197,11 @@ pub(crate) fn id(cgroup: &Path) -> u64 {
     fs::metadata(cgroup).unwrap().ino()
 }
 
-/// Seconds that a process has been on a processor.
-pub(crate) fn cpu_seconds(pid: u32) -> f64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap();
-    text.split_whitespace().next().unwrap().parse::<f64>().unwrap() / 1e9
+/// Seconds that a process has been on a processor; none once it has ended.
+pub(crate) fn cpu_seconds(pid: u32) -> Option<f64> {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
+    let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).ok()?;
+    (!maps.is_empty()).then(|| text.split_whitespace().next().unwrap().parse::<f64>().unwrap() / 1e9)
 }
 
 /// Samples of a folded text whose line holds all of these.
