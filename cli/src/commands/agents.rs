@@ -7,11 +7,9 @@ use crate::{
 
 /// Connected agents, at least one.
 pub(super) async fn answering(reach: &Reach, node: Option<&str>) -> Result<Vec<Agent>, Failure> {
-    let (places, absent) = reach.places(node).await?;
-    for one in &absent {
-        eprintln!("warning: {one}");
-    }
-    let (agents, errors) = connect_all(&places).await;
+    let (places, mut errors) = reach.places(node).await?;
+    let (agents, unreachable) = connect_all(&places).await;
+    errors.extend(unreachable);
     at_least_one(agents, errors)
 }
 
@@ -24,5 +22,26 @@ pub(super) fn at_least_one<T>(found: Vec<T>, mut errors: Vec<AgentError>) -> Res
     match last {
         Some(error) => Err(error.into()),
         None => Ok(found),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn absent(node: &str) -> AgentError {
+        let (namespace, pod, phase) = ("fossils".into(), "p".into(), "Pending".into());
+        AgentError::NotRunning { node: node.into(), namespace, pod, phase }
+    }
+
+    #[test]
+    fn one_agent_that_answers_is_enough() {
+        assert_eq!(at_least_one(vec![7], vec![absent("alder")]).unwrap(), [7]);
+    }
+
+    #[test]
+    fn when_none_answers_the_command_fails_with_a_node_and_its_next_step() {
+        let failure = at_least_one(Vec::<u8>::new(), vec![absent("alder"), absent("birch")]).unwrap_err();
+        assert!(failure.to_string().starts_with("node birch: the agent's pod is Pending"), "{failure}");
     }
 }

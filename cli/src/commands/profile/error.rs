@@ -57,11 +57,15 @@ pub(crate) enum ProfileError {
     },
     /// No samples.
     #[error(
-        "{pod} used no CPU time while it was sampled, so that there is nothing to draw; profile for longer, or while it works"
+        "no sample of {pod} was taken: it used no CPU time, {lost} were lost and {undecided} of an unknown pod; profile for longer, or while it works"
     )]
     Idle {
         /// `namespace/name`.
         pod: String,
+        /// Samples that were lost.
+        lost: u64,
+        /// Samples that could not be counted to a pod.
+        undecided: u64,
     },
     /// Ctrl-C.
     #[error("interrupted; no flame graph was written")]

@@ -140,10 +140,10 @@ fn finish(arguments: &ProfileArguments, made: Vec<Made>, out: &mut dyn Write) ->
     for problem in &sum.problems {
         eprintln!("warning: {problem}");
     }
-    if sum.folded.samples() == 0 {
-        return Err(ProfileError::Idle { pod: format!("{}/{}", arguments.pod.namespace, arguments.pod.name) }.into());
-    }
     let title = format!("{}/{}", arguments.pod.namespace, arguments.pod.name);
+    if sum.folded.samples() == 0 {
+        return Err(ProfileError::Idle { pod: title, lost: sum.lost, undecided: sum.undecided }.into());
+    }
     let svg = flame::draw(&sum.folded, &title, &sum.words()).map_err(ProfileError::Draw)?;
     write(&arguments.output, &svg)?;
     if let Some(path) = &arguments.folded {
@@ -216,7 +216,10 @@ mod tests {
         let failure = run(&arguments(&folder), &agent.reach(), &mut Vec::new()).await.unwrap_err();
         let left = folder.join("flame.svg").exists();
         fs::remove_dir_all(&folder).unwrap();
-        assert!(failure.to_string().starts_with("shop/till-1 used no CPU time"), "{failure}");
+        assert!(
+            failure.to_string().starts_with("no sample of shop/till-1 was taken: it used no CPU time, 0 were lost"),
+            "{failure}"
+        );
         assert!(!left);
     }
 
