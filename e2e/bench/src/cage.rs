@@ -4,11 +4,12 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    thread,
     time::Duration,
 };
 
 use anyhow::{Context, Result};
+
+use crate::waiting::poll;
 
 const ROOT: &str = "/sys/fs/cgroup";
 
@@ -17,8 +18,8 @@ const ENTER: &str = r#"while [ "$1" != -- ]; do echo 0 >"$1/cgroup.procs" || exi
 
 /// The cgroups. Dropping it removes them, from the leaf up, as far as they are empty.
 pub(crate) struct Cage {
+    name: String,
     leaves: Vec<PathBuf>,
-    made: Vec<PathBuf>,
     memory: PathBuf,
     cpu: PathBuf,
 }
@@ -33,30 +34,13 @@ impl Cage {
             let (memory, cpu) = (root.join("memory"), root.join("cpuacct"));
             (vec![memory.clone(), cpu.clone(), root.join("unified")], memory, cpu)
         };
-        let mut cage = Self { leaves: Vec::new(), made: Vec::new(), memory: memory.join(name), cpu: cpu.join(name) };
+        let mut cage =
+            Self { name: name.to_owned(), leaves: Vec::new(), memory: memory.join(name), cpu: cpu.join(name) };
         for root in roots.iter().filter(|root| root.is_dir()) {
-            cage.levels(root, name)?;
+            levels(root, name)?;
             cage.leaves.push(root.join(name));
         }
         Ok(cage)
-    }
-
-    fn levels(&mut self, root: &Path, name: &str) -> Result<()> {
-        let mut folder = root.to_owned();
-        for level in name.split('/') {
-            let control = folder.join("cgroup.subtree_control");
-            if control.exists() {
-                // A controller that v1 has, or that the system keeps for itself, is not there to be had.
-                let _ = fs::write(&control, "+memory");
-                let _ = fs::write(&control, "+cpu");
-            }
-            folder.push(level);
-            if !folder.exists() {
-                fs::create_dir(&folder).with_context(|| format!("making the cgroup {}", folder.display()))?;
-                self.made.push(folder.clone());
-            }
-        }
-        Ok(())
     }
 
     /// A command that runs `program` in here.
@@ -96,14 +80,29 @@ impl Cage {
 
 impl Drop for Cage {
     fn drop(&mut self) {
-        for folder in self.made.iter().rev() {
+        for leaf in &self.leaves {
             // A process that was just killed leaves its cgroup a moment later.
-            for _ in 0..100 {
-                if fs::remove_dir(folder).is_ok() || !folder.exists() {
-                    break;
-                }
-                thread::sleep(Duration::from_millis(20));
-            }
+            poll(Duration::from_secs(2), Duration::from_millis(10), || fs::remove_dir(leaf).is_ok() || !leaf.exists());
+            // What lies above is shared with other cages: the last one out removes it.
+            let levels = self.name.split('/').count();
+            let _ = leaf.ancestors().skip(1).take(levels - 1).try_for_each(fs::remove_dir);
         }
     }
+}
+
+fn levels(root: &Path, name: &str) -> Result<()> {
+    let mut folder = root.to_owned();
+    for level in name.split('/') {
+        let control = folder.join("cgroup.subtree_control");
+        if control.exists() {
+            // A controller that v1 has, or that the system keeps for itself, is not there to be had.
+            let _ = fs::write(&control, "+memory");
+            let _ = fs::write(&control, "+cpu");
+        }
+        folder.push(level);
+        if !folder.exists() {
+            fs::create_dir(&folder).with_context(|| format!("making the cgroup {}", folder.display()))?;
+        }
+    }
+    Ok(())
 }

@@ -30,6 +30,14 @@ use crate::{
 const CGROUP: &str = "trilobite-bench-node/kubepods/burstable";
 const GROUP: &str = "/apis/trilobite.dev/v1alpha1";
 
+/// What the node was asked for last.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    generation: i64,
+    parts: usize,
+    sessions: usize,
+}
+
 /// The node. Dropping it removes all of it.
 pub(crate) struct Node {
     /// Its two pods.
@@ -69,8 +77,8 @@ impl Node {
         Agent::start(Place { program, cgroup: &cgroup, output }, Way::Cluster(&self.kubeconfig))
     }
 
-    /// Asks the node for what the file says, as the operator would; gives the generation that asks it.
-    pub(crate) fn ask(&self, file: &Path) -> Result<i64> {
+    /// Asks the node for what the file says, as the operator would.
+    pub(crate) fn ask(&self, file: &Path) -> Result<Asked> {
         let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
         let resources = parse_documents(&text, &file.display().to_string()).map_err(|errors| anyhow!("{errors:?}"))?;
         let fallback = ObservabilityStack::new(STACK_NAME, ObservabilityStackSpec::default());
@@ -86,24 +94,28 @@ impl Node {
             self.keep(&format!("{GROUP}/profileparts"), &name, &serde_json::to_value(part)?)?;
         }
         self.keep(&format!("{GROUP}/nodeprofiles"), &profile, &serde_json::to_value(&planned.profile)?)?;
-        let spec = json!({
-            "profileRef": { "name": profile, "digest": planned.profile.spec.digest },
-            "sessions": sessions(&resources, stack)?,
-        });
+        let sessions = sessions(&resources, stack)?;
+        let reference = json!({ "name": profile, "digest": planned.profile.spec.digest });
+        let spec = json!({ "profileRef": reference, "sessions": sessions });
         let object = self.api.merge(&format!("{GROUP}/noderuntimes/{NODE}"), &json!({ "spec": spec }))?;
-        object["metadata"]["generation"].as_i64().context("the NodeRuntime has no generation")
+        let generation = object["metadata"]["generation"].as_i64().context("the NodeRuntime has no generation")?;
+        Ok(Asked { generation, parts: planned.parts.len(), sessions: sessions.len() })
     }
 
-    /// Waits until the agent says that it has done what this generation asks; what is wrong is an error.
-    pub(crate) fn done(&self, generation: i64, agent: &Agent) -> Result<()> {
+    /// Waits until the agent says that all of it is in force.
+    pub(crate) fn done(&self, asked: Asked, agent: &Agent) -> Result<()> {
         let mut status = Value::Null;
-        let done = poll(Duration::from_secs(30), Duration::from_millis(20), || {
+        let done = poll(Duration::from_secs(20), Duration::from_millis(20), || {
             status = self.status().unwrap_or_default();
-            let mut sessions = status["sessions"].as_array().into_iter().flatten();
-            status["observedGeneration"].as_i64() == Some(generation) && sessions.all(|one| one["state"] == "Running")
+            let sessions = status["sessions"].as_array().into_iter().flatten();
+            let running = sessions.filter(|session| session["state"] == "Running").count();
+            status["observedGeneration"].as_i64() == Some(asked.generation)
+                && status["partsInForce"].as_u64() == Some(asked.parts as u64)
+                && running == asked.sessions
         });
-        let problems = status["problems"].as_array().is_some_and(|problems| !problems.is_empty());
-        ensure!(done && !problems, "the node's status is {status}\n{}", agent.log());
+        let wrong: String =
+            status["problems"].as_array().into_iter().flatten().map(|problem| format!("{problem} ")).collect();
+        ensure!(done, "not all is in force: {wrong}\n{status}\n{}", agent.log());
         Ok(())
     }
 

@@ -61,11 +61,11 @@ fn in_a_pod(bench: &Bench, node: &Node, how: &str) -> Result<Vec<Line>> {
         node.pods.client.run(&storm, &[&PROCESSES.to_string()])?;
         Ok((from.elapsed().as_secs_f64(), node.pods.client.cage().cpu_seconds()? - cpu))
     };
-    let generation = node.ask(&Bench::stack("security"))?;
+    let asked = node.ask(&Bench::stack("security"))?;
     for _ in 0..bench.runs {
         let without = run()?;
         let agent = node.agent(&bench.agent, None)?;
-        node.done(generation, &agent)?;
+        node.done(asked, &agent)?;
         seen.pair(without, &agent, run)?;
         agent.stop()?;
     }

@@ -38,9 +38,9 @@ fn between_pods(bench: &Bench, node: &Node, how: &str) -> Result<Vec<Line>> {
     for _ in 0..bench.runs {
         let stream = rate(&client.load(&bulk)?, "bytes")?;
         let most = rate(&client.load(&unbound)?, "connections")?;
-        let generation = node.ask(&Bench::stack("flows"))?;
+        let asked = node.ask(&Bench::stack("flows"))?;
         let agent = node.agent(&bench.agent, Some(&output))?;
-        node.done(generation, &agent)?;
+        node.done(asked, &agent)?;
         streams.add(1.0 / stream, 1.0 / rate(&client.load(&bulk)?, "bytes")?);
         connections.add(1.0 / most, 1.0 / rate(&client.load(&unbound)?, "connections")?);
         bytes.add(stream / 1e9);

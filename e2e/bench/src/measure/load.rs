@@ -59,9 +59,9 @@ fn on_demand(bench: &Bench, node: &Node, layer: &str, how: &str) -> Result<Vec<L
     ensure!(agent.memory()?.bpf_bytes == 0, "an agent that was asked for nothing holds programs or maps");
     let (mut load, mut unload) = (Samples::default(), Samples::default());
     for _ in 0..bench.runs {
-        let generation = node.ask(&Bench::stack(layer))?;
+        let asked = node.ask(&Bench::stack(layer))?;
         load.add(settled(&agent, true)?.as_secs_f64() * 1e3);
-        node.done(generation, &agent)?;
+        node.done(asked, &agent)?;
         node.ask(&Bench::stack("idle"))?;
         unload.add(settled(&agent, false)?.as_secs_f64() * 1e3);
     }

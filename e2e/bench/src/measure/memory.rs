@@ -54,11 +54,11 @@ fn alone(bench: &Bench, stack: &str) -> Result<Vec<Line>> {
 }
 
 fn in_cluster(bench: &Bench, node: &Node, stack: &str) -> Result<Vec<Line>> {
-    let generation = node.ask(&Bench::stack(stack))?;
+    let asked = node.ask(&Bench::stack(stack))?;
     let mut seen = Seen::default();
     for _ in 0..bench.runs.min(3) {
         let agent = node.agent(&bench.agent, None)?;
-        node.done(generation, &agent)?;
+        node.done(asked, &agent)?;
         seen.look(&agent)?;
         agent.stop()?;
     }

@@ -31,9 +31,9 @@ fn busy(bench: &Bench, node: &Node, how: &str) -> Result<Vec<Line>> {
     let (mut pairs, mut share, mut samples) = (Pairs::default(), Samples::default(), Samples::default());
     for _ in 0..bench.runs {
         let without = cost()?;
-        let generation = node.ask(&Bench::stack("application"))?;
+        let asked = node.ask(&Bench::stack("application"))?;
         let agent = node.agent(&bench.agent, None)?;
-        node.done(generation, &agent)?;
+        node.done(asked, &agent)?;
         let before = agent.cage().cpu_seconds()?;
         let with = cost()?;
         share.add((agent.cage().cpu_seconds()? - before) / f64::from(SECONDS) * 100.0);
