@@ -18,5 +18,5 @@ revision=$(git rev-parse --short HEAD)$(git diff --quiet HEAD -- . || echo ", wi
   ${BENCH_RUNS:+--runs "$BENCH_RUNS"} "$@"
 [ $# = 0 ] && echo "kept in $output" || rm -f "$output"
 if [ $# = 0 ] && [ -z "${BENCH_NO_MICRO:-}" ]; then
-  cargo bench --quiet -p trilobite-node
+  cargo bench --quiet -p trilobite-node --bench hot_paths
 fi

@@ -1,4 +1,5 @@
 //! A cgroup of its own for something that is measured, in cgroup v1 and v2: what it costs in CPU and in kernel memory.
+//! Its weight is the highest, so that what else the machine does takes little of its time.
 
 use std::{
     fs,
@@ -32,7 +33,7 @@ impl Cage {
             (vec![root.to_owned()], root.to_owned(), root.to_owned())
         } else {
             let (memory, cpu) = (root.join("memory"), root.join("cpuacct"));
-            (vec![memory.clone(), cpu.clone(), root.join("unified")], memory, cpu)
+            (vec![memory.clone(), cpu.clone(), root.join("cpu"), root.join("unified")], memory, cpu)
         };
         let mut cage =
             Self { name: name.to_owned(), leaves: Vec::new(), memory: memory.join(name), cpu: cpu.join(name) };
@@ -102,6 +103,12 @@ fn levels(root: &Path, name: &str) -> Result<()> {
         folder.push(level);
         if !folder.exists() {
             fs::create_dir(&folder).with_context(|| format!("making the cgroup {}", folder.display()))?;
+        }
+        for (file, weight) in [("cpu.shares", "262144"), ("cpu.weight", "10000")] {
+            let file = folder.join(file);
+            if file.exists() {
+                fs::write(&file, weight).with_context(|| format!("writing {}", file.display()))?;
+            }
         }
     }
     Ok(())

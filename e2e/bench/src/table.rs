@@ -20,7 +20,7 @@ impl Line {
     /// The median of some runs.
     pub(crate) fn median(what: &str, samples: &Samples, decimals: usize, unit: &str, command: &str) -> Self {
         let number = format!("{:.decimals$} {unit}", samples.median());
-        let spread = format!("{} runs, {}", samples.runs(), samples.spread(decimals));
+        let spread = format!("{} x {}", samples.runs(), samples.spread(decimals));
         Self {
             what: what.to_owned(),
             number: number.trim_end().to_owned(),
@@ -54,13 +54,14 @@ impl Line {
     }
 }
 
-const HEADS: [&str; 5] = ["what", "median", "goal", "runs, lowest..highest", "command"];
+const HEADS: [&str; 5] = ["what", "median", "goal", "runs x lowest..highest", "command"];
 
 /// The page that is kept.
 pub(crate) fn page(date: &str, revision: &str, machine: &Machine, command: &str, lines: &[Line]) -> String {
     let mut page = format!(
         "# What the agent costs, {date}\n\nMade by `{command}` at {revision} on {}.\nLoad averages when it began: {}. \
-         A ratio is the median of pairs measured in turns.\n\n",
+         A ratio is the median of pairs measured in turns, \
+         in cgroups of the highest weight.\n\n",
         machine.line(),
         machine.load
     );

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs, net::IpAddr, path::Path, thread, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::{Bench, command};
@@ -53,6 +53,7 @@ fn between_pods(bench: &Bench, node: &Node, how: &str) -> Result<Vec<Line>> {
         agent.stop()?;
         let count = made["connections"].as_f64().context("no count of connections")?;
         let found = (self::seen(&output)?.len() - seen.len()) as f64;
+        ensure!(found > 0.0, "the agent says that it watches, and shows no flow");
         flows.add(found / made["seconds"].as_f64().context("no time")?);
         cpu.add(spent * 1e6 / count);
         complete.add(found / count);

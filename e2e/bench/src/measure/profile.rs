@@ -1,6 +1,8 @@
 //! What a CPU profile costs a machine whose CPUs are all busy: work done for each second of CPU time, in turns.
 
-use anyhow::{Context, Result};
+use std::{thread, time::Duration};
+
+use anyhow::{Context, Result, ensure};
 
 use super::{Bench, command};
 use crate::{
@@ -19,7 +21,7 @@ pub(super) fn measure(bench: &Bench) -> Vec<Line> {
 }
 
 fn busy(bench: &Bench, node: &Node, how: &str) -> Result<Vec<Line>> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let cores = thread::available_parallelism().map_or(1, usize::from);
     let burn = Traffic::Burn { threads: u32::try_from(cores)?, seconds: SECONDS };
     // CPU time for so much work: what else runs on the machine takes time away, but no work.
     let cost = || -> Result<f64> {
@@ -38,8 +40,10 @@ fn busy(bench: &Bench, node: &Node, how: &str) -> Result<Vec<Line>> {
         let with = cost()?;
         share.add((agent.cage().cpu_seconds()? - before) / f64::from(SECONDS) * 100.0);
         pairs.add(without, with);
-        std::thread::sleep(std::time::Duration::from_secs(2));
-        samples.add(node.status()?["sessions"][0]["records"].as_f64().unwrap_or_default());
+        thread::sleep(Duration::from_secs(2));
+        let records = node.status()?["sessions"][0]["records"].as_f64().unwrap_or_default();
+        ensure!(records > 0.0, "the agent says that it profiles, and has no sample");
+        samples.add(records);
         agent.stop()?;
     }
     Ok(vec![
