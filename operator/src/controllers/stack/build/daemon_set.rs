@@ -149,9 +149,9 @@ fn container(valid: &Valid) -> Container {
             VolumeMount { sub_path_expr: Some("$(NODE_NAME)".into()), ..mount("state", STATE) },
             VolumeMount { sub_path_expr: Some("$(NODE_NAME)".into()), ..mount("run", RUN) },
             // The host's own view: the agent's has its own cgroup as root.
-            VolumeMount { mount_propagation: Some("HostToContainer".into()), ..read_only("cgroup", CGROUP) },
+            read_only("cgroup", CGROUP),
             // Formats and numbers of classic tracepoints; empty where the host has not mounted tracefs.
-            VolumeMount { mount_propagation: Some("HostToContainer".into()), ..read_only("tracing", TRACING) },
+            read_only("tracing", TRACING),
         ]),
         ..Container::default()
     }
