@@ -15,12 +15,12 @@ fn profile(seconds: u32) -> String {
     )
 }
 
-async fn sessions(world: &World, node: &str) -> Result<Vec<Value>, String> {
+async fn sessions(world: &World<'_>, node: &str) -> Result<Vec<Value>, String> {
     let runtime = world.get(&format!("/apis/trilobite.dev/v1alpha1/noderuntimes/{node}")).await?;
     Ok(runtime["spec"]["sessions"].as_array().cloned().unwrap_or_default())
 }
 
-async fn with_two_nodes(world: &mut World) {
+async fn with_two_nodes(world: &mut World<'_>) {
     world.node("reef-1", Behaviour::default()).await;
     world.node("reef-2", Behaviour::default()).await;
     world.operator();

@@ -7,7 +7,7 @@ use crate::{
     world::{STACK, World, eventually, in_a_world, stack},
 };
 
-async fn names(world: &World, plural: &str) -> Result<Vec<String>, String> {
+async fn names(world: &World<'_>, plural: &str) -> Result<Vec<String>, String> {
     let list = world.get(&format!("/apis/trilobite.dev/v1alpha1/{plural}")).await?;
     let name = |item: &Value| item["metadata"]["name"].as_str().unwrap().to_owned();
     Ok(list["items"].as_array().unwrap().iter().map(name).collect())

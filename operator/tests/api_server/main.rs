@@ -6,5 +6,6 @@
 mod bounded;
 mod fake_agent;
 mod lifecycle;
+mod rights;
 mod stack;
 mod world;

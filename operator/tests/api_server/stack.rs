@@ -19,7 +19,7 @@ fn of_policy(name: &str) -> String {
     format!("/apis/trilobite.dev/v1alpha1/tracingpolicies/{name}")
 }
 
-async fn ready(world: &World, nodes: &str) -> Value {
+async fn ready(world: &World<'_>, nodes: &str) -> Value {
     let stack = world.condition(STACK, "Ready", "True", "Ready").await;
     assert_eq!(stack["status"]["readyNodes"], nodes);
     stack

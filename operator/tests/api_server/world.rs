@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::{Namespace, Node, Pod, ServiceAccount};
 use kube::{
     Api, Client, Config, Resource,
     api::{Patch, PatchParams, PostParams},
-    config::{KubeConfigOptions, Kubeconfig},
+    config::{AuthInfo, KubeConfigOptions, Kubeconfig},
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -24,21 +24,25 @@ use crate::fake_agent::{Behaviour, FakeAgent};
 
 pub(crate) const NAMESPACE: &str = "trilobite-system";
 
-/// Two cores run these tests: one control plane at a time.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+/// Two cores run these tests: one control plane for all of them, one test at a time.
+static CONTROL_PLANE: Mutex<Option<ControlPlane>> = Mutex::new(None);
 
 /// See the head of this file.
-pub(crate) struct World {
+pub(crate) struct World<'a> {
+    /// The administrator.
     pub(crate) client: Client,
-    control_plane: ControlPlane,
+    /// The operator, with the rights that the chart gives it.
+    operators: Client,
+    control_plane: &'a ControlPlane,
     operator: Option<(CancellationToken, JoinHandle<()>)>,
     agents: Vec<FakeAgent>,
 }
 
-/// Runs one test in a world of its own.
-pub(crate) fn in_a_world<F: Future<Output = ()>>(test: impl FnOnce(World) -> F) {
-    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let control_plane = ControlPlane::start().unwrap();
+/// Runs one test in a world that is as new.
+pub(crate) fn in_a_world(test: impl AsyncFnOnce(World<'_>)) {
+    // A test that failed has nothing to say about the next one.
+    let mut control_plane = CONTROL_PLANE.lock().unwrap_or_else(PoisonError::into_inner);
+    let control_plane = control_plane.get_or_insert_with(|| ControlPlane::start().unwrap());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let world = World::new(control_plane).await;
@@ -46,19 +50,37 @@ pub(crate) fn in_a_world<F: Future<Output = ()>>(test: impl FnOnce(World) -> F) 
     });
 }
 
-impl World {
-    async fn new(control_plane: ControlPlane) -> Self {
+impl<'a> World<'a> {
+    async fn new(control_plane: &'a ControlPlane) -> Self {
         let kubeconfig = Kubeconfig::read_from(control_plane.kubeconfig()).unwrap();
-        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
-        let client = Client::try_from(config).unwrap();
-        let crds = workspace_root().join("config/crd");
-        let crds = crds.to_str().unwrap();
-        let done = control_plane.kubectl().args(["apply", "--server-side", "-k", crds]).output().unwrap();
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-        let world = Self { client, control_plane, operator: None, agents: Vec::new() };
-        world.create::<Namespace>(None, json!({"metadata": {"name": NAMESPACE}})).await;
-        world.create::<ServiceAccount>(Some(NAMESPACE), json!({"metadata": {"name": "trilobite-node"}})).await;
+        let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+        let client = Client::try_from(config.clone()).unwrap();
+        config.auth_info.impersonate = Some(format!("system:serviceaccount:{NAMESPACE}:trilobite-operator"));
+        config.auth_info.impersonate_groups =
+            Some(vec!["system:serviceaccounts".into(), "system:authenticated".into()]);
+        let operators = Client::try_from(config).unwrap();
+        let world = Self { client, operators, control_plane, operator: None, agents: Vec::new() };
+        world.clean().await;
         world
+    }
+
+    /// Installs as `make demo` does, and takes away what another test left.
+    async fn clean(&self) {
+        let install = workspace_root().join("config/default");
+        self.kubectl(&["apply", "--server-side", "-k", install.to_str().unwrap()]);
+        // The operator runs in this process.
+        self.kubectl(&["-n", NAMESPACE, "delete", "deployment", "trilobite-operator", "--wait=false"]);
+        self.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=20s"]);
+        let held =
+            ["patch", "observabilitystack", "default", "--type=merge", "-p", r#"{"metadata":{"finalizers":null}}"#];
+        let _ = self.control_plane.kubectl().args(held).output().unwrap();
+        let ours = "observabilitystacks,tracingpolicies,noderuntimes,nodeprofiles,profileparts,nodes";
+        self.kubectl(&["delete", ours, "--all"]);
+        self.kubectl(&["delete", "appprofiles,flowcaptures", "--all", "--all-namespaces"]);
+        self.kubectl(&["-n", NAMESPACE, "delete", "daemonset,service", "--all"]);
+        self.kubectl(&["-n", NAMESPACE, "delete", "pods", "--all", "--force", "--grace-period=0"]);
+        self.kubectl(&["delete", "pods", "--all", "--all-namespaces", "--force", "--grace-period=0"]);
+        self.kubectl(&["label", "namespaces", "--all", "trilobite.dev/app-profile-"]);
     }
 
     /// Starts an operator whose patience is short.
@@ -72,7 +94,7 @@ impl World {
         ]);
         telemetry::start(&arguments);
         let stop = CancellationToken::new();
-        let work = run::run(self.client.clone(), arguments, stop.clone());
+        let work = run::run(self.operators.clone(), arguments, stop.clone());
         let handle = tokio::spawn(async move { work.await.unwrap() });
         self.operator = Some((stop, handle));
     }
@@ -110,7 +132,10 @@ impl World {
     }
 
     pub(crate) async fn namespace(&self, name: &str) {
-        self.create::<Namespace>(None, json!({"metadata": {"name": name}})).await;
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        if namespaces.get_opt(name).await.unwrap().is_none() {
+            self.create::<Namespace>(None, json!({"metadata": {"name": name}})).await;
+        }
         // Made by a controller a moment later, and no pod is taken before.
         eventually("the namespace has a service account", 10, async || {
             let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), name);
@@ -140,6 +165,14 @@ impl World {
         child.stdin.take().unwrap().write_all(yaml.as_bytes()).unwrap();
         let done = child.wait_with_output().unwrap();
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    /// Whoever holds this token.
+    pub(crate) async fn with_token(&self, token: &str) -> Client {
+        let kubeconfig = Kubeconfig::read_from(self.control_plane.kubeconfig()).unwrap();
+        let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+        config.auth_info = AuthInfo { token: Some(token.trim().to_owned().into()), ..AuthInfo::default() };
+        Client::try_from(config).unwrap()
     }
 
     /// What kubectl prints.
