@@ -31,7 +31,7 @@ fn a_policy_with_a_hook_that_does_not_exist_says_so_and_ten_good_ones_are_in_for
     let bad = policy("bad", "no_such_event");
     stage.kubectl.apply(&(good.join("---\n") + "---\n" + &bad));
 
-    let object = until(&stage.kubectl, &["tracingpolicy", "bad"], "Ready", "False", "NoSuchTracepoint");
+    let object = until(&stage.kubectl, &["tracingpolicy", "bad"], "Degraded", "True", "NoSuchTracepoint");
     let failure = &object["status"]["failures"][0];
     assert_eq!(failure["reason"], "NoSuchTracepoint");
     assert_eq!(failure["count"], 2);
