@@ -23,7 +23,13 @@ pub(crate) struct Served {
 
 /// Serves until `stop`.
 pub(crate) async fn serve(address: SocketAddr, served: Served, stop: CancellationToken) -> std::io::Result<()> {
-    let listener = tokio::net::TcpListener::bind(address).await?;
+    let listener = match tokio::net::TcpListener::bind(address).await {
+        // Every address, on a node without IPv6.
+        Err(_) if address.ip() == std::net::Ipv6Addr::UNSPECIFIED => {
+            tokio::net::TcpListener::bind((std::net::Ipv4Addr::UNSPECIFIED, address.port())).await?
+        }
+        bound => bound?,
+    };
     tracing::info!(address = %listener.local_addr()?, "serving /metrics, /livez and /readyz");
     axum::serve(listener, router(served)).with_graceful_shutdown(stop.cancelled_owned()).await
 }

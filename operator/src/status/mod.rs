@@ -14,6 +14,8 @@ mod node;
 mod tally;
 pub(crate) mod words;
 mod writer;
+#[cfg(test)]
+mod writer_tests;
 mod written;
 
 use std::fmt;

@@ -2,11 +2,15 @@
 //! The first and the fourth talk to the API server; what lies between is pure. Nobody else writes children.
 
 mod apply;
+#[cfg(test)]
+mod apply_tests;
 mod build;
 mod dereference;
 mod teardown;
 mod update_status;
 mod validate;
+#[cfg(test)]
+mod world_of_tests;
 
 use std::{sync::Arc, time::Duration};
 

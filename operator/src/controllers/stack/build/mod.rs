@@ -7,6 +7,8 @@ mod node_runtime;
 mod parts;
 mod rollout;
 mod service;
+#[cfg(test)]
+mod tests;
 
 use std::marker::PhantomData;
 

@@ -1,0 +1,108 @@
+//! What is built from a stack, without an API server.
+
+use std::collections::BTreeSet;
+
+use kube::ResourceExt as _;
+
+use super::super::world_of_tests::{answer, applied, children, nodes};
+use crate::status::Rollout;
+
+#[test]
+fn every_child_is_owned_by_the_stack_and_every_node_runtime_by_its_node() {
+    let children = children("{security: {mode: Enabled}, metrics: {enabled: true}}", &nodes(1));
+    let owner = |owners: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference]| {
+        (owners[0].kind.clone(), owners[0].uid.clone(), owners[0].block_owner_deletion)
+    };
+    let stack = ("ObservabilityStack".to_owned(), "uid-of-the-stack".to_owned(), None);
+    assert_eq!(owner(children.daemon_set.owner_references()), stack);
+    assert_eq!(owner(children.config_map.owner_references()), stack);
+    assert_eq!(owner(children.service.as_ref().unwrap().owner_references()), stack);
+    assert_eq!(owner(children.profile.owner_references()), stack);
+    assert_eq!(owner(children.parts[0].owner_references()), stack);
+    assert_eq!(owner(children.told[0].owner_references()), ("Node".into(), "uid-of-reef-000".into(), None));
+}
+
+#[test]
+fn nodes_are_told_so_many_at_a_time() {
+    let mut found = nodes(25);
+    let first = children("{}", &found);
+    assert_eq!((first.told.len(), first.left), (10, 15));
+    applied(&mut found, &first);
+    let second = children("{}", &found);
+    assert_eq!((second.told.len(), second.left), (10, 5));
+    let again: BTreeSet<String> = second.told.iter().map(|runtime| runtime.name_any()).collect();
+    assert!(first.told.iter().all(|runtime| !again.contains(&runtime.name_any())), "nobody is told twice");
+}
+
+#[test]
+fn a_change_stops_when_too_many_of_those_that_were_told_fail_with_it() {
+    let mut found = nodes(40);
+    let first = children("{}", &found);
+    applied(&mut found, &first);
+    answer(&mut found, "reef-000", false);
+    assert_eq!(children("{}", &found).rollout, Rollout::Moving, "one may have a reason of its own");
+    answer(&mut found, "reef-001", false);
+    let stopped = children("{}", &found);
+    assert_eq!((stopped.rollout, stopped.told.len()), (Rollout::Halted { failing: 2, told: 10 }, 0));
+    answer(&mut found, "reef-001", true);
+    assert_eq!(children("{}", &found).told.len(), 10, "it goes on when they are well");
+}
+
+#[test]
+fn a_second_round_makes_nothing_that_is_there() {
+    let mut found = nodes(2);
+    let first = children("{security: {mode: Enabled}}", &found);
+    assert_eq!(first.parts.len(), 2, "the stack's processes, and the policy");
+    applied(&mut found, &first);
+    let second = children("{security: {mode: Enabled}}", &found);
+    assert_eq!((second.parts.len(), second.told.len()), (0, 0));
+    assert_eq!(second.garbage, super::Garbage::default());
+}
+
+#[test]
+fn a_node_that_is_not_the_stacks_any_more_is_taken_off_and_so_is_an_old_profile_that_nobody_uses() {
+    let mut found = nodes(2);
+    for bytes in (13..19).map(|power| 1 << power) {
+        let built = children(&format!("{{security: {{memoryBudgetBytes: {bytes}}}}}"), &found);
+        applied(&mut found, &built);
+    }
+    found.nodes.pop();
+    let built = children("{security: {memoryBudgetBytes: 262144}}", &found);
+    assert_eq!(built.garbage.runtimes, ["reef-001"]);
+    assert_eq!(found.profiles.len() - built.garbage.profiles.len(), 4, "the one in force, and the last three");
+    assert_eq!(built.garbage.parts.len(), 2 * built.garbage.profiles.len());
+}
+
+#[test]
+fn a_change_of_settings_is_a_new_revision_of_the_pods() {
+    let annotation = |spec: &str| {
+        let template = children(spec, &nodes(0)).daemon_set.spec.unwrap().template;
+        template.metadata.unwrap().annotations.unwrap()["trilobite.dev/settings"].clone()
+    };
+    assert_eq!(annotation("{}"), "");
+    assert_eq!(annotation("{metrics: {enabled: true, port: 9100}}"), "TRILOBITE_METRICS_ADDRESS=[::]:9100");
+}
+
+#[test]
+fn a_dangerous_capability_is_there_only_where_it_was_asked_for() {
+    let added = |spec: &str| {
+        let mut pod = children(spec, &nodes(0)).daemon_set.spec.unwrap().template.spec.unwrap();
+        let context = pod.containers.remove(0).security_context.unwrap();
+        context.capabilities.unwrap().add.unwrap()
+    };
+    let always = ["BPF", "PERFMON", "NET_ADMIN", "SYS_PTRACE", "DAC_READ_SEARCH", "SYSLOG"];
+    assert_eq!(added("{}"), always);
+    assert!(added("{runtime: {allowSysAdmin: true}}").contains(&"SYS_ADMIN".to_owned()));
+    assert!(added("{runtime: {allowSysResource: true}}").contains(&"SYS_RESOURCE".to_owned()));
+}
+
+#[test]
+fn the_daemon_set_is_the_one_that_was_reviewed() {
+    let spec = "{runtime: {nodeSelector: {reef: outer}, tolerations: [{key: team, value: ink}], resources: {limits: {memory: 128Mi}}}, metrics: {enabled: true}}";
+    let built = serde_yaml::to_string(&children(spec, &nodes(0)).daemon_set).unwrap();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/daemon_set.yaml");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(path, &built).unwrap();
+    }
+    assert_eq!(built, std::fs::read_to_string(path).unwrap(), "UPDATE_GOLDEN=1 rewrites it; review the difference");
+}
