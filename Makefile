@@ -56,6 +56,7 @@ test-unit: prerequisites ## pure tests, CRDs and CEL, parsers, and the programs 
 test-api: build ## tests against a real API server
 	@$(CLUSTER) build control-plane
 	@scripts/step "tests against an API server" cargo test -p trilobite-e2e --test api -- --test-threads=1 --nocapture
+	@scripts/step "the operator against an API server" cargo test -p trilobite-operator --features api-server --test api_server -- --test-threads=1
 
 .PHONY: test-cluster
 test-cluster: images ## tests on two real nodes, read by the clients people have

@@ -135,13 +135,9 @@ fn container(valid: &Valid) -> Container {
                 ..ContainerPort::default()
             }]
         }),
-        readiness_probe: Some(Probe {
-            exec: Some(ExecAction { command: Some(ready) }),
-            period_seconds: Some(5),
-            timeout_seconds: Some(3),
-            failure_threshold: Some(2),
-            ..Probe::default()
-        }),
+        // Often at first, so that a rollout does not wait for a probe; seldom later, because each runs a program.
+        startup_probe: Some(probe(&ready, 1, 120)),
+        readiness_probe: Some(probe(&ready, 10, 2)),
         resources: valid.runtime.resources.as_ref().map(Into::into),
         security_context: Some(security_context(valid)),
         volume_mounts: Some(vec![
@@ -154,6 +150,16 @@ fn container(valid: &Valid) -> Container {
             read_only("tracing", TRACING),
         ]),
         ..Container::default()
+    }
+}
+
+fn probe(command: &[String], period: i32, failures: i32) -> Probe {
+    Probe {
+        exec: Some(ExecAction { command: Some(command.to_vec()) }),
+        period_seconds: Some(period),
+        timeout_seconds: Some(3),
+        failure_threshold: Some(failures),
+        ..Probe::default()
     }
 }
 
