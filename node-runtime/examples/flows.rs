@@ -31,7 +31,8 @@ async fn main() -> anyhow::Result<()> {
     let mut engine = Engine::new(std::process::id().into());
     engine.know(Vec::new(), netlink::addresses()?);
     let sizes = Sizes { flow_entries: FLOW_ENTRIES, ring_bytes: FLOW_RING_BYTES };
-    let target = Target { interface: Interface { index: link.index, name: link.name }, pod: None };
+    let behind = link.peer_namespace.is_some();
+    let target = Target { interface: Interface { index: link.index, name: link.name }, pod: None, behind };
     let began = Instant::now();
     let problems = engine.set(sizes, &[target], &mut print).map_err(|problem| anyhow::anyhow!(problem.message()))?;
     if let Some(problem) = problems.values().next() {

@@ -60,8 +60,7 @@ fn the_host_end_of_a_veth_is_found_by_a_process_behind_it() {
 #[ignore = "needs root"]
 fn stack_and_capture_share_programs_and_leave_nothing_behind() {
     let world = World::new();
-    // A veth is what the machine itself does not watch: a bridge above it is.
-    world.bridge();
+    world.up();
     let folder = std::env::temp_dir().join(format!("trilobite-flow-layer-{}", std::process::id()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -73,7 +72,7 @@ fn stack_and_capture_share_programs_and_leave_nothing_behind() {
             state_dir: folder.clone(),
         };
         let identity = Identity::new(facts, context.ledger.clone(), false);
-        let mut network = Network::new(context, identity, None);
+        let mut network = Network::new(context, identity, Arc::default());
         let before = account();
 
         let mut plan = Plan::default();

@@ -49,6 +49,13 @@ pub fn host_in_scope(scope: &PodScope, world: &World<'_>) -> bool {
     scope.include_host || (!world.cluster && every_pod(scope))
 }
 
+/// What a scope means where there is no cluster: there are no namespaces, and a selector that matches every pod means the
+/// machine.
+pub fn without_cluster(scope: &PodScope) -> PodScope {
+    let pod_selector = scope.pod_selector.clone().filter(|selector| *selector != Default::default());
+    PodScope { namespace: None, pod_selector, ..scope.clone() }
+}
+
 /// Nothing is asked of a pod.
 pub fn every_pod(scope: &PodScope) -> bool {
     scope.namespace.is_none() && scope.namespace_selector.is_none() && scope.pod_selector.is_none()

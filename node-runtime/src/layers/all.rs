@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{UnitCount, UnitKey, UnitState, application::Application, security::Security};
+use super::{UnitCount, UnitKey, UnitState, application::Application, network::Network, security::Security};
 use crate::{kernel::Facts, plan::Plan};
 
 /// All layers of a node.
@@ -11,6 +11,8 @@ pub struct Layers {
     pub facts: Arc<Facts>,
     /// Processes and tracepoints.
     pub security: Security,
+    /// Flows.
+    pub network: Network,
     /// CPU profiles.
     pub application: Application,
 }
@@ -21,6 +23,7 @@ impl Layers {
         let mut states: BTreeMap<_, _> =
             plan.refused.iter().map(|(key, (_, problem))| (key.clone(), UnitState::Refused(problem.clone()))).collect();
         states.extend(self.security.apply(plan).await);
+        states.extend(self.network.apply(plan).await);
         states.extend(self.application.apply(plan).await);
         states
     }
@@ -28,6 +31,7 @@ impl Layers {
     /// Records of every unit that is or was in force.
     pub fn counts(&self) -> BTreeMap<UnitKey, UnitCount> {
         let mut counts = self.security.counts();
+        counts.extend(self.network.counts());
         counts.extend(self.application.counts());
         counts
     }

@@ -5,7 +5,7 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{service::Routes, transport::Server};
 
 /// Names under which `grpc.health.v1` says SERVING, besides the server as a whole. Clients ask for exactly these.
-const HEALTH: [&str; 2] = ["hubble.server.Observer", "liveness"];
+const HEALTH: [&str; 2] = [super::hubble::HEALTH_SERVICE, "liveness"];
 
 /// Serves `faces` until the socket fails or `end` comes or is dropped; then ends when the last call does.
 pub async fn serve(

@@ -21,6 +21,8 @@ pub(super) async fn run(arguments: &AgentArguments) -> anyhow::Result<()> {
     resume(&mut node).await;
     let client =
         Client::try_default().await.context("finding the API server; is this a pod with a service account?")?;
+    // It is set here and nowhere else.
+    let _ = node.client.set(client.clone());
     let (sender, news) = mpsc::channel(1);
     tokio::spawn(cluster::follow(client.clone(), name.clone(), sender));
     tokio::spawn(writer::run(client, name, node.context.facts.clone(), node.snapshots()));

@@ -1,10 +1,15 @@
 //! A node's agent, assembled: facts, identity, layers, faces, and the loop that keeps them in line with what is wanted.
 //! Where the desired state comes from is the caller's.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
+use kube::Client;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot, watch},
@@ -26,12 +31,13 @@ use crate::{
     layers::{
         Context, Layers,
         application::{Application, Profiles},
+        network::{Network, history::History},
         security::{Security, bus::EventBus},
     },
     report::{Ledger, Problem, metrics, status::Snapshot},
     runtime::Runtime,
     serve::{
-        self, router,
+        self, hubble, router,
         socket::Socket,
         tetragon::{self, About, Scene},
     },
@@ -53,6 +59,10 @@ pub(super) struct Node {
     pub(super) last_good: LastGood,
     /// Who is who.
     pub(super) identity: Identity,
+    /// The way to the API server, once there is one.
+    pub(super) client: Arc<OnceLock<Client>>,
+    /// The flows of the last while.
+    history: History,
     /// Profiles that run or are kept.
     pub(super) profiles: Profiles,
     /// Where events are written.
@@ -96,7 +106,19 @@ impl Node {
         let about = About { version: env!("CARGO_PKG_VERSION").into(), wrong: is_wrong };
         let application = Application::new(context.clone(), identity.clone());
         let profiles = application.profiles();
+        let client = Arc::default();
+        let network = Network::new(context.clone(), identity.clone(), Arc::clone(&client));
+        let about_flows = hubble::About {
+            node: context.node_name.clone(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            address: format!("unix://{}", arguments.socket.socket.display()),
+            started: Instant::now(),
+        };
+        let history = network.history();
+        let (observer, peer) = hubble::services(history.clone(), ledger.clone(), about_flows);
         let faces = Routes::new(tetragon::service(bus.clone(), scene.clone(), about))
+            .add_service(observer)
+            .add_service(peer)
             .add_service(serve::profiles::service(profiles.clone()));
         let (end, ended) = oneshot::channel();
         let server = tokio::spawn(async move {
@@ -105,10 +127,12 @@ impl Node {
             }
         });
         let security = Security::new(context.clone(), identity.clone(), bus.clone());
-        let layers = Layers { facts, security, application };
+        let layers = Layers { facts, security, network, application };
         Ok(Self {
             export: Export::new(bus.clone(), scene, ledger.clone(), arguments.state_dir.clone()),
             identity,
+            client,
+            history,
             profiles,
             bus,
             runtime: Runtime::new(layers, ledger),
@@ -149,6 +173,7 @@ impl Node {
         tracing::info!("stopping: everything is unloaded");
         self.runtime.unload().await;
         self.bus.close();
+        self.history.close();
         self.export.finish().await;
         drop(self.end);
         if timeout(PATIENCE, self.server).await.is_err() {

@@ -67,18 +67,6 @@ impl World {
         self.in_pod(|| ip(&["link", "set", "trbeth0", "up"]));
     }
 
-    /// Puts the host end into a bridge that has the node's addresses instead, and brings all up.
-    pub fn bridge(&self) {
-        ip(&["link", "add", "trbbr0", "type", "bridge"]);
-        ip(&["addr", "flush", "dev", HOST_END]);
-        for (address, prefix) in NODE.iter().zip(["24", "64"]) {
-            ip(&["addr", "add", &format!("{address}/{prefix}"), "dev", "trbbr0", "nodad"]);
-        }
-        ip(&["link", "set", HOST_END, "master", "trbbr0"]);
-        ip(&["link", "set", "trbbr0", "up"]);
-        self.up();
-    }
-
     /// Takes both ends down, so that nothing is counted any more.
     pub fn down(&self) {
         self.in_pod(|| ip(&["link", "set", "trbeth0", "down"]));
@@ -103,7 +91,7 @@ impl World {
     pub fn target(&self) -> Target {
         let link = netlink::links().unwrap().into_iter().find(|link| link.name == HOST_END).unwrap();
         assert_eq!(link.kind, "veth");
-        Target { interface: Interface { index: link.index, name: link.name }, pod: None }
+        Target { interface: Interface { index: link.index, name: link.name }, pod: None, behind: true }
     }
 
     /// What the interface itself has counted.

@@ -146,14 +146,9 @@ impl Application {
         Subject { belongs: Box::new(belongs), pods: Box::new(pods) }
     }
 
-    /// Without a cluster there are no namespaces, and a selector that matches every pod means the machine.
     fn scope(&self, unit: &Unit<CpuProfileSession>) -> PodScope {
-        let mut scope = unit.content.pods.clone();
-        if !self.identity.has_cluster() {
-            scope.namespace = None;
-            scope.pod_selector = scope.pod_selector.filter(|selector| *selector != Default::default());
-        }
-        scope
+        let scope = &unit.content.pods;
+        if self.identity.has_cluster() { scope.clone() } else { crate::identity::slots::without_cluster(scope) }
     }
 
     fn state(&self, session: &Session, scope: &PodScope) -> UnitState {

@@ -33,8 +33,10 @@ pub const ENDED_FOR: Duration = Duration::from_millis(50);
 pub struct Target {
     /// The interface.
     pub interface: Interface,
-    /// The pod at its other end; none for an interface of the machine itself.
+    /// The pod at its other end, where it is known.
     pub pod: Option<Arc<Pod>>,
+    /// It is the other end that is watched, as of a veth; else it is the machine itself.
+    pub behind: bool,
 }
 
 /// Watches interfaces.
@@ -245,7 +247,7 @@ impl Engine {
             return;
         }
         let pod = target.pod.as_ref().map(|pod| (pod.clone(), Arc::new(End::pod(pod))));
-        let watched = Watched { interface: Arc::new(target.interface.clone()), pod };
+        let watched = Watched { interface: Arc::new(target.interface.clone()), pod, behind: target.behind };
         self.enricher.watched.insert(target.interface.index, watched);
     }
 }

@@ -25,8 +25,10 @@ use crate::identity::Pod;
 pub struct Watched {
     /// The interface.
     pub interface: Arc<Interface>,
-    /// The pod at its other end; none for an interface of the machine itself.
+    /// The pod at its other end, where it is known.
     pub pod: Option<(Arc<Pod>, Arc<End>)>,
+    /// It is the other end that is watched; else it is the machine itself.
+    pub behind: bool,
 }
 
 /// Knows what is needed to make flows of records.
@@ -63,9 +65,10 @@ impl Enricher {
         let told = self.connections.observe(observed);
         let watched = self.watched.get(&tuple.interface);
         let pod = watched.and_then(|watched| watched.pod.as_ref());
-        // The pod is behind its veth, the machine is on this side of its own interfaces.
-        let source_is_watched = (tuple.direction == FlowDirection::In) == pod.is_some();
-        let point = match (pod.is_some(), tuple.direction) {
+        let behind = watched.is_some_and(|watched| watched.behind);
+        // A pod is behind its veth, the machine is on this side of its own interfaces.
+        let source_is_watched = (tuple.direction == FlowDirection::In) == behind;
+        let point = match (behind, tuple.direction) {
             (true, FlowDirection::In) => Point::ToStack,
             (true, FlowDirection::Out) => Point::ToEndpoint,
             (false, FlowDirection::In) => Point::FromNetwork,
@@ -186,7 +189,7 @@ mod tests {
         let front = Arc::new(pod("front", "10.1.0.7", "n1"));
         let end = Arc::new(End::pod(&front));
         let interface = Arc::new(Interface { index: 12, name: "veth0".into() });
-        enricher.watched.insert(12, Watched { interface, pod: Some((front, end)) });
+        enricher.watched.insert(12, Watched { interface, pod: Some((front, end)), behind: true });
         enricher
     }
 

@@ -35,6 +35,7 @@ struct Kept {
     oldest: u64,
     /// When each namespace was last seen.
     namespaces: BTreeMap<String, Timestamp>,
+    closed: bool,
 }
 
 /// What a reader gets from where it stands.
@@ -81,6 +82,23 @@ impl History {
         kept.oldest = kept.head();
         kept.flows = VecDeque::new();
         kept.namespaces.clear();
+    }
+
+    /// No more will come: those who follow end.
+    pub fn close(&self) {
+        self.kept().closed = true;
+        self.head.send_modify(|_| {});
+    }
+
+    /// No more will come.
+    pub fn is_closed(&self) -> bool {
+        self.kept().closed
+    }
+
+    /// Waits for `close`.
+    pub async fn closed(&self) {
+        let mut changed = self.changed();
+        while !self.is_closed() && changed.changed().await.is_ok() {}
     }
 
     /// Namespaces that had a flow in the last hour.

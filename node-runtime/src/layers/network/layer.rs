@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -36,7 +36,7 @@ const RETRY: Duration = Duration::from_millis(250);
 pub struct Network {
     shared: Arc<Mutex<State>>,
     identity: Identity,
-    client: Option<Client>,
+    client: Arc<OnceLock<Client>>,
     node: String,
     history: History,
     directory: Option<Arc<Cluster>>,
@@ -44,8 +44,8 @@ pub struct Network {
 }
 
 impl Network {
-    /// Nothing is loaded yet. With a client, pods of other nodes and Services are known while flows are wanted.
-    pub fn new(context: Context, identity: Identity, client: Option<Client>) -> Self {
+    /// Nothing is loaded yet. Once there is a client, pods of other nodes and Services are known while flows are wanted.
+    pub fn new(context: Context, identity: Identity, client: Arc<OnceLock<Client>>) -> Self {
         let history = History::default();
         let node = context.node_name.clone();
         let state = State::new(context, identity.clone(), history.clone(), seed());
@@ -64,7 +64,7 @@ impl Network {
         let wishes: BTreeMap<UnitKey, Wish> = parts.chain(sessions).collect();
         if wishes.is_empty() {
             self.directory = None;
-        } else if let (None, Some(client)) = (&self.directory, &self.client) {
+        } else if let (None, Some(client)) = (&self.directory, self.client.get()) {
             self.directory = Some(Arc::new(Cluster::follow(client, &self.node)));
         }
         let remote = self.directory.iter().map(|cluster| cluster.clone() as Arc<dyn Directory>).collect();

@@ -72,8 +72,9 @@ impl Places {
     }
 }
 
-/// The machine's own interfaces that are up: no loopback, and no host end of something that has interfaces of its own.
+/// Interfaces that are up, but the loopback: the machine's own, and the host ends of veths, behind which others live.
 pub(super) fn of_machine() -> io::Result<Vec<Link>> {
     let links = netlink::links()?;
-    Ok(links.into_iter().filter(|link| link.up && !link.loopback && link.kind != "veth").collect())
+    let is_watched = |link: &Link| link.up && !link.loopback && (link.kind != "veth" || link.peer_namespace.is_some());
+    Ok(links.into_iter().filter(is_watched).collect())
 }

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     export::lines::Lines,
-    identity::{Identity, Owner, Pod, PodContainer},
+    identity::{Identity, Owner, Pod, PodContainer, slots},
     kernel::Ring,
     layers::{Context, UnitCount, UnitKey, UnitState},
     report::{Place as Lost, Problem},
@@ -265,7 +265,7 @@ impl State {
                 Place::Behind(links) => {
                     for link in links {
                         watched_for.entry(link.index).or_default().extend(keys.iter().cloned());
-                        targets.push(Target { interface: interface(&link), pod: Some(pod.clone()) });
+                        targets.push(Target { interface: interface(&link), pod: Some(pod.clone()), behind: true });
                     }
                 }
             }
@@ -275,9 +275,9 @@ impl State {
 
     /// Without a cluster, whoever asks nothing of a pod gets the machine.
     fn targets_of_machine(&mut self, links: &[Link]) -> (Vec<Target>, WatchedFor) {
-        let nobody = Problem::LoadFailed {
-            what: "selecting pods".into(),
-            detail: "there is no cluster, so that no pod is known; leave the selectors out to watch the machine".into(),
+        let nobody = Problem::Unsupported {
+            field: "spec.podSelector".into(),
+            detail: "without a cluster no pod is known, so this selects nothing; write podSelector: {}".into(),
         };
         let mut keys = Vec::new();
         for (key, unit) in self.outlet.wanted() {
@@ -294,7 +294,9 @@ impl State {
         for link in links.iter().filter(|link| !known.contains(&link.index)) {
             info!(interface = link.name, "watching an interface of the machine");
         }
-        let targets = links.iter().map(|link| Target { interface: interface(link), pod: None }).collect();
+        let targets =
+            links.iter().map(|link| Target { interface: interface(link), pod: None, behind: link.kind == "veth" });
+        let targets = targets.collect();
         (targets, links.iter().map(|link| (link.index, keys.clone())).collect())
     }
 
@@ -327,7 +329,10 @@ impl State {
         }
     }
 
-    fn begin(&self, key: &UnitKey, wish: Wish, lost_before: u64) -> Result<Unit, Problem> {
+    fn begin(&self, key: &UnitKey, mut wish: Wish, lost_before: u64) -> Result<Unit, Problem> {
+        if !self.identity.has_cluster() {
+            wish.scope = slots::without_cluster(&wish.scope);
+        }
         let slot = match self.identity.has_cluster().then(|| self.identity.select(&wish.scope)) {
             Some(Ok(slot)) => Some(slot),
             Some(Err(problem)) if wish.scope.namespace_selector.is_some() => return Err(problem),

@@ -8,6 +8,8 @@ mod peer;
 mod reader;
 
 #[cfg(test)]
+mod tests;
+#[cfg(test)]
 mod with_hubble;
 
 pub use convert::response;
@@ -49,7 +51,7 @@ pub fn services(
     ledger: Ledger,
     about: About,
 ) -> (ObserverServer<impl Observer>, PeerServer<impl Peer>) {
-    let peer = peer::Face { about: about.clone() };
+    let peer = peer::Face { history: history.clone(), about: about.clone() };
     (ObserverServer::new(observer::Face { history, ledger, about }), PeerServer::new(peer))
 }
 

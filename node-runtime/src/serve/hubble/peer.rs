@@ -6,9 +6,13 @@ use futures::{Stream, StreamExt, stream};
 use tonic::{Request, Response, Status};
 
 use super::About;
-use crate::serve::proto::peer::{self as api, peer_server::Peer};
+use crate::{
+    layers::network::history::History,
+    serve::proto::peer::{self as api, peer_server::Peer},
+};
 
 pub(super) struct Face {
+    pub(super) history: History,
     pub(super) about: About,
 }
 
@@ -24,6 +28,8 @@ impl Peer for Face {
             tls: None,
         };
         // A relay takes the end of the stream for the end of the service: it stays open, and nothing more comes.
-        Ok(Response::new(Box::pin(stream::once(async { Ok(here) }).chain(stream::pending()))))
+        let history = self.history.clone();
+        let ended = stream::once(async move { history.closed().await }).filter_map(async |()| None);
+        Ok(Response::new(Box::pin(stream::once(async { Ok(here) }).chain(ended))))
     }
 }

@@ -108,6 +108,10 @@ impl Reader {
                 return Some(lost);
             }
             if self.ready.is_empty() && !self.ended && self.next >= self.history.seen() {
+                if self.history.is_closed() {
+                    self.ended = true;
+                    continue;
+                }
                 // Woken to tell what was lost, if there is something to tell.
                 let patience = if self.losses.count > 0 { LOSSES_EVERY } else { Duration::MAX };
                 let changed = tokio::time::timeout(patience, self.changed.changed()).await;

@@ -1,0 +1,167 @@
+//! The service as a client meets it, over a real connection in memory.
+
+use std::{sync::Arc, time::Instant};
+
+use hyper_util::rt::TokioIo;
+use jiff::SignedDuration;
+use tonic::{
+    Code,
+    transport::{Channel, Endpoint, Server},
+};
+
+use super::{About, services};
+use crate::{
+    layers::network::{
+        flow::{Flow, tests::syn},
+        history::{BYTES, History},
+    },
+    report::{Ledger, Place},
+    serve::proto::{
+        flow::FlowFilter,
+        observer::{
+            self as api, GetFlowsRequest, GetFlowsResponse, get_flows_response::ResponseTypes,
+            observer_client::ObserverClient,
+        },
+        peer::{NotifyRequest, peer_client::PeerClient},
+    },
+};
+
+/// A server with this history, and a client's connection to it.
+async fn connected(history: &History, ledger: &Ledger) -> Channel {
+    let about = About {
+        node: "n1".into(),
+        version: "1.2.3".into(),
+        address: "unix:///run/agent.sock".into(),
+        started: Instant::now(),
+    };
+    let (observer, peer) = services(history.clone(), ledger.clone(), about);
+    let (ours, theirs) = tokio::io::duplex(1 << 16);
+    let incoming = tokio_stream::once(Ok::<_, std::io::Error>(ours));
+    tokio::spawn(Server::builder().add_service(observer).add_service(peer).serve_with_incoming(incoming));
+    let mut theirs = Some(theirs);
+    let connect =
+        move |_| std::future::ready(theirs.take().map(TokioIo::new).ok_or_else(|| std::io::Error::other("one")));
+    Endpoint::from_static("http://agent").connect_with_connector(tower::service_fn(connect)).await.unwrap()
+}
+
+fn numbered(number: u16) -> Flow {
+    let mut flow = syn();
+    flow.source.set_port(number);
+    flow.time = flow.time.checked_add(SignedDuration::from_secs(number.into())).unwrap();
+    flow
+}
+
+fn filled(capacity: usize, count: u16) -> History {
+    let history = History::new(capacity, BYTES);
+    (0..count).for_each(|number| history.push(Arc::new(numbered(number))));
+    history
+}
+
+fn port(response: &GetFlowsResponse) -> Option<u32> {
+    let Some(ResponseTypes::Flow(flow)) = &response.response_types else { return None };
+    match flow.l4.as_ref()?.protocol.as_ref()? {
+        crate::serve::proto::flow::layer4::Protocol::Tcp(tcp) => Some(tcp.source_port),
+        _ => None,
+    }
+}
+
+async fn ports(history: &History, request: GetFlowsRequest) -> Vec<u32> {
+    let mut client = ObserverClient::new(connected(history, &Ledger::default()).await);
+    let mut stream = client.get_flows(request).await.unwrap().into_inner();
+    let mut ports = Vec::new();
+    while let Some(response) = stream.message().await.unwrap() {
+        ports.extend(port(&response));
+    }
+    ports
+}
+
+fn odd() -> Vec<FlowFilter> {
+    vec![FlowFilter {
+        source_port: (0..100).filter(|port| port % 2 == 1).map(|port| port.to_string()).collect(),
+        ..FlowFilter::default()
+    }]
+}
+
+#[tokio::test]
+async fn the_last_are_those_that_match_in_the_order_in_which_they_were_seen() {
+    let history = filled(100, 20);
+    assert_eq!(ports(&history, GetFlowsRequest { number: 3, ..Default::default() }).await, [17, 18, 19]);
+    assert_eq!(
+        ports(&history, GetFlowsRequest { number: 3, whitelist: odd(), ..Default::default() }).await,
+        [15, 17, 19]
+    );
+    let first = GetFlowsRequest { number: 3, first: true, blacklist: odd(), ..Default::default() };
+    assert_eq!(ports(&history, first).await, [0, 2, 4]);
+    assert_eq!(ports(&history, GetFlowsRequest { number: u64::MAX, ..Default::default() }).await.len(), 20);
+}
+
+#[tokio::test]
+async fn since_and_until_bound_the_time_and_number_counts_from_since() {
+    let history = filled(100, 20);
+    let at = |number| Some(super::convert::timestamp(numbered(number).time));
+    let between = GetFlowsRequest { since: at(5), until: at(8), ..Default::default() };
+    assert_eq!(ports(&history, between).await, [5, 6, 7, 8]);
+    assert_eq!(ports(&history, GetFlowsRequest { since: at(5), number: 2, ..Default::default() }).await, [5, 6]);
+}
+
+#[tokio::test]
+async fn one_who_follows_gets_what_comes_and_ends_when_the_agent_does() {
+    let history = filled(100, 3);
+    let mut client = ObserverClient::new(connected(&history, &Ledger::default()).await);
+    let request = GetFlowsRequest { follow: true, ..Default::default() };
+    let mut stream = client.get_flows(request).await.unwrap().into_inner();
+    history.push(Arc::new(numbered(77)));
+    assert_eq!(port(&stream.message().await.unwrap().unwrap()), Some(77));
+    history.close();
+    assert!(stream.message().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_slow_reader_is_told_what_it_lost_and_the_ledger_too() {
+    let (history, ledger) = (filled(1000, 0), Ledger::default());
+    let mut client = ObserverClient::new(connected(&history, &ledger).await);
+    let request = GetFlowsRequest { follow: true, ..Default::default() };
+    let mut stream = client.get_flows(request).await.unwrap().into_inner();
+    // More than the connection and the history hold, before the reader looks once.
+    (0..20_000).for_each(|number| history.push(Arc::new(numbered(number))));
+    history.close();
+    let (mut got, mut lost) = (0, 0);
+    while let Some(response) = stream.message().await.unwrap() {
+        match response.response_types {
+            Some(ResponseTypes::LostEvents(event)) => lost += event.num_events_lost,
+            _ => got += 1,
+        }
+    }
+    assert_eq!((got + lost, ledger.total(Place::StreamReader)), (20_000, lost));
+    assert!(lost > 10_000);
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_refused_by_name() {
+    let history = filled(10, 1);
+    let mut client = ObserverClient::new(connected(&history, &Ledger::default()).await);
+    let events = client.get_agent_events(api::GetAgentEventsRequest::default()).await.unwrap_err();
+    assert_eq!((events.code(), events.message().contains("GetAgentEvents")), (Code::Unimplemented, true));
+    let events = client.get_debug_events(api::GetDebugEventsRequest::default()).await.unwrap_err();
+    assert_eq!((events.code(), events.message().contains("GetDebugEvents")), (Code::Unimplemented, true));
+    let both = client.get_flows(GetFlowsRequest { first: true, follow: true, ..Default::default() }).await.unwrap_err();
+    assert_eq!(both.code(), Code::InvalidArgument);
+    let by_path = FlowFilter { http_path: vec!["/cart".into()], ..FlowFilter::default() };
+    let request = GetFlowsRequest { whitelist: vec![by_path], ..Default::default() };
+    let refused = client.get_flows(request).await.unwrap_err();
+    assert_eq!((refused.code(), refused.message().contains("http_path")), (Code::InvalidArgument, true));
+}
+
+#[tokio::test]
+async fn the_node_says_of_itself_what_clients_ask() {
+    let history = filled(10, 12);
+    let channel = connected(&history, &Ledger::default()).await;
+    let mut client = ObserverClient::new(channel.clone());
+    let status = client.server_status(api::ServerStatusRequest::default()).await.unwrap().into_inner();
+    assert_eq!((status.num_flows, status.max_flows, status.seen_flows), (10, 10, 12));
+    let nodes = client.get_nodes(api::GetNodesRequest::default()).await.unwrap().into_inner().nodes;
+    assert_eq!((nodes.len(), nodes[0].name.as_str(), nodes[0].state), (1, "n1", 1));
+    let mut peers = PeerClient::new(channel).notify(NotifyRequest::default()).await.unwrap().into_inner();
+    let here = peers.message().await.unwrap().unwrap();
+    assert_eq!((here.name.as_str(), here.r#type), ("n1", 1));
+}
