@@ -5,6 +5,8 @@ pub(crate) mod bounded;
 pub(crate) mod flow_capture;
 pub(crate) mod namespace_label;
 pub(crate) mod stack;
+#[cfg(test)]
+mod tests;
 pub(crate) mod tracing_policy;
 
 use std::{

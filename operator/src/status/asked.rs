@@ -72,6 +72,8 @@ pub(crate) enum Report {
         reason: Reason,
         message: String,
     },
+    /// It is on its way out; its status is of no use to anybody.
+    Leaving(Key),
     /// These exist, and no others.
     Known(BTreeSet<Key>),
 }

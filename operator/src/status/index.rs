@@ -137,6 +137,7 @@ impl Index {
                     self.dirty.insert(key);
                 }
             }
+            Report::Leaving(key) => _ = self.asked.remove(&key),
             Report::Known(keys) => {
                 self.asked.retain(|key, _| keys.contains(key));
                 if !self.asked.keys().any(|key| key.kind == SourceKind::ObservabilityStack) {

@@ -5,6 +5,8 @@ mod apply;
 mod build;
 mod dereference;
 pub(crate) mod session_patch;
+#[cfg(test)]
+mod tests;
 mod update_status;
 mod validate;
 

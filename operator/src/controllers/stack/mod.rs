@@ -21,12 +21,12 @@ use kube::{
         finalizer::{self, Event, finalizer},
     },
 };
-use trilobite_crds::ObservabilityStack;
+use trilobite_crds::{ObservabilityStack, UserKind as _};
 
 use super::{Category, unreadable};
 use crate::{
     context::Context,
-    status::Report,
+    status::{Key, Report},
     watch::{Guarded, readable},
 };
 
@@ -101,7 +101,8 @@ async fn live(event: Event<ObservabilityStack>, context: Arc<Context>) -> Result
                 Err(error)
             }
         },
-        Event::Cleanup(_) => {
+        Event::Cleanup(stack) => {
+            context.report(Report::Leaving(Key::from(&stack.source()))).await;
             teardown::run(&context.client, &context.arguments.namespace).await?;
             Ok(Action::await_change())
         }
