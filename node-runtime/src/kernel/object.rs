@@ -151,7 +151,8 @@ impl Loaded {
         let found = self.program(program)?;
         let section = found.section().to_string_lossy().into_owned();
         let (link, warnings) = log::with_warnings(|| found.attach());
-        link.map(Link::new).map_err(|error| self.not_attached(program, &section, &error, &warnings))
+        link.map(|link| Link::new(link, &found))
+            .map_err(|error| self.not_attached(program, &section, &error, &warnings))
     }
 
     /// Attaches to a classic tracepoint, whatever the section names.
@@ -159,7 +160,7 @@ impl Loaded {
         let found = self.program(program)?;
         let target = libbpf_rs::TracepointCategory::Custom(category.to_owned());
         let (link, warnings) = log::with_warnings(|| found.attach_tracepoint(target, event));
-        link.map(Link::new)
+        link.map(|link| Link::new(link, &found))
             .map_err(|error| self.not_attached(program, &format!("tp/{category}/{event}"), &error, &warnings))
     }
 
@@ -167,7 +168,8 @@ impl Loaded {
     pub fn attach_raw_tracepoint(&mut self, program: &str, event: &str) -> Result<Link, Problem> {
         let found = self.program(program)?;
         let (link, warnings) = log::with_warnings(|| found.attach_raw_tracepoint(event));
-        link.map(Link::new).map_err(|error| self.not_attached(program, &format!("raw_tp/{event}"), &error, &warnings))
+        link.map(|link| Link::new(link, &found))
+            .map_err(|error| self.not_attached(program, &format!("raw_tp/{event}"), &error, &warnings))
     }
 
     /// Attaches to an interface, after those that are there; `SEC("tcx/ingress")` or `SEC("tcx/egress")`.
@@ -188,7 +190,7 @@ impl Loaded {
         });
         match link {
             // SAFETY: libbpf has just made this link and gives it to us alone.
-            Ok(pointer) => Ok(Link::new(unsafe { libbpf_rs::Link::from_ptr(pointer) })),
+            Ok(pointer) => Ok(Link::new(unsafe { libbpf_rs::Link::from_ptr(pointer) }, &found)),
             Err(error) => Err(self.not_attached(
                 program,
                 &format!("interface {ifindex}"),
@@ -206,7 +208,7 @@ impl Loaded {
             Ok(link) => {
                 // libbpf closes the event when the link is destroyed.
                 mem::forget(event);
-                Ok(Link::new(link))
+                Ok(Link::new(link, &found))
             }
             Err(error) => Err(self.not_attached(program, "a perf event", &error, &warnings)),
         }

@@ -13,7 +13,7 @@ impl Loaded {
     /// Puts a program of this object in the place of the one that `link` holds.
     pub fn take_over(&mut self, program: &str, link: &mut Link) -> Result<(), Problem> {
         let found = self.program(program)?;
-        link.inner_mut().update_prog(&found).map_err(|error| Problem::LoadFailed {
+        link.take(&found).map_err(|error| Problem::LoadFailed {
             what: format!("replacing {program} on its interface"),
             detail: error.to_string(),
         })

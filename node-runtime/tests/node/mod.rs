@@ -18,7 +18,7 @@ use trilobite_crds::node::{
 };
 use trilobite_node::{
     identity::Identity,
-    kernel::{Facts, probe},
+    kernel::{Account, Facts, account, probe},
     layers::{
         Context, UnitKey, UnitState,
         security::{
@@ -49,6 +49,10 @@ impl Node {
     pub(crate) fn new(name: &str) -> Self {
         assert!(nix::unistd::geteuid().is_root(), "this test loads programs into the kernel: run it as root");
         let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        // The runtime of the test before ends a moment after its node does.
+        while account() != Account::default() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
         let mut facts = probe::facts(None);
         let cgroup = facts.cgroup_root.join(format!("trilobite-{name}-{}", std::process::id()));
         fs::create_dir_all(&cgroup).expect("the v2 tree of cgroups can be written");

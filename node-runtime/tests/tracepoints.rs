@@ -1,0 +1,177 @@
+//! Policies' tracepoints in the running kernel, as root.
+
+mod node;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use node::Node;
+use trilobite_crds::node::{ArgType, PodScope, TracepointArg, TracepointHook, TracepointsPart};
+use trilobite_node::{
+    kernel::{Account, account},
+    layers::{
+        UnitKey, UnitState,
+        security::{ArgValue, SecurityEvent, SecurityEventKind},
+    },
+    report::Problem,
+};
+
+fn hook(raw: bool, subsystem: &str, event: &str, args: &[(u32, ArgType)]) -> TracepointHook {
+    TracepointHook {
+        field_path: "spec.tracepoints[0]".into(),
+        subsystem: subsystem.into(),
+        event: event.into(),
+        raw,
+        message: Some("seen".into()),
+        tags: vec!["observability.process".into()],
+        args: args
+            .iter()
+            .map(|(index, r#type)| TracepointArg { index: *index, r#type: *r#type, label: None })
+            .collect(),
+    }
+}
+
+fn part(hooks: Vec<TracepointHook>) -> TracepointsPart {
+    TracepointsPart { pods: PodScope::default(), hooks, ring_bytes: 1 << 20 }
+}
+
+fn of_policy(events: &[Arc<SecurityEvent>], name: &str) -> Vec<(Arc<SecurityEvent>, Vec<ArgValue>)> {
+    let found = events.iter().filter_map(|event| match &event.kind {
+        SecurityEventKind::Tracepoint { policy, args, .. } if **policy == *name => {
+            Some((event.clone(), args.iter().map(|(value, _)| value.clone()).collect()))
+        }
+        _ => None,
+    });
+    found.collect()
+}
+
+fn in_force(states: &BTreeMap<UnitKey, UnitState>, name: &str) -> bool {
+    states.iter().any(|(key, state)| key.name == name && matches!(state, UnitState::InForce { .. }))
+}
+
+fn refusal(states: &BTreeMap<UnitKey, UnitState>, name: &str) -> Problem {
+    let state = states.iter().find(|(key, _)| key.name == name).map(|(_, state)| state.clone());
+    match state {
+        Some(UnitState::Refused(problem)) => problem,
+        other => panic!("{name}: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_classic_tracepoint_gives_the_fields_of_its_record() {
+    let mut node = Node::new("classic");
+    let fields = [(4, ArgType::Auto), (5, ArgType::Auto), (6, ArgType::Int64)];
+    node.want_policy("execs", part(vec![hook(false, "sched", "sched_process_exec", &fields)]));
+    let states = node.apply().await;
+    assert!(in_force(&states, "execs"), "{states:?}");
+    let mut child = node.sh("/bin/true");
+    let events = node.events().await;
+    child.wait().unwrap();
+    let told = of_policy(&events, "execs");
+    let (event, args) = told.iter().find(|(_, args)| args[0] == ArgValue::String("/bin/true".into())).unwrap();
+    let pid = event.process.process.key.pid;
+    assert_eq!(args[1..], [ArgValue::Int(pid.cast_signed()), ArgValue::Long(pid.into())]);
+    assert_eq!(event.process.process.binary, "/bin/true");
+    assert!(event.parent.is_some());
+    assert!(events.iter().all(|event| matches!(event.kind, SecurityEventKind::Tracepoint { .. })));
+}
+
+#[tokio::test]
+async fn a_user_string_and_a_system_call_are_read() {
+    let mut node = Node::new("syscalls");
+    node.want_policy("opens", part(vec![hook(false, "syscalls", "sys_enter_openat", &[(6, ArgType::String)])]));
+    node.want_policy("calls", part(vec![hook(true, "raw_syscalls", "sys_enter", &[(1, ArgType::Syscall64)])]));
+    let states = node.apply().await;
+    assert!(in_force(&states, "opens") && in_force(&states, "calls"), "{states:?}");
+    let mut child = node.sh("/bin/cat /proc/sys/kernel/ostype >/dev/null");
+    let events = node.events().await;
+    child.wait().unwrap();
+    let opens = of_policy(&events, "opens");
+    assert!(opens.iter().any(|(_, args)| args[0] == ArgValue::String("/proc/sys/kernel/ostype".into())));
+    let execve = ArgValue::Syscall { id: 59, abi: "x64" };
+    assert!(of_policy(&events, "calls").iter().any(|(_, args)| args[0] == execve));
+}
+
+#[tokio::test]
+async fn one_policy_that_this_kernel_cannot_honour_holds_back_no_other() {
+    let mut node = Node::new("bad");
+    node.want_policy("good", part(vec![hook(true, "sched", "sched_process_exec", &[])]));
+    node.want_policy("no-classic", part(vec![hook(false, "sched", "no_such_event", &[])]));
+    node.want_policy("no-raw", part(vec![hook(true, "sched", "no_such_event", &[])]));
+    node.want_policy("no-arg", part(vec![hook(true, "sched", "sched_process_exec", &[(7, ArgType::Auto)])]));
+    let states = node.apply().await;
+    assert!(in_force(&states, "good"), "{states:?}");
+    let name = "sched/no_such_event".to_owned();
+    let missing = Problem::NoSuchTracepoint { name, field: "spec.tracepoints[0].event".into() };
+    assert_eq!(refusal(&states, "no-classic"), missing);
+    assert_eq!(refusal(&states, "no-raw"), missing);
+    assert_eq!(refusal(&states, "no-arg").field(), "spec.tracepoints[0].args[0]");
+}
+
+#[tokio::test]
+async fn a_new_version_takes_over_without_a_gap_or_a_double() {
+    let mut node = Node::new("versions");
+    let version =
+        |index: u32| part(vec![hook(true, "sched", "sched_process_exec", &[(1, ArgType::Int32)]); index as usize]);
+    node.want_policy("execs", version(1));
+    node.apply().await;
+    let count = 2000;
+    let mut child = node.sh(&format!("i=0; while [ $i -lt {count} ]; do /bin/true; i=$((i+1)); done"));
+    for tags in 0..6 {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        let mut next = version(1);
+        next.hooks[0].tags = vec![format!("version-{tags}")];
+        node.want_policy("execs", next);
+        let states = node.apply().await;
+        assert!(in_force(&states, "execs"), "{states:?}");
+    }
+    let events = node.events().await;
+    child.wait().unwrap();
+    let told = of_policy(&events, "execs");
+    let mut keys: Vec<_> = told.iter().map(|(event, _)| event.process.process.key).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    assert_eq!((told.len(), keys.len()), (count + 1, count + 1));
+}
+
+#[tokio::test]
+async fn a_version_that_fails_leaves_the_one_before_it_in_force() {
+    let mut node = Node::new("fallback");
+    node.want_policy("execs", part(vec![hook(true, "sched", "sched_process_exec", &[])]));
+    node.apply().await;
+    node.want_policy("execs", part(vec![hook(true, "sched", "no_such_event", &[])]));
+    let states = node.apply().await;
+    assert!(matches!(refusal(&states, "execs"), Problem::NoSuchTracepoint { .. }));
+    let mut child = node.sh("/bin/true");
+    let events = node.events().await;
+    child.wait().unwrap();
+    assert_eq!(of_policy(&events, "execs").len(), 2);
+}
+
+#[tokio::test]
+async fn a_full_ring_counts_what_it_loses_for_the_policy_that_lost_it() {
+    let mut node = Node::new("full");
+    let mut small = part(vec![hook(true, "sched", "sched_process_exec", &[])]);
+    small.ring_bytes = 4096;
+    node.want_policy("execs", small);
+    node.apply().await;
+    // The runtime has one thread: while this waits, nobody reads.
+    node.sh("i=0; while [ $i -lt 500 ]; do /bin/true; i=$((i+1)); done").wait().unwrap();
+    let events = node.events().await;
+    let counts = node.security.counts();
+    let count = counts.values().next().unwrap();
+    assert_eq!(count.records, of_policy(&events, "execs").len() as u64);
+    assert!(count.lost > 0);
+    assert_eq!(count.records + count.lost, 501);
+}
+
+#[tokio::test]
+async fn nothing_stays_in_the_kernel_when_the_last_policy_goes() {
+    let mut node = Node::new("gone");
+    node.want_policy("a", part(vec![hook(true, "sched", "sched_process_exec", &[])]));
+    node.want_policy("b", part(vec![hook(true, "sched", "sched_process_exit", &[])]));
+    node.apply().await;
+    assert!(account().programs >= 7);
+    node.want_nothing();
+    node.apply().await;
+    assert_eq!(account(), Account::default());
+}
