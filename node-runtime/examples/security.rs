@@ -55,7 +55,6 @@ async fn main() {
                 Next::Event(event) => println!("{event:?}"),
                 Next::Lost(count) => println!("lost {count}"),
                 Next::Gap(gap) => println!("nobody watched: {gap:?}"),
-                Next::Gap(gap) => println!("{gap:?}"),
                 Next::Closed => break,
             },
         }
