@@ -11,6 +11,7 @@ use super::node::{Node, stack};
 use crate::{
     args::AgentArguments,
     desired::{Update, cluster},
+    identity::ClusterWatch,
     report::{Problem, gap::Gap, writer},
 };
 
@@ -23,6 +24,7 @@ pub(super) async fn run(arguments: &AgentArguments) -> anyhow::Result<()> {
         Client::try_default().await.context("finding the API server; is this a pod with a service account?")?;
     // It is set here and nowhere else.
     let _ = node.client.set(client.clone());
+    let _pods = ClusterWatch::begin(&client, &name, &node.identity);
     let (sender, news) = mpsc::channel(1);
     tokio::spawn(cluster::follow(client.clone(), name.clone(), sender));
     tokio::spawn(writer::run(client, name, node.context.facts.clone(), node.snapshots()));
