@@ -38,6 +38,10 @@ pub(crate) fn create(cluster: &Path, nodes: &[NodeNumber]) -> Result<()> {
             words(&format!("ip {family} route replace unreachable {range} metric 9999"))?;
         }
     }
+    // The first node's own processes ask Services too: the kernel wants a route before kube-proxy gives another target.
+    for (family, range) in [("-4", SERVICES_V4), ("-6", SERVICES_V6)] {
+        words(&format!("ip {family} route replace {range} dev {BRIDGE}"))?;
+    }
     output(Command::new("nft").arg(fence()))?;
     iptables::let_through()?;
     words("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")?;

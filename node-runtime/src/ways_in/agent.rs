@@ -26,6 +26,7 @@ pub(super) async fn run(arguments: &AgentArguments) -> anyhow::Result<()> {
     let _ = node.client.set(client.clone());
     let _pods = ClusterWatch::begin(&client, &name, &node.identity);
     let (sender, news) = mpsc::channel(1);
+    let _pods = ClusterWatch::begin(&client, &name, &node.identity);
     tokio::spawn(cluster::follow(client.clone(), name.clone(), sender));
     tokio::spawn(writer::run(client, name, node.context.facts.clone(), node.snapshots()));
     node.run(news).await
