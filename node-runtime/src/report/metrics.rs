@@ -14,9 +14,16 @@ use tokio::{net::TcpListener, sync::watch};
 use super::{Ledger, status::Snapshot};
 use crate::{kernel::account, layers::UnitState};
 
-/// Serves `/metrics` until the listener fails.
-pub async fn serve(listener: TcpListener, ledger: Ledger, snapshots: watch::Receiver<Option<Snapshot>>) {
-    let registry = Arc::new(registry(ledger, snapshots));
+/// Serves `/metrics` until the listener fails; `of_layers` are what the layers have to say themselves.
+pub async fn serve(
+    listener: TcpListener,
+    ledger: Ledger,
+    snapshots: watch::Receiver<Option<Snapshot>>,
+    of_layers: Vec<Box<dyn Collector>>,
+) {
+    let mut registry = registry(ledger, snapshots);
+    of_layers.into_iter().for_each(|collector| registry.register_collector(collector));
+    let registry = Arc::new(registry);
     let page = get(move || {
         let registry = registry.clone();
         async move {

@@ -93,11 +93,6 @@ impl Node {
         };
         let (socket, listener) = Socket::listen(&arguments.socket.socket)?;
         let (snapshots, _) = watch::channel(None);
-        if let Some(address) = arguments.metrics_address {
-            let listener =
-                tokio::net::TcpListener::bind(address).await.with_context(|| format!("/metrics on {address}"))?;
-            tokio::spawn(metrics::serve(listener, ledger.clone(), snapshots.subscribe()));
-        }
         let identity = Identity::new(facts.clone(), ledger.clone(), cluster);
         let bus = EventBus::new(ledger.clone());
         let scene =
@@ -108,6 +103,11 @@ impl Node {
         let profiles = application.profiles();
         let client = Arc::default();
         let network = Network::new(context.clone(), identity.clone(), Arc::clone(&client));
+        if let Some(address) = arguments.metrics_address {
+            let listener =
+                tokio::net::TcpListener::bind(address).await.with_context(|| format!("/metrics on {address}"))?;
+            tokio::spawn(metrics::serve(listener, ledger.clone(), snapshots.subscribe(), vec![network.metrics()]));
+        }
         let about_flows = hubble::About {
             node: context.node_name.clone(),
             version: env!("CARGO_PKG_VERSION").into(),

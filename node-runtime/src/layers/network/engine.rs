@@ -140,6 +140,16 @@ impl Engine {
 
     /// What each interface has carried while it was watched. Interfaces that are watched no more are under index 0.
     pub fn sums(&self) -> Sums {
+        let mut sums = self.outside_flows();
+        let Some((tap, _)) = &self.tap else { return sums };
+        for (tuple, counted) in tap.live() {
+            sums.entry((tuple.interface, tuple.direction)).or_default().add_flow(&counted);
+        }
+        sums
+    }
+
+    /// As `sums`, without the flows that have not ended: cheap, however many there are.
+    pub fn outside_flows(&self) -> Sums {
         let mut sums = self.past.clone();
         let Some((tap, _)) = &self.tap else { return sums };
         for interface in tap.watched() {
@@ -147,23 +157,19 @@ impl Engine {
                 sums.entry((interface, direction)).or_default().add_counts(&tap.counts(interface, direction));
             }
         }
-        for (tuple, counted) in tap.live() {
-            sums.entry((tuple.interface, tuple.direction)).or_default().add_flow(&counted);
-        }
         sums
     }
 
-    /// As `sums`, without the flows that have not ended: cheap, and all that losses need.
+    /// Records that did not fit the ring, and packets that found no room in the flow map.
     pub fn losses(&self) -> (u64, u64) {
         let mut all = Sum::default();
-        self.past.values().for_each(|sum| all.add(sum));
-        if let Some((tap, _)) = &self.tap {
-            for interface in tap.watched() {
-                all.add_counts(&tap.counts(interface, FlowDirection::In));
-                all.add_counts(&tap.counts(interface, FlowDirection::Out));
-            }
-        }
+        self.outside_flows().values().for_each(|sum| all.add(sum));
         (all.records_lost, all.unplaced())
+    }
+
+    /// Name of an interface that is watched; empty for one that is watched no more.
+    pub fn name(&self, interface: u32) -> &str {
+        self.enricher.watched.get(&interface).map_or("", |watched| &watched.interface.name)
     }
 
     fn load(&mut self, sizes: Sizes, emit: Emit<'_>) -> Result<(), Problem> {

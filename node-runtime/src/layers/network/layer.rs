@@ -7,6 +7,7 @@ use std::{
 };
 
 use kube::Client;
+use prometheus_client::collector::Collector;
 use tokio::{
     task::JoinHandle,
     time::{MissedTickBehavior, interval, sleep},
@@ -16,6 +17,7 @@ use super::{
     directory::{Cluster, Directory},
     engine::ENDED_FOR,
     history::History,
+    metrics::OutsideFlows,
     state::State,
     sums::Sums,
     unit::Wish,
@@ -79,6 +81,11 @@ impl Network {
     /// Records of every unit in force.
     pub fn counts(&self) -> BTreeMap<UnitKey, UnitCount> {
         lock(&self.shared).counts()
+    }
+
+    /// What is in no flow, for `/metrics`.
+    pub fn metrics(&self) -> Box<dyn Collector> {
+        Box::new(OutsideFlows(self.shared.clone()))
     }
 
     /// What each watched interface has carried, in flows and outside them.

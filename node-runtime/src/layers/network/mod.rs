@@ -9,6 +9,7 @@ pub mod enrich;
 pub mod flow;
 pub mod history;
 mod layer;
+mod metrics;
 pub mod netlink;
 pub mod numeric;
 mod place;

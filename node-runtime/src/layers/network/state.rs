@@ -8,6 +8,7 @@ use std::{
 
 use tracing::info;
 use trilobite_crds::node::FlowOutput;
+use trilobite_node_ebpf::flow::FlowDirection;
 
 use super::{
     directory::{Directory, NodePod, Table},
@@ -16,7 +17,7 @@ use super::{
     history::History,
     netlink::{self, Link},
     place::{self, Place, Places},
-    sums::Sums,
+    sums::{Sum, Sums},
     tap::Sizes,
     unit::{Unit, Wish},
 };
@@ -214,6 +215,12 @@ impl State {
     pub(super) fn sums(&mut self) -> Sums {
         self.drain();
         self.engine.sums()
+    }
+
+    /// What is in no flow, by the interface's name.
+    pub(super) fn outside_flows(&self) -> Vec<(String, FlowDirection, Sum)> {
+        let sums = self.engine.outside_flows().into_iter();
+        sums.map(|((index, direction), sum)| (self.engine.name(index).to_owned(), direction, sum)).collect()
     }
 
     pub(super) fn counts(&self) -> BTreeMap<UnitKey, UnitCount> {

@@ -126,11 +126,10 @@ impl Reader {
             self.ledger.lost(Place::StreamReader, "", read.lost);
             self.losses.add(read.lost);
         }
-        let mut number = read.next - read.flows.len() as u64;
+        let first = read.next - read.flows.len() as u64;
         self.next = read.next;
-        for flow in read.flows {
+        for (number, flow) in (first..).zip(read.flows) {
             let is_behind = !self.follow && number >= self.end;
-            number += 1;
             if is_behind || self.left == Some(0) || self.until.is_some_and(|until| flow.time > until) {
                 self.ended = true;
                 return;

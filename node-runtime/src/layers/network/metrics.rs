@@ -1,0 +1,51 @@
+//! What is in no flow, for `/metrics`: read from the kernel when somebody asks.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::counter::ConstCounter,
+};
+use trilobite_node_ebpf::flow::{FlowDirection, OTHER_REASONS, PacketsBytes};
+
+use super::state::State;
+
+/// Asks the layer.
+pub(super) struct OutsideFlows(pub(super) Arc<Mutex<State>>);
+
+impl fmt::Debug for OutsideFlows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OutsideFlows")
+    }
+}
+
+impl Collector for OutsideFlows {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let sums = self.0.lock().unwrap_or_else(PoisonError::into_inner).outside_flows();
+        let mut counts: BTreeMap<(String, &str, &str), PacketsBytes> = BTreeMap::new();
+        for (name, direction, sum) in sums {
+            let direction = if direction == FlowDirection::In { "in" } else { "out" };
+            for (reason, other) in OTHER_REASONS.iter().zip(&sum.other).filter(|(_, other)| other.packets > 0) {
+                counts.insert((name.clone(), direction, reason), *other);
+            }
+        }
+        let families: [(&str, &str, fn(&PacketsBytes) -> u64); 2] = [
+            ("flow_other_packets", "Packets that are in no flow, by interface, direction and reason", |of| of.packets),
+            ("flow_other_bytes", "Bytes that are in no flow, by interface, direction and reason", |of| of.bytes),
+        ];
+        for (name, help, value) in families {
+            let kind = ConstCounter::new(0u64).metric_type();
+            let mut family = encoder.encode_descriptor(name, help, None, kind)?;
+            for ((interface, direction, reason), count) in &counts {
+                let labels = [("interface", interface.as_str()), ("direction", direction), ("reason", reason)];
+                ConstCounter::new(value(count)).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+}
