@@ -7,7 +7,7 @@ use trilobite_e2e::{
     pods::{self, Workload},
 };
 
-const SLEEP: &str = r#"[sh, -c, "while true; do ls / >/dev/null; sleep 1; done"]"#;
+const SLEEP: &str = r#"[sh, -c, "while true; do /bin/ls / >/dev/null; sleep 1; done"]"#;
 
 #[test]
 fn tetra_shows_an_exec_inside_a_pod_in_compact_and_in_json() {
