@@ -1,22 +1,32 @@
-//! What was in force when this node last knew: kept on local disk, so that an agent that starts while the API server is
-//! away resumes within seconds. A file that is not whole is refused, never half-believed.
+//! What was in force, and which pods were here, when this node last knew: kept on local disk, so that an agent that starts
+//! while the API server is away resumes within seconds. A file that is not whole is refused, never half-believed.
 
 use std::{
     fs, io,
     io::Write,
+    marker::PhantomData,
     path::{Path, PathBuf},
     time::SystemTime,
 };
 
+use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use trilobite_crds::node::Desired;
 
+use crate::identity::Pod;
+
 const MAGIC: &str = "trilobite-last-good/1";
 
-/// The file, and when an agent was last known to be alive (its modification time).
+/// What was in force.
+pub type LastGood = Kept<Desired>;
+/// The pods of this node.
+pub type KnownPods = Kept<Vec<Pod>>;
+
+/// One file; its modification time says when an agent was last known to be alive.
 #[derive(Clone, Debug)]
-pub struct LastGood {
+pub struct Kept<T> {
     path: PathBuf,
+    what: PhantomData<T>,
 }
 
 /// Why the file was not used.
@@ -43,11 +53,20 @@ pub enum LastGoodError {
 impl LastGood {
     /// The file of this state directory.
     pub fn new(state_dir: &Path) -> Self {
-        Self { path: state_dir.join("last-good") }
+        Self { path: state_dir.join("last-good"), what: PhantomData }
     }
+}
 
+impl KnownPods {
+    /// The file of this state directory.
+    pub fn new(state_dir: &Path) -> Self {
+        Self { path: state_dir.join("known-pods"), what: PhantomData }
+    }
+}
+
+impl<T: Serialize + DeserializeOwned> Kept<T> {
     /// Reads it. `None` where there is none yet.
-    pub fn read(&self) -> Result<Option<Desired>, LastGoodError> {
+    pub fn read(&self) -> Result<Option<T>, LastGoodError> {
         let bytes = match fs::read(&self.path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -57,8 +76,8 @@ impl LastGood {
     }
 
     /// Replaces it whole: a crash leaves the old or the new one.
-    pub fn write(&self, desired: &Desired) -> Result<(), LastGoodError> {
-        let bytes = render(desired).map_err(|error| self.io(io::Error::other(error)))?;
+    pub fn write(&self, value: &T) -> Result<(), LastGoodError> {
+        let bytes = render(value).map_err(|error| self.io(io::Error::other(error)))?;
         let beside = self.path.with_extension("new");
         let written = fs::File::create(&beside).and_then(|mut file| {
             file.write_all(&bytes)?;
@@ -87,14 +106,14 @@ impl LastGood {
 }
 
 /// One header line with length and digest, then JSON.
-fn render(desired: &Desired) -> Result<Vec<u8>, serde_json::Error> {
-    let body = serde_json::to_vec(desired)?;
+fn render<T: Serialize>(value: &T) -> Result<Vec<u8>, serde_json::Error> {
+    let body = serde_json::to_vec(value)?;
     let mut bytes = format!("{MAGIC} {} {}\n", body.len(), hex(&body)).into_bytes();
     bytes.extend_from_slice(&body);
     Ok(bytes)
 }
 
-fn parse(bytes: &[u8]) -> Result<Desired, String> {
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     let end = bytes.iter().position(|byte| *byte == b'\n').ok_or("no header")?;
     let header = std::str::from_utf8(&bytes[..end]).map_err(|_| "the header is not text")?;
     let body = &bytes[end + 1..];
@@ -136,7 +155,7 @@ mod tests {
     fn a_file_cut_short_anywhere_is_refused() {
         let whole = render(&some()).unwrap();
         for length in 0..whole.len() {
-            assert!(parse(&whole[..length]).is_err(), "{length} bytes were believed");
+            assert!(parse::<Desired>(&whole[..length]).is_err(), "{length} bytes were believed");
         }
     }
 
@@ -145,13 +164,13 @@ mod tests {
         let mut bytes = render(&some()).unwrap();
         let last = bytes.len() - 3;
         bytes[last] ^= 1;
-        assert!(parse(&bytes).is_err());
+        assert!(parse::<Desired>(&bytes).is_err());
     }
 
     proptest! {
         #[test]
         fn foreign_bytes_never_panic(bytes: Vec<u8>) {
-            let _ = parse(&bytes);
+            let _ = parse::<Desired>(&bytes);
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Pods and containers as the layers need them: pruned, shared, immutable.
 
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 /// A pod of this node or, for flows, of another.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pod {
     /// API uid.
     pub uid: String,
@@ -30,7 +31,7 @@ pub struct Pod {
 }
 
 /// A container of a pod.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Container {
     /// Name in the pod's spec.
     pub name: String,

@@ -24,7 +24,6 @@ pub(super) async fn run(arguments: &AgentArguments) -> anyhow::Result<()> {
         Client::try_default().await.context("finding the API server; is this a pod with a service account?")?;
     // It is set here and nowhere else.
     let _ = node.client.set(client.clone());
-    let _pods = ClusterWatch::begin(&client, &name, &node.identity);
     let (sender, news) = mpsc::channel(1);
     let _pods = ClusterWatch::begin(&client, &name, &node.identity);
     tokio::spawn(cluster::follow(client.clone(), name.clone(), sender));
@@ -34,6 +33,10 @@ pub(super) async fn run(arguments: &AgentArguments) -> anyhow::Result<()> {
 
 /// Resumes from disk. Sessions whose end has come are left out by the plan; a file that is not whole is refused and reported.
 async fn resume(node: &mut Node) {
+    match node.known_pods.read() {
+        Ok(pods) => node.identity.set_pods(pods.into_iter().flatten().map(Arc::new).collect()),
+        Err(error) => tracing::error!(%error, "pods are unknown until the API server answers"),
+    }
     let last_alive = node.last_good.last_alive();
     match node.last_good.read() {
         Ok(None) => {}

@@ -24,9 +24,12 @@ use trilobite_crds::{
 
 use crate::{
     args::CommonArguments,
-    desired::{News, Update, last_good::LastGood},
+    desired::{
+        News, Update,
+        last_good::{KnownPods, LastGood},
+    },
     export::Export,
-    identity::Identity,
+    identity::{Identity, Pod},
     kernel::{self, clock},
     layers::{
         Context, Layers,
@@ -57,6 +60,11 @@ pub(super) struct Node {
     pub(super) runtime: Runtime,
     /// The last good state on this node's disk.
     pub(super) last_good: LastGood,
+    /// The pods of this node, on its disk.
+    pub(super) known_pods: KnownPods,
+    pods_changed: watch::Receiver<u64>,
+    /// Something is wanted of this node: its disk is used.
+    keeping: bool,
     /// Who is who.
     pub(super) identity: Identity,
     /// The way to the API server, once there is one.
@@ -130,6 +138,7 @@ impl Node {
         let layers = Layers { facts, security, network, application };
         Ok(Self {
             export: Export::new(bus.clone(), scene, ledger.clone(), arguments.state_dir.clone()),
+            pods_changed: identity.changed(),
             identity,
             client,
             history,
@@ -137,6 +146,8 @@ impl Node {
             bus,
             runtime: Runtime::new(layers, ledger),
             last_good: LastGood::new(&arguments.state_dir),
+            known_pods: KnownPods::new(&arguments.state_dir),
+            keeping: false,
             context,
             snapshots,
             wrong,
@@ -164,7 +175,7 @@ impl Node {
                     News::Forgotten => self.forget().await,
                 },
                 () = until(self.runtime.next_expiry(Timestamp::now())) => self.runtime.reconcile(Timestamp::now()).await,
-                _ = tick.tick() => self.last_good.touch(),
+                _ = tick.tick() => self.keep(),
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
             }
@@ -195,14 +206,29 @@ impl Node {
         let desired = update.desired.clone();
         self.export.apply(&desired.export);
         self.runtime.take(update, Timestamp::now()).await;
+        self.keeping = true;
         if let Err(error) = self.last_good.write(&desired) {
             tracing::warn!(%error, "the state could not be kept on disk; a restart without the API server would begin empty");
+        }
+    }
+
+    /// Gives the sign of life, and keeps the pods on disk where they changed.
+    fn keep(&mut self) {
+        self.last_good.touch();
+        if !self.keeping || !self.pods_changed.has_changed().unwrap_or_default() {
+            return;
+        }
+        self.pods_changed.mark_unchanged();
+        let pods = self.identity.pods().iter().map(|pod| Pod::clone(pod)).collect();
+        if let Err(error) = self.known_pods.write(&pods) {
+            tracing::warn!(%error, "the pods could not be kept on disk; a restart without the API server would not know them");
         }
     }
 
     /// Unloads everything and leaves nothing on this node's disk.
     async fn forget(&mut self) {
         let nothing = Update { desired: Arc::default(), generation: 0 };
+        self.keeping = false;
         self.export.finish().await;
         self.runtime.take(nothing, Timestamp::now()).await;
         for entry in std::fs::read_dir(&self.context.state_dir).into_iter().flatten().flatten() {
