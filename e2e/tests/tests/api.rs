@@ -1,6 +1,8 @@
 //! The CRDs and the samples before a real API server, without nodes: what is meant to be accepted is, and what is not is
 //! refused with the field.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 use std::{fs, path::PathBuf};
 
 use trilobite_cluster::{ControlPlane, workspace_root};

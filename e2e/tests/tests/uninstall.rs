@@ -1,6 +1,8 @@
 //! After `kubectl delete observabilitystack`, `helm uninstall` and the CRDs' deletion, nothing of ours is left: not in the
 //! cluster, not in the kernel, not on disk. Runs last, on the cluster that the other tests used.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 use std::path::Path;
 
 use trilobite_e2e::{Stage, eventually, kernel, wait::that};

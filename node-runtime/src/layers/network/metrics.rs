@@ -18,6 +18,9 @@ use super::state::State;
 /// Asks the layer.
 pub(super) struct OutsideFlows(pub(super) Arc<Mutex<State>>);
 
+/// One number of the two.
+type Value = fn(&PacketsBytes) -> u64;
+
 impl fmt::Debug for OutsideFlows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("OutsideFlows")
@@ -34,7 +37,7 @@ impl Collector for OutsideFlows {
                 counts.insert((name.clone(), direction, reason), *other);
             }
         }
-        let families: [(&str, &str, fn(&PacketsBytes) -> u64); 2] = [
+        let families: [(&str, &str, Value); 2] = [
             ("flow_other_packets", "Packets that are in no flow, by interface, direction and reason", |of| of.packets),
             ("flow_other_bytes", "Bytes that are in no flow, by interface, direction and reason", |of| of.bytes),
         ];

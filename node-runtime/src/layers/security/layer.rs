@@ -84,7 +84,10 @@ impl Security {
     ) {
         let followed = match wanted.values().map(|unit| unit.content.ring_bytes).max() {
             Some(bytes) => self.follow(bytes),
-            None => Ok(self.lease = None),
+            None => {
+                self.lease = None;
+                Ok(())
+            }
         };
         if let Err(problem) = followed {
             states.extend(wanted.keys().map(|key| (key.clone(), UnitState::Refused(problem.clone()))));
