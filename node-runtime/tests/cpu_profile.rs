@@ -1,6 +1,8 @@
 //! CPU profiles in this machine's kernel: who is sampled and who is not, what comes out, and that nothing stays.
 //! Needs root and a C compiler: `cargo test -p trilobite-node --test cpu_profile -- --ignored`.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 mod burners;
 
 use std::{collections::BTreeSet, process::Command, thread::sleep, time::Duration};

@@ -1,6 +1,8 @@
 //! The layer from a plan to a client: who is behind an interface, what is in force and what is gone again.
 //! Needs root and a kernel from 6.6 on: `cargo test -p trilobite-node --test flow_layer -- --ignored`.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 mod node_and_pod;
 
 use std::{process::Command, sync::Arc, time::Duration};

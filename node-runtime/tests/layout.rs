@@ -1,5 +1,7 @@
 //! What the kernel's programs write lies where the agent reads it: the types in the objects' BTF against ours.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 use std::{collections::BTreeMap, mem::offset_of};
 
 use libbpf_rs::btf::{

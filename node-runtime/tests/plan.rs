@@ -1,5 +1,7 @@
 //! What a node makes of a desired state, as text: one world of resources on machines that differ. `UPDATE_GOLDEN=1` rewrites.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 use std::{fs, path::Path};
 
 use jiff::Timestamp;

@@ -32,9 +32,13 @@ fn a_policy_with_a_hook_that_does_not_exist_says_so_and_ten_good_ones_are_in_for
     stage.kubectl.apply(&(good.join("---\n") + "---\n" + &bad));
 
     let object = until(&stage.kubectl, &["tracingpolicy", "bad"], "Degraded", "True", "NoSuchTracepoint");
+    let object = eventually("both nodes have answered", 30, || {
+        let object = stage.kubectl.get(&["tracingpolicy", "bad"])?;
+        that(object["status"]["failures"][0]["count"] == 2, format!("{:#}", object["status"]))?;
+        Ok(object)
+    });
     let failure = &object["status"]["failures"][0];
     assert_eq!(failure["reason"], "NoSuchTracepoint");
-    assert_eq!(failure["count"], 2);
     assert!(failure["exampleNode"].as_str().unwrap_or_default().starts_with("node"));
     let message = failure["message"].as_str().unwrap_or_default();
     assert!(message.contains("spec.tracepoints[0]") && message.contains("sched/no_such_event"), "{message}");
