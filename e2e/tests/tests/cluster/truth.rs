@@ -31,7 +31,7 @@ fn a_policy_with_a_hook_that_does_not_exist_says_so_and_ten_good_ones_are_in_for
     let bad = policy("bad", "no_such_event");
     stage.kubectl.apply(&(good.join("---\n") + "---\n" + &bad));
 
-    let object = until(&stage.kubectl, &["tracingpolicy", "bad"], "Degraded", "True", "NoSuchTracepoint");
+    until(&stage.kubectl, &["tracingpolicy", "bad"], "Degraded", "True", "NoSuchTracepoint");
     let object = eventually("both nodes have answered", 30, || {
         let object = stage.kubectl.get(&["tracingpolicy", "bad"])?;
         that(object["status"]["failures"][0]["count"] == 2, format!("{:#}", object["status"]))?;
