@@ -9,7 +9,6 @@ CLUSTER := cargo run --quiet --release -p trilobite-cluster --
 KERNELS := cargo run --quiet --release -p trilobite-kernels --
 export TRILOBITE_CACHE ?= $(CURDIR)/target/cache
 export TRILOBITE_BIN   := $(RELEASE)
-export KUBECONFIG_FILE := $(CURDIR)/target/cluster/kubeconfig
 
 .PHONY: help
 help: ## print this list
@@ -37,31 +36,35 @@ cluster-down: ## end that cluster; nothing is left behind
 	@$(CLUSTER) down
 
 .PHONY: demo
-demo: images ## a cluster, the stack, and one answer of each layer
-	@$(CLUSTER) build all
+demo: images cache ## a cluster, the stack, and one answer of each layer
 	@e2e/demo.sh
 
 .PHONY: demo-down
 demo-down: cluster-down ## end the demo and its cluster
 
+.PHONY: cache
+cache: prerequisites ## build Kubernetes, its images and the clients people have, once
+	@$(CLUSTER) build all
+
 .PHONY: test
-test: test-unit test-api test-cluster test-kernels ## every test: unit, API server, cluster and clients, kernels
+test: cache test-unit test-api test-cluster test-kernels ## every test: unit, API server, cluster and clients, kernels
 
 .PHONY: test-unit
-test-unit: prerequisites ## pure tests, CRDs and CEL, parsers, and the programs in this machine's kernel
-	@scripts/step "unit tests" cargo test --workspace --exclude trilobite-e2e
+test-unit: prerequisites ## pure tests, CRDs and CEL, parsers, and the programs in this machine's kernel (as root)
+	@scripts/step "unit tests" cargo test --quiet --workspace --exclude trilobite-e2e
+	@scripts/step "flows in this kernel" cargo test --quiet -p trilobite-node --test flow_sums --test flow_layer -- --ignored --test-threads=1
 	@scripts/generated.sh
 
 .PHONY: test-api
 test-api: build ## tests against a real API server
 	@$(CLUSTER) build control-plane
-	@scripts/step "tests against an API server" cargo test -p trilobite-e2e --test api -- --test-threads=1 --nocapture
-	@scripts/step "the operator against an API server" cargo test -p trilobite-operator --features api-server --test api_server -- --test-threads=1
+	@scripts/step "the CRDs before an API server" cargo test --quiet -p trilobite-e2e --test api -- --test-threads=1
+	@scripts/step "the operator against an API server" cargo test --quiet -p trilobite-operator --features api-server --test api_server -- --test-threads=1
 
 .PHONY: test-cluster
-test-cluster: images ## tests on two real nodes, read by the clients people have
-	@$(CLUSTER) build all
-	@scripts/with-cluster.sh cargo test -p trilobite-e2e --test cluster -- --test-threads=1 --nocapture
+test-cluster: images cache ## tests on two real nodes, read by the clients people have
+	@scripts/step "the cluster itself" cargo test --quiet -p trilobite-cluster -- --ignored --test-threads=1
+	@scripts/step "tests on a cluster" scripts/with-cluster.sh cargo test -p trilobite-e2e --test cluster --test uninstall -- --test-threads=1 --nocapture
 
 .PHONY: test-kernels
 test-kernels: build ## every program and each layer on Debian 5.10, 6.1, 6.12 and 7.2 under QEMU
@@ -69,8 +72,7 @@ test-kernels: build ## every program and each layer on Debian 5.10, 6.1, 6.12 an
 	@$(KERNELS) run --agent $(RELEASE)/trilobite-node
 
 .PHONY: bench
-bench: images ## measure memory, load time, exec cost and flows; keeps e2e/bench/results/
-	@$(CLUSTER) build all
+bench: images cache ## measure memory, load time, exec cost and flows; keeps e2e/bench/results/
 	@e2e/bench/run.sh
 
 .PHONY: lint
