@@ -110,7 +110,7 @@ impl Node {
             let sessions = status["sessions"].as_array().into_iter().flatten();
             let running = sessions.filter(|session| session["state"] == "Running").count();
             status["observedGeneration"].as_i64() == Some(asked.generation)
-                && status["partsInForce"].as_u64() == Some(asked.parts as u64)
+                && status["partsInForce"].as_u64() >= Some(asked.parts as u64)
                 && running == asked.sessions
         });
         let wrong: String =

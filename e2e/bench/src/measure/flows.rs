@@ -41,18 +41,18 @@ fn between_pods(bench: &Bench, node: &Node, how: &str) -> Result<Vec<Line>> {
         let asked = node.ask(&Bench::stack("flows"))?;
         let agent = node.agent(&bench.agent, Some(&output))?;
         node.done(asked, &agent)?;
-        streams.add(1.0 / stream, 1.0 / rate(&client.load(&bulk)?, "bytes")?);
-        connections.add(1.0 / most, 1.0 / rate(&client.load(&unbound)?, "connections")?);
         bytes.add(stream / 1e9);
         most_connections.add(most);
-        thread::sleep(DRAIN);
-        let (before, seen) = (agent.cage().cpu_seconds()?, seen(&output)?);
+        // First, while no other connection has a record to come.
+        let before = agent.cage().cpu_seconds()?;
         let made = client.load(&at_rate)?;
         thread::sleep(DRAIN);
         let spent = agent.cage().cpu_seconds()? - before;
+        let found = seen(&output)?.len() as f64;
+        streams.add(1.0 / stream, 1.0 / rate(&client.load(&bulk)?, "bytes")?);
+        connections.add(1.0 / most, 1.0 / rate(&client.load(&unbound)?, "connections")?);
         agent.stop()?;
         let count = made["connections"].as_f64().context("no count of connections")?;
-        let found = (self::seen(&output)?.len() - seen.len()) as f64;
         ensure!(found > 0.0, "the agent says that it watches, and shows no flow");
         flows.add(found / made["seconds"].as_f64().context("no time")?);
         cpu.add(spent * 1e6 / count);
