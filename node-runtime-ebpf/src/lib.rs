@@ -18,6 +18,11 @@ macro_rules! object {
     }};
 }
 
+/// Every object by its name, for those who want to see what a kernel says of each.
+pub fn all() -> [(&'static str, &'static [u8]); 5] {
+    [("cgroup", cgroup()), ("process", process()), ("tracepoint", tracepoint()), ("flow", flow()), ("cpu", cpu())]
+}
+
 /// `bpf/identity/cgroup.bpf.c`: cgroups that come and go.
 pub fn cgroup() -> &'static [u8] {
     object!("cgroup")
@@ -41,4 +46,21 @@ pub fn process() -> &'static [u8] {
 /// `bpf/security/tracepoint.bpf.c`: one tracepoint of a policy.
 pub fn tracepoint() -> &'static [u8] {
     object!("tracepoint")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, fs, path::Path};
+
+    #[test]
+    fn every_source_is_an_object_that_can_be_asked_for() {
+        let mut sources = BTreeSet::new();
+        for folder in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("bpf")).unwrap() {
+            for file in fs::read_dir(folder.unwrap().path()).unwrap() {
+                let name = file.unwrap().file_name().into_string().unwrap();
+                sources.extend(name.strip_suffix(".bpf.c").map(str::to_owned));
+            }
+        }
+        assert_eq!(sources, super::all().map(|(name, _)| name.to_owned()).into());
+    }
 }

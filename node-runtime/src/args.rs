@@ -21,7 +21,7 @@ pub enum Command {
     /// The same without a cluster: does what the files say, and prints events on standard output.
     Run(RunArguments),
     /// Prints what this kernel and this privilege allow, as JSON.
-    Probe(HostArguments),
+    Probe(ProbeArguments),
     /// Joins standard input and output to the agent's socket: how a client gets in through `kubectl exec`.
     Proxy(SocketArguments),
     /// Ends with 0 when the agent answers on its socket.
@@ -29,6 +29,17 @@ pub enum Command {
     /// The process without privilege; started by the agent alone.
     #[command(hide = true)]
     Worker,
+}
+
+/// What is to be looked at.
+#[derive(Clone, Debug, Args)]
+pub struct ProbeArguments {
+    #[command(flatten)]
+    /// Where the host's file systems are.
+    pub host: HostArguments,
+    /// Also has the kernel load every program of this agent once, attaches none, and prints what it said of each.
+    #[arg(long)]
+    pub load: bool,
 }
 
 /// Where the host's file systems are.

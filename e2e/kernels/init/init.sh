@@ -23,7 +23,7 @@ for script in /tests/*.sh; do
 	name=${script##*/}
 	name=${name%.sh}
 	export TEST="${name#[0-9][0-9]-}"
-	timeout -s KILL 60 sh "$script" </dev/null
+	timeout -s KILL 90 sh "$script" </dev/null
 	end_everything_in_pods       # whatever a killed test has left would be in the next one's events
 done
 echo "DONE $(cut -d' ' -f1 /proc/uptime)"

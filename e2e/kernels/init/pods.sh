@@ -1,6 +1,7 @@
 # Two pods, each with a network namespace of its own, joined to the node's bridge by a veth, as a CNI plugin does it.
 # Sourced by the tests that need a network.
 
+NODE_IP=10.77.0.1
 WEB_IP=10.77.0.2
 STORE_IP=10.77.0.3
 
@@ -25,7 +26,7 @@ pod() {
 
 make_pods() {
 	ip link add name cni0 type bridge
-	ip addr add 10.77.0.1/24 dev cni0
+	ip addr add $NODE_IP/24 dev cni0
 	ip link set cni0 up
 	WEB_PID=$(pod "$WEB" web $WEB_IP)
 	STORE_PID=$(pod "$STORE" store $STORE_IP)
@@ -39,16 +40,27 @@ listen_in_store() {
 	) &
 }
 
+# listen_in_node PORT: the same on the node itself
+listen_in_node() {
+	nc -ll -p "$1" -e /bin/echo in-node &
+	LISTENER=$!
+}
+
 # ask_store PORT: one TCP connection from web to store; true when store answered
-ask_store() {
+ask_store() { ask $STORE_IP "$1" | grep -q in-store; }
+
+# ask_node PORT: the same to the node
+ask_node() { ask $NODE_IP "$1" | grep -q in-node; }
+
+ask() {
 	(
 		enter "$WEB"
-		echo ask | nsenter -t "$WEB_PID" -n nc -w 2 $STORE_IP "$1"
-	) | grep -q in-store
+		echo ask | nsenter -t "$WEB_PID" -n nc -w 2 "$1" "$2"
+	)
 }
 
 remove_pods() {
-	kill "$WEB_PID" "$STORE_PID"
+	kill "$WEB_PID" "$STORE_PID" $LISTENER
 	ip link del to-web
 	ip link del to-store
 	ip link del cni0

@@ -4,8 +4,8 @@
 
 run_agent /smoke/security.yaml /smoke/tracepoint-raw.yaml
 reported() {
-	in_container "$WEB" /bin/busybox true "marker-$TEST"
+	in_container "$WEB" /bin/true "marker-$TEST"
 	event '"process_tracepoint"' '"subsys":"sched"' '"event":"sched_process_exec"' '"policy_name":"watch-exec"' '"args":[{' >/dev/null
 }
-eventually 25 reported || fail "no process_tracepoint of sched/sched_process_exec"
-ok "sched/sched_process_exec"
+eventually 45 reported || fail "no process_tracepoint of sched/sched_process_exec"
+ok "sched/sched_process_exec$OPTED_IN"

@@ -4,5 +4,5 @@
 . /init.d/test.sh
 
 run_agent /smoke/security.yaml /smoke/tracepoint-classic.yaml
-eventually 25 said PerfParanoid >/dev/null || fail "the agent did not say PerfParanoid"
+eventually 45 said PerfParanoid >/dev/null || fail "the agent did not say PerfParanoid"
 refused "$(said PerfParanoid)"

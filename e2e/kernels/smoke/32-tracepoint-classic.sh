@@ -6,8 +6,8 @@ echo 2 >/proc/sys/kernel/perf_event_paranoid
 trap 'echo 3 >/proc/sys/kernel/perf_event_paranoid' EXIT
 run_agent /smoke/security.yaml /smoke/tracepoint-classic.yaml
 reported() {
-	in_container "$WEB" /bin/busybox cat "/tmp/marker-$TEST" 2>/dev/null
+	in_container "$WEB" /bin/cat "/tmp/marker-$TEST" 2>/dev/null
 	event '"process_tracepoint"' '"event":"sys_enter_openat"' '"policy_name":"watch-openat"' "\"/tmp/marker-$TEST\"" >/dev/null
 }
-eventually 25 reported || fail "no process_tracepoint of syscalls/sys_enter_openat with the file's name"
-ok "syscalls/sys_enter_openat"
+eventually 45 reported || fail "no process_tracepoint of syscalls/sys_enter_openat with the file's name"
+ok "syscalls/sys_enter_openat$OPTED_IN"

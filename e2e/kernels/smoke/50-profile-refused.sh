@@ -3,5 +3,5 @@
 . /init.d/test.sh
 
 run_agent /smoke/profile.yaml
-eventually 25 said PerfParanoid >/dev/null || fail "the agent did not say PerfParanoid"
+eventually 45 said PerfParanoid >/dev/null || fail "the agent did not say PerfParanoid"
 refused "$(said PerfParanoid)"

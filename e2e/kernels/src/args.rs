@@ -37,7 +37,7 @@ pub(crate) enum Command {
         #[arg(long = "script", value_name = "FILE")]
         scripts: Vec<PathBuf>,
         /// After so many seconds a kernel is switched off.
-        #[arg(long, default_value_t = 300, value_name = "SECONDS")]
+        #[arg(long, default_value_t = 480, value_name = "SECONDS")]
         timeout: u64,
         /// So many kernels at a time.
         #[arg(long, default_value_t = 2, value_name = "COUNT")]

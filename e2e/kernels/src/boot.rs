@@ -17,6 +17,14 @@ use crate::{
 
 const QEMU: &str = "qemu-system-x86_64";
 
+/// A kernel that has not started init by then has hung: many times what a busy machine needs.
+const INIT_WITHIN: Duration = Duration::from_secs(90);
+
+/// `no_timer_check`: on a busy machine the emulated timer misses the moment in which the kernel looks whether it works, and
+/// the kernel panics. The others keep a processor that had to wait from being taken for a broken one.
+const PARAMETERS: &str = "console=ttyS0 quiet panic=-1 rdinit=/init no_timer_check tsc=reliable nowatchdog \
+                          rcupdate.rcu_cpu_stall_suppress=1";
+
 /// What a boot said, all of it and understood, and how long it took.
 #[derive(Debug)]
 pub(crate) struct Boot {
@@ -37,13 +45,14 @@ pub(crate) enum BootError {
 }
 
 /// Boots `vmlinuz` with `initramfs`; after `limit` the machine is switched off, and what it said until then is the answer.
+/// So it is when init has not begun after `INIT_WITHIN`.
 pub(crate) fn boot(directory: &Path, initramfs: &[u8], limit: Duration) -> Result<Boot, BootError> {
     let image = directory.join("initramfs.gz");
     fs::write(&image, initramfs).map_err(|error| BootError::File { doing: "write", path: image.clone(), error })?;
     let start = Instant::now();
     let mut command = qemu(&directory.join("vmlinuz"), &image);
     let mut machine = command.spawn().map_err(|error| not_started(&command, error))?;
-    let heard = listen(&mut machine, start + limit);
+    let heard = listen(&mut machine, start + limit.min(INIT_WITHIN), start + limit);
     // Ends the machine when the limit did not let it end; one that has powered off is not there to be killed.
     let _ = machine.kill();
     machine.wait().map_err(BootError::Wait)?;
@@ -63,15 +72,15 @@ fn qemu(vmlinuz: &Path, initramfs: &Path) -> Command {
         .arg(vmlinuz)
         .arg("-initrd")
         .arg(initramfs)
-        .args(["-append", "console=ttyS0 quiet panic=-1 rdinit=/init"])
+        .args(["-append", PARAMETERS])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit());
     command
 }
 
-/// Lines of the serial console until it closes or `end` comes.
-fn listen(machine: &mut Child, end: Instant) -> Vec<String> {
+/// Lines of the serial console until it closes or `end` comes; `init_by`, where init has not begun until then.
+fn listen(machine: &mut Child, init_by: Instant, end: Instant) -> Vec<String> {
     let Some(serial) = machine.stdout.take() else { return Vec::new() };
     let (sender, lines) = mpsc::channel();
     thread::spawn(move || {
@@ -82,10 +91,16 @@ fn listen(machine: &mut Child, end: Instant) -> Vec<String> {
             }
         }
     });
-    let mut heard = Vec::new();
+    let mut heard: Vec<String> = Vec::new();
+    let mut until = init_by;
     loop {
-        match lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
-            Ok(line) => heard.push(line),
+        match lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(line) => {
+                if line.starts_with("BOOT ") {
+                    until = end;
+                }
+                heard.push(line);
+            }
             Err(RecvTimeoutError::Disconnected) => return heard,
             Err(RecvTimeoutError::Timeout) => {
                 heard.push("(switched off: the time limit was reached)".to_owned());

@@ -46,7 +46,13 @@ pub fn pod_in_scope(scope: &PodScope, pod: &Pod, world: &World<'_>) -> Option<bo
 
 /// Whether a process outside any pod is in a scope.
 pub fn host_in_scope(scope: &PodScope, world: &World<'_>) -> bool {
-    scope.include_host || (!world.cluster && every_pod(scope))
+    scope.include_host || (!world.cluster && whole_machine(scope))
+}
+
+/// Without a cluster there are no namespaces, and whoever asks nothing of a pod means the machine.
+pub fn whole_machine(scope: &PodScope) -> bool {
+    let asks = |selector: &Option<_>| selector.as_ref().is_some_and(|selector| *selector != Default::default());
+    !asks(&scope.namespace_selector) && !asks(&scope.pod_selector)
 }
 
 /// What a scope means where there is no cluster: there are no namespaces, and a selector that matches every pod means the
@@ -203,5 +209,11 @@ mod tests {
         let world = World { cluster: false, namespaces: &namespaces };
         assert!(host_in_scope(&PodScope::default(), &world));
         assert!(!host_in_scope(&labelled("a"), &world));
+        let all_of_default = PodScope {
+            namespace: Some("default".into()),
+            pod_selector: Some(Default::default()),
+            ..PodScope::default()
+        };
+        assert!(host_in_scope(&all_of_default, &world));
     }
 }

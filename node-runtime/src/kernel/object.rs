@@ -107,6 +107,11 @@ impl Opened {
             .ok_or_else(|| wrong(name, map, "there is no such map"))
     }
 
+    /// Its programs, by name.
+    pub fn programs(&mut self) -> Vec<String> {
+        self.object.progs_mut().map(|program| program.name().to_string_lossy().into_owned()).collect()
+    }
+
     /// Loads these programs and no other.
     pub fn only(&mut self, programs: &[&str]) {
         for mut program in self.object.progs_mut() {

@@ -1,28 +1,29 @@
-//! What this kernel and this privilege allow, for people and for the kernel tests.
+//! What this kernel and this privilege allow, for people and for the kernel tests. Nothing is attached, and nothing stays.
 
 use std::io::Write;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
-    args::HostArguments,
-    kernel::{self, CgroupMode},
+    args::ProbeArguments,
+    kernel::{self, CgroupMode, Facts, Opened},
     plan,
+    report::Problem,
 };
 
 /// Prints the facts as one JSON object; `problems` says what a layer would be refused for.
-pub(super) fn run(arguments: &HostArguments) -> anyhow::Result<()> {
-    let facts = kernel::probe::facts(arguments.cgroup_root.as_deref());
+pub(super) fn run(arguments: &ProbeArguments) -> anyhow::Result<()> {
+    let facts = kernel::probe::facts(arguments.host.cgroup_root.as_deref());
     let cgroup = match facts.cgroup {
         CgroupMode::V2 => "v2",
         CgroupMode::Hybrid => "hybrid",
         CgroupMode::V1 => "v1",
     };
-    let said = |result: Result<(), crate::report::Problem>| match result {
+    let said = |result: Result<(), Problem>| match result {
         Ok(()) => json!({ "allowed": true }),
         Err(problem) => json!({ "allowed": false, "reason": problem.reason().as_str(), "message": problem.message() }),
     };
-    let page = json!({
+    let mut page = json!({
         "release": facts.release_text,
         "btf": facts.btf,
         "cgroup": { "mode": cgroup, "root": facts.cgroup_root, "node": facts.node_cgroup, "level": facts.node_cgroup_level },
@@ -36,6 +37,37 @@ pub(super) fn run(arguments: &HostArguments) -> anyhow::Result<()> {
             "application": said(plan::sampling_allowed(&facts)),
         },
     });
+    if arguments.load {
+        page["programs"] = programs(&facts)?.into();
+    }
     writeln!(std::io::stdout(), "{page}")?;
     Ok(())
+}
+
+/// Each program by itself, so that one that is refused hides no other. What a layer refuses before it asks the kernel is refused
+/// here in the same words.
+fn programs(facts: &Facts) -> anyhow::Result<Vec<Value>> {
+    let mut said = Vec::new();
+    for (object, bytes) in trilobite_node_ebpf::all() {
+        let allowed = if object == "flow" { plan::flows_allowed(facts) } else { plan::tracing_allowed(facts) };
+        for program in open(object, bytes)?.programs() {
+            let loaded = allowed.clone().and_then(|()| {
+                let mut opened = Opened::open(object, bytes)?;
+                opened.only(&[&program]);
+                opened.load().map(drop)
+            });
+            said.push(match loaded {
+                Ok(()) => json!({ "object": object, "program": program, "loaded": true }),
+                Err(problem) => json!({
+                    "object": object, "program": program, "loaded": false,
+                    "reason": problem.reason().as_str(), "message": problem.message(),
+                }),
+            });
+        }
+    }
+    Ok(said)
+}
+
+fn open(object: &'static str, bytes: &'static [u8]) -> anyhow::Result<Opened> {
+    Opened::open(object, bytes).map_err(|problem| anyhow::anyhow!(problem.message()))
 }

@@ -111,6 +111,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_agent_runs_here_with_what_the_daemonset_asks_for() {
+        let path =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../operator/src/controllers/stack/build/daemon_set.rs");
+        let source = fs::read_to_string(path).unwrap();
+        let list = source.split("const CAPABILITIES").nth(1).unwrap().split("];").next().unwrap();
+        let mut asked: Vec<&str> =
+            list.lines().filter_map(|line| line.trim().strip_prefix('"')?.strip_suffix("\",")).collect();
+        let mut ours: Vec<&str> = CAPABILITIES.split(',').collect();
+        asked.sort_unstable();
+        ours.sort_unstable();
+        assert_eq!(ours, asked);
+    }
+
+    #[test]
     fn a_program_with_a_dynamic_loader_is_told_from_a_static_one() {
         let mut elf = b"\x7fELF".to_vec();
         elf.resize(64 + 2 * 56, 0);

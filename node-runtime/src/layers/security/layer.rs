@@ -14,7 +14,7 @@ use super::{
     policies::{Policies, same_resource},
 };
 use crate::{
-    identity::{Identity, Listener, ProcessLease, slots::every_pod},
+    identity::{Identity, Listener, ProcessLease, slots::whole_machine},
     layers::{Context, UnitCount, UnitKey, UnitState},
     plan::{Plan, Unit},
     report::{Place, Problem},
@@ -149,7 +149,7 @@ impl Security {
     }
 
     fn notes(&self, scope: &PodScope) -> Vec<Problem> {
-        if self.identity.has_cluster() || every_pod(scope) {
+        if self.identity.has_cluster() || whole_machine(scope) {
             return Vec::new();
         }
         vec![Problem::Unsupported {
