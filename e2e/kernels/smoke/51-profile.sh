@@ -11,5 +11,5 @@ trap 'echo 3 >/proc/sys/kernel/perf_event_paranoid' EXIT
 ) &
 run_agent /smoke/profile.yaml
 sampled() { grep -q '"samples":"\{0,1\}[1-9]' "$EVENTS"; }
-eventually 45 sampled || fail "no samples of a container that burns CPU"
+eventually 75 sampled || fail "no samples of a container that burns CPU"
 ok "$(grep -o -m 1 '"samples":"\{0,1\}[0-9]*' "$EVENTS")$OPTED_IN"
