@@ -74,7 +74,7 @@ fn a_profile_ends_by_itself_when_its_time_is_over() {
         if completed { Ok(object) } else { Err(format!("{:#}", object["status"])) }
     });
     assert_eq!(condition(&done, "Completed").unwrap()["reason"], "DurationElapsed");
-    assert!(done["status"]["results"]["samples"].as_i64().unwrap_or_default() > 100, "{:#}", done["status"]);
+    assert!(done["status"]["results"]["samples"].as_i64().unwrap_or_default() > 10, "{:#}", done["status"]);
     eventually("no program samples any more", 20, || {
         let objects = kernel::objects();
         that(objects.programs_named(&["sample"]) == 0, format!("{objects:?}"))
