@@ -107,6 +107,11 @@ impl Processes {
             .collect()
     }
 
+    /// Samples that wait for an answer.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
     /// Everything that still waits, as it is: the profile is over.
     pub(super) fn give_up(&mut self) -> Vec<(Sample, Vec<Frame>, bool)> {
         let images: Vec<Image> = self.known.keys().copied().collect();

@@ -30,6 +30,8 @@ const BATCH: usize = 256;
 const UNDECIDED_MAX: usize = 1024;
 /// How often the agent is told how far we are.
 const PROGRESS_NS: u64 = 1_000_000_000;
+/// How long the end waits for answers to questions that are open: a little longer than the agent lets a cgroup be undecided.
+const ANSWERS_WITHIN_NS: u64 = 6_000_000_000;
 /// Bytes of folded text at most; the picture is about three times as long.
 const FOLDED_MAX: usize = 4 << 20;
 
@@ -50,6 +52,7 @@ pub(super) struct Profile<'a> {
     told: Counts,
     told_ns: u64,
     folded_max: usize,
+    ending: Option<(String, u64, u64)>,
 }
 
 impl<'a> Profile<'a> {
@@ -78,6 +81,7 @@ impl<'a> Profile<'a> {
             told: Counts::default(),
             told_ns: 0,
             folded_max: (memory / 16).min(FOLDED_MAX),
+            ending: None,
         })
     }
 
@@ -87,6 +91,11 @@ impl<'a> Profile<'a> {
         let mut buffer = Vec::new();
         loop {
             let taken = self.read_ring()?;
+            if taken == 0
+                && let Some((title, lost)) = self.ended()
+            {
+                return self.finish(&title, lost);
+            }
             self.report()?;
             let wait = Timespec { tv_sec: if taken == 0 { 1 } else { 0 }, tv_nsec: 0 };
             let mut ends = [
@@ -104,23 +113,29 @@ impl<'a> Profile<'a> {
             if packet.bytes.is_empty() {
                 return Ok(());
             }
-            if let Some((title, lost)) = self.hear(packet)? {
-                while self.read_ring()? > 0 {}
-                return self.finish(&title, lost);
-            }
+            self.hear(packet)?;
         }
     }
 
-    fn hear(&mut self, packet: Packet) -> io::Result<Option<(String, u64)>> {
+    fn hear(&mut self, packet: Packet) -> io::Result<()> {
         match ToWorker::parse(&packet.bytes).map_err(io::Error::other)? {
             ToWorker::Start { .. } => return Err(io::Error::other("a second start")),
             ToWorker::Mappings { image, files, mappings, complete } => {
                 self.learn(image, files, packet.fds, &mappings, complete)
             }
             ToWorker::Owner { cgroup, wanted } => self.decide(cgroup, wanted)?,
-            ToWorker::Finish { title, lost } => return Ok(Some((title, lost))),
+            ToWorker::Finish { title, lost } => self.ending = Some((title, lost, self.now_ns() + ANSWERS_WITHIN_NS)),
         }
-        Ok(None)
+        Ok(())
+    }
+
+    /// The profile is over, and nothing more is to be learned about what was sampled.
+    fn ended(&mut self) -> Option<(String, u64)> {
+        let (_, _, latest) = self.ending.as_ref()?;
+        if self.now_ns() < *latest && (self.processes.waiting() > 0 || self.held > 0) {
+            return None;
+        }
+        self.ending.take().map(|(title, lost, _)| (title, lost))
     }
 
     fn read_ring(&mut self) -> io::Result<usize> {
