@@ -82,7 +82,8 @@ fn a_profile_ends_by_itself_when_its_time_is_over() {
     pod.stop(&stage.kubectl);
 }
 
-/// Bytes charged to the agent's container, kernel memory included.
+/// Bytes charged to the agent's container, kernel memory included, files in the page cache not: results stay on disk for an
+/// hour, and the kernel takes their pages back by itself.
 fn cgroup_memory(pid: u32) -> u64 {
     let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
     let path = |controller: &str| {
@@ -91,9 +92,15 @@ fn cgroup_memory(pid: u32) -> u64 {
             (words.next()? == controller).then(|| words.next().unwrap_or_default().to_owned())
         })
     };
-    let file = match path("memory") {
-        Some(v1) => format!("/sys/fs/cgroup/memory{v1}/memory.usage_in_bytes"),
-        None => format!("/sys/fs/cgroup{}/memory.current", path("").unwrap()),
+    let (folder, usage, cache) = match path("memory") {
+        Some(v1) => (format!("/sys/fs/cgroup/memory{v1}"), "memory.usage_in_bytes", "cache"),
+        None => (format!("/sys/fs/cgroup{}", path("").unwrap()), "memory.current", "file"),
     };
-    std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file}: {error}")).trim().parse().unwrap()
+    let read = |name: &str| {
+        let file = format!("{folder}/{name}");
+        std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file}: {error}"))
+    };
+    let stat = read("memory.stat");
+    let cached = stat.lines().find_map(|line| line.strip_prefix(cache)?.trim().parse::<u64>().ok()).unwrap_or_default();
+    read(usage).trim().parse::<u64>().unwrap().saturating_sub(cached)
 }
