@@ -26,7 +26,7 @@ fn no_event_is_lost_while_the_api_server_is_away() {
     let stage = Stage::shared();
     stage.stack("{security: {mode: Enabled}}");
     pods::namespace(&stage.kubectl, "steady");
-    let command = r#"[sh, -c, "i=0; while true; do echo step-$i >/dev/null; ls /step-$i >/dev/null 2>&1; i=$((i+1)); sleep 0.2; done"]"#;
+    let command = r#"[sh, -c, "i=0; while true; do echo step-$i >/dev/null; /bin/ls /step-$i >/dev/null 2>&1; i=$((i+1)); sleep 0.2; done"]"#;
     let pod = Workload { namespace: "steady", name: "counter", node: "node1", command };
     pod.start(&stage.kubectl);
     let pid = agents::pid_on("node1");
@@ -59,7 +59,7 @@ fn an_agent_killed_while_the_api_server_is_away_resumes_from_disk_with_the_same_
     let stage = Stage::shared();
     stage.stack("{security: {mode: Enabled}, export: {file: {enabled: true}}}");
     pods::namespace(&stage.kubectl, "resumed");
-    let command = r#"[sh, -c, "while true; do ls /again >/dev/null 2>&1; sleep 0.5; done"]"#;
+    let command = r#"[sh, -c, "while true; do /bin/ls /again >/dev/null 2>&1; sleep 0.5; done"]"#;
     let pod = Workload { namespace: "resumed", name: "looper", node: "node2", command };
     pod.start(&stage.kubectl);
     let before = parent_of_ls();
