@@ -14,10 +14,10 @@ use std::{
 
 use tokio::sync::watch;
 use trilobite_crds::node::PodScope;
-use trilobite_node_ebpf::{limits::CGROUPS_MAX, process::CgroupState};
+use trilobite_node_ebpf::process::CgroupState;
 
 use super::{
-    ExecKey, Owner, Pod, Process,
+    ExecKey, Owner, Pod, Process, cgroup_map,
     decode::{self, Exit, ProcessRecordOf},
     follow::{self, Follow, Losses},
     index::Index,
@@ -27,14 +27,12 @@ use super::{
     walk,
 };
 use crate::{
-    kernel::{Facts, Map, Release, Ring, cgroup, clock},
+    kernel::{Facts, Map, Ring, cgroup, clock},
     report::{Ledger, Place, Problem},
 };
 
 /// How often losses are read, and what they made unknown is looked up.
 const EVERY: Duration = Duration::from_secs(1);
-/// Since this release a perf event's program may look into a hash that is not preallocated.
-const NO_PREALLOC_SINCE: Release = Release { major: 6, minor: 1 };
 
 /// What happened to a process, for those who follow.
 #[derive(Clone, Debug)]
@@ -244,19 +242,7 @@ impl Shared {
     /// One more user of the cgroups; the first one loads them.
     fn hold(self: &Arc<Self>, state: &mut State) -> Result<(), Problem> {
         if state.users == 0 {
-            let bytes = u32::try_from(size_of::<CgroupState>()).unwrap_or(u32::MAX);
-            let preallocated = self.facts.release < NO_PREALLOC_SINCE;
-            let map =
-                Map::hash("cgroups", 8, bytes, CGROUPS_MAX, preallocated).map_err(|error| match error.kind() {
-                    libbpf_rs::ErrorKind::PermissionDenied if self.facts.has("CAP_BPF") => Problem::MapMemoryExceeded {
-                        map: "cgroups".into(),
-                        bytes: u64::from(CGROUPS_MAX) * u64::from(8 + bytes),
-                    },
-                    libbpf_rs::ErrorKind::PermissionDenied => {
-                        Problem::MissingCapability { capability: "CAP_BPF".into(), needed_for: "selecting pods".into() }
-                    }
-                    _ => Problem::LoadFailed { what: "making the map of cgroups".into(), detail: error.to_string() },
-                })?;
+            let map = cgroup_map::make(&self.facts)?;
             let mut follow = follow::cgroups(&self.facts, map.fd().as_fd())?;
             follow.task = Some(tokio::spawn(read(Arc::downgrade(self), follow.ring.clone(), Self::on_cgroups)));
             state.index.walked(&walk::walk(&self.root));

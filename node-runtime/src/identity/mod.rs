@@ -1,5 +1,6 @@
 //! Who is this: processes, cgroups and network namespaces to pod, container and workload. One table that every layer reads.
 
+pub mod cgroup_map;
 mod cgroups;
 pub mod decode;
 mod follow;

@@ -112,6 +112,11 @@ impl Opened {
         self.object.progs_mut().map(|program| program.name().to_string_lossy().into_owned()).collect()
     }
 
+    /// It has a map of this name.
+    pub fn has_map(&self, name: &str) -> bool {
+        self.object.maps().any(|map| map.name() == OsStr::new(name))
+    }
+
     /// Loads these programs and no other.
     pub fn only(&mut self, programs: &[&str]) {
         for mut program in self.object.progs_mut() {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     args::ProbeArguments,
+    identity::cgroup_map,
     kernel::{self, CgroupMode, Facts, Opened},
     plan,
     report::Problem,
@@ -54,6 +55,10 @@ fn programs(facts: &Facts) -> anyhow::Result<Vec<Value>> {
             let loaded = allowed.clone().and_then(|()| {
                 let mut opened = Opened::open(object, bytes)?;
                 opened.only(&[&program]);
+                let cgroups = if opened.has_map("cgroups") { Some(cgroup_map::make(facts)?) } else { None };
+                if let Some(map) = &cgroups {
+                    opened.reuse("cgroups", map.fd())?;
+                }
                 opened.load().map(drop)
             });
             said.push(match loaded {
