@@ -52,7 +52,7 @@ test: cache test-unit test-api test-cluster test-kernels ## every test: unit, AP
 .PHONY: test-unit
 test-unit: prerequisites ## pure tests, CRDs and CEL, parsers, and the programs in this machine's kernel (as root)
 	@scripts/step "unit tests" cargo test --quiet --workspace --exclude trilobite-e2e
-	@scripts/step "flows in this kernel" cargo test --quiet -p trilobite-node --test flow_sums --test flow_layer -- --ignored --test-threads=1
+	@scripts/step "flows and CPU profiles in this kernel" cargo test --quiet -p trilobite-node --test flow_sums --test flow_layer --test cpu_profile -- --ignored --test-threads=1
 	@scripts/generated.sh
 
 .PHONY: test-api
