@@ -51,6 +51,7 @@ test: cache test-unit test-api test-cluster test-kernels ## every test: unit, AP
 
 .PHONY: test-unit
 test-unit: prerequisites ## pure tests, CRDs and CEL, parsers, and the programs in this machine's kernel (as root)
+	@mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing # formats of classic tracepoints
 	@scripts/step "unit tests" cargo test --quiet --workspace --exclude trilobite-e2e
 	@scripts/step "flows and CPU profiles in this kernel" cargo test --quiet -p trilobite-node --test flow_sums --test flow_layer --test cpu_profile -- --ignored --test-threads=1
 	@scripts/generated.sh
