@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The demo: a real cluster of two nodes, one stack, and one answer of each layer, read by the client people have.
 set -euo pipefail
+from=$SECONDS
 cd "$(dirname "$0")/.."
 cluster=$TRILOBITE_BIN/trilobite-cluster
 trilobite=$TRILOBITE_BIN/trilobite
@@ -25,8 +26,13 @@ say "Installing: kubectl apply -k config/default"
 
 say "One stack: all three layers"
 cat e2e/demo/stack.yaml
-"$kubectl" apply -f e2e/demo/
+"$kubectl" apply -f e2e/demo/stack.yaml
+"$kubectl" create namespace demo --dry-run=client -o yaml | "$kubectl" apply -f -
+# A new namespace has no service account for a moment, and without it no pod.
+"$kubectl" -n demo wait --for=create --timeout=30s serviceaccount/default
+"$kubectl" apply -f e2e/demo/pods.yaml
 echo "waiting for both nodes and the demo's pods ..."
+"$kubectl" wait --for=condition=Ready --timeout=120s observabilitystack/default
 "$kubectl" wait --for=jsonpath='{.status.readyNodes}'=2/2 --timeout=120s observabilitystack/default
 "$kubectl" -n demo wait --for=condition=Ready --timeout=60s pod --all
 
@@ -34,7 +40,9 @@ say "kubectl describe observabilitystack default"
 "$kubectl" describe observabilitystack default | sed -n '/^Status:/,$p'
 
 say "Security: what ran in a pod (tetra getevents -o compact)"
-timeout 30 "$TRILOBITE_CACHE/bin/tetra" --server-address unix:///run/trilobite/node1/agent.sock getevents -o compact --namespace demo 2>/dev/null | grep -m1 '🚀' || { echo "no process event"; exit 1; }
+# Not a pipe: the client that grep leaves would end by SIGPIPE, and the demo with it.
+grep -m1 '🚀' < <(timeout 30 "$TRILOBITE_CACHE/bin/tetra" --server-address unix:///run/trilobite/node1/agent.sock getevents -o compact --namespace demo 2>/dev/null) ||
+  { echo "no process event within 30 s"; exit 1; }
 
 say "Network: who talked to whom (hubble observe)"
 for _ in $(seq 30); do
@@ -48,7 +56,7 @@ mkdir -p target/demo
 "$trilobite" profile demo/busy --for 10s -o target/demo/flame.svg
 echo "flame graph: $PWD/target/demo/flame.svg"
 
-say "Look further"
+say "Done in $((SECONDS - from)) s. Look further"
 cat <<EOF
   export KUBECONFIG=$KUBECONFIG PATH=$TRILOBITE_CACHE/bin:$TRILOBITE_BIN:\$PATH
   trilobite status

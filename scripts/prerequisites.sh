@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(clang-16 llvm-16 libelf-dev zlib1g-dev libzstd-dev pkg-config gcc libc6-dev make protobuf-compiler
+packages=(clang-16 llvm-16 libelf-dev zlib1g-dev libzstd-dev pkg-config gcc libc6-dev make protobuf-compiler libprotobuf-dev
   etcd-server etcd-client containerd runc containernetworking-plugins nftables iproute2 iptables procps
   busybox-static qemu-system-x86 curl jq)
 

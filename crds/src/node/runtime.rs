@@ -1,5 +1,6 @@
 //! A `NodeRuntime`: one per node. The operator writes the spec, the node's agent alone writes the status.
 
+use jiff::Timestamp;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -74,6 +75,10 @@ pub struct NodeRuntimeStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub sessions: Vec<SessionStatus>,
+    /// Parts that are not in force, each by the first 16 characters of its digest; `problems` has room for some of the reasons.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 512), inner(length(max = 16)))]
+    pub refused: Vec<String>,
     /// What is wrong, at most 20.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
@@ -116,6 +121,10 @@ pub struct SessionStatus {
     /// `Session.name`.
     #[schemars(length(max = 330))]
     pub name: String,
+    /// `Session.expiresAt`: a line about an older session of the same name says nothing about the newer one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", length(max = 40), extend("format" = "date-time"))]
+    pub expires_at: Option<Timestamp>,
     /// Where it stands.
     pub state: SessionState,
     /// Samples or flows so far.
@@ -133,6 +142,8 @@ pub enum SessionState {
     Running,
     /// Its end has come; what it made can be fetched.
     Completed,
+    /// Its end had come before this agent could start it.
+    Expired,
     /// Not carried out; `problems` says why.
     Refused,
 }
@@ -176,6 +187,10 @@ pub struct SourceLoss {
     /// Where the loss happened: a ring, a queue or a cap, by its metric's label.
     #[schemars(length(max = 64))]
     pub place: String,
+    /// What kind of record, where the place carries several: `exec`, `exit`, ...; empty where it carries one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 32))]
+    pub of: String,
     /// How many.
     pub count: i64,
 }

@@ -64,6 +64,7 @@ pub fn status(snapshot: &Snapshot, facts: &Facts, standing: &[Condition], now: T
         kernel: Some(kernel_facts(facts)),
         sessions: sessions(snapshot, now),
         losses: losses(snapshot),
+        refused: Vec::new(),
         conditions: merge(standing, &[ready], snapshot.generation, now),
         problems,
     }
@@ -113,7 +114,13 @@ fn sessions(snapshot: &Snapshot, now: Timestamp) -> Vec<SessionStatus> {
             _ if session.expires_at <= now => SessionState::Completed,
             _ => SessionState::Running,
         };
-        SessionStatus { name: session.name.clone(), state, records: signed(count.records), lost: signed(count.lost) }
+        SessionStatus {
+            name: session.name.clone(),
+            expires_at: Some(session.expires_at),
+            state,
+            records: signed(count.records),
+            lost: signed(count.lost),
+        }
     };
     snapshot.desired.sessions.iter().map(line).collect()
 }
@@ -122,6 +129,7 @@ fn losses(snapshot: &Snapshot) -> Vec<SourceLoss> {
     let entry = |(source, place, count): &(Source, &str, u64)| SourceLoss {
         source: source.clone(),
         place: (*place).into(),
+        of: String::new(),
         count: signed(*count),
     };
     snapshot.losses.iter().map(entry).take(PROBLEMS_MAX).collect()

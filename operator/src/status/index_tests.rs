@@ -294,7 +294,7 @@ fn session(nodes: &[&str]) -> Asked {
 
 fn with_line(state: SessionState, records: i64) -> RuntimeFact {
     let name = "appprofile.payments.hot".to_owned();
-    let line = SessionStatus { name: name.clone(), state, records, lost: 1 };
+    let line = SessionStatus { name: name.clone(), expires_at: None, state, records, lost: 1 };
     RuntimeFact { told_sessions: vec![name], sessions: vec![line], ..applied("new") }
 }
 
