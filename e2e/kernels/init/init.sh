@@ -11,20 +11,25 @@ mount -t cgroup2 cgroup /sys/fs/cgroup
 mount -t bpf bpf /sys/fs/bpf
 mount -t tmpfs run /run
 dmesg -n 1                       # the kernel's own messages would fall into the middle of our lines
+exec 3>&1
 echo "BOOT $(uname -r) $(cut -d' ' -f1 /proc/uptime)"
 ifconfig lo 127.0.0.1 up
 for module in /modules/*.ko; do
 	insmod "$module" || echo "# insmod $module failed"
 done
 . /init.d/node.sh
+. /init.d/verdict.sh
 make_node
 
+PATIENCE=240     # seconds: longer than the longest test waits for everything that it waits for
 for script in /tests/*.sh; do
 	name=${script##*/}
 	name=${name%.sh}
 	export TEST="${name#[0-9][0-9]-}"
-	timeout -s KILL 90 sh "$script" </dev/null
-	end_everything_in_pods       # whatever a killed test has left would be in the next one's events
+	timeout -s KILL $PATIENCE sh "$script" </dev/null
+	status=$?
+	has_a_verdict || speak_for_the_dead $status
+	give_node_back
 done
 echo "DONE $(cut -d' ' -f1 /proc/uptime)"
 poweroff -f

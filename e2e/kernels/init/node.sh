@@ -28,6 +28,7 @@ use_layout() {
 }
 
 make_node() {
+	PARANOID=$(cat /proc/sys/kernel/perf_event_paranoid)
 	for layout in systemd cgroupfs; do
 		use_layout $layout
 		mkdir -p "$AGENT_CGROUP" "$WEB" "$STORE"
@@ -48,10 +49,25 @@ in_container() {
 	)
 }
 
-end_everything_in_pods() {
-	find $SYSTEMD $CGROUPFS -name cgroup.procs -exec cat {} + | while read -r pid; do
-		kill -9 "$pid"
+# give_node_back: the node as the next test must find it, however this one ended; only init calls this
+give_node_back() {
+	kill -9 -1               # all but init: agents, pods, whatever listens
+	nobody_in_pods=$(($(cut -d. -f1 /proc/uptime) + 30))
+	while [ -n "$(in_pods)" ]; do
+		kill -9 -1
+		[ "$(cut -d. -f1 /proc/uptime)" -lt $nobody_in_pods ] || {
+			echo "# still in a pod after $TEST: $(in_pods | tr '\n' ' ')"
+			break
+		}
+		sleep 0.1
 	done
+	for link in to-web to-store cni0; do
+		ip link del $link 2>/dev/null
+	done
+	echo "$PARANOID" >/proc/sys/kernel/perf_event_paranoid
 }
+
+# in_pods: every process in a pod or an agent's cgroup
+in_pods() { find $SYSTEMD $CGROUPFS -name cgroup.procs -exec cat {} +; }
 
 use_layout systemd

@@ -1,5 +1,6 @@
 # What a test is written with. It ends by exactly one of ok, fail, refused; its name is $TEST.
 . /init.d/node.sh
+. /init.d/verdict.sh
 
 EVENTS=/tmp/$TEST.events
 LOG=/tmp/$TEST.log
@@ -12,8 +13,7 @@ exec 3>&1     # the verdict reaches the console wherever a test has sent its own
 ok() { end_with ok "$*"; }
 refused() { end_with refused "$*"; }
 fail() {
-	tail -n 15 "$LOG" | cut -c1-400 | sed 's/^/# log: /' >&3
-	tail -n 3 "$EVENTS" | cut -c1-300 | sed 's/^/# event: /' >&3
+	show_logs
 	end_with fail "$*"
 }
 
@@ -30,7 +30,7 @@ end_with() {
 		kill $guard
 		[ $status != 137 ] || set -- fail "$2 (and the agent did not leave within 10 s of SIGTERM)"
 	fi
-	echo "TEST $TEST $1 $2" >&3
+	say_verdict "$1" "$2"
 	exit 0
 }
 
@@ -85,6 +85,11 @@ eventually() {
 		[ "$(seconds)" -lt $end ] || return 1
 		sleep 0.5
 	done
+}
+
+# wait_until_in_force: attaching is not one step: what happens before the last hook is there is seen in parts
+wait_until_in_force() {
+	eventually 60 said "in force" >/dev/null || fail "nothing was in force in 60 s"
 }
 
 # event WORD...: prints the first event that has all of them; one program, because each one is two events

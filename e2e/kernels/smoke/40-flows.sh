@@ -14,7 +14,13 @@ seen_or_refused() {
 	ask_node 8080
 	event '"flow"' "\"$WEB_IP\"" "\"$NODE_IP\"" '"destination_port":8080' >/dev/null
 }
-eventually 45 seen_or_refused || late=yes
+in_force_or_refused() { said "in force" >/dev/null || said "needs 6.6" >/dev/null; }
+eventually 60 in_force_or_refused || fail "neither in force nor refused in 60 s"
+eventually 45 seen_or_refused || {
+	late=yes
+	ip -o link | while read -r link; do detail "link: $(echo "$link" | cut -c1-160)"; done
+	detail "$(grep -c '"flow"' "$EVENTS") flow events"
+}
 remove_pods
 [ -z "$late" ] || fail "no flow from $WEB_IP to $NODE_IP:8080"
 said "needs 6.6" >/dev/null && refused "$(said 'needs 6.6')"

@@ -36,11 +36,11 @@ pub(crate) enum Command {
         /// This test instead of all of e2e/kernels/harness and e2e/kernels/smoke; may be repeated.
         #[arg(long = "script", value_name = "FILE")]
         scripts: Vec<PathBuf>,
-        /// After so many seconds a kernel is switched off.
-        #[arg(long, default_value_t = 480, value_name = "SECONDS")]
-        timeout: u64,
-        /// So many kernels at a time.
-        #[arg(long, default_value_t = 2, value_name = "COUNT")]
-        jobs: usize,
+        /// A kernel that says nothing for so many seconds is switched off.
+        #[arg(long, default_value_t = 600, value_name = "SECONDS")]
+        silence: u64,
+        /// So many kernels at a time; each keeps one processor busy. The default is one per processor.
+        #[arg(long, value_name = "COUNT")]
+        jobs: Option<usize>,
     },
 }

@@ -1,27 +1,35 @@
 //! Boots one kernel under QEMU's software emulation and listens to its serial line until it powers off.
 
 use std::{
-    fs,
-    io::{self, BufRead, BufReader},
-    path::{Path, PathBuf},
+    fs::File,
+    io::{self, BufRead, BufReader, Write},
+    os::fd::AsRawFd,
+    path::Path,
     process::{Child, Command, Stdio},
-    sync::mpsc::{self, RecvTimeoutError},
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
     thread,
     time::{Duration, Instant},
 };
+
+use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::{
     program::{ProgramError, not_started},
     protocol::Transcript,
 };
 
-const QEMU: &str = "qemu-system-x86_64";
+/// From util-linux: QEMU is killed when the thread that started it ends, in whatever way.
+const WITH_US: [&str; 4] = ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64"];
 
-/// A kernel that has not started init by then has hung: many times what a busy machine needs.
-const INIT_WITHIN: Duration = Duration::from_secs(180);
+/// One instruction is so many nanoseconds of the guest's time, as a power of two, and idle time passes at once: what a guest
+/// waits for does not depend on how busy this machine is.
+const CLOCK: &str = "shift=3,sleep=off";
 
-/// `no_timer_check`: on a busy machine the emulated timer misses the moment in which the kernel looks whether it works, and
-/// the kernel panics. The others keep a processor that had to wait from being taken for a broken one.
+/// A kernel that has not started init by then has hung. It takes seconds, and minutes on an overloaded machine.
+const INIT_WITHIN: Duration = Duration::from_secs(600);
+
+/// `no_timer_check`: when the emulated timer misses the moment in which the kernel looks whether it works, the kernel panics.
+/// The others keep a processor that had to wait from being taken for a broken one.
 const PARAMETERS: &str = "console=ttyS0 quiet panic=-1 rdinit=/init no_timer_check nowatchdog \
                           rcupdate.rcu_cpu_stall_suppress=1";
 
@@ -38,49 +46,62 @@ pub(crate) struct Boot {
 pub(crate) enum BootError {
     #[error(transparent)]
     Program(#[from] ProgramError),
-    #[error("{doing} {}: {error}", path.display())]
-    File { doing: &'static str, path: PathBuf, error: io::Error },
+    #[error("keep the initramfs in memory: {0}")]
+    Initramfs(#[source] io::Error),
     #[error("wait for QEMU: {0}")]
     Wait(io::Error),
 }
 
-/// Boots `vmlinuz` with `initramfs`; after `limit` the machine is switched off, and what it said until then is the answer.
-/// So it is when init has not begun after `INIT_WITHIN`.
-pub(crate) fn boot(directory: &Path, initramfs: &[u8], limit: Duration) -> Result<Boot, BootError> {
-    let image = directory.join("initramfs.gz");
-    fs::write(&image, initramfs).map_err(|error| BootError::File { doing: "write", path: image.clone(), error })?;
+/// Boots the image `vmlinuz` with `initramfs`. A machine that has not begun init after `INIT_WITHIN`, or then says nothing for
+/// `silence`, is switched off, and what it said until then is the answer.
+pub(crate) fn boot(vmlinuz: &Path, initramfs: &[u8], silence: Duration) -> Result<Boot, BootError> {
     let start = Instant::now();
-    let mut command = qemu(&directory.join("vmlinuz"), &image);
+    // In memory: nothing is left behind, and two checkouts that share a cache do not meet.
+    let mut archive =
+        File::from(memfd_create("initramfs", MemfdFlags::CLOEXEC).map_err(|errno| BootError::Initramfs(errno.into()))?);
+    archive.write_all(initramfs).map_err(BootError::Initramfs)?;
+    let image = format!("/proc/{}/fd/{}", std::process::id(), archive.as_raw_fd());
+    let mut command = qemu(vmlinuz, &image);
     let mut machine = command.spawn().map_err(|error| not_started(&command, error))?;
-    let heard = listen(&mut machine, start + limit.min(INIT_WITHIN), start + limit);
-    // Ends the machine when the limit did not let it end; one that has powered off is not there to be killed.
+    let console = listen(&mut machine, start + INIT_WITHIN, silence);
+    // Ends the machine when it did not end by itself; one that has powered off is not there to be killed.
     let _ = machine.kill();
     machine.wait().map_err(BootError::Wait)?;
-    let mut boot = Boot { said: Transcript::default(), console: heard, seconds: start.elapsed().as_secs_f64() };
-    boot.console.iter().for_each(|line| boot.said.take(line));
-    let log = directory.join("console.log");
-    fs::write(&log, boot.console.join("\n")).map_err(|error| BootError::File { doing: "write", path: log, error })?;
-    Ok(boot)
+    let mut said = Transcript::default();
+    console.iter().for_each(|line| said.take(line));
+    Ok(Boot { said, console, seconds: start.elapsed().as_secs_f64() })
 }
 
 /// `cx16=off`: QEMU 7.2's cmpxchg16b corrupts the slab allocator of 6.12.
-fn qemu(vmlinuz: &Path, initramfs: &Path) -> Command {
-    let mut command = Command::new(QEMU);
+fn qemu(vmlinuz: &Path, initramfs: &str) -> Command {
+    let mut command = Command::new(WITH_US[0]);
     command
-        .args(["-accel", "tcg", "-cpu", "max,cx16=off", "-m", "1024", "-smp", "2", "-display", "none"])
+        .args(&WITH_US[1..])
+        .args([
+            "-accel",
+            "tcg",
+            "-cpu",
+            "max,cx16=off",
+            "-icount",
+            CLOCK,
+            "-m",
+            "1024",
+            "-smp",
+            "1",
+            "-display",
+            "none",
+        ])
         .args(["-serial", "stdio", "-monitor", "none", "-nic", "none", "-no-reboot", "-kernel"])
         .arg(vmlinuz)
-        .arg("-initrd")
-        .arg(initramfs)
-        .args(["-append", PARAMETERS])
+        .args(["-initrd", initramfs, "-append", PARAMETERS])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit());
     command
 }
 
-/// Lines of the serial console until it closes or `end` comes; `init_by`, where init has not begun until then.
-fn listen(machine: &mut Child, init_by: Instant, end: Instant) -> Vec<String> {
+/// Lines of the serial console until it closes, or init has not begun at `init_by`, or no line came for `silence` after that.
+fn listen(machine: &mut Child, init_by: Instant, silence: Duration) -> Vec<String> {
     let Some(serial) = machine.stdout.take() else { return Vec::new() };
     let (sender, lines) = mpsc::channel();
     thread::spawn(move || {
@@ -91,21 +112,57 @@ fn listen(machine: &mut Child, init_by: Instant, end: Instant) -> Vec<String> {
             }
         }
     });
+    heard(&lines, init_by, silence)
+}
+
+fn heard(lines: &Receiver<String>, init_by: Instant, silence: Duration) -> Vec<String> {
     let mut heard: Vec<String> = Vec::new();
-    let mut until = init_by;
+    let mut begun = false;
     loop {
-        match lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
+        let patience = if begun { silence } else { init_by.saturating_duration_since(Instant::now()) };
+        match lines.recv_timeout(patience) {
             Ok(line) => {
-                if line.starts_with("BOOT ") {
-                    until = end;
-                }
+                begun |= line.starts_with("BOOT ");
                 heard.push(line);
             }
             Err(RecvTimeoutError::Disconnected) => return heard,
             Err(RecvTimeoutError::Timeout) => {
-                heard.push("(switched off: the time limit was reached)".to_owned());
+                heard.push(format!("(switched off: it said nothing for {} s)", patience.as_secs()));
                 return heard;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A machine that says each line so many milliseconds after the one before, and then hangs.
+    fn machine(lines: &'static [(u64, &'static str)]) -> Receiver<String> {
+        let (sender, receiver) = mpsc::channel();
+        thread::spawn(move || {
+            for (after, line) in lines {
+                thread::sleep(Duration::from_millis(*after));
+                let _ = sender.send((*line).to_owned());
+            }
+            thread::sleep(Duration::from_secs(60));
+        });
+        receiver
+    }
+
+    #[test]
+    fn a_machine_that_goes_on_speaking_is_not_switched_off_however_long_it_takes() {
+        let lines = machine(&[(0, "BOOT 6.1 3.0"), (200, "TEST a ok"), (200, "TEST b ok"), (200, "TEST c ok")]);
+        let heard = heard(&lines, Instant::now() + Duration::from_millis(300), Duration::from_millis(400));
+        assert_eq!(heard.len(), 5, "{heard:?}");
+        assert!(heard[4].starts_with("(switched off"));
+    }
+
+    #[test]
+    fn a_machine_that_does_not_reach_init_is_switched_off_though_it_speaks() {
+        let lines = machine(&[(0, "random: crng init done"), (300, "still booting"), (300, "BOOT 6.1 3.0")]);
+        let heard = heard(&lines, Instant::now() + Duration::from_millis(100), Duration::from_secs(60));
+        assert_eq!(heard.len(), 2, "{heard:?}");
     }
 }

@@ -12,8 +12,9 @@ mod protocol;
 mod report;
 mod run;
 mod smoke;
+mod summary;
 
-use std::{env, error::Error, path::PathBuf, process::ExitCode, time::Duration};
+use std::{env, error::Error, path::PathBuf, process::ExitCode, thread, time::Duration};
 
 use clap::Parser;
 
@@ -42,9 +43,10 @@ fn command(command: Command) -> Result<bool, Box<dyn Error>> {
             fetch::fetch(&place, &all_unless_named(kernels), again)?;
             Ok(true)
         }
-        Command::Run { agent, kernels, scripts, timeout, jobs } => {
-            let (kernels, limit) = (all_unless_named(kernels), Duration::from_secs(timeout));
-            Ok(run::run(&place, Run { agent, kernels, scripts, limit, at_a_time: jobs })?)
+        Command::Run { agent, kernels, scripts, silence, jobs } => {
+            let (kernels, silence) = (all_unless_named(kernels), Duration::from_secs(silence));
+            let at_a_time = jobs.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
+            Ok(run::run(&place, Run { agent, kernels, scripts, silence, at_a_time })?)
         }
     }
 }

@@ -1,14 +1,15 @@
-//! Where things are: the scripts in the work tree, the kernels in the cache.
+//! Where things are: the scripts and the consoles in the work tree, the kernels in the cache, which other work trees may share.
 
 use std::path::{Path, PathBuf};
 
 use crate::kernels::Kernel;
 
-/// The two directories that everything is found below.
+/// The directories that everything is found below.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     scripts: PathBuf,
     kernels: PathBuf,
+    consoles: PathBuf,
 }
 
 /// Started outside of the project.
@@ -24,7 +25,11 @@ impl Place {
             .find(|directory| directory.join("e2e/kernels/init").is_dir())
             .ok_or_else(|| OutsideOfTheProject(start.to_owned()))?;
         let cache = cache.unwrap_or_else(|| root.join("target/cache"));
-        Ok(Self { scripts: root.join("e2e/kernels"), kernels: cache.join("kernels") })
+        Ok(Self {
+            scripts: root.join("e2e/kernels"),
+            kernels: cache.join("kernels"),
+            consoles: root.join("target/kernels"),
+        })
     }
 
     /// `init`, `harness` or `smoke`.
@@ -35,6 +40,11 @@ impl Place {
     /// Apt's private root: sources, lists and nothing of the machine's.
     pub(crate) fn apt(&self) -> PathBuf {
         self.kernels.join("apt")
+    }
+
+    /// What one kernel's console said, one file a boot.
+    pub(crate) fn consoles(&self, kernel: Kernel) -> PathBuf {
+        self.consoles.join(kernel.series)
     }
 
     /// One kernel's image and modules.

@@ -24,6 +24,7 @@ fn package(program: &str) -> &'static str {
         "dpkg-deb" => "dpkg",
         "xz" => "xz-utils",
         "zstd" => "zstd",
+        "setpriv" => "util-linux",
         _ => "qemu-system-x86",
     }
 }

@@ -17,6 +17,10 @@ struct Row<'a> {
 }
 
 impl Row<'_> {
+    fn verdict(&self) -> String {
+        self.seen.map_or("missing".to_owned(), |seen| seen.verdict.to_string())
+    }
+
     fn passes(&self) -> bool {
         self.seen.is_some_and(|seen| seen.verdict == self.expected.verdict && seen.text.contains(&self.expected.text))
     }
@@ -27,8 +31,25 @@ impl Row<'_> {
 pub(crate) struct Report {
     /// The table, the details of what did not pass, and the end of the console when the boot did not end by itself.
     pub(crate) text: String,
-    pub(crate) passed: usize,
-    pub(crate) failed: usize,
+    pub(crate) kernel: Kernel,
+    /// Each test with its verdict, or `missing`, and whether that is what was expected, in the tests' order.
+    pub(crate) tests: Vec<Judged>,
+}
+
+/// One test on one kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Judged {
+    pub(crate) name: String,
+    pub(crate) verdict: String,
+    pub(crate) passed: bool,
+}
+
+impl Report {
+    /// How many tests ended as expected, and how many did not.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        let passed = self.tests.iter().filter(|test| test.passed).count();
+        (passed, self.tests.len() - passed)
+    }
 }
 
 /// Every test that was to run has a row: one that said nothing is `missing`, and fails.
@@ -41,7 +62,7 @@ pub(crate) fn report(kernel: Kernel, tests: &[Test], said: &Transcript, seconds:
             expected: test.expected_on(kernel),
         })
         .collect();
-    let passed = rows.iter().filter(|row| row.passes()).count();
+    let judged = |row: &Row<'_>| Judged { name: row.name.to_owned(), verdict: row.verdict(), passed: row.passes() };
     let mut text = headline(kernel, said, seconds);
     table(&mut text, &rows);
     for row in rows.iter().filter(|row| !row.passes()) {
@@ -55,7 +76,7 @@ pub(crate) fn report(kernel: Kernel, tests: &[Test], said: &Transcript, seconds:
             let _ = writeln!(text, "  | {line}");
         }
     }
-    Report { text, passed, failed: rows.len() - passed }
+    Report { text, kernel, tests: rows.iter().map(judged).collect() }
 }
 
 fn headline(kernel: Kernel, said: &Transcript, seconds: f64) -> String {
@@ -69,7 +90,7 @@ fn table(text: &mut String, rows: &[Row<'_>]) {
     let _ = writeln!(text, "       {:width$}  {:8} {:8} said", "test", "verdict", "expected");
     for row in rows {
         let mark = if row.passes() { "pass" } else { "FAIL" };
-        let verdict = row.seen.map_or("missing".to_owned(), |seen| seen.verdict.to_string());
+        let verdict = row.verdict();
         let said = row.seen.map_or("", |seen| &seen.text);
         let wanted = match row.passes() || row.expected.text.is_empty() {
             true => String::new(),
@@ -112,13 +133,13 @@ mod tests {
              \x20 pass exec   ok       ok       2 events\n\
              \x20 pass flows  refused  refused  needs 6.6, this is 5.10\n"
         );
-        assert_eq!((report.passed, report.failed), (2, 0));
+        assert_eq!(report.counts(), (2, 0));
     }
 
     #[test]
     fn a_refusal_where_none_is_documented_fails_and_so_does_one_with_another_reason() {
         let tests = tests_called(&[("flows", FLOWS)]);
-        let verdict = |kernel, line: &str| report(kernel, &tests, &heard(line), 1.0, &[]).failed;
+        let verdict = |kernel, line: &str| report(kernel, &tests, &heard(line), 1.0, &[]).counts().1;
         assert_eq!(verdict(KERNELS[2], "TEST flows refused needs 6.6"), 1);
         assert_eq!(verdict(KERNELS[0], "TEST flows refused no memory"), 1);
         assert_eq!(verdict(KERNELS[0], "TEST flows ok 3 flows"), 1);
@@ -129,7 +150,7 @@ mod tests {
         let tests = tests_called(&[("exec", "# Expect: ok")]);
         let console = ["Kernel panic - not syncing".to_owned()];
         let report = report(KERNELS[1], &tests, &heard("BOOT 6.1 3.0"), 5.0, &console);
-        assert_eq!(report.failed, 1);
+        assert_eq!(report.counts(), (0, 1));
         assert!(report.text.contains("FAIL exec  missing"), "{}", report.text);
         assert!(report.text.contains("| Kernel panic - not syncing"), "{}", report.text);
     }

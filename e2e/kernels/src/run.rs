@@ -1,9 +1,16 @@
-//! Boots every asked kernel with the tests, two at a time, and prints each one's table as it comes.
+//! Boots every asked kernel with the tests, some at a time, prints each one's table as it comes, and all in one at the end.
 
-use std::{collections::VecDeque, env, io, path::PathBuf, sync::Mutex, thread, time::Duration};
+use std::{
+    collections::VecDeque,
+    env, fs, io,
+    path::{Path, PathBuf},
+    sync::Mutex,
+    thread,
+    time::Duration,
+};
 
 use crate::{
-    boot::{self, BootError},
+    boot::{self, Boot, BootError},
     console::say,
     fetch::{FetchError, fetch},
     initramfs::{InitramfsError, Programs, build},
@@ -11,6 +18,7 @@ use crate::{
     place::Place,
     report::{Report, report},
     smoke::{ScriptError, Test},
+    summary::summary,
 };
 
 /// Debian's busybox-static puts it there.
@@ -22,7 +30,7 @@ pub(crate) struct Run {
     pub(crate) agent: Option<PathBuf>,
     pub(crate) kernels: Vec<Kernel>,
     pub(crate) scripts: Vec<PathBuf>,
-    pub(crate) limit: Duration,
+    pub(crate) silence: Duration,
     pub(crate) at_a_time: usize,
 }
 
@@ -37,6 +45,8 @@ pub(crate) enum RunError {
     Initramfs(#[from] InitramfsError),
     #[error(transparent)]
     Boot(#[from] BootError),
+    #[error("keep a console in {}: {error}", path.display())]
+    Console { path: PathBuf, error: io::Error },
     #[error("find the directory of this program: {0}")]
     OwnPlace(io::Error),
     #[error("{} is missing: build the whole crate, `cargo build -p trilobite-kernels`", .0.display())]
@@ -54,23 +64,24 @@ pub(crate) fn run(place: &Place, asked: Run) -> Result<bool, RunError> {
     fetch(place, &asked.kernels, false)?;
     let names: Vec<_> = asked.kernels.iter().map(|kernel| kernel.series).collect();
     say(&format!(
-        "booting {} with {} tests each; at most {} s a kernel",
+        "booting {} with {} tests each, {} at a time",
         names.join(", "),
         tests.len(),
-        asked.limit.as_secs()
+        asked.at_a_time.clamp(1, names.len())
     ));
+    let order = asked.kernels.clone();
     let queue = Mutex::new(VecDeque::from(asked.kernels));
     let next = || queue.lock().ok()?.pop_front();
     let work = || {
         let mut reports = Vec::new();
         while let Some(kernel) = next() {
-            let report = one(place, kernel, &programs, &tests, asked.limit)?;
+            let report = one(place, kernel, &programs, &tests, asked.silence)?;
             say(&report.text);
             reports.push(report);
         }
         Ok::<_, RunError>(reports)
     };
-    let reports: Vec<Report> = thread::scope(|scope| {
+    let mut reports: Vec<Report> = thread::scope(|scope| {
         let workers: Vec<_> = (0..asked.at_a_time.max(1)).map(|_| scope.spawn(work)).collect();
         let ended =
             workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
@@ -79,7 +90,10 @@ pub(crate) fn run(place: &Place, asked: Run) -> Result<bool, RunError> {
     .into_iter()
     .flatten()
     .collect();
-    let (passed, failed) = reports.iter().fold((0, 0), |sum, one| (sum.0 + one.passed, sum.1 + one.failed));
+    reports.sort_by_key(|report| order.iter().position(|kernel| *kernel == report.kernel));
+    say(&summary(&reports));
+    let counts = reports.iter().map(Report::counts);
+    let (passed, failed) = counts.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
     say(&format!("{} kernels: {passed} tests passed, {failed} failed", reports.len()));
     Ok(failed == 0)
 }
@@ -89,16 +103,31 @@ fn one(
     kernel: Kernel,
     programs: &Programs,
     tests: &[Test],
-    limit: Duration,
+    silence: Duration,
 ) -> Result<Report, RunError> {
     let initramfs = build(place, kernel, programs, tests)?;
-    let mut boot = boot::boot(&place.kernel(kernel), &initramfs, limit)?;
-    if boot.said.release.is_none() {
-        // Emulation on a busy machine may break a boot; a kernel that cannot boot does so twice.
-        say(&format!("kernel {}: it did not reach init and is booted once more", kernel.series));
-        boot = boot::boot(&place.kernel(kernel), &initramfs, limit)?;
+    let vmlinuz = place.kernel(kernel).join("vmlinuz");
+    let again = || -> Result<(Boot, Report), RunError> {
+        let boot = boot::boot(&vmlinuz, &initramfs, silence)?;
+        let report = report(kernel, tests, &boot.said, boot.seconds, &boot.console);
+        keep_console(&place.consoles(kernel), &boot, report.counts().1 > 0)?;
+        Ok((boot, report))
+    };
+    let (boot, first) = again()?;
+    if boot.said.done.is_some() {
+        return Ok(first);
     }
-    Ok(report(kernel, tests, &boot.said, boot.seconds, &boot.console))
+    // Emulation may break a boot; a kernel or an agent that breaks it does so twice.
+    say(&format!("kernel {}: the boot did not reach its end and is made once more\n{}", kernel.series, first.text));
+    Ok(again()?.1)
+}
+
+/// The console of the last boot, and beside it that of the last one that failed: a good run does not take it away.
+fn keep_console(directory: &Path, boot: &Boot, failed: bool) -> Result<(), RunError> {
+    let names: &[&str] = if failed { &["console.log", "console.failed.log"] } else { &["console.log"] };
+    let kept = |error| RunError::Console { path: directory.to_owned(), error };
+    fs::create_dir_all(directory).map_err(kept)?;
+    names.iter().try_for_each(|name| fs::write(directory.join(name), boot.console.join("\n")).map_err(kept))
 }
 
 /// The harness's own tests come first: what they show is what the smoke tests stand on.
