@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
+
 use crate::cache::{Cache, workspace_root};
 use crate::control_plane::{self, API_SERVER};
 use crate::error::{Error, Result};
@@ -100,15 +102,12 @@ impl Cluster {
     /// # Errors
     /// When there is no such part or it does not end.
     pub fn stop(&self, what: &str) -> Result<()> {
-        let (home, name) = match self.part(what)? {
-            Part::Node(name) => {
-                let node = self.state.node(name)?;
-                return step(&format!("{name} is off"), || node::power_off(&self.state, node));
-            }
-            Part::ControlPlane(name) => (self.state.folder.clone(), name),
-            Part::OfNode(node, name) => (self.state.node_folder(self.state.node(node)?), name),
-        };
-        let Some(process) = daemon::running(&home, name, &self.state.folder) else { return Ok(()) };
+        let part = self.part(what)?;
+        if let Part::Node(name) = part {
+            let node = self.state.node(name)?;
+            return step(&format!("{name} is off"), || node::power_off(&self.state, node));
+        }
+        let Some(process) = self.process(&part)? else { return Ok(()) };
         step(&format!("{what} has ended"), || {
             // An API server that is asked to end goes on serving open watches for as long as they like.
             let left = daemon::end(&[process], Duration::from_secs(3), &self.state.folder);
@@ -130,6 +129,39 @@ impl Cluster {
             }
             Part::OfNode(node, name) => node::start(&self.state, self.state.node(node)?, name).map(|_| ()),
         }
+    }
+
+    /// Freezes a daemon (`apiserver`, `node2/kubelet`): it keeps its connections and its process id, and does and answers
+    /// nothing until `thaw`. A frozen part may be stopped.
+    ///
+    /// # Errors
+    /// When there is no such part, it does not run, or it is a whole node.
+    pub fn freeze(&self, what: &str) -> Result<()> {
+        self.signal(what, Signal::SIGSTOP)
+    }
+
+    /// Lets a frozen daemon go on where it was.
+    ///
+    /// # Errors
+    /// As `freeze`.
+    pub fn thaw(&self, what: &str) -> Result<()> {
+        self.signal(what, Signal::SIGCONT)
+    }
+
+    fn signal(&self, what: &str, signal: Signal) -> Result<()> {
+        let process = self.process(&self.part(what)?)?;
+        daemon::send(process.ok_or_else(|| Error::Missing(format!("{what} does not run")))?, signal);
+        Ok(())
+    }
+
+    /// The process of a daemon, if it runs.
+    fn process(&self, part: &Part<'_>) -> Result<Option<u32>> {
+        let (home, name) = match *part {
+            Part::ControlPlane(name) => (self.state.folder.clone(), name),
+            Part::OfNode(node, name) => (self.state.node_folder(self.state.node(node)?), name),
+            Part::Node(name) => return Err(Error::Refused(format!("{name} is a node: name a part, `{name}/kubelet`"))),
+        };
+        Ok(daemon::running(&home, name, &self.state.folder))
     }
 
     fn part<'a>(&self, what: &'a str) -> Result<Part<'a>> {
@@ -154,4 +186,71 @@ impl Cluster {
 #[must_use]
 pub fn default_folder(control_plane_only: bool) -> PathBuf {
     workspace_root().join(if control_plane_only { "target/control-plane" } else { "target/cluster" })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::daemon::Daemon;
+    use crate::ports::Ports;
+    use crate::state::{Found, Record};
+
+    /// A cluster of one node, of which nothing runs but a kubelet that sleeps.
+    fn a_node_with_a_kubelet(folder: &Path) -> (Cluster, std::process::Child) {
+        let ports = Ports { etcd: 1, etcd_peers: 2, api: 3 };
+        let record = Record { nodes: 1, ports, cache: PathBuf::from("/none"), found: Found::default() };
+        let state = State::create(folder, record).unwrap();
+        let kubelet = Daemon {
+            name: node::KUBELET,
+            home: state.folder.join("node1"),
+            cluster: state.folder.clone(),
+            program: PathBuf::from("sleep"),
+            arguments: vec!["60".into()],
+            environment: Vec::new(),
+            cgroups: Vec::new(),
+            namespace: None,
+        };
+        let child = kubelet.start().unwrap();
+        (Cluster { state }, child)
+    }
+
+    fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+        let start = Instant::now();
+        while !holds() {
+            assert!(start.elapsed() < Duration::from_secs(5), "{what}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    #[test]
+    fn a_frozen_daemon_lives_and_does_nothing_until_it_is_thawed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cluster, mut kubelet) = a_node_with_a_kubelet(folder.path());
+        let is = |state: &str| {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", kubelet.id())).unwrap();
+            status.contains(&format!("State:\t{state}")) && status.contains("Name:\tsleep")
+        };
+        wait_until("it sleeps", || is("S"));
+        cluster.freeze("node1/kubelet").unwrap();
+        wait_until("it is frozen", || is("T"));
+        cluster.thaw("node1/kubelet").unwrap();
+        wait_until("it goes on", || is("S"));
+        cluster.freeze("node1/kubelet").unwrap();
+        let ended = std::thread::spawn(move || kubelet.wait());
+        cluster.stop("node1/kubelet").unwrap();
+        ended.join().unwrap().unwrap();
+    }
+
+    #[test]
+    fn what_does_not_run_and_what_is_no_daemon_cannot_be_frozen() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cluster, mut kubelet) = a_node_with_a_kubelet(folder.path());
+        assert!(matches!(cluster.freeze("node1/containerd"), Err(Error::Missing(_))));
+        assert!(matches!(cluster.freeze("node1"), Err(Error::Refused(_))));
+        assert!(cluster.freeze("node2/kubelet").is_err());
+        kubelet.kill().unwrap();
+        kubelet.wait().unwrap();
+    }
 }

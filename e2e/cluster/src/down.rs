@@ -86,6 +86,7 @@ fn give_back(state: &State) -> Result<Vec<String>> {
         .map(|cgroup| format!("cgroup {}", cgroup.display()))
         .collect();
     left.extend(host::restore(&state.record.found));
+    left.extend(host::forget_agents(&nodes));
     left.extend(network::left());
     let mounts = host::mount_points()?.into_iter().filter(|point| point.starts_with(&state.folder));
     left.extend(mounts.map(|point| format!("mount {}", point.display())));

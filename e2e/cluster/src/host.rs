@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
+use crate::addresses::NodeNumber;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::iptables;
@@ -37,6 +38,9 @@ const FOLDERS: [&str; 9] = [
     "/opt/cni",
     "/usr/libexec/kubernetes",
 ];
+
+/// Folders in which an agent has one of its own, by its node's name: what it remembers, and its socket.
+const AGENTS: [&str; 2] = ["/var/lib/trilobite", "/run/trilobite"];
 
 /// File systems that agents expect, with the kind of each.
 const MOUNTS: [(&str, &str); 2] = [("/sys/fs/bpf", "bpf"), (TRACING, "tracefs")];
@@ -98,6 +102,20 @@ pub(crate) fn restore(found: &Found) -> Vec<String> {
     left
 }
 
+/// Removes what the agents of these nodes left: an agent of the next cluster would take it for its own. Gives what could not be.
+/// An agent that is not of this cluster keeps its folder.
+pub(crate) fn forget_agents(nodes: &[NodeNumber]) -> Vec<String> {
+    AGENTS.iter().flat_map(|folder| forget_agents_in(Path::new(folder), nodes)).collect()
+}
+
+fn forget_agents_in(folder: &Path, nodes: &[NodeNumber]) -> Vec<String> {
+    let removed = nodes.iter().filter_map(|node| files::remove(&folder.join(node.name())).err());
+    let left = removed.map(|error| error.to_string()).collect();
+    // Only when it is empty.
+    let _ = fs::remove_dir(folder);
+    left
+}
+
 fn unmount(path: &Path) -> Option<String> {
     if !mount_points().ok()?.contains(&path.to_owned()) {
         return None;
@@ -144,6 +162,22 @@ mod tests {
     fn a_mount_point_with_a_space_is_read_back() {
         let text = "tmpfs /run tmpfs rw 0 0\noverlay /a\\040b/rootfs overlay rw 0 0\n";
         assert_eq!(parse_mounts(text), [PathBuf::from("/run"), PathBuf::from("/a b/rootfs")]);
+    }
+
+    #[test]
+    fn agents_of_the_clusters_nodes_are_forgotten_and_another_is_not() {
+        let above = tempfile::tempdir().unwrap();
+        let folder = above.path().join("trilobite");
+        for file in ["node1/last-good.json", "node2/agent.sock", "laptop/agent.sock"] {
+            files::write(&folder.join(file), "").unwrap();
+        }
+        assert_eq!(forget_agents_in(&folder, &[NodeNumber(1), NodeNumber(2)]), Vec::<String>::new());
+        assert!(!folder.join("node1").exists() && !folder.join("node2").exists());
+        assert!(folder.join("laptop/agent.sock").exists());
+
+        files::remove(&folder.join("laptop")).unwrap();
+        forget_agents_in(&folder, &[NodeNumber(1)]);
+        assert!(!folder.exists(), "an empty folder goes too");
     }
 
     #[test]

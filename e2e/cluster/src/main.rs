@@ -24,6 +24,8 @@ enum What {
     Images,
     /// tetra, hubble and helm.
     Clients,
+    /// The cluster, tetra and hubble: what the demo needs.
+    Demo,
     /// The cluster and the clients.
     All,
 }
@@ -168,6 +170,7 @@ fn build_what(cache: &Cache, what: What) -> Result<()> {
         What::ControlPlane => build::control_plane(cache),
         What::Images => build::workload_images(cache),
         What::Clients => build::clients(cache),
+        What::Demo => build::cluster(cache).and_then(|()| build::readers(cache)),
         What::All => build::cluster(cache).and_then(|()| build::clients(cache)),
     }
 }

@@ -66,6 +66,10 @@ pub(crate) fn with_nodes(folder: &Path, cache: &Cache, nodes: u8) -> Result<Stat
     let state = create(folder, cache, nodes, host::look()?)?;
     state.keep_copy()?;
     let numbers: Vec<NodeNumber> = state.nodes().collect();
+    let left = host::forget_agents(&numbers);
+    if !left.is_empty() {
+        return Err(Error::Left(left));
+    }
     step("network", || network::create(&state.folder, &numbers))?;
     host::prepare(&state.record.found)?;
     let cgroups = Hierarchies::of_this_machine()?;

@@ -50,18 +50,27 @@ pub fn workload_images(cache: &Cache) -> Result<()> {
     images::build(cache)
 }
 
+/// `tetra` and `hubble`, which read what agents say.
+///
+/// # Errors
+/// When a build fails.
+pub fn readers(cache: &Cache) -> Result<()> {
+    let _lock = lock(cache)?;
+    // What each says when it is asked for its version.
+    let tetra = "-X github.com/cilium/tetragon/pkg/version.Version=v1.7.0";
+    let hubble = "-X github.com/cilium/cilium/hubble/pkg.Version=1.20.2";
+    GoProgram::of_module("tetra", "e2e/clients/tetra").tagged("nok8s").linked_with(tetra).build(cache)?;
+    GoProgram::of_module("hubble", "e2e/clients/hubble").linked_with(hubble).build(cache)
+}
+
 /// `tetra`, `hubble` and `helm`.
 ///
 /// # Errors
 /// When a build fails.
 pub fn clients(cache: &Cache) -> Result<()> {
+    readers(cache)?;
     let _lock = lock(cache)?;
-    // What each says when it is asked for its version.
-    let tetra = "-X github.com/cilium/tetragon/pkg/version.Version=v1.7.0";
-    let hubble = "-X github.com/cilium/cilium/hubble/pkg.Version=1.20.2";
     let helm = "-X helm.sh/helm/v4/internal/version.version=v4.3.1";
-    GoProgram::of_module("tetra", "e2e/clients/tetra").tagged("nok8s").linked_with(tetra).build(cache)?;
-    GoProgram::of_module("hubble", "e2e/clients/hubble").linked_with(hubble).build(cache)?;
     GoProgram::of_version("helm", "helm.sh/helm/v4/cmd/helm", "v4.3.1").linked_with(helm).build(cache)
 }
 
