@@ -2,84 +2,97 @@
 SHELL   := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
+# cargo and go keep every processor busy by themselves, and tests share the machine.
+.NOTPARALLEL:
 
-TARGET  := $(shell cargo metadata --format-version 1 --no-deps 2>/dev/null | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
-RELEASE := $(TARGET)/x86_64-unknown-linux-gnu/release
-CLUSTER := cargo run --quiet --release -p trilobite-cluster --
-KERNELS := cargo run --quiet --release -p trilobite-kernels --
+TARGET   := $(shell cargo metadata --format-version 1 --no-deps 2>/dev/null | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
+PROGRAMS := $(TARGET)/x86_64-unknown-linux-gnu
 export TRILOBITE_CACHE ?= $(CURDIR)/target/cache
-export TRILOBITE_BIN   := $(RELEASE)
+# What users get is built for release; what only builds and tests it is built fast, and shares its parts with the tests.
+export TRILOBITE_BIN   := $(PROGRAMS)/release
+export TRILOBITE_TOOLS := $(PROGRAMS)/debug
+CLUSTER  := $(TRILOBITE_TOOLS)/trilobite-cluster
+KERNELS  := $(TRILOBITE_TOOLS)/trilobite-kernels
 
 .PHONY: help
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: prerequisites
+.PHONY: prerequisites root no-cluster
 prerequisites:
 	@scripts/prerequisites.sh
+root no-cluster:
+	@scripts/needs $@
 
-.PHONY: build
+.PHONY: build tools
 build: prerequisites ## build the binaries: agent, operator, command line (static, release)
-	@scripts/step "building the agent, the operator and the command line" cargo build --quiet --release -p trilobite-node -p trilobite-operator -p trilobite -p trilobite-cluster -p trilobite-kernels
+	@scripts/step "building the agent, the operator and the command line" cargo build --quiet --release -p trilobite-node -p trilobite-operator -p trilobite
+tools: prerequisites
+	@scripts/step "building what starts the test cluster and the kernels" cargo build --quiet -p trilobite-cluster -p trilobite-kernels
 
 .PHONY: images
-images: build ## write the two images, without a registry or a daemon
+images: build tools ## write the two images, without a registry or a daemon
 	@scripts/images.sh
 
 .PHONY: cluster-up
-cluster-up: build ## start a real cluster of two nodes on this machine; writes target/cluster/kubeconfig
+cluster-up: root tools ## start a real cluster of two nodes on this machine; writes target/cluster/kubeconfig (root)
 	@$(CLUSTER) build cluster
 	@$(CLUSTER) up
 
 .PHONY: cluster-down
-cluster-down: ## end that cluster; nothing is left behind
+cluster-down: root ## end that cluster; nothing is left behind
+	@[ -x $(CLUSTER) ] || $(MAKE) --no-print-directory tools
 	@$(CLUSTER) down
 
 .PHONY: demo
-demo: images cache ## a cluster, the stack, and one answer of each layer
+demo: root images ## a cluster, the stack, and one answer of each layer (root)
+	@$(CLUSTER) build demo
 	@e2e/demo.sh
 
 .PHONY: demo-down
 demo-down: cluster-down ## end the demo and its cluster
 
 .PHONY: cache
-cache: prerequisites ## build Kubernetes, its images and the clients people have, once
+cache: tools ## build Kubernetes, its images and the clients people have, once
 	@$(CLUSTER) build all
 
 .PHONY: test
-test: cache test-unit test-api test-cluster test-kernels ## every test: unit, API server, cluster and clients, kernels
+test: root no-cluster ## every test: unit, API server, cluster and clients, kernels (root)
+	@scripts/step "every test" $(MAKE) --no-print-directory cache test-unit test-api test-cluster test-kernels
 
 .PHONY: test-unit
-test-unit: prerequisites ## pure tests, CRDs and CEL, parsers, and the programs in this machine's kernel (as root)
-	@mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing # formats of classic tracepoints
+test-unit: export TRILOBITE_REQUIRE_CLIENTS := 1
+test-unit: root cache ## pure tests, CRDs and CEL, parsers, and the programs in this machine's kernel (root)
+	@# Formats of classic tracepoints; it stays mounted, as on most machines.
+	@mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing
 	@scripts/step "unit tests" cargo test --quiet --workspace --exclude trilobite-e2e
 	@scripts/step "flows and CPU profiles in this kernel" cargo test --quiet -p trilobite-node --test flow_sums --test flow_layer --test cpu_profile -- --ignored --test-threads=1
 	@scripts/generated.sh
 
 .PHONY: test-api
-test-api: build ## tests against a real API server
+test-api: build tools ## tests against a real API server
 	@$(CLUSTER) build control-plane
 	@scripts/step "the CRDs before an API server" cargo test --quiet -p trilobite-e2e --test api -- --test-threads=1
 	@scripts/step "the operator against an API server" cargo test --quiet -p trilobite-operator --features api-server --test api_server -- --test-threads=1
 
 .PHONY: test-cluster
-test-cluster: images cache ## tests on two real nodes, read by the clients people have
+test-cluster: root no-cluster images cache ## tests on two real nodes, read by the clients people have (root)
 	@scripts/step "the cluster itself" cargo test --quiet -p trilobite-cluster -- --ignored --test-threads=1
 	@scripts/step "tests on a cluster" scripts/with-cluster.sh cargo test -p trilobite-e2e --test cluster --test uninstall -- --test-threads=1 --nocapture
 
 .PHONY: test-kernels
-test-kernels: build ## every program and each layer on Debian 5.10, 6.1, 6.12 and 7.2 under QEMU
+test-kernels: build tools ## every program and each layer on Debian 5.10, 6.1, 6.12 and 7.2 under QEMU
 	@$(KERNELS) fetch
-	@$(KERNELS) run --agent $(RELEASE)/trilobite-node
+	@scripts/step "the kernels" $(KERNELS) run --agent $(TRILOBITE_BIN)/trilobite-node
 
 .PHONY: bench
-bench: images cache ## measure memory, load time, exec cost and flows; keeps e2e/bench/results/
+bench: root images cache ## measure memory, load time, exec cost and flows; keeps e2e/bench/results/ (root)
 	@e2e/bench/run.sh
 
 .PHONY: lint
 lint: prerequisites ## rustfmt, clippy, licences, and the size of the house
 	@scripts/step "rustfmt" cargo fmt --all --check
-	@scripts/step "clippy" cargo clippy --quiet --workspace --all-targets -- -D warnings
+	@scripts/step "clippy" cargo clippy --quiet --workspace --all-targets --features trilobite-operator/api-server -- -D warnings
 	@scripts/deny.sh
 	@scripts/house.sh
 

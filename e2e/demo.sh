@@ -3,7 +3,7 @@
 set -euo pipefail
 from=$SECONDS
 cd "$(dirname "$0")/.."
-cluster=$TRILOBITE_BIN/trilobite-cluster
+cluster=$TRILOBITE_TOOLS/trilobite-cluster
 trilobite=$TRILOBITE_BIN/trilobite
 kubectl=$TRILOBITE_CACHE/bin/kubectl
 export KUBECONFIG=$PWD/target/cluster/kubeconfig

@@ -1,8 +1,16 @@
 #!/usr/bin/env bash
-# What is generated must be what is committed.
+# What is generated must be what is in the work tree, committed or not: a difference of contents, not of git's words for them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-before=$(git status --porcelain -- config charts)
+contents() {
+  { git ls-files -z -- config charts; git ls-files -z --others --exclude-standard -- config charts; } |
+    { xargs -0r sha256sum 2>/dev/null || true; } # a file that was removed is a difference too
+}
+before=$(contents)
 make --silent generate
-after=$(git status --porcelain -- config charts)
-[ "$before" = "$after" ] || { echo "make generate changes files that are committed:"; git diff --stat -- config charts; exit 1; }
+after=$(contents)
+[ "$before" = "$after" ] || {
+  echo "make generate changes what is committed or about to be:"
+  diff <(printf '%s\n' "$before") <(printf '%s\n' "$after") | awk '/^[<>]/ { print "  " $3 }' | sort -u
+  exit 1
+}

@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 helm=${TRILOBITE_CACHE:-target/cache}/bin/helm
 [ -x "$helm" ] || helm=$(command -v helm) || {
-  cargo run --quiet --release -p trilobite-cluster -- build clients
+  cargo run --quiet -p trilobite-cluster -- build clients
   helm=${TRILOBITE_CACHE:-target/cache}/bin/helm
 }
 {

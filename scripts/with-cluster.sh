@@ -1,9 +1,32 @@
 #!/usr/bin/env bash
-# with-cluster.sh COMMAND...: two real nodes with the images on them, for as long as COMMAND runs.
+# with-cluster.sh COMMAND...: two real nodes with the images on them, for as long as COMMAND runs. When it fails, what the daemons
+# and the pods said is kept in target/cluster-logs/: a cluster takes its logs with it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-cluster=$TRILOBITE_BIN/trilobite-cluster
-trap '"$cluster" down' EXIT
+cluster=$TRILOBITE_TOOLS/trilobite-cluster
+logs=target/cluster-logs
+
+keep_logs() {
+  rm -rf "$logs"
+  mkdir -p "$logs"
+  [ -d target/cluster/log ] && cp -r target/cluster/log "$logs/control-plane"
+  for node in target/cluster/node*; do
+    [ -d "$node/log" ] && cp -r "$node/log" "$logs/${node##*/}"
+  done
+  [ -d /var/log/pods ] && cp -r /var/log/pods "$logs/pods"
+  KUBECONFIG=target/cluster/kubeconfig timeout 20 "$TRILOBITE_CACHE/bin/kubectl" get pods,events -A -o wide >"$logs/kubectl.txt" 2>&1
+  echo "the logs of the cluster are in $PWD/$logs"
+}
+
+end() {
+  status=$?
+  set +e
+  [ $status -eq 0 ] || keep_logs
+  "$cluster" down || [ $status -ne 0 ] || status=1
+  exit $status
+}
+trap end EXIT
+trap 'exit 130' INT TERM
 "$cluster" down
 "$cluster" up
 "$cluster" load target/images/*.tar
