@@ -38,6 +38,11 @@ pub fn pid_on(node: &str) -> u32 {
     })
 }
 
+/// Processes without privilege that parse for an agent, on any node.
+pub fn workers() -> Vec<u32> {
+    processes().into_iter().filter(|(_, command, _)| command.contains("\0worker\0")).map(|(pid, ..)| pid).collect()
+}
+
 /// The NodeRuntime of a node.
 pub fn runtime(kubectl: &Kubectl, node: &str) -> Result<Value, String> {
     kubectl.get(&["noderuntime", node])

@@ -44,7 +44,17 @@ impl Stream {
         panic!("{what}: not within {seconds} s; last line: {last}");
     }
 
-    /// Every line until nothing came for `quiet` seconds.
+    /// Every line of the next `span`, whether there is an end or not.
+    pub fn during(&self, span: Duration) -> Vec<String> {
+        let end = Instant::now() + span;
+        let mut lines = Vec::new();
+        while let Ok(line) = self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            lines.push(line);
+        }
+        lines
+    }
+
+    /// Every line until nothing came for `quiet` seconds; of a source that never rests there would be no end.
     pub fn drain(&self, quiet: u64) -> Vec<String> {
         let mut lines = Vec::new();
         while let Ok(line) = self.lines.recv_timeout(Duration::from_secs(quiet)) {

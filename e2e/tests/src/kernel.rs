@@ -1,36 +1,105 @@
-//! The kernel's own list of programs, maps and links, as root: what the agent says of itself is not asked here.
+//! The kernel's own list of our programs, maps and links, as root: what the agent says of itself is not asked here. Other
+//! programs of the machine (a container runtime has one for each container's devices) come and go as they like.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::OnceLock,
+};
 
-use libbpf_rs::query::{LinkInfoIter, MapInfoIter, ProgInfoIter};
+use libbpf_rs::{
+    ObjectBuilder,
+    query::{LinkInfoIter, MapInfoIter, ProgInfoIter},
+};
 
-/// What is in the kernel now, of the whole machine.
+/// The program that samples for a CPU profile.
+pub const PROFILE: &[&str] = &["on_tick"];
+/// The programs that see the packets of an interface.
+pub const FLOWS: &[&str] = &["flow_in", "flow_out"];
+/// The programs that follow processes.
+pub const PROCESSES: &[&str] = &["on_exec", "on_exit", "on_fork"];
+
+/// The programs of a policy's tracepoints.
+pub const POLICIES: &[&str] = &["on_tracepoint", "on_raw_tracepoint"];
+
+/// Bytes of a name that the kernel keeps.
+const NAME: usize = 15;
+
+/// What of ours is in the kernel now, on all nodes of the machine together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Objects {
     /// Programs by name, and how many.
     pub programs: BTreeMap<String, usize>,
     /// Maps by name, and how many.
     pub maps: BTreeMap<String, usize>,
-    /// How many links.
+    /// Links of those programs.
     pub links: usize,
 }
 
 /// Asks the kernel.
 pub fn objects() -> Objects {
-    let mut objects = Objects { links: LinkInfoIter::default().count(), ..Objects::default() };
+    let names = names();
+    let mut objects = Objects::default();
+    let mut ours = BTreeSet::new();
     for program in ProgInfoIter::default() {
-        *objects.programs.entry(program.name.to_string_lossy().into_owned()).or_default() += 1;
+        let name = program.name.to_string_lossy().into_owned();
+        if names.programs.contains(&name) {
+            ours.insert(program.id);
+            *objects.programs.entry(name).or_default() += 1;
+        }
     }
     for map in MapInfoIter::default() {
-        *objects.maps.entry(map.name.to_string_lossy().into_owned()).or_default() += 1;
+        let name = map.name.to_string_lossy().into_owned();
+        if names.maps.contains(&name) {
+            *objects.maps.entry(name).or_default() += 1;
+        }
     }
+    objects.links = LinkInfoIter::default().filter(|link| ours.contains(&link.prog_id)).count();
     objects
 }
 
 impl Objects {
-    /// Programs whose name holds one of these words.
-    pub fn programs_named(&self, words: &[&str]) -> usize {
-        let named = |name: &str| words.iter().any(|word| name.contains(word));
-        self.programs.iter().filter(|(name, _)| named(name)).map(|(_, count)| count).sum()
+    /// Programs of these names, as their sources have them.
+    pub fn count(&self, programs: &[&str]) -> usize {
+        programs.iter().filter_map(|name| self.programs.get(&kept(name))).sum()
+    }
+
+    /// Nothing of ours is there.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+struct Names {
+    programs: BTreeSet<String>,
+    maps: BTreeSet<String>,
+}
+
+/// What the objects that are linked into the agent call their programs and maps.
+fn names() -> &'static Names {
+    static NAMES: OnceLock<Names> = OnceLock::new();
+    NAMES.get_or_init(|| {
+        let (mut programs, mut maps) = (BTreeSet::new(), BTreeSet::new());
+        for (name, bytes) in trilobite_node_ebpf::all() {
+            let object = ObjectBuilder::default().name(name).unwrap().open_memory(bytes).unwrap();
+            programs.extend(object.progs().map(|program| kept(&program.name().to_string_lossy())));
+            maps.extend(object.maps().map(|map| kept(&map.name().to_string_lossy())));
+        }
+        Names { programs, maps }
+    })
+}
+
+fn kept(name: &str) -> String {
+    name.chars().take(NAME).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_that_tests_ask_for_are_names_of_programs() {
+        for name in [PROFILE, FLOWS, PROCESSES, POLICIES].concat() {
+            assert!(names().programs.contains(&kept(name)), "{name} is no program of ours");
+        }
     }
 }

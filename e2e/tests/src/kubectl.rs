@@ -70,8 +70,13 @@ impl Kubectl {
     /// Deletes what a YAML text names; what is gone already is no failure.
     #[track_caller]
     pub fn delete(&self, yaml: &str) {
+        self.try_delete(yaml).unwrap_or_else(|said| panic!("kubectl delete: {said}"));
+    }
+
+    /// The same; what was said where it failed.
+    pub fn try_delete(&self, yaml: &str) -> Result<(), String> {
         let done = self.with_input(&["delete", "--ignore-not-found", "--wait=true", "-f", "-"], yaml);
-        assert!(done.status.success(), "kubectl delete: {}", String::from_utf8_lossy(&done.stderr));
+        if done.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&done.stderr).into_owned()) }
     }
 
     /// One object as JSON.

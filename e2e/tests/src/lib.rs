@@ -4,10 +4,14 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 pub mod agents;
+pub mod cgroups;
 pub mod clients;
+pub mod golden;
 pub mod kernel;
 pub mod kubectl;
+pub mod memory;
 pub mod pods;
+pub mod profiles;
 pub mod stage;
 pub mod wait;
 

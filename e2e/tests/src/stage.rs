@@ -97,6 +97,39 @@ impl Stage {
     }
 }
 
+/// Brings a part of the cluster back, whatever the test came to: the next one needs it.
+pub struct Back(pub &'static Stage, pub &'static str);
+
+impl Drop for Back {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.cluster.start(self.1) {
+            eprintln!("{} could not be brought back: {error}", self.1);
+        }
+    }
+}
+
+/// Lets a part of the cluster that stands still go on, whatever the test came to.
+pub struct Thaw(pub &'static Stage, pub &'static str);
+
+impl Drop for Thaw {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.cluster.thaw(self.1) {
+            eprintln!("{} still stands still: {error}", self.1);
+        }
+    }
+}
+
+/// Deletes what a test has made, whatever it came to.
+pub struct Made(pub &'static Stage, pub String);
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        if let Err(said) = self.0.kubectl.try_delete(&self.1) {
+            eprintln!("kubectl delete: {said}");
+        }
+    }
+}
+
 /// A stack with this spec.
 pub fn stack_yaml(spec: &str) -> String {
     format!("apiVersion: trilobite.dev/v1alpha1\nkind: ObservabilityStack\nmetadata: {{name: default}}\nspec: {spec}\n")

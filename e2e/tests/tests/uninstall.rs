@@ -1,43 +1,57 @@
 //! After `kubectl delete observabilitystack`, `helm uninstall` and the CRDs' deletion, nothing of ours is left: not in the
-//! cluster, not in the kernel, not on disk. Runs last, on the cluster that the other tests used.
+//! cluster, not in the kernel, not on disk; though a policy was in force and a profile ran. Runs last, on the cluster that the
+//! other tests used.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use trilobite_e2e::{Stage, eventually, kernel, wait::that};
+use trilobite_e2e::{
+    Stage, agents, eventually, kernel,
+    pods::{self, Workload},
+    wait::that,
+};
+
+/// Kinds of which ours carry our name, wherever they are.
+const KINDS: &str = "crd,clusterrole,clusterrolebinding,role,rolebinding,validatingadmissionpolicy,\
+                     validatingadmissionpolicybinding,namespace,priorityclass,configmap,daemonset,deployment,service";
 
 #[test]
 fn after_uninstall_nothing_of_ours_is_left() {
     let stage = Stage::open();
     stage.install();
     stage.stack("{security: {mode: Enabled}, network: {mode: Enabled}}");
+    pods::namespace(&stage.kubectl, "leaving");
+    Workload { namespace: "leaving", name: "primes", node: "node2", command: "[burn_primes]" }.start(&stage.kubectl);
+    stage.kubectl.apply(
+        "apiVersion: trilobite.dev/v1alpha1\nkind: AppProfile\nmetadata: {name: running, namespace: leaving}\nspec: {podSelector: {}, cpu: {}, durationSeconds: 600}\n",
+    );
+    eventually("the profile runs", 30, || {
+        let objects = kernel::objects();
+        that(objects.count(kernel::PROFILE) == 1, format!("{objects:?}"))
+    });
     stage.uninstall();
 
-    for kind in [
-        "crd",
-        "clusterrole",
-        "clusterrolebinding",
-        "validatingadmissionpolicy",
-        "validatingadmissionpolicybinding",
-        "namespace",
-        "priorityclass",
-    ] {
-        let names = stage.kubectl.run(&["get", kind, "-o", "name"]);
-        // The test cluster's own parts carry our name too.
-        let ours: Vec<&str> =
-            names.lines().filter(|name| name.contains("trilobite") && !name.contains("trilobite-e2e")).collect();
-        assert_eq!(ours, Vec::<&str>::new(), "left in the cluster");
-    }
-    eventually("no program, map or link of ours is in the kernel", 30, || {
+    let names = stage.kubectl.run(&["get", KINDS, "--all-namespaces", "-o", "name"]);
+    // The test cluster's own parts carry our name too.
+    let ours: Vec<&str> =
+        names.lines().filter(|name| name.contains("trilobite") && !name.contains("trilobite-e2e")).collect();
+    assert_eq!(ours, Vec::<&str>::new(), "left in the cluster");
+    let nodes = stage.kubectl.run(&["get", "nodes", "-o", "jsonpath={.items[*].metadata}"]);
+    assert!(!nodes.contains("trilobite.dev/"), "left on a node: {nodes}");
+    eventually("no program, map or link of ours is in the kernel, and no worker runs", 30, || {
         let objects = kernel::objects();
-        that(objects.programs_named(&["on_", "flow", "sample"]) == 0, format!("{objects:?}"))
+        that(objects.is_empty() && agents::workers().is_empty(), format!("{objects:?}"))
     });
-    for folder in
-        ["/var/lib/trilobite/node1", "/var/lib/trilobite/node2", "/run/trilobite/node1", "/run/trilobite/node2"]
-    {
-        let files: Vec<_> =
-            std::fs::read_dir(Path::new(folder)).into_iter().flatten().flatten().map(|f| f.path()).collect();
-        assert!(files.is_empty(), "left on disk: {files:?}");
+    for node in ["node1", "node2"] {
+        for folder in ["/var/lib/trilobite", "/run/trilobite", "/sys/fs/bpf/trilobite"] {
+            let left = files(&Path::new(folder).join(node));
+            assert!(left.is_empty(), "left on disk: {left:?}");
+        }
     }
+    stage.kubectl.run(&["delete", "namespace", "leaving", "--wait=false"]);
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    std::fs::read_dir(folder).into_iter().flatten().flatten().map(|file| file.path()).collect()
 }

@@ -1,22 +1,41 @@
 //! Bad input gets a clear error, at admission or in status; nothing crashes, and other resources are untouched.
 
-use trilobite_e2e::{Stage, agents, eventually, stage::condition, wait::that};
+use serde_json::Value;
+use trilobite_e2e::{
+    Kubectl, Stage, agents, eventually, kernel,
+    stage::{Made, condition},
+    wait::that,
+};
 
 const KIND: &str = "apiVersion: trilobite.dev/v1alpha1\nkind: ";
+const GOOD: &str = "apiVersion: trilobite.dev/v1alpha1\nkind: TracingPolicy\nmetadata: {name: bystander}\nspec: {tracepoints: [{subsystem: sched, event: sched_process_fork, raw: true}]}\n";
 
 #[test]
 fn what_the_schema_refuses_is_refused_at_admission_with_the_field() {
     let stage = Stage::shared();
     stage.stack("{security: {mode: Enabled}}");
-    let pids = (agents::pid_on("node1"), agents::pid_on("node2"));
+    let world = Untouched::look(stage);
     let long = "x".repeat(300);
     let many = (0..10_000).map(|port| (port % 60_000 + 1).to_string()).collect::<Vec<_>>().join(",");
     let hooks = "{subsystem: a, event: b},".repeat(10_000);
+    let labels = (0..10_000).map(|number| format!("{{key: a{number}, operator: Exists}},")).collect::<String>();
     let cases = [
         ("TracingPolicy\nmetadata: {name: a}\nspec: {tracepoints: 7}", "spec.tracepoints"),
         (&*format!("TracingPolicy\nmetadata: {{name: {long}}}\nspec: {{}}"), "metadata.name"),
         (&*format!("TracingPolicy\nmetadata: {{name: a}}\nspec: {{tracepoints: [{hooks}]}}"), "spec.tracepoints"),
+        (
+            &*format!(
+                "TracingPolicyNamespaced\nmetadata: {{name: a, namespace: default}}\nspec: {{tracepoints: [{hooks}]}}"
+            ),
+            "spec.tracepoints",
+        ),
         (&*format!("FlowCapture\nmetadata: {{name: a, namespace: default}}\nspec: {{ports: [{many}]}}"), "spec.ports"),
+        (
+            &*format!(
+                "AppProfile\nmetadata: {{name: a, namespace: default}}\nspec: {{podSelector: {{matchExpressions: [{labels}]}}}}"
+            ),
+            "spec.podSelector",
+        ),
         ("FlowCapture\nmetadata: {name: a, namespace: default}\nspec: {ports: [70000]}", "spec.ports"),
         ("FlowCapture\nmetadata: {name: a, namespace: default}\nspec: {protocols: [ICMP]}", "spec.protocols"),
         ("AppProfile\nmetadata: {name: a, namespace: default}\nspec: {cpu: {frequencyHz: -1}}", "spec.cpu.frequencyHz"),
@@ -27,31 +46,92 @@ fn what_the_schema_refuses_is_refused_at_admission_with_the_field() {
     ];
     for (yaml, field) in cases {
         let said = stage.kubectl.try_apply(&format!("{KIND}{yaml}\n")).expect_err(&yaml[..yaml.len().min(80)]);
-        assert!(said.contains(field), "{field} is not named:\n{said}");
+        assert!(said.contains(field), "{field} is not named:\n{}", &said[..said.len().min(2000)]);
     }
-    assert!(stage.kubectl.try_apply("{: not yaml").is_err());
-    assert_eq!((agents::pid_on("node1"), agents::pid_on("node2")), pids, "an agent was restarted");
+    let said = stage.kubectl.try_apply("kind: [not yaml").unwrap_err();
+    assert!(said.contains("YAML"), "{said}");
+    world.assert(stage);
 }
 
 #[test]
 fn what_only_the_planner_can_know_is_refused_in_status_with_the_field() {
     let stage = Stage::shared();
     stage.stack("{security: {mode: Enabled}}");
-    let yaml = format!(
-        "{KIND}TracingPolicy\nmetadata: {{name: misspelt}}\nspec: {{tracepoint: [{{subsystem: sched, event: sched_switch}}]}}\n"
-    );
-    stage.kubectl.apply(&yaml);
-    let object = eventually("the policy is refused", 30, || {
-        let object = stage.kubectl.get(&["tracingpolicy", "misspelt"])?;
-        that(
-            condition(&object, "Accepted").is_some_and(|c| c["status"] == "False"),
-            format!("{:#}", object["status"]),
-        )?;
-        Ok(object)
-    });
-    let accepted = condition(&object, "Accepted").unwrap();
-    assert_eq!(accepted["reason"], "InvalidSpec");
-    assert!(accepted["message"].as_str().unwrap().contains("spec.tracepoint"), "{accepted}");
-    assert_eq!(condition(&object, "Stalled").unwrap()["status"], "True");
-    stage.kubectl.delete(&yaml);
+    let world = Untouched::look(stage);
+    let longest = "x".repeat(253);
+    let cases = [
+        ("misspelt", "{tracepoint: [{subsystem: sched, event: sched_switch}]}", "InvalidSpec", "spec.tracepoint"),
+        (
+            &*longest,
+            "{tracepoints: [{subsystem: sched, event: sched_switch, selectors: [{matchPIDs: [{operator: In, values: [1]}]}]}]}",
+            "Unsupported",
+            "selectors",
+        ),
+        ("later", "{lsmhooks: [{hook: file_open}]}", "Unsupported", "spec.lsmhooks"),
+    ];
+    for (name, spec, reason, field) in cases {
+        let yaml = format!("{KIND}TracingPolicy\nmetadata: {{name: {name}}}\nspec: {spec}\n");
+        let _made = Made(stage, yaml.clone());
+        stage.kubectl.apply(&yaml);
+        let accepted = accepted_is_false(&stage.kubectl, name);
+        assert_eq!(accepted["reason"], reason, "{accepted}");
+        assert!(accepted["message"].as_str().unwrap().contains(field), "{accepted}");
+    }
+    world.assert(stage);
+}
+
+fn accepted_is_false(kubectl: &Kubectl, policy: &str) -> Value {
+    eventually("the policy is refused", 30, || {
+        let object = kubectl.get(&["tracingpolicy", policy])?;
+        let accepted = condition(&object, "Accepted").filter(|accepted| accepted["status"] == "False").cloned();
+        accepted.ok_or_else(|| format!("{:#}", object["status"]))
+    })
+}
+
+/// What bad input must not touch: agents, the operator, and a good policy beside it.
+struct Untouched {
+    agents: (u32, u32),
+    operator: String,
+    generation: Value,
+    hooks: usize,
+    _made: Made,
+}
+
+impl Untouched {
+    fn look(stage: &'static Stage) -> Self {
+        let made = Made(stage, GOOD.into());
+        stage.kubectl.apply(GOOD);
+        let policy = eventually("the policy beside it is in force", 60, || bystander(&stage.kubectl));
+        Self {
+            agents: (agents::pid_on("node1"), agents::pid_on("node2")),
+            operator: operator(&stage.kubectl),
+            generation: policy["metadata"]["generation"].clone(),
+            hooks: kernel::objects().count(kernel::POLICIES),
+            _made: made,
+        }
+    }
+
+    #[track_caller]
+    fn assert(self, stage: &Stage) {
+        let policy = bystander(&stage.kubectl).unwrap();
+        assert_eq!(policy["metadata"]["generation"], self.generation);
+        assert_eq!((agents::pid_on("node1"), agents::pid_on("node2")), self.agents, "an agent was restarted");
+        assert_eq!(operator(&stage.kubectl), self.operator, "the operator was restarted");
+        assert_eq!(kernel::objects().count(kernel::POLICIES), self.hooks, "the policy beside it is not in force");
+    }
+}
+
+fn bystander(kubectl: &Kubectl) -> Result<Value, String> {
+    let policy = kubectl.get(&["tracingpolicy", "bystander"])?;
+    that(
+        condition(&policy, "Ready").is_some_and(|ready| ready["status"] == "True"),
+        format!("{:#}", policy["status"]),
+    )?;
+    Ok(policy)
+}
+
+/// Name and restarts of the operator's pod.
+fn operator(kubectl: &Kubectl) -> String {
+    let fields = "-o=jsonpath={.items[*].metadata.name} {.items[*].status.containerStatuses[0].restartCount}";
+    kubectl.run(&["-n", "trilobite-system", "get", "pod", "-l", "app.kubernetes.io/name=trilobite-operator", fields])
 }

@@ -1,14 +1,29 @@
 //! Who is not selected is not seen, and two nodes that share a kernel stay two nodes.
 
+use std::{
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
 use trilobite_e2e::{
-    Stage, agents,
+    Kubectl, Stage, agents,
+    cgroups::PodCgroups,
     clients::{self, Stream},
     eventually,
     pods::{self, Workload},
+    profiles,
     wait::that,
 };
 
-const EXECS: &str = r#"[sh, -c, "while true; do ls / >/dev/null; sleep 0.5; done"]"#;
+const EXECS: &str = r#"[sh, -c, "while true; do /bin/ls / >/dev/null; sleep 0.5; done"]"#;
+const FREQUENCY: u32 = 99;
+const SECONDS: u64 = 20;
 
 #[test]
 fn no_agent_reports_a_pod_of_the_other_node() {
@@ -19,58 +34,115 @@ fn no_agent_reports_a_pod_of_the_other_node() {
         Workload { namespace: "apart", name: &format!("on-{node}"), node, command: EXECS }.start(&stage.kubectl);
     }
     for (node, other) in [("node1", "on-node2"), ("node2", "on-node1")] {
-        let stream = Stream::start(clients::tetra(node, &["getevents", "-o", "json", "--namespace", "apart"]));
+        let stream = Stream::start(clients::tetra(node, &["getevents", "-o", "json"]));
         stream.until("the node's own pod", 20, |line| line.contains(&format!("on-{node}")));
-        let end = std::time::Instant::now() + std::time::Duration::from_secs(6);
-        let mut own = 0;
-        while std::time::Instant::now() < end {
-            let line = stream.until("another event", 5, |_| true);
-            assert!(!line.contains(other), "{node} reported {other}: {line}");
-            own += 1;
-        }
+        let lines = stream.during(Duration::from_secs(6));
+        let foreign: Vec<&String> = lines.iter().filter(|line| line.contains(other)).collect();
+        assert!(foreign.is_empty(), "{node} reported {other}: {foreign:?}");
+        let own = lines.iter().filter(|line| line.contains(&format!("on-{node}"))).count();
         assert!(own > 5, "only {own} events of the node's own pod");
     }
     stage.kubectl.run(&["delete", "namespace", "apart", "--wait=false"]);
 }
 
+/// Both run the same binary on the same node and are started anew while the one is sampled, which burns in a cgroup below
+/// its container's.
 #[test]
-fn of_two_pods_with_the_same_binary_the_selected_one_alone_is_sampled() {
+fn of_two_pods_with_the_same_binary_the_selected_one_alone_is_sampled_with_all_of_its_time() {
     let stage = Stage::shared();
     stage.stack("{security: {mode: OnDemand}}");
     pods::namespace(&stage.kubectl, "twins");
-    // The selected one burns in a cgroup of its own below the container's, as a container in a container does.
-    for (name, command) in [("chosen", "[burn_primes]"), ("other", "[burn_primes]")] {
-        Workload { namespace: "twins", name, node: "node1", command }.start(&stage.kubectl);
+    for name in ["chosen", "other"] {
+        Workload { namespace: "twins", name, node: "node1", command: "[burn_primes]" }.start(&stage.kubectl);
     }
-    let before = cpu_seconds("chosen", stage);
-    stage.kubectl.apply(
-        "apiVersion: trilobite.dev/v1alpha1\nkind: AppProfile\nmetadata: {name: chosen, namespace: twins}\nspec: {podSelector: {matchLabels: {app: chosen}}, cpu: {frequencyHz: 99}, durationSeconds: 12}\n",
-    );
-    let profile = eventually("the profile is completed", 60, || {
+    let chosen = PodCgroups::of(&stage.kubectl, "node1", "twins", "chosen");
+    let other = PodCgroups::of(&stage.kubectl, "node1", "twins", "other");
+    nest_the_burner(&chosen);
+    let log = CpuLog::of(PodCgroups::of(&stage.kubectl, "node1", "twins", "chosen"));
+    stage.kubectl.apply(&format!(
+        "apiVersion: trilobite.dev/v1alpha1\nkind: AppProfile\nmetadata: {{name: chosen, namespace: twins}}\nspec: {{podSelector: {{matchLabels: {{app: chosen}}}}, cpu: {{frequencyHz: {FREQUENCY}}}, durationSeconds: {SECONDS}}}\n"
+    ));
+    thread::sleep(Duration::from_secs(6));
+    for (name, pod) in [("chosen", &chosen), ("other", &other)] {
+        start_anew(&stage.kubectl, name, pod);
+    }
+    nest_the_burner(&chosen);
+
+    eventually("the profile is completed", 60, || {
         let object = stage.kubectl.get(&["-n", "twins", "appprofile", "chosen"])?;
-        let done = object["status"]["conditions"].to_string().contains("DurationElapsed");
-        that(done, format!("{:#}", object["status"]))?;
-        Ok(object)
+        that(object["status"]["conditions"].to_string().contains("DurationElapsed"), format!("{:#}", object["status"]))
     });
-    let used = cpu_seconds("chosen", stage) - before;
-    let samples = profile["status"]["results"]["samples"].as_f64().unwrap_or_default();
-    // The pod burned a little longer than it was sampled; of twelve seconds on a shared CPU that is a small part.
-    println!("{samples} samples, {used:.1} s of CPU time at 99 Hz from before to after");
-    assert!(samples >= 0.9 * 99.0 * used.min(12.0) * 0.8, "{samples} samples for {used} s of CPU time");
-    let runtime = agents::runtime(&stage.kubectl, "node2").unwrap();
-    assert!(
-        runtime["spec"]["sessions"].as_array().is_none_or(Vec::is_empty),
-        "a node without a matching pod got a session"
+    let meta = eventually("the result is kept", 30, || profiles::meta("node1", "twins/chosen"));
+    let time = |field: &str| meta[field].as_str().unwrap().parse::<Timestamp>().unwrap();
+    let used = log.end().between(time("started"), time("ended"));
+    let samples = meta["samples"].as_f64().unwrap();
+    println!("{samples} samples of {used:.2} s of CPU time at {FREQUENCY} Hz; {meta:#}");
+    assert_eq!(
+        (&meta["others"], &meta["undecided"]),
+        (&0.into(), &0.into()),
+        "records of somebody else reached the ring"
     );
+    assert!(used > 2.0, "the pod hardly ran: {used} s");
+    assert!(samples >= 0.9 * f64::from(FREQUENCY) * used, "{samples} samples for {used} s of CPU time");
+    let runtime = agents::runtime(&stage.kubectl, "node2").unwrap();
+    let told = !runtime["spec"]["sessions"].as_array().is_none_or(Vec::is_empty);
+    assert!(!told, "a node without a matching pod got a session");
     stage.kubectl.run(&["delete", "namespace", "twins", "--wait=false"]);
 }
 
-/// CPU time of a pod's first process so far.
-fn cpu_seconds(name: &str, stage: &Stage) -> f64 {
-    let words = ["-n", "twins", "exec", name, "--", "cat", "/proc/1/stat"];
-    let stat = stage.kubectl.run(&words);
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    // utime and stime are fields 14 and 15 of the whole line, in clock ticks of 10 ms.
-    let ticks: f64 = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
-    ticks / 100.0
+fn nest_the_burner(pod: &PodCgroups) {
+    let burner = eventually("the burner runs", 20, || {
+        pod.processes("burn_primes").first().copied().ok_or_else(|| "none".to_owned())
+    });
+    pod.nest(burner);
+}
+
+/// Ends the container's process; the kubelet starts the container anew.
+fn start_anew(kubectl: &Kubectl, name: &str, pod: &PodCgroups) {
+    for process in pod.processes("burn_primes") {
+        assert!(Command::new("kill").args(["-9", &process.to_string()]).status().unwrap().success());
+    }
+    eventually("the container was started anew", 30, || {
+        let restarts = "-o=jsonpath={.status.containerStatuses[0].restartCount}";
+        let restarts = kubectl.ask(&["-n", "twins", "get", "pod", name, restarts])?;
+        that(restarts == "1" && !pod.processes("burn_primes").is_empty(), restarts)
+    });
+}
+
+/// CPU time of a pod as it goes by, so that it can be asked between any two moments.
+struct CpuLog {
+    stop: Arc<AtomicBool>,
+    thread: thread::JoinHandle<Vec<(Timestamp, f64)>>,
+}
+
+struct Logged(Vec<(Timestamp, f64)>);
+
+impl CpuLog {
+    fn of(pod: PodCgroups) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let ended = stop.clone();
+        let end = Instant::now() + Duration::from_secs(300);
+        let thread = thread::spawn(move || {
+            let mut log = Vec::new();
+            while !ended.load(Ordering::Relaxed) && Instant::now() < end {
+                log.push((Timestamp::now(), pod.cpu_seconds()));
+                thread::sleep(Duration::from_millis(20));
+            }
+            log
+        });
+        Self { stop, thread }
+    }
+
+    fn end(self) -> Logged {
+        self.stop.store(true, Ordering::Relaxed);
+        Logged(self.thread.join().unwrap())
+    }
+}
+
+impl Logged {
+    /// CPU seconds between two times, by the last note before each.
+    fn between(&self, from: Timestamp, to: Timestamp) -> f64 {
+        let at = |time| self.0.iter().rev().find(|(noted, _)| *noted <= time).map_or(0.0, |(_, seconds)| *seconds);
+        at(to) - at(from)
+    }
 }

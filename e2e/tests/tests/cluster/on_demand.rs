@@ -1,106 +1,121 @@
-//! Nothing costs when nobody asked: what a session brought is gone when it ends, twenty times in a row.
+//! Nothing costs when nobody asked: what a profile brought is gone when it ends, twenty times in a row, however it ends.
 
-use serde_json::Value;
 use trilobite_e2e::{
-    Stage, agents, eventually, kernel,
+    Kubectl, Stage, agents, eventually,
+    kernel::{self, FLOWS, PROFILE},
+    memory::cgroup_memory,
     pods::{self, Workload},
+    profiles::Folded,
     stage::condition,
     wait::that,
 };
 
-const BURNERS: [&str; 3] = ["burn_primes", "burn_matrix", "burn_hash"];
+/// Each of the burners, and the functions in which it burns.
+const BURNERS: [(&str, &[&str]); 3] = [
+    ("burn_primes", &["main", "count_primes"]),
+    ("burn_matrix", &["main", "multiply_matrix"]),
+    ("burn_hash", &["main", "hash_block"]),
+];
 const ROUNDS: usize = 20;
+/// Samples that a round takes at least.
+const SAMPLES: i64 = 1000;
 /// Memory of the agent's cgroup may differ by this much after a round, in bytes.
 const TOLERANCE: u64 = 1 << 20;
 
-fn profile(round: usize) -> String {
-    format!(
-        "apiVersion: trilobite.dev/v1alpha1\nkind: AppProfile\nmetadata: {{name: round-{round}, namespace: rounds}}\nspec: {{podSelector: {{}}, cpu: {{frequencyHz: 499}}, durationSeconds: 300}}\n"
-    )
+/// How a round's profile ends.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Deleted,
+    ItsTimeIsOver,
+}
+
+impl End {
+    fn of_round(round: usize) -> Self {
+        if round.is_multiple_of(2) { Self::Deleted } else { Self::ItsTimeIsOver }
+    }
+
+    fn seconds(self) -> u32 {
+        match self {
+            Self::Deleted => 300,
+            Self::ItsTimeIsOver => 8,
+        }
+    }
 }
 
 #[test]
-fn with_security_alone_no_other_layer_has_a_program_and_a_profile_leaves_nothing_behind() {
+fn with_security_alone_a_profile_adds_its_programs_and_leaves_nothing_behind_however_it_ends() {
     let stage = Stage::shared();
     stage.stack("{security: {mode: Enabled}, network: {mode: OnDemand}, application: {mode: OnDemand}}");
     pods::namespace(&stage.kubectl, "rounds");
-    for name in BURNERS {
-        let pod = name.replace('_', "-");
-        Workload { namespace: "rounds", name: &pod, node: "node1", command: &format!("[{name}]") }
+    for (program, _) in BURNERS {
+        let pod = program.replace('_', "-");
+        Workload { namespace: "rounds", name: &pod, node: "node1", command: &format!("[{program}]") }
             .start(&stage.kubectl);
     }
     let pid = agents::pid_on("node1");
-    let idle = eventually("the kernel has security's programs alone", 30, || {
+    let idle = eventually("the kernel has neither a flow nor a profile program", 30, || {
         let objects = kernel::objects();
-        that(objects.programs_named(&["flow", "sample"]) == 0, format!("{objects:?}"))?;
+        that(objects.count(&[FLOWS, PROFILE].concat()) == 0, format!("{objects:?}"))?;
         Ok(objects)
     });
+    assert!(idle.count(kernel::PROCESSES) > 0, "security is not in force: {idle:?}");
     let memory = cgroup_memory(pid);
 
     for round in 0..ROUNDS {
-        stage.kubectl.apply(&profile(round));
-        eventually("the profile has 1,000 samples", 60, || {
-            let object = stage.kubectl.get(&["-n", "rounds", "appprofile", &format!("round-{round}")])?;
-            let samples = object["status"]["results"]["samples"].as_i64().unwrap_or_default();
-            that(samples >= 1000, format!("{:#}", object["status"]))
+        let (name, end) = (format!("round-{round}"), End::of_round(round));
+        let profile = profile(&name, end);
+        stage.kubectl.apply(&profile);
+        eventually("the profile is loaded, on its pods' node alone", 30, || {
+            let objects = kernel::objects();
+            that(objects.count(PROFILE) == 1 && objects.links > idle.links, format!("{objects:?}"))
         });
-        stage.kubectl.delete(&profile(round));
+        match end {
+            End::Deleted => eventually("the profile has its samples", 60, || has_samples(&stage.kubectl, &name)),
+            End::ItsTimeIsOver => eventually("the profile is completed", 60, || is_completed(&stage.kubectl, &name)),
+        }
+        stage.kubectl.delete(&profile);
         eventually("programs, maps and links are as before", 30, || {
             let objects = kernel::objects();
             that(objects == idle, format!("idle: {idle:?}\nnow: {objects:?}"))
         });
+        let now = eventually("the agent's cgroup holds what it held", 30, || {
+            let now = cgroup_memory(pid);
+            that(now <= memory + TOLERANCE, format!("{memory} bytes before, {now} after round {round}"))?;
+            Ok(now)
+        });
+        let folded = Folded::fetch("node1", &format!("rounds/{name}"));
+        let named = BURNERS.map(|(program, functions)| {
+            let samples = folded.samples_with(&[&[program], functions].concat());
+            assert!(samples > 0, "round {round}: no sample of {program} has the names of its functions");
+            samples
+        });
+        println!(
+            "round {round}, {end:?}: {named:?} samples with names, {} bytes more than before",
+            now.saturating_sub(memory)
+        );
+        assert!(named.iter().sum::<u64>() >= SAMPLES.unsigned_abs(), "round {round}: {named:?}");
         assert_eq!(agents::pid_on("node1"), pid, "the agent was started anew in round {round}");
     }
-    eventually("the agent's cgroup holds what it held", 30, || {
-        let now = cgroup_memory(pid);
-        that(now <= memory + TOLERANCE, format!("{memory} bytes before, {now} after {ROUNDS} rounds"))
-    });
     stage.kubectl.run(&["delete", "namespace", "rounds", "--wait=false"]);
 }
 
-#[test]
-fn a_profile_ends_by_itself_when_its_time_is_over() {
-    let stage = Stage::shared();
-    stage.stack("{security: {mode: OnDemand}}");
-    pods::namespace(&stage.kubectl, "timed");
-    let pod = Workload { namespace: "timed", name: "primes", node: "node2", command: "[burn_primes]" };
-    pod.start(&stage.kubectl);
-    stage.kubectl.apply(
-        "apiVersion: trilobite.dev/v1alpha1\nkind: AppProfile\nmetadata: {name: short, namespace: timed}\nspec: {podSelector: {}, cpu: {}, durationSeconds: 5}\n",
-    );
-    let done: Value = eventually("the profile is completed", 60, || {
-        let object = stage.kubectl.get(&["-n", "timed", "appprofile", "short"])?;
-        let completed = condition(&object, "Completed").is_some_and(|c| c["status"] == "True");
-        if completed { Ok(object) } else { Err(format!("{:#}", object["status"])) }
-    });
-    assert_eq!(condition(&done, "Completed").unwrap()["reason"], "DurationElapsed");
-    assert!(done["status"]["results"]["samples"].as_i64().unwrap_or_default() > 10, "{:#}", done["status"]);
-    eventually("no program samples any more", 20, || {
-        let objects = kernel::objects();
-        that(objects.programs_named(&["sample"]) == 0, format!("{objects:?}"))
-    });
-    pod.stop(&stage.kubectl);
+fn profile(name: &str, end: End) -> String {
+    let seconds = end.seconds();
+    format!(
+        "apiVersion: trilobite.dev/v1alpha1\nkind: AppProfile\nmetadata: {{name: {name}, namespace: rounds}}\nspec: {{podSelector: {{}}, cpu: {{frequencyHz: 499}}, durationSeconds: {seconds}}}\n"
+    )
 }
 
-/// Bytes charged to the agent's container, kernel memory included, files in the page cache not: results stay on disk for an
-/// hour, and the kernel takes their pages back by itself.
-fn cgroup_memory(pid: u32) -> u64 {
-    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
-    let path = |controller: &str| {
-        groups.lines().find_map(|line| {
-            let mut words = line.splitn(3, ':').skip(1);
-            (words.next()? == controller).then(|| words.next().unwrap_or_default().to_owned())
-        })
-    };
-    let (folder, usage, cache) = match path("memory") {
-        Some(v1) => (format!("/sys/fs/cgroup/memory{v1}"), "memory.usage_in_bytes", "cache"),
-        None => (format!("/sys/fs/cgroup{}", path("").unwrap()), "memory.current", "file"),
-    };
-    let read = |name: &str| {
-        let file = format!("{folder}/{name}");
-        std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file}: {error}"))
-    };
-    let stat = read("memory.stat");
-    let cached = stat.lines().find_map(|line| line.strip_prefix(cache)?.trim().parse::<u64>().ok()).unwrap_or_default();
-    read(usage).trim().parse::<u64>().unwrap().saturating_sub(cached)
+fn has_samples(kubectl: &Kubectl, name: &str) -> Result<(), String> {
+    let object = kubectl.get(&["-n", "rounds", "appprofile", name])?;
+    // Some of them are on their way to their names, or have none.
+    let enough = object["status"]["results"]["samples"].as_i64().is_some_and(|samples| samples >= 2 * SAMPLES);
+    that(enough, format!("{:#}", object["status"]))
+}
+
+fn is_completed(kubectl: &Kubectl, name: &str) -> Result<(), String> {
+    let object = kubectl.get(&["-n", "rounds", "appprofile", name])?;
+    let completed = condition(&object, "Completed")
+        .is_some_and(|completed| completed["status"] == "True" && completed["reason"] == "DurationElapsed");
+    that(completed, format!("{:#}", object["status"]))
 }

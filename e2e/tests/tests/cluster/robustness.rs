@@ -1,7 +1,7 @@
 //! What goes away comes back, and nothing that happened meanwhile is lost without a word.
 
 use std::{
-    collections::BTreeMap,
+    collections::BTreeSet,
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -11,11 +11,13 @@ use trilobite_e2e::{
     Stage, agents,
     clients::{self, Stream},
     eventually,
+    kernel::{self, FLOWS},
     pods::{self, Workload},
+    stage::{Back, stack_yaml},
     wait::that,
 };
 
-/// How long the API server is away. Long enough for watches to time out; `TRILOBITE_OUTAGE_SECONDS` makes it longer.
+/// How long the API server is away; long enough for watches to time out. `TRILOBITE_OUTAGE_SECONDS` makes it another.
 fn outage() -> Duration {
     let seconds = std::env::var("TRILOBITE_OUTAGE_SECONDS").ok().and_then(|text| text.parse().ok());
     Duration::from_secs(seconds.unwrap_or(120))
@@ -26,23 +28,20 @@ fn no_event_is_lost_while_the_api_server_is_away() {
     let stage = Stage::shared();
     stage.stack("{security: {mode: Enabled}}");
     pods::namespace(&stage.kubectl, "steady");
-    let command = r#"[sh, -c, "i=0; while true; do echo step-$i >/dev/null; /bin/ls /step-$i >/dev/null 2>&1; i=$((i+1)); sleep 0.2; done"]"#;
+    let command = r#"[sh, -c, "i=0; while true; do /bin/ls /step-$i >/dev/null 2>&1; i=$((i+1)); sleep 0.2; done"]"#;
     let pod = Workload { namespace: "steady", name: "counter", node: "node1", command };
     pod.start(&stage.kubectl);
     let pid = agents::pid_on("node1");
-    let stream = Stream::start(clients::tetra(
-        "node1",
-        &["getevents", "-o", "json", "--namespace", "steady", "-e", "PROCESS_EXEC"],
-    ));
+    let words = ["getevents", "-o", "json", "--namespace", "steady", "-e", "PROCESS_EXEC"];
+    let stream = Stream::start(clients::tetra("node1", &words));
     stream.until("the first step", 20, |line| line.contains("/step-"));
 
     let _back = Back(stage, "apiserver");
     stage.cluster.stop("apiserver").unwrap();
     sleep(outage());
     stage.cluster.start("apiserver").unwrap();
-    sleep(Duration::from_secs(5));
 
-    let lines = stream_for(&stream, Duration::from_secs(3));
+    let lines = stream.during(Duration::from_secs(8));
     let mut steps: Vec<u64> = lines.iter().filter_map(|line| step(line)).collect();
     steps.sort_unstable();
     let (first, last) = (steps[0], steps[steps.len() - 1]);
@@ -55,53 +54,20 @@ fn no_event_is_lost_while_the_api_server_is_away() {
 }
 
 #[test]
-fn an_agent_killed_while_the_api_server_is_away_resumes_from_disk_with_the_same_exec_ids() {
-    let stage = Stage::shared();
-    stage.stack("{security: {mode: Enabled}, export: {file: {enabled: true}}}");
-    pods::namespace(&stage.kubectl, "resumed");
-    let command = r#"[sh, -c, "while true; do /bin/ls /again >/dev/null 2>&1; sleep 0.5; done"]"#;
-    let pod = Workload { namespace: "resumed", name: "looper", node: "node2", command };
-    pod.start(&stage.kubectl);
-    let before = parent_of_ls();
-
-    let _back = Back(stage, "apiserver");
-    stage.cluster.stop("apiserver").unwrap();
-    let old = agents::pid_on("node2");
-    agents::kill("node2");
-    let from = Instant::now();
-    let new = eventually("the kubelet starts the agent again", 60, || {
-        let pid = agents::pid_on("node2");
-        if pid == old { Err("still the old one".to_owned()) } else { Ok(pid) }
-    });
-    eventually("the agent answers", 5, || {
-        std::os::unix::net::UnixStream::connect(clients::socket("node2")).map(drop).map_err(|error| error.to_string())
-    });
-    println!("agent {old} -> {new}, back after {:?}", from.elapsed());
-    let after = parent_of_ls();
-    assert_eq!(before, after, "the shell's exec_id changed with the agent");
-    stage.cluster.start("apiserver").unwrap();
-    stage.ready("2/2");
-    pod.stop(&stage.kubectl);
-}
-
-#[test]
-fn an_operator_killed_during_a_change_converges() {
+fn an_operator_killed_during_a_change_converges_on_the_nodes_and_in_status() {
     let stage = Stage::shared();
     stage.stack("{security: {mode: Enabled}}");
-    for round in 0..3 {
-        let mode = if round % 2 == 0 { "Enabled" } else { "Disabled" };
-        stage.kubectl.apply(&trilobite_e2e::stage::stack_yaml(&format!("{{network: {{mode: {mode}}}}}")));
-        stage.kubectl.run(&[
-            "-n",
-            "trilobite-system",
-            "delete",
-            "pod",
-            "-l",
-            "app.kubernetes.io/name=trilobite-operator",
-            "--force",
-            "--grace-period=0",
-        ]);
+    for round in 0..4 {
+        let flows = round % 2 == 0;
+        let mode = if flows { "Enabled" } else { "Disabled" };
+        stage.kubectl.apply(&stack_yaml(&format!("{{network: {{mode: {mode}}}}}")));
+        let operator = "app.kubernetes.io/name=trilobite-operator";
+        stage.kubectl.run(&["-n", "trilobite-system", "delete", "pod", "-l", operator, "--force", "--grace-period=0"]);
         stage.ready("2/2");
+        eventually("the nodes do what was asked last", 30, || {
+            let objects = kernel::objects();
+            that((objects.count(FLOWS) > 0) == flows, format!("flows {mode}: {objects:?}"))
+        });
     }
     stage.stack("{security: {mode: Enabled}}");
 }
@@ -111,63 +77,171 @@ fn a_node_that_leaves_and_comes_back_is_counted_again() {
     let stage = Stage::shared();
     stage.stack("{security: {mode: Enabled}}");
     // The operator must stay, to say what it sees.
-    let operator = stage.kubectl.run(&[
-        "-n",
-        "trilobite-system",
-        "get",
-        "pod",
-        "-l",
-        "app.kubernetes.io/name=trilobite-operator",
-        "-o=jsonpath={.items[0].spec.nodeName}",
-    ]);
+    let operator = ["-l", "app.kubernetes.io/name=trilobite-operator", "-o=jsonpath={.items[0].spec.nodeName}"];
+    let operator = stage.kubectl.run(&[&["-n", "trilobite-system", "get", "pod"][..], &operator].concat());
     let leaving = if operator == "node2" { "node1" } else { "node2" };
     let _back = Back(stage, leaving);
     stage.cluster.stop(leaving).unwrap();
-    eventually("the stack sees one of two nodes", 180, || {
-        let object = stage.kubectl.get(&["observabilitystack", "default"])?;
-        that(object["status"]["readyNodes"] == "1/2", format!("{:#}", object["status"]))
-    });
+    let ready_nodes = |nodes: &'static str| {
+        move || {
+            let object = stage.kubectl.get(&["observabilitystack", "default"])?;
+            that(object["status"]["readyNodes"] == nodes, format!("{:#}", object["status"]))
+        }
+    };
+    eventually("the stack sees one of two nodes", 180, ready_nodes("1/2"));
     stage.cluster.start(leaving).unwrap();
-    eventually("the stack is ready again", 120, || {
-        let object = stage.kubectl.get(&["observabilitystack", "default"])?;
-        that(object["status"]["readyNodes"] == "2/2", format!("{:#}", object["status"]))
+    eventually("the stack is ready again", 120, ready_nodes("2/2"));
+}
+
+#[test]
+fn an_agent_killed_while_the_api_server_is_away_resumes_within_five_seconds_and_says_that_there_was_a_gap() {
+    let stage = Stage::shared();
+    stage.stack("{security: {mode: Enabled}, export: {file: {enabled: true}}}");
+    let (shell, pod) = looper(stage, "resumed");
+    let before = parents(&shell);
+
+    let _back = Back(stage, "apiserver");
+    stage.cluster.stop("apiserver").unwrap();
+    let killed = jiff::Timestamp::now();
+    let started = kill_and_wait("node2");
+    let first = first_event(&shell);
+    println!("an event {:?} after the new agent's process had started", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(5), "it resumed after {:?}", started.elapsed());
+    assert!(before.contains(&parent(&first)), "the exec_ids of processes that ran all the time changed");
+    let gap = eventually("the gap is a record", 10, || {
+        gaps("node2").into_iter().next_back().ok_or_else(|| "no agent_gap".to_owned())
     });
+    let time = |field: &str| gap["agent_gap"][field].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    assert!(time("to") > killed && time("from") < time("to"), "{gap}");
+    assert!(time("from") > killed - jiff::SignedDuration::from_secs(10), "{gap}");
+    stage.cluster.start("apiserver").unwrap();
+    stage.ready("2/2");
+    pod.stop(&stage.kubectl);
 }
 
-/// Brings a part back, whatever the test came to: the next one needs it.
-struct Back(&'static Stage, &'static str);
+#[test]
+fn an_expired_profile_is_not_resumed_and_nothing_is_orphaned() {
+    let stage = Stage::shared();
+    stage.stack("{security: {mode: Enabled}}");
+    let (shell, pod) = looper(stage, "expiring");
+    let profile = "apiVersion: trilobite.dev/v1alpha1\nkind: AppProfile\nmetadata: {name: short, namespace: expiring}\nspec: {podSelector: {}, cpu: {}, durationSeconds: 15}\n";
+    stage.kubectl.apply(profile);
+    let applied = Instant::now();
+    eventually("the profile runs", 20, || {
+        let objects = kernel::objects();
+        that(objects.count(kernel::PROFILE) == 1, format!("{objects:?}"))
+    });
 
-impl Drop for Back {
-    fn drop(&mut self) {
-        let _ = self.0.cluster.start(self.1);
-    }
+    let _back = Back(stage, "apiserver");
+    stage.cluster.stop("apiserver").unwrap();
+    // A kubelet that stands still starts no agent: the profile's end comes while there is none.
+    stage.cluster.freeze("node2/kubelet").unwrap();
+    let _thawed = trilobite_e2e::stage::Thaw(stage, "node2/kubelet");
+    agents::kill("node2");
+    eventually("nothing of the killed agent is left in the kernel, and no worker", 10, || {
+        let objects = kernel::objects();
+        that(objects.count(kernel::PROFILE) == 0 && agents::workers().is_empty(), format!("{objects:?}"))
+    });
+    sleep(Duration::from_secs(20).saturating_sub(applied.elapsed()));
+    stage.cluster.thaw("node2/kubelet").unwrap();
+    first_event(&shell);
+    sleep(Duration::from_secs(2));
+    assert_eq!(kernel::objects().count(kernel::PROFILE), 0, "an expired profile was resumed");
+    assert_eq!(agents::workers(), Vec::<u32>::new());
+    stage.cluster.start("apiserver").unwrap();
+    stage.ready("2/2");
+    stage.kubectl.delete(profile);
+    pod.stop(&stage.kubectl);
 }
 
-/// exec_id of the shell that runs `ls /again`, as node2's agent says.
-fn parent_of_ls() -> String {
-    let stream = Stream::start(clients::tetra(
-        "node2",
-        &["getevents", "-o", "json", "--namespace", "resumed", "-e", "PROCESS_EXEC"],
-    ));
-    let line = stream.until("the next ls", 20, |line| line.contains("/again"));
-    let event: Value = serde_json::from_str(&line).unwrap();
+#[test]
+fn a_truncated_state_is_refused_by_name_and_written_anew() {
+    let stage = Stage::shared();
+    stage.stack("{security: {mode: Enabled}}");
+    let (shell, pod) = looper(stage, "truncated");
+
+    let _back = Back(stage, "apiserver");
+    stage.cluster.stop("apiserver").unwrap();
+    stage.cluster.freeze("node2/kubelet").unwrap();
+    let _thawed = trilobite_e2e::stage::Thaw(stage, "node2/kubelet");
+    agents::kill("node2");
+    let path = "/var/lib/trilobite/node2/last-good";
+    let whole = std::fs::read(path).unwrap();
+    std::fs::write(path, &whole[..whole.len() / 2]).unwrap();
+    stage.cluster.thaw("node2/kubelet").unwrap();
+    let pid = agents::pid_on("node2");
+    sleep(Duration::from_secs(5));
+    assert_eq!(agents::pid_on("node2"), pid, "the agent does not live with a truncated file");
+    assert_eq!(kernel::objects().count(&["on_exec"]), 1, "a truncated state was believed");
+
+    stage.cluster.start("apiserver").unwrap();
+    first_event(&shell);
+    stage.ready("2/2");
+    assert!(std::fs::read(path).unwrap().len() >= whole.len() / 2 + 1, "the state was not written anew");
+    pod.stop(&stage.kubectl);
+}
+
+/// A pod on node2 whose shell runs `ls /again` twice a second.
+fn looper(stage: &Stage, namespace: &'static str) -> (Stream, Workload<'static>) {
+    pods::namespace(&stage.kubectl, namespace);
+    let command = r#"[sh, -c, "while true; do /bin/ls /again >/dev/null 2>&1; sleep 0.5; done"]"#;
+    let pod = Workload { namespace, name: "looper", node: "node2", command };
+    pod.start(&stage.kubectl);
+    (watch(namespace), pod)
+}
+
+/// Reads on when the agent has been started anew.
+fn watch(namespace: &str) -> Stream {
+    let words = [
+        "getevents",
+        "-o",
+        "json",
+        "--namespace",
+        namespace,
+        "-e",
+        "PROCESS_EXEC",
+        "--reconnect",
+        "--reconnect-wait",
+        "100ms",
+    ];
+    Stream::start(clients::tetra("node2", &words))
+}
+
+fn first_event(stream: &Stream) -> String {
+    stream.drain(0);
+    stream.until("the next ls", 60, |line| line.contains("/again"))
+}
+
+/// exec_ids of the parents of what ran within a second.
+fn parents(stream: &Stream) -> BTreeSet<String> {
+    let lines = stream.during(Duration::from_secs(2));
+    lines.iter().filter(|line| line.contains("/again")).map(|line| parent(line)).collect()
+}
+
+fn parent(line: &str) -> String {
+    let event: Value = serde_json::from_str(line).unwrap();
     event["process_exec"]["process"]["parent_exec_id"].as_str().unwrap().to_owned()
+}
+
+/// When the agent's next process was first seen.
+fn kill_and_wait(node: &str) -> Instant {
+    let old = agents::pid_on(node);
+    agents::kill(node);
+    eventually("the kubelet starts the agent again", 60, || {
+        let pid = agents::pid_on(node);
+        if pid == old { Err("still the old one".to_owned()) } else { Ok(()) }
+    });
+    Instant::now()
+}
+
+/// Every gap that the exported file of a node tells of.
+fn gaps(node: &str) -> Vec<Value> {
+    let text = std::fs::read_to_string(format!("/var/lib/trilobite/{node}/events.log")).unwrap_or_default();
+    let gap = |line: &str| serde_json::from_str::<Value>(line).ok().filter(|line| line["agent_gap"].is_object());
+    text.lines().filter_map(gap).collect()
 }
 
 fn step(line: &str) -> Option<u64> {
     let event: Value = serde_json::from_str(line).ok()?;
     event["process_exec"]["process"]["arguments"].as_str()?.strip_prefix("/step-")?.parse().ok()
-}
-
-fn stream_for(stream: &Stream, quiet: Duration) -> Vec<String> {
-    let mut lines = BTreeMap::new();
-    let end = Instant::now() + quiet;
-    while Instant::now() < end {
-        let line = stream.until("another event", 5, |_| true);
-        lines.insert(lines.len(), line);
-        if lines.len() > 100_000 {
-            break;
-        }
-    }
-    lines.into_values().collect()
 }

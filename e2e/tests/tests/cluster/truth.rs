@@ -1,9 +1,12 @@
-//! `kubectl describe` tells the truth: condition, reason, count, example and next step, from real agents.
+//! `kubectl describe` tells the truth: condition, reason, count, example and next step, from real agents. What it says is kept
+//! word for word in `tests/golden/describe/`, which the docs quote.
 
 use serde_json::Value;
 use trilobite_e2e::{
     Kubectl, Stage, agents, eventually,
-    stage::{condition, stack_yaml},
+    golden::{described, golden},
+    kernel,
+    stage::{Back, Made, condition, stack_yaml},
     wait::that,
 };
 
@@ -24,12 +27,14 @@ fn until(kubectl: &Kubectl, words: &[&str], kind: &str, status: &str, reason: &s
 }
 
 #[test]
-fn a_policy_with_a_hook_that_does_not_exist_says_so_and_ten_good_ones_are_in_force() {
+fn a_policy_with_a_hook_that_does_not_exist_says_so_and_ten_good_ones_beside_it_are_in_force() {
     let stage = Stage::shared();
     stage.stack("{security: {mode: Enabled}}");
+    let before = kernel::objects().count(kernel::POLICIES);
     let good: Vec<String> = (0..10).map(|number| policy(&format!("good-{number}"), "sched_process_fork")).collect();
-    let bad = policy("bad", "no_such_event");
-    stage.kubectl.apply(&(good.join("---\n") + "---\n" + &bad));
+    let all = good.join("---\n") + "---\n" + &policy("bad", "no_such_event");
+    let _made = Made(stage, all.clone());
+    stage.kubectl.apply(&all);
 
     until(&stage.kubectl, &["tracingpolicy", "bad"], "Degraded", "True", "NoSuchTracepoint");
     let object = eventually("both nodes have answered", 30, || {
@@ -37,20 +42,14 @@ fn a_policy_with_a_hook_that_does_not_exist_says_so_and_ten_good_ones_are_in_for
         that(object["status"]["failures"][0]["count"] == 2, format!("{:#}", object["status"]))?;
         Ok(object)
     });
-    let failure = &object["status"]["failures"][0];
-    assert_eq!(failure["reason"], "NoSuchTracepoint");
-    assert!(failure["exampleNode"].as_str().unwrap_or_default().starts_with("node"));
-    let message = failure["message"].as_str().unwrap_or_default();
-    assert!(message.contains("spec.tracepoints[0]") && message.contains("sched/no_such_event"), "{message}");
+    assert_eq!(condition(&object, "Ready").unwrap()["status"], "False");
     for number in 0..10 {
         until(&stage.kubectl, &["tracingpolicy", &format!("good-{number}")], "Ready", "True", "Ready");
     }
-    let described = stage.kubectl.run(&["describe", "tracingpolicy", "bad"]);
-    println!("{described}");
-    for words in ["Reason:", "NoSuchTracepoint", "Example Node:", "Summary:"] {
-        assert!(described.contains(words), "describe does not show {words}:\n{described}");
-    }
-    stage.kubectl.delete(&(good.join("---\n") + "---\n" + &bad));
+    let hooks = kernel::objects();
+    assert_eq!(hooks.count(kernel::POLICIES) - before, 20, "ten policies on two nodes: {hooks:?}");
+    golden("describe/a-hook-that-does-not-exist.txt", &described(&stage.kubectl, &["tracingpolicy", "bad"]));
+    golden("describe/a-policy-in-force.txt", &described(&stage.kubectl, &["tracingpolicy", "good-0"]));
 }
 
 #[test]
@@ -58,10 +57,11 @@ fn a_field_that_is_not_carried_out_is_refused_by_its_path() {
     let stage = Stage::shared();
     stage.stack("{security: {mode: Enabled}}");
     let yaml = "apiVersion: trilobite.dev/v1alpha1\nkind: TracingPolicy\nmetadata: {name: later}\nspec: {kprobes: [{call: tcp_connect, syscall: false}]}\n";
+    let _made = Made(stage, yaml.into());
     stage.kubectl.apply(yaml);
     let object = until(&stage.kubectl, &["tracingpolicy", "later"], "Accepted", "False", "Unsupported");
     assert!(condition(&object, "Accepted").unwrap()["message"].as_str().unwrap().contains("spec.kprobes"));
-    stage.kubectl.delete(yaml);
+    golden("describe/a-field-that-is-not-carried-out.txt", &described(&stage.kubectl, &["tracingpolicy", "later"]));
 }
 
 #[test]
@@ -71,6 +71,11 @@ fn a_stack_that_no_node_matches_is_ready_and_degraded() {
     until(&stage.kubectl, &["observabilitystack", "default"], "Degraded", "True", "NoMatchingNodes");
     let object = until(&stage.kubectl, &["observabilitystack", "default"], "Ready", "True", "NoMatchingNodes");
     assert_eq!(object["status"]["readyNodes"], "0/0");
+    golden("describe/no-node-matches.txt", &described(&stage.kubectl, &["observabilitystack", "default"]));
+    eventually("nothing of ours is in the kernel", 30, || {
+        let objects = kernel::objects();
+        that(objects.is_empty(), format!("{objects:?}"))
+    });
     stage.stack("{security: {mode: Enabled}}");
 }
 
@@ -78,48 +83,79 @@ fn a_stack_that_no_node_matches_is_ready_and_degraded() {
 fn a_node_whose_agent_is_killed_is_counted_and_named_until_it_is_back() {
     let stage = Stage::shared();
     stage.stack("{security: {mode: Enabled}}");
-    let pod = agents::pod_on(&stage.kubectl, "node2");
     // A kubelet that is away cannot start the agent again: the gap is long enough to be seen.
+    let _back = Back(stage, "node2/kubelet");
     stage.cluster.stop("node2/kubelet").unwrap();
     agents::kill("node2");
-    let object = eventually("one of two nodes is ready", 120, || {
+    eventually("one of two nodes is ready, the other is named", 150, || {
         let object = stage.kubectl.get(&["observabilitystack", "default"])?;
-        that(object["status"]["readyNodes"] == "1/2", format!("{:#}", object["status"]))?;
-        Ok(object)
+        let status = &object["status"];
+        let failure = &status["failures"][0];
+        let named = failure["exampleNode"] == "node2" && failure["count"] == 1;
+        let reasons = ["AgentSilent", "AgentNotReady"].map(Value::from);
+        that(status["readyNodes"] == "1/2" && named && reasons.contains(&failure["reason"]), format!("{status:#}"))
     });
-    println!("{pod}: {:#}", object["status"]);
-    assert_eq!(condition(&object, "Ready").unwrap()["status"], "False");
+    golden("describe/an-agent-that-was-killed.txt", &described(&stage.kubectl, &["observabilitystack", "default"]));
     stage.cluster.start("node2/kubelet").unwrap();
     stage.ready("2/2");
 }
 
+/// As where somebody's admission policy strips what it does not know: the operator asks for it, and the pods do not get it.
+const WITHOUT_PERFMON: &str = r#"
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicy
+metadata: {name: strip-perfmon.e2e}
+spec:
+  failurePolicy: Fail
+  reinvocationPolicy: Never
+  matchConstraints:
+    resourceRules: [{apiGroups: [""], apiVersions: [v1], operations: [CREATE], resources: [pods]}]
+  matchConditions:
+    - name: agents
+      expression: object.metadata.?labels['app.kubernetes.io/name'].orValue('') == 'trilobite-node'
+  mutations:
+    - patchType: JSONPatch
+      jsonPatch:
+        expression: >-
+          [JSONPatch{op: "replace", path: "/spec/containers/0/securityContext/capabilities/add",
+           value: ["BPF", "NET_ADMIN", "SYS_PTRACE", "DAC_READ_SEARCH", "SYSLOG"]}]
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicyBinding
+metadata: {name: strip-perfmon.e2e}
+spec: {policyName: strip-perfmon.e2e}
+"#;
+
 #[test]
-fn an_agent_whose_pod_lacks_a_capability_says_which() {
+fn an_agent_whose_pod_lacks_a_capability_says_which_and_so_does_the_stack() {
     let stage = Stage::shared();
     stage.stack("{security: {mode: Enabled}, network: {mode: OnDemand}}");
-    let patch = r#"[{"op":"replace","path":"/spec/template/spec/containers/0/securityContext/capabilities/add","value":["BPF","NET_ADMIN","SYS_PTRACE","DAC_READ_SEARCH","SYSLOG"]}]"#;
-    // The operator would put it right at once: it is away, as in a cluster where somebody else owns the DaemonSet.
-    stage.kubectl.run(&["-n", "trilobite-system", "scale", "deployment/trilobite-operator", "--replicas=0"]);
-    stage.kubectl.run(&[
-        "-n",
-        "trilobite-system",
-        "wait",
-        "--for=delete",
-        "pod",
-        "-l",
-        "app.kubernetes.io/name=trilobite-operator",
-        "--timeout=30s",
-    ]);
-    stage.kubectl.run(&["-n", "trilobite-system", "patch", "daemonset", "trilobite-node", "--type=json", "-p", patch]);
-    stage.kubectl.run(&["-n", "trilobite-system", "rollout", "status", "daemonset/trilobite-node", "--timeout=90s"]);
-    let runtime = eventually("the node reports the capability", 60, || {
-        let runtime = agents::runtime(&stage.kubectl, "node1")?;
-        let missing = runtime["status"]["kernel"]["missingCapabilities"].to_string();
-        that(missing.contains("CAP_PERFMON"), format!("{:#}", runtime["status"]))?;
-        Ok(runtime)
-    });
-    assert_eq!(runtime["status"]["problems"][0]["reason"], "MissingCapability");
-    println!("{}", stage.kubectl.run(&["describe", "noderuntime", "node1"]));
-    stage.kubectl.run(&["-n", "trilobite-system", "scale", "deployment/trilobite-operator", "--replicas=1"]);
+    {
+        let _made = Made(stage, WITHOUT_PERFMON.into());
+        stage.kubectl.apply(WITHOUT_PERFMON);
+        // The policy is in force some moments after it was made.
+        eventually("agents are made without the capability", 60, || {
+            delete_agents(&stage.kubectl);
+            let add = "-o=jsonpath={.items[*].spec.containers[0].securityContext.capabilities.add}";
+            let pods = ["-n", "trilobite-system", "get", "pods", "-l", "app.kubernetes.io/name=trilobite-node", add];
+            let text = stage.kubectl.ask(&pods)?;
+            that(text.contains("BPF") && !text.contains("PERFMON"), text)
+        });
+        eventually("both nodes say which capability", 90, || {
+            let object = stage.kubectl.get(&["observabilitystack", "default"])?;
+            let failure = &object["status"]["failures"][0];
+            that(failure["reason"] == "MissingCapability" && failure["count"] == 2, format!("{:#}", object["status"]))
+        });
+        let runtime = agents::runtime(&stage.kubectl, "node1").unwrap();
+        let missing = &runtime["status"]["kernel"]["missingCapabilities"];
+        assert_eq!(missing.to_string(), r#"["CAP_PERFMON"]"#);
+        golden("describe/a-missing-capability.txt", &described(&stage.kubectl, &["observabilitystack", "default"]));
+    }
+    delete_agents(&stage.kubectl);
     stage.ready("2/2");
+}
+
+fn delete_agents(kubectl: &Kubectl) {
+    let agents = ["pods", "-l", "app.kubernetes.io/name=trilobite-node", "--wait=true", "--timeout=60s"];
+    kubectl.run(&[&["-n", "trilobite-system", "delete"][..], &agents].concat());
 }
