@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # run.sh [memory|load|exec|flows|profile]... : measures what the agent costs, prints the table, and keeps it in results/.
-# Only a run of everything is kept. Needs root, the release binaries (make build) and the control plane (make images).
+# Only a run of everything is kept, beside those of before. Needs root, the release binaries (make build) and the control
+# plane (make images). Ends with 1 where a number could not be had.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 target=$(cargo metadata --format-version 1 --no-deps | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
@@ -10,13 +11,28 @@ cargo build --quiet --release -p trilobite-bench
 
 exec 9>/tmp/trilobite-bench.lock
 flock -n 9 || { echo "another bench is running on this machine" >&2; exit 1; }
-output=e2e/bench/results/$(date +%F)-$(uname -r).md
-[ $# = 0 ] || output=$(mktemp)
-revision=$(git rev-parse --short HEAD)$(git diff --quiet HEAD -- . || echo ", with changes")
-"$target/x86_64-unknown-linux-gnu/release/trilobite-bench" run --agent "$bin/trilobite-node" \
-  --workloads "$TRILOBITE_CACHE/workloads" --date "$(date +%F)" --revision "$revision" --output "$output" \
-  ${BENCH_RUNS:+--runs "$BENCH_RUNS"} "$@"
-[ $# = 0 ] && echo "kept in $output" || rm -f "$output"
-if [ $# = 0 ] && [ -z "${BENCH_NO_MICRO:-}" ]; then
-  cargo bench --quiet -p trilobite-node --bench hot_paths
+name=$(date +%F-%H%M%S)-$(uname -r).md
+if [ $# = 0 ]; then
+  output=e2e/bench/results/$name
+else
+  scratch=$(mktemp -d)
+  trap 'rm -rf "$scratch"' EXIT
+  output=$scratch/$name
 fi
+revision=$(git rev-parse --short HEAD)$(git diff --quiet HEAD -- . || echo ", with changes")
+result=0
+"$target/x86_64-unknown-linux-gnu/release/trilobite-bench" run --agent "$bin/trilobite-node" \
+  --workloads "$TRILOBITE_CACHE/workloads" --date "$(date '+%F %T')" --revision "$revision" --output "$output" \
+  ${BENCH_RUNS:+--runs "$BENCH_RUNS"} "$@" || result=$?
+if [ $# = 0 ] && [ -f "$output" ]; then
+  echo "kept in $output"
+  if [ -z "${BENCH_NO_MICRO:-}" ]; then
+    {
+      printf '\n## One event at a time\n\n`cargo bench -p trilobite-node --bench hot_paths`\n\n```\n'
+      cargo bench --quiet -p trilobite-node --bench hot_paths 2>&1 || result=1
+      printf '```\n'
+    } > >(tee -a "$output")
+    wait $!
+  fi
+fi
+exit "$result"

@@ -1,5 +1,5 @@
 //! What the agent costs, measured on whole processes: `e2e/bench/run.sh` runs it. A goal that is not met is printed and
-//! fails nothing.
+//! fails nothing; a number that could not be had fails the run, after everything else was measured and kept.
 
 mod agent;
 mod api;
@@ -14,7 +14,12 @@ mod table;
 mod traffic;
 mod waiting;
 
-use std::{fs, io::Write, path::PathBuf, process::ExitCode};
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -58,7 +63,7 @@ struct Run {
     /// How often each thing is done.
     #[arg(long, default_value_t = 5)]
     runs: u32,
-    /// The file that the table is kept in.
+    /// The file that the table is kept in; it must not be there.
     #[arg(long)]
     output: PathBuf,
     /// The date that the table carries.
@@ -106,6 +111,32 @@ fn run(arguments: &Run) -> Result<()> {
         lines.extend(bench.measure(*what));
     }
     let page = table::page(&arguments.date, &arguments.revision, &machine, "make bench", &lines);
-    fs::write(&arguments.output, &page).with_context(|| format!("writing {}", arguments.output.display()))?;
-    write!(std::io::stdout(), "{page}").context("printing the table")
+    keep(&arguments.output, &page)?;
+    write!(std::io::stdout(), "{page}").context("printing the table")?;
+    let absent = lines.iter().filter(|line| line.is_absent()).count();
+    ensure!(absent == 0, "{absent} of {} numbers could not be measured; the table says why", lines.len());
+    Ok(())
+}
+
+/// A result that is there stays: numbers are compared with those of before.
+fn keep(path: &Path, page: &str) -> Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+    }
+    let made = fs::OpenOptions::new().write(true).create_new(true).open(path);
+    made.and_then(|mut file| file.write_all(page.as_bytes())).with_context(|| format!("writing {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_that_is_there_is_never_written_over() {
+        let path = std::env::temp_dir().join(format!("trilobite-bench-{}/results/one.md", std::process::id()));
+        keep(&path, "first").unwrap();
+        assert!(keep(&path, "second").is_err());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "first");
+        fs::remove_dir_all(path.ancestors().nth(2).unwrap()).unwrap();
+    }
 }

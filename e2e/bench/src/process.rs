@@ -32,6 +32,27 @@ impl Memory {
     }
 }
 
+/// The agents that a kubelet started on this machine, whichever node of a test cluster they belong to.
+pub(crate) fn agents_of_a_daemonset() -> Vec<u32> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| {
+        let read = |what: &str| fs::read(format!("/proc/{pid}/{what}")).unwrap_or_default();
+        is_agent(&read("cmdline"), &String::from_utf8_lossy(&read("cgroup")))
+    })
+    .collect()
+}
+
+/// The bench's own agents have a cgroup of that kind as well.
+fn is_agent(command: &[u8], cgroup: &str) -> bool {
+    let mut words = command.split(|byte| *byte == 0);
+    let program = words.next().unwrap_or_default();
+    program.ends_with(b"trilobite-node")
+        && words.next() == Some(b"agent")
+        && cgroup.contains("kubepods")
+        && !cgroup.contains("trilobite-bench")
+}
+
 fn bpf_bytes(pid: u32) -> u64 {
     let mut seen = BTreeSet::new();
     let entries = fs::read_dir(format!("/proc/{pid}/fdinfo")).into_iter().flatten().flatten();
@@ -64,6 +85,15 @@ mod tests {
         let link = "link_type:\ttracing\nlink_id:\t3\nprog_id:\t9\n";
         let charged: Vec<_> = [map, map, program, link].iter().map(|info| charge(info, &mut seen)).collect();
         assert_eq!(charged, [Some(4096), None, Some(8192), None]);
+    }
+
+    #[test]
+    fn an_agent_of_a_daemonset_is_told_from_the_benchs_own_and_from_other_ways_in() {
+        let pod = "0::/node1/kubepods.slice/kubepods-burstable.slice/cri-0a.scope";
+        assert!(is_agent(b"/trilobite-node\0agent\0", pod));
+        assert!(!is_agent(b"/trilobite-node\0proxy\0", pod));
+        assert!(!is_agent(b"/trilobite-node\0agent\0", "0::/trilobite-bench-node/kubepods/burstable/pod1/a"));
+        assert!(!is_agent(b"/bin/cat\0agent\0", pod));
     }
 
     #[test]

@@ -42,11 +42,16 @@ impl Line {
     pub(crate) fn absent(what: &str, why: &str, command: &str) -> Self {
         Self {
             what: what.to_owned(),
-            number: "not measured".to_owned(),
+            number: NOT_MEASURED.to_owned(),
             goal: String::new(),
             spread: why.replace('|', "/").replace('\n', " "),
             command: command.to_owned(),
         }
+    }
+
+    /// It has no number.
+    pub(crate) fn is_absent(&self) -> bool {
+        self.number == NOT_MEASURED
     }
 
     fn cells(&self) -> [&str; 5] {
@@ -54,6 +59,7 @@ impl Line {
     }
 }
 
+const NOT_MEASURED: &str = "not measured";
 const HEADS: [&str; 5] = ["what", "median", "goal", "runs x lowest..highest", "command"];
 
 /// The page that is kept.
@@ -61,7 +67,10 @@ pub(crate) fn page(date: &str, revision: &str, machine: &Machine, command: &str,
     let mut page = format!(
         "# What the agent costs, {date}\n\nMade by `{command}` at {revision} on {}.\nLoad averages when it began: {}. \
          A ratio is the median of pairs measured in turns, \
-         in cgroups of the highest weight.\n\n",
+         in cgroups of the highest weight.\n\n\
+         \"With an API server\" is `trilobite-node agent` as a plain process beside a control plane, with two pods that the \
+         bench made: the same binary, but neither the image nor the limits of the DaemonSet. Lines of \"the DaemonSet\" are \
+         from the agents of the two-node cluster, and are here only if that cluster ran.\n\n",
         machine.line(),
         machine.load
     );
@@ -109,5 +118,6 @@ mod tests {
         let page = page("today", "abc", &machine, "make bench", &lines);
         assert!(page.contains("| 1.0 MiB      |"), "{page}");
         assert!(page.contains("run me") && page.contains("and me") && page.contains("no tcx"));
+        assert_eq!(lines.each_ref().map(Line::is_absent), [false, true]);
     }
 }

@@ -19,10 +19,46 @@ const BULK_SECONDS: u32 = 3;
 /// Longer than the agent waits before it ends a closed flow and writes its last record.
 const DRAIN: Duration = Duration::from_secs(8);
 const CONNECTIONS_GOAL: Goal = Goal(1.1);
+/// Rates at which it is asked whether any connection is missing.
+const RATES: [u32; 5] = [500, 1000, 2000, 4000, 8000];
+/// Fewer than the client has ports: each connection of one rate has its own.
+const CONNECTIONS_MOST: u32 = 10_000;
 
 pub(super) fn measure(bench: &Bench) -> Vec<Line> {
     let how = format!("`trilobite-bench traffic connect|bulk`, e2e/bench/stacks/flows.yaml: {}", command("flows"));
-    bench.on_node("flows", &how, |node| between_pods(bench, node, &how))
+    let mut lines = bench.on_node("flows", &how, |node| between_pods(bench, node, &how));
+    let title = "most connections a second of which none is missing";
+    lines.extend(bench.on_node(title, &how, |node| without_loss(bench, node, title, &how)));
+    lines
+}
+
+/// Goes through the rates until a connection is made that no flow shows; gives what was reached before.
+fn without_loss(bench: &Bench, node: &Node, title: &str, how: &str) -> Result<Vec<Line>> {
+    let address: IpAddr = node.pods.server.address.parse()?;
+    let output = std::env::temp_dir().join(format!("trilobite-bench-{}.flows", std::process::id()));
+    let asked = node.ask(&Bench::stack("flows"))?;
+    let mut best = Samples::default();
+    for _ in 0..bench.runs.min(3) {
+        let agent = node.agent(&bench.agent, Some(&output))?;
+        node.done(asked, &agent)?;
+        let mut reached = 0.0;
+        for wanted in RATES {
+            let seconds = SECONDS.min(CONNECTIONS_MOST / wanted).max(1);
+            let before = fs::metadata(&output)?.len();
+            let made = node.pods.client.load(&Traffic::Connect { address, rate: wanted, seconds })?;
+            thread::sleep(DRAIN);
+            let count = made["connections"].as_u64().context("no count of connections")?;
+            if (seen_since(&output, before)?.len() as u64) < count {
+                break;
+            }
+            // One client, one connection after the other: it may be the client that is slower.
+            reached = rate(&made, "connections")?.max(reached);
+        }
+        best.add(reached);
+        agent.stop()?;
+    }
+    fs::remove_file(&output)?;
+    Ok(vec![Line::median(title, &best, 0, "/s", how)])
 }
 
 fn between_pods(bench: &Bench, node: &Node, how: &str) -> Result<Vec<Line>> {
@@ -84,7 +120,13 @@ fn rate(done: &Value, what: &str) -> Result<f64> {
 
 /// The client's ports of all flows in the agent's output: each is a connection.
 fn seen(output: &Path) -> Result<BTreeSet<u64>> {
+    seen_since(output, 0)
+}
+
+/// The same of what was written after the first so many bytes.
+fn seen_since(output: &Path, bytes: u64) -> Result<BTreeSet<u64>> {
     let text = fs::read_to_string(output).with_context(|| format!("reading {}", output.display()))?;
+    let text = text.get(usize::try_from(bytes)?..).unwrap_or_default();
     let flows = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     Ok(flows.filter_map(|line| client_port(&line["flow"])).collect())
 }

@@ -8,6 +8,7 @@ use super::{Bench, absent, command};
 use crate::{
     agent::{Agent, Place, Way},
     node::Node,
+    process::{Memory, agents_of_a_daemonset},
     samples::Samples,
     table::{Goal, Line},
 };
@@ -16,6 +17,8 @@ use crate::{
 const SETTLE: Duration = Duration::from_secs(4);
 const RSS: Goal = Goal(12.0);
 const ANONYMOUS: Goal = Goal(3.0);
+/// What makes the DaemonSet's agents.
+const CLUSTER: &str = "`make cluster-up`, the charts, then `e2e/bench/run.sh memory`";
 const MIB: f64 = 1048576.0;
 
 #[derive(Default)]
@@ -31,8 +34,9 @@ struct Seen {
 pub(super) fn measure(bench: &Bench) -> Vec<Line> {
     let mut lines = alone(bench, "idle")
         .unwrap_or_else(|error| vec![absent("memory without a cluster", &error, &command("memory"))]);
+    lines.extend(of_daemonset().unwrap_or_else(|error| vec![absent("memory of the DaemonSet", &error, CLUSTER)]));
     for stack in ["idle", "security", "network", "application", "all"] {
-        let title = format!("memory in a cluster, {stack}");
+        let title = format!("memory with an API server, {stack}");
         lines.extend(bench.on_node(&title, &command("memory"), |node| in_cluster(bench, node, stack)));
     }
     lines
@@ -63,7 +67,37 @@ fn in_cluster(bench: &Bench, node: &Node, stack: &str) -> Result<Vec<Line>> {
         agent.stop()?;
     }
     let how = format!("`trilobite-node agent`, e2e/bench/stacks/{stack}.yaml: {}", command("memory"));
-    Ok(seen.lines(&format!("in a cluster, {stack}"), &how, stack == "idle"))
+    Ok(seen.lines(&format!("with an API server, {stack}"), &how, stack == "idle"))
+}
+
+/// The agents of the two-node cluster, where it runs: in their image, below their limits, with what its stack asks for.
+/// Without that cluster there is no line.
+fn of_daemonset() -> Result<Vec<Line>> {
+    let agents = agents_of_a_daemonset();
+    if agents.is_empty() {
+        eprintln!(
+            "no two-node cluster runs: the agents of a DaemonSet are not measured (`make cluster-up`, `make demo`)"
+        );
+        return Ok(Vec::new());
+    }
+    let (mut rss, mut anonymous, mut idle) = (Samples::default(), Samples::default(), true);
+    for pid in agents {
+        let memory = Memory::of(pid)?;
+        rss.add(memory.rss_kib as f64 / 1024.0);
+        anonymous.add(memory.anonymous_kib as f64 / 1024.0);
+        idle &= memory.bpf_bytes == 0;
+    }
+    let title =
+        if idle { "of the DaemonSet's agents, idle" } else { "of the DaemonSet's agents, with the cluster's stack" };
+    let mut lines = [
+        Line::median(&format!("RSS {title}"), &rss, 1, "MiB", CLUSTER),
+        Line::median(&format!("anonymous {title}"), &anonymous, 2, "MiB", CLUSTER),
+    ];
+    if idle {
+        let [resident, own] = lines;
+        lines = [resident.at_most(RSS, &rss), own.at_most(ANONYMOUS, &anonymous)];
+    }
+    Ok(lines.into())
 }
 
 impl Seen {
@@ -78,8 +112,7 @@ impl Seen {
             self.kernel.add(bytes as f64 / MIB);
         }
         let others = agent.cage().processes().into_iter().filter(|pid| *pid != agent.pid());
-        let anonymous: u64 =
-            others.filter_map(|pid| crate::process::Memory::of(pid).ok()).map(|other| other.anonymous_kib).sum();
+        let anonymous: u64 = others.filter_map(|pid| Memory::of(pid).ok()).map(|other| other.anonymous_kib).sum();
         self.others.add(anonymous as f64 / 1024.0);
         Ok(())
     }

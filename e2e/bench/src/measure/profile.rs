@@ -40,7 +40,8 @@ fn busy(bench: &Bench, node: &Node, how: &str) -> Result<Vec<Line>> {
         let with = cost()?;
         share.add((agent.cage().cpu_seconds()? - before) / f64::from(SECONDS) * 100.0);
         pairs.add(without, with);
-        thread::sleep(Duration::from_secs(2));
+        // Counts alone reach the status every five seconds.
+        thread::sleep(Duration::from_secs(6));
         let records = node.status()?["sessions"][0]["records"].as_f64().unwrap_or_default();
         ensure!(records > 0.0, "the agent says that it profiles, and has no sample");
         samples.add(records);
