@@ -1,28 +1,53 @@
 //! The loop: desired state -> plan -> layers -> what is reported. The only place that knows all three layers.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::Timestamp;
-use trilobite_crds::node::Source;
+use trilobite_crds::node::{Desired, Session, Source, SourceKind};
 
 use crate::{
     desired::Update,
-    layers::{Layers, UnitCount, UnitKey},
+    layers::{Layers, UnitCount, UnitKey, UnitState, application::profiles::Standing},
     plan,
     report::{
-        Ledger, Problem,
+        Ledger, Problem, losses, stack,
         status::{Snapshot, UnitReport},
     },
 };
+
+/// What of a node, outside any unit, something can be wrong with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Matter {
+    /// The last good state on this node's disk.
+    LastGood,
+    /// The pods of this node on its disk.
+    KnownPods,
+    /// The profile that the NodeRuntime points at.
+    Profile,
+    /// `/metrics`.
+    Metrics,
+}
 
 /// What is in force on this node, and what was asked.
 pub struct Runtime {
     layers: Layers,
     ledger: Ledger,
     update: Update,
+    asked: BTreeMap<UnitKey, Asked>,
     units: BTreeMap<UnitKey, UnitReport>,
     counts: BTreeMap<UnitKey, UnitCount>,
-    node_problems: Vec<(Source, Problem)>,
+    /// Sessions whose end had not come when they were planned, by this agent or by the one before.
+    begun: BTreeSet<UnitKey>,
+    troubles: BTreeMap<Matter, Problem>,
+}
+
+/// Who asked for a unit, and by which part.
+struct Asked {
+    source: Source,
+    part: Option<String>,
 }
 
 impl Runtime {
@@ -31,10 +56,28 @@ impl Runtime {
         Self {
             layers,
             ledger,
-            update: Update { desired: Arc::default(), generation: 0 },
+            update: Update::default(),
+            asked: BTreeMap::new(),
             units: BTreeMap::new(),
             counts: BTreeMap::new(),
-            node_problems: Vec::new(),
+            begun: BTreeSet::new(),
+            troubles: BTreeMap::new(),
+        }
+    }
+
+    /// Says that an agent was here before, and alive until then: sessions of `desired` that had ended by then have run, and
+    /// what it counted for a profile stands beside the result that it kept.
+    pub fn follow_on(&mut self, desired: &Desired, alive_until: Timestamp, now: Timestamp) {
+        for session in desired.sessions.iter().filter(|session| session.expires_at <= alive_until) {
+            let key = UnitKey::of_session(session);
+            if session.source.kind == SourceKind::AppProfile
+                && let Some(Standing::Over(meta)) = self.layers.application.profiles().one(&key.name, now)
+                && meta.started < session.expires_at
+            {
+                let count = UnitCount { records: meta.counts.samples, lost: meta.counts.lost };
+                self.counts.insert(key.clone(), count);
+            }
+            self.begun.insert(key);
         }
     }
 
@@ -47,15 +90,21 @@ impl Runtime {
     /// Brings what is in force in line with what is still wanted at `now`. Calling it again changes nothing.
     pub async fn reconcile(&mut self, now: Timestamp) {
         self.count();
-        let plan = plan::plan(&self.update.desired, &self.layers.facts, now);
-        let states = self.layers.apply(&plan).await;
+        let desired = self.update.desired.clone();
+        let plan = plan::plan(&desired, &self.layers.facts, now);
+        self.layers.apply(&plan).await;
         self.count();
-        let mut units = BTreeMap::new();
-        for (key, state) in states {
-            let Some(source) = plan.source(&key) else { continue };
-            units.insert(key, UnitReport { source: source.clone(), state });
-        }
-        self.units = units;
+        let parts = desired.parts.iter().map(|part| {
+            (UnitKey::of_part(part), Asked { source: part.source.clone(), part: Some(part.digest.clone()) })
+        });
+        let sessions = desired
+            .sessions
+            .iter()
+            .map(|session| (UnitKey::of_session(session), Asked { source: session.source.clone(), part: None }));
+        self.asked = parts.chain(sessions).collect();
+        self.begun.extend(self.asked.keys().filter(|key| plan.source(key).is_some()).cloned());
+        self.begun.retain(|key| self.asked.contains_key(key));
+        self.look(now);
         self.forget_counts();
     }
 
@@ -64,27 +113,82 @@ impl Runtime {
         self.update.desired.sessions.iter().map(|session| session.expires_at).filter(|end| *end > now).min()
     }
 
-    /// Something that is wrong with the node outside any unit.
-    pub fn node_problem(&mut self, source: Source, problem: Problem) {
-        self.node_problems.push((source, problem));
-    }
-
-    /// What a status is made of.
-    pub fn snapshot(&mut self) -> Snapshot {
-        self.count();
-        Snapshot {
-            generation: self.update.generation,
-            desired: self.update.desired.clone(),
-            units: self.units.clone(),
-            counts: self.counts.clone(),
-            losses: self.losses(),
-            node_problems: self.node_problems.clone(),
+    /// Says what is wrong with the node outside any unit, or that nothing is any more.
+    pub fn trouble(&mut self, with: Matter, problem: Option<Problem>) {
+        match problem {
+            Some(problem) => drop(self.troubles.insert(with, problem)),
+            None => drop(self.troubles.remove(&with)),
         }
     }
 
-    /// Nothing stays in force.
-    pub async fn unload(&mut self) {
-        self.layers.apply(&plan::Plan::default()).await;
+    /// Whose object the next status is for, where it is known before what it asks for can be had.
+    pub fn is_of(&mut self, uid: String) {
+        self.update.uid = Some(uid);
+    }
+
+    /// What an agent after this one may resume: not what had come too late for this one already.
+    pub fn to_keep(&self) -> Desired {
+        let mut desired = Desired::clone(&self.update.desired);
+        desired.sessions.retain(|session| self.begun.contains(&UnitKey::of_session(session)));
+        desired
+    }
+
+    /// What a status is made of.
+    pub fn snapshot(&mut self, now: Timestamp) -> Snapshot {
+        self.count();
+        self.look(now);
+        let Update { desired, generation, uid } = self.update.clone();
+        Snapshot {
+            losses: losses::by_source(&self.ledger.by_kind(), &desired),
+            uid,
+            generation,
+            desired,
+            units: self.units.clone(),
+            counts: self.counts.clone(),
+            node_problems: self.troubles.values().map(|problem| (stack(), problem.clone())).collect(),
+        }
+    }
+
+    /// Nothing stays in force, and nothing is wanted; what is still being written has `within` this time to end.
+    pub async fn end(&mut self, within: Duration) {
+        self.update = Update::default();
+        self.asked.clear();
+        self.units.clear();
+        self.counts.clear();
+        self.begun.clear();
+        self.layers.end(within).await;
+    }
+
+    /// How every unit fares now. A session that is over is planned no more; what it was refused for stays.
+    fn look(&mut self, now: Timestamp) {
+        let mut units = BTreeMap::new();
+        for (key, state) in self.layers.states() {
+            let Some(Asked { source, part }) = self.asked.get(&key) else { continue };
+            units.insert(key, UnitReport { source: source.clone(), state, part: part.clone() });
+        }
+        for session in self.update.desired.sessions.iter().filter(|session| session.expires_at <= now) {
+            let key = UnitKey::of_session(session);
+            // A layer tells of what has ended as well; where nothing went wrong with it, it is not in force any more.
+            if matches!(units.get(&key), Some(UnitReport { state: UnitState::InForce { notes }, .. }) if notes.is_empty())
+            {
+                units.remove(&key);
+            }
+            if let Some(problem) = self.over(session, &key).filter(|_| !units.contains_key(&key)) {
+                let (source, state) = (session.source.clone(), UnitState::Refused(problem));
+                units.insert(key, UnitReport { source, state, part: None });
+            }
+        }
+        self.units = units;
+    }
+
+    fn over(&self, session: &Session, key: &UnitKey) -> Option<Problem> {
+        if !self.begun.contains(key) {
+            return Some(Problem::SessionExpired { end: session.expires_at });
+        }
+        match self.units.get(key).map(|unit| &unit.state) {
+            Some(UnitState::Refused(problem)) => Some(problem.clone()),
+            _ => None,
+        }
     }
 
     fn count(&mut self) {
@@ -97,20 +201,9 @@ impl Runtime {
 
     /// Counts are kept for what is planned and for sessions that ended, until the operator takes those away.
     fn forget_counts(&mut self) {
-        let sessions: Vec<UnitKey> = self.update.desired.sessions.iter().map(UnitKey::of_session).collect();
-        self.counts.retain(|key, _| self.units.contains_key(key) || sessions.contains(key));
-    }
-
-    /// Losses of units go to their resource; losses of the node go to the stack.
-    fn losses(&self) -> Vec<(Source, &'static str, u64)> {
-        let stack = self.update.desired.parts.iter().map(|part| &part.source).find(|source| source.namespace.is_none());
-        let of = |name: &str| {
-            self.units.values().map(|unit| &unit.source).find(|source| source.to_string() == name).or(stack).cloned()
-        };
-        self.ledger
-            .losses()
-            .into_iter()
-            .filter_map(|(place, name, count)| Some((of(&name)?, place.as_str(), count)))
-            .collect()
+        self.counts.retain(|key, _| self.asked.contains_key(key));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,70 +1,49 @@
-//! The desired state of a node in a cluster: its own NodeRuntime, watched by name, and the parts that it lacks, by digest.
+//! The desired state of a node in a cluster: its own NodeRuntime, watched by name, and what it points at.
 //! Nothing else of the user's is ever watched for this.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use kube::{
     Api, Client,
     runtime::{WatchStreamExt, watcher},
 };
-use tokio::sync::mpsc;
-use trilobite_crds::node::{Desired, NodeProfile, NodeRuntime, ProfilePart, ProfilePartSpec};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until, timeout},
+};
+use trilobite_crds::node::NodeRuntime;
 
-use super::{News, Update};
-
-/// What went wrong on the way from a NodeRuntime to a desired state.
-#[derive(Debug, thiserror::Error)]
-pub enum ClusterError {
-    /// An object that the NodeRuntime or its profile names could not be had.
-    #[error("getting {kind} {name}: {source}")]
-    Get {
-        /// Its kind.
-        kind: &'static str,
-        /// Its name.
-        name: String,
-        /// The API server's words.
-        source: kube::Error,
-    },
-    /// The object is not the one that was named.
-    #[error("{kind} {name} has digest {found}, not {wanted}")]
-    Digest {
-        /// Its kind.
-        kind: &'static str,
-        /// Its name.
-        name: String,
-        /// What it has.
-        found: String,
-        /// What was named.
-        wanted: String,
-    },
-}
+use super::{News, Update, fetch::Fetch};
+use crate::report::Problem;
 
 /// The first pause after a profile that could not be had; it doubles.
 const PAUSE: Duration = Duration::from_millis(200);
 /// The longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(15);
+/// So many times in a row it cannot be had before it is said: a part may be on its way.
+const TRIES: u32 = 2;
+/// How long the end of an agent waits to hear whether its node is still wanted.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// Watches the NodeRuntime `node` and sends what it says, until the receiver is gone. While the API server is away,
-/// or a part is still on its way, nothing is sent: what is in force stays.
+/// or a part is still on its way, no other state is sent: what is in force stays.
 pub async fn follow(client: Client, node: String, news: mpsc::Sender<News>) {
     let runtimes: Api<NodeRuntime> = Api::all(client.clone());
-    let mut source = Source { client, parts: BTreeMap::new() };
+    let mut fetch = Fetch::new(client);
     let mut objects = watcher::watch_object(runtimes, &node).default_backoff().boxed();
-    let mut waiting: Option<NodeRuntime> = None;
-    let mut pause = PAUSE;
+    let mut course = Course::default();
     loop {
-        // A newer object ends the wait for an older one, whose profile may be gone by now.
-        tokio::select! {
+        let heard = tokio::select! {
             object = objects.next() => match object {
-                Some(Ok(Some(runtime))) => (waiting, pause) = (Some(runtime), PAUSE),
+                Some(Ok(Some(runtime))) => {
+                    course.heard(runtime, Instant::now());
+                    continue;
+                }
                 Some(Ok(None)) => {
                     tracing::info!(%node, "this node has no NodeRuntime: nothing is wanted of it");
-                    waiting = None;
-                    if news.send(News::Forgotten).await.is_err() {
-                        return;
-                    }
-                    continue;
+                    course = Course::default();
+                    Some(News::Forgotten)
                 }
                 Some(Err(error)) => {
                     tracing::warn!(%error, "watching the NodeRuntime; what is in force stays");
@@ -72,74 +51,135 @@ pub async fn follow(client: Client, node: String, news: mpsc::Sender<News>) {
                 }
                 None => return,
             },
-            () = tokio::time::sleep(pause), if waiting.is_some() => pause = (pause * 2).min(PAUSE_MAX),
-        }
-        let Some(runtime) = &waiting else { continue };
-        match source.resolve(runtime).await {
-            Ok(desired) => {
-                let generation = runtime.metadata.generation.unwrap_or_default();
-                waiting = None;
-                let update = Update { desired: Arc::new(desired), generation };
-                if news.send(News::Wanted(update)).await.is_err() {
-                    return;
-                }
-            }
-            Err(error) => tracing::warn!(%error, "the profile could not be had; what is in force stays"),
-        }
-    }
-}
-
-struct Source {
-    client: Client,
-    parts: BTreeMap<String, ProfilePartSpec>,
-}
-
-impl Source {
-    async fn resolve(&mut self, runtime: &NodeRuntime) -> Result<Desired, ClusterError> {
-        let sessions = runtime.spec.sessions.clone();
-        let Some(reference) = runtime.spec.profile_ref.clone() else {
-            return Ok(Desired { sessions, ..Desired::default() });
+            () = sleep_until(course.due), if course.waiting.is_some() => course.fetch(&mut fetch).await,
         };
-        let profiles: Api<NodeProfile> = Api::all(self.client.clone());
-        let profile = profiles.get(&reference.name).await.map_err(|source| ClusterError::Get {
-            kind: "NodeProfile",
-            name: reference.name.clone(),
-            source,
-        })?;
-        same("NodeProfile", &reference.name, &profile.spec.digest, &reference.digest)?;
-        let mut parts = BTreeMap::new();
-        for wanted in &profile.spec.parts {
-            let part = match self.parts.get(&wanted.digest) {
-                Some(part) => part.clone(),
-                None => self.part(&wanted.name, &wanted.digest).await?,
-            };
-            parts.insert(wanted.digest.clone(), part);
+        if let Some(heard) = heard
+            && news.send(heard).await.is_err()
+        {
+            return;
         }
-        self.parts = parts;
-        Ok(Desired {
-            profile: Some(reference),
-            suspended: profile.spec.suspended,
-            parts: self.parts.values().cloned().collect(),
-            sessions,
-            export: profile.spec.export.unwrap_or_default(),
-        })
-    }
-
-    async fn part(&self, name: &str, digest: &str) -> Result<ProfilePartSpec, ClusterError> {
-        let parts: Api<ProfilePart> = Api::all(self.client.clone());
-        let part = parts.get(name).await.map_err(|source| ClusterError::Get {
-            kind: "ProfilePart",
-            name: name.into(),
-            source,
-        })?;
-        same("ProfilePart", name, &part.spec.digest, digest)?;
-        Ok(part.spec)
     }
 }
 
-fn same(kind: &'static str, name: &str, found: &str, wanted: &str) -> Result<(), ClusterError> {
-    if found == wanted {
-        return Ok(());
+/// Whether this node's object is gone, as far as the API server says so at once.
+pub async fn is_gone(client: &Client, node: &str) -> bool {
+    let runtimes: Api<NodeRuntime> = Api::all(client.clone());
+    matches!(timeout(LAST_WORD, runtimes.get_opt(node)).await, Ok(Ok(None)))
+}
+
+/// What asks for something, by uid and generation: the agent's own writes of its status change neither.
+type Version = (String, i64);
+
+fn version(runtime: &NodeRuntime) -> Version {
+    (runtime.metadata.uid.clone().unwrap_or_default(), runtime.metadata.generation.unwrap_or_default())
+}
+
+/// Where this node is between hearing of an object and having what it asks for.
+struct Course {
+    waiting: Option<NodeRuntime>,
+    due: Instant,
+    pause: Duration,
+    failed: u32,
+    resolved: Option<Version>,
+}
+
+impl Default for Course {
+    fn default() -> Self {
+        Self { waiting: None, due: Instant::now(), pause: PAUSE, failed: 0, resolved: None }
     }
-    Err(ClusterError::Digest { kind, name: name.into(), found: found.into(), wanted: wanted.into() })
+}
+
+impl Course {
+    /// A newer object ends the wait for an older one, whose profile may be gone by now; the same one again ends nothing.
+    fn heard(&mut self, runtime: NodeRuntime, now: Instant) {
+        let version = version(&runtime);
+        let known = self.waiting.as_ref().map(self::version).or_else(|| self.resolved.clone());
+        if known.as_ref() == Some(&version) {
+            return;
+        }
+        (self.waiting, self.due, self.pause, self.failed) = (Some(runtime), now, PAUSE, 0);
+    }
+
+    async fn fetch(&mut self, fetch: &mut Fetch) -> Option<News> {
+        let runtime = self.waiting.take()?;
+        match fetch.resolve(&runtime).await {
+            Ok(desired) => {
+                let (uid, generation) = version(&runtime);
+                self.resolved = Some((uid.clone(), generation));
+                Some(News::Wanted(Update { desired: Arc::new(desired), generation, uid: Some(uid) }))
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the profile could not be had; what is in force stays");
+                self.failed(runtime, error.to_string(), Instant::now())
+            }
+        }
+    }
+
+    /// It is said once, and not at the first try.
+    fn failed(&mut self, runtime: NodeRuntime, detail: String, now: Instant) -> Option<News> {
+        let (uid, _) = version(&runtime);
+        self.waiting = Some(runtime);
+        self.due = now + self.pause;
+        self.pause = (self.pause * 2).min(PAUSE_MAX);
+        self.failed += 1;
+        (self.failed == TRIES).then_some(News::Unavailable { uid, problem: Problem::PartUnavailable { detail } })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(uid: &str, generation: i64) -> NodeRuntime {
+        let mut object = NodeRuntime::default();
+        (object.metadata.uid, object.metadata.generation) = (Some(uid.into()), Some(generation));
+        object
+    }
+
+    /// Has what `object` asks for.
+    fn resolved(object: &NodeRuntime) -> Course {
+        Course { resolved: Some(version(object)), ..Course::default() }
+    }
+
+    #[test]
+    fn the_agents_own_write_of_its_status_is_no_news() {
+        let mut course = resolved(&object("a", 3));
+        course.heard(object("a", 3), Instant::now());
+        assert!(course.waiting.is_none());
+        course.heard(object("a", 4), Instant::now());
+        assert!(course.waiting.is_some());
+    }
+
+    #[test]
+    fn an_object_that_was_made_again_is_news_at_the_same_generation() {
+        let mut course = resolved(&object("a", 1));
+        course.heard(object("b", 1), Instant::now());
+        assert!(course.waiting.is_some());
+    }
+
+    #[test]
+    fn going_back_to_what_was_resolved_before_ends_the_wait_for_what_was_between() {
+        let mut course = resolved(&object("a", 1));
+        course.heard(object("a", 2), Instant::now());
+        course.heard(object("a", 3), Instant::now());
+        assert_eq!(course.waiting.as_ref().map(version), Some(("a".into(), 3)));
+    }
+
+    #[test]
+    fn a_profile_that_cannot_be_had_is_said_at_the_second_try_and_once() {
+        let mut course = Course::default();
+        let now = Instant::now();
+        let told: Vec<bool> = (0..4).map(|_| course.failed(object("a", 1), "gone".into(), now).is_some()).collect();
+        assert_eq!(told, [false, true, false, false]);
+    }
+
+    #[test]
+    fn a_status_written_while_waiting_does_not_put_off_the_next_try() {
+        let mut course = Course::default();
+        let now = Instant::now();
+        course.failed(object("a", 1), "gone".into(), now);
+        let due = course.due;
+        course.heard(object("a", 1), now + Duration::from_secs(1));
+        assert_eq!((course.due, course.failed), (due, 1));
+    }
 }

@@ -25,8 +25,8 @@ pub enum FilesError {
     Parse(Vec<String>),
 }
 
-/// Reads the files (`-` is standard input) and plans them at `now`.
-pub fn read(files: &[PathBuf], now: Timestamp) -> Result<(Desired, Vec<Refusal>), FilesError> {
+/// Reads the files; `-` is standard input.
+pub fn read(files: &[PathBuf]) -> Result<Vec<Resource>, FilesError> {
     let mut resources: Vec<Resource> = Vec::new();
     let mut wrong = Vec::new();
     for path in files {
@@ -39,7 +39,12 @@ pub fn read(files: &[PathBuf], now: Timestamp) -> Result<(Desired, Vec<Refusal>)
     if !wrong.is_empty() {
         return Err(FilesError::Parse(wrong));
     }
-    Ok(desired_from_resources(&resources, now))
+    Ok(resources)
+}
+
+/// Plans them: what is asked for a time begins at `now`.
+pub fn plan(resources: &[Resource], now: Timestamp) -> (Desired, Vec<Refusal>) {
+    desired_from_resources(resources, now)
 }
 
 fn text_of(path: &PathBuf) -> io::Result<String> {

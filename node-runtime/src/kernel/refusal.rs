@@ -134,6 +134,6 @@ mod tests {
     #[test]
     fn a_refusal_without_a_log_keeps_the_systems_words() {
         let problem = explained(libc::ENOENT, &[], &["CAP_BPF", "CAP_PERFMON"]);
-        assert_eq!(problem.message(), "loading process: No such file or directory (os error 2)");
+        assert!(problem.message().starts_with("loading process: No such file or directory (os error 2); "));
     }
 }

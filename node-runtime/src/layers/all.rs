@@ -1,6 +1,6 @@
 //! The three layers side by side.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{UnitCount, UnitKey, UnitState, application::Application, network::Network, security::Security};
 use crate::{kernel::Facts, plan::Plan};
@@ -15,17 +15,34 @@ pub struct Layers {
     pub network: Network,
     /// CPU profiles.
     pub application: Application,
+    answered: BTreeMap<UnitKey, UnitState>,
 }
 
 impl Layers {
+    /// Nothing is in force.
+    pub fn new(facts: Arc<Facts>, security: Security, network: Network, application: Application) -> Self {
+        Self { facts, security, network, application, answered: BTreeMap::new() }
+    }
+
     /// Brings every layer in line with the plan. A layer that refuses a unit holds back nothing else.
-    pub async fn apply(&mut self, plan: &Plan) -> BTreeMap<UnitKey, UnitState> {
-        let mut states: BTreeMap<_, _> =
+    pub async fn apply(&mut self, plan: &Plan) {
+        self.answered =
             plan.refused.iter().map(|(key, (_, problem))| (key.clone(), UnitState::Refused(problem.clone()))).collect();
-        states.extend(self.security.apply(plan).await);
-        states.extend(self.network.apply(plan).await);
-        states.extend(self.application.apply(plan).await);
+        self.answered.extend(self.security.apply(plan).await);
+        self.answered.extend(self.network.apply(plan).await);
+        self.answered.extend(self.application.apply(plan).await);
+    }
+
+    /// How every unit fares now: what was answered when it was planned, and what has become of it since.
+    pub fn states(&self) -> BTreeMap<UnitKey, UnitState> {
+        let mut states = self.answered.clone();
+        states.extend(self.since());
         states
+    }
+
+    /// What the layers found after they had answered, as a worker that died or an interface that went.
+    fn since(&self) -> BTreeMap<UnitKey, UnitState> {
+        BTreeMap::new()
     }
 
     /// Records of every unit that is or was in force.
@@ -34,5 +51,11 @@ impl Layers {
         counts.extend(self.network.counts());
         counts.extend(self.application.counts());
         counts
+    }
+
+    /// Takes everything out of force. What is still being written may end by itself `within` this time; after it no layer
+    /// writes to the disk any more.
+    pub async fn end(&mut self, _within: Duration) {
+        self.apply(&Plan::default()).await;
     }
 }

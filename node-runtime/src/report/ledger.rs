@@ -52,15 +52,35 @@ impl Place {
     }
 }
 
-/// Losses since the agent's start, by place and by what they were for (a unit's key, or empty for the whole node).
+/// One entry of the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// Where.
+    pub place: Place,
+    /// What for: a resource as `Source` prints itself, or empty for the whole node.
+    pub of: String,
+    /// What kind of record, as `exec`; empty where the place carries one kind only.
+    pub kind: &'static str,
+    /// How many.
+    pub count: u64,
+}
+
+/// Losses since the agent's start, by place, by what they were for, and by the kind of record.
 #[derive(Clone, Debug, Default)]
-pub struct Ledger(Arc<Mutex<BTreeMap<(Place, String), u64>>>);
+pub struct Ledger(Arc<Mutex<Entries>>);
+
+type Entries = BTreeMap<(Place, String, &'static str), u64>;
 
 impl Ledger {
-    /// Adds `count` lost records.
+    /// Adds `count` lost records at a place that carries one kind of record.
     pub fn lost(&self, place: Place, of: &str, count: u64) {
+        self.lost_kind(place, of, "", count);
+    }
+
+    /// Adds `count` lost records of one kind, as `exec`: for a place that carries several.
+    pub fn lost_kind(&self, place: Place, of: &str, kind: &'static str, count: u64) {
         if count > 0 {
-            *self.entries().entry((place, of.to_owned())).or_default() += count;
+            *self.entries().entry((place, of.to_owned(), kind)).or_default() += count;
         }
     }
 
@@ -68,22 +88,38 @@ impl Ledger {
     pub fn lost_so_far(&self, place: Place, of: &str, total: u64) {
         if total > 0 {
             let mut entries = self.entries();
-            let entry = entries.entry((place, of.to_owned())).or_default();
+            let entry = entries.entry((place, of.to_owned(), "")).or_default();
             *entry = total.max(*entry);
         }
     }
 
-    /// All entries, sorted.
+    /// What was lost at each place for each resource, whatever the kind of record; sorted.
     pub fn losses(&self) -> Vec<(Place, String, u64)> {
-        self.entries().iter().map(|((place, of), count)| (*place, of.clone(), *count)).collect()
+        let mut sums: BTreeMap<(Place, String), u64> = BTreeMap::new();
+        for ((place, of, _), count) in self.entries().iter() {
+            *sums.entry((*place, of.clone())).or_default() += count;
+        }
+        sums.into_iter().map(|((place, of), count)| (place, of, count)).collect()
+    }
+
+    /// All entries, sorted.
+    pub fn by_kind(&self) -> Vec<Loss> {
+        let entries = self.entries();
+        let loss = |((place, of, kind), count): (&(Place, String, &'static str), &u64)| Loss {
+            place: *place,
+            of: of.clone(),
+            kind,
+            count: *count,
+        };
+        entries.iter().map(loss).collect()
     }
 
     /// What was lost at one place, for whatever.
     pub fn total(&self, place: Place) -> u64 {
-        self.entries().iter().filter(|((at, _), _)| *at == place).map(|(_, count)| count).sum()
+        self.entries().iter().filter(|((at, ..), _)| *at == place).map(|(_, count)| count).sum()
     }
 
-    fn entries(&self) -> MutexGuard<'_, BTreeMap<(Place, String), u64>> {
+    fn entries(&self) -> MutexGuard<'_, Entries> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -108,5 +144,15 @@ mod tests {
         ledger.lost(Place::PolicyRing, "c", 0);
         assert_eq!(ledger.total(Place::PolicyRing), 5);
         assert_eq!(ledger.losses().len(), 2);
+    }
+
+    #[test]
+    fn kinds_at_one_place_are_told_apart_and_add_up() {
+        let ledger = Ledger::default();
+        ledger.lost_kind(Place::IdentityRing, "", "exec", 2);
+        ledger.lost_kind(Place::IdentityRing, "", "exit", 3);
+        let kinds: Vec<_> = ledger.by_kind().iter().map(|loss| (loss.kind, loss.count)).collect();
+        assert_eq!(kinds, [("exec", 2), ("exit", 3)]);
+        assert_eq!(ledger.losses(), [(Place::IdentityRing, String::new(), 5)]);
     }
 }

@@ -1,6 +1,6 @@
 //! `/metrics`: what is in force, what was lost, and what it costs, collected when somebody asks.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use axum::{Router, routing::get};
 use prometheus_client::{
@@ -9,14 +9,16 @@ use prometheus_client::{
     metrics::{counter::ConstCounter, gauge::ConstGauge},
     registry::{Registry, Unit},
 };
-use tokio::{net::TcpListener, sync::watch};
+use tokio::sync::watch;
 
-use super::{Ledger, status::Snapshot};
+use super::{Ledger, Problem, ledger::Loss, listen::listen, status::Snapshot};
 use crate::{kernel::account, layers::UnitState};
 
-/// Serves `/metrics` until the listener fails; `of_layers` are what the layers have to say themselves.
+/// Serves `/metrics` on `address` as soon as it can be had, and says in `trouble` while it cannot; `of_layers` are what the
+/// layers have to say themselves.
 pub async fn serve(
-    listener: TcpListener,
+    address: SocketAddr,
+    trouble: watch::Sender<Option<Problem>>,
     ledger: Ledger,
     snapshots: watch::Receiver<Option<Snapshot>>,
     of_layers: Vec<Box<dyn Collector>>,
@@ -34,8 +36,11 @@ pub async fn serve(
             }
         }
     });
-    if let Err(error) = axum::serve(listener, Router::new().route("/metrics", page)).await {
-        tracing::error!(%error, "serving /metrics");
+    loop {
+        let listener = listen(address, &trouble).await;
+        if let Err(error) = axum::serve(listener, Router::new().route("/metrics", page.clone())).await {
+            tracing::error!(%error, "serving /metrics");
+        }
     }
 }
 
@@ -65,12 +70,12 @@ impl Now {
         let lost = ConstCounter::new(0u64);
         let mut family = encoder.encode_descriptor(
             "lost_records",
-            "Records lost, by place and resource",
+            "Records lost, by place, resource and kind of record",
             None,
             lost.metric_type(),
         )?;
-        for (place, of, count) in self.ledger.losses() {
-            let labels = [("place", place.as_str().to_owned()), ("of", of)];
+        for Loss { place, of, kind, count } in self.ledger.by_kind() {
+            let labels = [("place", place.as_str()), ("of", of.as_str()), ("kind", kind)];
             ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
         }
         Ok(())

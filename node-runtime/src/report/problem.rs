@@ -1,7 +1,13 @@
 //! Everything the agent can say about a unit that is not in force. What, where, what next; at most 200 characters.
 //! A reason is API: it stands in docs/reasons.md and is never renamed.
 
+use jiff::Timestamp;
 use trilobite_crds::{condition::cut, reason::Reason, status::MAX_MESSAGE};
+
+use super::fit::{
+    Piece::{Ours, Theirs},
+    fit,
+};
 
 /// Why a unit is not in force, or not wholly.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,10 +82,27 @@ pub enum Problem {
         /// Where to, and the system's words.
         detail: String,
     },
+    /// `/metrics` has no address to listen on.
+    MetricsNotServed {
+        /// Where it was to be.
+        address: String,
+        /// The system's words.
+        detail: String,
+    },
     /// The state on disk was not whole.
     LastGoodRefused {
         /// What does not fit.
         detail: String,
+    },
+    /// The profile, or a part of it, could not be had, or is not what its digest says.
+    PartUnavailable {
+        /// Which, and why.
+        detail: String,
+    },
+    /// The end of a session had come before this agent could begin it.
+    SessionExpired {
+        /// The end that it was given.
+        end: Timestamp,
     },
     /// The resource asks for something that is not carried out.
     Unsupported {
@@ -112,8 +135,11 @@ impl Problem {
             Self::HostNetworkPod { .. } => Reason::HostNetworkPod,
             Self::BtfMissing => Reason::BtfMissing,
             Self::WorkerFailed { .. } => Reason::WorkerFailed,
-            Self::ExportFailed { .. } => Reason::ExportFailed,
+            // Metrics are an export as well: what somebody reads outside does not get there.
+            Self::ExportFailed { .. } | Self::MetricsNotServed { .. } => Reason::ExportFailed,
             Self::LastGoodRefused { .. } => Reason::LastGoodRefused,
+            Self::PartUnavailable { .. } => Reason::PartUnavailable,
+            Self::SessionExpired { .. } => Reason::SessionExpired,
             Self::Unsupported { .. } => Reason::Unsupported,
             Self::LoadFailed { .. } => Reason::LoadFailed,
         }
@@ -129,54 +155,112 @@ impl Problem {
         }
     }
 
-    /// What a user reads; at most 200 characters.
+    /// What a user reads; at most 200 characters, the last of which say what to do next, however long the kernel's own words are.
     pub fn message(&self) -> String {
         let text = match self {
             Self::PerfParanoid { level } => format!(
                 "CPU samples need kernel.perf_event_paranoid <= 2 (this node: {level}); set the sysctl, or runtime.allowSysAdmin: true in the stack"
             ),
-            Self::NoSuchTracepoint { name, field } => {
-                format!(
-                    "{field}: tracepoint {name} does not exist in this kernel; see docs/why-is-my-policy-not-ready.md"
-                )
-            }
-            Self::NoSuchArgument { name, detail, field } => format!("{field}: tracepoint {name}: {detail}"),
-            Self::KernelTooOld { what, needs, release } => {
-                format!("Unsupported: {what} needs {needs} (this node: {release})")
-            }
-            Self::VerifierRejected { program, detail } => format!("the kernel's verifier rejected {program}: {detail}"),
-            Self::MissingCapability { capability, needed_for } => {
-                format!(
-                    "{needed_for} needs {capability}, which the agent's container does not have; compare the DaemonSet with the chart"
-                )
-            }
-            Self::MapMemoryExceeded { map, bytes } => {
-                format!(
-                    "the kernel refused {bytes} bytes for {map}; lower memoryBudgetBytes, or runtime.allowSysResource: true before kernel 5.11"
-                )
-            }
+            Self::NoSuchTracepoint { name, field } => said(&[
+                Theirs(field),
+                Ours(": tracepoint "),
+                Theirs(name),
+                Ours(" does not exist in this kernel; see docs/why-is-my-policy-not-ready.md"),
+            ]),
+            Self::NoSuchArgument { name, detail, field } => said(&[
+                Theirs(field),
+                Ours(": tracepoint "),
+                Theirs(name),
+                Ours(": "),
+                Theirs(detail),
+                Ours("; compare args[].index with the tracepoint's format file"),
+            ]),
+            Self::KernelTooOld { what, needs, release } => said(&[
+                Ours("Unsupported: "),
+                Theirs(what),
+                Ours(" needs "),
+                Theirs(needs),
+                Ours(" (this node: "),
+                Theirs(release),
+                Ours("); update its kernel, or exclude the node by spec.runtime.nodeSelector"),
+            ]),
+            Self::VerifierRejected { program, detail } => said(&[
+                Ours("the kernel's verifier rejected "),
+                Theirs(program),
+                Ours(": "),
+                Theirs(detail),
+                Ours("; report it with the kernel's release, exclude the node by spec.runtime.nodeSelector"),
+            ]),
+            Self::MissingCapability { capability, needed_for } => said(&[
+                Theirs(needed_for),
+                Ours(" needs "),
+                Theirs(capability),
+                Ours(
+                    ", which the agent lacks; see `kubectl -n trilobite-system describe daemonset trilobite-node`, restore its capabilities",
+                ),
+            ]),
+            Self::MapMemoryExceeded { map, bytes } => said(&[
+                Ours(&format!("the kernel refused {bytes} bytes for ")),
+                Theirs(map),
+                Ours("; lower memoryBudgetBytes, or runtime.allowSysResource: true before kernel 5.11"),
+            ]),
             Self::CgroupV1 => {
                 "pods cannot be told apart on a pure cgroup v1 node; boot it with systemd.unified_cgroup_hierarchy=1"
                     .into()
             }
-            Self::HostNetworkPod { pod } => format!(
-                "pod {pod} is in the host's network and has no interface of its own; select pods without hostNetwork"
-            ),
+            Self::HostNetworkPod { pod } => said(&[
+                Ours("pod "),
+                Theirs(pod),
+                Ours(" is in the host's network and has no interface of its own; select pods without hostNetwork"),
+            ]),
             Self::BtfMissing => {
                 "this kernel has no /sys/kernel/btf/vmlinux; run one built with CONFIG_DEBUG_INFO_BTF=y".into()
             }
-            Self::WorkerFailed { detail } => {
-                format!("the worker without privilege ended before its work: {detail}; what it had counted is kept")
+            Self::WorkerFailed { detail } => said(&[
+                Ours("the worker without privilege ended before its work: "),
+                Theirs(detail),
+                Ours("; what it had counted is kept: fetch it, or make another profile"),
+            ]),
+            Self::ExportFailed { detail } => said(&[
+                Ours("events could not be written: "),
+                Theirs(detail),
+                Ours("; counted as lost at export_queue; see whether the node's disk is full"),
+            ]),
+            Self::MetricsNotServed { address, detail } => said(&[
+                Ours("/metrics is not served on "),
+                Theirs(address),
+                Ours(": "),
+                Theirs(detail),
+                Ours("; free that port on the node, or set another in the stack's spec.metrics"),
+            ]),
+            Self::LastGoodRefused { detail } => said(&[
+                Ours("the state on this node's disk was refused: "),
+                Theirs(detail),
+                Ours("; wait: it is written anew when the API server answers"),
+            ]),
+            Self::PartUnavailable { detail } => said(&[
+                Theirs(detail),
+                Ours(
+                    "; what is in force stays; if this does, see whether the agent may get nodeprofiles and profileparts",
+                ),
+            ]),
+            Self::SessionExpired { end } => said(&[
+                Ours("its end, "),
+                Theirs(&end.to_string()),
+                Ours(", had come before this agent could begin; check the node's clock, and make a new resource"),
+            ]),
+            Self::Unsupported { field, detail } => said(&[Theirs(field), Ours(": "), Theirs(detail)]),
+            Self::LoadFailed { what, detail } => {
+                said(&[Theirs(what), Ours(": "), Theirs(detail), Ours("; read the log of the agent on this node")])
             }
-            Self::ExportFailed { detail } => {
-                format!("events could not be written: {detail}; they are counted as lost at export_queue")
-            }
-            Self::LastGoodRefused { detail } => format!(
-                "the state on this node's disk was refused: {detail}; it is written anew when the API server answers"
-            ),
-            Self::Unsupported { field, detail } => format!("{field}: {detail}"),
-            Self::LoadFailed { what, detail } => format!("{what}: {detail}"),
         };
         cut(&text, MAX_MESSAGE)
     }
 }
+
+fn said(pieces: &[super::fit::Piece<'_>]) -> String {
+    fit(pieces, MAX_MESSAGE)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,9 @@
 //! What the agent says of its node, as a pure function of what is in force. Healthy is short.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use trilobite_crds::{
@@ -18,8 +21,10 @@ use crate::{
     layers::{UnitCount, UnitKey, UnitState},
 };
 
-/// Most problems that a status lists.
+/// Most problems, refused parts, losses that a status lists: the schema's bounds.
 const PROBLEMS_MAX: usize = 20;
+const REFUSED_MAX: usize = 512;
+const LOSSES_MAX: usize = 64;
 /// What the agent needs on every node, whatever is wanted.
 const CAPABILITIES: [&str; 6] =
     ["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN", "CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH", "CAP_SYSLOG"];
@@ -31,11 +36,15 @@ pub struct UnitReport {
     pub source: Source,
     /// How it fares.
     pub state: UnitState,
+    /// The part's digest; none for a session.
+    pub part: Option<String>,
 }
 
 /// All that a status is made of.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
+    /// The NodeRuntime that `desired` came with; none before there is one, or when it is gone.
+    pub uid: Option<String>,
     /// Generation of the NodeRuntime that `desired` came with.
     pub generation: i64,
     /// What was asked.
@@ -44,8 +53,8 @@ pub struct Snapshot {
     pub units: BTreeMap<UnitKey, UnitReport>,
     /// Records so far, units that have ended included.
     pub counts: BTreeMap<UnitKey, UnitCount>,
-    /// Losses of the node: source, place, count.
-    pub losses: Vec<(Source, &'static str, u64)>,
+    /// Losses since the agent's start, by whose they are.
+    pub losses: Vec<SourceLoss>,
     /// What went wrong outside any unit, as a last good state that was refused.
     pub node_problems: Vec<(Source, Problem)>,
 }
@@ -53,7 +62,11 @@ pub struct Snapshot {
 /// The status at `now`; transition times come from the conditions that stand.
 pub fn status(snapshot: &Snapshot, facts: &Facts, standing: &[Condition], now: Timestamp) -> NodeRuntimeStatus {
     let problems = problems(snapshot);
-    let in_force = snapshot.units.iter().filter(|(_, unit)| matches!(unit.state, UnitState::InForce { .. })).count();
+    let in_force = snapshot
+        .units
+        .values()
+        .filter(|unit| unit.part.is_some() && matches!(unit.state, UnitState::InForce { .. }))
+        .count();
     let ready = ready(snapshot, facts);
     NodeRuntimeStatus {
         observed_generation: Some(snapshot.generation),
@@ -63,8 +76,8 @@ pub fn status(snapshot: &Snapshot, facts: &Facts, standing: &[Condition], now: T
         boot_id: Some(facts.boot_id.clone()),
         kernel: Some(kernel_facts(facts)),
         sessions: sessions(snapshot, now),
-        losses: losses(snapshot),
-        refused: Vec::new(),
+        losses: snapshot.losses.iter().take(LOSSES_MAX).cloned().collect(),
+        refused: refused(snapshot),
         conditions: merge(standing, &[ready], snapshot.generation, now),
         problems,
     }
@@ -88,21 +101,36 @@ fn ready(snapshot: &Snapshot, facts: &Facts) -> Finding {
     Finding { r#type: ConditionType::Ready, status, reason, message }
 }
 
+/// Every part that is refused, with or without room for its reason below.
+fn refused(snapshot: &Snapshot) -> Vec<String> {
+    let parts = snapshot.units.values().filter(|unit| matches!(unit.state, UnitState::Refused(_)));
+    let short: BTreeSet<String> =
+        parts.filter_map(|unit| unit.part.as_deref()).map(|digest| digest.chars().take(16).collect()).collect();
+    short.into_iter().take(REFUSED_MAX).collect()
+}
+
+/// What is refused comes before what is wrong with the node, and both before what is not perfect. Each resource has one
+/// problem listed before any has a second.
 fn problems(snapshot: &Snapshot) -> Vec<NodeProblem> {
-    let of_units = snapshot.units.values().flat_map(|unit| match &unit.state {
-        UnitState::Refused(problem) => vec![(&unit.source, problem)],
-        UnitState::InForce { notes } => notes.iter().map(|note| (&unit.source, note)).collect(),
+    let of_units = |wanted: fn(&UnitState) -> &[Problem]| {
+        snapshot.units.values().flat_map(move |unit| wanted(&unit.state).iter().map(|problem| (&unit.source, problem)))
+    };
+    let refusals = of_units(|state| match state {
+        UnitState::Refused(problem) => std::slice::from_ref(problem),
+        UnitState::InForce { .. } => &[],
     });
-    of_units
-        .chain(snapshot.node_problems.iter().map(|(source, problem)| (source, problem)))
-        .take(PROBLEMS_MAX)
-        .map(|(source, problem)| NodeProblem {
-            source: source.clone(),
-            reason: problem.reason().as_str().into(),
-            field: problem.field().into(),
-            message: problem.message(),
-        })
-        .collect()
+    let notes = of_units(|state| match state {
+        UnitState::InForce { notes } => notes,
+        UnitState::Refused(_) => &[],
+    });
+    let of_node = snapshot.node_problems.iter().map(|(source, problem)| (source, problem));
+    let mut named = BTreeSet::new();
+    let (first, more): (Vec<_>, Vec<_>) =
+        refusals.chain(of_node).chain(notes).partition(|(source, _)| named.insert(source.to_string()));
+    let line = |(source, problem): (&Source, &Problem)| {
+        NodeProblem::new(source.clone(), problem.reason(), problem.field(), problem.message())
+    };
+    first.into_iter().chain(more).take(PROBLEMS_MAX).map(line).collect()
 }
 
 fn sessions(snapshot: &Snapshot, now: Timestamp) -> Vec<SessionStatus> {
@@ -110,6 +138,7 @@ fn sessions(snapshot: &Snapshot, now: Timestamp) -> Vec<SessionStatus> {
         let key = UnitKey::of_session(session);
         let count = snapshot.counts.get(&key).copied().unwrap_or_default();
         let state = match snapshot.units.get(&key).map(|unit| &unit.state) {
+            Some(UnitState::Refused(Problem::SessionExpired { .. })) => SessionState::Expired,
             Some(UnitState::Refused(_)) => SessionState::Refused,
             _ if session.expires_at <= now => SessionState::Completed,
             _ => SessionState::Running,
@@ -123,16 +152,6 @@ fn sessions(snapshot: &Snapshot, now: Timestamp) -> Vec<SessionStatus> {
         }
     };
     snapshot.desired.sessions.iter().map(line).collect()
-}
-
-fn losses(snapshot: &Snapshot) -> Vec<SourceLoss> {
-    let entry = |(source, place, count): &(Source, &str, u64)| SourceLoss {
-        source: source.clone(),
-        place: (*place).into(),
-        of: String::new(),
-        count: signed(*count),
-    };
-    snapshot.losses.iter().map(entry).take(PROBLEMS_MAX).collect()
 }
 
 fn kernel_facts(facts: &Facts) -> KernelFacts {
@@ -159,60 +178,4 @@ fn signed(count: u64) -> i64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use trilobite_crds::condition::find;
-
-    use super::*;
-
-    fn facts() -> Facts {
-        Facts { capabilities: CAPABILITIES.map(String::from).into(), ..Facts::default() }
-    }
-
-    fn snapshot(kind: SourceKind, state: UnitState) -> Snapshot {
-        let source = Source { kind, namespace: None, name: "it".into(), generation: 3 };
-        let key = UnitKey { kind, name: "it".into(), version: "1".into() };
-        Snapshot { generation: 4, units: [(key, UnitReport { source, state })].into(), ..Snapshot::default() }
-    }
-
-    fn refused() -> UnitState {
-        UnitState::Refused(Problem::NoSuchTracepoint { name: "sched/nope".into(), field: "spec.tracepoints[0]".into() })
-    }
-
-    fn ready_of(status: &NodeRuntimeStatus) -> &Condition {
-        find(&status.conditions, ConditionType::Ready).unwrap()
-    }
-
-    #[test]
-    fn a_bad_policy_is_a_problem_of_its_own_and_the_node_stays_ready() {
-        let status = status(&snapshot(SourceKind::TracingPolicy, refused()), &facts(), &[], Timestamp::UNIX_EPOCH);
-        assert_eq!(ready_of(&status).status, ConditionStatus::True);
-        assert_eq!(
-            (status.problems[0].reason.as_str(), status.problems[0].field.as_str()),
-            ("NoSuchTracepoint", "spec.tracepoints[0]")
-        );
-        assert_eq!((status.parts_in_force, status.problems[0].source.generation), (0, 3));
-    }
-
-    #[test]
-    fn what_the_stack_asks_and_does_not_get_makes_the_node_not_ready() {
-        let status = status(&snapshot(SourceKind::ObservabilityStack, refused()), &facts(), &[], Timestamp::UNIX_EPOCH);
-        assert_eq!(ready_of(&status).reason, "NoSuchTracepoint");
-    }
-
-    #[test]
-    fn a_capability_that_the_agent_lacks_is_named() {
-        let mut facts = facts();
-        facts.capabilities.remove("CAP_PERFMON");
-        let status = status(&Snapshot::default(), &facts, &[], Timestamp::UNIX_EPOCH);
-        assert_eq!(ready_of(&status).status, ConditionStatus::False);
-        assert!(ready_of(&status).message.contains("CAP_PERFMON"));
-        assert_eq!(status.kernel.unwrap().missing_capabilities, ["CAP_PERFMON"]);
-    }
-
-    #[test]
-    fn a_healthy_node_lists_no_problem() {
-        let state = UnitState::InForce { notes: Vec::new() };
-        let status = status(&snapshot(SourceKind::TracingPolicy, state), &facts(), &[], Timestamp::UNIX_EPOCH);
-        assert_eq!((status.parts_in_force, status.problems.len()), (1, 0));
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! Writes a node's status: when something changed, at most every two seconds, never as a heartbeat.
+//! Writes a node's status: when something changed, at most every two seconds (counts alone: every five), never as a heartbeat.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,7 +8,10 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use serde_json::json;
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, sleep_until},
+};
 use trilobite_crds::node::{NodeRuntime, NodeRuntimeStatus};
 
 use super::status::{Snapshot, status};
@@ -20,38 +23,75 @@ const FIELD_MANAGER: &str = "trilobite-node";
 const COALESCE: Duration = Duration::from_millis(200);
 /// Least time between two writes.
 const BETWEEN_WRITES: Duration = Duration::from_secs(2);
+/// Least time between two writes of which the second has new counts and nothing else.
+const BETWEEN_COUNTS: Duration = Duration::from_secs(5);
 /// Longest pause after a refused write; it doubles from `BETWEEN_WRITES`.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
+/// What was written last: to which object, when, and what.
+struct Written {
+    uid: String,
+    at: Instant,
+    status: NodeRuntimeStatus,
+}
+
 /// Writes what `snapshots` says until its sender is gone. A write that fails is tried again with what is true by then.
+/// Nothing is written before the object is known, nor after it is gone.
 pub async fn run(client: Client, node: String, facts: Arc<Facts>, mut snapshots: watch::Receiver<Option<Snapshot>>) {
     let runtimes: Api<NodeRuntime> = Api::all(client);
-    let mut written: Option<NodeRuntimeStatus> = None;
+    let mut written: Option<Written> = None;
     let mut pause = BETWEEN_WRITES;
     while snapshots.changed().await.is_ok() {
         loop {
-            tokio::time::sleep(COALESCE).await;
+            sleep(COALESCE).await;
             let Some(snapshot) = snapshots.borrow_and_update().clone() else { break };
-            let standing = written.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+            let Some(uid) = snapshot.uid.clone() else { break };
+            // An object that was made again has no status, whatever the one before it had.
+            let before = written.as_ref().filter(|before| before.uid == uid);
+            let standing = before.map(|before| before.status.conditions.as_slice()).unwrap_or_default();
             let wanted = status(&snapshot, &facts, standing, Timestamp::now());
-            if written.as_ref() == Some(&wanted) {
+            if before.is_some_and(|before| before.status == wanted) {
                 break;
+            }
+            if let Some(due) = before.map(|before| before.at + between(&before.status, &wanted))
+                && due > Instant::now()
+            {
+                tokio::select! {
+                    () = sleep_until(due) => {}
+                    changed = snapshots.changed() => if changed.is_err() { return },
+                }
+                continue;
             }
             match write(&runtimes, &node, &wanted).await {
                 Ok(()) => {
-                    written = Some(wanted);
+                    written = Some(Written { uid, at: Instant::now(), status: wanted });
                     pause = BETWEEN_WRITES;
-                    tokio::time::sleep(pause).await;
                     break;
                 }
                 Err(error) => {
                     tracing::warn!(%error, "writing the node's status; trying again");
-                    tokio::time::sleep(pause).await;
+                    sleep(pause).await;
                     pause = (pause * 2).min(PAUSE_MAX);
                 }
             }
         }
     }
+}
+
+/// How long `after` may wait for its turn: counts go up all the time, and nobody acts on one of them.
+fn between(before: &NodeRuntimeStatus, after: &NodeRuntimeStatus) -> Duration {
+    if without_counts(before) == without_counts(after) { BETWEEN_COUNTS } else { BETWEEN_WRITES }
+}
+
+fn without_counts(status: &NodeRuntimeStatus) -> NodeRuntimeStatus {
+    let mut status = status.clone();
+    for session in &mut status.sessions {
+        (session.records, session.lost) = (0, 0);
+    }
+    for loss in &mut status.losses {
+        loss.count = 0;
+    }
+    status
 }
 
 async fn write(runtimes: &Api<NodeRuntime>, node: &str, status: &NodeRuntimeStatus) -> Result<(), kube::Error> {
@@ -62,4 +102,23 @@ async fn write(runtimes: &Api<NodeRuntime>, node: &str, status: &NodeRuntimeStat
         "status": status,
     });
     runtimes.patch_status(node, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(patch)).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use trilobite_crds::node::{SessionState, SessionStatus};
+
+    use super::*;
+
+    fn running(state: SessionState, records: i64) -> NodeRuntimeStatus {
+        let session = SessionStatus { name: "hot".into(), expires_at: None, state, records, lost: 0 };
+        NodeRuntimeStatus { sessions: vec![session], ..NodeRuntimeStatus::default() }
+    }
+
+    #[test]
+    fn more_samples_wait_longer_than_the_end_of_a_session() {
+        let before = running(SessionState::Running, 10);
+        assert_eq!(between(&before, &running(SessionState::Running, 99)), BETWEEN_COUNTS);
+        assert_eq!(between(&before, &running(SessionState::Completed, 99)), BETWEEN_WRITES);
+    }
 }

@@ -7,12 +7,13 @@ use jiff::Timestamp;
 use kube::Client;
 use tokio::sync::mpsc;
 
-use super::node::{Node, stack};
+use super::node::Node;
 use crate::{
     args::AgentArguments,
     desired::{Update, cluster},
     identity::ClusterWatch,
-    report::{Problem, gap::Gap, writer},
+    report::{Problem, writer},
+    runtime::Matter,
 };
 
 /// Runs until SIGTERM.
@@ -32,24 +33,31 @@ pub(super) async fn run(arguments: &AgentArguments) -> anyhow::Result<()> {
 }
 
 /// Resumes from disk. Sessions whose end has come are left out by the plan; a file that is not whole is refused and reported.
+/// However it ends, nobody has watched since the last sign of life.
 async fn resume(node: &mut Node) {
+    match node.known_namespaces.read() {
+        Ok(namespaces) => node.identity.set_namespaces(namespaces.unwrap_or_default()),
+        Err(error) => tracing::error!(%error, "labels of namespaces are unknown until the API server answers"),
+    }
     match node.known_pods.read() {
         Ok(pods) => node.identity.set_pods(pods.into_iter().flatten().map(Arc::new).collect()),
-        Err(error) => tracing::error!(%error, "pods are unknown until the API server answers"),
+        Err(error) => {
+            tracing::error!(%error, "pods are unknown until the API server answers");
+            node.runtime.trouble(Matter::KnownPods, Some(Problem::LastGoodRefused { detail: error.to_string() }));
+        }
     }
-    let last_alive = node.last_good.last_alive();
+    node.unwatched_since = node.last_good.last_alive();
     match node.last_good.read() {
         Ok(None) => {}
         Ok(Some(desired)) => {
-            node.take(Update { desired: Arc::new(desired), generation: 0 }).await;
-            if let Some(gap) = Gap::since(last_alive, Timestamp::now()) {
-                tracing::warn!(from = %gap.from, to = %gap.to, "nobody watched this node for a while");
-                node.bus.tell_gap(gap);
+            if let Some(alive) = node.unwatched_since.and_then(|time| Timestamp::try_from(time).ok()) {
+                node.runtime.follow_on(&desired, alive, Timestamp::now());
             }
+            node.take(Update { desired: Arc::new(desired), generation: 0, uid: None }).await;
         }
         Err(error) => {
             tracing::error!(%error, "the last good state was not used");
-            node.runtime.node_problem(stack(), Problem::LastGoodRefused { detail: error.to_string() });
+            node.runtime.trouble(Matter::LastGood, Some(Problem::LastGoodRefused { detail: error.to_string() }));
         }
     }
 }

@@ -4,29 +4,14 @@
 use std::{
     path::PathBuf,
     sync::{Arc, OnceLock},
-    time::{Duration, Instant},
-};
-
-use anyhow::Context as _;
-use jiff::Timestamp;
-use kube::Client;
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::{mpsc, oneshot, watch},
-    task::JoinHandle,
-    time::{MissedTickBehavior, interval, sleep, timeout},
-};
-use tonic::service::Routes;
-use trilobite_crds::{
-    STACK_NAME,
-    node::{Source, SourceKind},
+    time::{Duration, Instant, SystemTime},
 };
 
 use crate::{
     args::CommonArguments,
     desired::{
-        News, Update,
-        last_good::{KnownPods, LastGood},
+        News, Update, cluster,
+        last_good::{self, KnownNamespaces, KnownPods, LastGood},
     },
     export::Export,
     identity::{Identity, Pod},
@@ -37,20 +22,33 @@ use crate::{
         network::{Network, history::History},
         security::{Security, bus::EventBus},
     },
-    report::{Ledger, Problem, metrics, status::Snapshot},
-    runtime::Runtime,
+    report::{Ledger, Problem, gap::Gap, metrics, stack, status::Snapshot},
+    runtime::{Matter, Runtime},
     serve::{
         self, hubble, router,
         socket::Socket,
         tetragon::{self, About, Scene},
     },
 };
+use anyhow::Context as _;
+use jiff::Timestamp;
+use kube::Client;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
+    time::{MissedTickBehavior, interval, sleep, timeout},
+};
+use tonic::service::Routes;
 
 /// How often counters are read and the sign of life is given.
 const TICK: Duration = Duration::from_secs(1);
 
 /// How long the end of the agent waits for clients to take what is queued for them.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a profile that ends with everything else may still make its result.
+const LAST_RESULTS: Duration = Duration::from_secs(2);
 
 /// A node's agent before its loop.
 pub(super) struct Node {
@@ -62,6 +60,10 @@ pub(super) struct Node {
     pub(super) last_good: LastGood,
     /// The pods of this node, on its disk.
     pub(super) known_pods: KnownPods,
+    /// Labels of namespaces, on its disk.
+    pub(super) known_namespaces: KnownNamespaces,
+    /// When an agent before this one was last alive; told as a gap when something is in force again.
+    pub(super) unwatched_since: Option<SystemTime>,
     pods_changed: watch::Receiver<u64>,
     /// Something is wanted of this node: its disk is used.
     keeping: bool,
@@ -80,6 +82,7 @@ pub(super) struct Node {
     snapshots: watch::Sender<Option<Snapshot>>,
     /// What health says.
     wrong: watch::Sender<Option<String>>,
+    metrics_trouble: watch::Receiver<Option<Problem>>,
     server: JoinHandle<()>,
     /// Dropping it ends the server.
     end: oneshot::Sender<()>,
@@ -91,7 +94,7 @@ impl Node {
     pub(super) async fn assemble(arguments: &CommonArguments, cluster: bool) -> anyhow::Result<Self> {
         let facts = Arc::new(kernel::probe::facts(arguments.host.cgroup_root.as_deref()));
         let ledger = Ledger::default();
-        std::fs::create_dir_all(&arguments.state_dir)
+        last_good::make_folder(&arguments.state_dir, cluster)
             .with_context(|| format!("the state directory {}", arguments.state_dir.display()))?;
         let context = Context {
             node_name: node_name(arguments)?,
@@ -111,10 +114,10 @@ impl Node {
         let profiles = application.profiles();
         let client = Arc::default();
         let network = Network::new(context.clone(), identity.clone(), Arc::clone(&client));
+        let (trouble, metrics_trouble) = watch::channel(None);
         if let Some(address) = arguments.metrics_address {
-            let listener =
-                tokio::net::TcpListener::bind(address).await.with_context(|| format!("/metrics on {address}"))?;
-            tokio::spawn(metrics::serve(listener, ledger.clone(), snapshots.subscribe(), vec![network.metrics()]));
+            let seen = snapshots.subscribe();
+            tokio::spawn(metrics::serve(address, trouble, ledger.clone(), seen, vec![network.metrics()]));
         }
         let about_flows = hubble::About {
             node: context.node_name.clone(),
@@ -135,7 +138,7 @@ impl Node {
             }
         });
         let security = Security::new(context.clone(), identity.clone(), bus.clone());
-        let layers = Layers { facts, security, network, application };
+        let layers = Layers::new(facts, security, network, application);
         Ok(Self {
             export: Export::new(bus.clone(), scene, ledger.clone(), arguments.state_dir.clone()),
             pods_changed: identity.changed(),
@@ -147,10 +150,13 @@ impl Node {
             runtime: Runtime::new(layers, ledger),
             last_good: LastGood::new(&arguments.state_dir),
             known_pods: KnownPods::new(&arguments.state_dir),
+            known_namespaces: KnownNamespaces::new(&arguments.state_dir),
+            unwatched_since: None,
             keeping: false,
             context,
             snapshots,
             wrong,
+            metrics_trouble,
             server,
             end,
             _socket: socket,
@@ -171,7 +177,14 @@ impl Node {
         loop {
             tokio::select! {
                 Some(heard) = news.recv() => match heard {
-                    News::Wanted(update) => self.take(update).await,
+                    News::Wanted(update) => {
+                        self.runtime.trouble(Matter::Profile, None);
+                        self.take(update).await;
+                    }
+                    News::Unavailable { uid, problem } => {
+                        self.runtime.is_of(uid);
+                        self.runtime.trouble(Matter::Profile, Some(problem));
+                    }
                     News::Forgotten => self.forget().await,
                 },
                 () = until(self.runtime.next_expiry(Timestamp::now())) => self.runtime.reconcile(Timestamp::now()).await,
@@ -182,7 +195,11 @@ impl Node {
             self.report();
         }
         tracing::info!("stopping: everything is unloaded");
-        self.runtime.unload().await;
+        if self.is_forgotten().await {
+            self.forget().await;
+        } else {
+            self.runtime.end(LAST_RESULTS).await;
+        }
         self.bus.close();
         self.history.close();
         self.export.finish().await;
@@ -193,44 +210,69 @@ impl Node {
         Ok(())
     }
 
+    /// At an uninstall SIGTERM may come before the news that nothing is wanted of this node; nobody would clear its disk later.
+    async fn is_forgotten(&self) -> bool {
+        match self.client.get() {
+            Some(client) => cluster::is_gone(client, &self.context.node_name).await,
+            None => false,
+        }
+    }
+
+    /// Wakes those who read snapshots only where there is something new to read.
     fn report(&mut self) {
-        let mut snapshot = self.runtime.snapshot();
+        self.runtime.trouble(Matter::Metrics, self.metrics_trouble.borrow().clone());
+        let mut snapshot = self.runtime.snapshot(Timestamp::now());
         let exports = self.export.problems();
-        self.wrong.send_replace(exports.first().map(Problem::message));
+        self.wrong.send_if_modified(|wrong| replace(wrong, exports.first().map(Problem::message)));
         snapshot.node_problems.extend(exports.into_iter().map(|problem| (stack(), problem)));
-        self.snapshots.send_replace(Some(snapshot));
+        self.snapshots.send_if_modified(|told| replace(told, Some(snapshot)));
     }
 
     /// Takes a desired state into force, and keeps it on disk once that is done.
     pub(super) async fn take(&mut self, update: Update) {
-        let desired = update.desired.clone();
-        self.export.apply(&desired.export);
+        self.export.apply(&update.desired.export);
         self.runtime.take(update, Timestamp::now()).await;
+        if let Some(gap) = Gap::since(self.unwatched_since.take(), Timestamp::now()) {
+            tracing::warn!(from = %gap.from, to = %gap.to, "nobody watched this node for a while");
+            self.bus.tell_gap(gap);
+        }
         self.keeping = true;
-        if let Err(error) = self.last_good.write(&desired) {
-            tracing::warn!(%error, "the state could not be kept on disk; a restart without the API server would begin empty");
+        match self.last_good.write(&self.runtime.to_keep()) {
+            Ok(()) => self.runtime.trouble(Matter::LastGood, None),
+            Err(error) => {
+                tracing::warn!(%error, "the state could not be kept on disk; a restart without the API server would begin empty");
+            }
         }
     }
 
     /// Gives the sign of life, and keeps the pods on disk where they changed.
     fn keep(&mut self) {
-        self.last_good.touch();
+        // An agent that has nothing in force yet watches no more than none does.
+        if self.unwatched_since.is_none() {
+            self.last_good.touch();
+        }
         if !self.keeping || !self.pods_changed.has_changed().unwrap_or_default() {
             return;
         }
         self.pods_changed.mark_unchanged();
         let pods = self.identity.pods().iter().map(|pod| Pod::clone(pod)).collect();
-        if let Err(error) = self.known_pods.write(&pods) {
-            tracing::warn!(%error, "the pods could not be kept on disk; a restart without the API server would not know them");
+        match self.known_pods.write(&pods) {
+            Ok(()) => self.runtime.trouble(Matter::KnownPods, None),
+            Err(error) => {
+                tracing::warn!(%error, "the pods could not be kept on disk; a restart without the API server would not know them");
+            }
         }
     }
 
-    /// Unloads everything and leaves nothing on this node's disk.
+    /// Unloads everything and leaves nothing on this node's disk: first whoever writes there ends, then it is cleared.
     async fn forget(&mut self) {
-        let nothing = Update { desired: Arc::default(), generation: 0 };
         self.keeping = false;
+        self.unwatched_since = None;
         self.export.finish().await;
-        self.runtime.take(nothing, Timestamp::now()).await;
+        self.runtime.end(LAST_RESULTS).await;
+        self.runtime.trouble(Matter::LastGood, None);
+        self.runtime.trouble(Matter::KnownPods, None);
+        self.runtime.trouble(Matter::Profile, None);
         for entry in std::fs::read_dir(&self.context.state_dir).into_iter().flatten().flatten() {
             let path = entry.path();
             let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
@@ -241,9 +283,11 @@ impl Node {
     }
 }
 
-/// Whose the problems of the whole node are.
-pub(super) fn stack() -> Source {
-    Source { kind: SourceKind::ObservabilityStack, namespace: None, name: STACK_NAME.into(), generation: 0 }
+/// Whether there was something to replace.
+fn replace<T: PartialEq>(old: &mut T, new: T) -> bool {
+    let differs = *old != new;
+    *old = new;
+    differs
 }
 
 /// Sleeps until `end`; forever where there is none.

@@ -17,15 +17,17 @@ use crate::{
 
 /// Runs until SIGINT or SIGTERM. Events go to standard output, everything else to standard error.
 pub(super) async fn run(arguments: &RunArguments) -> anyhow::Result<()> {
-    let (mut desired, refusals) = files::read(&arguments.files, Timestamp::now())?;
+    let resources = files::read(&arguments.files)?;
+    let mut node = Node::assemble(&arguments.common, false).await?;
+    node.profiles.results().tell(Box::new(tell));
+    // Only now: on a slow machine it takes longer to assemble a node than a short session lasts.
+    let (mut desired, refusals) = files::plan(&resources, Timestamp::now());
     for refusal in &refusals {
         tracing::error!(resource = %refusal.source, reason = refusal.reason.as_str(), field = %refusal.field, "{}", refusal.message);
     }
     desired.export.stdout = true;
-    let mut node = Node::assemble(&arguments.common, false).await?;
-    node.profiles.results().tell(Box::new(tell));
-    node.take(Update { desired: Arc::new(desired), generation: 1 }).await;
-    for unit in node.runtime.snapshot().units.values() {
+    node.take(Update { desired: Arc::new(desired), generation: 1, uid: None }).await;
+    for unit in node.runtime.snapshot(Timestamp::now()).units.values() {
         match &unit.state {
             UnitState::InForce { notes } => {
                 tracing::info!(resource = %unit.source, "in force");

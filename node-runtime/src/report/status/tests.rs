@@ -1,0 +1,143 @@
+//! What the agent says of its node, from states that are made up.
+
+use trilobite_crds::{
+    condition::find,
+    node::{CpuProfileSession, PodScope, SessionContent},
+};
+
+use super::*;
+
+fn facts() -> Facts {
+    Facts { capabilities: CAPABILITIES.map(String::from).into(), ..Facts::default() }
+}
+
+fn snapshot(kind: SourceKind, state: UnitState) -> Snapshot {
+    let source = Source { kind, namespace: None, name: "it".into(), generation: 3 };
+    let key = UnitKey { kind, name: "it".into(), version: "1".into() };
+    let part = Some("0123456789abcdef0123".into());
+    Snapshot { generation: 4, units: [(key, UnitReport { source, state, part })].into(), ..Snapshot::default() }
+}
+
+fn refused() -> UnitState {
+    UnitState::Refused(Problem::NoSuchTracepoint { name: "sched/nope".into(), field: "spec.tracepoints[0]".into() })
+}
+
+fn ready_of(status: &NodeRuntimeStatus) -> &Condition {
+    find(&status.conditions, ConditionType::Ready).unwrap()
+}
+
+#[test]
+fn a_bad_policy_is_a_problem_of_its_own_and_the_node_stays_ready() {
+    let status = status(&snapshot(SourceKind::TracingPolicy, refused()), &facts(), &[], Timestamp::UNIX_EPOCH);
+    assert_eq!(ready_of(&status).status, ConditionStatus::True);
+    assert_eq!(
+        (status.problems[0].reason.as_str(), status.problems[0].field.as_str()),
+        ("NoSuchTracepoint", "spec.tracepoints[0]")
+    );
+    assert_eq!((status.parts_in_force, status.problems[0].source.generation), (0, 3));
+}
+
+#[test]
+fn what_the_stack_asks_and_does_not_get_makes_the_node_not_ready() {
+    let status = status(&snapshot(SourceKind::ObservabilityStack, refused()), &facts(), &[], Timestamp::UNIX_EPOCH);
+    assert_eq!(ready_of(&status).reason, "NoSuchTracepoint");
+}
+
+#[test]
+fn a_capability_that_the_agent_lacks_is_named() {
+    let mut facts = facts();
+    facts.capabilities.remove("CAP_PERFMON");
+    let status = status(&Snapshot::default(), &facts, &[], Timestamp::UNIX_EPOCH);
+    assert_eq!(ready_of(&status).status, ConditionStatus::False);
+    assert!(ready_of(&status).message.contains("CAP_PERFMON"));
+    assert_eq!(status.kernel.unwrap().missing_capabilities, ["CAP_PERFMON"]);
+}
+
+#[test]
+fn a_healthy_node_lists_no_problem() {
+    let state = UnitState::InForce { notes: Vec::new() };
+    let status = status(&snapshot(SourceKind::TracingPolicy, state), &facts(), &[], Timestamp::UNIX_EPOCH);
+    assert_eq!((status.parts_in_force, status.problems.len()), (1, 0));
+}
+
+/// Policies `p00`, `p01`, ..., so many of them, all in this state.
+fn policies(count: usize, state: &UnitState) -> Snapshot {
+    let mut all = Snapshot::default();
+    for number in 0..count {
+        let name = format!("p{number:02}");
+        let source = Source { kind: SourceKind::TracingPolicy, namespace: None, name: name.clone(), generation: 1 };
+        let key = UnitKey { kind: SourceKind::TracingPolicy, name, version: "1".into() };
+        let part = Some(format!("{number:016}{}", "f".repeat(48)));
+        all.units.insert(key, UnitReport { source, state: state.clone(), part });
+    }
+    all
+}
+
+fn names(status: &NodeRuntimeStatus) -> Vec<&str> {
+    status.problems.iter().map(|problem| problem.source.name.as_str()).collect()
+}
+
+#[test]
+fn the_21st_refused_policy_has_no_room_for_words_and_is_still_named_as_refused() {
+    let status = status(&policies(25, &refused()), &facts(), &[], Timestamp::UNIX_EPOCH);
+    assert_eq!((status.problems.len(), status.refused.len(), status.parts_in_force), (20, 25, 0));
+    assert_eq!(status.refused[24], "0000000000000024");
+}
+
+#[test]
+fn a_resource_with_many_notes_takes_no_room_from_those_that_are_refused() {
+    let note = Problem::HostNetworkPod { pod: "shop/till".into() };
+    let mut snapshot = policies(3, &UnitState::InForce { notes: vec![note; 30] });
+    snapshot.units.extend(policies(15, &refused()).units.into_iter().skip(3));
+    snapshot.node_problems = vec![(crate::report::stack(), Problem::LastGoodRefused { detail: "cut".into() })];
+    let status = status(&snapshot, &facts(), &[], Timestamp::UNIX_EPOCH);
+    let names = names(&status);
+    assert_eq!((names.len(), names[0], names[11], names[12]), (20, "p03", "p14", "default"));
+    assert_eq!(names[13..17], ["p00", "p01", "p02", "p00"]);
+}
+
+#[test]
+fn losses_of_64_resources_are_listed() {
+    let loss = |number: usize| SourceLoss {
+        source: policies(number + 1, &refused()).units.pop_last().unwrap().1.source,
+        place: "policy_ring".into(),
+        of: String::new(),
+        count: 1,
+    };
+    let snapshot = Snapshot { losses: (0..70).map(loss).collect(), ..Snapshot::default() };
+    assert_eq!(status(&snapshot, &facts(), &[], Timestamp::UNIX_EPOCH).losses.len(), 64);
+}
+
+/// A profile that ends at 100, in this state; nothing where it is not planned any more.
+fn profile(state: Option<UnitState>) -> Snapshot {
+    let source =
+        Source { kind: SourceKind::AppProfile, namespace: Some("shop".into()), name: "hot".into(), generation: 1 };
+    let content = CpuProfileSession { pods: PodScope::default(), frequency_hz: 49, memory_budget_bytes: 1 << 24 };
+    let expires_at = Timestamp::from_second(100).unwrap();
+    let session = Session {
+        name: "hot".into(),
+        source: source.clone(),
+        expires_at,
+        content: SessionContent::CpuProfile(content),
+    };
+    let key = UnitKey::of_session(&session);
+    let units = state.map(|state| (key, UnitReport { source, state, part: None }));
+    let desired = Arc::new(Desired { sessions: vec![session], ..Desired::default() });
+    Snapshot { desired, units: units.into_iter().collect(), ..Snapshot::default() }
+}
+
+#[test]
+fn a_session_that_never_ran_is_expired_and_one_that_did_is_completed() {
+    let end = Timestamp::from_second(100).unwrap();
+    let late = UnitState::Refused(Problem::SessionExpired { end });
+    let running = UnitState::InForce { notes: Vec::new() };
+    let state = |state, second| {
+        let status = status(&profile(state), &facts(), &[], Timestamp::from_second(second).unwrap());
+        assert_eq!((status.sessions[0].expires_at, status.parts_in_force), (Some(end), 0));
+        status.sessions[0].state
+    };
+    assert_eq!(state(Some(running), 99), SessionState::Running);
+    assert_eq!(state(None, 100), SessionState::Completed);
+    assert_eq!(state(Some(late), 100), SessionState::Expired);
+    assert_eq!(state(Some(refused()), 100), SessionState::Refused);
+}
