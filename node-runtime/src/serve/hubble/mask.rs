@@ -15,6 +15,40 @@ use crate::serve::{
     },
 };
 
+/// What the command line client asks for by default, but for what its versions differ in.
+const DEFAULT: [&str; 19] = [
+    "time",
+    "verdict",
+    "ethernet",
+    "IP",
+    "l4",
+    "source.identity",
+    "source.namespace",
+    "source.pod_name",
+    "destination.identity",
+    "destination.namespace",
+    "destination.pod_name",
+    "Type",
+    "node_name",
+    "l7",
+    "event_type",
+    "source_service",
+    "destination_service",
+    "is_reply",
+    "Summary",
+];
+/// May come with `DEFAULT`.
+const NEWER: [&str; 2] = ["ip_trace_id", "extensions"];
+/// What the client prints and, up to 1.19.4, forgets to ask for: it then shows an unknown direction and no policy names.
+const FORGOTTEN: [&str; 6] = [
+    "traffic_direction",
+    "policy_match_type",
+    "egress_allowed_by",
+    "ingress_allowed_by",
+    "egress_denied_by",
+    "ingress_denied_by",
+];
+
 /// The fields that are wanted; all where the request names none.
 pub(super) struct FieldMask(Option<Mask>);
 
@@ -26,7 +60,8 @@ impl FieldMask {
         }
         let flow = schema::field(GetFlowsResponse::INDEX, "flow").and_then(|(_, message)| message);
         let mut mask = Mask::default();
-        for path in &paths {
+        let forgotten = if is_default(&paths) { &FORGOTTEN[..] } else { &[] };
+        for path in paths.iter().map(String::as_str).chain(forgotten.iter().copied()) {
             match flow.and_then(|flow| resolve(flow, path)) {
                 Some(steps) => mask.add(&steps),
                 None => {
@@ -50,6 +85,13 @@ impl FieldMask {
         });
         GetFlowsResponse { node_name, time, response_types }
     }
+}
+
+/// The client was given no mask by its user.
+fn is_default(paths: &[String]) -> bool {
+    let has = |path: &str| paths.iter().any(|one| one == path);
+    let known = |path: &String| DEFAULT.iter().chain(&NEWER).any(|one| one == path);
+    DEFAULT.iter().all(|path| has(path)) && paths.iter().all(known)
 }
 
 #[cfg(test)]
@@ -78,10 +120,20 @@ mod tests {
     }
 
     #[test]
-    fn what_the_command_line_client_asks_by_default_is_there() {
-        let paths = "time verdict ethernet IP l4 source.identity source.namespace source.pod_name destination.identity \
-                     destination.namespace destination.pod_name Type node_name l7 event_type source_service \
-                     destination_service is_reply Summary ip_trace_id extensions";
-        assert!(mask(&paths.split_whitespace().collect::<Vec<_>>()).is_ok());
+    fn who_asks_for_the_clients_default_gets_what_the_client_prints() {
+        let direction = |paths: &[&str]| {
+            let Some(ResponseTypes::Flow(flow)) = mask(paths).unwrap().apply(response(&syn(), "n1")).response_types
+            else {
+                panic!("no flow")
+            };
+            flow.traffic_direction
+        };
+        let with = |more: &[&'static str]| [&DEFAULT[..], more].concat();
+        for whole in [with(&[]), with(&["extensions"]), with(&NEWER)] {
+            assert_eq!(direction(&whole), 2, "{whole:?}");
+        }
+        for other in [DEFAULT[1..].to_vec(), with(&["uuid"]), vec!["time"]] {
+            assert_eq!(direction(&other), 0, "{other:?}");
+        }
     }
 }

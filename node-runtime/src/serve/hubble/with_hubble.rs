@@ -168,6 +168,7 @@ fn many_filters() -> Vec<FlowFilter> {
     filters.push(FlowFilter { drop_reason_desc: vec![0], ..none() });
     for answer in [true, false] {
         filters.push(FlowFilter { reply: vec![answer], ..none() });
+        filters.push(FlowFilter { encrypted: vec![answer], ..none() });
     }
     for (kind, sub_type) in [(4, None), (4, Some(0)), (4, Some(3)), (0, Some(10)), (1, None), (129, None)] {
         let wanted = EventTypeFilter {

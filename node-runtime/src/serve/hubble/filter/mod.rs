@@ -1,6 +1,7 @@
 //! Which flows a reader of GetFlows wants. Of one filter every field that is set must hold, one member of a list is
 //! enough; a flow passes when some filter of the whitelist holds, or it is empty, and none of the blacklist does. What
-//! is not carried out is refused by name in a whitelist; in a blacklist it excludes nothing, as no flow has it.
+//! is not carried out is refused by name. So is what no flow here has in a whitelist, where it would let nothing pass; in
+//! a blacklist it holds for none and excludes nothing.
 
 mod address;
 mod name;
@@ -107,7 +108,12 @@ fn tests(filter: &FlowFilter, node: &str, refuse: bool) -> Result<Vec<Test>, Str
     tests.add("source_label", &filter.source_label, |wanted| selector::labels(&wanted, source))?;
     tests.add("destination_label", &filter.destination_label, |wanted| selector::labels(&wanted, destination))?;
     tests.add("node_name", &filter.node_name, |wanted| name::node(&wanted, node))?;
-    for field in absent(filter) {
+    // None of these flows was seen encrypted.
+    tests.add("encrypted", &filter.encrypted, |wanted| Ok(constant(wanted.contains(&false))))?;
+    if let Some(field) = not_carried_out(filter).into_iter().next() {
+        return Err(format!("{field}: this agent carries out no filter by it"));
+    }
+    for field in never_matches(filter) {
         if refuse {
             return Err(format!("{field}: this agent's flows do not have it, so that no filter by it is carried out"));
         }
@@ -120,9 +126,17 @@ fn constant(answer: bool) -> Test {
     Box::new(move |_| answer)
 }
 
-/// Fields that are set and that no flow of ours has.
-fn absent(filter: &FlowFilter) -> Vec<&'static str> {
-    let fields = [
+/// Fields that are set and that a flow of ours could match, if they were carried out.
+fn not_carried_out(filter: &FlowFilter) -> Vec<&'static str> {
+    set([
+        ("node_labels", filter.node_labels.is_empty()),
+        ("experimental.cel_expression", filter.experimental.as_ref().is_none_or(|of| of.cel_expression.is_empty())),
+    ])
+}
+
+/// Fields that are set and that no flow of ours has, so that none matches.
+fn never_matches(filter: &FlowFilter) -> Vec<&'static str> {
+    set([
         ("source_ip_xlated", filter.source_ip_xlated.is_empty()),
         ("source_fqdn", filter.source_fqdn.is_empty()),
         ("destination_fqdn", filter.destination_fqdn.is_empty()),
@@ -134,19 +148,19 @@ fn absent(filter: &FlowFilter) -> Vec<&'static str> {
         ("http_url", filter.http_url.is_empty()),
         ("http_header", filter.http_header.is_empty()),
         ("dns_query", filter.dns_query.is_empty()),
-        ("node_labels", filter.node_labels.is_empty()),
         ("trace_id", filter.trace_id.is_empty()),
         ("ip_trace_id", filter.ip_trace_id.is_empty()),
-        ("encrypted", filter.encrypted.is_empty()),
-        ("experimental", filter.experimental.as_ref().is_none_or(|of| of.cel_expression.is_empty())),
-    ];
+    ])
+}
+
+fn set<const N: usize>(fields: [(&'static str, bool); N]) -> Vec<&'static str> {
     fields.into_iter().filter(|(_, empty)| !empty).map(|(field, _)| field).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layers::network::flow::tests::syn;
+    use crate::{layers::network::flow::tests::syn, serve::proto::flow::flow_filter::Experimental};
 
     fn passes(whitelist: &[FlowFilter], blacklist: &[FlowFilter]) -> bool {
         Filters::new(whitelist, blacklist, "n1").unwrap().pass(&syn())
@@ -175,6 +189,28 @@ mod tests {
         let refusal = Filters::new(&[FlowFilter::default(), by_name.clone()], &[], "n1").err().unwrap();
         assert!(refusal.message().starts_with("whitelist[1].destination_fqdn: "), "{}", refusal.message());
         assert!(passes(&[], &[by_name]));
+    }
+
+    #[test]
+    fn what_flows_could_match_and_is_not_carried_out_is_refused_in_both_lists() {
+        let by_node = FlowFilter { node_labels: vec!["zone=a".into()], ..FlowFilter::default() };
+        let experimental = Some(Experimental { cel_expression: vec!["true".into()] });
+        let by_expression = FlowFilter { experimental, ..FlowFilter::default() };
+        for (filter, field) in [(by_node, "node_labels"), (by_expression, "experimental.cel_expression")] {
+            for (white, black, list) in
+                [(vec![filter.clone()], vec![], "whitelist"), (vec![], vec![filter.clone()], "blacklist")]
+            {
+                let refusal = Filters::new(&white, &black, "n1").err().unwrap();
+                assert!(refusal.message().starts_with(&format!("{list}[0].{field}: ")), "{}", refusal.message());
+            }
+        }
+    }
+
+    #[test]
+    fn every_flow_is_unencrypted_in_both_lists() {
+        let by = |encrypted| FlowFilter { encrypted: vec![encrypted], ..FlowFilter::default() };
+        assert!(passes(&[by(false)], &[]) && !passes(&[by(true)], &[]));
+        assert!(passes(&[], &[by(true)]) && !passes(&[], &[by(false)]));
     }
 
     #[test]
