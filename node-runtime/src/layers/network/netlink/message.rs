@@ -14,13 +14,16 @@ pub(super) struct Answer {
 /// What one datagram holds.
 pub(super) enum Part {
     Answer(Answer),
-    /// No more will come; with the kernel's error number where it refused.
+    /// No more will come; with the kernel's error number where it refused or gave up.
     End(i32),
+    /// What there is has changed while it was listed: some may be missing, or stand twice.
+    Changed,
 }
 
 const HEADER: usize = 16;
 const NLM_F_REQUEST: u16 = 0x01;
 const NLM_F_ACK: u16 = 0x04;
+const NLM_F_DUMP_INTR: u16 = 0x10;
 const NLM_F_DUMP: u16 = 0x300;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
@@ -56,13 +59,16 @@ impl Request {
 /// The messages of one datagram.
 pub(super) fn parts(mut datagram: &[u8]) -> Vec<Part> {
     let mut parts = Vec::new();
-    while let Some((kind, body, rest)) = first(datagram) {
+    while let Some(Message { kind, flags, body, rest }) = first(datagram) {
         datagram = rest;
+        if flags & NLM_F_DUMP_INTR != 0 {
+            parts.push(Part::Changed);
+        }
         parts.push(match kind {
-            NLMSG_DONE => Part::End(0),
-            NLMSG_ERROR => {
+            // Both begin with a number: zero, or what went wrong, negative.
+            NLMSG_DONE | NLMSG_ERROR => {
                 let number = body.get(..4).and_then(|number| number.try_into().ok()).map_or(0, i32::from_ne_bytes);
-                Part::End(-number)
+                Part::End(number.saturating_neg())
             }
             _ => Part::Answer(Answer { kind, body: body.to_vec() }),
         });
@@ -70,11 +76,21 @@ pub(super) fn parts(mut datagram: &[u8]) -> Vec<Part> {
     parts
 }
 
-fn first(datagram: &[u8]) -> Option<(u16, &[u8], &[u8])> {
+struct Message<'a> {
+    kind: u16,
+    flags: u16,
+    body: &'a [u8],
+    rest: &'a [u8],
+}
+
+fn first(datagram: &[u8]) -> Option<Message<'_>> {
     let length = usize::try_from(u32::from_ne_bytes(datagram.get(..4)?.try_into().ok()?)).ok()?;
-    let kind = u16::from_ne_bytes(datagram.get(4..6)?.try_into().ok()?);
-    let body = datagram.get(HEADER..length)?;
-    Some((kind, body, datagram.get(aligned(length)..).unwrap_or_default()))
+    Some(Message {
+        kind: u16::from_ne_bytes(datagram.get(4..6)?.try_into().ok()?),
+        flags: u16::from_ne_bytes(datagram.get(6..8)?.try_into().ok()?),
+        body: datagram.get(HEADER..length)?,
+        rest: datagram.get(aligned(length)..).unwrap_or_default(),
+    })
 }
 
 /// Attributes by number and value.
@@ -115,6 +131,26 @@ mod tests {
         let bytes = Request::new(90, &[0; 4]).with(2, b"abc").with(7, &[9; 4]).finish(false);
         let found: Vec<_> = Attributes::behind(&bytes, HEADER + 4).collect();
         assert_eq!(found, [(2, b"abc".as_slice()), (7, [9; 4].as_slice())]);
+    }
+
+    fn message(kind: u16, flags: u16, number: i32) -> Vec<u8> {
+        let mut bytes = Request::new(kind, &number.to_ne_bytes()).finish(false);
+        bytes[6..8].copy_from_slice(&flags.to_ne_bytes());
+        bytes
+    }
+
+    #[test]
+    fn a_list_that_ends_in_an_error_is_an_error() {
+        for (kind, number, expected) in [(NLMSG_DONE, 0, 0), (NLMSG_DONE, -105, 105), (NLMSG_ERROR, -13, 13)] {
+            let found = parts(&message(kind, 0, number));
+            assert!(matches!(found[..], [Part::End(end)] if end == expected), "{kind} {number}");
+        }
+    }
+
+    #[test]
+    fn a_list_of_what_has_changed_meanwhile_says_so() {
+        let datagram = [message(16, 0, 7), message(16, NLM_F_DUMP_INTR, 7)].concat();
+        assert!(matches!(parts(&datagram)[..], [Part::Answer(_), Part::Changed, Part::Answer(_)]));
     }
 
     proptest! {
