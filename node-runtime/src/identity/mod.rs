@@ -23,3 +23,4 @@ pub use lease::{ProcessLease, Slot};
 pub use pod::{Container, Owner, Pod, PodContainer};
 pub use pods::ClusterWatch;
 pub use process::{Credentials, ExecKey, Located, Process};
+pub(crate) use prune::owner_of;

@@ -26,6 +26,9 @@ pub struct Pod {
     pub node: String,
     /// Shares the host's network.
     pub host_network: bool,
+    /// It has run to its end: no process of it is left, and its addresses may be another's.
+    #[serde(default)]
+    pub ended: bool,
     /// Its containers, init and ephemeral ones included.
     pub containers: Vec<Container>,
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kube::api::Object;
+use kube::api::{Object, ObjectMeta};
 use serde::Deserialize;
 
 use super::{Container, Pod};
@@ -30,6 +30,7 @@ pub(super) struct PodSpec {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct PodStatus {
+    phase: String,
     #[serde(rename = "podIPs")]
     pod_ips: Vec<Address>,
     container_statuses: Vec<ContainerStatus>,
@@ -88,12 +89,7 @@ pub(super) fn pruned(object: &PodObject) -> Pod {
     let labels = metadata.labels.clone().unwrap_or_default();
     let name = metadata.name.clone().unwrap_or_default();
     let uid = metadata.uid.clone().unwrap_or_default();
-    let owner = metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
-    let (workload, workload_kind) = match owner {
-        // The kubelet makes its Node the owner of a mirror pod; nobody would look for it there.
-        Some(owner) if owner.kind != "Node" => workload(&owner.kind, &owner.name, &labels),
-        _ => (name.clone(), "Pod".to_owned()),
-    };
+    let (workload, workload_kind) = owner_of(metadata);
     let hash = metadata.annotations.as_ref().and_then(|annotations| annotations.get(CONFIG_HASH)).cloned();
     let specs = [&object.spec.containers, &object.spec.init_containers, &object.spec.ephemeral_containers];
     let statuses = [&status.container_statuses, &status.init_container_statuses, &status.ephemeral_container_statuses];
@@ -108,11 +104,23 @@ pub(super) fn pruned(object: &PodObject) -> Pod {
         ips: status.pod_ips.iter().filter_map(|address| address.ip.parse().ok()).collect(),
         node: object.spec.node_name.clone(),
         host_network: object.spec.host_network,
+        ended: matches!(status.phase.as_str(), "Succeeded" | "Failed"),
         containers: specs
             .into_iter()
             .flatten()
             .map(|spec| container(spec, statuses.iter().copied().flatten().find(|status| status.name == spec.name)))
             .collect(),
+    }
+}
+
+/// Name and kind of the workload that a pod is shown under, by its metadata: the same on its own node and on others.
+pub(crate) fn owner_of(metadata: &ObjectMeta) -> (String, String) {
+    match metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true)) {
+        // The kubelet makes its Node the owner of a mirror pod; nobody would look for it there.
+        Some(owner) if owner.kind != "Node" => {
+            workload(&owner.kind, &owner.name, metadata.labels.as_ref().unwrap_or(&BTreeMap::new()))
+        }
+        _ => (metadata.name.clone().unwrap_or_default(), "Pod".to_owned()),
     }
 }
 
@@ -187,6 +195,15 @@ mod tests {
         );
         assert_eq!(main.started_at, "2030-01-02T03:04:05Z");
         assert_eq!((prepare.name.as_str(), prepare.id.as_str()), ("prepare", ""));
+    }
+
+    #[test]
+    fn a_pod_has_ended_when_its_phase_says_so() {
+        for (phase, ended) in [("Running", false), ("Pending", false), ("Succeeded", true), ("Failed", true)] {
+            let mut object = object(("Job", "migrate-2"), serde_json::json!({}));
+            object.status.as_mut().unwrap().phase = phase.to_owned();
+            assert_eq!(pruned(&object).ended, ended, "{phase}");
+        }
     }
 
     #[test]

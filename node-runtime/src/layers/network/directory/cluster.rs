@@ -14,7 +14,7 @@ use tokio::task::AbortHandle;
 
 use super::{Directory, NodePod, Table};
 use crate::{
-    identity::Pod,
+    identity::{Pod, owner_of},
     layers::network::end::{End, Service},
 };
 
@@ -96,15 +96,10 @@ async fn follow_pods(client: Client, here: String, table: Arc<Table>) {
     let resource = ApiResource::erase::<k8s_openapi::api::core::v1::Pod>(&());
     let pods: Api<PodObject> = Api::all_with(client, &resource);
     let mut events = pin!(watcher(pods, watcher::Config::default().page_size(PAGE)).default_backoff());
+    let mut fresh = Table::default();
     while let Some(event) = events.next().await {
         match event {
-            Ok(watcher::Event::Init) => table.clear_pods(),
-            Ok(watcher::Event::InitApply(pod) | watcher::Event::Apply(pod)) => match pruned(&pod) {
-                Some(pod) => table.put_pod(&pod, &here),
-                None => table.remove_pod(pod.metadata.uid.as_deref().unwrap_or_default()),
-            },
-            Ok(watcher::Event::Delete(pod)) => table.remove_pod(pod.metadata.uid.as_deref().unwrap_or_default()),
-            Ok(watcher::Event::InitDone) => {}
+            Ok(event) => on_pod(event, &here, &table, &mut fresh),
             Err(error) => {
                 tracing::warn!(%error, "pods of other nodes cannot be watched; their flows show addresses alone")
             }
@@ -116,17 +111,42 @@ async fn follow_services(client: Client, table: Arc<Table>) {
     let resource = ApiResource::erase::<k8s_openapi::api::core::v1::Service>(&());
     let services: Api<ServiceObject> = Api::all_with(client, &resource);
     let mut events = pin!(watcher(services, watcher::Config::default().page_size(PAGE)).default_backoff());
+    let mut fresh = Table::default();
     while let Some(event) = events.next().await {
         match event {
-            Ok(watcher::Event::Init) => table.clear_services(),
-            Ok(watcher::Event::InitApply(service) | watcher::Event::Apply(service)) => {
-                let addresses = addresses(service.spec.cluster_ips.iter());
-                table.put_service(named(&service), &addresses);
-            }
-            Ok(watcher::Event::Delete(service)) => table.put_service(named(&service), &[]),
-            Ok(watcher::Event::InitDone) => {}
+            Ok(event) => on_service(event, &table, &mut fresh),
             Err(error) => tracing::warn!(%error, "Services cannot be watched; flows to them show addresses alone"),
         }
+    }
+}
+
+/// A list that begins comes into `fresh`, and takes its place once it is whole: until then, and however often it has to
+/// begin again, what was known is what is answered.
+fn on_pod(event: watcher::Event<PodObject>, here: &str, table: &Table, fresh: &mut Table) {
+    let put = |pod: PodObject, table: &Table| match pruned(&pod) {
+        Some(pod) => table.put_pod(&pod, here),
+        None => table.remove_pod(pod.metadata.uid.as_deref().unwrap_or_default()),
+    };
+    match event {
+        watcher::Event::Init => *fresh = Table::default(),
+        watcher::Event::InitApply(pod) => put(pod, fresh),
+        watcher::Event::InitDone => table.take_pods(std::mem::take(fresh)),
+        watcher::Event::Apply(pod) => put(pod, table),
+        watcher::Event::Delete(pod) => table.remove_pod(pod.metadata.uid.as_deref().unwrap_or_default()),
+    }
+}
+
+/// As `on_pod`.
+fn on_service(event: watcher::Event<ServiceObject>, table: &Table, fresh: &mut Table) {
+    let put = |service: ServiceObject, table: &Table| {
+        table.put_service(named(&service), &addresses(service.spec.cluster_ips.iter()));
+    };
+    match event {
+        watcher::Event::Init => *fresh = Table::default(),
+        watcher::Event::InitApply(service) => put(service, fresh),
+        watcher::Event::InitDone => table.take_services(std::mem::take(fresh)),
+        watcher::Event::Apply(service) => put(service, table),
+        watcher::Event::Delete(service) => table.put_service(named(&service), &[]),
     }
 }
 
@@ -139,11 +159,7 @@ fn pruned(object: &PodObject) -> Option<NodePod> {
     let metadata = &object.metadata;
     let labels = metadata.labels.clone().unwrap_or_default();
     let name = metadata.name.clone().unwrap_or_default();
-    let owner = metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
-    let (workload, workload_kind) = match owner {
-        Some(owner) => workload(&owner.kind, &owner.name, &labels),
-        None => (name.clone(), "Pod".to_owned()),
-    };
+    let (workload, workload_kind) = owner_of(metadata);
     let pod = Pod {
         uid: metadata.uid.clone().unwrap_or_default(),
         namespace: metadata.namespace.clone().unwrap_or_default(),
@@ -157,15 +173,6 @@ fn pruned(object: &PodObject) -> Option<NodePod> {
         ..Pod::default()
     };
     Some(NodePod { pod, node_ips: addresses(status.host_ips.iter().map(|address| &address.ip)) })
-}
-
-/// A ReplicaSet that a Deployment made ends in the hash that its pods carry; it is shown as the Deployment.
-fn workload(kind: &str, name: &str, labels: &BTreeMap<String, String>) -> (String, String) {
-    let hash = labels.get("pod-template-hash").map(|hash| format!("-{hash}"));
-    match hash.and_then(|hash| name.strip_suffix(hash.as_str())) {
-        Some(deployment) if kind == "ReplicaSet" => (deployment.to_owned(), "Deployment".to_owned()),
-        _ => (name.to_owned(), kind.to_owned()),
-    }
 }
 
 fn named(service: &ServiceObject) -> Service {
@@ -207,6 +214,34 @@ mod tests {
     #[test]
     fn a_pod_that_has_ended_leaves_its_address() {
         assert!(pruned(&object("Succeeded")).is_none());
+    }
+
+    #[test]
+    fn a_static_pod_is_its_own_workload_as_on_its_own_node() {
+        let mut mirror = object("Running");
+        let owners = mirror.metadata.owner_references.as_mut().unwrap();
+        (owners[0].kind, owners[0].name) = ("Node".into(), "n2".into());
+        let pod = pruned(&mirror).unwrap().pod;
+        assert_eq!((pod.workload.as_str(), pod.workload_kind.as_str()), ("cart-5d9f-x2", "Pod"));
+    }
+
+    #[test]
+    fn a_list_that_is_begun_again_answers_as_before_until_it_is_whole() {
+        use watcher::Event;
+        let (table, mut fresh) = (Table::default(), Table::default());
+        let address = "10.2.0.9".parse().unwrap();
+        let mut on = |event| {
+            on_pod(event, "n1", &table, &mut fresh);
+            table.end(address).map(|end| end.pod.clone())
+        };
+        let cart = || Some("cart-5d9f-x2".to_owned());
+        assert_eq!(on(Event::Init), None);
+        assert_eq!(on(Event::InitApply(object("Running"))), None);
+        assert_eq!(on(Event::InitDone), cart());
+        for event in [Event::Init, Event::Init, Event::InitApply(object("Succeeded"))] {
+            assert_eq!(on(event), cart());
+        }
+        assert_eq!(on(Event::InitDone), None);
     }
 
     #[test]

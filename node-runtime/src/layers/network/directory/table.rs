@@ -79,16 +79,18 @@ impl Table {
         entries.names.insert(name, addresses.to_vec());
     }
 
-    /// Forgets everything, as a watch does that begins again.
-    pub fn clear_pods(&self) {
+    /// Has the pods and nodes of `fresh` and no others, as after a watch that began again.
+    pub fn take_pods(&self, fresh: Self) {
+        let fresh = fresh.0.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut entries = self.entries();
-        (entries.pods, entries.ends, entries.nodes) = Default::default();
+        (entries.pods, entries.ends, entries.nodes) = (fresh.pods, fresh.ends, fresh.nodes);
     }
 
-    /// As `clear_pods`.
-    pub fn clear_services(&self) {
+    /// As `take_pods`.
+    pub fn take_services(&self, fresh: Self) {
+        let fresh = fresh.0.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut entries = self.entries();
-        (entries.services, entries.names) = Default::default();
+        (entries.services, entries.names) = (fresh.services, fresh.names);
     }
 
     fn entries(&self) -> MutexGuard<'_, Entries> {
