@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use jiff::{SignedDuration, Timestamp};
@@ -18,6 +19,9 @@ pub const BYTES: usize = 4 << 20;
 
 /// How long a namespace is remembered after its last flow.
 const NAMESPACE_FOR: SignedDuration = SignedDuration::from_hours(1);
+
+/// Readers have so long for the last flows before they are forgotten.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The flows of the last while. A handle: clones are the same history.
 #[derive(Clone)]
@@ -36,6 +40,10 @@ struct Kept {
     /// When each namespace was last seen.
     namespaces: BTreeMap<String, Timestamp>,
     closed: bool,
+    /// Lost in the kernel since the start.
+    lost: u64,
+    /// Nothing is watched any more; goes up with each end and each new beginning, so that a farewell knows its own.
+    season: u64,
 }
 
 /// What a reader gets from where it stands.
@@ -74,6 +82,51 @@ impl History {
         let head = kept.head();
         drop(kept);
         self.head.send_replace(head);
+    }
+
+    /// Flows and packets that the kernel had no room for, since the start. Those who follow are woken to tell of them.
+    pub fn lost_so_far(&self, total: u64) {
+        let mut kept = self.kept();
+        let is_more = total > kept.lost;
+        kept.lost = kept.lost.max(total);
+        drop(kept);
+        if is_more {
+            self.head.send_modify(|_| {});
+        }
+    }
+
+    /// See `lost_so_far`.
+    pub fn lost(&self) -> u64 {
+        self.kept().lost
+    }
+
+    /// Nothing is watched any more: forgets all flows, at once where nobody reads, else when those who follow have had a
+    /// second for the last ones.
+    pub fn retire(&self) {
+        let season = self.next_season();
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) if self.head.receiver_count() > 0 && !self.is_empty() => {
+                let history = self.clone();
+                drop(runtime.spawn(async move {
+                    tokio::time::sleep(FAREWELL).await;
+                    if history.kept().season == season {
+                        history.clear();
+                    }
+                }));
+            }
+            _ => self.clear(),
+        }
+    }
+
+    /// Flows are wanted, again perhaps: what is kept stays.
+    pub fn revive(&self) {
+        self.next_season();
+    }
+
+    fn next_season(&self) -> u64 {
+        let mut kept = self.kept();
+        kept.season += 1;
+        kept.season
     }
 
     /// Forgets all flows and gives their memory back.
@@ -213,6 +266,30 @@ mod tests {
         assert_eq!(history.namespaces(time), ["shop", "store"]);
         let later = time.checked_add(NAMESPACE_FOR + SignedDuration::from_secs(1)).unwrap();
         assert!(history.namespaces(later).is_empty());
+    }
+
+    #[tokio::test]
+    async fn one_who_follows_has_a_second_for_the_last_flows() {
+        let history = filled(4, 3);
+        let reader = history.changed();
+        history.retire();
+        assert_eq!(history.read(0, 10).flows.len(), 3);
+        tokio::time::sleep(FAREWELL + Duration::from_millis(300)).await;
+        assert!(history.is_empty());
+        drop(reader);
+        history.push(Arc::new(syn()));
+        history.retire();
+        assert!(history.is_empty(), "nobody reads");
+    }
+
+    #[tokio::test]
+    async fn flows_that_are_wanted_again_within_the_second_are_kept() {
+        let history = filled(4, 3);
+        let _reader = history.changed();
+        history.retire();
+        history.revive();
+        tokio::time::sleep(FAREWELL + Duration::from_millis(300)).await;
+        assert_eq!(history.len(), 3);
     }
 
     #[test]

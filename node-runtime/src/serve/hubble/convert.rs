@@ -11,7 +11,10 @@ use crate::{
         tcp_flags::TcpFlags,
     },
     serve::proto::{
-        flow::{self as api, TraceObservationPoint, TraceReason, TrafficDirection, Verdict, layer4::Protocol},
+        flow::{
+            self as api, LostEvent, LostEventSource, TraceObservationPoint, TraceReason, TrafficDirection, Verdict,
+            layer4::Protocol,
+        },
         observer::{GetFlowsResponse, get_flows_response::ResponseTypes},
     },
 };
@@ -29,6 +32,29 @@ pub fn response(flow: &Flow, node: &str) -> GetFlowsResponse {
         node_name: node.to_owned(),
         time: Some(timestamp(flow.time)),
         response_types: Some(ResponseTypes::Flow(message(flow, node))),
+    }
+}
+
+/// What a reader is told of `count` flows that it does not get, lost between two moments.
+pub(super) fn lost(
+    source: LostEventSource,
+    count: u64,
+    first: Timestamp,
+    last: Timestamp,
+    node: &str,
+) -> GetFlowsResponse {
+    let last = timestamp(last);
+    let lost = LostEvent {
+        source: source.into(),
+        num_events_lost: count,
+        first: Some(timestamp(first)),
+        last: Some(last),
+        ..LostEvent::default()
+    };
+    GetFlowsResponse {
+        node_name: node.to_owned(),
+        time: Some(last),
+        response_types: Some(ResponseTypes::LostEvents(lost)),
     }
 }
 

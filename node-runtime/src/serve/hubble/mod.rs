@@ -17,11 +17,14 @@ pub use filter::Filters;
 
 use std::time::Instant;
 
+use jiff::Timestamp;
+
 use crate::{
     layers::network::{flow::Flow, history::History},
     report::Ledger,
     serve::{
         proto::{
+            flow::LostEventSource,
             observer::observer_server::{Observer, ObserverServer},
             peer::peer_server::{Peer, PeerServer},
         },
@@ -58,5 +61,11 @@ pub fn services(
 /// Appends one flow as Hubble's exporter and `hubble observe -o json` write it, and the end of the line.
 pub fn append_json_line(flow: &Flow, node: &str, out: &mut Vec<u8>) {
     protojson::append(&response(flow, node), out);
+    out.push(b'\n');
+}
+
+/// Appends a line that says how many flows the kernel had no room for between two moments, and its end.
+pub fn append_lost_line(count: u64, first: Timestamp, last: Timestamp, node: &str, out: &mut Vec<u8>) {
+    protojson::append(&convert::lost(LostEventSource::PerfEventRingBuffer, count, first, last, node), out);
     out.push(b'\n');
 }

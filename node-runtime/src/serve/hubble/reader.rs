@@ -14,8 +14,8 @@ use crate::{
     layers::network::{flow::Flow, history::History},
     report::{Ledger, Place},
     serve::proto::{
-        flow::{LostEvent, LostEventSource},
-        observer::{GetFlowsRequest, GetFlowsResponse, get_flows_response::ResponseTypes},
+        flow::LostEventSource,
+        observer::{GetFlowsRequest, GetFlowsResponse},
     },
 };
 
@@ -41,11 +41,15 @@ pub(super) struct Reader {
     end: u64,
     ready: VecDeque<GetFlowsResponse>,
     ended: bool,
-    losses: Losses,
+    /// This reader was too slow for them.
+    passed_by: Losses,
+    /// The kernel had no room for them; `kernel_told` of the history's total are told or entered here.
+    in_kernel: Losses,
+    kernel_told: u64,
 }
 
-#[derive(Default)]
 struct Losses {
+    source: LostEventSource,
     count: u64,
     first: Timestamp,
     told: Option<Instant>,
@@ -73,6 +77,7 @@ impl Reader {
             (None, false, true, 0) => end,
             (since, _, _, number) => rewound(&history, &filters, since, number),
         };
+        let kernel_told = history.lost();
         let left = (!request.follow && request.number > 0).then_some(request.number);
         Ok(Self {
             history,
@@ -89,7 +94,9 @@ impl Reader {
             end,
             ready: VecDeque::new(),
             ended: false,
-            losses: Losses::default(),
+            passed_by: Losses::by(LostEventSource::HubbleRingBuffer),
+            in_kernel: Losses::by(LostEventSource::PerfEventRingBuffer),
+            kernel_told,
         })
     }
 
@@ -100,11 +107,11 @@ impl Reader {
                 return Some(ready);
             }
             if self.ended {
-                return self.losses.tell(&self.node, true);
+                return self.tell_losses(true);
             }
             self.changed.mark_unchanged();
             self.advance();
-            if let Some(lost) = self.losses.tell(&self.node, false) {
+            if let Some(lost) = self.tell_losses(false) {
                 return Some(lost);
             }
             if self.ready.is_empty() && !self.ended && self.next >= self.history.seen() {
@@ -113,18 +120,27 @@ impl Reader {
                     continue;
                 }
                 // Woken to tell what was lost, if there is something to tell.
-                let patience = if self.losses.count > 0 { LOSSES_EVERY } else { Duration::MAX };
+                let patience =
+                    if self.passed_by.count + self.in_kernel.count > 0 { LOSSES_EVERY } else { Duration::MAX };
                 let changed = tokio::time::timeout(patience, self.changed.changed()).await;
                 self.ended |= matches!(changed, Ok(Err(_)));
             }
         }
     }
 
+    /// Losses pass by every filter and mask: what was lost might have been wanted.
+    fn tell_losses(&mut self, at_once: bool) -> Option<GetFlowsResponse> {
+        let lost = self.history.lost();
+        self.in_kernel.add(lost.saturating_sub(self.kernel_told));
+        self.kernel_told = lost;
+        self.passed_by.tell(&self.node, at_once).or_else(|| self.in_kernel.tell(&self.node, at_once))
+    }
+
     fn advance(&mut self) {
         let read = self.history.read(self.next, BATCH);
         if read.lost > 0 {
             self.ledger.lost(Place::StreamReader, "", read.lost);
-            self.losses.add(read.lost);
+            self.passed_by.add(read.lost);
         }
         let first = read.next - read.flows.len() as u64;
         self.next = read.next;
@@ -144,8 +160,12 @@ impl Reader {
 }
 
 impl Losses {
+    fn by(source: LostEventSource) -> Self {
+        Self { source, count: 0, first: Timestamp::default(), told: None }
+    }
+
     fn add(&mut self, count: u64) {
-        if self.count == 0 {
+        if self.count == 0 && count > 0 {
             self.first = Timestamp::now();
         }
         self.count += count;
@@ -157,20 +177,9 @@ impl Losses {
         if self.count == 0 || !due {
             return None;
         }
-        let now = convert::timestamp(Timestamp::now());
-        let lost = LostEvent {
-            source: LostEventSource::HubbleRingBuffer.into(),
-            num_events_lost: self.count,
-            first: Some(convert::timestamp(self.first)),
-            last: Some(now),
-            ..LostEvent::default()
-        };
+        let lost = convert::lost(self.source, self.count, self.first, Timestamp::now(), node);
         (self.count, self.told) = (0, Some(Instant::now()));
-        Some(GetFlowsResponse {
-            node_name: node.to_owned(),
-            time: Some(now),
-            response_types: Some(ResponseTypes::LostEvents(lost)),
-        })
+        Some(lost)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
     },
     report::{Ledger, Place},
     serve::proto::{
-        flow::FlowFilter,
+        flow::{FlowFilter, LostEventSource},
         observer::{
             self as api, GetFlowsRequest, GetFlowsResponse, get_flows_response::ResponseTypes,
             observer_client::ObserverClient,
@@ -134,6 +134,30 @@ async fn a_slow_reader_is_told_what_it_lost_and_the_ledger_too() {
     }
     assert_eq!((got + lost, ledger.total(Place::StreamReader)), (20_000, lost));
     assert!(lost > 10_000);
+}
+
+#[tokio::test]
+async fn what_the_kernel_lost_is_told_past_filters_and_mask_once_a_second_at_most() {
+    let history = filled(100, 3);
+    history.lost_so_far(1000);
+    let mut client = ObserverClient::new(connected(&history, &Ledger::default()).await);
+    let nobody = FlowFilter { source_pod: vec!["no/body".into()], ..FlowFilter::default() };
+    let field_mask = Some(prost_types::FieldMask { paths: vec!["time".into()] });
+    let request = GetFlowsRequest { follow: true, whitelist: vec![nobody], field_mask, ..Default::default() };
+    let mut stream = client.get_flows(request).await.unwrap().into_inner();
+    for total in [1002, 1003, 1007] {
+        history.lost_so_far(total);
+    }
+    let mut lost = Vec::new();
+    let began = Instant::now();
+    while lost.iter().sum::<u64>() < 7 {
+        let Some(ResponseTypes::LostEvents(event)) = stream.message().await.unwrap().unwrap().response_types else {
+            panic!("not a loss")
+        };
+        assert_eq!(event.source, LostEventSource::PerfEventRingBuffer as i32);
+        lost.push(event.num_events_lost);
+    }
+    assert!(lost.iter().sum::<u64>() == 7 && (lost.len() == 1 || began.elapsed().as_millis() > 900), "{lost:?}");
 }
 
 #[tokio::test]
