@@ -12,6 +12,9 @@ use super::{
 /// Ports from here on are given to clients, on Linux and by IANA's word.
 const EPHEMERAL: u16 = 32768;
 
+/// Room for so many connections is not given back while something is watched.
+const KEPT: usize = 1024;
+
 /// The connections of which a direction is open.
 #[derive(Debug, Default)]
 pub struct Connections(HashMap<Key, State>);
@@ -31,6 +34,15 @@ struct State {
     told: [PacketsBytes; 2],
 }
 
+/// One end of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Who sent it.
+    Source,
+    /// Who gets it.
+    Destination,
+}
+
 /// What a record adds to what is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Told {
@@ -43,21 +55,21 @@ pub struct Told {
 }
 
 impl Connections {
-    /// Takes a record in.
-    pub fn observe(&mut self, observed: &Observed) -> Told {
+    /// Takes a record in; `server` is the end that is known to serve, where one is: its address is a Service's.
+    pub fn observe(&mut self, observed: &Observed, server: Option<Side>) -> Told {
         let tuple = &observed.tuple;
         let source_is_low = tuple.source <= tuple.destination;
         let (low, high) =
             if source_is_low { (tuple.source, tuple.destination) } else { (tuple.destination, tuple.source) };
         let key = Key { interface: tuple.interface, transport: tuple.transport, low, high };
         let is_new = !self.0.contains_key(&key);
-        let state = self
-            .0
-            .entry(key)
-            .or_insert_with(|| State { low_began: source_began(observed) == source_is_low, ..State::default() });
+        let state = self.0.entry(key).or_insert_with(|| State {
+            low_began: source_began(observed, server) == source_is_low,
+            ..State::default()
+        });
         let side = usize::from(tuple.direction == FlowDirection::Out);
         // A second SYN on the same ports is another connection: who begins may have changed.
-        if observed.reason == FlowReason::New && observed.flags == TcpFlags::SYN {
+        if observed.reason == FlowReason::New && begins(observed) {
             state.low_began = source_is_low;
         }
         if observed.reason == FlowReason::New {
@@ -80,6 +92,13 @@ impl Connections {
         Told { is_reply, is_new, since }
     }
 
+    /// Gives back memory that a burst has left behind.
+    pub fn shrink(&mut self) {
+        if self.0.capacity() > KEPT && self.0.len() < self.0.capacity() / 4 {
+            self.0.shrink_to(self.0.len() * 2);
+        }
+    }
+
     /// Connections of which a direction is open.
     pub fn len(&self) -> usize {
         self.0.len()
@@ -96,12 +115,22 @@ impl Connections {
     }
 }
 
-/// The packet's source is the end that began, as far as one packet tells: TCP's flags do; where they do not, a port that
-/// is given to clients; else whoever was seen first.
-fn source_began(observed: &Observed) -> bool {
+/// It is the first packet of a connection. One that asks for congestion notification has more flags than SYN.
+fn begins(observed: &Observed) -> bool {
+    observed.tuple.transport == Transport::Tcp
+        && observed.flags.has(TcpFlags::SYN)
+        && !observed.flags.has(TcpFlags::ACK)
+}
+
+/// The packet's source is the end that began, as far as one packet tells: TCP's flags do; where they do not, an address
+/// that is a Service's; then a port that is given to clients; else whoever was seen first.
+fn source_began(observed: &Observed, server: Option<Side>) -> bool {
     let tuple = &observed.tuple;
     if tuple.transport == Transport::Tcp && observed.flags.has(TcpFlags::SYN) {
-        return !observed.flags.has(TcpFlags::ACK);
+        return begins(observed);
+    }
+    if let Some(side) = server {
+        return side == Side::Destination;
     }
     let (source, destination) = (tuple.source.port(), tuple.destination.port());
     match (source >= EPHEMERAL, destination >= EPHEMERAL) {
@@ -148,7 +177,7 @@ mod tests {
         for order in [[syn, answer], [answer, syn]] {
             let mut connections = Connections::default();
             for observed in order {
-                let told = connections.observe(&observed);
+                let told = connections.observe(&observed, None);
                 assert_eq!(told.is_reply, observed == answer);
             }
         }
@@ -158,8 +187,8 @@ mod tests {
     fn a_connection_met_in_its_middle_is_begun_by_the_ephemeral_port() {
         for transport in [Transport::Tcp, Transport::Udp] {
             let mut connections = Connections::default();
-            assert!(connections.observe(&packet(transport, FlowDirection::Out, 0x10, 1)).is_reply);
-            assert!(!connections.observe(&packet(transport, FlowDirection::In, 0x10, 1)).is_reply);
+            assert!(connections.observe(&packet(transport, FlowDirection::Out, 0x10, 1), None).is_reply);
+            assert!(!connections.observe(&packet(transport, FlowDirection::In, 0x10, 1), None).is_reply);
         }
     }
 
@@ -167,7 +196,7 @@ mod tests {
     fn what_was_told_is_not_told_again() {
         let mut connections = Connections::default();
         let tell = |connections: &mut Connections, packets| {
-            connections.observe(&packet(Transport::Tcp, FlowDirection::In, 0x10, packets)).since
+            connections.observe(&packet(Transport::Tcp, FlowDirection::In, 0x10, packets), None).since
         };
         assert_eq!(tell(&mut connections, 1), PacketsBytes { packets: 1, bytes: 100 });
         assert_eq!(tell(&mut connections, 9), PacketsBytes { packets: 8, bytes: 800 });
@@ -179,11 +208,11 @@ mod tests {
         let mut connections = Connections::default();
         let there = packet(Transport::Udp, FlowDirection::In, 0, 1);
         let back = packet(Transport::Udp, FlowDirection::Out, 0, 1);
-        connections.observe(&there);
-        connections.observe(&back);
-        connections.observe(&ended(there));
+        connections.observe(&there, None);
+        connections.observe(&back, None);
+        connections.observe(&ended(there), None);
         assert_eq!(connections.len(), 1);
-        connections.observe(&ended(back));
+        connections.observe(&ended(back), None);
         assert!(connections.is_empty());
     }
 
@@ -192,10 +221,37 @@ mod tests {
         let mut connections = Connections::default();
         let mut first = packet(Transport::Tcp, FlowDirection::In, 0x02, 1);
         (first.packets, first.bytes) = (50, 5000);
-        connections.observe(&packet(Transport::Tcp, FlowDirection::Out, 0x12, 1));
-        connections.observe(&ended(first));
-        let again = connections.observe(&packet(Transport::Tcp, FlowDirection::In, 0x02, 1));
+        connections.observe(&packet(Transport::Tcp, FlowDirection::Out, 0x12, 1), None);
+        connections.observe(&ended(first), None);
+        let again = connections.observe(&packet(Transport::Tcp, FlowDirection::In, 0x02, 1), None);
         assert_eq!(again.since.packets, 1);
         assert!(!again.is_reply);
+    }
+
+    #[test]
+    fn a_syn_that_asks_for_congestion_notification_begins_again_who_was_the_server() {
+        let mut connections = Connections::default();
+        let began = packet(Transport::Tcp, FlowDirection::Out, 0x02, 1);
+        assert!(!connections.observe(&began, None).is_reply);
+        let again = packet(Transport::Tcp, FlowDirection::In, 0xc2, 1);
+        assert!(!connections.observe(&again, None).is_reply);
+    }
+
+    #[test]
+    fn the_room_of_a_burst_is_given_back() {
+        let mut connections = Connections::default();
+        for port in 0..20_000 {
+            let mut datagram = packet(Transport::Udp, FlowDirection::In, 0, 1);
+            datagram.tuple.source.set_port(port);
+            connections.observe(&datagram, None);
+            connections.observe(&ended(datagram), None);
+            let mut kept = packet(Transport::Udp, FlowDirection::In, 0, 1);
+            kept.tuple.source.set_port(port);
+            connections.observe(&kept, None);
+        }
+        let before = connections.0.capacity();
+        connections.0.retain(|key, _| key.low.port() < 100 && key.high.port() < 100);
+        connections.shrink();
+        assert!(connections.0.capacity() < before / 10, "{} of {before}", connections.0.capacity());
     }
 }

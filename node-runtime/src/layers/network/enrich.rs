@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use trilobite_node_ebpf::flow::{FlowDirection, PacketsBytes};
 
 use super::{
-    connection::Connections,
+    connection::{Connections, Side},
     directory::Directory,
     end::End,
     flow::{Began, Flow, Interface, Point},
@@ -62,7 +62,6 @@ impl Enricher {
     /// The flow that a record tells of; `booted` is the wall clock's time when the boot clock was zero, in nanoseconds.
     pub fn flow(&mut self, observed: &Observed, booted: i128) -> Flow {
         let tuple = &observed.tuple;
-        let told = self.connections.observe(observed);
         let watched = self.watched.get(&tuple.interface);
         let pod = watched.and_then(|watched| watched.pod.as_ref());
         let behind = watched.is_some_and(|watched| watched.behind);
@@ -76,6 +75,12 @@ impl Enricher {
         };
         let service = |address| self.directories.iter().find_map(|directory| directory.service(address));
         let (source_service, destination_service) = (service(tuple.source.ip()), service(tuple.destination.ip()));
+        let server = match (&source_service, &destination_service) {
+            (None, Some(_)) => Some(Side::Destination),
+            (Some(_), None) => Some(Side::Source),
+            _ => None,
+        };
+        let told = self.connections.observe(observed, server);
         let end = |address, is_watched: bool| {
             let own = pod.filter(|(pod, _)| is_watched && is_address_of(pod, address));
             own.map(|(_, end)| end.clone())
@@ -117,6 +122,19 @@ impl Enricher {
         }
     }
 
+    /// Nothing is watched any more: gives back what was known of it.
+    pub fn reset(&mut self) {
+        self.watched = HashMap::new();
+        self.local = HashSet::new();
+        self.directories = Vec::new();
+        self.connections = Connections::default();
+    }
+
+    /// Gives back memory that a burst of connections has left behind.
+    pub fn shrink(&mut self) {
+        self.connections.shrink();
+    }
+
     /// An interface is watched no more.
     pub fn forget(&mut self, interface: u32) {
         self.watched.remove(&interface);
@@ -142,13 +160,14 @@ impl Enricher {
     }
 }
 
-/// The pod has it, or it is one of those that every interface has for itself.
+/// The pod has it, or it is one of those that every interface has for itself. A pod's first packets come before the
+/// kubelet has told its addresses: then the interface alone says whose they are.
 fn is_address_of(pod: &Pod, address: IpAddr) -> bool {
     let own = match address {
         IpAddr::V4(address) => address.is_link_local() || address.is_unspecified(),
         IpAddr::V6(address) => address.is_unicast_link_local() || address.is_unspecified(),
     };
-    own || pod.ips.contains(&address)
+    own || pod.ips.is_empty() || pod.ips.contains(&address)
 }
 
 #[cfg(test)]
@@ -227,6 +246,37 @@ mod tests {
         assert_eq!((back.source_end.pod.as_str(), back.destination_end.pod.as_str()), ("cart", "front"));
         assert_eq!((back.began, back.is_reply, back.point), (Began::Egress, true, Point::ToEndpoint));
         assert_ne!(there.uuid, back.uuid);
+    }
+
+    #[test]
+    fn the_first_packets_of_a_pod_are_its_own_before_its_addresses_are_known() {
+        let mut enricher = a_pod_that_talks_to_another_node();
+        let young = Arc::new(Pod { ips: Vec::new(), ..pod("front", "10.1.0.7", "n1") });
+        let end = Arc::new(End::pod(&young));
+        enricher.watched.get_mut(&12).unwrap().pod = Some((young, end));
+        let there = enricher.flow(&packet("10.1.0.7:40000", "10.2.0.9:80", FlowDirection::In, 2), 0);
+        assert_eq!((there.source_end.pod.as_str(), there.destination_end.pod.as_str()), ("front", "cart"));
+        let back = enricher.flow(&packet("198.51.100.1:80", "10.1.0.7:40000", FlowDirection::Out, 0x12), 0);
+        assert_eq!((back.source_end.identity, back.destination_end.pod.as_str()), (2, "front"));
+    }
+
+    #[test]
+    fn of_a_connection_met_in_its_middle_the_service_is_the_server() {
+        for port in [80, 50051] {
+            let mut enricher = a_pod_that_talks_to_another_node();
+            let there = format!("10.96.0.5:{port}");
+            let back = enricher.flow(&packet(&there, "10.1.0.7:40000", FlowDirection::Out, 0x10), 0);
+            assert_eq!((back.is_reply, back.began), (true, Began::Egress), "{port}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_known_of_connections_once_nothing_is_watched() {
+        let mut enricher = a_pod_that_talks_to_another_node();
+        enricher.flow(&packet("10.1.0.7:40000", "10.2.0.9:80", FlowDirection::In, 2), 0);
+        assert_eq!(enricher.connections(), 1);
+        enricher.reset();
+        assert_eq!(enricher.connections(), 0);
     }
 
     #[test]
