@@ -25,9 +25,14 @@ pub enum FlowReason {
 }
 
 /// Why a packet is no part of a flow, in the order of `enum other_reason`. The text is a metric's label.
-pub const OTHER_REASONS: [&str; 6] = ["protocol", "not_ip", "fragment", "malformed", "map_full", "ending"];
+pub const OTHER_REASONS: [&str; 7] = ["protocol", "not_ip", "fragment", "malformed", "map_full", "ending", "share"];
 /// The place of `map_full` in `OTHER_REASONS`.
 pub const OTHER_MAP_FULL: usize = 4;
+/// The place of `share` in `OTHER_REASONS`: the flow map has room, which is left to other interfaces.
+pub const OTHER_SHARE: usize = 6;
+
+/// A bit in the answer of `end_flows`: the ring kept it from ending more.
+pub const FLOW_END_MORE: i32 = 1 << 30;
 
 /// `struct flow_key`. Ports and addresses are in network order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,6 +78,8 @@ pub struct FlowValue {
     pub last: u64,
     /// Last record, boot clock, nanoseconds.
     pub reported: u64,
+    /// A hash of the key that this is the value of.
+    pub tag: u64,
 }
 
 /// `struct flow_record`, without the header that every record has.
@@ -121,8 +128,8 @@ pub struct InterfaceCounts {
     pub other: [PacketsBytes; OTHER_REASONS.len()],
     /// Records that did not fit the ring.
     pub records_lost: u64,
-    /// Zero.
-    pub pad: u64,
+    /// Flows that it holds in the flow map now.
+    pub flows: u64,
 }
 
 /// `struct flow_end_order`: stands behind an Ethernet header in the packet that the agent runs `end_flows` on.
@@ -133,8 +140,10 @@ pub struct FlowEndOrder {
     pub interface: u32,
     /// 0: end those that are idle; 1: remove those that have ended.
     pub remove: u32,
-    /// Nanoseconds without a packet after FIN or RST.
+    /// Nanoseconds without a packet after FIN or RST; the shortest of the four.
     pub idle_closed: u64,
+    /// Nanoseconds after a SYN that nothing followed.
+    pub idle_syn: u64,
     /// Nanoseconds without a packet, TCP.
     pub idle_tcp: u64,
     /// Nanoseconds without a packet, UDP.
@@ -142,7 +151,7 @@ pub struct FlowEndOrder {
 }
 
 const _: () = assert!(size_of::<FlowKey>() == 44);
-const _: () = assert!(size_of::<FlowValue>() == 48);
+const _: () = assert!(size_of::<FlowValue>() == 56);
 const _: () = assert!(size_of::<FlowRecord>() == 152 - size_of::<crate::record::Record>());
-const _: () = assert!(size_of::<InterfaceCounts>() == 112);
-const _: () = assert!(size_of::<FlowEndOrder>() == 32);
+const _: () = assert!(size_of::<InterfaceCounts>() == 128);
+const _: () = assert!(size_of::<FlowEndOrder>() == 40);

@@ -45,7 +45,14 @@ async fn main() -> anyhow::Result<()> {
     while Instant::now() < end {
         let _ = tokio::time::timeout(Duration::from_secs(1), ring.readable()).await;
         engine.drain(&mut print);
-        if engine.end_idle(PATIENCE, &mut print).is_ok_and(|ended| ended) {
+        let mut ended = 0;
+        while let Ok(some) = engine.end_idle(PATIENCE, &mut print) {
+            ended += some.flows;
+            if !some.more {
+                break;
+            }
+        }
+        if ended > 0 {
             tokio::time::sleep(ENDED_FOR).await;
             engine.remove_ended().map_err(|problem| anyhow::anyhow!(problem.message()))?;
         }

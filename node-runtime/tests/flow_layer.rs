@@ -60,6 +60,50 @@ fn the_host_end_of_a_veth_is_found_by_a_process_behind_it() {
 
 #[test]
 #[ignore = "needs root"]
+fn an_interface_that_comes_later_is_watched_and_one_that_goes_is_not() {
+    let world = World::new();
+    world.up();
+    let ip = |arguments: &[&str]| assert!(Command::new("ip").args(arguments).status().unwrap().success());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let facts = Arc::new(Facts::default());
+        let context = Context {
+            node_name: "n1".into(),
+            facts: facts.clone(),
+            ledger: Ledger::default(),
+            state_dir: std::env::temp_dir(),
+        };
+        let identity = Identity::new(facts, context.ledger.clone(), false);
+        let mut network = Network::new(context, identity, Arc::default());
+        let mut plan = Plan::default();
+        plan.flows.extend([flows_of_the_machine()]);
+        let states = network.apply(&plan).await;
+        assert_eq!(states, network.states());
+        let alone = account().links;
+
+        // More than are attached to at a time.
+        for number in 0..7 {
+            world.another_link(&format!("trblate{number}"));
+        }
+        let watched = async |links: u64| {
+            for _ in 0..200 {
+                if account().links == links {
+                    return true;
+                }
+                tokio::time::sleep(Duration::from_millis(25)).await;
+            }
+            false
+        };
+        assert!(watched(alone + 14).await, "{} of {}", account().links, alone + 14);
+        (0..7).for_each(|number| ip(&["link", "del", &format!("trblate{number}")]));
+        assert!(watched(alone).await, "{} of {alone}", account().links);
+        network.apply(&Plan::default()).await;
+        assert_eq!(network.states().len(), 0);
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
 fn stack_and_capture_share_programs_and_leave_nothing_behind() {
     let world = World::new();
     world.up();

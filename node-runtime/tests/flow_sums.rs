@@ -126,11 +126,11 @@ fn no_byte_is_lost_while_flows_are_ended_and_removed_under_traffic() {
             sent
         })
     };
-    let hasty = Patience { closed: 0, tcp: 0, udp: 0 };
+    let hasty = Patience { closed: 0, syn: 0, tcp: 0, udp: 0 };
     let mut ended = 0;
     let give_up = Instant::now() + Duration::from_secs(20);
     while ended < 1000 && Instant::now() < give_up {
-        if engine.end_idle(hasty, &mut |flow| ended += u64::from(flow.reason == FlowReason::End)).unwrap() {
+        if engine.end_idle(hasty, &mut |flow| ended += u64::from(flow.reason == FlowReason::End)).unwrap().flows > 0 {
             thread::sleep(ENDED_FOR);
             engine.remove_ended().unwrap();
         }

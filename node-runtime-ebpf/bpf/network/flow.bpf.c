@@ -14,61 +14,14 @@
 #include <bpf/bpf_helpers.h>
 
 #include "flow.h"
+#include "headers.h"
 
 #define TCX_NEXT (-1)           /* younger than some distributions' linux/bpf.h */
-#define FRAGMENT_OFFSET 0x1fff
 #define FLAG_FIN 0x01
+#define FLAG_SYN 0x02
 #define FLAG_RST 0x04
-#define EXTENSION_HEADERS_MAX 8
-
-enum next_header {
-	NEXT_HOP_BY_HOP = 0,
-	NEXT_ROUTING = 43,
-	NEXT_FRAGMENT = 44,
-	NEXT_AUTHENTICATION = 51,
-	NEXT_NONE = 59,
-	NEXT_DESTINATION = 60,
-	NEXT_MOBILITY = 135,
-};
-
-struct ipv4_header {
-	__u8 version_and_words;
-	__u8 service;
-	__u16 length;
-	__u16 id;
-	__u16 fragment;
-	__u8 ttl;
-	__u8 protocol;
-	__u16 checksum;
-	__u8 source[4];
-	__u8 destination[4];
-};
-
-struct ipv6_header {
-	__u32 version_class_label;
-	__u16 payload_length;
-	__u8 next;
-	__u8 hops;
-	__u8 source[16];
-	__u8 destination[16];
-};
-
-/* The part of an extension header that all have, and the offset that a fragment header has in its place. */
-struct extension_header {
-	__u8 next;
-	__u8 units;
-	__u16 fragment;
-};
-
-/* TCP up to its flags; UDP's ports stand at the same place. */
-struct tcp_start {
-	__u16 source_port;
-	__u16 destination_port;
-	__u32 sequence;
-	__u32 acknowledged;
-	__u8 words;
-	__u8 flags;
-};
+#define FLAG_ECE 0x40
+#define FLAG_CWR 0x80
 
 struct flow_value {
 	struct bpf_spin_lock lock;
@@ -79,8 +32,9 @@ struct flow_value {
 	__u64 first;
 	__u64 last;
 	__u64 reported;
+	__u64 tag;              /* a hash of the key: the kernel gives the memory of a removed entry to another at once */
 };
-_Static_assert(sizeof(struct flow_value) == 48, "src/flow.rs has the same");
+_Static_assert(sizeof(struct flow_value) == 56, "src/flow.rs has the same");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -105,6 +59,10 @@ struct {
 
 /* A flow that goes on is told again after this long. */
 const volatile __u64 report_every = FLOW_REPORT_NS;
+
+/* What `flows` is made for, as the agent has sized it, and how many it holds. */
+const volatile __u64 flow_entries = FLOW_ENTRIES;
+static __u64 flows_held;
 
 static __always_inline struct interface_counts *counts_of(__u32 interface, __u32 direction)
 {
@@ -139,6 +97,25 @@ static __always_inline __u64 connection_of(const struct flow_key *key)
 	__u64 sum = mix(key->source, key->source_port) + mix(key->destination, key->destination_port) + key->protocol;
 
 	return sum ? sum : 1;
+}
+
+/* Not the same for both directions; says whose value it is. */
+static __always_inline __u64 tag_of(const struct flow_key *key)
+{
+	__u64 there = mix(key->source, key->source_port), back = mix(key->destination, key->destination_port);
+	__u64 way = (__u64)key->interface << 16 | key->protocol << 8 | key->direction;
+
+	return (there ^ way) * 0x9e3779b97f4a7c15ull + back;
+}
+
+/* An interface and direction may hold twice as many flows as are free: one that is scanned or floods takes two thirds
+ * of the map at most, several share what there is, and something is always left for those that hold little.
+ */
+static __always_inline bool has_its_share(const struct interface_counts *counts)
+{
+	__u64 held = flows_held, entries = flow_entries;
+
+	return counts && held < entries && counts->flows >= 2 * (entries - held);
 }
 
 static __always_inline struct flow_record *reserve(const struct flow_key *key, __u64 now, enum flow_reason reason)
@@ -190,13 +167,21 @@ static __always_inline int count_flow(struct __sk_buff *skb, struct flow_key *ke
 		.packets = 1,
 		.bytes = skb->len,
 		.last = bpf_ktime_get_boot_ns(),
+		.tag = tag_of(key),
 	};
 	enum flow_reason reason = 0;
 
 	if (!value) {
+		struct interface_counts *counts = counts_of(key->interface, key->direction);
+
+		if (has_its_share(counts))
+			return count_other(skb, key->direction, OTHER_SHARE);
 		now.first = now.last;
 		now.reported = now.last;
 		if (!bpf_map_update_elem(&flows, key, &now, BPF_NOEXIST)) {
+			__sync_fetch_and_add(&flows_held, 1);
+			if (counts)
+				__sync_fetch_and_add(&counts->flows, 1);
 			tell(skb, key, &now, flags, FLOW_NEW);
 			return TCX_NEXT;
 		}
@@ -207,7 +192,8 @@ static __always_inline int count_flow(struct __sk_buff *skb, struct flow_key *ke
 	}
 
 	bpf_spin_lock(&value->lock);
-	if (value->ended) {
+	/* The found entry may have been removed since, and its memory be another flow's by now. */
+	if (value->ended || value->tag != now.tag) {
 		bpf_spin_unlock(&value->lock);
 		return count_other(skb, key->direction, OTHER_ENDING);
 	}
@@ -232,67 +218,6 @@ static __always_inline int count_flow(struct __sk_buff *skb, struct flow_key *ke
 	if (reason)
 		tell(skb, key, &now, flags, reason);
 	return TCX_NEXT;
-}
-
-/* Where the transport header begins, counted from the network header; negative: an other_reason, as -1 - reason. */
-static __always_inline int read_ipv4(struct __sk_buff *skb, struct flow_key *key)
-{
-	struct ipv4_header header;
-	__u32 length;
-
-	if (bpf_skb_load_bytes_relative(skb, 0, &header, sizeof(header), BPF_HDR_START_NET))
-		return -1 - OTHER_MALFORMED;
-	length = (header.version_and_words & 0x0f) * 4;
-	if (header.version_and_words >> 4 != 4 || length < sizeof(header))
-		return -1 - OTHER_MALFORMED;
-	key->family = 4;
-	key->protocol = header.protocol;
-	__builtin_memcpy(key->source, header.source, 4);
-	__builtin_memcpy(key->destination, header.destination, 4);
-	if (key->protocol != IPPROTO_TCP && key->protocol != IPPROTO_UDP)
-		return -1 - OTHER_PROTOCOL;
-	if (bpf_ntohs(header.fragment) & FRAGMENT_OFFSET)
-		return -1 - OTHER_FRAGMENT;
-	return length;
-}
-
-static __always_inline int read_ipv6(struct __sk_buff *skb, struct flow_key *key)
-{
-	struct ipv6_header header;
-	__u32 offset = sizeof(header);
-
-	if (bpf_skb_load_bytes_relative(skb, 0, &header, sizeof(header), BPF_HDR_START_NET))
-		return -1 - OTHER_MALFORMED;
-	if ((*(__u8 *)&header) >> 4 != 6)
-		return -1 - OTHER_MALFORMED;
-	key->family = 6;
-	key->protocol = header.next;
-	__builtin_memcpy(key->source, header.source, 16);
-	__builtin_memcpy(key->destination, header.destination, 16);
-
-	for (int i = 0; i < EXTENSION_HEADERS_MAX; i++) {
-		struct extension_header extension;
-
-		if (key->protocol == IPPROTO_TCP || key->protocol == IPPROTO_UDP)
-			return offset;
-		if (key->protocol != NEXT_HOP_BY_HOP && key->protocol != NEXT_ROUTING &&
-		    key->protocol != NEXT_FRAGMENT && key->protocol != NEXT_AUTHENTICATION &&
-		    key->protocol != NEXT_DESTINATION && key->protocol != NEXT_MOBILITY)
-			return -1 - OTHER_PROTOCOL;
-		if (bpf_skb_load_bytes_relative(skb, offset, &extension, sizeof(extension), BPF_HDR_START_NET))
-			return -1 - OTHER_MALFORMED;
-		if (key->protocol == NEXT_FRAGMENT) {
-			if (bpf_ntohs(extension.fragment) >> 3)
-				return -1 - OTHER_FRAGMENT;
-			offset += 8;
-		} else if (key->protocol == NEXT_AUTHENTICATION) {
-			offset += (extension.units + 2) * 4;
-		} else {
-			offset += (extension.units + 1) * 8;
-		}
-		key->protocol = extension.next;
-	}
-	return -1 - OTHER_MALFORMED;
 }
 
 static __always_inline int see(struct __sk_buff *skb, __u32 direction)
@@ -346,41 +271,94 @@ int flow_out(struct __sk_buff *skb)
 struct ending {
 	struct flow_end_order order;
 	__u64 now;
-	__u64 done;
+	__u64 room;             /* bytes of the ring that records of ends may fill */
+	__u32 done;
+	bool more;
 };
 
-static __always_inline bool is_idle(const struct flow_key *key, const struct flow_value *value, const struct ending *ending)
+static __always_inline bool is_silent(const struct flow_value *value, const struct ending *ending, __u64 allowed)
 {
-	__u64 allowed = key->protocol == IPPROTO_TCP ? ending->order.idle_tcp : ending->order.idle_udp;
-
-	if (value->flags_seen & (FLAG_FIN | FLAG_RST))
-		allowed = ending->order.idle_closed;
 	/* A packet that was counted since `now` was read has a later time. */
 	return value->last <= ending->now && ending->now - value->last >= allowed;
+}
+
+/* The other end has said that there is no connection: a refused connect shows no RST of its own. Its FIN is another
+ * matter: this direction may go on for long after it.
+ */
+static __always_inline bool was_reset_by_the_other(const struct flow_key *key)
+{
+	struct flow_key back = {
+		.interface = key->interface,
+		.source_port = key->destination_port,
+		.destination_port = key->source_port,
+		.protocol = key->protocol,
+		.family = key->family,
+		.direction = !key->direction,
+	};
+	struct flow_value *value;
+
+	__builtin_memcpy(back.source, key->destination, sizeof(back.source));
+	__builtin_memcpy(back.destination, key->source, sizeof(back.destination));
+	value = bpf_map_lookup_elem(&flows, &back);
+	return value && value->flags_seen & FLAG_RST;
+}
+
+static __always_inline __u64 patience_with(const struct flow_key *key, const struct flow_value *value,
+					   const struct flow_end_order *order)
+{
+	if (key->protocol != IPPROTO_TCP)
+		return order->idle_udp;
+	if (value->flags_seen & (FLAG_FIN | FLAG_RST) || was_reset_by_the_other(key))
+		return order->idle_closed;
+	if ((value->flags_seen & ~(FLAG_ECE | FLAG_CWR)) == FLAG_SYN)
+		return order->idle_syn;
+	return order->idle_tcp;
+}
+
+static __always_inline void remove_entry(struct flow_key *key, struct ending *ending)
+{
+	struct interface_counts *counts = counts_of(key->interface, key->direction);
+
+	if (bpf_map_delete_elem(&flows, key))
+		return;
+	ending->done++;
+	/* Nobody else takes away. An interface whose counters were made anew has none for what it held before. */
+	if (flows_held > 0)
+		__sync_fetch_and_add(&flows_held, -1);
+	if (counts && counts->flows > 0)
+		__sync_fetch_and_add(&counts->flows, -1);
 }
 
 static long end_one(void *map, struct flow_key *key, struct flow_value *value, struct ending *ending)
 {
 	struct flow_record *record;
-	bool idle;
+	__u64 allowed;
+	bool silent;
 
 	if (ending->order.interface && key->interface != ending->order.interface)
 		return 0;
 	if (ending->order.remove) {
-		if (value->ended) {
-			bpf_map_delete_elem(&flows, key);
-			ending->done++;
-		}
+		if (value->ended)
+			remove_entry(key, ending);
 		return 0;
 	}
-	if (value->ended || !is_idle(key, value, ending))
+	if (value->ended || !is_silent(value, ending, ending->order.idle_closed))
 		return 0;
-	record = reserve(key, ending->now, FLOW_END);
-	if (!record)
+	allowed = patience_with(key, value, &ending->order);
+	if (!is_silent(value, ending, allowed))
+		return 0;
+	/* The other half of the ring is for those that begin meanwhile. */
+	ending->more = bpf_ringbuf_query(&flow_ring, BPF_RB_AVAIL_DATA) > ending->room;
+	if (ending->more)
 		return 1;
+	record = reserve(key, ending->now, FLOW_END);
+	if (!record) {
+		ending->more = true;
+		return 1;
+	}
 	bpf_spin_lock(&value->lock);
-	idle = is_idle(key, value, ending);
-	if (idle) {
+	silent = is_silent(value, ending, allowed);
+	if (silent) {
 		value->ended = 1;
 		record->flags_seen = value->flags_seen;
 		record->packets = value->packets;
@@ -389,7 +367,7 @@ static long end_one(void *map, struct flow_key *key, struct flow_value *value, s
 		record->last = value->last;
 	}
 	bpf_spin_unlock(&value->lock);
-	if (idle) {
+	if (silent) {
 		bpf_ringbuf_submit(record, 0);
 		ending->done++;
 	} else {
@@ -402,7 +380,7 @@ static long end_one(void *map, struct flow_key *key, struct flow_value *value, s
  * Kernels    6.6+ (as the rest)                  Arguments  a packet that holds a struct flow_end_order
  * Why here   user space cannot read and delete an entry without losing what is counted in between. An entry is marked
  *            ended under its lock and removed by a second run, when no packet can be on its way to it any more
- * Costs      one walk of the map, every 2 s while flows are watched (bench: flows)
+ * Costs      one walk of the map, every 2 s while flows are watched (bench: flows); one more for each half ring of ends
  */
 SEC("tc")
 int end_flows(struct __sk_buff *skb)
@@ -412,8 +390,9 @@ int end_flows(struct __sk_buff *skb)
 	if (bpf_skb_load_bytes(skb, ETH_HLEN, &ending.order, sizeof(ending.order)))
 		return -1;
 	ending.now = bpf_ktime_get_boot_ns();
+	ending.room = bpf_ringbuf_query(&flow_ring, BPF_RB_RING_SIZE) / 2;
 	bpf_for_each_map_elem(&flows, end_one, &ending, 0);
-	return ending.done;
+	return ending.more ? ending.done | FLOW_END_MORE : ending.done;
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -26,7 +26,8 @@ enum other_reason {
 	OTHER_MALFORMED = 3,    /* cut short, or headers that say what cannot be */
 	OTHER_MAP_FULL = 4,     /* no room in the flow map */
 	OTHER_ENDING = 5,       /* of a flow that is being removed at this moment */
-	OTHER_REASONS = 6,
+	OTHER_SHARE = 6,        /* there is room in the flow map, and it is left to other interfaces */
+	OTHER_REASONS = 7,
 };
 
 /* As on the wire, ports in network order. IPv4 addresses are in the first four bytes, the rest is zero. */
@@ -73,18 +74,22 @@ struct packets_bytes {
 struct interface_counts {
 	struct packets_bytes other[OTHER_REASONS];
 	__u64 records_lost;     /* did not fit the ring */
-	__u64 pad;
+	__u64 flows;            /* that it holds in the flow map now */
 };
-_Static_assert(sizeof(struct interface_counts) == 112, "src/flow.rs has the same");
+_Static_assert(sizeof(struct interface_counts) == 128, "src/flow.rs has the same");
 
 /* Stands behind an Ethernet header in the packet that the agent runs `end_flows` on. */
 struct flow_end_order {
 	__u32 interface;        /* only this one; 0 for all */
 	__u32 remove;           /* 0: end those that are idle; 1: remove those that have ended */
-	__u64 idle_closed;      /* ns without a packet, once FIN or RST was seen */
+	__u64 idle_closed;      /* ns without a packet, once FIN or RST was seen; the shortest of the four */
+	__u64 idle_syn;         /* a SYN and nothing after it */
 	__u64 idle_tcp;
 	__u64 idle_udp;
 };
-_Static_assert(sizeof(struct flow_end_order) == 32, "src/flow.rs has the same");
+_Static_assert(sizeof(struct flow_end_order) == 40, "src/flow.rs has the same");
+
+/* `end_flows` answers how many it has ended or removed, with this bit where the ring kept it from ending more. */
+#define FLOW_END_MORE (1 << 30)
 
 #endif

@@ -1,6 +1,10 @@
 //! What keeps a program attached. Owned by the process: dropping it detaches.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+    ptr,
+};
 
 use libbpf_rs::ProgramMut;
 
@@ -24,7 +28,31 @@ impl Link {
         Ok(())
     }
 
+    /// It still holds what it was attached to. An interface that goes away leaves its links behind, empty; what cannot be
+    /// told apart counts as attached.
+    pub fn is_attached(&self) -> bool {
+        let mut info = libbpf_sys::bpf_link_info::default();
+        let mut size = size_of::<libbpf_sys::bpf_link_info>() as libbpf_sys::__u32;
+        // SAFETY: the descriptor is the link's own; the kernel writes at most `size` bytes into `info`.
+        let answer = unsafe {
+            libbpf_sys::bpf_link_get_info_by_fd(self.link.as_fd().as_raw_fd(), ptr::from_mut(&mut info), &raw mut size)
+        };
+        if answer != 0 || info.type_ != libbpf_sys::BPF_LINK_TYPE_TCX {
+            return true;
+        }
+        // SAFETY: the kernel has said that it is a tcx link, so that this member of the union is the one it wrote.
+        unsafe { info.__bindgen_anon_1.tcx.ifindex != 0 }
+    }
+
     pub(super) fn inner(&self) -> &libbpf_rs::Link {
         &self.link
     }
+}
+
+/// Waits until no processor still runs a program that was replaced or detached before the call: milliseconds.
+pub fn grace_period() -> io::Result<()> {
+    const MEMBARRIER_CMD_GLOBAL: libc::c_long = 1;
+    // SAFETY: the call takes two numbers and touches no memory of ours.
+    let answer = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0) };
+    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -45,20 +45,49 @@ impl World {
         });
         let pod = pod.join().unwrap();
         unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace needs root");
-        let path = format!("/proc/{}/fd/{}", std::process::id(), pod.as_raw_fd());
-        ip(&["link", "add", HOST_END, "type", "veth", "peer", "name", "trbeth0", "netns", &path]);
         let world = Self { pod };
+        world.link(None);
+        ip(&["link", "set", "lo", "up"]);
+        world.in_pod(|| ip(&["link", "set", "lo", "up"]));
+        world
+    }
+
+    /// Joins the two; the interfaces are down.
+    fn link(&self, index: Option<u32>) {
+        let path = format!("/proc/{}/fd/{}", std::process::id(), self.pod.as_raw_fd());
+        let index = index.map(|index| index.to_string());
+        let mut arguments = vec!["link", "add", HOST_END];
+        arguments.extend(index.iter().flat_map(|index| ["index", index.as_str()]));
+        arguments.extend(["type", "veth", "peer", "name", "trbeth0", "netns", &path]);
+        ip(&arguments);
         for (address, prefix) in NODE.iter().zip(["24", "64"]) {
             ip(&["addr", "add", &format!("{address}/{prefix}"), "dev", HOST_END, "nodad"]);
         }
-        ip(&["link", "set", "lo", "up"]);
-        world.in_pod(|| {
+        self.in_pod(|| {
             for (address, prefix) in POD.iter().zip(["24", "64"]) {
                 ip(&["addr", "add", &format!("{address}/{prefix}"), "dev", "trbeth0", "nodad"]);
             }
-            ip(&["link", "set", "lo", "up"]);
         });
-        world
+    }
+
+    /// Takes the link away and makes another with the same index and name, down.
+    pub fn link_anew(&self) {
+        let index = self.target().interface.index;
+        ip(&["link", "del", HOST_END]);
+        self.link(Some(index));
+    }
+
+    /// Joins the two once more, up on the node's side.
+    pub fn another_link(&self, name: &str) {
+        let path = format!("/proc/{}/fd/{}", std::process::id(), self.pod.as_raw_fd());
+        ip(&["link", "add", name, "type", "veth", "peer", "name", &format!("p{name}"), "netns", &path]);
+        ip(&["link", "set", name, "up"]);
+    }
+
+    /// Gives the node a neighbour behind the link that answers nothing.
+    pub fn silent_neighbour(&self) -> IpAddr {
+        ip(&["neigh", "add", "10.254.7.9", "lladdr", "02:00:00:00:00:09", "dev", HOST_END]);
+        "10.254.7.9".parse().unwrap()
     }
 
     /// Brings both ends up; every packet from here on can be counted.

@@ -11,22 +11,29 @@ use std::{
 use trilobite_node_ebpf::flow::{FlowDirection, FlowReason, PacketsBytes};
 
 use super::{
-    clock,
     directory::Directory,
     end::End,
     enrich::{Enricher, Watched},
     flow::{Flow, Interface},
-    record::{self, Observed},
+    record::{self, Observed, Tuple},
     sums::{Sum, Sums},
-    tap::{Patience, Sizes, Tap},
+    tap::{Ended, Patience, Sizes, Tap},
 };
-use crate::{identity::Pod, kernel::Ring, report::Problem};
+use crate::{
+    identity::Pod,
+    kernel::{Ring, clock, link::grace_period},
+    report::Problem,
+};
 
 /// How long a flow may be silent, unless the test of it is in a hurry.
-pub const PATIENCE: Patience = Patience { closed: 2_000_000_000, tcp: 300_000_000_000, udp: 30_000_000_000 };
+pub const PATIENCE: Patience =
+    Patience { closed: 2_000_000_000, syn: 10_000_000_000, tcp: 300_000_000_000, udp: 30_000_000_000 };
 
 /// Between ending a flow and taking it out of the map; a packet is on its way to its counter for microseconds.
 pub const ENDED_FOR: Duration = Duration::from_millis(50);
+
+/// Orders to end flows in a row that may end none, because records that others have begun stand in the ring.
+const IDLE_ROUNDS: u32 = 200;
 
 /// An interface that is to be watched.
 #[derive(Clone, Debug)]
@@ -47,6 +54,15 @@ pub struct Engine {
     past: Sums,
 }
 
+/// How far `set_some` has come.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// What could not be watched, by index.
+    pub problems: BTreeMap<u32, Problem>,
+    /// It is to be called again: there is more to attach or to detach.
+    pub more: bool,
+}
+
 /// Who gets the flows.
 pub type Emit<'a> = &'a mut dyn FnMut(Flow);
 
@@ -65,22 +81,67 @@ impl Engine {
     /// Watches these interfaces and no others, in maps of these sizes. Gives what could not be watched, by index; what
     /// is watched already goes on without a gap, whatever fails.
     pub fn set(&mut self, sizes: Sizes, targets: &[Target], emit: Emit<'_>) -> Result<BTreeMap<u32, Problem>, Problem> {
+        self.set_some(sizes, targets, usize::MAX, emit).map(|progress| progress.problems)
+    }
+
+    /// As `set`, but attaches to and detaches from `most` interfaces at most: the kernel lets each wait until no processor
+    /// runs what was there before, tens of milliseconds in which the agent does nothing else.
+    pub fn set_some(
+        &mut self,
+        sizes: Sizes,
+        targets: &[Target],
+        most: usize,
+        emit: Emit<'_>,
+    ) -> Result<Progress, Problem> {
         self.load(sizes, emit)?;
+        let mut progress = Progress::default();
+        let mut left = most;
         let wanted: HashSet<u32> = targets.iter().map(|target| target.interface.index).collect();
-        for gone in self.watched().into_iter().filter(|interface| !wanted.contains(interface)) {
+        let dead = self.dead();
+        for gone in
+            self.watched().into_iter().filter(|interface| !wanted.contains(interface) || dead.contains(interface))
+        {
+            if left == 0 {
+                progress.more = true;
+                return Ok(progress);
+            }
+            left -= 1;
             self.unwatch(gone, emit);
         }
-        let mut problems = BTreeMap::new();
+        let watched: HashSet<u32> = self.watched().into_iter().collect();
         for target in targets {
             let index = target.interface.index;
+            let is_new = !watched.contains(&index);
+            if is_new && left == 0 {
+                progress.more = true;
+                continue;
+            }
             self.introduce(target);
             let Some((tap, _)) = &mut self.tap else { continue };
-            if let Err(problem) = tap.watch(index) {
-                self.enricher.forget(index);
-                problems.insert(index, problem);
+            match tap.watch(index) {
+                // What fails costs little, and would be tried again for ever if it counted.
+                Err(problem) => {
+                    self.enricher.forget(index);
+                    progress.problems.insert(index, problem);
+                }
+                Ok(()) if is_new => left -= 1,
+                Ok(()) => {}
             }
         }
-        Ok(problems)
+        Ok(progress)
+    }
+
+    /// Interfaces that were watched and are gone, though another may have their index by now.
+    pub fn dead(&self) -> Vec<u32> {
+        self.tap.as_ref().map(|(tap, _)| tap.dead()).unwrap_or_default()
+    }
+
+    /// Detaches from `most` interfaces at most, before `stop`. Gives whether some are left.
+    pub fn detach_some(&mut self, most: usize, emit: Emit<'_>) -> bool {
+        for interface in self.watched().into_iter().take(most) {
+            self.unwatch(interface, emit);
+        }
+        !self.watched().is_empty()
     }
 
     /// Watches nothing: the programs and maps are gone when it returns.
@@ -91,8 +152,7 @@ impl Engine {
         self.end_all(None, emit);
         self.fold();
         self.tap = None;
-        self.enricher.watched.clear();
-        self.enricher.directories.clear();
+        self.enricher.reset();
         for ((_, direction), sum) in std::mem::take(&mut self.past) {
             self.past.entry((0, direction)).or_default().add(&sum);
         }
@@ -111,7 +171,7 @@ impl Engine {
     /// Makes flows of the records that have come.
     pub fn drain(&mut self, emit: Emit<'_>) {
         let Some(ring) = self.ring() else { return };
-        let booted = clock::booted();
+        let booted = clock::wall(0).as_nanosecond();
         ring.drain(&mut |bytes| {
             let Some(observed) = record::decode(bytes) else {
                 tracing::warn!(bytes = bytes.len(), "a flow record of another layout was left out");
@@ -122,12 +182,16 @@ impl Engine {
         });
     }
 
-    /// Ends what is silent. Gives whether `remove_ended` has something to do, after `ENDED_FOR`.
-    pub fn end_idle(&mut self, patience: Patience, emit: Emit<'_>) -> Result<bool, Problem> {
-        let Some((tap, _)) = &mut self.tap else { return Ok(false) };
+    /// Ends what is silent, as much of it as half of the ring has room for: while there is more it is to be called again.
+    /// Where flows were ended, `remove_ended` has something to do `ENDED_FOR` after the last of them.
+    pub fn end_idle(&mut self, patience: Patience, emit: Emit<'_>) -> Result<Ended, Problem> {
+        let Some((tap, _)) = &mut self.tap else { return Ok(Ended::default()) };
         let ended = tap.end_flows(None, patience)?;
         self.drain(emit);
-        Ok(ended > 0)
+        if !ended.more {
+            self.enricher.shrink();
+        }
+        Ok(ended)
     }
 
     /// Takes what has ended out of the kernel's map.
@@ -136,6 +200,11 @@ impl Engine {
             Some((tap, _)) => tap.remove_ended(None).map(drop),
             None => Ok(()),
         }
+    }
+
+    /// The flows that have not ended, as they are found while packets come.
+    pub fn live(&self) -> Vec<(Tuple, PacketsBytes)> {
+        self.tap.as_ref().map(|(tap, _)| tap.live()).unwrap_or_default()
     }
 
     /// What each interface has carried while it was watched. Interfaces that are watched no more are under index 0.
@@ -179,7 +248,12 @@ impl Engine {
         let mut new = Tap::load(sizes)?;
         if let Some((old, _)) = &mut self.tap {
             new.take_over(old)?;
-            // The new program is in force everywhere: what the old one has counted is final.
+            // The new program is in force everywhere, but the old one may still be counting a packet.
+            if let Err(error) = grace_period() {
+                tracing::debug!(%error, "no grace period can be asked for; the replaced programs get a moment instead");
+                std::thread::sleep(ENDED_FOR);
+            }
+            // What the old one has counted is final.
             self.end_all(None, emit);
             self.fold();
         }
@@ -211,13 +285,18 @@ impl Engine {
 
     /// Ends all flows, as often as the ring needs to be drained for it.
     fn end_all(&mut self, interface: Option<u32>, emit: Emit<'_>) {
-        let now = Patience { closed: 0, tcp: 0, udp: 0 };
+        let now = Patience { closed: 0, syn: 0, tcp: 0, udp: 0 };
+        let mut idle_rounds = 0;
         loop {
             self.drain(emit);
             let Some((tap, _)) = &mut self.tap else { return };
             match tap.end_flows(interface, now) {
-                Ok(0) => return,
-                Ok(_) => {}
+                Ok(Ended { more: false, .. }) => return self.drain(emit),
+                Ok(Ended { flows: 0, .. }) if idle_rounds == IDLE_ROUNDS => {
+                    tracing::warn!("flows could not be ended, as the ring does not empty; their last counts are lost");
+                    return;
+                }
+                Ok(Ended { flows, .. }) => idle_rounds = if flows == 0 { idle_rounds + 1 } else { 0 },
                 Err(problem) => {
                     tracing::warn!(problem = problem.message(), "flows could not be ended; their last counts are lost");
                     return;

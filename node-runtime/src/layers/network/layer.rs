@@ -9,8 +9,8 @@ use std::{
 use kube::Client;
 use prometheus_client::collector::Collector;
 use tokio::{
-    task::JoinHandle,
-    time::{MissedTickBehavior, interval, sleep},
+    task::{JoinHandle, yield_now},
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 
 use super::{
@@ -33,6 +33,8 @@ use crate::{
 const SWEEP: Duration = Duration::from_secs(2);
 /// How soon a pod that has no interface yet is asked again.
 const RETRY: Duration = Duration::from_millis(250);
+/// Changes of pods come in bursts, and are looked at together after this.
+const SETTLE: Duration = Duration::from_millis(100);
 
 /// Flows of chosen pods.
 pub struct Network {
@@ -70,12 +72,27 @@ impl Network {
             self.directory = Some(Arc::new(Cluster::follow(client, &self.node)));
         }
         let remote = self.directory.iter().map(|cluster| cluster.clone() as Arc<dyn Directory>).collect();
-        let (states, ring) = {
+        let (mut states, mut more, mut ring) = {
             let mut state = lock(&self.shared);
-            (state.set(wishes, remote), state.ring())
+            (state.enter(wishes, remote), state.reconcile(), state.ring())
         };
         self.read(ring).await;
+        while more {
+            // Attaching and detaching takes its time, and the agent has one thread: others have their turn in between.
+            yield_now().await;
+            (more, ring) = {
+                let mut state = lock(&self.shared);
+                (state.reconcile(), state.ring())
+            };
+            self.read(ring).await;
+        }
+        states.extend(self.states());
         states
+    }
+
+    /// The units that are wanted, and how each fares now: pods come and go, and so do the reasons why one cannot be had.
+    pub fn states(&self) -> BTreeMap<UnitKey, UnitState> {
+        lock(&self.shared).states()
     }
 
     /// Records of every unit in force.
@@ -128,32 +145,57 @@ async fn run(shared: Arc<Mutex<State>>, ring: Arc<Ring>, identity: Identity) {
     let mut changed = identity.changed();
     let mut sweep = interval(SWEEP);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut can_wait = true;
+    // Flows are being ended; when those that have ended are removed; when the interfaces are looked at again.
+    let mut ending = false;
+    let mut remove_at: Option<Instant> = None;
+    let mut look_at: Option<Instant> = None;
     loop {
-        let pending = lock(&shared).pending;
+        if lock(&shared).pending {
+            look_at.get_or_insert_with(|| Instant::now() + RETRY);
+        }
         tokio::select! {
-            answer = ring.readable() => {
+            answer = ring.readable(), if can_wait => {
                 if let Err(error) = answer {
                     tracing::error!(%error, "the ring of flows cannot be waited for; it is read with each sweep");
-                    sleep(SWEEP).await;
+                    can_wait = false;
                 }
                 lock(&shared).drain();
             }
-            _ = sweep.tick() => {
-                let ended = lock(&shared).tick();
-                if ended {
-                    sleep(ENDED_FOR).await;
-                    lock(&shared).remove_ended();
+            _ = sweep.tick(), if !ending && remove_at.is_none() => {
+                ending = true;
+                if lock(&shared).sweep() {
+                    look_at.get_or_insert_with(Instant::now);
                 }
             }
-            Ok(()) = changed.changed() => reconcile(&shared),
-            () = sleep(RETRY), if pending => reconcile(&shared),
+            // A ring of ends at a time: those that begin have their turn in between.
+            () = yield_now(), if ending => {
+                let ended = lock(&shared).end_silent();
+                ending = ended.more;
+                if ended.flows > 0 {
+                    remove_at = Some(Instant::now() + ENDED_FOR);
+                }
+            }
+            () = until(remove_at), if !ending && remove_at.is_some() => {
+                remove_at = None;
+                lock(&shared).remove_ended();
+            }
+            Ok(()) = changed.changed() => {
+                let soon = Instant::now() + SETTLE;
+                look_at = Some(look_at.map_or(soon, |at| at.min(soon)));
+            }
+            () = until(look_at), if look_at.is_some() => {
+                let more = lock(&shared).reconcile();
+                look_at = more.then(Instant::now);
+            }
         }
     }
 }
 
-fn reconcile(shared: &Mutex<State>) {
-    if let Err(problem) = lock(shared).reconcile() {
-        tracing::warn!(problem = problem.message(), "the interfaces of pods could not be followed");
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,6 +1,5 @@
 //! Who talks to whom: the TCP and UDP flows of chosen pods.
 
-mod clock;
 pub mod connection;
 pub mod directory;
 pub mod end;
@@ -12,11 +11,13 @@ mod layer;
 mod metrics;
 pub mod netlink;
 pub mod numeric;
+mod outlet;
 mod place;
 pub mod record;
 mod state;
 pub mod sums;
 pub mod tap;
+mod targets;
 pub mod tcp_flags;
 pub mod unit;
 

@@ -1,8 +1,8 @@
 //! Which interfaces are whose: the host ends of the pods' veths, or without a cluster the machine's own.
 
 use std::{
-    collections::HashMap,
-    io,
+    collections::{HashMap, HashSet},
+    ops::RangeInclusive,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -13,11 +13,24 @@ use crate::identity::{Identity, Pod};
 /// A pod that has a process but no veth is asked again for so long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// It is asked again after an eighth of the time that it has been waited for, but not sooner and not later than this: to
+/// look for its processes can cost a walk over the node's cgroups.
+const AGAIN: RangeInclusive<Duration> = Duration::from_millis(200)..=Duration::from_secs(4);
+
 /// Remembers where each pod was found.
 #[derive(Default)]
 pub(super) struct Places {
-    found: HashMap<String, Vec<u32>>,
-    first_asked: HashMap<String, Instant>,
+    found: HashMap<String, Vec<Link>>,
+    asked: HashMap<String, Asked>,
+    /// Some pod was not asked for, because it was a moment ago.
+    pub(super) postponed: bool,
+}
+
+struct Asked {
+    first: Instant,
+    next: Instant,
+    /// It ran, and no veth led to it.
+    nowhere: bool,
 }
 
 /// Where a pod is.
@@ -34,47 +47,94 @@ impl Places {
     /// Where a pod is, among `links`, which are younger than the pod.
     pub(super) fn of(&mut self, pod: &Pod, links: &[Link], identity: &Identity) -> Place {
         if let Some(found) = self.found.get(&pod.uid) {
-            let still: Vec<Link> = links.iter().filter(|link| found.contains(&link.index)).cloned().collect();
-            if still.len() == found.len() {
+            if let Some(still) = all_of(found, links) {
                 return Place::Behind(still);
             }
             self.found.remove(&pod.uid);
         }
-        let asked = *self.first_asked.entry(pod.uid.clone()).or_insert_with(Instant::now);
-        let is_young = asked.elapsed() < PATIENCE;
-        // Without a process it has not started, or has ended: a change of the pods asks again.
-        let Some(pid) = identity.pid_in_pod(&pod.cgroup_uid) else {
-            return if is_young { Place::Pending } else { Place::Behind(Vec::new()) };
-        };
+        let now = Instant::now();
+        let asked = self.asked.entry(pod.uid.clone()).or_insert(Asked { first: now, next: now, nowhere: false });
+        let age = now.duration_since(asked.first);
+        if now < asked.next {
+            self.postponed = true;
+            return asked.answer(age);
+        }
+        asked.next = now + (age / 8).clamp(*AGAIN.start(), *AGAIN.end());
+        // Without a process it has not started, or is about to go: a change of the pods asks again.
+        let pid = identity.pid_in_pod(&pod.cgroup_uid);
+        asked.nowhere = pid.is_some();
         // A process that is gone by now is no error: the next one is asked.
-        let namespace = netlink::namespace_of(pid).ok().flatten();
+        let namespace = pid.and_then(|pid| netlink::namespace_of(pid).ok().flatten());
+        let leads_there = |link: &&Link| link.kind == "veth" && link.peer_namespace == namespace;
         let behind: Vec<Link> = match namespace {
-            Some(number) => links
-                .iter()
-                .filter(|link| link.kind == "veth" && link.peer_namespace == Some(number))
-                .cloned()
-                .collect(),
+            Some(_) => links.iter().filter(leads_there).cloned().collect(),
             None => Vec::new(),
         };
         if behind.is_empty() {
-            return if is_young { Place::Pending } else { Place::Nowhere };
+            return asked.answer(age);
         }
-        self.first_asked.remove(&pod.uid);
-        self.found.insert(pod.uid.clone(), behind.iter().map(|link| link.index).collect());
+        self.asked.remove(&pod.uid);
+        self.found.insert(pod.uid.clone(), behind.clone());
         Place::Behind(behind)
     }
 
-    /// Forgets pods that are gone.
+    /// Forgets pods that are gone or have ended.
     pub(super) fn retain(&mut self, pods: &[Arc<Pod>]) {
-        let is_there = |uid: &String| pods.iter().any(|pod| pod.uid == *uid);
-        self.found.retain(|uid, _| is_there(uid));
-        self.first_asked.retain(|uid, _| is_there(uid));
+        let there: HashSet<&str> = pods.iter().filter(|pod| !pod.ended).map(|pod| pod.uid.as_str()).collect();
+        self.found.retain(|uid, _| there.contains(uid.as_str()));
+        self.asked.retain(|uid, _| there.contains(uid.as_str()));
+        self.postponed = false;
     }
 }
 
+impl Asked {
+    /// What is said of a pod that was not found.
+    fn answer(&self, age: Duration) -> Place {
+        match (age < PATIENCE, self.nowhere) {
+            (true, _) => Place::Pending,
+            (false, true) => Place::Nowhere,
+            (false, false) => Place::Behind(Vec::new()),
+        }
+    }
+}
+
+/// The links as they are now; none unless all are there. An index alone says nothing: another interface may have got it.
+fn all_of(known: &[Link], links: &[Link]) -> Option<Vec<Link>> {
+    let is = |one: &Link, other: &Link| {
+        (one.index, &one.name, one.peer_namespace) == (other.index, &other.name, other.peer_namespace)
+    };
+    known.iter().map(|known| links.iter().find(|link| is(known, link)).cloned()).collect()
+}
+
 /// Interfaces that are up, but the loopback: the machine's own, and the host ends of veths, behind which others live.
-pub(super) fn of_machine() -> io::Result<Vec<Link>> {
-    let links = netlink::links()?;
-    let is_watched = |link: &Link| link.up && !link.loopback && (link.kind != "veth" || link.peer_namespace.is_some());
-    Ok(links.into_iter().filter(is_watched).collect())
+pub(super) fn of_machine(links: &[Link]) -> Vec<Link> {
+    let is_watched = |link: &&Link| link.up && !link.loopback && (link.kind != "veth" || link.peer_namespace.is_some());
+    links.iter().filter(is_watched).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn veth(index: u32, name: &str, peer_namespace: i32) -> Link {
+        Link { index, name: name.into(), kind: "veth".into(), peer_namespace: Some(peer_namespace), ..Link::default() }
+    }
+
+    #[test]
+    fn an_interface_that_got_the_index_of_another_is_not_taken_for_it() {
+        let known = [veth(7, "veth0", 3)];
+        assert!(all_of(&known, &[veth(6, "veth9", 9), veth(7, "veth0", 3)]).is_some());
+        for other in [veth(7, "veth1", 3), veth(7, "veth0", 4), veth(8, "veth0", 3)] {
+            assert!(all_of(&known, &[other]).is_none());
+        }
+    }
+
+    #[test]
+    fn who_is_not_found_is_waited_for_and_then_said_to_be_nowhere_if_it_runs() {
+        let now = Instant::now();
+        let asked = |nowhere| Asked { first: now, next: now, nowhere };
+        assert!(matches!(asked(true).answer(Duration::ZERO), Place::Pending));
+        assert!(matches!(asked(true).answer(PATIENCE), Place::Nowhere));
+        assert!(matches!(asked(false).answer(PATIENCE), Place::Behind(links) if links.is_empty()));
+    }
 }

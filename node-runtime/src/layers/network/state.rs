@@ -1,110 +1,76 @@
 //! What the layer keeps in force: its units, what is watched for them, and where their flows go.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
-use tracing::info;
 use trilobite_crds::node::FlowOutput;
 use trilobite_node_ebpf::flow::FlowDirection;
 
 use super::{
     directory::{Directory, NodePod, Table},
-    engine::{Engine, PATIENCE, Target},
-    flow::{Flow, Interface},
+    engine::{Engine, PATIENCE},
     history::History,
     netlink::{self, Link},
-    place::{self, Place, Places},
+    outlet::Outlet,
+    place::{self, Places},
     sums::{Sum, Sums},
-    tap::Sizes,
+    tap::{Ended, Sizes},
+    targets::Notes,
     unit::{Unit, Wish},
 };
 use crate::{
     export::lines::Lines,
-    identity::{Identity, Owner, Pod, PodContainer, slots},
+    identity::{Identity, Pod, slots},
     kernel::Ring,
     layers::{Context, UnitCount, UnitKey, UnitState},
     report::{Place as Lost, Problem},
-    serve::hubble,
 };
+
+/// Interfaces that one call of `reconcile` attaches to or detaches from at most. The kernel takes tens of milliseconds for
+/// each, and the agent has one thread.
+const AT_ONCE: usize = 4;
 
 /// Everything that the layer's task and the agent's loop share.
 pub(super) struct State {
     context: Context,
-    identity: Identity,
+    pub(super) identity: Identity,
     engine: Engine,
-    places: Places,
-    outlet: Outlet,
+    pub(super) places: Places,
+    pub(super) outlet: Outlet,
     remote: Vec<Arc<dyn Directory>>,
     /// Some pod has a process but no interface yet.
     pub(super) pending: bool,
-    notes: BTreeMap<UnitKey, Vec<Problem>>,
-}
-
-/// Where flows go.
-struct Outlet {
-    node: String,
-    history: History,
-    units: BTreeMap<UnitKey, Unit>,
-    watched_for: WatchedFor,
-}
-
-/// By the index of an interface.
-type WatchedFor = HashMap<u32, Vec<UnitKey>>;
-
-impl Outlet {
-    fn wanted(&self) -> impl Iterator<Item = (&UnitKey, &Unit)> {
-        self.units.iter().filter(|(_, unit)| !unit.leaving)
-    }
-
-    fn deliver(&mut self, flow: Flow) {
-        let mut line = Vec::new();
-        let mut wanted = false;
-        for key in self.watched_for.get(&flow.interface.index).into_iter().flatten() {
-            let Some(unit) = self.units.get_mut(key).filter(|unit| unit.wish.wants(&flow)) else { continue };
-            wanted = true;
-            unit.count.records += 1;
-            for outlet in &unit.outlets {
-                if line.is_empty() {
-                    hubble::append_json_line(&flow, &self.node, &mut line);
-                }
-                outlet.write(&line);
-            }
-        }
-        if wanted {
-            self.history.push(Arc::new(flow));
-        }
-    }
+    pub(super) notes: Notes,
+    /// Why nothing could be brought in line, the last time.
+    refused: Option<Problem>,
+    /// The interfaces of this network namespace, when they were looked at last.
+    pub(super) links: Vec<Link>,
 }
 
 impl State {
     pub(super) fn new(context: Context, identity: Identity, history: History, seed: u64) -> Self {
         Self {
-            outlet: Outlet {
-                node: context.node_name.clone(),
-                history,
-                units: BTreeMap::new(),
-                watched_for: HashMap::new(),
-            },
+            outlet: Outlet::new(context.node_name.clone(), history),
             context,
             identity,
             engine: Engine::new(seed),
             places: Places::default(),
             remote: Vec::new(),
             pending: false,
-            notes: BTreeMap::new(),
+            notes: Notes::default(),
+            refused: None,
+            links: Vec::new(),
         }
     }
 
-    /// Brings the units in line with `wishes`. With none, nothing is left in the kernel or in memory.
-    pub(super) fn set(
+    /// Takes the units in that are wanted; `reconcile` brings the kernel in line with them. Gives those that cannot be.
+    pub(super) fn enter(
         &mut self,
         wishes: BTreeMap<UnitKey, Wish>,
         remote: Vec<Arc<dyn Directory>>,
     ) -> BTreeMap<UnitKey, UnitState> {
         self.remote = remote;
+        // What was lost so far is told to those who are there.
+        self.enter_losses();
         let before = self.lost();
         let mut states = BTreeMap::new();
         for (key, unit) in &mut self.outlet.units {
@@ -119,70 +85,109 @@ impl State {
                 Err(problem) => drop(states.insert(key, UnitState::Refused(problem))),
             }
         }
-        let refused = self.reconcile().err();
-        self.enter_losses();
-        for key in self.outlet.units.keys() {
-            let state = match &refused {
-                Some(problem) => UnitState::Refused(problem.clone()),
-                None => self.state_of(key),
-            };
-            states.insert(key.clone(), state);
-        }
         states
     }
 
-    /// Watches what the pods that are there now need.
-    pub(super) fn reconcile(&mut self) -> Result<(), Problem> {
-        if self.outlet.wanted().next().is_none() {
-            let Self { engine, outlet, .. } = self;
-            engine.stop(&mut |flow| outlet.deliver(flow));
-            outlet.units.clear();
-            outlet.watched_for.clear();
-            outlet.history.clear();
-            self.places = Places::default();
-            self.notes.clear();
-            self.pending = false;
-            return Ok(());
+    /// The units that are wanted, and how each fares now.
+    pub(super) fn states(&self) -> BTreeMap<UnitKey, UnitState> {
+        let state = |key: &UnitKey| match &self.refused {
+            Some(problem) => UnitState::Refused(problem.clone()),
+            None => self.state_of(key),
+        };
+        self.outlet.wanted().map(|(key, _)| (key.clone(), state(key))).collect()
+    }
+
+    /// Watches what the pods that are there now need. With no unit, nothing is left in the kernel or in memory. Gives
+    /// whether it is to be called again, at once but after others had their turn.
+    pub(super) fn reconcile(&mut self) -> bool {
+        let answer = self.bring_in_line();
+        self.enter_losses();
+        match answer {
+            Ok(more) => {
+                self.refused = None;
+                more
+            }
+            Err(problem) => {
+                if self.refused.as_ref() != Some(&problem) {
+                    tracing::warn!(problem = problem.message(), "the interfaces of pods could not be followed");
+                }
+                self.refused = Some(problem);
+                // The next sweep finds them changed, and tries again.
+                self.links = Vec::new();
+                false
+            }
         }
+    }
+
+    fn bring_in_line(&mut self) -> Result<bool, Problem> {
+        if self.outlet.wanted().next().is_none() {
+            return Ok(self.wind_down());
+        }
+        self.outlet.history.revive();
         let asking = |error: std::io::Error| Problem::LoadFailed {
             what: "asking the kernel for its interfaces".into(),
             detail: error.to_string(),
         };
         let sizes = self.sizes();
         let pods = self.identity.pods();
+        let links = netlink::links().map_err(asking)?;
+        let local = netlink::addresses().map_err(asking)?;
         self.notes.clear();
-        let (targets, watched_for) = if self.identity.has_cluster() {
-            let links = netlink::links().map_err(asking)?;
+        let (targets, mut watched_for) = if self.identity.has_cluster() {
             self.targets_of_pods(&pods, &links)
         } else {
-            self.targets_of_machine(&place::of_machine().map_err(asking)?)
+            self.pending = false;
+            self.targets_of_machine(&place::of_machine(&links))
         };
+        self.links = links;
+        self.engine.know(self.directories(&pods), local);
+        self.outlet.also_watched_for(&watched_for);
+        let Self { engine, outlet, .. } = self;
+        let progress = engine.set_some(sizes, &targets, AT_ONCE, &mut |flow| outlet.deliver(flow))?;
+        let there = if progress.problems.is_empty() { Vec::new() } else { netlink::links().map_err(asking)? };
+        for (interface, problem) in progress.problems {
+            let keys = watched_for.remove(&interface).unwrap_or_default();
+            // An interface that went away between the question and the attachment is no problem.
+            if there.iter().any(|link| link.index == interface) {
+                self.note(&keys, &problem);
+            }
+        }
+        if !progress.more {
+            self.outlet.watched_for = watched_for;
+            self.outlet.units.retain(|_, unit| !unit.leaving);
+        }
+        Ok(progress.more)
+    }
+
+    /// Gives back what is in the kernel and in memory, a few interfaces at a time. Gives whether there is more.
+    fn wind_down(&mut self) -> bool {
+        let Self { engine, outlet, .. } = self;
+        if engine.detach_some(AT_ONCE, &mut |flow| outlet.deliver(flow)) {
+            return true;
+        }
+        let was_in_force = engine.ring().is_some() || !outlet.units.is_empty();
+        engine.stop(&mut |flow| outlet.deliver(flow));
+        outlet.units.clear();
+        outlet.watched_for.clear();
+        if was_in_force {
+            outlet.history.retire();
+        }
+        self.places = Places::default();
+        self.notes.clear();
+        self.links = Vec::new();
+        self.pending = false;
+        false
+    }
+
+    /// Who has which address, nearest first. A pod that has ended has none: another may have got it.
+    fn directories(&self, pods: &[Arc<Pod>]) -> Vec<Arc<dyn Directory>> {
         let local = Table::default();
-        for pod in &pods {
+        for pod in pods.iter().filter(|pod| !pod.ended) {
             local.put_pod(&NodePod { pod: (**pod).clone(), node_ips: Vec::new() }, &self.context.node_name);
         }
         let mut directories: Vec<Arc<dyn Directory>> = vec![Arc::new(local)];
         directories.extend(self.remote.iter().cloned());
-        self.engine.know(directories, netlink::addresses().map_err(asking)?);
-        let Self { engine, outlet, .. } = self;
-        // Interfaces that are watched no more have still something to say to those who leave.
-        for (interface, keys) in &watched_for {
-            outlet.watched_for.entry(*interface).or_default().extend(keys.iter().cloned());
-        }
-        outlet.watched_for.values_mut().for_each(|keys| {
-            keys.sort();
-            keys.dedup();
-        });
-        let problems = engine.set(sizes, &targets, &mut |flow| outlet.deliver(flow))?;
-        outlet.watched_for = watched_for;
-        outlet.units.retain(|_, unit| !unit.leaving);
-        for (interface, problem) in problems {
-            // An interface that went away between the question and the attachment is no problem.
-            for key in self.outlet.watched_for.remove(&interface).unwrap_or_default() {
-                self.notes.entry(key).or_default().push(problem.clone());
-            }
-        }
-        Ok(())
+        directories
     }
 
     /// Takes the records that have come.
@@ -191,13 +196,19 @@ impl State {
         engine.drain(&mut |flow| outlet.deliver(flow));
     }
 
-    /// Ends what is silent and enters the losses. Gives whether to `remove_ended` after `ENDED_FOR`.
-    pub(super) fn tick(&mut self) -> bool {
+    /// Enters the losses, and looks whether interfaces have come or gone: then there is something to `reconcile`.
+    pub(super) fn sweep(&mut self) -> bool {
         self.enter_losses();
+        // One that cannot be asked now is asked with the next sweep.
+        netlink::links().is_ok_and(|links| links != self.links)
+    }
+
+    /// Ends what is silent; see `Engine::end_idle`.
+    pub(super) fn end_silent(&mut self) -> Ended {
         let Self { engine, outlet, .. } = self;
         engine.end_idle(PATIENCE, &mut |flow| outlet.deliver(flow)).unwrap_or_else(|problem| {
             tracing::warn!(problem = problem.message(), "silent flows could not be ended");
-            false
+            Ended::default()
         })
     }
 
@@ -229,8 +240,9 @@ impl State {
         self.outlet.units.iter().map(|(key, unit)| (key.clone(), count(unit))).collect()
     }
 
-    fn enter_losses(&self) {
+    fn enter_losses(&mut self) {
         let (records, packets) = self.engine.losses();
+        self.outlet.tell_lost(records + packets);
         self.context.ledger.lost_so_far(Lost::FlowRing, "", records);
         self.context.ledger.lost_so_far(Lost::FlowMap, "", packets);
     }
@@ -248,87 +260,9 @@ impl State {
         }
     }
 
-    fn targets_of_pods(&mut self, pods: &[Arc<Pod>], links: &[Link]) -> (Vec<Target>, WatchedFor) {
-        self.places.retain(pods);
-        self.pending = false;
-        let mut targets = Vec::new();
-        let mut watched_for = WatchedFor::new();
-        for pod in pods {
-            let keys: Vec<UnitKey> = self.selecting(pod);
-            if keys.is_empty() {
-                continue;
-            }
-            let name = format!("{}/{}", pod.namespace, pod.name);
-            if pod.host_network {
-                self.note(&keys, &Problem::HostNetworkPod { pod: name });
-                continue;
-            }
-            match self.places.of(pod, links, &self.identity) {
-                Place::Pending => self.pending = true,
-                Place::Nowhere => {
-                    let detail = "no veth of this node leads to it; its network is not watched".into();
-                    self.note(&keys, &Problem::LoadFailed { what: format!("watching pod {name}"), detail });
-                }
-                Place::Behind(links) => {
-                    for link in links {
-                        watched_for.entry(link.index).or_default().extend(keys.iter().cloned());
-                        targets.push(Target { interface: interface(&link), pod: Some(pod.clone()), behind: true });
-                    }
-                }
-            }
-        }
-        (targets, watched_for)
-    }
-
-    /// Without a cluster, whoever asks nothing of a pod gets the machine.
-    fn targets_of_machine(&mut self, links: &[Link]) -> (Vec<Target>, WatchedFor) {
-        let nobody = Problem::Unsupported {
-            field: "spec.podSelector".into(),
-            detail: "without a cluster no pod is known, so this selects nothing; write podSelector: {}".into(),
-        };
-        let mut keys = Vec::new();
-        for (key, unit) in self.outlet.wanted() {
-            if self.identity.in_scope(&unit.wish.scope, &Owner::Host) == Some(true) {
-                keys.push(key.clone());
-            } else {
-                self.notes.insert(key.clone(), vec![nobody.clone()]);
-            }
-        }
-        if keys.is_empty() {
-            return (Vec::new(), WatchedFor::new());
-        }
-        let known = self.engine.watched();
-        for link in links.iter().filter(|link| !known.contains(&link.index)) {
-            info!(interface = link.name, "watching an interface of the machine");
-        }
-        let targets =
-            links.iter().map(|link| Target { interface: interface(link), pod: None, behind: link.kind == "veth" });
-        let targets = targets.collect();
-        (targets, links.iter().map(|link| (link.index, keys.clone())).collect())
-    }
-
-    fn selecting(&self, pod: &Arc<Pod>) -> Vec<UnitKey> {
-        let owner =
-            Owner::Pod(Arc::new(PodContainer { pod: pod.clone(), container: None, container_id: String::new() }));
-        self.outlet
-            .wanted()
-            .filter(|(_, unit)| self.identity.in_scope(&unit.wish.scope, &owner) == Some(true))
-            .map(|(key, _)| key.clone())
-            .collect()
-    }
-
-    /// The stack selects pods that nobody named; only who named them hears of those that cannot be had.
-    fn note(&mut self, keys: &[UnitKey], problem: &Problem) {
-        for key in keys {
-            if self.outlet.units.get(key).is_some_and(|unit| unit.wish.session) {
-                self.notes.entry(key.clone()).or_default().push(problem.clone());
-            }
-        }
-    }
-
     /// A session of which no pod can be had, because all that it selects are in the host's network, is refused.
     fn state_of(&self, key: &UnitKey) -> UnitState {
-        let notes = self.notes.get(key).cloned().unwrap_or_default();
+        let notes = self.notes.all(key);
         let watched = self.outlet.watched_for.values().any(|keys| keys.contains(key));
         match notes.iter().find(|note| matches!(note, Problem::HostNetworkPod { .. })) {
             Some(problem) if !watched && !self.pending => UnitState::Refused(problem.clone()),
@@ -347,7 +281,15 @@ impl State {
             Some(Err(_)) | None => None,
         };
         let outlets = self.outlets(key, &wish);
-        Ok(Unit { wish, outlets, _slot: slot, leaving: false, count: UnitCount::default(), lost_before })
+        Ok(Unit {
+            wish,
+            outlets,
+            _slot: slot,
+            leaving: false,
+            count: UnitCount::default(),
+            lost_before,
+            lost_told: lost_before,
+        })
     }
 
     fn outlets(&self, key: &UnitKey, wish: &Wish) -> Vec<Lines> {
@@ -359,8 +301,4 @@ impl State {
         };
         wish.output.iter().map(outlet).collect()
     }
-}
-
-fn interface(link: &Link) -> Interface {
-    Interface { index: link.index, name: link.name.clone() }
 }

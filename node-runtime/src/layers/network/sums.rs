@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use trilobite_node_ebpf::flow::{FlowDirection, InterfaceCounts, OTHER_MAP_FULL, OTHER_REASONS, PacketsBytes};
+use trilobite_node_ebpf::flow::{
+    FlowDirection, InterfaceCounts, OTHER_MAP_FULL, OTHER_REASONS, OTHER_SHARE, PacketsBytes,
+};
 
 /// One interface in one direction since it is watched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,9 +48,9 @@ impl Sum {
         self.flows = added(self.flows, counted);
     }
 
-    /// Packets that found no room in the flow map.
+    /// Packets that found no room in the flow map, or none that was theirs.
     pub fn unplaced(&self) -> u64 {
-        self.other[OTHER_MAP_FULL].packets
+        self.other[OTHER_MAP_FULL].packets + self.other[OTHER_SHARE].packets
     }
 }
 
@@ -67,8 +69,9 @@ mod tests {
         let mut counts = InterfaceCounts { records_lost: 3, ..InterfaceCounts::default() };
         counts.other[0] = PacketsBytes { packets: 1, bytes: 60 };
         counts.other[OTHER_MAP_FULL] = PacketsBytes { packets: 4, bytes: 400 };
+        counts.other[OTHER_SHARE] = PacketsBytes { packets: 2, bytes: 40 };
         sum.add_counts(&counts);
-        assert_eq!(sum.all(), PacketsBytes { packets: 7, bytes: 660 });
-        assert_eq!((sum.unplaced(), sum.records_lost), (4, 3));
+        assert_eq!(sum.all(), PacketsBytes { packets: 9, bytes: 700 });
+        assert_eq!((sum.unplaced(), sum.records_lost), (6, 3));
     }
 }

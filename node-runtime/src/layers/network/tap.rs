@@ -3,7 +3,9 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use trilobite_node_ebpf::flow::{FlowDirection, FlowEndOrder, InterfaceCounts, OTHER_REASONS, PacketsBytes};
+use trilobite_node_ebpf::flow::{
+    FLOW_END_MORE, FlowDirection, FlowEndOrder, InterfaceCounts, OTHER_REASONS, PacketsBytes,
+};
 
 use super::record::{self, Tuple, u16_at, u64_at};
 use crate::{
@@ -23,12 +25,23 @@ pub struct Sizes {
 /// How long a flow may be silent before it is ended, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
-    /// After FIN or RST.
+    /// After FIN or RST; no other is shorter.
     pub closed: u64,
+    /// After a SYN that nothing followed.
+    pub syn: u64,
     /// TCP that nobody has closed.
     pub tcp: u64,
     /// UDP.
     pub udp: u64,
+}
+
+/// What one order to end flows has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// So many were ended.
+    pub flows: u32,
+    /// There are more; the ring is to be drained before the next order.
+    pub more: bool,
 }
 
 /// The programs in the kernel. Dropping it detaches them and gives the maps back.
@@ -49,6 +62,7 @@ impl Tap {
         let mut opened = Opened::open("flow", trilobite_node_ebpf::flow())?;
         opened.resize("flows", sizes.flow_entries)?;
         opened.resize("flow_ring", sizes.ring_bytes)?;
+        opened.set("flow_entries", u64::from(sizes.flow_entries))?;
         let loaded = opened.load()?;
         Ok(Self {
             links: BTreeMap::new(),
@@ -59,7 +73,7 @@ impl Tap {
         })
     }
 
-    /// Watches an interface; one that is watched already stays as it is.
+    /// Watches an interface; one that is watched already stays as it is, see `dead`.
     pub fn watch(&mut self, interface: u32) -> Result<(), Problem> {
         if self.links.contains_key(&interface) {
             return Ok(());
@@ -114,21 +128,29 @@ impl Tap {
         Ok(())
     }
 
+    /// Interfaces that were watched and are gone; another may have got the same index since.
+    pub fn dead(&self) -> Vec<u32> {
+        let is_dead = |links: &[Link; 2]| links.iter().any(|link| !link.is_attached());
+        self.links.iter().filter(|(_, links)| is_dead(links)).map(|(interface, _)| *interface).collect()
+    }
+
     /// Interfaces that are watched.
     pub fn watched(&self) -> Vec<u32> {
         self.links.keys().copied().collect()
     }
 
-    /// Ends the flows that are silent, of one interface or of all; each gives a record with its final counters. Gives how
-    /// many: fewer than there are if the ring is full.
-    pub fn end_flows(&mut self, interface: Option<u32>, patience: Patience) -> Result<i32, Problem> {
-        self.order(FlowEndOrder {
+    /// Ends the flows that are silent, of one interface or of all; each gives a record with its final counters. It fills
+    /// half of the ring at most, so that those that begin meanwhile find room.
+    pub fn end_flows(&mut self, interface: Option<u32>, patience: Patience) -> Result<Ended, Problem> {
+        let answer = self.order(FlowEndOrder {
             interface: interface.unwrap_or(0),
             remove: 0,
             idle_closed: patience.closed,
+            idle_syn: patience.syn,
             idle_tcp: patience.tcp,
             idle_udp: patience.udp,
-        })
+        })?;
+        Ok(Ended { flows: (answer & !FLOW_END_MORE).unsigned_abs(), more: answer & FLOW_END_MORE != 0 })
     }
 
     /// Takes ended flows out of the map. Comes so long after `end_flows` that no packet is still on its way to one, or
@@ -146,6 +168,7 @@ impl Tap {
             other.bytes = u64_at(&value, index * 16 + 8).unwrap_or_default();
         }
         counts.records_lost = u64_at(&value, OTHER_REASONS.len() * 16).unwrap_or_default();
+        counts.flows = u64_at(&value, OTHER_REASONS.len() * 16 + 8).unwrap_or_default();
         counts
     }
 
@@ -171,7 +194,7 @@ impl Tap {
         let mut bytes = Vec::with_capacity(size_of::<FlowEndOrder>());
         bytes.extend_from_slice(&order.interface.to_ne_bytes());
         bytes.extend_from_slice(&order.remove.to_ne_bytes());
-        for nanoseconds in [order.idle_closed, order.idle_tcp, order.idle_udp] {
+        for nanoseconds in [order.idle_closed, order.idle_syn, order.idle_tcp, order.idle_udp] {
             bytes.extend_from_slice(&nanoseconds.to_ne_bytes());
         }
         self.loaded.run_on_packet("end_flows", &bytes)

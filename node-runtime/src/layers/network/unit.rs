@@ -33,6 +33,8 @@ pub(super) struct Unit {
     pub(super) count: UnitCount,
     /// Losses of the layer when it began.
     pub(super) lost_before: u64,
+    /// So many of the layer's losses have been told to its outlets, or were before it.
+    pub(super) lost_told: u64,
 }
 
 impl Wish {

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What a packet's headers say of the flow that it belongs to: both families, with IPv6's extension headers. */
+#ifndef TRILOBITE_FLOW_HEADERS_H
+#define TRILOBITE_FLOW_HEADERS_H
+
+#include "flow.h"
+
+#define FRAGMENT_OFFSET 0x1fff
+#define EXTENSION_HEADERS_MAX 8
+
+enum next_header {
+	NEXT_HOP_BY_HOP = 0,
+	NEXT_ROUTING = 43,
+	NEXT_FRAGMENT = 44,
+	NEXT_AUTHENTICATION = 51,
+	NEXT_NONE = 59,
+	NEXT_DESTINATION = 60,
+	NEXT_MOBILITY = 135,
+};
+
+struct ipv4_header {
+	__u8 version_and_words;
+	__u8 service;
+	__u16 length;
+	__u16 id;
+	__u16 fragment;
+	__u8 ttl;
+	__u8 protocol;
+	__u16 checksum;
+	__u8 source[4];
+	__u8 destination[4];
+};
+
+struct ipv6_header {
+	__u32 version_class_label;
+	__u16 payload_length;
+	__u8 next;
+	__u8 hops;
+	__u8 source[16];
+	__u8 destination[16];
+};
+
+/* The part of an extension header that all have, and the offset that a fragment header has in its place. */
+struct extension_header {
+	__u8 next;
+	__u8 units;
+	__u16 fragment;
+};
+
+/* TCP up to its flags; UDP's ports stand at the same place. */
+struct tcp_start {
+	__u16 source_port;
+	__u16 destination_port;
+	__u32 sequence;
+	__u32 acknowledged;
+	__u8 words;
+	__u8 flags;
+};
+
+/* Where the transport header begins, counted from the network header; negative: an other_reason, as -1 - reason. */
+static __always_inline int read_ipv4(struct __sk_buff *skb, struct flow_key *key)
+{
+	struct ipv4_header header;
+	__u32 length;
+
+	if (bpf_skb_load_bytes_relative(skb, 0, &header, sizeof(header), BPF_HDR_START_NET))
+		return -1 - OTHER_MALFORMED;
+	length = (header.version_and_words & 0x0f) * 4;
+	if (header.version_and_words >> 4 != 4 || length < sizeof(header))
+		return -1 - OTHER_MALFORMED;
+	key->family = 4;
+	key->protocol = header.protocol;
+	__builtin_memcpy(key->source, header.source, 4);
+	__builtin_memcpy(key->destination, header.destination, 4);
+	if (key->protocol != IPPROTO_TCP && key->protocol != IPPROTO_UDP)
+		return -1 - OTHER_PROTOCOL;
+	if (bpf_ntohs(header.fragment) & FRAGMENT_OFFSET)
+		return -1 - OTHER_FRAGMENT;
+	return length;
+}
+
+static __always_inline int read_ipv6(struct __sk_buff *skb, struct flow_key *key)
+{
+	struct ipv6_header header;
+	__u32 offset = sizeof(header);
+
+	if (bpf_skb_load_bytes_relative(skb, 0, &header, sizeof(header), BPF_HDR_START_NET))
+		return -1 - OTHER_MALFORMED;
+	if ((*(__u8 *)&header) >> 4 != 6)
+		return -1 - OTHER_MALFORMED;
+	key->family = 6;
+	key->protocol = header.next;
+	__builtin_memcpy(key->source, header.source, 16);
+	__builtin_memcpy(key->destination, header.destination, 16);
+
+	for (int i = 0; i < EXTENSION_HEADERS_MAX; i++) {
+		struct extension_header extension;
+
+		if (key->protocol == IPPROTO_TCP || key->protocol == IPPROTO_UDP)
+			return offset;
+		if (key->protocol != NEXT_HOP_BY_HOP && key->protocol != NEXT_ROUTING &&
+		    key->protocol != NEXT_FRAGMENT && key->protocol != NEXT_AUTHENTICATION &&
+		    key->protocol != NEXT_DESTINATION && key->protocol != NEXT_MOBILITY)
+			return -1 - OTHER_PROTOCOL;
+		if (bpf_skb_load_bytes_relative(skb, offset, &extension, sizeof(extension), BPF_HDR_START_NET))
+			return -1 - OTHER_MALFORMED;
+		if (key->protocol == NEXT_FRAGMENT) {
+			if (bpf_ntohs(extension.fragment) >> 3)
+				return -1 - OTHER_FRAGMENT;
+			offset += 8;
+		} else if (key->protocol == NEXT_AUTHENTICATION) {
+			offset += (extension.units + 2) * 4;
+		} else {
+			offset += (extension.units + 1) * 8;
+		}
+		key->protocol = extension.next;
+	}
+	return -1 - OTHER_MALFORMED;
+}
+
+#endif

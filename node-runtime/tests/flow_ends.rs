@@ -1,0 +1,148 @@
+//! When flows end and what they leave to others: room in the map, room in the ring, the index of their interface.
+//! Needs root and a kernel from 6.6 on: `cargo test -p trilobite-node --test flow_ends -- --ignored`.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+mod node_and_pod;
+
+use std::{
+    net::{SocketAddr, TcpStream, UdpSocket},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use node_and_pod::{NODE, POD, World};
+use trilobite_node::layers::network::{
+    engine::{ENDED_FOR, Engine},
+    flow::Flow,
+    record::Transport,
+    tap::{Patience, Sizes},
+};
+use trilobite_node_ebpf::flow::{FlowReason, OTHER_SHARE};
+
+const MILLISECOND: u64 = 1_000_000;
+/// Nothing waits but what is said to.
+const NEVER: u64 = 3_600_000 * MILLISECOND;
+
+fn watching(world: &World, sizes: Sizes) -> Engine {
+    let mut engine = Engine::new(1);
+    let problems = engine.set(sizes, &[world.target()], &mut |_| {}).unwrap();
+    assert!(problems.is_empty(), "{problems:?}");
+    world.up();
+    engine
+}
+
+/// One sweep, as the layer makes it.
+fn sweep(engine: &mut Engine, patience: Patience) -> Vec<Flow> {
+    let mut flows = Vec::new();
+    while engine.end_idle(patience, &mut |flow| flows.push(flow)).unwrap().more {}
+    thread::sleep(ENDED_FOR);
+    engine.remove_ended().unwrap();
+    flows
+}
+
+#[test]
+#[ignore = "needs root"]
+fn many_flows_that_end_together_leave_in_one_sweep_and_room_for_the_records_of_new_ones() {
+    let world = World::new();
+    let mut engine = watching(&world, Sizes { flow_entries: 4096, ring_bytes: 4096 });
+    world.scatter(0, 2000);
+    engine.drain(&mut |_| {});
+    let to =
+        |port: u16, engine: &Engine| engine.live().iter().filter(|(tuple, _)| tuple.destination.port() == port).count();
+    let scattered = to(9, &engine);
+    assert!(scattered > 1500, "{scattered}");
+    thread::sleep(Duration::from_millis(300));
+
+    let done = Arc::new(AtomicBool::new(false));
+    let begin = {
+        let (done, node) = (done.clone(), std::fs::File::open("/proc/thread-self/ns/net").unwrap());
+        thread::spawn(move || {
+            nix::sched::setns(&node, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+            while !done.load(Ordering::Relaxed) {
+                let socket = UdpSocket::bind((NODE[0], 0)).unwrap();
+                socket.send_to(b"new", (POD[0], 10)).unwrap();
+                thread::sleep(Duration::from_millis(2));
+            }
+        })
+    };
+    let (lost_before, _) = engine.losses();
+    let patience = Patience { closed: 250 * MILLISECOND, syn: NEVER, tcp: NEVER, udp: 250 * MILLISECOND };
+    let told = sweep(&mut engine, patience);
+    let (lost, _) = engine.losses();
+    done.store(true, Ordering::Relaxed);
+    begin.join().unwrap();
+    let ended = told.iter().filter(|flow| flow.reason == FlowReason::End).count();
+    assert_eq!((to(9, &engine), lost - lost_before), (0, 0));
+    assert!(ended >= scattered && told.iter().any(|flow| flow.reason == FlowReason::New), "{ended} of {scattered}");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_refused_connect_and_a_syn_that_nobody_answers_do_not_wait_as_long_as_a_connection() {
+    let world = World::new();
+    let mut engine = watching(&world, Sizes { flow_entries: 4096, ring_bytes: 65536 });
+    let silent = world.silent_neighbour();
+    let patience = Patience { closed: 100 * MILLISECOND, syn: 500 * MILLISECOND, tcp: NEVER, udp: NEVER };
+    let tcp = |engine: &Engine| engine.live().iter().filter(|(tuple, _)| tuple.transport == Transport::Tcp).count();
+    assert!(TcpStream::connect((POD[0], 9)).is_err());
+    assert_eq!(tcp(&engine), 2);
+    thread::sleep(Duration::from_millis(150));
+    sweep(&mut engine, patience);
+    assert_eq!(tcp(&engine), 0, "refused");
+
+    // The SYN is sent again after a second: it is silent for half of it.
+    assert!(TcpStream::connect_timeout(&SocketAddr::new(silent, 9), Duration::from_millis(200)).is_err());
+    sweep(&mut engine, patience);
+    assert_eq!(tcp(&engine), 1, "not yet");
+    thread::sleep(Duration::from_millis(600));
+    sweep(&mut engine, patience);
+    assert_eq!(tcp(&engine), 0, "unanswered");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_flood_in_one_direction_leaves_room_for_the_other() {
+    let world = World::new();
+    let mut engine = watching(&world, Sizes { flow_entries: 256, ring_bytes: 65536 });
+    world.scatter(0, 600);
+    let there = SocketAddr::new(NODE[0].parse().unwrap(), 10);
+    world.in_pod(move || UdpSocket::bind((POD[0], 0)).unwrap().send_to(b"let me in", there).unwrap());
+    let live = engine.live();
+    let from_pod = live.iter().filter(|(tuple, _)| tuple.destination == there).count();
+    println!("{} flows, {from_pod} of them the other's", live.len());
+    assert_eq!(from_pod, 1);
+    let share: u64 = engine.sums().values().map(|sum| sum.other[OTHER_SHARE].packets).sum();
+    assert!(share > 300, "{share}");
+
+    // What has been removed is free for the next ones, and is counted so.
+    sweep(&mut engine, Patience { closed: 0, syn: 0, tcp: 0, udp: 0 });
+    world.scatter(0, 100);
+    let again: u64 = engine.sums().values().map(|sum| sum.other[OTHER_SHARE].packets).sum();
+    assert_eq!(again, share);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn an_interface_that_got_the_index_of_a_watched_one_is_watched_itself() {
+    let world = World::new();
+    let sizes = Sizes { flow_entries: 4096, ring_bytes: 65536 };
+    let mut engine = watching(&world, sizes);
+    let index = world.target().interface.index;
+    world.scatter(0, 3);
+    world.link_anew();
+    assert_eq!((world.target().interface.index, engine.watched(), engine.dead()), (index, vec![index], vec![index]));
+    let mut ended = 0;
+    let mut count = |flow: Flow| ended += usize::from(flow.reason == FlowReason::End);
+    let problems = engine.set(sizes, &[world.target()], &mut count).unwrap();
+    assert!(problems.is_empty() && ended >= 3, "{problems:?}, {ended}");
+    assert!(engine.dead().is_empty());
+    world.up();
+    world.scatter(0, 5);
+    let seen = engine.live().iter().filter(|(tuple, _)| tuple.destination.port() == 9).count();
+    assert_eq!(seen, 5);
+}
