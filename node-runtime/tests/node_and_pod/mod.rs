@@ -90,16 +90,18 @@ impl World {
         "10.254.7.9".parse().unwrap()
     }
 
-    /// Brings both ends up; every packet from here on can be counted.
+    /// Brings both ends up; every packet from here on can be counted. The host's end goes last, so that it has its carrier
+    /// at once: an end that waits for it drops, behind the programs, what it is given to send, and does not count it.
     pub fn up(&self) {
-        ip(&["link", "set", HOST_END, "up"]);
         self.in_pod(|| ip(&["link", "set", "trbeth0", "up"]));
+        ip(&["link", "set", HOST_END, "up"]);
     }
 
-    /// Takes both ends down, so that nothing is counted any more.
+    /// Takes both ends down, so that nothing is counted any more. The host's end goes first: what it still sent to an end
+    /// that is down, as the kernel does to ask for a neighbour, would pass the programs and then be dropped uncounted.
     pub fn down(&self) {
-        self.in_pod(|| ip(&["link", "set", "trbeth0", "down"]));
         ip(&["link", "set", HOST_END, "down"]);
+        self.in_pod(|| ip(&["link", "set", "trbeth0", "down"]));
     }
 
     /// Does something in the pod and waits for it.
