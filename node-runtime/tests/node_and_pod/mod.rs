@@ -10,6 +10,7 @@ use std::{
     os::fd::AsRawFd,
     process::Command,
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use nix::sched::{CloneFlags, setns, unshare};
@@ -95,6 +96,11 @@ impl World {
     pub fn up(&self) {
         self.in_pod(|| ip(&["link", "set", "trbeth0", "up"]));
         ip(&["link", "set", HOST_END, "up"]);
+        self.in_pod(|| {
+            while !shown("trbeth0").contains("state UP") {
+                thread::sleep(Duration::from_millis(5));
+            }
+        });
     }
 
     /// Takes both ends down, so that nothing is counted any more. The host's end goes first: what it still sent to an end
@@ -194,6 +200,11 @@ fn receive(stream: &mut TcpStream) -> usize {
             more => got += more,
         }
     }
+}
+
+fn shown(link: &str) -> String {
+    let output = Command::new("ip").args(["-o", "link", "show", "dev", link]).output().expect("iproute2 is installed");
+    String::from_utf8(output.stdout).unwrap()
 }
 
 fn ip(arguments: &[&str]) {
