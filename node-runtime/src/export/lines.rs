@@ -13,7 +13,7 @@ use trilobite_crds::node::FileExport;
 use super::{
     rotated::{Limits, Rotated},
     stdout::Stdout,
-    writer::{Sink, Trouble},
+    writer::{Sink, Trouble, write},
 };
 use crate::report::{Ledger, Place};
 
@@ -36,7 +36,7 @@ pub struct Lines {
 impl Lines {
     /// To standard output; `of` is whose lines they are, in the ledger.
     pub fn stdout(of: &str, ledger: &Ledger) -> Self {
-        Self::start(of, ledger, || Ok(Stdout::default()))
+        Self::start(of, ledger, || Ok(Stdout))
     }
 
     /// To `events.log` in `folder`, rotated.
@@ -74,11 +74,7 @@ fn run<S: Sink>(of: &str, ledger: &Ledger, open: &dyn Fn() -> io::Result<S>, wai
             lines.extend_from_slice(&more);
             count += 1;
         }
-        let opened = match &mut sink {
-            Some(sink) => Ok(sink),
-            None => open().map(|opened| sink.insert(opened)),
-        };
-        if let Err(error) = opened.and_then(|sink| sink.write(&lines)) {
+        if let Err(error) = write(&mut sink, open, &lines) {
             ledger.lost(Place::ExportQueue, of, count);
             trouble.set(of, &error);
         }

@@ -45,7 +45,7 @@ impl Export {
     /// longer wanted still writes what is queued for it.
     pub fn apply(&mut self, plan: &ExportPlan) {
         match (plan.stdout, &self.stdout) {
-            (true, None) => self.stdout = Some(self.start("standard output", || Ok(Stdout::default()))),
+            (true, None) => self.stdout = Some(self.start("standard output", || Ok(Stdout))),
             (false, Some(_)) => self.stdout = None,
             _ => {}
         }

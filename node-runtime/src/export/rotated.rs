@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -64,9 +64,23 @@ impl Rotated {
         Ok(Self { folder: folder.to_owned(), limits, file, size })
     }
 
+    /// Somebody has moved or removed the file: what is written to it would go where nobody looks.
+    fn is_elsewhere(&self) -> io::Result<bool> {
+        let ours = self.file.metadata()?;
+        Ok(match fs::symlink_metadata(path(&self.folder)) {
+            Ok(there) => (there.dev(), there.ino()) != (ours.dev(), ours.ino()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+            Err(error) => return Err(error),
+        })
+    }
+
     fn rotate(&mut self, backups: usize) -> io::Result<()> {
         let time = Timestamp::now().strftime("%Y-%m-%dT%H-%M-%S.%9f");
-        fs::rename(path(&self.folder), self.folder.join(format!("events-{time}.log")))?;
+        match fs::rename(path(&self.folder), self.folder.join(format!("events-{time}.log"))) {
+            // Somebody else has closed it.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         self.file = open(&self.folder)?;
         self.size = 0;
         // The names sort by time.
@@ -85,6 +99,9 @@ impl Rotated {
 
 impl Sink for Rotated {
     fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        if self.is_elsewhere()? {
+            *self = Self::open(&self.folder, self.limits.clone())?;
+        }
         let (limit, backups) = self.limits.get();
         let length = lines.len() as u64;
         if self.size > 0 && self.size + length > limit {
@@ -114,7 +131,7 @@ fn open(folder: &Path) -> io::Result<File> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
-    use super::*;
+    use super::{super::writer::write, *};
 
     fn folder(name: &str) -> PathBuf {
         let folder = std::env::temp_dir().join(format!("trilobite-export-{name}-{}", std::process::id()));
@@ -163,6 +180,35 @@ mod tests {
         let mut file = Rotated::open(&folder, limits()).unwrap();
         file.write(b"{}\n").unwrap();
         assert_eq!(fs::read_to_string(folder.join(NAME)).unwrap(), "{\"half\n{}\n");
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_somebody_moves_or_removes_is_made_anew() {
+        let folder = folder("moved");
+        let mut file = Rotated::open(&folder, limits()).unwrap();
+        file.write(b"first\n").unwrap();
+        fs::rename(folder.join(NAME), folder.join("elsewhere")).unwrap();
+        file.write(b"second\n").unwrap();
+        assert_eq!(fs::read_to_string(folder.join(NAME)).unwrap(), "second\n");
+        fs::remove_dir_all(&folder).unwrap();
+        file.write(b"third\n").unwrap();
+        assert_eq!(fs::read_to_string(folder.join(NAME)).unwrap(), "third\n");
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn lines_are_written_again_once_the_way_is_free() {
+        let folder = folder("again");
+        let open = || Rotated::open(&folder, limits());
+        let mut sink = None;
+        write(&mut sink, open, b"first\n").unwrap();
+        fs::remove_dir_all(&folder).unwrap();
+        fs::write(&folder, "in the way").unwrap();
+        assert!(write(&mut sink, open, b"second\n").is_err());
+        fs::remove_file(&folder).unwrap();
+        write(&mut sink, open, b"third\n").unwrap();
+        assert_eq!(fs::read_to_string(folder.join(NAME)).unwrap(), "third\n");
         fs::remove_dir_all(&folder).unwrap();
     }
 

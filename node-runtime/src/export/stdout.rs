@@ -1,25 +1,27 @@
 //! Lines on standard output.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use super::writer::Sink;
 
-/// Remembers whether the last write stopped inside a line.
-#[derive(Default)]
-pub(super) struct Stdout {
-    torn: bool,
-}
+/// The last write stopped inside a line, whoever's it was. Changed while standard output is locked.
+static TORN: AtomicBool = AtomicBool::new(false);
+
+/// The process's standard output.
+pub(super) struct Stdout;
 
 impl Sink for Stdout {
     fn write(&mut self, lines: &[u8]) -> io::Result<()> {
         let mut out = io::stdout().lock();
-        if self.torn {
+        if TORN.swap(true, Ordering::Relaxed) {
             out.write_all(b"\n")?;
         }
-        self.torn = true;
         out.write_all(lines)?;
         out.flush()?;
-        self.torn = false;
+        TORN.store(false, Ordering::Relaxed);
         Ok(())
     }
 }

@@ -101,13 +101,15 @@ impl Writer {
     }
 }
 
-/// What cannot be opened is tried again with the next lines.
-fn write<S: Sink>(sink: &mut Option<S>, open: impl Fn() -> io::Result<S>, lines: &[u8]) -> io::Result<()> {
-    let sink = match sink {
+/// What cannot be opened, or written to, is opened anew for the next lines.
+pub(super) fn write<S: Sink>(sink: &mut Option<S>, open: impl Fn() -> io::Result<S>, lines: &[u8]) -> io::Result<()> {
+    let mut now = match sink.take() {
         Some(sink) => sink,
-        None => sink.insert(open()?),
+        None => open()?,
     };
-    sink.write(lines)
+    now.write(lines)?;
+    *sink = Some(now);
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,5 +1,11 @@
 //! One server for all faces, on the agent's socket.
 
+use axum::{
+    extract::Request,
+    http::HeaderValue,
+    middleware::{Next, from_fn},
+    response::Response,
+};
 use tokio::{net::UnixListener, sync::oneshot};
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{service::Routes, transport::Server};
@@ -21,5 +27,56 @@ pub async fn serve(
     let ended = async {
         let _ = end.await;
     };
-    Server::builder().add_routes(faces.add_service(health)).serve_with_incoming_shutdown(incoming, ended).await
+    let faces = faces.add_service(health).into_axum_router().layer(from_fn(named));
+    Server::builder().add_routes(faces.into()).serve_with_incoming_shutdown(incoming, ended).await
+}
+
+/// An answer of UNIMPLEMENTED that says nothing gets the name of what is not there.
+async fn named(request: Request, next: Next) -> Response {
+    // It comes from a stranger: only what may stand in a header as it is.
+    let path: String =
+        request.uri().path().chars().filter(|letter| letter.is_ascii_graphic() && *letter != '%').collect();
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    let unnamed = headers.get("grpc-message").is_none_or(HeaderValue::is_empty);
+    if unnamed
+        && headers.get("grpc-status").is_some_and(|status| status == "12")
+        && let Ok(message) = HeaderValue::from_str(&format!("{path} is not served by this agent"))
+    {
+        headers.insert("grpc-message", message);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper_util::rt::TokioIo;
+    use tokio::net::UnixStream;
+    use tonic::{Code, Request, transport::Endpoint};
+    use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+    use tower::service_fn;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_not_served_is_answered_with_its_name_and_what_is_served_is_not_touched() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.sock");
+        let (end, ended) = oneshot::channel();
+        tokio::spawn(serve(UnixListener::bind(&path).unwrap(), Routes::default(), ended));
+        let connector = service_fn(move |_| {
+            let path = path.clone();
+            async move { UnixStream::connect(path).await.map(TokioIo::new) }
+        });
+        let channel = Endpoint::from_static("http://agent").connect_with_connector(connector).await.unwrap();
+        let mut ask = tonic::client::Grpc::new(channel.clone());
+        ask.ready().await.unwrap();
+        let codec = tonic_prost::ProstCodec::<HealthCheckRequest, HealthCheckRequest>::default();
+        let path = tonic::codegen::http::uri::PathAndQuery::from_static("/fossil.Dig/Deeper");
+        let refused = ask.unary(Request::new(HealthCheckRequest::default()), path, codec).await.unwrap_err();
+        assert_eq!(refused.code(), Code::Unimplemented);
+        assert_eq!(refused.message(), "/fossil.Dig/Deeper is not served by this agent");
+        HealthClient::new(channel).check(HealthCheckRequest { service: "liveness".into() }).await.unwrap();
+        drop(end);
+    }
 }
