@@ -160,6 +160,8 @@ async fn a_worker_that_is_killed_is_replaced_and_what_it_held_is_counted() {
     let session = world.profile("shop/killed", |_| Belongs::Yes);
     until(&session, |live| live.meta.counts.samples > 50).await;
     let first = session.live().worker;
+    let spared = std::fs::read_to_string(format!("/proc/{first}/oom_score_adj")).unwrap();
+    assert_eq!(spared.trim(), "1000");
     assert!(Command::new("kill").args(["-9", &first.to_string()]).status().unwrap().success());
     let another = |live: &Live| live.worker != first && live.worker != 0 && !live.over;
     until(&session, |live| another(live) && live.meta.counts.samples > 50).await;
@@ -194,6 +196,72 @@ async fn workers_that_keep_dying_end_the_profile_and_the_agent_lives() {
     let (meta, folded, _) = world.result("shop/dying");
     assert_eq!((meta.counts.worker_deaths, killed.len()), (4, 4));
     assert!(folded.is_empty() && !meta.problem.is_empty());
+}
+
+#[tokio::test]
+#[ignore = "needs root"]
+async fn a_file_that_is_the_workers_end_costs_names_and_no_sample() {
+    let mut world = World::new("swollen");
+    let program = world.with_symbols("swollen", 400_000);
+    let mine = world.cgroup("mine");
+    world.decide(&mine, true);
+    world.decide_everything_else();
+    world.run(&program, &mine, &[]);
+    let session = world.profile_within(8 << 20, "shop/swollen", |_| Belongs::Yes);
+    until(&session, |live| live.meta.counts.samples > 100).await;
+    session.stop();
+    session.over().await;
+
+    let (meta, folded, svg) = world.result("shop/swollen");
+    assert_eq!(meta.counts.worker_deaths, 1);
+    assert!(meta.problem.contains("while it read swollen; the profile is kept"), "{}", meta.problem);
+    assert!(meta.counts.samples > 100 && meta.counts.lost == 0);
+    assert_eq!(samples_with(&folded, &["swollen;"]), meta.counts.samples);
+    assert!(samples_with(&folded, &["[swollen]"]) > 90);
+    assert!(svg.is_empty());
+}
+
+#[tokio::test]
+#[ignore = "needs root"]
+async fn a_profile_that_an_agents_death_has_interrupted_says_what_was_lost() {
+    let mut world = World::new("again");
+    let program = world.with_frame_pointers("burner", "outer", "inner");
+    let mine = world.cgroup("mine");
+    world.decide(&mine, true);
+    world.decide_everything_else();
+    world.run(&program, &mine, &[]);
+    world.results.mark("shop/again", world.expires_at, 70).unwrap();
+    let session = world.profile("shop/again", |_| Belongs::Yes);
+    until(&session, |live| live.meta.counts.samples > 20).await;
+    session.stop();
+    session.over().await;
+
+    let (meta, ..) = world.result("shop/again");
+    assert_eq!(meta.counts.lost, 70);
+    assert!(meta.problem.contains("the agent restarted; 70 samples"), "{}", meta.problem);
+    assert_eq!(world.ledger.total(Place::Worker), 70);
+}
+
+#[tokio::test]
+#[ignore = "needs root"]
+async fn an_end_that_cannot_wait_leaves_neither_a_worker_nor_half_a_result() {
+    let mut world = World::new("cut");
+    let program = world.with_frame_pointers("burner", "outer", "inner");
+    let mine = world.cgroup("mine");
+    world.decide(&mine, true);
+    world.decide_everything_else();
+    world.run(&program, &mine, &[]);
+    let session = world.profile("shop/cut", |_| Belongs::Yes);
+    until(&session, |live| live.meta.counts.samples > 20).await;
+    let worker = session.live().worker;
+    session.end(Duration::ZERO).await;
+    assert!(!std::path::Path::new(&format!("/proc/{worker}")).exists());
+    assert!(world.results.get("shop/cut", jiff::Timestamp::now()).unwrap().is_none());
+
+    let session = world.profile("shop/cut", |_| Belongs::Yes);
+    until(&session, |live| live.meta.counts.samples > 20).await;
+    session.end(Duration::from_secs(60)).await;
+    assert!(samples_with(&world.result("shop/cut").1, &["outer;inner"]) > 10);
 }
 
 /// Ids of everything in the kernel that a profile is made of, whoever has it.

@@ -219,7 +219,7 @@ impl Problem {
             Self::WorkerFailed { detail } => said(&[
                 Ours("the worker without privilege ended before its work: "),
                 Theirs(detail),
-                Ours("; what it had counted is kept: fetch it, or make another profile"),
+                Ours("; the result says what was lost: fetch it, or make another profile"),
             ]),
             Self::ExportFailed { detail } => said(&[
                 Ours("events could not be written: "),

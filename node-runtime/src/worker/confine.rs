@@ -38,6 +38,9 @@ pub(super) enum Phase {
 /// Gives up every capability and the way to new ones; dies with the agent.
 pub(super) fn drop_privileges() -> Result<(), ConfineError> {
     let failed = |what| move |error: rustix::io::Errno| ConfineError { what, detail: error.to_string() };
+    // It inherits the agent's place, which the kernel spares: what holds strangers' bytes is what goes first instead. It may
+    // not be there to write to, and then a limit on memory is still ours.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(failed("dying with the agent"))?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed("not being dumpable"))?;
     rustix::thread::set_no_new_privs(true).map_err(failed("giving up new privileges"))?;
@@ -90,7 +93,6 @@ fn rules(phase: Phase) -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::B
         libc::SYS_close,
         libc::SYS_exit,
         libc::SYS_exit_group,
-        libc::SYS_fcntl,
         libc::SYS_fstat,
         libc::SYS_futex,
         libc::SYS_getpid,
@@ -109,7 +111,6 @@ fn rules(phase: Phase) -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::B
         libc::SYS_sendmsg,
         libc::SYS_sigaltstack,
         libc::SYS_statx,
-        libc::SYS_tgkill,
         libc::SYS_write,
         #[cfg(target_arch = "x86_64")]
         libc::SYS_poll,
@@ -117,6 +118,15 @@ fn rules(phase: Phase) -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::B
     // What it takes to receive files, open them again by number, and enter the next phase.
     let collect = [libc::SYS_recvmsg, libc::SYS_newfstatat, libc::SYS_prctl, libc::SYS_seccomp];
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = always.into_iter().map(|call| (call, Vec::new())).collect();
+    // A worker may end itself, which is how Rust ends on a broken promise. It has the node's process numbers before it and
+    // the same user as everything that runs as root: another thread group than its own is nothing it may signal.
+    rules.insert(libc::SYS_tgkill, vec![equal(0, std::process::id().into())?]);
+    // Not F_SETOWN and F_SETSIG: they have the kernel send the signals.
+    let looked_at = [libc::F_GETFD, libc::F_GETFL, libc::F_DUPFD_CLOEXEC];
+    rules.insert(
+        libc::SYS_fcntl,
+        looked_at.into_iter().map(|what| equal(1, what as u64)).collect::<Result<Vec<_>, _>>()?,
+    );
     // Memory is never executable.
     for call in [libc::SYS_mmap, libc::SYS_mprotect] {
         rules.insert(call, vec![without(2, libc::PROT_EXEC as u64)?]);
@@ -129,6 +139,12 @@ fn rules(phase: Phase) -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::B
     Ok(rules)
 }
 
+/// The call is allowed when this argument is this number.
+fn equal(argument: u8, number: u64) -> Result<SeccompRule, seccompiler::BackendError> {
+    let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, number)?;
+    SeccompRule::new(vec![condition])
+}
+
 /// The call is allowed when none of these bits is set in this argument.
 fn without(argument: u8, bits: u64) -> Result<SeccompRule, seccompiler::BackendError> {
     let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(bits), 0)?;
@@ -139,5 +155,56 @@ fn without(argument: u8, bits: u64) -> Result<SeccompRule, seccompiler::BackendE
 impl From<ConfineError> for io::Error {
     fn from(error: ConfineError) -> Self {
         io::Error::other(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        os::unix::process::ExitStatusExt,
+        process::{Command, ExitStatus},
+    };
+
+    use super::*;
+
+    /// What a worker that was taken over tries, by the name that its parent gives it.
+    const TRIES: &str = "TRILOBITE_TEST_TAKEN_OVER";
+    const ITSELF: &str = "worker::confine::tests::a_worker_that_was_taken_over_can_end_itself_and_nobody_else";
+
+    /// This test again, in a process of its own, confined; and how that process ended.
+    fn taken_over(tries: &str, victim: u32) -> ExitStatus {
+        Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", ITSELF, "--nocapture"])
+            .env(TRIES, format!("{tries} {victim}"))
+            .status()
+            .unwrap()
+    }
+
+    #[allow(unsafe_code, reason = "calls that no safe function makes any more")]
+    fn try_it(what: &str) {
+        let (what, victim) = what.split_once(' ').unwrap();
+        let victim: i32 = victim.parse().unwrap();
+        filter(Phase::Parse).unwrap();
+        match what {
+            // SAFETY: numbers alone; no memory is passed.
+            "signal" => drop(unsafe { libc::syscall(libc::SYS_tgkill, victim, victim, libc::SIGKILL) }),
+            // SAFETY: as above.
+            "owner" => drop(unsafe { libc::fcntl(0, libc::F_SETOWN, victim) }),
+            _ => std::process::abort(),
+        }
+    }
+
+    #[test]
+    fn a_worker_that_was_taken_over_can_end_itself_and_nobody_else() {
+        if let Ok(what) = std::env::var(TRIES) {
+            return try_it(&what);
+        }
+        let mut victim = Command::new("sleep").arg("60").spawn().unwrap();
+        let ends = ["signal", "owner", "abort"].map(|tries| taken_over(tries, victim.id()).signal());
+        let lives = victim.try_wait().unwrap().is_none();
+        victim.kill().unwrap();
+        victim.wait().unwrap();
+        assert_eq!(ends, [Some(libc::SIGSYS), Some(libc::SIGSYS), Some(libc::SIGABRT)]);
+        assert!(lives);
     }
 }

@@ -7,16 +7,22 @@ use std::{
 };
 
 use super::{
+    frame::clean,
     stacks::{Frame, Stacks},
-    symbols::{Ready, clean},
 };
 
 /// Where everything goes that has no room for a line of its own.
 const REST: &str = "[the rest]";
 
-/// Folds. `kernel` are names of kernel addresses, `limit` bytes of text at most; what has no line is summed in one.
-pub(super) fn fold(stacks: &Stacks, files: &mut Ready, kernel: &HashMap<u64, String>, limit: usize) -> String {
-    let names = names(stacks.frames(), files, kernel);
+/// Folds. `file` names places of one file, in order; `kernel` are names of kernel addresses, `limit` bytes of text at most;
+/// what has no line is summed in one.
+pub(super) fn fold(
+    stacks: &Stacks,
+    file: &mut dyn FnMut(u32, &[u64]) -> Vec<String>,
+    kernel: &HashMap<u64, String>,
+    limit: usize,
+) -> String {
+    let names = names(stacks.frames(), file, kernel);
     let mut rows: Vec<(&[u32], u64)> = stacks.counts().collect();
     rows.sort_unstable_by(|left, right| right.1.cmp(&left.1).then_with(|| left.0.cmp(right.0)));
     let mut lines: HashMap<String, u64> = HashMap::new();
@@ -50,7 +56,11 @@ pub(super) fn kernel_addresses(frames: &[Frame]) -> Vec<u64> {
     frames.iter().filter_map(|frame| if let Frame::Kernel(address) = frame { Some(*address) } else { None }).collect()
 }
 
-fn names(frames: &[Frame], files: &mut Ready, kernel: &HashMap<u64, String>) -> Vec<String> {
+fn names(
+    frames: &[Frame],
+    named: &mut dyn FnMut(u32, &[u64]) -> Vec<String>,
+    kernel: &HashMap<u64, String>,
+) -> Vec<String> {
     let mut names = vec![String::new(); frames.len()];
     let mut by_file: BTreeMap<u32, Vec<(usize, u64)>> = BTreeMap::new();
     for (number, frame) in frames.iter().enumerate() {
@@ -71,7 +81,7 @@ fn names(frames: &[Frame], files: &mut Ready, kernel: &HashMap<u64, String>) -> 
     }
     for (file, places) in by_file {
         let offsets: Vec<u64> = places.iter().map(|(_, offset)| *offset).collect();
-        for ((number, _), name) in places.into_iter().zip(files.names(file, &offsets)) {
+        for ((number, _), name) in places.into_iter().zip(named(file, &offsets)) {
             names[number] = name;
         }
     }
@@ -81,7 +91,6 @@ fn names(frames: &[Frame], files: &mut Ready, kernel: &HashMap<u64, String>) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::worker::symbols::Files;
 
     const COMM: Frame = Frame::Comm(*b"burner\0\0\0\0\0\0\0\0\0\0");
 
@@ -96,22 +105,20 @@ mod tests {
         stacks
     }
 
-    fn one_file() -> Ready {
-        let mut files = Files::default();
-        files.add(1, "app".into(), None);
-        files.ready().0
+    fn app(_: u32, offsets: &[u64]) -> Vec<String> {
+        vec!["[app]".into(); offsets.len()]
     }
 
     #[test]
     fn stacks_of_the_same_names_are_one_line_and_the_heaviest_is_first() {
         let kernel = HashMap::from([(9, "do_work".to_owned())]);
-        let text = fold(&some_stacks(), &mut one_file(), &kernel, 1 << 20);
+        let text = fold(&some_stacks(), &mut app, &kernel, 1 << 20);
         assert_eq!(text, "burner;[app];do_work_[k] 4\nburner;[unknown] 1\n");
     }
 
     #[test]
     fn what_has_no_room_is_summed_and_no_sample_disappears() {
-        let text = fold(&some_stacks(), &mut one_file(), &HashMap::new(), 30);
+        let text = fold(&some_stacks(), &mut app, &HashMap::new(), 30);
         assert_eq!(text, "burner;[app];[kernel]_[k] 4\n[the rest] 1\n");
     }
 }

@@ -8,6 +8,9 @@ use super::channel::FRAME_MAX;
 /// Bytes of a result that go into one frame.
 pub const CHUNK: usize = FRAME_MAX - 1;
 
+/// Characters of a name that are kept: names are a stranger's too.
+pub const NAME_MAX: usize = 128;
+
 /// Names a process image, as `ExecKey` does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -60,7 +63,7 @@ pub struct Counts {
     pub undecided: u64,
     /// Dropped, because the memory budget was used up.
     pub overflow: u64,
-    /// Files that were dropped to stay inside their limit, or that could not be opened by the worker.
+    /// Files without symbols: dropped to stay inside their limit, or not to be opened by the worker.
     pub files_dropped: u64,
     /// Records that were no samples.
     pub malformed: u64,
@@ -127,6 +130,10 @@ pub enum ToAgent {
     Progress(Counts),
     /// Some of the folded stacks.
     Folded(Vec<u8>),
+    /// The folded stacks so far are a whole text, of these sums. A text that follows takes its place once it is whole.
+    Whole(Counts),
+    /// From here on the bytes of a file are read, by its name; whoever hears nothing more knows where it ended.
+    Reading(String),
     /// Some of the picture.
     Svg(Vec<u8>),
     /// Everything was sent.
@@ -184,6 +191,8 @@ impl ToAgent {
             Self::Svg(bytes) => raw(6, bytes),
             Self::Done(counts) => json(7, counts),
             Self::Failed(why) => json(8, why),
+            Self::Whole(counts) => json(9, counts),
+            Self::Reading(name) => json(10, name),
         }
     }
 
@@ -201,10 +210,24 @@ impl ToAgent {
             5 => Self::Folded(body.to_vec()),
             6 => Self::Svg(body.to_vec()),
             7 => Self::Done(value(7, body)?),
-            8 => Self::Failed(value::<String>(8, body)?.chars().take(200).collect()),
+            8 => Self::Failed(clean(&value::<String>(8, body)?)),
+            9 => Self::Whole(value(9, body)?),
+            10 => Self::Reading(clean(&value::<String>(10, body)?)),
             other => return Err(FrameError::Kind(other)),
         })
     }
+}
+
+/// What names of a stranger's may be in a frame, a line of stacks or a message: no separator, no line break, not without end.
+pub fn clean(name: &str) -> String {
+    name.chars()
+        .take(NAME_MAX)
+        .map(|letter| match letter {
+            ';' => ':',
+            letter if letter.is_control() => '?',
+            letter => letter,
+        })
+        .collect()
 }
 
 fn split(bytes: &[u8]) -> Result<(u8, &[u8]), FrameError> {
@@ -264,11 +287,19 @@ mod tests {
                 ToAgent::Progress(Counts { samples, ..Counts::default() }),
                 ToAgent::Folded(text.clone()),
                 ToAgent::Svg(text),
+                ToAgent::Whole(Counts { samples, ..Counts::default() }),
+                ToAgent::Reading("libc.so.6".into()),
             ];
             for frame in frames {
                 prop_assert_eq!(ToAgent::parse(&frame.encode().unwrap()).unwrap(), frame);
             }
         }
+    }
+
+    #[test]
+    fn a_name_cannot_end_a_frame_or_a_line() {
+        assert_eq!(clean("a;b\nc d"), "a:b?c d");
+        assert_eq!(clean(&"x".repeat(1000)).len(), NAME_MAX);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Where the code of each sampled process comes from: addresses to places in files. Mappings are asked for at the first
 //! sample of a process, so that one that ends soon after still has names.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::{
     frame::{Image, Mapping},
@@ -13,8 +13,11 @@ use super::{
 const PROCESSES_MAX: usize = 4096;
 /// Samples that wait for an answer, together.
 const WAITING_MAX: usize = 2048;
-/// A process that maps new code is asked again, but not more often than this.
+/// A process that maps new code is asked again, but not more often than this; and after each answer that brought nothing
+/// new, half as often.
 const ASK_AGAIN_NS: u64 = 1_000_000_000;
+/// The rarest.
+const ASK_AGAIN_MAX_NS: u64 = 64 * ASK_AGAIN_NS;
 
 /// What to do with a sample.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,6 +34,8 @@ pub(super) enum Answer {
 struct Process {
     mappings: Vec<Mapping>,
     asked_ns: u64,
+    again_ns: u64,
+    news: bool,
     asking: bool,
     waiting: Vec<Sample>,
 }
@@ -69,8 +74,9 @@ impl Processes {
             self.waiting += 1;
             return Answer::Wait;
         }
-        if first || now_ns.saturating_sub(process.asked_ns) >= ASK_AGAIN_NS {
+        if first || now_ns.saturating_sub(process.asked_ns) >= process.again_ns {
             process.asked_ns = now_ns.max(1);
+            process.news = false;
             process.asking = true;
             process.waiting.push(sample);
             self.waiting += 1;
@@ -87,6 +93,8 @@ impl Processes {
         complete: bool,
     ) -> Vec<(Sample, Vec<Frame>, bool)> {
         let Some(process) = self.known.get_mut(&image) else { return Vec::new() };
+        let known: HashSet<(u64, u32)> = process.mappings.iter().map(|old| (old.start, old.file)).collect();
+        process.news |= mappings.iter().any(|mapping| !known.contains(&(mapping.start, mapping.file)));
         for mapping in mappings {
             // New code replaces what was mapped at the same place before.
             process.mappings.retain(|old| old.end <= mapping.start || old.start >= mapping.end);
@@ -97,6 +105,8 @@ impl Processes {
             return Vec::new();
         }
         process.asking = false;
+        process.again_ns =
+            if process.news { ASK_AGAIN_NS } else { (2 * process.again_ns).clamp(ASK_AGAIN_NS, ASK_AGAIN_MAX_NS) };
         let waited = std::mem::take(&mut process.waiting);
         self.waiting -= waited.len();
         let known = !process.mappings.is_empty();
@@ -186,6 +196,20 @@ mod tests {
         processes.answered(Image { pid: 10, ktime: 5 }, &[code()], true);
         assert!(matches!(processes.take(sample(&[0x9000]), 2), Answer::Stack(..)));
         assert_eq!(processes.take(sample(&[0x9000]), 2 + ASK_AGAIN_NS), Answer::Ask);
+    }
+
+    #[test]
+    fn a_process_about_which_nothing_new_is_to_be_had_is_asked_about_ever_more_rarely() {
+        let mut processes = Processes::default();
+        let (mut now, mut asked) = (1, Vec::new());
+        while now < 40 * ASK_AGAIN_NS {
+            if processes.take(sample(&[0x9000]), now) == Answer::Ask {
+                asked.push(now / ASK_AGAIN_NS);
+                processes.answered(Image { pid: 10, ktime: 5 }, &[], true);
+            }
+            now += ASK_AGAIN_NS / 2;
+        }
+        assert_eq!(asked, [0, 1, 3, 7, 15, 31]);
     }
 
     #[test]

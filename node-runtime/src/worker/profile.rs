@@ -208,10 +208,13 @@ impl<'a> Profile<'a> {
         let mut fds = fds.into_iter();
         for file in files {
             let fd = if file.opened { fds.next() } else { None };
-            self.files.add(file.id, file.name, fd);
+            self.files.add(file.id, &file.name, fd);
         }
         for (sample, frames, known) in self.processes.answered(image, mappings, complete) {
             self.count(&frames, sample.truncated, !known);
+        }
+        if complete {
+            self.files.shrink();
         }
     }
 
@@ -219,6 +222,11 @@ impl<'a> Profile<'a> {
         if !self.stacks.add(frames) {
             self.counts.overflow += 1;
             return;
+        }
+        for frame in frames {
+            if let Frame::File { file, .. } = frame {
+                self.files.sampled(*file);
+            }
         }
         self.counts.samples += 1;
         self.counts.truncated += u64::from(truncated);
@@ -233,22 +241,38 @@ impl<'a> Profile<'a> {
         for cgroup in never {
             self.decide(cgroup, None)?;
         }
-        let (mut files, dropped) = std::mem::take(&mut self.files).ready();
-        self.counts.files_dropped = dropped;
-        confine::filter(Phase::Parse)?;
-
         let addresses = fold::kernel_addresses(self.stacks.frames());
         let kernel = match self.kallsyms.take() {
             Some(table) if !addresses.is_empty() => kallsyms::names(File::from(table), &addresses),
             _ => HashMap::new(),
         };
-        let folded = fold::fold(&self.stacks, &mut files, &kernel, self.folded_max);
+        // What can be said without a look into any file is at the agent before one of them can be our end.
+        let files = std::mem::take(&mut self.files);
+        let mut called = |file: u32, offsets: &[u64]| vec![files.called(file); offsets.len()];
+        let folded = fold::fold(&self.stacks, &mut called, &kernel, self.folded_max);
+        self.send_folded(&folded)?;
+        drop(folded);
+        let (mut files, dropped) = files.ready();
+        self.counts.files_dropped = dropped;
+        confine::filter(Phase::Parse)?;
+
+        let mut lost_agent = None;
+        let mut named = |file: u32, offsets: &[u64]| {
+            if let Some(name) = files.reads(file)
+                && let Err(error) = self.tell(&ToAgent::Reading(name.to_owned()))
+            {
+                lost_agent = Some(error);
+            }
+            files.names(file, offsets)
+        };
+        let folded = fold::fold(&self.stacks, &mut named, &kernel, self.folded_max);
+        if let Some(error) = lost_agent {
+            return Err(error);
+        }
         drop((files, kernel));
         // Given back before the picture is drawn, which needs as much.
         self.stacks = Stacks::new(0);
-        for chunk in folded.as_bytes().chunks(CHUNK) {
-            self.tell(&ToAgent::Folded(chunk.to_vec()))?;
-        }
+        self.send_folded(&folded)?;
         let svg = if folded.is_empty() { Vec::new() } else { flame::draw(&folded, title, &self.subtitle(lost))? };
         drop(folded);
         for chunk in svg.chunks(CHUNK) {
@@ -257,13 +281,24 @@ impl<'a> Profile<'a> {
         self.tell(&ToAgent::Done(self.counts))
     }
 
+    fn send_folded(&self, folded: &str) -> io::Result<()> {
+        for chunk in folded.as_bytes().chunks(CHUNK) {
+            self.tell(&ToAgent::Folded(chunk.to_vec()))?;
+        }
+        self.tell(&ToAgent::Whole(self.counts))
+    }
+
     fn subtitle(&self, lost: u64) -> String {
-        let Counts { samples, truncated, overflow, .. } = self.counts;
+        let Counts { samples, truncated, overflow, files_dropped, malformed, .. } = self.counts;
+        let lost = lost + overflow + malformed;
         let share = if samples == 0 { 0.0 } else { truncated as f64 * 100.0 / samples as f64 };
         let mut text =
             format!("{samples} samples, {share:.1} % of the stacks truncated (no frame pointers, or too deep)");
-        if lost + overflow > 0 {
-            text += &format!(", {} lost", lost + overflow);
+        if lost > 0 {
+            text += &format!(", {lost} lost");
+        }
+        if files_dropped > 0 {
+            text += &format!(", {files_dropped} files without symbols");
         }
         text
     }

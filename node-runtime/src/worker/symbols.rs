@@ -3,7 +3,7 @@
 //! anything is closed before the first byte of any of them is looked at.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     os::fd::{AsRawFd, OwnedFd},
     path::PathBuf,
     rc::Rc,
@@ -14,16 +14,17 @@ use blazesym::symbolize::{
     source::{Elf, Source},
 };
 
-/// Files that are kept at a time; the oldest leaves.
+use super::frame::clean;
+
+/// Files that are kept: those in which a sample fell before others, and of those the newest.
 pub(super) const FILES_MAX: usize = 256;
-/// Characters of a name that are kept: names are a stranger's too.
-const NAME_MAX: usize = 256;
 
 /// Files by the numbers that the agent gave them.
 #[derive(Default)]
 pub(super) struct Files {
     names: HashMap<u32, String>,
     opened: BTreeMap<u32, OwnedFd>,
+    sampled: HashSet<u32>,
     dropped: u64,
 }
 
@@ -35,15 +36,37 @@ pub(super) struct Ready {
 
 impl Files {
     /// A file that was not known before.
-    pub(super) fn add(&mut self, id: u32, name: String, fd: Option<OwnedFd>) {
-        self.names.insert(id, clean(&name));
+    pub(super) fn add(&mut self, id: u32, name: &str, fd: Option<OwnedFd>) {
+        self.names.insert(id, clean(name));
         if let Some(fd) = fd {
-            // Numbers go up: the first is the oldest.
-            if self.opened.len() >= FILES_MAX && self.opened.pop_first().is_some() {
-                self.dropped += 1;
-            }
             self.opened.insert(id, fd);
         }
+    }
+
+    /// A sample fell into a file.
+    pub(super) fn sampled(&mut self, id: u32) {
+        self.sampled.insert(id);
+    }
+
+    /// Goes back to the limit, when the samples that waited for new files have been counted: most of what a process maps is
+    /// never sampled, and goes without a loss.
+    pub(super) fn shrink(&mut self) {
+        let mut surplus = self.opened.len().saturating_sub(FILES_MAX);
+        let sampled = &self.sampled;
+        // Numbers go up: the first is the oldest.
+        self.opened.retain(|id, _| {
+            let goes = surplus > 0 && !sampled.contains(id);
+            surplus -= usize::from(goes);
+            !goes
+        });
+        while self.opened.len() > FILES_MAX && self.opened.pop_first().is_some() {
+            self.dropped += 1;
+        }
+    }
+
+    /// What a place in a file is called by whoever does not read the file.
+    pub(super) fn called(&self, id: u32) -> String {
+        called(&self.names, id)
     }
 
     /// Opens every file once more, the way blazesym wants it; none is read. And how many have no symbols because of us.
@@ -51,6 +74,9 @@ impl Files {
         let mut dropped = self.dropped;
         let mut symbolizers = HashMap::new();
         for (id, fd) in self.opened {
+            if !self.sampled.contains(&id) {
+                continue;
+            }
             let path = PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()));
             let mut symbolizer = Symbolizer::builder().enable_auto_reload(false).build();
             let opened = blazesym::helper::ElfResolver::open(&path)
@@ -66,10 +92,14 @@ impl Files {
 }
 
 impl Ready {
+    /// What a file is called, where its bytes will be read for its symbols.
+    pub(super) fn reads(&self, file: u32) -> Option<&str> {
+        self.symbolizers.contains_key(&file).then(|| self.names.get(&file).map_or("unknown", String::as_str))
+    }
+
     /// Names of places in one file, in order; the file is forgotten, so that one table of symbols is held at a time.
     pub(super) fn names(&mut self, file: u32, offsets: &[u64]) -> Vec<String> {
-        let fallback =
-            format!("[{}]", self.names.get(&file).map_or("unknown", String::as_str).trim_matches(['[', ']']));
+        let fallback = called(&self.names, file);
         let Some((symbolizer, path)) = self.symbolizers.remove(&file) else {
             return vec![fallback; offsets.len()];
         };
@@ -88,16 +118,8 @@ impl Ready {
     }
 }
 
-/// What can stand in a line of folded stacks: no separator, no line break, not without end.
-pub(super) fn clean(name: &str) -> String {
-    name.chars()
-        .take(NAME_MAX)
-        .map(|letter| match letter {
-            ';' => ':',
-            letter if letter.is_control() => '?',
-            letter => letter,
-        })
-        .collect()
+fn called(names: &HashMap<u32, String>, file: u32) -> String {
+    format!("[{}]", names.get(&file).map_or("unknown", String::as_str).trim_matches(['[', ']']))
 }
 
 #[cfg(test)]
@@ -105,29 +127,39 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_cannot_end_a_frame_or_a_line() {
-        assert_eq!(clean("a;b\nc d"), "a:b?c d");
-        assert_eq!(clean(&"x".repeat(1000)).len(), NAME_MAX);
-    }
-
-    #[test]
     fn a_file_that_was_never_opened_is_called_by_its_name() {
         let mut files = Files::default();
-        files.add(1, "libc.so.6".into(), None);
-        files.add(2, "[vdso]".into(), None);
+        files.add(1, "libc.so.6", None);
+        files.add(2, "[vdso]", None);
         let (mut ready, _) = files.ready();
         assert_eq!(ready.names(1, &[1]), ["[libc.so.6]"]);
         assert_eq!(ready.names(2, &[1]), ["[vdso]"]);
         assert_eq!(ready.names(9, &[1]), ["[unknown]"]);
     }
 
-    #[test]
-    fn the_oldest_file_leaves_when_there_are_too_many() {
+    fn some_files(count: u32) -> Files {
         let mut files = Files::default();
-        for id in 0..=FILES_MAX as u32 {
-            files.add(id, "x".into(), Some(std::fs::File::open("/dev/null").unwrap().into()));
+        for id in 0..count {
+            files.add(id, "x", Some(std::fs::File::open("/dev/null").unwrap().into()));
         }
-        assert_eq!(files.dropped, 1);
-        assert!(!files.opened.contains_key(&0));
+        files
+    }
+
+    #[test]
+    fn a_file_in_which_no_sample_fell_leaves_before_older_ones_and_is_no_loss() {
+        let mut files = some_files(FILES_MAX as u32 + 1);
+        (0..10).for_each(|id| files.sampled(id));
+        files.shrink();
+        assert_eq!((files.dropped, files.opened.len()), (0, FILES_MAX));
+        assert!(files.opened.contains_key(&0) && !files.opened.contains_key(&10));
+    }
+
+    #[test]
+    fn the_oldest_file_leaves_and_is_counted_when_samples_fell_into_all() {
+        let mut files = some_files(FILES_MAX as u32 + 2);
+        (0..=FILES_MAX as u32 + 1).for_each(|id| files.sampled(id));
+        files.shrink();
+        assert_eq!((files.dropped, files.opened.len()), (2, FILES_MAX));
+        assert!(!files.opened.contains_key(&1) && files.opened.contains_key(&2));
     }
 }

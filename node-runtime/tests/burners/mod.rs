@@ -48,6 +48,8 @@ pub(crate) struct World {
     pub(crate) selection: Map,
     pub(crate) results: Results,
     pub(crate) ledger: Ledger,
+    /// When every profile of it ends by itself.
+    pub(crate) expires_at: Timestamp,
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -71,6 +73,7 @@ impl World {
             cgroups: Vec::new(),
             children: Vec::new(),
             ledger,
+            expires_at: Timestamp::now() + SignedDuration::from_secs(120),
             _alone: alone,
         }
     }
@@ -93,6 +96,15 @@ impl World {
     /// A program whose stacks are whole.
     pub(crate) fn with_frame_pointers(&self, name: &str, outer: &str, inner: &str) -> PathBuf {
         self.program(name, outer, inner, &["-O0", "-fno-omit-frame-pointer"])
+    }
+
+    /// One with so many symbols that their table has no place in a small budget.
+    pub(crate) fn with_symbols(&self, name: &str, count: u32) -> PathBuf {
+        let source = self.folder.join("symbols.s");
+        let symbols: String = (0..count).map(|number| format!(".globl s{number}\ns{number}: nop\n")).collect();
+        fs::write(&source, format!(".text\n{symbols}.section .note.GNU-stack,\"\",@progbits\n")).unwrap();
+        let source = source.to_str().unwrap();
+        self.program(name, "outer", "inner", &["-O0", "-fno-omit-frame-pointer", source])
     }
 
     /// A new cgroup; its id is the inode of its directory.
@@ -144,13 +156,24 @@ impl World {
 
     /// A profile by the agent's own binary as the worker; it is ended by the test.
     pub(crate) fn profile(&self, name: &str, belongs: impl Fn(u64) -> Belongs + Send + 'static) -> Session {
+        self.profile_within(32 << 20, name, belongs)
+    }
+
+    /// The same with another budget.
+    pub(crate) fn profile_within(
+        &self,
+        budget_bytes: u64,
+        name: &str,
+        belongs: impl Fn(u64) -> Belongs + Send + 'static,
+    ) -> Session {
         let spec = SessionSpec {
             name: name.into(),
             node: "here".into(),
             source: format!("AppProfile/{name}"),
-            expires_at: Some(Timestamp::now() + SignedDuration::from_secs(120)),
-            budget_bytes: 32 << 20,
+            expires_at: Some(self.expires_at),
+            budget_bytes,
             program: env!("CARGO_BIN_EXE_trilobite-node").into(),
+            cgroups: tree(),
         };
         let subject = Subject { belongs: Box::new(belongs), pods: Box::new(|| vec!["shop/cart-7".into()]) };
         Session::start(spec, self.sampler(199), subject, self.results.clone(), self.ledger.clone()).unwrap()

@@ -3,14 +3,22 @@
 //! Not here: what is inside those files. The agent never reads them.
 
 use std::{
-    fs, io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    ffi::{OsStr, OsString},
+    fs::{self, File},
+    io::{self, Read},
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
 };
 
+use crate::worker::frame::clean;
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, fstatfs, major, minor, openat, openat2};
 
 /// Pieces of code of one process that are looked at.
 const PIECES_MAX: usize = 1024;
+/// Bytes of a table of mappings that are read: a process may make it as long as it likes.
+const MAPS_MAX: u64 = 4 << 20;
 /// File systems on which a file's own device number is not the one that mappings show.
 const OVERLAYFS_SUPER_MAGIC: i64 = 0x794c_7630;
 const BTRFS_SUPER_MAGIC: i64 = 0x9123_683e;
@@ -40,46 +48,50 @@ pub struct Piece {
     pub offset: u64,
     /// Which file.
     pub file: FileKey,
-    /// The path in the process's own root, or what there is instead.
-    pub path: String,
+    /// The path in the process's own root, or what there is instead; any bytes.
+    pub path: OsString,
 }
 
 impl Piece {
-    /// Last part of the path.
-    pub fn name(&self) -> &str {
-        self.path.trim_end_matches(" (deleted)").rsplit('/').next().unwrap_or(&self.path)
+    /// Last part of the path, as it may stand in a frame and in a stack.
+    pub fn name(&self) -> String {
+        let path = self.path.as_bytes();
+        let path = path.strip_suffix(b" (deleted)").unwrap_or(path);
+        clean(&String::from_utf8_lossy(path.rsplit(|byte| *byte == b'/').next().unwrap_or(path)))
     }
 }
 
-/// The executable pieces of a process; none where it is gone.
+/// The executable pieces of a process, the first `PIECES_MAX` of them; none where it is gone.
 pub fn pieces(pid: u32) -> io::Result<Vec<Piece>> {
-    Ok(parse(&fs::read_to_string(format!("/proc/{pid}/maps"))?))
+    let mut maps = Vec::new();
+    File::open(format!("/proc/{pid}/maps"))?.take(MAPS_MAX).read_to_end(&mut maps)?;
+    Ok(parse(&maps))
 }
 
-fn parse(maps: &str) -> Vec<Piece> {
-    maps.lines().filter_map(line).take(PIECES_MAX).collect()
+/// Line by line, so that one strange path costs no other its name. What the limit has cut is no line.
+fn parse(maps: &[u8]) -> Vec<Piece> {
+    let whole = maps.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    maps[..whole].split(|byte| *byte == b'\n').filter_map(line).take(PIECES_MAX).collect()
 }
 
-fn line(line: &str) -> Option<Piece> {
-    let (range, rest) = line.split_once(' ')?;
-    let (permissions, rest) = rest.split_once(' ')?;
-    let (offset, rest) = rest.split_once(' ')?;
-    let (device, rest) = rest.split_once(' ')?;
-    let (inode, path) = rest.split_once(' ').unwrap_or((rest, ""));
+fn line(line: &[u8]) -> Option<Piece> {
+    let mut words = line.splitn(6, |byte| *byte == b' ');
+    let mut word = || std::str::from_utf8(words.next()?).ok();
+    let (range, permissions, offset, device, inode) = (word()?, word()?, word()?, word()?, word()?);
+    let path = words.next().unwrap_or_default().trim_ascii_start();
     if permissions.as_bytes().get(2) != Some(&b'x') {
         return None;
     }
     let hex = |text: &str| u64::from_str_radix(text, 16).ok();
     let (start, end) = range.split_once('-')?;
     let (high, low) = device.split_once(':')?;
-    let path = path.trim_start();
     let inode: u64 = inode.parse().ok()?;
-    let file = match (inode, path) {
-        (0, "") => FileKey::Named("[anon]".to_owned()),
-        (0, special) => FileKey::Named(special.to_owned()),
+    let path = if path.is_empty() { b"[anon]" } else { path };
+    let file = match inode {
+        0 => FileKey::Named(String::from_utf8_lossy(path).into_owned()),
         _ => FileKey::Inode { device: (hex(high)? as u32, hex(low)? as u32), inode },
     };
-    let path = if path.is_empty() { "[anon]".to_owned() } else { path.to_owned() };
+    let path = OsStr::from_bytes(path).to_owned();
     Some(Piece { start: hex(start)?, end: hex(end)?, offset: hex(offset)?, file, path })
 }
 
@@ -94,19 +106,20 @@ pub fn open(root: impl AsFd, piece: &Piece) -> io::Result<OwnedFd> {
     let FileKey::Inode { device, inode } = piece.file else {
         return Err(io::Error::new(io::ErrorKind::NotFound, "no file"));
     };
-    // NONBLOCK: a pipe that a pod puts in the file's place does not keep the agent waiting.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    // Found first, opened when it is known what it is: opening a device or a pipe does something.
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let fd = openat2(root, piece.path.as_str(), flags, Mode::empty(), resolve)?;
-    let stat = fstat(&fd)?;
+    let found = openat2(root, piece.path.as_os_str(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?;
+    let stat = fstat(&found)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(io::Error::other("not a regular file"));
     }
-    let same_device = (major(stat.st_dev), minor(stat.st_dev)) == device || device_is_hidden(fd.as_fd())?;
+    let same_device = (major(stat.st_dev), minor(stat.st_dev)) == device || device_is_hidden(found.as_fd())?;
     if stat.st_ino != inode || !same_device {
         return Err(io::Error::other("another file than the one that is mapped"));
     }
-    Ok(fd)
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    // Ours, whatever became of the path meanwhile.
+    Ok(openat(CWD, format!("/proc/self/fd/{}", found.as_raw_fd()), flags, Mode::empty())?)
 }
 
 /// Mappings of an overlay show the file below it, and those of btrfs the device below its subvolumes: the inode has to do.
@@ -129,22 +142,29 @@ pub fn started_at(pid: u32, ktime: u64) -> bool {
 mod tests {
     use super::*;
 
-    const MAPS: &str = "\
+    const MAPS: &[u8] = b"\
 5500000000-5500001000 r--p 00000000 fe:01 1201                           /usr/bin/my app
 5500001000-5500003000 r-xp 00001000 fe:01 1201                           /usr/bin/my app
 7f0000000000-7f0000001000 r-xp 00026000 00:2f 77                         /lib/libc.so.6 (deleted)
 7f1000000000-7f1000001000 rwxp 00000000 00:00 0
+7f2000000000-7f2000001000 r-xp 00000000 fe:01 1300                       /opt/\xff\xfe.so
 7ffd00000000-7ffd00002000 r-xp 00000000 00:00 0                          [vdso]
 not a line
-";
+7fff00000000-7fff00001000 r-xp 00000000 fe:01 1301                       /opt/cut";
 
     #[test]
     fn only_code_is_taken_and_names_may_hold_blanks() {
         let pieces = parse(MAPS);
-        let names: Vec<&str> = pieces.iter().map(Piece::name).collect();
-        assert_eq!(names, ["my app", "libc.so.6", "[anon]", "[vdso]"]);
+        let names: Vec<String> = pieces.iter().map(Piece::name).collect();
+        assert_eq!(names, ["my app", "libc.so.6", "[anon]", "\u{fffd}\u{fffd}.so", "[vdso]"]);
         assert_eq!(pieces[0].file, FileKey::Inode { device: (0xfe, 1), inode: 1201 });
         assert_eq!((pieces[0].start, pieces[0].end, pieces[0].offset), (0x5500001000, 0x5500003000, 0x1000));
+    }
+
+    #[test]
+    fn a_name_of_control_characters_is_made_harmless_and_short() {
+        let line = [b"1000-2000 r-xp 0 0:1 7 /tmp/".as_slice(), &[1; 4000], b"\n"].concat();
+        assert_eq!(parse(&line)[0].name(), "?".repeat(128));
     }
 
     #[test]
@@ -194,6 +214,33 @@ not a line
             path: "/dev/null".into(),
         };
         assert_eq!(open(root(std::process::id()).unwrap(), &piece).unwrap_err().to_string(), "not a regular file");
+    }
+
+    #[test]
+    fn a_pipe_in_the_files_place_is_not_even_opened() {
+        let path = std::env::temp_dir().join(format!("code-pipe-{}", std::process::id()));
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let piece = Piece {
+            start: 0,
+            end: 1,
+            offset: 0,
+            file: FileKey::Inode { device: (0, 0), inode: 1 },
+            path: path.clone().into(),
+        };
+        // It waits until somebody opens the other end.
+        let writer = std::thread::spawn({
+            let path = path.clone();
+            move || fs::OpenOptions::new().write(true).open(path)
+        });
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        let refused = open(root(std::process::id()).unwrap(), &piece).unwrap_err();
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        let still_waits = !writer.is_finished();
+        let _reader = File::open(&path).unwrap();
+        writer.join().unwrap().unwrap();
+        fs::remove_file(&path).unwrap();
+        assert_eq!(refused.to_string(), "not a regular file");
+        assert!(still_waits);
     }
 
     #[test]

@@ -4,9 +4,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
+use futures::future::join_all;
 use jiff::Timestamp;
 use trilobite_crds::node::{CpuProfileSession, PodScope};
 
@@ -27,8 +28,15 @@ pub struct Application {
     identity: Identity,
     profiles: Profiles,
     program: PathBuf,
-    running: BTreeMap<UnitKey, Session>,
-    ended: BTreeMap<UnitKey, Arc<Mutex<Live>>>,
+    running: BTreeMap<UnitKey, Asked>,
+    /// Those that are not wanted any more: their results are made, or kept.
+    ended: BTreeMap<UnitKey, Asked>,
+}
+
+/// A profile, and for whom it was asked.
+struct Asked {
+    session: Session,
+    scope: PodScope,
 }
 
 impl Application {
@@ -51,39 +59,52 @@ impl Application {
         let wanted: BTreeSet<&UnitKey> = plan.cpu_profiles.keys().collect();
         let unwanted: Vec<UnitKey> = self.running.keys().filter(|key| !wanted.contains(key)).cloned().collect();
         for key in unwanted {
-            if let Some(session) = self.running.remove(&key) {
+            if let Some(asked) = self.running.remove(&key) {
                 // Sampling ends with this; its result is still made, and then nothing of it is left.
-                session.stop();
-                self.ended.insert(key, session.watch());
+                asked.session.stop();
+                self.ended.insert(key, asked);
             }
         }
         self.forget(Timestamp::now());
+        self.profiles.results().purge(Timestamp::now());
         let mut states = BTreeMap::new();
         for (key, unit) in &plan.cpu_profiles {
             if !self.running.contains_key(key) {
                 match self.start(key, unit) {
-                    Ok(session) => drop(self.running.insert(key.clone(), session)),
+                    Ok(session) => {
+                        self.running.insert(key.clone(), Asked { session, scope: self.scope(unit) });
+                    }
                     Err(problem) => {
                         states.insert(key.clone(), UnitState::Refused(problem));
                         continue;
                     }
                 }
             }
-            if let Some(session) = self.running.get(key) {
-                states.insert(key.clone(), self.state(session, &self.scope(unit)));
+            if let Some(asked) = self.running.get(key) {
+                states.insert(key.clone(), self.state(asked));
             }
         }
         states
     }
 
+    /// How those fare that were started, now: one may fail long after it was. Those that ended are told of for as long as
+    /// their results are kept, whether or not somebody still asks for them.
+    pub fn states(&self) -> BTreeMap<UnitKey, UnitState> {
+        self.ended.iter().chain(&self.running).map(|(key, asked)| (key.clone(), self.state(asked))).collect()
+    }
+
+    /// Ends everything, and returns when nothing of it is left, after `within` at the latest; what has not made its result
+    /// by then makes none. Nothing is written to the disk after this, until a profile starts anew.
+    pub async fn end(&mut self, within: Duration) {
+        let all = std::mem::take(&mut self.running).into_values().chain(std::mem::take(&mut self.ended).into_values());
+        join_all(all.map(|asked| asked.session.end(within))).await;
+        self.profiles.results().close();
+    }
+
     /// Samples so far, and what was lost of them.
     pub fn counts(&self) -> BTreeMap<UnitKey, UnitCount> {
-        let running = self.running.iter().map(|(key, session)| (key.clone(), count(&session.live())));
-        let ended = self
-            .ended
-            .iter()
-            .map(|(key, live)| (key.clone(), count(&live.lock().unwrap_or_else(PoisonError::into_inner))));
-        ended.chain(running).collect()
+        let all = self.ended.iter().chain(&self.running);
+        all.map(|(key, asked)| (key.clone(), count(&asked.session.live()))).collect()
     }
 
     fn start(&self, key: &UnitKey, unit: &Unit<CpuProfileSession>) -> Result<Session, Problem> {
@@ -115,6 +136,7 @@ impl Application {
             expires_at: unit.expires_at,
             budget_bytes: memory_budget_bytes,
             program: self.program.clone(),
+            cgroups: facts.cgroup_root.clone(),
         };
         let subject = self.subject(scope, slot);
         let results = self.profiles.results().clone();
@@ -151,33 +173,58 @@ impl Application {
         if self.identity.has_cluster() { scope.clone() } else { crate::identity::slots::without_cluster(scope) }
     }
 
-    fn state(&self, session: &Session, scope: &PodScope) -> UnitState {
-        let live = session.live();
-        match live.problem {
-            Some(problem) if live.over => UnitState::Refused(problem),
-            problem => {
-                let mut notes: Vec<Problem> = problem.into_iter().collect();
-                if !self.identity.has_cluster() && !crate::identity::slots::every_pod(scope) {
-                    notes.push(Problem::Unsupported {
-                        field: "spec.podSelector".into(),
-                        detail: "without a cluster no pod is known, so this selects nothing; write podSelector: {}"
-                            .into(),
-                    });
-                }
-                UnitState::InForce { notes }
-            }
-        }
+    fn state(&self, Asked { session, scope }: &Asked) -> UnitState {
+        let selects_nothing = !self.identity.has_cluster() && !crate::identity::slots::every_pod(scope);
+        let note = selects_nothing.then(|| Problem::Unsupported {
+            field: "spec.podSelector".into(),
+            detail: "without a cluster no pod is known, so this selects nothing; write podSelector: {}".into(),
+        });
+        state(session.live(), note)
     }
 
     /// Sums of what ended are told for as long as results are kept.
     fn forget(&mut self, now: Timestamp) {
-        self.ended.retain(|_, live| {
-            let live = live.lock().unwrap_or_else(PoisonError::into_inner);
+        self.ended.retain(|_, asked| {
+            let live = asked.session.live();
             !live.over || now.duration_since(live.meta.ended) < KEPT_FOR
         });
     }
 }
 
+/// One that ended with less than it should have is still worth fetching; one that ended with nothing is refused.
+fn state(live: Live, note: Option<Problem>) -> UnitState {
+    let nothing = live.over && !(live.kept && live.meta.folded_bytes > 0);
+    match live.problem {
+        Some(problem) if nothing => UnitState::Refused(problem),
+        problem => UnitState::InForce { notes: problem.into_iter().chain(note).collect() },
+    }
+}
+
 fn count(live: &Live) -> UnitCount {
     UnitCount { records: live.meta.counts.samples, lost: live.meta.counts.lost }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::application::Meta;
+
+    fn dead() -> Problem {
+        Problem::WorkerFailed { detail: "signal: 9".into() }
+    }
+
+    #[test]
+    fn a_worker_that_died_and_was_replaced_is_a_note_while_the_profile_runs() {
+        let live = Live { problem: Some(dead()), ..Live::default() };
+        assert_eq!(state(live, None), UnitState::InForce { notes: vec![dead()] });
+    }
+
+    #[test]
+    fn a_profile_that_ended_with_nothing_is_refused_and_one_that_kept_something_is_not() {
+        let live = Live { problem: Some(dead()), over: true, kept: true, ..Live::default() };
+        assert_eq!(state(live.clone(), None), UnitState::Refused(dead()));
+        let something = Live { meta: Meta { folded_bytes: 9, ..Meta::default() }, ..live };
+        assert_eq!(state(something.clone(), None), UnitState::InForce { notes: vec![dead()] });
+        assert_eq!(state(Live { kept: false, ..something }, None), UnitState::Refused(dead()));
+    }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{Live, Meta, Results};
+use super::{Live, Meta, Results, results::KEPT_FOR};
 
 /// A handle on both.
 #[derive(Clone)]
@@ -44,8 +44,17 @@ impl Profiles {
         let kept = self.results.list(now).into_iter().map(|meta| (meta.name.clone(), Standing::Over(meta)));
         let mut all: BTreeMap<String, Standing> = kept.collect();
         let mut running = lock(&self.running);
-        running.retain(|_, live| !read(live).over);
-        all.extend(running.iter().map(|(name, live)| (name.clone(), Standing::Running(read(live).meta))));
+        // One that could not be kept says why for as long as it would have been.
+        let told = |live: &Live| !live.over || (!live.kept && now.duration_since(live.meta.ended) < KEPT_FOR);
+        running.retain(|_, live| told(&read(live)));
+        for (name, live) in running.iter() {
+            let Live { meta, over, .. } = read(live);
+            if over {
+                all.entry(name.clone()).or_insert(Standing::Over(meta));
+            } else {
+                all.insert(name.clone(), Standing::Running(meta));
+            }
+        }
         all
     }
 

@@ -3,14 +3,19 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io::{self, Write},
+    io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::{
+    left,
+    making::{self, Making, Mark, file_name},
+};
 use crate::{
     report::{Ledger, Place},
     worker::frame::Counts,
@@ -20,9 +25,6 @@ use crate::{
 pub const KEPT_FOR: SignedDuration = SignedDuration::from_hours(1);
 /// What all results may take together.
 pub const KEPT_BYTES: u64 = 64 << 20;
-/// What one result may take: more than a worker makes of the largest budget.
-const RESULT_BYTES: u64 = 32 << 20;
-
 /// What a result is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -60,7 +62,8 @@ pub struct Counted {
     pub truncated: u64,
     /// Of them, without names, because the process had ended.
     pub unmapped: u64,
-    /// Lost: the ring was full, the budget was used up, or a worker died with them.
+    /// Lost: the ring was full, the budget was used up, what came out of it was no sample, or a worker or an agent died
+    /// with them.
     pub lost: u64,
     /// Dropped: of a cgroup that turned out to be another's.
     pub others: u64,
@@ -68,88 +71,137 @@ pub struct Counted {
     pub undecided: u64,
     /// Workers that died.
     pub worker_deaths: u64,
+    /// Files in which samples fell, without names of functions: there were too many, or they could not be opened.
+    #[serde(default)]
+    pub files_dropped: u64,
 }
 
 impl Counted {
     /// What a worker says, and what it cannot know.
     pub fn of(counts: &Counts, lost: u64, worker_deaths: u64) -> Self {
-        let Counts { samples, truncated, unmapped, others, undecided, .. } = *counts;
-        Self { samples, truncated, unmapped, lost, others, undecided, worker_deaths }
+        let Counts { samples, truncated, unmapped, others, undecided, files_dropped, .. } = *counts;
+        Self { samples, truncated, unmapped, lost, others, undecided, worker_deaths, files_dropped }
     }
 }
 
 /// All results of a node; a handle.
 #[derive(Clone)]
-pub struct Results(Arc<Mutex<Inner>>);
+pub struct Results(Arc<Shared>);
+
+struct Shared {
+    inner: Mutex<Inner>,
+    /// Apart, so that whoever is slow to listen holds up nobody who reads.
+    told: Mutex<Option<Listener>>,
+}
 
 struct Inner {
     folder: PathBuf,
     ledger: Ledger,
     kept: BTreeMap<String, Meta>,
-    told: Option<Listener>,
+    /// Results that were begun.
+    begun: u64,
+    /// Nothing is written any more.
+    closed: bool,
 }
 
 /// Whoever wants to hear of a result that is kept from now on.
 pub type Listener = Box<dyn Fn(&Meta) + Send>;
 
-/// A result that is being written.
-pub struct Making {
-    path: PathBuf,
-    folded: File,
-    svg: File,
-    folded_bytes: u64,
-    svg_bytes: u64,
-}
-
 impl Results {
     /// Those that an agent before this one left, and room for more; no folder is made before there is something to keep.
     pub fn open(state_dir: &Path, ledger: Ledger) -> Self {
         let folder = state_dir.join("profiles");
-        let mut kept = BTreeMap::new();
-        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
-            let path = entry.path();
-            let meta = (path.extension().is_some_and(|extension| extension == "json"))
-                .then(|| fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Meta>(&bytes).ok()))
-                .flatten();
-            if let Some(meta) = meta {
-                kept.insert(meta.name.clone(), meta);
-            } else if path.extension().is_some_and(|extension| extension == "part") {
-                // What an agent had begun when it died.
-                let _ = fs::remove_file(path);
-            }
-        }
-        Self(Arc::new(Mutex::new(Inner { folder, ledger, kept, told: None })))
+        let kept = left::found(&folder, &ledger, Timestamp::now());
+        let inner = Mutex::new(Inner { folder, ledger, kept, begun: 0, closed: false });
+        Self(Arc::new(Shared { inner, told: Mutex::default() }))
     }
 
-    /// Tells of each result that is kept from now on; it must not ask for results itself.
+    /// Tells of each result that is kept from now on.
     pub fn tell(&self, listener: Listener) {
-        self.inner().told = Some(listener);
+        *self.0.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(listener);
+    }
+
+    /// Writes nothing more, until a profile starts; what is kept is not served any more. For whoever wants to clear the disk.
+    pub fn close(&self) {
+        let mut inner = self.inner();
+        inner.closed = true;
+        inner.kept.clear();
+    }
+
+    /// A profile starts. Samples that an agent before this one had taken for the same profile, and lost with its end.
+    pub fn starts(&self, name: &str, expires_at: Option<Timestamp>) -> u64 {
+        let mut inner = self.inner();
+        inner.closed = false;
+        let path = inner.folder.join(file_name(name)).with_extension("running");
+        let mark = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Mark>(&bytes).ok());
+        // A mark of another profile of the same name is of no use to anybody, nor is one of this that was read.
+        let _ = fs::remove_file(path);
+        mark.filter(|mark| mark.name == name && Some(mark.expires_at) == expires_at).map_or(0, |mark| mark.samples)
+    }
+
+    /// Says on disk how far a profile is.
+    pub fn mark(&self, name: &str, expires_at: Timestamp, samples: u64) -> io::Result<()> {
+        let inner = self.inner();
+        if inner.closed {
+            return Err(closed());
+        }
+        making::folder(&inner.folder)?;
+        let mark = Mark { name: name.to_owned(), expires_at, samples };
+        making::write(&inner.folder.join(file_name(name)).with_extension("running"), &serde_json::to_vec(&mark)?)
+    }
+
+    /// Takes the mark away: the profile is over.
+    pub fn unmark(&self, name: &str) {
+        let path = self.inner().folder.join(file_name(name)).with_extension("running");
+        // There is none where a profile has no end, or the disk is full.
+        let _ = fs::remove_file(path);
     }
 
     /// Begins to write a result.
     pub fn begin(&self, name: &str) -> io::Result<Making> {
-        let folder = self.inner().folder.clone();
-        fs::create_dir_all(&folder)?;
-        let path = folder.join(file_name(name));
-        let part = |what| File::create(path.with_extension(format!("{what}.part")));
-        Ok(Making { folded: part("folded")?, svg: part("svg")?, path, folded_bytes: 0, svg_bytes: 0 })
+        let mut inner = self.inner();
+        if inner.closed {
+            return Err(closed());
+        }
+        making::folder(&inner.folder)?;
+        inner.begun += 1;
+        Ok(Making::new(inner.folder.join(file_name(name)), inner.begun))
     }
 
-    /// Keeps what was written; a result of the same name before it is replaced.
-    pub fn keep(&self, making: Making, mut meta: Meta, now: Timestamp) -> io::Result<()> {
-        let Making { path, folded_bytes, svg_bytes, .. } = making;
-        (meta.folded_bytes, meta.svg_bytes) = (folded_bytes, svg_bytes);
-        for what in ["folded", "svg"] {
-            fs::rename(path.with_extension(format!("{what}.part")), path.with_extension(what))?;
-        }
-        fs::write(path.with_extension("json"), serde_json::to_vec(&meta)?)?;
+    /// Keeps what was written, and says how much; a result of the same name before it is replaced.
+    pub fn keep(&self, making: Making, mut meta: Meta, now: Timestamp) -> io::Result<Meta> {
         let mut inner = self.inner();
-        if let Some(told) = &inner.told {
+        if inner.closed {
+            return Err(closed());
+        }
+        let path = inner.folder.join(file_name(&meta.name)).with_extension("json");
+        // What it says must never stand beside files of another result.
+        if inner.kept.remove(&meta.name).is_some() {
+            let _ = fs::remove_file(&path);
+        }
+        (meta.folded_bytes, meta.svg_bytes) = making.settle()?;
+        making::write(&path, &serde_json::to_vec(&meta)?)?;
+        inner.kept.insert(meta.name.clone(), meta.clone());
+        inner.purge(now);
+        drop(inner);
+        if let Some(told) = &*self.0.told.lock().unwrap_or_else(PoisonError::into_inner) {
             told(&meta);
         }
-        inner.kept.insert(meta.name.clone(), meta);
-        inner.purge(now);
-        Ok(())
+        Ok(meta)
+    }
+
+    /// What is too old goes now, whether or not somebody reads.
+    pub fn purge(&self, now: Timestamp) {
+        self.inner().purge(now);
+    }
+
+    /// Sees to it that what was kept just now goes in time.
+    pub(super) fn purge_later(&self) {
+        let results = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::try_from(KEPT_FOR).unwrap_or_default()).await;
+            results.purge(Timestamp::now());
+        });
     }
 
     /// What is kept.
@@ -179,7 +231,7 @@ impl Results {
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -209,31 +261,8 @@ impl Inner {
     }
 }
 
-impl Making {
-    /// Some of the folded stacks.
-    pub fn folded(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.folded_bytes = within(self.folded_bytes + self.svg_bytes, self.folded_bytes, bytes)?;
-        self.folded.write_all(bytes)
-    }
-
-    /// Some of the picture.
-    pub fn svg(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.svg_bytes = within(self.folded_bytes + self.svg_bytes, self.svg_bytes, bytes)?;
-        self.svg.write_all(bytes)
-    }
-}
-
-fn within(all: u64, part: u64, more: &[u8]) -> io::Result<u64> {
-    if all + more.len() as u64 > RESULT_BYTES {
-        return Err(io::Error::other(format!("a result above {RESULT_BYTES} bytes")));
-    }
-    Ok(part + more.len() as u64)
-}
-
-/// `namespace/name` as a file's name; the last part stands for an extension, which is put in the place of it.
-fn file_name(name: &str) -> String {
-    let clean = |letter: char| if letter.is_ascii_alphanumeric() || "-._".contains(letter) { letter } else { '@' };
-    format!("{}.x", name.chars().map(clean).collect::<String>())
+fn closed() -> io::Error {
+    io::Error::other("results are not kept any more")
 }
 
 #[cfg(test)]
@@ -252,6 +281,7 @@ mod tests {
         let ended = Timestamp::UNIX_EPOCH + SignedDuration::from_mins(minute);
         let mut making = results.begin(name).unwrap();
         making.folded(&vec![b'x'; bytes]).unwrap();
+        making.whole().unwrap();
         making.svg(b"<svg/>").unwrap();
         results.keep(making, Meta { name: name.into(), ended, ..Meta::default() }, ended).unwrap();
     }
@@ -286,8 +316,11 @@ mod tests {
     fn an_agent_that_comes_back_finds_what_the_one_before_it_kept_and_clears_what_it_had_begun() {
         let (folder, results, ledger) = store();
         made(&results, "shop/cart.v2", 0, 10);
-        let half = results.begin("shop/half").unwrap();
-        drop((results, half));
+        let mut half = results.begin("shop/half").unwrap();
+        half.folded(b"half").unwrap();
+        // As a kill would leave it.
+        std::mem::forget(half);
+        drop(results);
         let results = Results::open(&folder, ledger);
         let (meta, ..) = results.get("shop/cart.v2", at(1)).unwrap().unwrap();
         assert_eq!((meta.folded_bytes, meta.svg_bytes), (10, 6));
@@ -302,6 +335,71 @@ mod tests {
         let chunk = vec![0; 1 << 20];
         let written = (0..64).take_while(|_| making.folded(&chunk).is_ok()).count();
         assert_eq!(written, 32);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn two_results_of_one_name_that_are_written_at_a_time_do_not_mix() {
+        let (folder, results, _) = store();
+        let mut both = [results.begin("a/b").unwrap(), results.begin("a/b").unwrap()];
+        for (making, text) in both.iter_mut().zip(["one 1\n", "two 2\n"]) {
+            making.folded(text.as_bytes()).unwrap();
+            making.whole().unwrap();
+        }
+        for making in both {
+            results.keep(making, Meta { name: "a/b".into(), ended: at(0), ..Meta::default() }, at(0)).unwrap();
+        }
+        assert_eq!(fs::read_to_string(folder.join("profiles/a@b.folded")).unwrap(), "two 2\n");
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn only_the_agents_user_may_read_a_result() {
+        use std::os::unix::fs::PermissionsExt;
+        let (folder, results, _) = store();
+        made(&results, "a/b", 0, 10);
+        let mode = |path: &str| fs::metadata(folder.join(path)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode("profiles"), 0o700);
+        assert_eq!(["folded", "svg", "json"].map(|what| mode(&format!("profiles/a@b.{what}"))), [0o600; 3]);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn samples_of_an_agent_that_died_are_told_to_the_next_that_starts_the_same_profile() {
+        let (folder, results, ledger) = store();
+        let end = Timestamp::now() + SignedDuration::from_mins(9);
+        results.mark("shop/cart", end, 70).unwrap();
+        drop(results);
+        let results = Results::open(&folder, ledger);
+        assert_eq!(results.starts("shop/cart", Some(end)), 70);
+        assert_eq!(results.starts("shop/cart", Some(end)), 0);
+        results.mark("shop/cart", end, 70).unwrap();
+        assert_eq!(results.starts("shop/cart", Some(at(20))), 0);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn after_its_end_nothing_is_written_until_a_profile_starts() {
+        let (folder, results, _) = store();
+        let making = results.begin("a/b").unwrap();
+        results.close();
+        fs::remove_dir_all(&folder).unwrap();
+        assert!(results.begin("a/b").is_err() && results.mark("a/b", at(1), 1).is_err());
+        assert!(results.keep(making, Meta::default(), at(0)).is_err());
+        assert!(!folder.exists());
+        results.starts("a/b", None);
+        assert!(results.begin("a/b").is_ok());
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn whoever_is_told_of_a_result_may_ask_for_it() {
+        let (folder, results, _) = store();
+        let (told, heard) = std::sync::mpsc::channel();
+        let asked = results.clone();
+        results.tell(Box::new(move |_| told.send(asked.list(at(0)).len()).unwrap()));
+        made(&results, "a/b", 0, 10);
+        assert_eq!(heard.recv().unwrap(), 1);
         fs::remove_dir_all(folder).unwrap();
     }
 

@@ -2,16 +2,17 @@
 //! and killed when it does not.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
     process::{Child, Command, Stdio},
+    sync::Arc,
 };
 
 use tokio::io::{Interest, unix::AsyncFd};
 
-use super::code::{self, FileKey};
+use super::looks::{Found, Known};
 use crate::kernel::readiness;
 use crate::worker::{
     channel::{FDS_MAX, pair, receive, send},
@@ -37,7 +38,7 @@ pub(super) struct WorkerProcess {
     socket: AsyncFd<OwnedFd>,
     buffer: Vec<u8>,
     outbox: VecDeque<(Vec<u8>, Vec<OwnedFd>)>,
-    files: HashMap<FileKey, u32>,
+    files: Known,
 }
 
 impl WorkerProcess {
@@ -47,7 +48,7 @@ impl WorkerProcess {
         let child =
             Command::new(program).arg("worker").env_clear().stdin(Stdio::from(theirs)).stdout(Stdio::null()).spawn()?;
         let socket = readiness::watched(ours, Interest::READABLE | Interest::WRITABLE)?;
-        let mut worker = Self { child, socket, buffer: Vec::new(), outbox: VecDeque::new(), files: HashMap::new() };
+        let mut worker = Self { child, socket, buffer: Vec::new(), outbox: VecDeque::new(), files: Known::default() };
         // Opened here: whether addresses are shown is decided by the capabilities of whoever opens it.
         let kallsyms = std::fs::File::open("/proc/kallsyms").ok();
         let mut fds = vec![ring.try_clone_to_owned()?];
@@ -69,23 +70,36 @@ impl WorkerProcess {
         Ok(())
     }
 
-    /// The code of a process, and its files that this worker does not have yet.
-    pub(super) fn tell_mappings(&mut self, image: Image) -> Result<(), FrameError> {
-        let pieces = if code::started_at(image.pid, image.ktime) {
-            code::pieces(image.pid).unwrap_or_default()
-        } else {
-            Vec::new()
-        };
-        let root = code::root(image.pid);
+    /// Files that it has been told of.
+    pub(super) fn known(&self) -> Known {
+        self.files.clone()
+    }
+
+    /// The code of a process, and its files that this worker does not have yet. What cannot be said of one process is no
+    /// end for the others: it goes without names.
+    pub(super) fn tell_code(&mut self, image: Image, found: Found) -> Result<(), FrameError> {
+        if let Err(error) = self.tell_found(image, found) {
+            tracing::warn!(pid = image.pid, %error, "the code of a process could not be told to the worker");
+            return self.tell_nothing(image);
+        }
+        Ok(())
+    }
+
+    /// There is nothing to be known of a process.
+    pub(super) fn tell_nothing(&mut self, image: Image) -> Result<(), FrameError> {
+        self.tell(&ToWorker::Mappings { image, files: Vec::new(), mappings: Vec::new(), complete: true }, Vec::new())
+    }
+
+    fn tell_found(&mut self, image: Image, mut found: Found) -> Result<(), FrameError> {
         let (mut files, mut fds, mut mappings) = (Vec::new(), Vec::new(), Vec::new());
-        for piece in pieces {
+        for piece in found.pieces {
             let known = self.files.get(&piece.file).copied();
             let file = known.unwrap_or(self.files.len() as u32);
             if known.is_none() {
-                let opened = root.as_ref().ok().and_then(|root| code::open(root, &piece).ok());
-                self.files.insert(piece.file.clone(), file);
-                files.push(NewFile { id: file, name: piece.name().to_owned(), opened: opened.is_some() });
+                let opened = found.opened.remove(&piece.file);
+                files.push(NewFile { id: file, name: piece.name(), opened: opened.is_some() });
                 fds.extend(opened);
+                Arc::make_mut(&mut self.files).insert(piece.file, file);
             }
             mappings.push(Mapping { start: piece.start, end: piece.end, offset: piece.offset, file });
             if fds.len() == FDS_MAX || mappings.len() == PIECES {

@@ -20,7 +20,7 @@ pub(super) fn profile(standing: Standing) -> Profile {
         (false, ..) => ProfileState::Done,
     };
     let Meta { name, node, frequency_hz, started, ended, counts, pods, problem, folded_bytes, svg_bytes } = meta;
-    let Counted { samples, truncated, unmapped, lost, others, undecided, worker_deaths } = counts;
+    let Counted { samples, truncated, unmapped, lost, others, undecided, worker_deaths, files_dropped } = counts;
     Profile {
         name,
         node,
@@ -39,6 +39,7 @@ pub(super) fn profile(standing: Standing) -> Profile {
         problem,
         folded_bytes,
         svg_bytes,
+        files_dropped,
     }
 }
 

@@ -150,6 +150,7 @@ mod tests {
         let results = Results::open(&folder, Ledger::default());
         let mut making = results.begin("shop/cart").unwrap();
         making.folded(&vec![b'x'; 100_000]).unwrap();
+        making.whole().unwrap();
         making.svg(b"<svg/>").unwrap();
         let now = Timestamp::now();
         results.keep(making, Meta { name: "shop/cart".into(), ended: now, ..Meta::default() }, now).unwrap();
