@@ -1,14 +1,22 @@
 //! One gRPC connection per agent.
 
-use std::error::Error;
+use std::{error::Error, io, time::Duration};
 
 use futures::future::join_all;
 use hyper_util::rt::TokioIo;
-use tonic::transport::{Channel, Endpoint, Uri};
+use tokio::time::timeout;
+use tonic::{
+    Status,
+    transport::{Channel, Endpoint, Uri},
+};
 use tower::service_fn;
 
 use super::{AgentError, Place};
 use crate::failure::chain;
+
+/// How long an agent may take until it is connected to, and then until it begins to answer: one that is stuck keeps nobody
+/// from the others.
+pub(crate) const PATIENCE: Duration = if cfg!(test) { Duration::from_millis(300) } else { Duration::from_secs(10) };
 
 /// An agent that has answered.
 #[derive(Clone)]
@@ -29,9 +37,10 @@ impl Place {
         });
         // Never resolved: the connector knows the way. Servers want an authority all the same.
         let endpoint = Endpoint::from_static("http://agent.trilobite");
-        match endpoint.connect_with_connector(connector).await {
-            Ok(channel) => Ok(Agent { name: self.name.clone(), channel }),
-            Err(error) => Err(self.unreachable(&error)),
+        match timeout(PATIENCE, endpoint.connect_with_connector(connector)).await {
+            Err(_) => Err(self.unreachable(&io::Error::new(io::ErrorKind::TimedOut, silent()))),
+            Ok(Ok(channel)) => Ok(Agent { name: self.name.clone(), channel }),
+            Ok(Err(error)) => Err(self.unreachable(&error)),
         }
     }
 
@@ -43,6 +52,15 @@ impl Place {
             next: self.next.clone(),
         }
     }
+}
+
+/// An answer, or that there was none in time.
+pub(crate) async fn patiently<T>(answer: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    timeout(PATIENCE, answer).await.unwrap_or_else(|_| Err(Status::deadline_exceeded(silent())))
+}
+
+fn silent() -> String {
+    format!("no answer within {PATIENCE:?}")
 }
 
 /// Those that answer, in the given order, and why the others do not.

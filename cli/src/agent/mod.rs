@@ -8,7 +8,9 @@ pub(crate) mod fake;
 mod find;
 mod merge;
 
-pub(crate) use channel::{Agent, connect_all};
+pub(crate) use channel::{Agent, PATIENCE, connect_all, patiently};
+#[cfg(test)]
+pub(crate) use exec::Way;
 pub(crate) use find::{Place, Reach};
 pub(crate) use merge::{Arrival, merge};
 

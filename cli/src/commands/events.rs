@@ -5,15 +5,15 @@ use std::{
     time::Duration,
 };
 
-use futures::{StreamExt, future::join_all};
+use futures::StreamExt;
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    agents::{answering, at_least_one},
+    agents::{answering, streams},
     print,
 };
 use crate::{
-    agent::{AgentError, Arrival, Reach, merge, words},
+    agent::{Arrival, Reach, merge, words},
     args::{EventsArguments, EventsFormat, When, WhoseArguments},
     failure::Failure,
     output::{event_line, event_line::Style, json, paint::Paint},
@@ -27,26 +27,11 @@ const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 pub(super) async fn run(arguments: &EventsArguments, reach: &Reach, out: &mut dyn Write) -> Result<(), Failure> {
     let agents = answering(reach, arguments.whose.node.as_deref()).await?;
     let request = request(arguments);
-    let opened = join_all(agents.into_iter().map(|agent| {
+    let open = |channel| {
         let request = request.clone();
-        async move {
-            let mut client = FineGuidanceSensorsClient::new(agent.channel);
-            match client.get_events(request).await {
-                Ok(response) => Ok((agent.name, response.into_inner())),
-                Err(status) => Err(AgentError::refused(&agent.name, "GetEvents", &status)),
-            }
-        }
-    }))
-    .await;
-    let mut streams = Vec::new();
-    let mut errors = Vec::new();
-    for one in opened {
-        match one {
-            Ok(stream) => streams.push(stream),
-            Err(error) => errors.push(error),
-        }
-    }
-    let mut events = merge(at_least_one(streams, errors)?);
+        async move { FineGuidanceSensorsClient::new(channel).get_events(request).await }
+    };
+    let mut events = merge(streams(agents, "GetEvents", open).await?);
 
     let style = Style { paint: Paint(coloured(arguments.color)), timestamps: arguments.timestamps };
     let span = if arguments.follow { FOREVER } else { arguments.span };

@@ -2,14 +2,15 @@
 
 use std::io::Write;
 
-use futures::{StreamExt, future::join_all};
+use futures::StreamExt;
+use tokio::time::timeout;
 
 use super::{
-    agents::{answering, at_least_one},
+    agents::{answering, streams},
     print,
 };
 use crate::{
-    agent::{AgentError, Arrival, Reach, merge, words},
+    agent::{AgentError, Arrival, PATIENCE, Reach, merge, words},
     args::{FlowsArguments, FlowsFormat},
     failure::Failure,
     output::{flow_line, json, table::table},
@@ -30,29 +31,24 @@ pub(super) async fn run(arguments: &FlowsArguments, reach: &Reach, out: &mut dyn
     }
     let agents = answering(reach, arguments.whose.node.as_deref()).await?;
     let request = request(arguments);
-    let opened = join_all(agents.into_iter().map(|agent| {
+    let open = |channel| {
         let request = request.clone();
-        async move {
-            match ObserverClient::new(agent.channel).get_flows(request).await {
-                Ok(response) => Ok((agent.name, response.into_inner())),
-                Err(status) => Err(AgentError::refused(&agent.name, "GetFlows", &status)),
-            }
-        }
-    }))
-    .await;
-    let mut streams = Vec::new();
-    let mut errors = Vec::new();
-    for one in opened {
-        match one {
-            Ok(stream) => streams.push(stream),
-            Err(error) => errors.push(error),
-        }
-    }
-    let mut flows = merge(at_least_one(streams, errors)?);
+        async move { ObserverClient::new(channel).get_flows(request).await }
+    };
+    let mut flows = merge(streams(agents, "GetFlows", open).await?);
 
     let mut found = Vec::new();
     let mut failed = None;
-    while let Some(arrival) = flows.next().await {
+    loop {
+        // What has been is at hand; what comes takes its time.
+        let arrival = match arguments.follow {
+            true => flows.next().await,
+            false => timeout(PATIENCE, flows.next()).await.unwrap_or_else(|_| {
+                eprintln!("warning: a node has stopped in the middle of its answer; this is what there is");
+                None
+            }),
+        };
+        let Some(arrival) = arrival else { break };
         match arrival {
             Arrival::Message(flow) if arguments.follow => tell(&flow, arguments.output, out)?,
             Arrival::Message(flow) => found.push(flow),

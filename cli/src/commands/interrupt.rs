@@ -1,4 +1,4 @@
-//! Ctrl-C, and being told to end by another program: both mean to tidy up and leave.
+//! Ctrl-C, being told to end by another program, and the terminal's end: all mean to tidy up and leave.
 
 use tokio::signal::{
     ctrl_c,
@@ -7,14 +7,16 @@ use tokio::signal::{
 
 /// Ends when somebody wants the command to end.
 pub(super) async fn interrupted() {
-    let terminated = async {
-        match signal(SignalKind::terminate()) {
-            Ok(mut terminate) => terminate.recv().await,
-            Err(_) => std::future::pending().await,
-        }
-    };
     tokio::select! {
         _ = ctrl_c() => {}
-        _ = terminated => {}
+        () = comes(SignalKind::terminate()) => {}
+        () = comes(SignalKind::hangup()) => {}
+    }
+}
+
+async fn comes(kind: SignalKind) {
+    match signal(kind) {
+        Ok(mut signals) => drop(signals.recv().await),
+        Err(_) => std::future::pending().await,
     }
 }

@@ -7,7 +7,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{agents::answering, print};
 use crate::{
-    agent::{Agent, AgentError, Reach, words},
+    agent::{Agent, AgentError, Reach, patiently, words},
     args::{StatusArguments, StatusFormat},
     cluster::ClusterError,
     failure::Failure,
@@ -87,18 +87,18 @@ async fn ask(agent: Agent) -> Result<Local, Failure> {
     let Agent { name, channel } = agent;
     let mut said = Local { agent: name.clone(), ..Local::default() };
     let mut sensors = FineGuidanceSensorsClient::new(channel.clone());
-    match sensors.get_version(GetVersionRequest {}).await {
+    match patiently(sensors.get_version(GetVersionRequest {})).await {
         Ok(version) => said.version = Some(version.into_inner().version),
-        Err(status) if status.code() == tonic::Code::Unavailable => {
+        Err(status) if matches!(status.code(), tonic::Code::Unavailable | tonic::Code::DeadlineExceeded) => {
             return Err(AgentError::refused(&name, "GetVersion", &status).into());
         }
         Err(status) => said.missing.push(format!("version: {}", words(&status))),
     }
-    match sensors.get_health(GetHealthStatusRequest { event_set: Vec::new() }).await {
+    match patiently(sensors.get_health(GetHealthStatusRequest { event_set: Vec::new() })).await {
         Ok(health) => said.health = health.into_inner().health_status.pop().map(|health| health.details),
         Err(status) => said.missing.push(format!("health: {}", words(&status))),
     }
-    match ObserverClient::new(channel).server_status(ServerStatusRequest {}).await {
+    match patiently(ObserverClient::new(channel).server_status(ServerStatusRequest {})).await {
         Ok(status) => {
             let status = status.into_inner();
             said.flows = Some(Flows {

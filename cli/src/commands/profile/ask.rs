@@ -1,6 +1,10 @@
 //! The AppProfile of one run of the command: made at its beginning, deleted at its end.
 
-use std::{collections::BTreeSet, fmt, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    time::Duration,
+};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::LabelSelector};
@@ -32,8 +36,10 @@ pub(super) struct Asked {
     pub(super) made: Timestamp,
     /// How long an API server may be away.
     pub(super) patience: SignedDuration,
-    /// Where selected pods run.
+    /// Where selected pods ran when it was made.
     pub(super) nodes: BTreeSet<String>,
+    /// What selects them.
+    labels: BTreeMap<String, String>,
 }
 
 impl fmt::Display for Asked {
@@ -61,11 +67,7 @@ pub(super) async fn ask(client: &Client, arguments: &ProfileArguments) -> Result
             selected.others.join(", ")
         );
     }
-    let nodes = all
-        .iter()
-        .filter(|one| one.name_any() == *name || selected.others.contains(&one.name_any()))
-        .filter_map(|one| one.spec.as_ref()?.node_name.clone())
-        .collect();
+    let (nodes, labels) = (nodes(&all, &selected.labels), selected.labels.clone());
     let made = Timestamp::now();
     let profile = app_profile(arguments, selected, made);
     let name = profile.name_any();
@@ -76,7 +78,25 @@ pub(super) async fn ask(client: &Client, arguments: &ProfileArguments) -> Result
         .map_err(|error| ClusterError::new(format!("make appprofile {namespace}/{name}"), "appprofiles", error))?;
     eprintln!("appprofile {namespace}/{name}: {:?} at {} samples a second", arguments.span, arguments.frequency);
     let span = SignedDuration::from_secs(profile.spec.duration_seconds);
-    Ok(Asked { namespace: namespace.clone(), name, made, patience: span + UNTIL_ACCEPTED, nodes })
+    Ok(Asked { namespace: namespace.clone(), name, made, patience: span + UNTIL_ACCEPTED, nodes, labels })
+}
+
+/// Where selected pods ran when it was made, and where they run now: some may have moved meanwhile, or be new. An API server
+/// that does not answer is no reason to fetch nothing.
+pub(super) async fn nodes_now(client: &Client, asked: &Asked) -> BTreeSet<String> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), &asked.namespace);
+    let mut all = asked.nodes.clone();
+    match pods.list(&ListParams::default()).await {
+        Ok(list) => all.extend(nodes(&list.items, &asked.labels)),
+        Err(error) => eprintln!("warning: nodes that pods have moved to are not known: {error}"),
+    }
+    all
+}
+
+/// Nodes of the pods that have these labels.
+fn nodes(pods: &[Pod], labels: &BTreeMap<String, String>) -> BTreeSet<String> {
+    let selected = |pod: &&Pod| labels.iter().all(|(key, value)| pod.labels().get(key) == Some(value));
+    pods.iter().filter(selected).filter_map(|pod| pod.spec.as_ref()?.node_name.clone()).collect()
 }
 
 /// Deletes it. What cannot be deleted ends by itself, so that this is no failure.
@@ -128,7 +148,7 @@ fn app_profile(arguments: &ProfileArguments, selected: Selected, made: Timestamp
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::core::v1::PodStatus;
+    use k8s_openapi::api::core::v1::{PodSpec, PodStatus};
 
     use super::*;
 
@@ -151,6 +171,18 @@ mod tests {
         assert_eq!(profile.spec.duration_seconds, 30);
         assert_eq!(profile.spec.cpu, Some(CpuSpec { frequency_hz: 99 }));
         assert!(profile.owner_references().is_empty());
+    }
+
+    #[test]
+    fn a_pod_is_found_where_it_runs_by_its_labels_whatever_it_is_called_now() {
+        let pod = |name: &str, app: &str, node: &str| {
+            let mut pod = Pod::default();
+            (pod.metadata.name, pod.metadata.labels) = (Some(name.into()), Some([("app".into(), app.into())].into()));
+            pod.spec = Some(PodSpec { node_name: Some(node.into()), ..PodSpec::default() });
+            pod
+        };
+        let all = [pod("till-7f", "till", "birch"), pod("shelf-1", "shelf", "cedar")];
+        assert_eq!(nodes(&all, &[("app".into(), "till".into())].into()), ["birch".to_owned()].into());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use tonic::{Code, Status};
 
 use super::ProfileError;
 use crate::{
-    agent::{Agent, words},
+    agent::{Agent, PATIENCE, patiently, words},
     proto::trilobite::{
         GetProfileRequest, Profile, ProfilePart, ProfileState, WatchProfileRequest, get_profile_response::Content,
         profiles_client::ProfilesClient,
@@ -56,8 +56,9 @@ async fn from_one(agent: &Agent, name: &str) -> Result<Made, String> {
     }
     let request = GetProfileRequest { name: name.into(), parts: vec![ProfilePart::Folded.into()] };
     let (mut profile, mut folded) = (profile, Vec::new());
-    let mut stream = client.get(request).await.map_err(|status| words(&status))?.into_inner();
-    while let Some(response) = stream.next().await {
+    let mut stream = patiently(client.get(request)).await.map_err(|status| words(&status))?.into_inner();
+    let stuck = |_| "it has stopped in the middle of its answer".to_owned();
+    while let Some(response) = timeout(PATIENCE, stream.next()).await.map_err(stuck)? {
         match response.map_err(|status| words(&status))?.content {
             Some(Content::Profile(last)) => profile = last,
             Some(Content::Folded(bytes)) => folded.extend(bytes),
@@ -83,7 +84,7 @@ async fn ended(client: &mut ProfilesClient<tonic::transport::Channel>, name: &st
 
 /// The last thing that watching it tells.
 async fn last(client: &mut ProfilesClient<tonic::transport::Channel>, name: &str) -> Result<Profile, Status> {
-    let mut stream = client.watch(WatchProfileRequest { name: name.into() }).await?.into_inner();
+    let mut stream = patiently(client.watch(WatchProfileRequest { name: name.into() })).await?.into_inner();
     let mut waiting = Waiting::default();
     while let Some(profile) = waiting.patiently(stream.next()).await? {
         let profile = profile?;

@@ -82,8 +82,8 @@ pub(super) async fn run(arguments: &ProfileArguments, reach: &Reach, out: &mut d
 async fn wait_and_fetch(client: &Client, reach: &Reach, asked: &Asked) -> Result<Vec<Made>, Failure> {
     wait(client, asked).await?;
     let mut agents = Vec::new();
-    for node in &asked.nodes {
-        match answering(reach, Some(node)).await {
+    for node in ask::nodes_now(client, asked).await {
+        match answering(reach, Some(&node)).await {
             Ok(found) => agents.extend(found),
             Err(error) => eprintln!("warning: {error}"),
         }

@@ -13,6 +13,8 @@ pub(super) struct Sum {
     pub(super) lost: u64,
     /// Samples that could not be counted to a pod.
     pub(super) undecided: u64,
+    /// Files in which samples fell, without names of functions.
+    pub(super) files_dropped: u64,
     /// What nodes say went wrong.
     pub(super) problems: Vec<String>,
 }
@@ -27,6 +29,7 @@ impl Sum {
             sum.truncated = sum.truncated.saturating_add(profile.truncated);
             sum.lost = sum.lost.saturating_add(profile.lost);
             sum.undecided = sum.undecided.saturating_add(profile.undecided);
+            sum.files_dropped = sum.files_dropped.saturating_add(profile.files_dropped);
             if !profile.problem.is_empty() {
                 sum.problems.push(format!("{node}: {}", profile.problem));
             }
@@ -45,6 +48,9 @@ impl Sum {
         );
         if self.undecided > 0 {
             text.push_str(&format!(", {} of an unknown pod", self.undecided));
+        }
+        if self.files_dropped > 0 {
+            text.push_str(&format!(", {} files without symbols", self.files_dropped));
         }
         text
     }
@@ -66,6 +72,14 @@ mod tests {
         assert_eq!(sum.nodes, ["alder", "birch"]);
         assert_eq!(sum.folded.samples(), 4);
         assert_eq!(sum.words(), "4 samples, 25.0 % of the stacks truncated (no frame pointers, or too deep), 2 lost");
+    }
+
+    #[test]
+    fn files_that_no_node_could_read_are_told() {
+        let mut one = made("birch", "main 3\n", 3, 0);
+        one.profile.files_dropped = 2;
+        let sum = Sum::of(vec![one]).unwrap();
+        assert!(sum.words().ends_with(", 1 lost, 2 files without symbols"), "{}", sum.words());
     }
 
     #[test]
