@@ -200,29 +200,6 @@ async fn workers_that_keep_dying_end_the_profile_and_the_agent_lives() {
 
 #[tokio::test]
 #[ignore = "needs root"]
-async fn a_file_that_is_the_workers_end_costs_names_and_no_sample() {
-    let mut world = World::new("swollen");
-    let program = world.with_symbols("swollen", 400_000);
-    let mine = world.cgroup("mine");
-    world.decide(&mine, true);
-    world.decide_everything_else();
-    world.run(&program, &mine, &[]);
-    let session = world.profile_within(8 << 20, "shop/swollen", |_| Belongs::Yes);
-    until(&session, |live| live.meta.counts.samples > 100).await;
-    session.stop();
-    session.over().await;
-
-    let (meta, folded, svg) = world.result("shop/swollen");
-    assert_eq!(meta.counts.worker_deaths, 1);
-    assert!(meta.problem.contains("while it read swollen; the profile is kept"), "{}", meta.problem);
-    assert!(meta.counts.samples > 100 && meta.counts.lost == 0);
-    assert_eq!(samples_with(&folded, &["swollen;"]), meta.counts.samples);
-    assert!(samples_with(&folded, &["[swollen]"]) > 90);
-    assert!(svg.is_empty());
-}
-
-#[tokio::test]
-#[ignore = "needs root"]
 async fn a_profile_that_an_agents_death_has_interrupted_says_what_was_lost() {
     let mut world = World::new("again");
     let program = world.with_frame_pointers("burner", "outer", "inner");

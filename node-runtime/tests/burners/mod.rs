@@ -98,15 +98,6 @@ impl World {
         self.program(name, outer, inner, &["-O0", "-fno-omit-frame-pointer"])
     }
 
-    /// One with so many symbols that their table has no place in a small budget.
-    pub(crate) fn with_symbols(&self, name: &str, count: u32) -> PathBuf {
-        let source = self.folder.join("symbols.s");
-        let symbols: String = (0..count).map(|number| format!(".globl s{number}\ns{number}: nop\n")).collect();
-        fs::write(&source, format!(".text\n{symbols}.section .note.GNU-stack,\"\",@progbits\n")).unwrap();
-        let source = source.to_str().unwrap();
-        self.program(name, "outer", "inner", &["-O0", "-fno-omit-frame-pointer", source])
-    }
-
     /// A new cgroup; its id is the inode of its directory.
     pub(crate) fn cgroup(&mut self, name: &str) -> PathBuf {
         let (top, rest) = name.split_once('/').map_or((name, None), |(top, rest)| (top, Some(rest)));
