@@ -35,9 +35,9 @@ pub struct AppProfileSpec {
     #[serde(default = "five_minutes")]
     #[schemars(range(min = 1, max = 3600))]
     pub duration_seconds: i64,
-    /// What rings, symboliser and result may hold together on each node, in bytes.
+    /// What rings, symboliser and result may hold together on each node, in bytes; at least 8 MiB.
     #[serde(default = "thirty_two_mib")]
-    #[schemars(range(min = 1_048_576, max = 1_073_741_824))]
+    #[schemars(range(min = 8_388_608, max = 1_073_741_824))]
     pub memory_budget_bytes: i64,
 }
 

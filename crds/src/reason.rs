@@ -116,6 +116,8 @@ reasons! {
     MapMemoryExceeded,
     /// The memory budget was used up before the end.
     MemoryBudgetExceeded,
+    /// The node already holds as many sessions as it can.
+    NodeFull,
     /// The end of the session had come before it could be started or resumed.
     SessionExpired,
     /// The last good state on the node's disk was damaged and was not used.

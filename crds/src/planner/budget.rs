@@ -42,6 +42,10 @@ pub struct TooSmall {
 pub const MIN_SECURITY_BUDGET: i64 = 2 * MIN_RING_BYTES as i64;
 /// Smallest budget of the network layer: 256 flows and a ring of a page.
 pub const MIN_NETWORK_BUDGET: i64 = MIN_FLOW_ENTRIES as i64 * FLOW_ENTRY_BYTES as i64 + MIN_RING_BYTES as i64;
+/// Smallest budget of an AppProfile: rings, the symboliser and a result of some use do not fit into less.
+pub const MIN_PROFILE_BUDGET: i64 = 8 << 20;
+/// Largest budget of an AppProfile.
+pub const MAX_PROFILE_BUDGET: i64 = 1 << 30;
 /// What an unset security budget means: two rings of 256 KiB.
 pub const DEFAULT_SECURITY_BUDGET: i64 = 512 << 10;
 /// What an unset network budget means: 16384 flows and a ring of 64 KiB.

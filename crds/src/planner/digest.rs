@@ -55,6 +55,11 @@ impl NodeProfileSpec {
     }
 }
 
+/// Hex sha256 of the canonical JSON of anything, for a label or a comparison; equal content has an equal digest.
+pub fn content_digest(value: &impl Serialize) -> String {
+    sha256(value)
+}
+
 /// `words-hash10`, at most 63 characters: what is too long is cut, and the hash tells the cut ones apart.
 pub fn object_name(words: &[&str], digest: &str) -> String {
     let joined = words.join("-").to_ascii_lowercase();

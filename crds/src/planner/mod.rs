@@ -9,7 +9,7 @@ mod tetragon;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
-pub use digest::{object_name, part_digest, profile_digest};
+pub use digest::{content_digest, object_name, part_digest, profile_digest};
 pub use refusal::Refusal;
 pub use session::{session_for_capture, session_for_profile};
 
@@ -57,7 +57,7 @@ pub struct Planned {
 pub fn plan(inputs: &Inputs<'_>) -> Planned {
     let stack = inputs.stack;
     let mut planned = Planning { source: stack.source(), parts: Vec::new(), refusals: Vec::new() };
-    planned.always_on_profiles(stack);
+    planned.application(stack);
     let network = planned.network(stack);
     let security = planned.security(stack, inputs);
     planned.parts.extend(network.into_iter().chain(security));
@@ -77,11 +77,18 @@ struct Planning {
 }
 
 impl Planning {
-    fn always_on_profiles(&mut self, stack: &ObservabilityStack) {
+    /// Nothing of this layer lasts, so all that can be said of it is what is wrong.
+    fn application(&mut self, stack: &ObservabilityStack) {
         if stack.spec.application.mode == LayerMode::Enabled {
             self.refusals.push(Refusal::always_on_profiles(&self.source));
         }
-        self.scope(Layer::Application, stack.spec.layer(Layer::Application));
+        let layer = stack.spec.layer(Layer::Application);
+        let least = budget::MIN_PROFILE_BUDGET;
+        if let Some(budget) = layer.memory_budget_bytes.filter(|budget| *budget < least) {
+            let small = budget::TooSmall { minimum: least };
+            self.refusals.push(Refusal::budget_too_small(&self.source, Layer::Application, budget, small));
+        }
+        self.scope(Layer::Application, layer);
     }
 
     /// The flows that the stack itself wants.

@@ -74,6 +74,16 @@ impl Refusal {
         Self::new(source, Reason::InvalidSpec, field, message)
     }
 
+    /// A budget above what the stack gives to one resource of the layer.
+    pub fn more_than_the_layer_allows(source: &Source, layer: Layer, asked: i64, most: i64) -> Self {
+        let field = "spec.memoryBudgetBytes";
+        let message = format!(
+            "{field}: {asked} is more than the {most} that {}.memoryBudgetBytes of the stack allows; ask for less, or raise it there",
+            layer.field()
+        );
+        Self::new(source, Reason::InvalidSpec, field, message)
+    }
+
     /// A label selector that nothing can be made of.
     pub fn bad_selector(source: &Source, field: &str, error: &SelectorError) -> Self {
         let field = format!("{field}.{}", error.field());

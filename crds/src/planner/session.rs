@@ -24,8 +24,7 @@ pub fn session_for_profile(
     }
     let spec = &profile.spec;
     let Some(cpu) = &spec.cpu else { return Err(Refusal::asks_for_nothing(&source)) };
-    let most = layer.memory_budget_bytes.unwrap_or(1 << 30);
-    let budget = bounded(&source, "spec.memoryBudgetBytes", spec.memory_budget_bytes, 1 << 20, most)?;
+    let budget = profile_budget(&source, &layer, spec.memory_budget_bytes)?;
     let frequency = bounded(&source, "spec.cpu.frequencyHz", cpu.frequency_hz.into(), 1, 999)?;
     let content = SessionContent::CpuProfile(CpuProfileSession {
         pods: pods(&source, &layer, &spec.pod_selector)?,
@@ -66,6 +65,17 @@ pub fn session_for_capture(
         ring_bytes: sizes.ring_bytes,
     });
     session("flowcapture", source, started_at, spec.duration_seconds, 86400, content)
+}
+
+/// Within what an agent can work with, and within what the stack allows.
+fn profile_budget(source: &Source, layer: &LayerView<'_>, asked: i64) -> Result<u64, Refusal> {
+    let budget =
+        bounded(source, "spec.memoryBudgetBytes", asked, budget::MIN_PROFILE_BUDGET, budget::MAX_PROFILE_BUDGET)?;
+    match layer.memory_budget_bytes {
+        Some(most) if most < budget::MIN_PROFILE_BUDGET => Err(Refusal::layer_not_accepted(source, Layer::Application)),
+        Some(most) if most < asked => Err(Refusal::more_than_the_layer_allows(source, Layer::Application, asked, most)),
+        _ => Ok(budget),
+    }
 }
 
 fn open_layer<'a>(stack: &'a ObservabilityStack, layer: Layer, source: &Source) -> Result<LayerView<'a>, Refusal> {

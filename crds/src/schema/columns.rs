@@ -15,7 +15,21 @@ pub(super) fn of_user_kinds(mut crd: Value) -> Value {
     crd
 }
 
-/// Ready, Profile, Kernel, Age; with `-o wide` the agent's version.
+/// Besides, for what ends by itself: whether it has, and when it does. A time to come is printed as it is written; as an age
+/// kubectl would call it invalid.
+pub(super) fn of_bounded_kinds(crd: Value) -> Value {
+    let mut crd = of_user_kinds(crd);
+    if let Some(columns) = crd["spec"]["versions"][0]["additionalPrinterColumns"].as_array_mut() {
+        let age = columns.pop();
+        columns.push(condition("Completed", "Completed", "status", 0));
+        columns.push(json!({ "name": "Expires", "type": "string", "jsonPath": ".status.expiresAt" }));
+        columns.extend(age);
+    }
+    crd
+}
+
+/// Ready, Reason, Parts, Kernel, Age; with `-o wide` the profile and the agent's version. Fields by which a person looks for
+/// nodes among thousands can be selected by: `kubectl get noderuntimes --field-selector status.kernel.release=...`.
 pub(super) fn of_nodes(mut crd: Value) -> Value {
     crd["spec"]["versions"][0]["additionalPrinterColumns"] = json!([
         condition("Ready", "Ready", "status", 0),
@@ -23,9 +37,12 @@ pub(super) fn of_nodes(mut crd: Value) -> Value {
         { "name": "Parts", "type": "integer", "jsonPath": ".status.partsInForce", "description": "Parts in force" },
         { "name": "Kernel", "type": "string", "jsonPath": ".status.kernel.release" },
         { "name": "Profile", "type": "string", "jsonPath": ".status.appliedProfile.name", "priority": 1 },
+        { "name": "Digest", "type": "string", "jsonPath": ".status.appliedProfile.digest", "priority": 1 },
         { "name": "Agent", "type": "string", "jsonPath": ".status.agentVersion", "priority": 1 },
         age(),
     ]);
+    let selectable = [".spec.profileRef.name", ".status.appliedProfile.name", ".status.kernel.release"];
+    crd["spec"]["versions"][0]["selectableFields"] = selectable.map(|path| json!({ "jsonPath": path })).to_vec().into();
     crd
 }
 

@@ -82,9 +82,10 @@ pub struct ApplicationSpec {
     /// Only pods of namespaces with these labels may be profiled; unset means every pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace_selector: Option<LabelSelector>,
-    /// The most that one AppProfile may ask for, in bytes; unset means what its own schema allows.
+    /// The most that one AppProfile may ask for, in bytes; at least 8 MiB, the least that one needs. Unset means what its own
+    /// schema allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 1_073_741_824))]
+    #[schemars(range(min = 8_388_608, max = 1_073_741_824))]
     pub memory_budget_bytes: Option<i64>,
 }
 

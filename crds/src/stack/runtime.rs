@@ -71,12 +71,21 @@ impl ImagePullPolicy {
 pub struct Resources {
     /// What is set aside, as `memory: 32Mi`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 8))]
+    #[schemars(extend("maxProperties" = 8, "additionalProperties" = quantity()))]
     pub requests: BTreeMap<String, String>,
     /// What may not be passed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 8))]
+    #[schemars(extend("maxProperties" = 8, "additionalProperties" = quantity()))]
     pub limits: BTreeMap<String, String>,
+}
+
+/// A quantity as Kubernetes reads it, and never a negative one: `250m`, `32Mi`, `1.5Gi`, `2e6`.
+fn quantity() -> serde_json::Value {
+    serde_json::json!({
+        "type": "string",
+        "maxLength": 32,
+        "pattern": r"^[0-9]+(\.[0-9]+)?(n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE][+-]?[0-9]+)?$",
+    })
 }
 
 impl From<&Resources> for core::ResourceRequirements {
@@ -90,6 +99,12 @@ impl From<&Resources> for core::ResourceRequirements {
 
 /// A taint that the agent's pods stand.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[x_kube(
+    validation = Rule::new("!(has(self.operator) && self.operator == 'Exists' && has(self.value) && self.value != '')")
+        .message("a toleration with operator Exists must have no value"),
+    validation = Rule::new("(has(self.key) && self.key != '') || (has(self.operator) && self.operator == 'Exists')")
+        .message("a toleration without a key must have operator Exists")
+)]
 #[serde(rename_all = "camelCase")]
 pub struct Toleration {
     /// Key of the taint; unset with `Exists` means every key.

@@ -15,6 +15,9 @@ pub const MAX_FAILURES: usize = 10;
 /// Most characters of a message.
 pub const MAX_MESSAGE: usize = 200;
 
+/// Most characters of a summary.
+pub const MAX_SUMMARY: usize = 512;
+
 /// The status of the stack and of policies, and the common part of every other.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

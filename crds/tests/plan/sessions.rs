@@ -1,7 +1,8 @@
 //! What is asked for a time.
 
 use trilobite_crds::{
-    AppProfile, FlowCapture, ObservabilityStack, Reason, Refusal, Resource, session_for_capture, session_for_profile,
+    AppProfile, FlowCapture, Inputs, ObservabilityStack, Reason, Refusal, Resource, plan, session_for_capture,
+    session_for_profile,
 };
 
 use super::{now, world};
@@ -66,11 +67,27 @@ fn a_suspended_stack_starts_nothing() {
 
 #[test]
 fn a_profile_may_not_ask_for_more_memory_than_the_layer_has() {
-    let stack = stack("{application: {memoryBudgetBytes: 4194304}}");
-    let refused = session_for_profile(&profile("{podSelector: {}, cpu: {}}"), &stack, now());
-    assert_eq!(refusal(refused), (Reason::InvalidSpec, "spec.memoryBudgetBytes".into()));
-    let fitting = profile("{podSelector: {}, cpu: {}, memoryBudgetBytes: 4194304}");
+    let stack = stack("{application: {memoryBudgetBytes: 16777216}}");
+    let refused = session_for_profile(&profile("{podSelector: {}, cpu: {}}"), &stack, now()).unwrap_err();
+    assert_eq!((refused.reason, refused.field.as_str()), (Reason::InvalidSpec, "spec.memoryBudgetBytes"));
+    assert_eq!(
+        refused.message,
+        "spec.memoryBudgetBytes: 33554432 is more than the 16777216 that spec.application.memoryBudgetBytes of the stack \
+         allows; ask for less, or raise it there"
+    );
+    let fitting = profile("{podSelector: {}, cpu: {}, memoryBudgetBytes: 16777216}");
     assert!(session_for_profile(&fitting, &stack, now()).is_ok());
+}
+
+#[test]
+fn a_stack_whose_limit_no_profile_can_keep_is_itself_what_is_wrong() {
+    let mut narrow = stack("{}");
+    narrow.spec.application.memory_budget_bytes = Some(4 << 20);
+    let refused = session_for_profile(&profile("{podSelector: {}, cpu: {}}"), &narrow, now());
+    assert_eq!(refusal(refused), (Reason::NotAccepted, String::new()));
+    let inputs = Inputs { stack: &narrow, policies: Vec::new(), namespaced_policies: Vec::new() };
+    let said: Vec<_> = plan(&inputs).refusals.into_iter().map(|refusal| refusal.message).collect();
+    assert_eq!(said, ["spec.application.memoryBudgetBytes: 4194304 must be at least 8388608"]);
 }
 
 #[test]
