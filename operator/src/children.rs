@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::core::ObjectMeta;
 
 /// The agents.
 pub(crate) const DAEMON_SET: &str = "trilobite-node";
@@ -10,6 +11,9 @@ pub(crate) const DAEMON_SET: &str = "trilobite-node";
 pub(crate) const MANAGER: &str = "trilobite-operator";
 /// Who made an object.
 pub(crate) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+
+/// Digest of the template that an agent's pod was made from, so that a pod of an older one is told from the others.
+pub(crate) const TEMPLATE: &str = "trilobite.dev/template";
 
 /// Labels that select the agents' pods; they can never change.
 pub(crate) fn selector() -> BTreeMap<String, String> {
@@ -23,6 +27,17 @@ pub(crate) fn labels() -> BTreeMap<String, String> {
     let mut labels = selector();
     labels.insert(MANAGED_BY.into(), MANAGER.into());
     labels
+}
+
+/// Metadata of the DaemonSet, and of what stands beside it under the same name.
+pub(crate) fn of_agents(namespace: &str, owner: &OwnerReference) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(DAEMON_SET.into()),
+        namespace: Some(namespace.into()),
+        labels: Some(labels()),
+        owner_references: Some(vec![owner.clone()]),
+        ..ObjectMeta::default()
+    }
 }
 
 /// An owner whose deletion deletes, and that blocks nobody.

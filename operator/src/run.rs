@@ -1,8 +1,11 @@
 //! Puts the operator together: watches, controllers, the index, the writer, and their end.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
 };
 
 use futures::{Stream, StreamExt as _};
@@ -20,20 +23,20 @@ use tokio::{
     task::JoinHandle,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use trilobite_crds::{
-    AppProfile, FlowCapture, ObservabilityStack, STACK_NAME, TracingPolicy, TracingPolicyNamespaced, node::NodeRuntime,
-};
+use trilobite_crds::{AppProfile, FlowCapture, ObservabilityStack, STACK_NAME, TracingPolicy, TracingPolicyNamespaced};
 
 use crate::{
     args::Arguments,
     children,
     context::{Context, Stores},
-    controllers::{self, Gate, bounded, namespace_label, tracing_policy},
+    controllers::{self, Gate, bounded, namespace_label, stack::Pace, tracing_policy},
     established, http,
     metrics::Metrics,
     status::{self, Feed, Writer},
     sweep,
-    watch::{Book, Changes, FirstLists, Guarded, Kind, keep, kind, pods::PodWatches},
+    watch::{
+        Book, Changes, FirstLists, Guarded, Kind, announced, keep, kind, node_runtimes, pods::PodWatches, watched,
+    },
 };
 
 /// Reports that wait for the index, and statuses that wait for the writer.
@@ -92,12 +95,13 @@ async fn everything(
     let profiles = kind::<AppProfile>(&client, "AppProfile", &book);
     let any = watcher::Config::default;
     let namespaces = Api::<PartialObjectMeta<Namespace>>::all(client.clone());
-    let namespaces = keep(namespaces, any(), "Namespace", &book, |_| {});
-    let nodes = keep(Api::<Node>::all(client.clone()), any(), "Node", &book, prune_node);
-    let runtimes = keep(Api::<NodeRuntime>::all(client.clone()), any(), "NodeRuntime", &book, |_| {});
+    let namespaces = keep(watched(namespaces, any()), "Namespace", &book, |_| {});
+    let (namespace_events, relabelled) = announced(namespaces.events, |meta| meta.labels.clone());
+    let nodes = keep(watched(Api::<Node>::all(client.clone()), any()), "Node", &book, prune_node);
+    let runtimes = node_runtimes::watch(&client, &book);
     let agents: Api<Pod> = Api::namespaced(client.clone(), &arguments.namespace);
     let labels: Vec<String> = children::selector().iter().map(|(key, value)| format!("{key}={value}")).collect();
-    let agents = keep(agents, any().labels(&labels.join(",")), "Pod", &book, prune_pod);
+    let agents = keep(watched(agents, any().labels(&labels.join(","))), "Pod", &book, prune_pod);
 
     let recorder = Recorder::new(client.clone(), status::reporter());
     let (reports, incoming) = mpsc::channel(QUEUE);
@@ -115,12 +119,14 @@ async fn everything(
             namespaces: namespaces.store.clone(),
             nodes: nodes.store,
             runtimes: runtimes.store,
+            agents: agents.store,
         },
         plan: cell::Sender::new(None),
         reports,
         metrics: metrics.clone(),
         pods: PodWatches::new(client.clone(), metrics.clone()),
         recorder: recorder.clone(),
+        pace: Pace::new(arguments.nodes_per_second, Instant::now()),
     });
 
     // The writer ends after everything that sends to it.
@@ -134,6 +140,7 @@ async fn everything(
         reports: incoming,
         writes,
         metrics,
+        namespace: arguments.namespace.clone(),
         nodes_changed: nodes_changed.clone(),
     };
     let patience = status::Patience { node: arguments.node_grace_seconds, agent: arguments.agent_grace_seconds };
@@ -163,13 +170,20 @@ async fn everything(
 
     let of_profiles = profiles.edits.clone();
     let (pods, nodes) = (context.pods.changes(), &nodes_changed);
-    let capture = of_kind(captures, &of_stack).reconcile_all_on(pods.stream()).reconcile_all_on(nodes.stream());
+    let capture = of_kind(captures, &of_stack)
+        .reconcile_all_on(pods.stream())
+        .reconcile_all_on(nodes.stream())
+        .reconcile_all_on(relabelled.stream());
     all.run("flow-capture", capture, bounded::reconcile::<FlowCapture>);
-    let profile = of_kind(profiles, &of_stack).reconcile_all_on(pods.stream()).reconcile_all_on(nodes.stream());
+    let profile = of_kind(profiles, &of_stack)
+        .reconcile_all_on(pods.stream())
+        .reconcile_all_on(nodes.stream())
+        .reconcile_all_on(relabelled.stream());
     all.run("app-profile", profile, bounded::reconcile::<AppProfile>);
 
-    let label = Controller::for_stream(namespaces.events.applied_objects(), namespaces.store)
-        .reconcile_all_on(of_profiles.stream());
+    let label = Controller::for_stream(namespace_events.applied_objects(), namespaces.store)
+        .reconcile_all_on(of_profiles.stream())
+        .reconcile_all_on(of_stack.stream());
     let told = namespace_label::Told::default();
     all.run("namespace-label", label, move |namespace, context| {
         namespace_label::reconcile(namespace, context, told.clone())

@@ -4,15 +4,20 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures::StreamExt as _;
-use kube::{Api, api::DeleteParams, api::ListParams, core::DeserializeGuard, runtime::reflector::Store};
+use kube::{
+    Api,
+    api::{DeleteParams, ListParams},
+    core::{DeserializeGuard, PartialObjectMeta},
+    runtime::reflector::Store,
+};
 use tokio_util::sync::CancellationToken;
 use trilobite_crds::{
-    UserKind,
+    STACK_NAME, UserKind,
     node::{NodeRuntime, SourceKind},
 };
 
 use crate::{
-    context::Context,
+    context::{Context, StackNow},
     controllers::bounded::session_patch::{self, Target},
     status::{Key, Report},
     watch::{Changes, Guarded},
@@ -60,24 +65,29 @@ async fn sweep(context: &Context) -> Result<(), Error> {
         .collect();
     context.pods.keep_only(&keys);
     let runtimes = stores.runtimes.state();
+    let mut failed = None;
     for (target, name) in runtimes.iter().flat_map(|runtime| orphans(runtime, &keys)) {
-        session_patch::take(&context.client, &target, &name).await.map_err(|source| Error::Take {
-            name,
-            node: target.node,
-            source,
-        })?;
-    }
-    if context.stack().is_none() {
-        context.plan.send_if_modified(|plan| plan.take().is_some());
-        if !runtimes.is_empty() {
-            tracing::info!(nodes = runtimes.len(), "there is no stack: deleting the NodeRuntimes");
-            let all: Api<NodeRuntime> = Api::all(context.client.clone());
-            let (how, which) = (DeleteParams::default(), ListParams::default());
-            all.delete_collection(&how, &which).await.map_err(Error::DeleteRuntimes)?;
+        if let Err(source) = session_patch::take(&context.client, &target, &name).await {
+            failed = failed.or(Some(Error::Take { name, node: target.node, source }));
         }
     }
+    if matches!(context.stack(), StackNow::Absent) {
+        context.plan.send_if_modified(|plan| plan.take().is_some());
+    }
+    // One that cannot be read unloads no node, and one that is being deleted is torn down by its own controller.
+    if !names_a_stack(&keys) && !runtimes.is_empty() {
+        tracing::info!(nodes = runtimes.len(), "there is no stack: deleting the NodeRuntimes");
+        let all: Api<PartialObjectMeta<NodeRuntime>> = Api::all(context.client.clone());
+        let (how, which) = (DeleteParams::default(), ListParams::default());
+        all.delete_collection(&how, &which).await.map_err(Error::DeleteRuntimes)?;
+    }
     context.report(Report::Known(keys)).await;
-    Ok(())
+    // One node that refuses has kept nobody else from being cleaned.
+    failed.map_or(Ok(()), Err)
+}
+
+fn names_a_stack(keys: &BTreeSet<Key>) -> bool {
+    keys.contains(&Key { kind: SourceKind::ObservabilityStack, namespace: None, name: STACK_NAME.into() })
 }
 
 fn keys<K: UserKind + Clone + 'static>(store: &Store<Guarded<K>>) -> impl Iterator<Item = Key> {

@@ -43,8 +43,12 @@ pub(crate) struct SessionAsked {
     pub(crate) name: String,
     pub(crate) started_at: Timestamp,
     pub(crate) expires_at: Timestamp,
-    /// Nodes that were told; none until the pods are known.
+    /// Nodes that were told, or should be; none until the pods are known.
     pub(crate) nodes: Option<BTreeSet<String>>,
+    /// Those of them that hold as many sessions as they can.
+    pub(crate) full: BTreeSet<String>,
+    /// The stack's layer leaves this namespace out.
+    pub(crate) out_of_scope: bool,
 }
 
 /// How the last change goes.
@@ -60,15 +64,18 @@ pub(crate) enum Rollout {
 #[derive(Clone, Debug)]
 pub(crate) enum Report {
     Asked(Box<Asked>),
-    /// Which nodes are the stack's, what its live profiles hold (parts by the digest of the profile), how the change goes.
+    /// Which nodes are the stack's, from which template their agents' pods are made, what its live profiles hold (parts by
+    /// the digest of the profile), how the change goes.
     Fleet {
         fleet: Fleet,
+        template: Option<String>,
         profiles: BTreeMap<String, BTreeSet<String>>,
         rollout: Rollout,
     },
-    /// The operator itself failed for this resource.
+    /// The operator itself failed for this generation of this resource.
     Trouble {
         key: Key,
+        generation: i64,
         reason: Reason,
         message: String,
     },

@@ -7,7 +7,7 @@ use trilobite_crds::{
 };
 
 use super::{
-    asked::{Asked, Rollout, Wanted},
+    asked::{Asked, Rollout, SessionAsked, Wanted},
     tally::Tally,
     words,
 };
@@ -35,8 +35,10 @@ pub(crate) struct Case<'a> {
     pub(crate) tally: &'a Tally,
     pub(crate) failures: &'a [Failure],
     pub(crate) rollout: &'a Rollout,
-    /// Nodes that are the stack's, counted or not.
-    pub(crate) selected: usize,
+    /// Nodes that are the stack's, counted or not; none while that is not known.
+    pub(crate) selected: Option<usize>,
+    /// Where the agents' pods are.
+    pub(crate) namespace: &'a str,
     pub(crate) session: SessionTally,
     pub(crate) trouble: Option<(Reason, &'a str)>,
 }
@@ -91,23 +93,33 @@ fn ready(case: &Case<'_>) -> Finding {
 /// There is no node to be ready.
 fn nowhere(case: &Case<'_>) -> Option<(ConditionStatus, Reason, String)> {
     if let Wanted::Session(session) = &case.asked.wanted {
-        return match &session.nodes {
-            None => Some((False, Reason::Progressing, words::looking_for_pods().into())),
-            Some(nodes) if nodes.is_empty() => Some((True, Reason::NoMatchingPods, words::no_matching_pods().into())),
-            Some(_) => None,
-        };
+        match &session.nodes {
+            None => return Some((False, Reason::Progressing, words::looking_for_pods().into())),
+            Some(nodes) if nodes.is_empty() => return Some((True, Reason::NoMatchingPods, no_pod(case, session))),
+            Some(_) => {}
+        }
     }
     let counts = &case.tally.counts;
     match (counts.desired, case.selected) {
-        (0, 0) => Some((True, Reason::NoMatchingNodes, no_node(case).into())),
-        (0, _) => Some((False, Reason::Progressing, words::waiting_for_agents(counts))),
+        (0, Some(0)) => Some((True, Reason::NoMatchingNodes, no_node(case).into())),
+        (0, Some(_)) => Some((False, Reason::Progressing, words::waiting_for_agents(case.namespace, counts))),
+        (0, None) => Some((False, Reason::Progressing, words::pending().into())),
         _ => None,
     }
 }
 
+fn no_pod(case: &Case<'_>, session: &SessionAsked) -> String {
+    let source = &case.asked.source;
+    match &source.namespace {
+        Some(namespace) if session.out_of_scope => words::namespace_out_of_scope(source.kind, namespace),
+        _ => words::no_matching_pods().into(),
+    }
+}
+
 fn no_node(case: &Case<'_>) -> &'static str {
-    match case.asked.source.kind {
-        SourceKind::ObservabilityStack => words::no_matching_nodes(),
+    match case.asked.wanted {
+        Wanted::Session(_) => words::pods_elsewhere(),
+        _ if case.asked.source.kind == SourceKind::ObservabilityStack => words::no_matching_nodes(),
         _ => words::no_matching_nodes_here(),
     }
 }
@@ -133,7 +145,7 @@ fn programmed(case: &Case<'_>) -> Finding {
         return finding(True, Reason::AllNodesApplied, words::all_applied(counts));
     }
     if counts.updated == 0 && counts.ready == 0 {
-        return finding(False, Reason::WaitingForAgents, words::waiting_for_agents(counts));
+        return finding(False, Reason::WaitingForAgents, words::waiting_for_agents(case.namespace, counts));
     }
     finding(False, Reason::RollingOut, words::rolling_out(counts))
 }
@@ -151,7 +163,8 @@ fn accepted(case: &Case<'_>) -> Finding {
 
 fn degraded(case: &Case<'_>) -> Finding {
     let fine = || Finding::new(Degraded, False, Reason::AsExpected, words::as_expected());
-    if !case.asked.refusals.is_empty() || case.asked.wanted == Wanted::Nothing {
+    // What is refused of a stack does not hide how the rest of it fares.
+    if case.asked.wanted == Wanted::Nothing {
         return fine();
     }
     if let Some((True, reason, message)) = nowhere(case) {
@@ -167,7 +180,8 @@ fn degraded(case: &Case<'_>) -> Finding {
 /// Reconciling or Stalled, while true.
 fn moving(case: &Case<'_>) -> Option<Finding> {
     if let Some(first) = case.asked.refusals.first() {
-        return Some(Finding::new(Stalled, True, first.reason, words::refused(&case.asked.refusals)));
+        let r#type = if heals_elsewhere(first.reason) { Reconciling } else { Stalled };
+        return Some(Finding::new(r#type, True, first.reason, words::refused(&case.asked.refusals)));
     }
     match case.trouble {
         Some((Reason::AccessDenied, why)) => {
@@ -192,6 +206,11 @@ fn moving(case: &Case<'_>) -> Option<Finding> {
     Some(Finding::new(Reconciling, True, Reason::Progressing, message))
 }
 
+/// Whether another object can heal it: then whoever waits, waits on, and nobody has to touch this one.
+fn heals_elsewhere(reason: Reason) -> bool {
+    matches!(reason, Reason::NoStack | Reason::LayerDisabled | Reason::NotAccepted)
+}
+
 fn completed(case: &Case<'_>) -> Option<Finding> {
     let Wanted::Session(session) = &case.asked.wanted else { return None };
     let what = if case.asked.source.kind == SourceKind::AppProfile { "samples" } else { "flow records" };
@@ -206,8 +225,10 @@ fn completed(case: &Case<'_>) -> Option<Finding> {
 
 /// The sentence that stands above the Events.
 pub(crate) fn summary(case: &Case<'_>, counts: &NodeCounts) -> String {
-    if !case.asked.refusals.is_empty() {
-        return words::refused(&case.asked.refusals);
+    let counted = words::summary(counts, case.failures);
+    match (case.asked.refusals.as_slice(), &case.asked.wanted) {
+        ([], _) => counted,
+        (refusals, Wanted::Nothing) => words::summary_of_refused(refusals, None),
+        (refusals, _) => words::summary_of_refused(refusals, Some(&counted)),
     }
-    words::summary(counts, case.failures)
 }

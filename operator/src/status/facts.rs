@@ -10,6 +10,9 @@ use trilobite_crds::{
     node::{NodeProblem, NodeRuntime, ProfileRef, SessionStatus},
 };
 
+use super::asked::SessionAsked;
+use crate::{children::TEMPLATE, watch::node_runtimes};
+
 /// A node.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct NodeFact {
@@ -43,6 +46,8 @@ pub(crate) struct AgentFact {
     pub(crate) since: Option<Timestamp>,
     /// Why its container does not run, in the kubelet's word: `ImagePullBackOff`, `CrashLoopBackOff`.
     pub(crate) waiting: Option<String>,
+    /// Which template its pod was made from.
+    pub(crate) template: Option<String>,
 }
 
 impl AgentFact {
@@ -61,6 +66,7 @@ impl AgentFact {
             running: status.phase.as_deref() == Some("Running") && waiting.is_none(),
             since: ready.and_then(|condition| condition.last_transition_time.as_ref()).map(|time| time.0).or(created),
             waiting,
+            template: pod.labels().get(TEMPLATE).cloned(),
         })
     }
 }
@@ -70,13 +76,18 @@ impl AgentFact {
 pub(crate) struct RuntimeFact {
     pub(crate) generation: i64,
     pub(crate) told: Option<ProfileRef>,
-    pub(crate) told_sessions: Vec<String>,
+    /// When, as far as the API server remembers.
+    pub(crate) told_at: Option<Timestamp>,
+    /// Name and end of each session.
+    pub(crate) told_sessions: Vec<(String, Timestamp)>,
     pub(crate) observed: Option<i64>,
     pub(crate) applied: Option<ProfileRef>,
     /// Reason and message of a condition Ready that is false.
     pub(crate) not_ready: Option<(String, String)>,
     pub(crate) kernel: String,
     pub(crate) problems: Vec<NodeProblem>,
+    /// Parts that are not in force, by the beginning of their digest.
+    pub(crate) refused: Vec<String>,
     pub(crate) sessions: Vec<SessionStatus>,
 }
 
@@ -87,7 +98,13 @@ impl From<&NodeRuntime> for RuntimeFact {
         Self {
             generation: runtime.metadata.generation.unwrap_or_default(),
             told: runtime.spec.profile_ref.clone(),
-            told_sessions: runtime.spec.sessions.iter().map(|session| session.name.clone()).collect(),
+            told_at: node_runtimes::told_at(runtime),
+            told_sessions: runtime
+                .spec
+                .sessions
+                .iter()
+                .map(|session| (session.name.clone(), session.expires_at))
+                .collect(),
             observed: status.observed_generation,
             applied: status.applied_profile,
             not_ready: ready
@@ -95,7 +112,30 @@ impl From<&NodeRuntime> for RuntimeFact {
                 .map(|condition| (condition.reason.clone(), condition.message.clone())),
             kernel: status.kernel.map(|kernel| kernel.release).unwrap_or_default(),
             problems: status.problems,
+            refused: status.refused,
             sessions: status.sessions,
         }
+    }
+}
+
+impl RuntimeFact {
+    /// Whether the node was told of this session, and not of an older one of the same name.
+    pub(crate) fn was_told(&self, session: &SessionAsked) -> bool {
+        self.told_sessions.iter().any(|(name, end)| *name == session.name && *end == session.expires_at)
+    }
+
+    /// Whether `line` is about this session. A line that does not say which end it is about is believed only of a node that
+    /// was told this session and has seen all that it was told.
+    pub(crate) fn speaks_of(&self, line: &SessionStatus, session: &SessionAsked) -> bool {
+        line.name == session.name
+            && match line.expires_at {
+                Some(end) => end == session.expires_at,
+                None => self.observed == Some(self.generation) && self.was_told(session),
+            }
+    }
+
+    /// What controllers act upon; the rest is only said.
+    pub(crate) fn acted_upon(&self) -> (i64, Option<&ProfileRef>, Option<&ProfileRef>, bool) {
+        (self.generation, self.told.as_ref(), self.applied.as_ref(), self.not_ready.is_some())
     }
 }

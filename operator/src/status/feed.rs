@@ -41,7 +41,9 @@ pub(crate) struct Feed {
     pub(crate) reports: mpsc::Receiver<Report>,
     pub(crate) writes: mpsc::Sender<Write>,
     pub(crate) metrics: Arc<Metrics>,
-    /// Rings when a node or a node's runtime changed.
+    /// Where the agents' pods are.
+    pub(crate) namespace: String,
+    /// Rings when a node changed, or what a controller acts upon of a node's runtime.
     pub(crate) nodes_changed: Changes,
 }
 
@@ -61,7 +63,7 @@ struct Lists {
 impl Feed {
     /// Runs until `stop`, or until a watch ends, which it does not by itself.
     pub(crate) async fn run(mut self, patience: Patience, stop: CancellationToken) {
-        let mut index = Index::new(patience);
+        let mut index = Index::new(patience, self.namespace.clone());
         let (mut of_nodes, mut of_agents, mut of_runtimes) = <(Deltas, Deltas, Deltas)>::default();
         let mut lists = Lists::default();
         let mut last: BTreeMap<Key, (String, Written)> = BTreeMap::new();

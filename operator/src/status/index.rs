@@ -47,6 +47,8 @@ pub(crate) struct Computed {
 #[derive(Debug)]
 pub(crate) struct Index {
     patience: Patience,
+    /// Where the agents' pods are, for the words that say how to look at them.
+    namespace: String,
     nodes: BTreeMap<String, NodeFact>,
     /// By the name of the pod.
     agents: BTreeMap<String, AgentFact>,
@@ -54,6 +56,8 @@ pub(crate) struct Index {
     /// Since when a node's agent is away, or a node was told what it now has to run.
     since: BTreeMap<String, Timestamp>,
     fleet: Option<Fleet>,
+    /// From which template the agents' pods are made now.
+    template: Option<String>,
     profiles: BTreeMap<String, BTreeSet<String>>,
     rollout: Rollout,
     pods_forbidden: Option<String>,
@@ -62,14 +66,16 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    pub(crate) fn new(patience: Patience) -> Self {
+    pub(crate) fn new(patience: Patience, namespace: impl Into<String>) -> Self {
         Self {
             patience,
+            namespace: namespace.into(),
             nodes: BTreeMap::new(),
             agents: BTreeMap::new(),
             runtimes: BTreeMap::new(),
             since: BTreeMap::new(),
             fleet: None,
+            template: None,
             profiles: BTreeMap::new(),
             rollout: Rollout::Moving,
             pods_forbidden: None,
@@ -88,29 +94,44 @@ impl Index {
     }
 
     pub(crate) fn agent(&mut self, pod: &str, fact: Option<AgentFact>, now: Timestamp) {
-        let node = fact.as_ref().or(self.agents.get(pod)).map(|agent| agent.node.clone());
+        let known = self.agents.get(pod);
+        let node = fact.as_ref().or(known).map(|agent| agent.node.clone());
+        // One that was there before this operator has fared so since it says, not since somebody looked.
+        let since = fact.as_ref().filter(|_| known.is_none()).and_then(|agent| agent.since).unwrap_or(now);
         // A pod that could be made shows that pods may be made.
         self.pods_forbidden = self.pods_forbidden.take().filter(|_| fact.is_none());
         if put(&mut self.agents, pod, fact) {
-            self.since.extend(node.map(|node| (node, now)));
+            if let Some(node) = node {
+                self.since_at_least(&node, since.min(now));
+            }
             self.everything_is_dirty();
         }
     }
 
-    /// Whether anything changed that can matter to anybody.
+    /// Whether anything changed that a controller acts upon: counts of records are only said.
     pub(crate) fn runtime(&mut self, name: &str, fact: Option<RuntimeFact>, now: Timestamp) -> bool {
-        let generation = |fact: Option<&RuntimeFact>| fact.map(|fact| fact.generation);
-        if generation(self.runtimes.get(name)) != generation(fact.as_ref()) {
-            self.since.insert(name.to_owned(), now);
+        let before = self.runtimes.get(name);
+        let acted_upon = before.map(RuntimeFact::acted_upon) != fact.as_ref().map(RuntimeFact::acted_upon);
+        let since = match (before, &fact) {
+            (Some(before), Some(fact)) if before.generation == fact.generation => None,
+            (None, Some(fact)) => Some(fact.told_at.unwrap_or(now)),
+            _ => Some(now),
+        };
+        if let Some(since) = since {
+            self.since_at_least(name, since.min(now));
         }
-        for line in fact.iter().flat_map(|fact| &fact.sessions) {
-            self.session_line(name, line);
+        if let Some(fact) = &fact {
+            self.session_lines(name, fact);
         }
-        let changed = put(&mut self.runtimes, name, fact);
-        if changed {
+        if put(&mut self.runtimes, name, fact) {
             self.everything_is_dirty();
         }
-        changed
+        acted_upon
+    }
+
+    fn since_at_least(&mut self, node: &str, since: Timestamp) {
+        let known = self.since.entry(node.to_owned()).or_insert(since);
+        *known = since.max(*known);
     }
 
     /// Why the API server refused an agent's pod at `at`; old news where a pod was made after that.
@@ -125,14 +146,17 @@ impl Index {
     pub(crate) fn report(&mut self, report: Report) {
         match report {
             Report::Asked(asked) => self.ask(*asked),
-            Report::Fleet { fleet, profiles, rollout } => {
-                if (self.fleet.as_ref(), &self.profiles, &self.rollout) != (Some(&fleet), &profiles, &rollout) {
-                    (self.fleet, self.profiles, self.rollout) = (Some(fleet), profiles, rollout);
+            Report::Fleet { fleet, template, profiles, rollout } => {
+                let standing = (self.fleet.as_ref(), &self.template, &self.profiles, &self.rollout);
+                if standing != (Some(&fleet), &template, &profiles, &rollout) {
+                    (self.fleet, self.template) = (Some(fleet), template);
+                    (self.profiles, self.rollout) = (profiles, rollout);
                     self.everything_is_dirty();
                 }
             }
-            Report::Trouble { key, reason, message } => {
+            Report::Trouble { key, generation, reason, message } => {
                 if let Some(entry) = self.asked.get_mut(&key) {
+                    entry.asked.source.generation = generation;
                     entry.trouble = Some((reason, message));
                     self.dirty.insert(key);
                 }
@@ -178,6 +202,7 @@ impl Index {
             failures: &failures,
             rollout: &self.rollout,
             selected,
+            namespace: &self.namespace,
             session,
             trouble: entry.trouble.as_ref().map(|(reason, why)| (*reason, why.as_str())),
         };
@@ -220,26 +245,26 @@ impl Index {
         let Some(entry) = self.asked.get_mut(key) else { return };
         let Wanted::Session(session) = &entry.asked.wanted else { return };
         for (node, runtime) in &self.runtimes {
-            let told = runtime.told_sessions.contains(&session.name);
-            let line = runtime.sessions.iter().find(|line| line.name == session.name);
-            if let Some(line) = line.filter(|_| told) {
+            if let Some(line) = runtime.sessions.iter().find(|line| runtime.speaks_of(line, session)) {
                 entry.lines.insert(node.clone(), line.clone());
             }
         }
     }
 
-    fn session_line(&mut self, node: &str, line: &SessionStatus) {
-        let about =
-            |entry: &&mut Entry| matches!(&entry.asked.wanted, Wanted::Session(asked) if asked.name == line.name);
-        if let Some(entry) = self.asked.values_mut().find(about) {
-            entry.lines.insert(node.to_owned(), line.clone());
+    fn session_lines(&mut self, node: &str, fact: &RuntimeFact) {
+        for entry in self.asked.values_mut().filter(|_| !fact.sessions.is_empty()) {
+            let Wanted::Session(session) = &entry.asked.wanted else { continue };
+            if let Some(line) = fact.sessions.iter().find(|line| fact.speaks_of(line, session)) {
+                entry.lines.insert(node.to_owned(), line.clone());
+            }
         }
     }
 
-    fn count(&self, entry: &Entry, now: Timestamp) -> (Tally, usize) {
+    /// The tally, and how many nodes are the stack's; none while that is not known.
+    fn count(&self, entry: &Entry, now: Timestamp) -> (Tally, Option<usize>) {
         let (mut tally, mut selected) = (Tally::default(), 0);
         let asked = &entry.asked;
-        let Some(fleet) = self.fleet.as_ref().filter(|_| asked.wanted != Wanted::Nothing) else { return (tally, 0) };
+        let Some(fleet) = self.fleet.as_ref().filter(|_| asked.wanted != Wanted::Nothing) else { return (tally, None) };
         let live = self.live(&asked.wanted);
         let by_node: BTreeMap<&str, &AgentFact> =
             self.agents.values().map(|agent| (agent.node.as_str(), agent)).collect();
@@ -248,11 +273,12 @@ impl Index {
                 Wanted::Session(session) => session.nodes.as_ref().is_some_and(|nodes| nodes.contains(name)),
                 _ => true,
             };
-            if !told_of_session || !fleet.selects(&node.labels, &node.taints) {
+            let agent = by_node.get(name.as_str()).copied();
+            if !told_of_session || !fleet.selects(&node.labels, &node.taints, agent.is_some()) {
                 continue;
             }
             selected += 1;
-            let view = self.view(name, node.created, by_node.get(name.as_str()).copied(), entry, fleet, now);
+            let view = self.view(name, node.created, agent, entry, fleet, now);
             let standing = standing(&view, asked, &live, self.patience, now);
             let grace_ends = grace_ends(node, fleet, self.patience);
             let young = grace_ends.filter(|end| now < *end && standing != Standing::Ready);
@@ -264,7 +290,7 @@ impl Index {
             let kernel = view.runtime.map(|runtime| runtime.kernel.as_str()).filter(|kernel| !kernel.is_empty());
             tally.count(name, kernel.unwrap_or(&node.kernel), standing);
         }
-        (tally, selected)
+        (tally, Some(selected))
     }
 
     fn view<'a>(
@@ -283,6 +309,8 @@ impl Index {
             since: times.into_iter().flatten().max().unwrap_or(now),
             runtime: self.runtimes.get(name),
             session: entry.lines.get(name),
+            namespace: &self.namespace,
+            template: self.template.as_deref(),
             pods_forbidden: self.pods_forbidden.as_deref(),
         }
     }
@@ -317,7 +345,7 @@ impl Index {
         SessionTally {
             records: lines.clone().map(|line| line.records).sum(),
             lost: lines.clone().map(|line| line.lost).sum(),
-            nodes: i32::try_from(lines.filter(|line| line.state != SessionState::Refused).count()).unwrap_or(i32::MAX),
+            nodes: i32::try_from(lines.filter(|line| made_something(line)).count()).unwrap_or(i32::MAX),
             over,
         }
     }
@@ -325,6 +353,11 @@ impl Index {
     fn everything_is_dirty(&mut self) {
         self.dirty.extend(self.asked.keys().cloned());
     }
+}
+
+/// Whether a node has a result of the session.
+fn made_something(line: &SessionStatus) -> bool {
+    matches!(line.state, SessionState::Running | SessionState::Completed)
 }
 
 /// When a node that joined after the stack is counted though it is not ready.

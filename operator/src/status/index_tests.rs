@@ -9,18 +9,18 @@ use jiff::{SignedDuration, Timestamp};
 use trilobite_crds::{
     Condition, Reason, Refusal,
     condition::{ConditionStatus, ConditionType, find},
-    node::{NodeProblem, ProfileRef, SessionState, SessionStatus, Source, SourceKind},
+    node::{NodeProblem, ProfileRef, Source, SourceKind},
 };
 
 use super::{
-    Asked, Key, Report, Rollout, SessionAsked, Wanted, Written,
+    Asked, Key, Report, Rollout, Wanted, Written,
     facts::{AgentFact, NodeFact, RuntimeFact},
     index::{Computed, Index},
     node::Patience,
 };
 use crate::selection::Fleet;
 
-fn at(second: i64) -> Timestamp {
+pub(super) fn at(second: i64) -> Timestamp {
     Timestamp::UNIX_EPOCH.checked_add(SignedDuration::from_secs(1_000_000 + second)).unwrap()
 }
 
@@ -28,12 +28,12 @@ fn profile(digest: &str) -> ProfileRef {
     ProfileRef { name: format!("default-default-{digest}"), digest: digest.into() }
 }
 
-fn source(kind: SourceKind, name: &str) -> Source {
+pub(super) fn source(kind: SourceKind, name: &str) -> Source {
     let namespace = kind.is_namespaced().then(|| "payments".to_owned());
     Source { kind, namespace, name: name.into(), generation: 4 }
 }
 
-fn asked(source: Source, wanted: Wanted) -> Asked {
+pub(super) fn asked(source: Source, wanted: Wanted) -> Asked {
     let uid = format!("uid-of-{}", source.name);
     Asked { source, uid, standing: Written::default(), refusals: Vec::new(), suspended: false, wanted }
 }
@@ -53,15 +53,15 @@ fn fleet() -> Report {
         ("new".to_owned(), BTreeSet::from(["part-of-watch-ink".to_owned(), "part-of-watch-kelp".to_owned()])),
     ]);
     let fleet = Fleet { since: Some(at(0)), ..Fleet::default() };
-    Report::Fleet { fleet, profiles, rollout: Rollout::Moving }
+    Report::Fleet { fleet, template: None, profiles, rollout: Rollout::Moving }
 }
 
 fn agent(node: &str, ready: bool) -> AgentFact {
-    AgentFact { node: node.into(), ready, running: true, since: Some(at(0)), waiting: None }
+    AgentFact { node: node.into(), ready, running: true, since: Some(at(0)), waiting: None, template: None }
 }
 
 /// A node that has answered.
-fn applied(digest: &str) -> RuntimeFact {
+pub(super) fn applied(digest: &str) -> RuntimeFact {
     RuntimeFact {
         generation: 1,
         told: Some(profile(digest)),
@@ -73,11 +73,11 @@ fn applied(digest: &str) -> RuntimeFact {
 }
 
 fn index() -> Index {
-    Index::new(Patience { node: Duration::from_secs(60), agent: Duration::from_secs(30) })
+    Index::new(Patience { node: Duration::from_secs(60), agent: Duration::from_secs(30) }, "ink-system")
 }
 
 /// Nodes reef-0 to reef-N, all of them with what is new in force.
-fn nodes_that_are_ready(count: usize) -> Index {
+pub(super) fn nodes_that_are_ready(count: usize) -> Index {
     let mut index = index();
     index.report(fleet());
     for number in 0..count {
@@ -89,25 +89,25 @@ fn nodes_that_are_ready(count: usize) -> Index {
     index
 }
 
-fn compute(index: &mut Index, asked: Asked, now: Timestamp) -> Computed {
+pub(super) fn compute(index: &mut Index, asked: Asked, now: Timestamp) -> Computed {
     let key = Key::from(&asked.source);
     index.report(Report::Asked(Box::new(asked)));
     index.compute(&key, &Written::default(), now).unwrap()
 }
 
-fn condition(computed: &Computed, r#type: ConditionType) -> Condition {
+pub(super) fn condition(computed: &Computed, r#type: ConditionType) -> Condition {
     find(&computed.written.common.conditions, r#type).cloned().unwrap()
 }
 
-fn says(computed: &Computed, r#type: ConditionType) -> (ConditionStatus, String) {
+pub(super) fn says(computed: &Computed, r#type: ConditionType) -> (ConditionStatus, String) {
     let condition = condition(computed, r#type);
     (condition.status, condition.reason)
 }
 
 use ConditionStatus::{False, True, Unknown};
-use ConditionType::{Accepted, Completed, Degraded, Programmed, Ready, Reconciling, Stalled};
+use ConditionType::{Accepted, Degraded, Programmed, Ready, Reconciling, Stalled};
 
-fn reason(status: ConditionStatus, reason: Reason) -> (ConditionStatus, String) {
+pub(super) fn reason(status: ConditionStatus, reason: Reason) -> (ConditionStatus, String) {
     (status, reason.as_str().into())
 }
 
@@ -265,8 +265,8 @@ fn a_policy_that_is_not_planned_yet_is_unknown() {
 #[test]
 fn a_halted_rollout_stalls_the_stack() {
     let mut index = nodes_that_are_ready(20);
-    let Report::Fleet { fleet, profiles, .. } = fleet() else { unreachable!() };
-    index.report(Report::Fleet { fleet, profiles, rollout: Rollout::Halted { failing: 3, told: 10 } });
+    let Report::Fleet { fleet, template, profiles, .. } = fleet() else { unreachable!() };
+    index.report(Report::Fleet { fleet, template, profiles, rollout: Rollout::Halted { failing: 3, told: 10 } });
     let computed = compute(&mut index, stack(), at(100));
     assert_eq!(says(&computed, Stalled), reason(True, Reason::RolloutHalted));
     assert_eq!(says(&computed, Programmed), reason(False, Reason::RolloutHalted));
@@ -278,68 +278,12 @@ fn trouble_of_the_operators_own_shows_until_it_is_over() {
     let key = Key::from(&stack().source);
     index.report(Report::Asked(Box::new(stack())));
     let message = "applying DaemonSet trilobite-node: forbidden".to_owned();
-    index.report(Report::Trouble { key: key.clone(), reason: Reason::AccessDenied, message });
+    index.report(Report::Trouble { key: key.clone(), generation: 5, reason: Reason::AccessDenied, message });
     let computed = index.compute(&key, &Written::default(), at(100)).unwrap();
     assert_eq!(says(&computed, Stalled), reason(True, Reason::AccessDenied));
+    assert_eq!(computed.written.common.observed_generation, 5, "the generation that met it");
     let computed = compute(&mut index, stack(), at(101));
     assert_eq!(find(&computed.written.common.conditions, Stalled), None);
-}
-
-fn session(nodes: &[&str]) -> Asked {
-    let nodes = Some(nodes.iter().map(|node| (*node).to_owned()).collect());
-    let name = "appprofile.payments.hot".to_owned();
-    let wanted = Wanted::Session(SessionAsked { name, started_at: at(0), expires_at: at(30), nodes });
-    asked(source(SourceKind::AppProfile, "hot"), wanted)
-}
-
-fn with_line(state: SessionState, records: i64) -> RuntimeFact {
-    let name = "appprofile.payments.hot".to_owned();
-    let line = SessionStatus { name: name.clone(), expires_at: None, state, records, lost: 1 };
-    RuntimeFact { told_sessions: vec![name], sessions: vec![line], ..applied("new") }
-}
-
-#[test]
-fn a_session_counts_only_the_nodes_that_run_its_pods() {
-    let mut index = nodes_that_are_ready(5);
-    index.runtime("reef-3", Some(with_line(SessionState::Running, 49)), at(5));
-    let computed = compute(&mut index, session(&["reef-3"]), at(10));
-    assert_eq!(computed.written.common.ready_nodes.as_deref(), Some("1/1"));
-    assert_eq!(says(&computed, Completed), reason(False, Reason::Running));
-    assert_eq!(computed.next, Some(at(30)), "it is looked at when its time is over");
-}
-
-#[test]
-fn a_session_ends_with_what_its_nodes_said_last_though_they_say_it_no_longer() {
-    let mut index = nodes_that_are_ready(2);
-    compute(&mut index, session(&["reef-0", "reef-1"]), at(1));
-    index.runtime("reef-0", Some(with_line(SessionState::Completed, 100)), at(30));
-    index.runtime("reef-1", Some(with_line(SessionState::Completed, 50)), at(30));
-    index.runtime("reef-1", Some(applied("new")), at(31));
-    let computed = compute(&mut index, session(&["reef-0", "reef-1"]), at(31));
-    assert_eq!(says(&computed, Completed), reason(True, Reason::DurationElapsed));
-    let results = computed.written.results.clone().unwrap();
-    assert_eq!((results.samples, results.lost, results.nodes), (150, 2, 2));
-    assert_eq!(says(&computed, Ready), reason(True, Reason::Ready));
-}
-
-#[test]
-fn a_session_whose_node_says_nothing_more_ends_without_it() {
-    let mut index = nodes_that_are_ready(2);
-    compute(&mut index, session(&["reef-0"]), at(1));
-    index.runtime("reef-0", Some(with_line(SessionState::Running, 10)), at(20));
-    let waits = compute(&mut index, session(&["reef-0"]), at(31));
-    assert_eq!(says(&waits, Completed), reason(False, Reason::Running));
-    assert_eq!(
-        says(&compute(&mut index, session(&["reef-0"]), at(45)), Completed),
-        reason(True, Reason::DurationElapsed)
-    );
-}
-
-#[test]
-fn a_session_without_pods_is_ready_and_degraded() {
-    let computed = compute(&mut nodes_that_are_ready(2), session(&[]), at(10));
-    assert_eq!(says(&computed, Ready), reason(True, Reason::NoMatchingPods));
-    assert_eq!(says(&computed, Degraded), reason(True, Reason::NoMatchingPods));
 }
 
 #[test]
@@ -368,4 +312,99 @@ fn an_event_that_changes_nothing_makes_nothing_dirty() {
     index.agent("pod-0", Some(agent("reef-0", true)), at(5));
     index.report(fleet());
     assert!(!index.is_dirty());
+}
+
+#[test]
+fn a_part_that_a_node_refused_is_not_ready_though_the_node_had_no_room_for_the_reason() {
+    let mut index = nodes_that_are_ready(1);
+    let part = |name: &str| format!("{name}{}", "0".repeat(64 - name.len()));
+    let long = |name: &str| {
+        let wanted = Wanted::Part { profile: profile("new"), digest: part(name) };
+        asked(source(SourceKind::TracingPolicy, name), wanted)
+    };
+    let refused = vec![part("aa")[..16].to_owned()];
+    index.runtime("reef-0", Some(RuntimeFact { refused, ..applied("new") }), at(10));
+    let computed = compute(&mut index, long("aa"), at(60));
+    assert_eq!(says(&computed, Ready), reason(False, Reason::TooManyNodesFailing));
+    assert_eq!(says(&computed, Degraded), reason(True, Reason::LoadFailed));
+    assert_eq!(says(&compute(&mut index, long("bb"), at(60)), Ready), reason(True, Reason::Ready));
+}
+
+#[test]
+fn what_is_wrong_with_a_whole_node_reaches_the_stack_whatever_its_generation() {
+    let mut index = nodes_that_are_ready(2);
+    let problem = NodeProblem {
+        source: Source { generation: 0, ..source(SourceKind::ObservabilityStack, "default") },
+        reason: "ExportFailed".into(),
+        field: String::new(),
+        message: "events could not be written to /var/lib/ink; see whether its disk is full".into(),
+    };
+    index.runtime("reef-1", Some(RuntimeFact { problems: vec![problem], ..applied("new") }), at(10));
+    assert_eq!(says(&compute(&mut index, stack(), at(60)), Degraded), reason(True, Reason::ExportFailed));
+}
+
+#[test]
+fn while_agents_run_from_an_older_template_the_stack_is_not_ready_and_policies_are() {
+    let mut index = nodes_that_are_ready(2);
+    let Report::Fleet { fleet, profiles, rollout, .. } = fleet() else { unreachable!() };
+    index.report(Report::Fleet { fleet, template: Some("of-now".into()), profiles, rollout });
+    for (number, of) in [(0, "of-now"), (1, "of-then")] {
+        let agent = AgentFact { template: Some(of.into()), ..agent(&format!("reef-{number}"), true) };
+        index.agent(&format!("pod-{number}"), Some(agent), at(10));
+    }
+    let computed = compute(&mut index, stack(), at(100));
+    assert_eq!(says(&computed, Ready), reason(False, Reason::Progressing));
+    assert_eq!(says(&computed, Programmed), reason(False, Reason::RollingOut));
+    assert_eq!(says(&compute(&mut index, policy("watch-ink"), at(100)), Ready), reason(True, Reason::Ready));
+}
+
+#[test]
+fn what_another_object_can_heal_is_waited_for_and_does_not_stall() {
+    let mut refused = policy("watch-ink");
+    refused.wanted = Wanted::Nothing;
+    refused.refusals = vec![Refusal::new(&refused.source, Reason::NoStack, "", "there is no stack; apply one")];
+    let computed = compute(&mut nodes_that_are_ready(2), refused, at(100));
+    assert_eq!(says(&computed, Reconciling), reason(True, Reason::NoStack));
+    assert_eq!(find(&computed.written.common.conditions, Stalled), None);
+}
+
+#[test]
+fn what_is_refused_of_a_stack_does_not_hide_the_node_that_fails() {
+    let mut index = nodes_that_are_ready(2);
+    index.agent("pod-1", Some(agent("reef-1", false)), at(10));
+    let mut half = stack();
+    half.refusals = vec![Refusal::new(&half.source, Reason::Unsupported, "spec.x", "spec.x is not carried out")];
+    let computed = compute(&mut index, half, at(100));
+    assert_eq!(says(&computed, Accepted), reason(False, Reason::Unsupported));
+    assert_eq!(says(&computed, Degraded), reason(True, Reason::AgentNotReady));
+    let summary = computed.written.common.summary.unwrap();
+    assert!(summary.starts_with("spec.x is not carried out; 1 of 2 nodes ready"), "{summary}");
+}
+
+#[test]
+fn an_operator_that_has_just_come_does_not_begin_to_wait_anew() {
+    let mut index = index();
+    index.report(fleet());
+    index.node("reef-0", Some(NodeFact { created: Some(at(-500)), ..NodeFact::default() }));
+    index.agent("pod-0", Some(agent("reef-0", true)), at(1000));
+    let told = RuntimeFact { told: Some(profile("new")), told_at: Some(at(50)), ..applied("old") };
+    index.runtime("reef-0", Some(told), at(1000));
+    assert_eq!(says(&compute(&mut index, stack(), at(1001)), Degraded), reason(True, Reason::AgentSilent));
+}
+
+#[test]
+fn controllers_hear_of_what_they_act_upon_and_not_of_counts() {
+    let mut index = nodes_that_are_ready(1);
+    let problem = NodeProblem {
+        source: source(SourceKind::TracingPolicy, "watch-ink"),
+        reason: "LoadFailed".into(),
+        field: String::new(),
+        message: String::new(),
+    };
+    index.report(Report::Asked(Box::new(stack())));
+    index.take_dirty();
+    assert!(!index.runtime("reef-0", Some(RuntimeFact { problems: vec![problem], ..applied("new") }), at(5)));
+    assert!(index.is_dirty(), "statuses hear of it");
+    assert!(index.runtime("reef-0", Some(RuntimeFact { generation: 2, ..applied("new") }), at(6)));
+    assert!(index.runtime("reef-0", None, at(7)));
 }

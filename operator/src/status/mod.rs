@@ -6,13 +6,18 @@ mod debounce;
 mod events;
 mod facts;
 mod feed;
+mod fit;
 mod fleet_events;
 mod index;
 #[cfg(test)]
 mod index_tests;
 mod node;
+#[cfg(test)]
+mod session_tests;
 mod tally;
 pub(crate) mod words;
+#[cfg(test)]
+mod words_tests;
 mod writer;
 #[cfg(test)]
 mod writer_tests;
@@ -23,6 +28,7 @@ use std::fmt;
 use trilobite_crds::node::{Source, SourceKind};
 
 pub(crate) use asked::{Asked, Report, Rollout, SessionAsked, Wanted};
+pub(crate) use facts::AgentFact;
 pub(crate) use feed::{Feed, refusals};
 pub(crate) use node::Patience;
 pub(crate) use writer::{Writer, reporter};

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
 use trilobite_crds::{
-    node::{NodeProblem, SessionState, SessionStatus},
+    node::{NodeProblem, SessionState, SessionStatus, SourceKind},
     reason::Reason,
 };
 
@@ -31,6 +31,10 @@ pub(crate) struct NodeView<'a> {
     pub(crate) runtime: Option<&'a RuntimeFact>,
     /// What the session's last line said, kept when the node no longer says it.
     pub(crate) session: Option<&'a SessionStatus>,
+    /// Where the agents' pods are.
+    pub(crate) namespace: &'a str,
+    /// From which template the agents' pods are made now.
+    pub(crate) template: Option<&'a str>,
     /// Why the API server refuses the agents' pods.
     pub(crate) pods_forbidden: Option<&'a str>,
 }
@@ -64,6 +68,8 @@ pub(crate) fn standing(
     let told = told(view, asked, live);
     let checks = || {
         agent_is_there(view, told, patience, now)?;
+        agent_is_the_wanted_one(view, asked)?;
+        has_room(view, asked)?;
         was_told(told)?;
         session_is_not_over(view, asked)?;
         has_answered(view, asked, live, told, patience, now)?;
@@ -79,7 +85,7 @@ fn told(view: &NodeView<'_>, asked: &Asked, live: &BTreeSet<String>) -> bool {
         Wanted::Nothing => true,
         Wanted::Profile(profile) => runtime.told.as_ref() == Some(profile),
         Wanted::Part { .. } => runtime.told.as_ref().is_some_and(|profile| live.contains(&profile.digest)),
-        Wanted::Session(session) => view.session.is_some() || runtime.told_sessions.contains(&session.name),
+        Wanted::Session(session) => view.session.is_some() || runtime.was_told(session),
     }
 }
 
@@ -94,21 +100,45 @@ fn agent_is_there(view: &NodeView<'_>, told: bool, patience: Patience, now: Time
                 return Err(Standing::Pending { told, until: Some(patient) });
             }
             Err(match &agent.waiting {
-                Some(word) => fails(Reason::AgentSilent, words::agent_waits(view.name, word)),
-                None if agent.running => fails(Reason::AgentNotReady, words::agent_not_ready(view.name)),
-                None => fails(Reason::AgentSilent, words::agent_does_not_run(view.name)),
+                Some(word) => fails(Reason::AgentSilent, words::agent_waits(view.namespace, view.name, word)),
+                None if agent.running => {
+                    fails(Reason::AgentNotReady, words::agent_not_ready(view.namespace, view.name))
+                }
+                None => fails(Reason::AgentSilent, words::agent_does_not_run(view.namespace, view.name)),
             })
         }
         None => {
             if let Some(why) = view.pods_forbidden {
-                return Err(fails(Reason::PodSecurityForbidden, words::pods_forbidden(why)));
+                return Err(fails(Reason::PodSecurityForbidden, words::pods_forbidden(view.namespace, why)));
             }
             let patient = until(view.since);
             if now < patient {
                 return Err(Standing::Pending { told, until: Some(patient) });
             }
-            Err(fails(Reason::AgentSilent, words::agent_missing(view.name)))
+            Err(fails(Reason::AgentSilent, words::agent_missing(view.namespace, view.name)))
         }
+    }
+}
+
+/// What the stack asks of its agents is in force when their pods are made from it; until then the DaemonSet replaces them.
+fn agent_is_the_wanted_one(view: &NodeView<'_>, asked: &Asked) -> Check {
+    let Wanted::Profile(_) = asked.wanted else { return Ok(()) };
+    let of = view.agent.and_then(|agent| agent.template.as_deref());
+    if view.template.is_none_or(|wanted| of == Some(wanted)) {
+        Ok(())
+    } else {
+        Err(Standing::Pending { told: false, until: None })
+    }
+}
+
+fn has_room(view: &NodeView<'_>, asked: &Asked) -> Check {
+    match &asked.wanted {
+        Wanted::Session(session) if session.full.contains(view.name) => Err(Standing::Failing {
+            told: false,
+            reason: Reason::NodeFull.as_str().into(),
+            message: words::node_full(view.name),
+        }),
+        _ => Ok(()),
     }
 }
 
@@ -118,8 +148,16 @@ fn was_told(told: bool) -> Check {
 
 /// A session that has come to its end stays as it ended.
 fn session_is_not_over(view: &NodeView<'_>, asked: &Asked) -> Check {
-    let over = view.session.is_some_and(|line| line.state == SessionState::Completed);
-    if matches!(asked.wanted, Wanted::Session(_)) && over { Err(Standing::Ready) } else { Ok(()) }
+    let line = view.session.filter(|_| matches!(asked.wanted, Wanted::Session(_)));
+    match line.map(|line| line.state) {
+        Some(SessionState::Completed) => Err(Standing::Ready),
+        Some(SessionState::Expired) => Err(Standing::Failing {
+            told: true,
+            reason: Reason::SessionExpired.as_str().into(),
+            message: words::session_expired().into(),
+        }),
+        Some(SessionState::Running | SessionState::Refused) | None => Ok(()),
+    }
 }
 
 fn has_answered(
@@ -143,28 +181,40 @@ fn has_answered(
     if now < patient {
         return Err(Standing::Pending { told, until: Some(patient) });
     }
-    let message = words::agent_has_not_answered(view.name);
+    let message = words::agent_has_not_answered(view.namespace, view.name);
     Err(Standing::Failing { told, reason: Reason::AgentSilent.as_str().into(), message })
 }
 
 fn says_nothing_is_wrong(view: &NodeView<'_>, asked: &Asked) -> Check {
+    let ours = &asked.source;
     let about = |problem: &&NodeProblem| {
-        let (said, ours) = (&problem.source, &asked.source);
-        (said.kind, &said.namespace, &said.name, said.generation)
-            == (ours.kind, &ours.namespace, &ours.name, ours.generation)
+        let said = &problem.source;
+        // What is wrong with the node as a whole is the stack's matter, whichever stack it was.
+        let same_generation = said.generation == ours.generation || ours.kind == SourceKind::ObservabilityStack;
+        (said.kind, &said.namespace, &said.name) == (ours.kind, &ours.namespace, &ours.name) && same_generation
     };
-    let problem = view.runtime.and_then(|runtime| runtime.problems.iter().find(about));
-    match problem {
-        Some(problem) => {
-            Err(Standing::Failing { told: true, reason: problem.reason.clone(), message: problem.message.clone() })
-        }
-        None if view.session.is_some_and(|line| line.state == SessionState::Refused) => Err(Standing::Failing {
-            told: true,
-            reason: Reason::LoadFailed.as_str().into(),
-            message: words::session_refused(view.name),
-        }),
-        None => Ok(()),
+    let fails = |reason: Reason, message: String| {
+        Err(Standing::Failing { told: true, reason: reason.as_str().into(), message })
+    };
+    let Some(runtime) = view.runtime else { return Ok(()) };
+    if let Some(problem) = runtime.problems.iter().find(about) {
+        let (reason, message) = (problem.reason.clone(), problem.message.clone());
+        return Err(Standing::Failing { told: true, reason, message });
     }
+    match &asked.wanted {
+        // A node's list of problems is short; that of what it refused is not.
+        Wanted::Part { digest, .. } if runtime.refused.iter().any(|refused| is_beginning(refused, digest)) => {
+            fails(Reason::LoadFailed, words::part_refused(view.namespace, view.name))
+        }
+        Wanted::Session(_) if view.session.is_some_and(|line| line.state == SessionState::Refused) => {
+            fails(Reason::LoadFailed, words::session_refused(view.name))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_beginning(refused: &str, digest: &str) -> bool {
+    !refused.is_empty() && digest.starts_with(refused)
 }
 
 /// What the agent says of itself counts against the stack alone: a bad policy is the policy's own matter.

@@ -2,7 +2,18 @@
 //! The planner's own words stand in its refusals, the agent's in its problems.
 
 use jiff::Timestamp;
-use trilobite_crds::{Failure, NodeCounts, Reason, Refusal};
+use trilobite_crds::{
+    Failure, NodeCounts, Reason, Refusal,
+    condition::cut,
+    node::SourceKind,
+    stack::Layer,
+    status::{MAX_MESSAGE, MAX_SUMMARY},
+};
+
+use super::fit::fit;
+
+/// Groups of failures that a summary names.
+const GROUPS: usize = 3;
 
 /// `12,345`.
 pub(super) fn number(number: i64) -> String {
@@ -31,29 +42,59 @@ fn so_many_ready(counts: &NodeCounts) -> String {
     format!("{} of {} ready", number(counts.ready.into()), nodes(counts.desired))
 }
 
-/// The sentence above the Events of `kubectl describe`.
+/// The sentence above the Events of `kubectl describe`: the most frequent groups, and how many more there are.
 pub(super) fn summary(counts: &NodeCounts, failures: &[Failure]) -> String {
     let mut text = so_many_ready(counts);
     if counts.excluded > 0 {
         text += &format!("; {} not counted yet", number(counts.excluded.into()));
     }
     if counts.failing > 0 {
-        let groups: Vec<String> = failures.iter().map(group).collect();
+        let groups: Vec<String> = failures.iter().take(GROUPS).map(group).collect();
         text += &format!("; {} failing: {}", number(counts.failing.into()), groups.join(", "));
+        if let more @ 1.. = failures.len().saturating_sub(GROUPS) {
+            text += &format!(", and {more} more");
+        }
     }
-    text
+    cut(&text, MAX_SUMMARY)
+}
+
+/// A spec of which a part is refused, though the rest is carried out.
+pub(super) fn summary_of_refused(refusals: &[Refusal], rest: Option<&str>) -> String {
+    let first = refused(refusals);
+    cut(&rest.map_or(first.clone(), |rest| format!("{first}; {rest}")), MAX_SUMMARY)
 }
 
 fn group(failure: &Failure) -> String {
-    let kernel = if failure.kernel.is_empty() { String::new() } else { format!(" (kernel {})", failure.kernel) };
-    format!("{} x{}{kernel}", failure.reason, number(failure.count.into()))
+    format!("{} x{}{}", cut(&failure.reason, 64), number(failure.count.into()), kernel(failure))
+}
+
+fn kernel(failure: &Failure) -> String {
+    if failure.kernel.is_empty() { String::new() } else { format!(" (kernel {})", cut(&failure.kernel, 48)) }
 }
 
 /// The most frequent failure: how many, where, one example, what next.
 pub(super) fn worst(failures: &[Failure]) -> String {
+    worst_behind("", failures)
+}
+
+/// What is known of a failure gives way, a piece at a time, so that the next step is there whole.
+fn worst_behind(lead: &str, failures: &[Failure]) -> String {
     let Some(first) = failures.first() else { return "nothing is wrong".into() };
-    let kernel = if first.kernel.is_empty() { String::new() } else { format!(" (kernel {})", first.kernel) };
-    format!("{} on {}{kernel}, as {}: {}", first.reason, nodes(first.count), first.example_node, first.message)
+    let Failure { reason, count, example_node: node, message, .. } = first;
+    let (on, kernel) = (nodes(*count), kernel(first));
+    let mut leads = vec![
+        format!("{lead}{reason} on {on}{kernel}, as {node}: "),
+        format!("{lead}{reason} on {on}, as {node}: "),
+        format!("{lead}{reason} on {on}: "),
+        format!("{reason} on {on}: "),
+        format!("{reason}: "),
+    ];
+    // Most next steps name the node by themselves.
+    if message.contains(node.as_str()) {
+        leads.insert(1, format!("{lead}{reason} on {on}{kernel}: "));
+        leads.remove(2);
+    }
+    fit(&leads, message, MAX_MESSAGE)
 }
 
 pub(super) fn accepted() -> &'static str {
@@ -63,10 +104,11 @@ pub(super) fn accepted() -> &'static str {
 /// The first thing that is wrong, and how many more there are.
 pub(super) fn refused(refusals: &[Refusal]) -> String {
     let Some(first) = refusals.first() else { return String::new() };
-    match refusals.len() - 1 {
-        0 => first.message.clone(),
-        more => format!("{} (and {more} more)", trilobite_crds::condition::cut(&first.message, 180)),
-    }
+    let more = match refusals.len() - 1 {
+        0 => String::new(),
+        more => format!(" (and {more} more)"),
+    };
+    fit(&[String::new()], &first.message, MAX_MESSAGE - more.chars().count()) + &more
 }
 
 pub(super) fn not_accepted() -> &'static str {
@@ -86,11 +128,11 @@ pub(super) fn rolling_out(counts: &NodeCounts) -> String {
     )
 }
 
-pub(super) fn waiting_for_agents(counts: &NodeCounts) -> String {
+pub(super) fn waiting_for_agents(namespace: &str, counts: &NodeCounts) -> String {
     if counts.desired == 0 {
         return format!("{} joined a short while ago; waiting for their agents", nodes(counts.excluded));
     }
-    format!("waiting for the agents of {}; see kubectl -n trilobite-system get pods", nodes(counts.desired))
+    format!("waiting for the agents of {}; see kubectl -n {namespace} get pods", nodes(counts.desired))
 }
 
 pub(super) fn no_matching_nodes() -> &'static str {
@@ -99,6 +141,18 @@ pub(super) fn no_matching_nodes() -> &'static str {
 
 pub(super) fn no_matching_nodes_here() -> &'static str {
     "no node matches the stack's nodeSelector and tolerations, so this is in force nowhere; see the stack's status"
+}
+
+/// The pods are on nodes that run no agent.
+pub(super) fn pods_elsewhere() -> &'static str {
+    "the pods run only on nodes that the stack's nodeSelector and tolerations leave out; widen them, or move the pods"
+}
+
+/// The layer that this kind belongs to has a scope of its own.
+pub(super) fn namespace_out_of_scope(kind: SourceKind, namespace: &str) -> String {
+    let layer = if kind == SourceKind::AppProfile { Layer::Application } else { Layer::Network };
+    let field = layer.field();
+    format!("the stack's {field}.namespaceSelector leaves out namespace {namespace}; label the namespace, or widen it")
 }
 
 pub(super) fn no_matching_pods() -> &'static str {
@@ -121,7 +175,7 @@ pub(super) fn ready(counts: &NodeCounts) -> String {
 }
 
 pub(super) fn too_many_failing(counts: &NodeCounts, failures: &[Failure]) -> String {
-    format!("{} of {} failing: {}", number(counts.failing.into()), nodes(counts.desired), worst(failures))
+    worst_behind(&format!("{} of {} failing: ", number(counts.failing.into()), nodes(counts.desired)), failures)
 }
 
 pub(super) fn suspended_stack() -> &'static str {
@@ -161,43 +215,64 @@ fn at_second(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
-pub(super) fn agent_missing(node: &str) -> String {
+pub(super) fn agent_missing(namespace: &str, node: &str) -> String {
+    format!("no agent pod on the node; see kubectl -n {namespace} describe daemonset trilobite-node, and node {node}")
+}
+
+pub(super) fn agent_does_not_run(namespace: &str, node: &str) -> String {
+    format!("the agent's pod does not run; see kubectl -n {namespace} get pods --field-selector spec.nodeName={node}")
+}
+
+pub(super) fn agent_waits(namespace: &str, node: &str, word: &str) -> String {
+    let word = cut(word, 40);
     format!(
-        "no agent pod on the node; see kubectl -n trilobite-system describe daemonset trilobite-node, and node {node}"
+        "the agent does not run ({word}); see kubectl -n {namespace} describe pods --field-selector spec.nodeName={node}"
     )
 }
 
-pub(super) fn agent_does_not_run(node: &str) -> String {
+pub(super) fn agent_not_ready(namespace: &str, node: &str) -> String {
     format!(
-        "the agent's pod does not run; see kubectl -n trilobite-system get pods --field-selector spec.nodeName={node}"
+        "the agent runs but is not ready; see kubectl -n {namespace} describe pods --field-selector spec.nodeName={node}"
     )
 }
 
-pub(super) fn agent_waits(node: &str, word: &str) -> String {
-    let word = trilobite_crds::condition::cut(word, 40);
-    format!(
-        "the agent does not run ({word}); see kubectl -n trilobite-system describe pods --field-selector spec.nodeName={node}"
-    )
+pub(super) fn agent_has_not_answered(namespace: &str, node: &str) -> String {
+    format!("the agent has not said that it did what noderuntime {node} asks; see its logs in {namespace}")
 }
 
-pub(super) fn agent_not_ready(node: &str) -> String {
-    format!(
-        "the agent runs but is not ready; see kubectl -n trilobite-system describe pods --field-selector spec.nodeName={node}"
-    )
-}
-
-pub(super) fn agent_has_not_answered(node: &str) -> String {
-    format!("the agent has not said that it did what noderuntime {node} asks; see its logs in trilobite-system")
-}
-
-pub(super) fn pods_forbidden(why: &str) -> String {
-    let next = "kubectl label namespace trilobite-system pod-security.kubernetes.io/enforce=privileged";
-    let why = trilobite_crds::condition::cut(why, 60);
+pub(super) fn pods_forbidden(namespace: &str, why: &str) -> String {
+    let next = format!("kubectl label namespace {namespace} pod-security.kubernetes.io/enforce=privileged");
+    let why = cut(why, 60);
     format!("the agent's pods are forbidden ({why}); run: {next}")
+}
+
+/// A part that the agent names among what is not in force, without a reason.
+pub(super) fn part_refused(namespace: &str, node: &str) -> String {
+    format!(
+        "node {node} refused it, and names the reasons of its first 20 problems only; correct those, or read the agent's \
+         log in {namespace}"
+    )
 }
 
 pub(super) fn session_refused(node: &str) -> String {
     format!("the agent refused the session; see kubectl describe noderuntime {node}")
+}
+
+pub(super) fn session_expired() -> &'static str {
+    "its time was over before the agent could start it; see why the agent was away, and make another one"
+}
+
+pub(super) fn node_full(node: &str) -> String {
+    format!(
+        "noderuntime {node} holds as many sessions as it can; delete FlowCaptures and AppProfiles, or wait for their end"
+    )
+}
+
+/// Kubernetes itself refuses what `spec.runtime` asks for.
+pub(crate) fn not_taken(object: &str, why: &str) -> String {
+    let why = why.split_once("is invalid: ").map_or(why, |(_, why)| why);
+    let what = format!("Kubernetes refuses the agents' {object}: {why}; correct spec.runtime");
+    fit(&["spec.runtime: ".into()], &what, MAX_MESSAGE)
 }
 
 /// The operator itself failed at something.
@@ -205,14 +280,25 @@ pub(crate) fn trouble(error: &str) -> String {
     format!("tries again: {error}")
 }
 
+/// One failure of several.
+pub(crate) fn and_more(first: &str, more: usize) -> String {
+    if more == 0 { first.into() } else { format!("{first} (and {more} more)") }
+}
+
 /// The API server denies the operator something.
 pub(crate) fn denied(error: &str) -> String {
-    format!("{error}; compare the operator's ClusterRole and Role with the chart's")
+    let what = format!("{error}; compare the operator's ClusterRole and Role with the chart's");
+    fit(&[String::new()], &what, MAX_MESSAGE)
 }
 
 /// A stored object that this version cannot read.
 pub(crate) fn unreadable(error: &str) -> String {
     format!("cannot be read: {error}")
+}
+
+/// There is a stack, and nobody knows what it says.
+pub(crate) fn stack_unreadable() -> &'static str {
+    "the ObservabilityStack cannot be read, so nothing new is begun; see its condition Accepted"
 }
 
 /// There is no stack.
@@ -235,58 +321,5 @@ pub(super) fn event_action(reason: Reason) -> &'static str {
     match reason {
         Reason::InvalidSpec | Reason::Unsupported | Reason::LayerDisabled | Reason::NoStack => "Validating",
         _ => "Reconciling",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn failure(count: i32) -> Failure {
-        Failure {
-            count,
-            example_node: "reef-7".into(),
-            kernel: "5.10.0-32".into(),
-            message: "the kernel's verifier rejected on_exec".into(),
-            reason: "VerifierRejected".into(),
-        }
-    }
-
-    #[test]
-    fn a_summary_says_how_many_and_what_is_wrong() {
-        let counts = NodeCounts { desired: 10_000, excluded: 4, failing: 213, ready: 9_787, updated: 10_000 };
-        assert_eq!(
-            summary(&counts, &[failure(213)]),
-            "9,787 of 10,000 nodes ready; 4 not counted yet; 213 failing: VerifierRejected x213 (kernel 5.10.0-32)"
-        );
-    }
-
-    #[test]
-    fn a_failure_says_on_how_many_nodes_an_example_and_the_message() {
-        assert_eq!(
-            worst(&[failure(1)]),
-            "VerifierRejected on 1 node (kernel 5.10.0-32), as reef-7: the kernel's verifier rejected on_exec"
-        );
-    }
-
-    #[test]
-    fn what_to_do_next_survives_the_longest_node_name_that_clouds_give() {
-        let node = "ip-10-200-100-100.eu-central-1.compute.internal";
-        for text in [
-            agent_missing(node),
-            agent_does_not_run(node),
-            agent_waits(node, "CreateContainerConfigError"),
-            agent_not_ready(node),
-            agent_has_not_answered(node),
-            pods_forbidden(&"violates PodSecurity \"baseline:latest\": host namespaces".repeat(3)),
-            no_matching_nodes().into(),
-        ] {
-            assert!(text.chars().count() <= 200, "{}: {text}", text.chars().count());
-        }
-    }
-
-    #[test]
-    fn numbers_are_grouped_by_thousands() {
-        assert_eq!([number(0), number(999), number(1_000), number(-1_234_567)], ["0", "999", "1,000", "-1,234,567"]);
     }
 }

@@ -13,7 +13,7 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 
-use super::{Book, Changes, Guarded, Kept, keep};
+use super::{Book, Changes, Guarded, Kept, keep, watched};
 
 /// A boxed watch.
 pub(crate) type Events<K> = Pin<Box<dyn Stream<Item = Result<Event<K>, watcher::Error>> + Send>>;
@@ -30,28 +30,41 @@ pub(crate) fn kind<K>(client: &Client, name: &'static str, book: &Book) -> Kind<
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    let edits = Changes::new();
-    let (bell, mut seen) = (edits.clone(), Seen::default());
     let api = Api::<Guarded<K>>::all(client.clone());
-    let Kept { store, events } = keep(api, watcher::Config::default(), name, book, |_| {});
+    let Kept { store, events } = keep(watched(api, watcher::Config::default()), name, book, |_| {});
+    let (events, edits) = announced(events, |meta| (meta.uid.clone(), meta.generation));
+    Kind { store, events, edits }
+}
+
+/// The same events, and a bell that rings when an object came, went, or has another `version`: what of it matters.
+pub(crate) fn announced<K, V>(
+    events: impl Stream<Item = Result<Event<K>, watcher::Error>> + Send + 'static,
+    version: fn(&ObjectMeta) -> V,
+) -> (Events<K>, Changes)
+where
+    K: Resource,
+    V: PartialEq + Send + 'static,
+{
+    let edits = Changes::new();
+    let (bell, mut seen) = (edits.clone(), Seen { version, versions: BTreeMap::new() });
     let events = events.inspect(move |event| {
         if event.as_ref().is_ok_and(|event| seen.is_edit(event)) {
             bell.ring();
         }
     });
-    Kind { store, events: events.boxed(), edits }
+    (events.boxed(), edits)
 }
 
 /// Namespace and name.
 type Name = (Option<String>, Option<String>);
-/// Uid and generation.
-type Version = (Option<String>, Option<i64>);
 
-/// The last generation of each object.
-#[derive(Debug, Default)]
-struct Seen(BTreeMap<Name, Version>);
+/// The last version of each object.
+struct Seen<V> {
+    version: fn(&ObjectMeta) -> V,
+    versions: BTreeMap<Name, V>,
+}
 
-impl Seen {
+impl<V: PartialEq> Seen<V> {
     fn is_edit<K: Resource>(&mut self, event: &Event<K>) -> bool {
         match event {
             Event::Apply(object) => self.put(object.meta()),
@@ -61,11 +74,11 @@ impl Seen {
                 false
             }
             Event::Delete(object) => {
-                self.0.remove(&key(object.meta()));
+                self.versions.remove(&key(object.meta()));
                 true
             }
             Event::Init => {
-                self.0.clear();
+                self.versions.clear();
                 false
             }
             Event::InitDone => true,
@@ -73,8 +86,10 @@ impl Seen {
     }
 
     fn put(&mut self, meta: &ObjectMeta) -> bool {
-        let version = (meta.uid.clone(), meta.generation);
-        self.0.insert(key(meta), version.clone()) != Some(version)
+        let version = (self.version)(meta);
+        let known = self.versions.get(&key(meta)) == Some(&version);
+        self.versions.insert(key(meta), version);
+        !known
     }
 }
 
@@ -97,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_status_that_was_written_is_no_edit() {
-        let mut seen = Seen::default();
+        let mut seen = Seen { version: |meta| (meta.uid.clone(), meta.generation), versions: BTreeMap::new() };
         assert!(seen.is_edit(&Event::Apply(policy(1))));
         assert!(!seen.is_edit(&Event::Apply(policy(1))));
         assert!(seen.is_edit(&Event::Apply(policy(2))));

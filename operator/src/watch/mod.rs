@@ -4,6 +4,7 @@ mod changes;
 mod delta;
 mod first_lists;
 mod kind;
+pub(crate) mod node_runtimes;
 pub(crate) mod pods;
 
 use std::{fmt::Debug, hash::Hash, sync::Arc};
@@ -23,7 +24,7 @@ use serde::de::DeserializeOwned;
 pub(crate) use changes::Changes;
 pub(crate) use delta::{Delta, Deltas};
 pub(crate) use first_lists::FirstLists;
-pub(crate) use kind::{Events, Kind, kind};
+pub(crate) use kind::{Events, Kind, announced, kind};
 
 use crate::metrics::Metrics;
 
@@ -47,10 +48,20 @@ pub(crate) struct Book {
     pub(crate) lists: FirstLists,
 }
 
-/// Watches `api`. `prune` drops what nobody reads before it is stored.
-pub(crate) fn keep<K>(
+/// What is kept: a watch on `api` that begins again by itself.
+pub(crate) fn watched<K>(
     api: Api<K>,
     config: watcher::Config,
+) -> impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send + 'static
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    watcher(api, config).default_backoff()
+}
+
+/// Keeps what `events` bring. `prune` drops what nobody reads before it is stored.
+pub(crate) fn keep<K>(
+    events: impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send + 'static,
     kind: &'static str,
     book: &Book,
     prune: fn(&mut K),
@@ -61,11 +72,10 @@ where
     let (store, writer) = reflector::store();
     let Book { metrics, lists } = book.clone();
     lists.expect(kind);
-    let events = watcher(api, config)
-        .default_backoff()
+    let events = events
         .modify(move |object| {
-            object.managed_fields_mut().clear();
             prune(object);
+            object.managed_fields_mut().clear();
         })
         .reflect(writer)
         .inspect(move |event| match event {

@@ -113,7 +113,7 @@ async fn agent(client: &Client, node: &str, behaviour: &Behaviour, answered: &mu
     let now = jiff::Timestamp::now();
     let sessions = runtime.spec.sessions.iter().map(|session| {
         let state = if session.expires_at <= now { SessionState::Completed } else { SessionState::Running };
-        json!({"name": session.name, "state": state, "records": 490, "lost": 3})
+        json!({"name": session.name, "expiresAt": session.expires_at, "state": state, "records": 490, "lost": 3})
     });
     let (status, reason, message) = match &behaviour.fails {
         Some((reason, message)) => ("False", reason.as_str(), message.as_str()),

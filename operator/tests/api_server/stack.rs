@@ -102,7 +102,7 @@ fn an_agent_that_lacks_a_capability_and_one_that_is_silent_are_told_apart() {
         let why = ("MissingCapability".to_owned(), "the agent needs CAP_PERFMON; compare the DaemonSet".to_owned());
         world.node("reef-1", Behaviour { fails: Some(why), ..Behaviour::default() }).await;
         world.node("reef-2", Behaviour { silent: true, ..Behaviour::default() }).await;
-        world.operator();
+        world.operator_with_patience(3);
         world.apply(&stack("{}"));
         let stack = world.condition(STACK, "Degraded", "True", "Mixed").await;
         let reasons: Vec<_> =
@@ -143,5 +143,38 @@ fn suspend_takes_every_part_away_and_keeps_the_agents() {
         world.kubectl(&["-n", "trilobite-system", "get", "daemonset", "trilobite-node"]);
         world.apply(&stack("{security: {mode: Enabled}}"));
         world.condition(&of_policy("open"), "Ready", "True", "Ready").await;
+    });
+}
+
+#[test]
+fn resources_that_kubernetes_refuses_are_named_and_hold_no_policy_back() {
+    in_a_world(async |mut world| {
+        world.node("reef-1", Behaviour::default()).await;
+        world.operator();
+        world.apply(&stack("{security: {mode: Enabled}}"));
+        ready(&world, "1/1").await;
+        let impossible = "{requests: {memory: 256Mi}, limits: {memory: 128Mi}}";
+        let spec = format!("{{security: {{mode: Enabled}}, runtime: {{resources: {impossible}}}}}");
+        world.apply(&(stack(&spec) + &policy("open", OPEN)));
+        let refused = world.condition(STACK, "Accepted", "False", "InvalidSpec").await;
+        let message = condition(&refused, "Accepted").unwrap()["message"].as_str().unwrap().to_owned();
+        assert!(message.contains("DaemonSet") && message.ends_with("correct spec.runtime"), "{message}");
+        world.condition(&of_policy("open"), "Ready", "True", "Ready").await;
+        world.apply(&stack("{security: {mode: Enabled}}"));
+        ready(&world, "1/1").await;
+    });
+}
+
+#[test]
+fn a_new_image_is_in_force_when_the_agents_run_it() {
+    in_a_world(async |mut world| {
+        world.node("reef-1", Behaviour::default()).await;
+        world.operator();
+        world.apply(&stack("{}"));
+        ready(&world, "1/1").await;
+        world.apply(&stack("{runtime: {image: 'localhost/trilobite-node:next'}}"));
+        ready(&world, "1/1").await;
+        let images = ["-n", "trilobite-system", "get", "pods", "-o", "jsonpath={.items[*].spec.containers[0].image}"];
+        assert_eq!(world.kubectl(&images), "localhost/trilobite-node:next");
     });
 }

@@ -83,13 +83,19 @@ impl<'a> World<'a> {
         self.kubectl(&["label", "namespaces", "--all", "trilobite.dev/app-profile-"]);
     }
 
-    /// Starts an operator whose patience is short.
+    /// Starts an operator whose patience is short, though longer than two busy cores need.
     pub(crate) fn operator(&mut self) {
+        self.operator_with_patience(10);
+    }
+
+    /// Starts an operator that waits so many seconds for an agent.
+    pub(crate) fn operator_with_patience(&mut self, seconds: u32) {
+        let patience = format!("--agent-grace-seconds={seconds}");
         let arguments = Arguments::parse_from([
             "trilobite-operator",
             "--listen=127.0.0.1:0",
             "--status-interval-seconds=1",
-            "--agent-grace-seconds=3",
+            &patience,
             "--node-grace-seconds=5",
         ]);
         telemetry::start(&arguments);
@@ -113,7 +119,11 @@ impl<'a> World<'a> {
 
     /// A node with an agent that does as it is told.
     pub(crate) async fn node(&mut self, name: &str, behaviour: Behaviour) -> Arc<Mutex<Behaviour>> {
-        self.create::<Node>(None, json!({"metadata": {"name": name, "labels": {"reef": name}}})).await;
+        self.create::<Node>(
+            None,
+            json!({"metadata": {"name": name, "labels": {"reef": name, "kubernetes.io/os": "linux"}}}),
+        )
+        .await;
         let agent = FakeAgent::start(self.client.clone(), name, behaviour);
         let behaviour = agent.behaviour.clone();
         self.agents.push(agent);

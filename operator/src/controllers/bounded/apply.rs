@@ -25,27 +25,31 @@ impl Error {
             Self::Take { .. } => "TakeSession",
         }
     }
+
+    /// Whether the API server denies it.
+    pub(super) fn is_denied(&self) -> bool {
+        let (Self::Give { source, .. } | Self::Take { source, .. }) = self;
+        matches!(source, kube::Error::Api(status) if status.code == 403)
+    }
 }
 
+/// What was applied, and what was not: a node that refuses hinders no other.
 pub(super) async fn run(
     sessions: Sessions<Prepared>,
     owner_uid: &str,
     client: &Client,
-) -> Result<Sessions<Applied>, Error> {
-    let Sessions { give, take, nodes, phase: PhantomData } = sessions;
-    for (target, session) in &give {
-        session_patch::give(client, target, owner_uid, session).await.map_err(|source| Error::Give {
-            name: session.name.clone(),
-            node: target.node.clone(),
-            source,
-        })?;
-    }
+) -> (Sessions<Applied>, Vec<Error>) {
+    let Sessions { take, give, nodes, full, out_of_scope, phase: PhantomData } = sessions;
+    let mut errors = Vec::new();
     for (target, name) in &take {
-        session_patch::take(client, target, name).await.map_err(|source| Error::Take {
-            name: name.clone(),
-            node: target.node.clone(),
-            source,
-        })?;
+        if let Err(source) = session_patch::take(client, target, name).await {
+            errors.push(Error::Take { name: name.clone(), node: target.node.clone(), source });
+        }
     }
-    Ok(Sessions { give, take, nodes, phase: PhantomData })
+    for (target, session) in &give {
+        if let Err(source) = session_patch::give(client, target, owner_uid, session).await {
+            errors.push(Error::Give { name: session.name.clone(), node: target.node.clone(), source });
+        }
+    }
+    (Sessions { take, give, nodes, full, out_of_scope, phase: PhantomData }, errors)
 }

@@ -7,17 +7,20 @@ use std::{
 
 use kube::{ResourceExt as _, runtime::reflector::ObjectRef};
 use trilobite_crds::{
-    ObservabilityStack,
     condition::{ConditionStatus, ConditionType, find},
     node::NodeRuntime,
     selector::Labels,
 };
 
 use super::Bounded;
-use crate::{context::Context, status::Key, watch::pods::PlacedPod};
+use crate::{
+    context::{Context, StackNow},
+    status::Key,
+    watch::pods::PlacedPod,
+};
 
 pub(super) struct Found {
-    pub(super) stack: Option<Arc<ObservabilityStack>>,
+    pub(super) stack: StackNow,
     /// None while they are being listed.
     pub(super) pods: Option<BTreeSet<PlacedPod>>,
     pub(super) namespace_labels: Labels,
@@ -33,7 +36,12 @@ pub(super) fn run<K: Bounded>(object: &K, context: &Context) -> Found {
     let over =
         find(conditions, ConditionType::Completed).is_some_and(|completed| completed.status == ConditionStatus::True);
     let stack = context.stack();
-    let accepted = stack.as_ref().is_some_and(|stack| object.session(stack, jiff::Timestamp::UNIX_EPOCH).is_ok());
+    let accepted = match &stack {
+        StackNow::There(stack) => object.session(stack, jiff::Timestamp::UNIX_EPOCH).is_ok(),
+        StackNow::Absent => false,
+        // Whoever is watched stays watched.
+        StackNow::Unreadable => true,
+    };
     // Nobody's pods are watched for what is over, or cannot be carried out.
     let pods = if over || !accepted {
         context.pods.end(&key);

@@ -53,7 +53,8 @@ pub(crate) async fn reconcile<K: Bounded>(object: Arc<Guarded<K>>, context: Arc<
     let valid = validate::run(object, &found, Timestamp::now());
     let wanted = build::run(object, &valid, &found);
     let uid = object.meta().uid.clone().unwrap_or_default();
-    let applied = apply::run(wanted, &uid, &context.client).await?;
-    update_status::report(object, &valid, &applied, &context).await;
-    Ok(Action::await_change())
+    let (applied, errors) = apply::run(wanted, &uid, &context.client).await;
+    update_status::report(object, &valid, &applied, &errors, &context).await;
+    // All of them are in the status; the first one names what is tried again.
+    errors.into_iter().next().map_or(Ok(Action::await_change()), Err)
 }

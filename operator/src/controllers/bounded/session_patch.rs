@@ -29,6 +29,7 @@ pub(crate) async fn give(
     owner_uid: &str,
     session: &Session,
 ) -> Result<(), kube::Error> {
+    // Only metadata is asked back, so that a status that cannot be read hinders nobody.
     let runtimes: Api<NodeRuntime> = Api::all(client.clone());
     // With the uid, a node that has just left is not made anew.
     let body = json!({
@@ -36,7 +37,7 @@ pub(crate) async fn give(
         "metadata": {"name": target.node, "uid": target.uid}, "spec": {"sessions": [session]},
     });
     let params = PatchParams::apply(&format!("trilobite-session-{owner_uid}")).force();
-    match runtimes.patch(&target.node, &params, &Patch::Apply(&body)).await {
+    match runtimes.patch_metadata(&target.node, &params, &Patch::Apply(&body)).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
         Err(error) => Err(error),
@@ -57,7 +58,7 @@ pub(crate) async fn take(client: &Client, target: &Target, name: &str) -> Result
         Ok(patch) => Patch::Json(patch),
         Err(error) => return Err(kube::Error::SerdeError(error)),
     };
-    match runtimes.patch(&target.node, &PatchParams::default(), &patch).await {
+    match runtimes.patch_metadata(&target.node, &PatchParams::default(), &patch).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         Err(error) => Err(error),

@@ -9,7 +9,7 @@ use trilobite_crds::{
 };
 
 use super::{build, dereference::Found, validate, validate::Valid};
-use crate::watch::pods::PlacedPod;
+use crate::{context::StackNow, watch::pods::PlacedPod};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::UNIX_EPOCH.checked_add(SignedDuration::from_secs(second)).unwrap()
@@ -39,7 +39,7 @@ fn found(pods: &[&str], holders: &[&str]) -> Found {
         (name.to_owned(), Arc::new(runtime))
     };
     Found {
-        stack: Some(Arc::new(stack("{}"))),
+        stack: StackNow::There(Arc::new(stack("{}"))),
         pods: Some(pods.iter().map(|node| pod(node)).collect()),
         namespace_labels: BTreeMap::new(),
         runtimes: ["reef-1", "reef-2"].map(runtime).into(),
@@ -54,15 +54,21 @@ fn stack(spec: &str) -> ObservabilityStack {
     .unwrap()
 }
 
+/// Only namespaces with a label may be profiled.
+const NARROW: &str = "{application: {namespaceSelector: {matchLabels: {profiled: please}}}}";
+
 fn session() -> Session {
     trilobite_crds::session_for_profile(&started(), &stack("{}"), at(100)).unwrap()
 }
 
+fn built(found: &Found, now: Timestamp) -> build::Sessions<build::Prepared> {
+    let profile = started();
+    build::run(&profile, &validate::run(&profile, found, now), found)
+}
+
 /// Nodes that are given the session, nodes from which it is taken, nodes that have it then.
 fn moves(found: &Found, now: Timestamp) -> (Vec<String>, Vec<String>, Option<Vec<String>>) {
-    let profile = started();
-    let valid = validate::run(&profile, found, now);
-    let sessions = build::run(&profile, &valid, found);
+    let sessions = built(found, now);
     (
         sessions.give.iter().map(|(target, _)| target.node.clone()).collect(),
         sessions.take.iter().map(|(target, _)| target.node.clone()).collect(),
@@ -110,7 +116,7 @@ fn what_is_over_refused_or_suspended_is_taken_from_every_node() {
         [("{application: {mode: Disabled}}", Reason::LayerDisabled), ("{suspend: true}", Reason::Suspended)]
     {
         let mut closed = found(&["reef-1"], &["reef-1"]);
-        closed.stack = Some(Arc::new(stack(spec)));
+        closed.stack = StackNow::There(Arc::new(stack(spec)));
         match validate::run(&started(), &closed, at(110)) {
             Valid::Refused(refusal) => assert_eq!(refusal.reason, expected),
             other => assert!(matches!(other, Valid::Suspended) && expected == Reason::Suspended),
@@ -122,8 +128,51 @@ fn what_is_over_refused_or_suspended_is_taken_from_every_node() {
 #[test]
 fn a_namespace_outside_the_layers_scope_has_no_node() {
     let mut outside = found(&["reef-1"], &[]);
-    outside.stack = Some(Arc::new(stack("{application: {namespaceSelector: {matchLabels: {profiled: please}}}}")));
+    outside.stack = StackNow::There(Arc::new(stack(NARROW)));
     assert_eq!(moves(&outside, at(110)), (names(&[]), names(&[]), Some(names(&[]))));
+    assert!(built(&outside, at(110)).out_of_scope);
     outside.namespace_labels.insert("profiled".into(), "please".into());
     assert_eq!(moves(&outside, at(110)).0, names(&["reef-1"]));
+}
+
+/// A session of the same name on `node` that differs from the one that is asked for.
+fn holds(found: &mut Found, node: &str, session: Session) {
+    let mut runtime = NodeRuntime::clone(&found.runtimes[node]);
+    runtime.spec.sessions = vec![session];
+    found.runtimes.insert(node.into(), Arc::new(runtime));
+}
+
+#[test]
+fn a_node_keeps_no_session_with_a_wider_scope_than_the_stack_now_allows() {
+    let mut narrowed = found(&["reef-1"], &["reef-1"]);
+    narrowed.stack = StackNow::There(Arc::new(stack(NARROW)));
+    assert_eq!(moves(&narrowed, at(110)), (names(&[]), names(&["reef-1"]), Some(names(&[]))));
+}
+
+#[test]
+fn what_an_older_object_of_the_same_name_left_is_taken_before_the_new_one_is_given() {
+    let old = Session { expires_at: at(90), ..session() };
+    let mut remade = found(&["reef-1"], &[]);
+    holds(&mut remade, "reef-1", old.clone());
+    holds(&mut remade, "reef-2", old);
+    let both = names(&["reef-1", "reef-2"]);
+    assert_eq!(moves(&remade, at(110)), (names(&["reef-1"]), both.clone(), Some(names(&["reef-1"]))));
+    assert_eq!(moves(&remade, at(130)), (names(&[]), both, Some(names(&[]))), "nor do its last words count");
+}
+
+#[test]
+fn a_node_that_holds_as_many_sessions_as_it_can_is_given_none_and_is_named() {
+    let mut crowded = found(&["reef-1", "reef-2"], &[]);
+    let mut runtime = NodeRuntime::clone(&crowded.runtimes["reef-1"]);
+    runtime.spec.sessions = (0..64).map(|number| Session { name: format!("other.{number}"), ..session() }).collect();
+    crowded.runtimes.insert("reef-1".into(), Arc::new(runtime));
+    assert_eq!(moves(&crowded, at(110)).0, names(&["reef-2"]));
+    assert_eq!(built(&crowded, at(110)).full.into_iter().collect::<Vec<_>>(), names(&["reef-1"]));
+}
+
+#[test]
+fn beside_a_stack_that_cannot_be_read_nothing_is_given_and_nothing_is_taken() {
+    let mut dark = found(&["reef-1"], &["reef-2"]);
+    dark.stack = StackNow::Unreadable;
+    assert_eq!(moves(&dark, at(110)), (names(&[]), names(&[]), None));
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use trilobite_crds::{Reason, Refusal, node::Session};
 
 use super::{Bounded, dereference::Found};
-use crate::status::words;
+use crate::{context::StackNow, status::words};
 
 #[derive(Debug, PartialEq)]
 pub(super) enum Valid {
@@ -17,6 +17,8 @@ pub(super) enum Valid {
     Ending(Session, Timestamp),
     /// Its end was written down; it stays as it is.
     Over,
+    /// The stack cannot be read, so nobody knows whether it may go on: nothing is given and nothing is taken.
+    Unknowable,
 }
 
 pub(super) fn run<K: Bounded>(object: &K, found: &Found, now: Timestamp) -> Valid {
@@ -24,8 +26,10 @@ pub(super) fn run<K: Bounded>(object: &K, found: &Found, now: Timestamp) -> Vali
         return Valid::Over;
     }
     let source = object.source();
-    let Some(stack) = &found.stack else {
-        return Valid::Refused(Refusal::new(&source, Reason::NoStack, "", words::no_stack()));
+    let stack = match &found.stack {
+        StackNow::There(stack) => stack,
+        StackNow::Unreadable => return Valid::Unknowable,
+        StackNow::Absent => return Valid::Refused(Refusal::new(&source, Reason::NoStack, "", words::no_stack())),
     };
     let written = object.written().started_at;
     // A status holds whole seconds; a start that is cut later would move the end.

@@ -1,13 +1,13 @@
 //! What the label's words stand for. Pure.
 
+use trilobite_crds::planner::budget::MIN_PROFILE_BUDGET;
+
 use super::dereference::{Existing, Found};
 
 /// Words that stand for something.
 pub(super) const KNOWN: [&str; 1] = ["cpu"];
 /// What an AppProfile asks for by default.
 const DEFAULT_BUDGET: i64 = 32 << 20;
-/// The least that it may ask for.
-const LEAST_BUDGET: i64 = 1 << 20;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Valid {
@@ -32,7 +32,7 @@ pub(super) fn run(label: Option<&str>, found: &Found) -> Valid {
     if found.existing == Existing::Foreign {
         return Valid::Conflict;
     }
-    let most = found.budget.unwrap_or(DEFAULT_BUDGET).max(LEAST_BUDGET);
+    let most = found.budget.unwrap_or(DEFAULT_BUDGET).max(MIN_PROFILE_BUDGET);
     Valid::Cpu { memory_budget_bytes: DEFAULT_BUDGET.min(most) }
 }
 
@@ -47,8 +47,8 @@ mod tests {
     #[test]
     fn the_word_cpu_asks_for_a_cpu_profile_within_the_stacks_budget() {
         assert_eq!(run(Some("cpu"), &nothing_there()), Valid::Cpu { memory_budget_bytes: 32 << 20 });
-        let small = Found { existing: Existing::None, budget: Some(4 << 20) };
-        assert_eq!(run(Some("cpu"), &small), Valid::Cpu { memory_budget_bytes: 4 << 20 });
+        let small = Found { existing: Existing::None, budget: Some(16 << 20) };
+        assert_eq!(run(Some("cpu"), &small), Valid::Cpu { memory_budget_bytes: 16 << 20 });
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Brings the API server in line with what was built: parts before the profile that lists them, the profile before the
-//! pointers to it, garbage last.
+//! pointers to it; agents that have to go are told so before their pods are taken from them; other garbage last.
 
 use std::{fmt::Debug, marker::PhantomData};
 
-use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::{NamespaceResourceScope, api::core::v1::Service};
 use kube::{
     Api, Client, Resource, ResourceExt as _,
     api::{DeleteParams, Patch, PatchParams},
@@ -12,7 +12,10 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 use trilobite_crds::node::{NodeProfile, NodeRuntime, ProfilePart};
 
-use super::build::{Applied, Children, Garbage, Prepared};
+use super::{
+    build::{Applied, Children, Garbage, Prepared},
+    teardown::UNLOADING,
+};
 use crate::children::{DAEMON_SET, MANAGER};
 
 /// What was being done, and to which object.
@@ -39,7 +42,19 @@ impl Error {
     }
 }
 
-pub(super) async fn run(children: Children<Prepared>, client: &Client) -> Result<Children<Applied>, Error> {
+/// What Kubernetes says of a child that `spec.runtime` made impossible.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct NotTaken {
+    pub(super) kind: String,
+    pub(super) why: String,
+}
+
+/// Returns what was applied, and of what concerns the agents' pods alone, what Kubernetes refused: only another spec heals
+/// that, and it must not keep policies from the agents that run.
+pub(super) async fn run(
+    children: Children<Prepared>,
+    client: &Client,
+) -> Result<(Children<Applied>, Vec<NotTaken>), Error> {
     // Without `..`: a new kind of child does not compile before somebody applies it.
     let Children {
         parts,
@@ -58,27 +73,50 @@ pub(super) async fn run(children: Children<Prepared>, client: &Client) -> Result
         cluster(client, part).await?;
     }
     cluster(client, &profile).await?;
-    namespaced(client, &namespace, &config_map).await?;
-    match &service {
-        Some(service) => namespaced(client, &namespace, service).await?,
-        None => {
-            delete(&Api::<k8s_openapi::api::core::v1::Service>::namespaced(client.clone(), &namespace), DAEMON_SET)
-                .await?
-        }
+    unload(client, &garbage).await?;
+    let mut refused = Vec::new();
+    refused.extend(not_taken(namespaced(client, &namespace, &config_map).await)?);
+    if let Some(service) = &service {
+        refused.extend(not_taken(namespaced(client, &namespace, service).await)?);
     }
-    namespaced(client, &namespace, &daemon_set).await?;
+    refused.extend(not_taken(namespaced(client, &namespace, &daemon_set).await)?);
     for runtime in &told {
         cluster(client, runtime).await?;
     }
-    remove(client, &garbage).await?;
+    remove(client, &namespace, &garbage).await?;
     let phase = PhantomData;
-    Ok(Children { parts, profile, config_map, service, daemon_set, told, garbage, rollout, left, namespace, phase })
+    let applied =
+        Children { parts, profile, config_map, service, daemon_set, told, garbage, rollout, left, namespace, phase };
+    Ok((applied, refused))
 }
 
-async fn remove(client: &Client, garbage: &Garbage) -> Result<(), Error> {
-    let Garbage { runtimes, profiles, parts } = garbage;
-    for name in runtimes {
+/// Kubernetes has read it and will not have it.
+fn not_taken(result: Result<(), Error>) -> Result<Option<NotTaken>, Error> {
+    match result {
+        Ok(()) => Ok(None),
+        Err(Error::Apply { kind, source: kube::Error::Api(status), .. }) if matches!(status.code, 400 | 422) => {
+            Ok(Some(NotTaken { kind, why: status.message.clone() }))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Agents whose nodes are not the stack's any more unload and clean their disks while their pods are still there.
+async fn unload(client: &Client, garbage: &Garbage) -> Result<(), Error> {
+    for name in &garbage.runtimes {
         delete(&Api::<NodeRuntime>::all(client.clone()), name).await?;
+    }
+    if !garbage.runtimes.is_empty() {
+        tokio::time::sleep(UNLOADING).await;
+    }
+    Ok(())
+}
+
+async fn remove(client: &Client, namespace: &str, garbage: &Garbage) -> Result<(), Error> {
+    // NodeRuntimes went first: `unload`.
+    let Garbage { runtimes: _, profiles, parts, service } = garbage;
+    if *service {
+        delete(&Api::<Service>::namespaced(client.clone(), namespace), DAEMON_SET).await?;
     }
     for name in profiles {
         delete(&Api::<NodeProfile>::all(client.clone()), name).await?;
@@ -108,7 +146,8 @@ where
     K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
 {
     let name = object.name_any();
-    match api.patch(&name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(object)).await {
+    // Only metadata is asked back: what others wrote into the object cannot be what hinders.
+    match api.patch_metadata(&name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(object)).await {
         Ok(_) => Ok(()),
         Err(source) => Err(Error::Apply { kind: K::kind(&()).into_owned(), name, source }),
     }

@@ -7,11 +7,15 @@ use tower_test::mock;
 
 use super::{
     apply,
-    world_of_tests::{children, nodes},
+    world_of_tests::{children, nodes, settled},
 };
 
-/// Answers everything; a request whose path contains `denied` is forbidden. Returns method and path of each.
-async fn listens(mut requests: mock::Handle<Request<Body>, Response<Body>>, denied: &str) -> Vec<String> {
+/// Answers everything; a request whose path contains `denied` is answered with `code`. Returns method and path of each.
+async fn listens(
+    mut requests: mock::Handle<Request<Body>, Response<Body>>,
+    denied: &str,
+    code: StatusCode,
+) -> Vec<String> {
     let mut seen = Vec::new();
     while let Some((request, answer)) = requests.next_request().await {
         let path = request.uri().path().to_owned();
@@ -21,8 +25,8 @@ async fn listens(mut requests: mock::Handle<Request<Body>, Response<Body>>, deni
             assert!(query.contains("force=true") && query.contains("fieldManager=trilobite-operator"), "{query}");
         }
         let (status, body) = if path.contains(denied) {
-            let why = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Forbidden", "message": "no", "code": 403});
-            (StatusCode::FORBIDDEN, why.to_string().into_bytes())
+            let why = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "x", "message": "no", "code": code.as_u16()});
+            (code, why.to_string().into_bytes())
         } else if request.method() == Method::DELETE {
             (
                 StatusCode::OK,
@@ -38,14 +42,14 @@ async fn listens(mut requests: mock::Handle<Request<Body>, Response<Body>>, deni
     seen
 }
 
-fn listening(denied: &'static str) -> (Client, tokio::task::JoinHandle<Vec<String>>) {
+fn listening(denied: &'static str, code: StatusCode) -> (Client, tokio::task::JoinHandle<Vec<String>>) {
     let (service, requests) = mock::pair();
-    (Client::new(service, "ink-system"), tokio::spawn(listens(requests, denied)))
+    (Client::new(service, "ink-system"), tokio::spawn(listens(requests, denied, code)))
 }
 
 #[tokio::test]
 async fn parts_come_before_the_profile_and_the_profile_before_the_pointers_to_it() {
-    let (client, seen) = listening("nothing is denied");
+    let (client, seen) = listening("nothing is denied", StatusCode::OK);
     apply::run(children("{security: {mode: Enabled}}", &nodes(2)), &client).await.unwrap();
     drop(client);
     let kinds: Vec<String> = seen
@@ -61,7 +65,6 @@ async fn parts_come_before_the_profile_and_the_profile_before_the_pointers_to_it
             "PATCH profileparts",
             "PATCH nodeprofiles",
             "PATCH /api/v1/namespaces/ink-system/configmaps",
-            "DELETE /api/v1/namespaces/ink-system/services",
             "PATCH /apis/apps/v1/namespaces/ink-system/daemonsets",
             "PATCH noderuntimes",
             "PATCH noderuntimes",
@@ -71,9 +74,31 @@ async fn parts_come_before_the_profile_and_the_profile_before_the_pointers_to_it
 
 #[tokio::test]
 async fn what_is_denied_is_named_and_no_node_is_pointed_at_what_may_not_be_there() {
-    let (client, seen) = listening("/nodeprofiles/");
+    let (client, seen) = listening("/nodeprofiles/", StatusCode::FORBIDDEN);
     let error = apply::run(children("{}", &nodes(1)), &client).await.unwrap_err();
     assert!(error.to_string().starts_with("applying NodeProfile default-default-"), "{error}");
     drop(client);
     assert!(seen.await.unwrap().iter().all(|line| !line.contains("noderuntimes")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_leaves_is_told_so_before_its_pod_is_taken_from_it() {
+    let mut found = nodes(2);
+    settled(&mut found, "{}");
+    found.nodes.pop();
+    let (client, seen) = listening("nothing is denied", StatusCode::OK);
+    apply::run(children("{}", &found), &client).await.unwrap();
+    drop(client);
+    let seen = seen.await.unwrap();
+    let place = |what: &str| seen.iter().position(|line| line.contains(what)).unwrap();
+    assert!(place("DELETE /apis/trilobite.dev/v1alpha1/noderuntimes/reef-001") < place("daemonsets"), "{seen:?}");
+}
+
+#[tokio::test]
+async fn agents_that_kubernetes_will_not_have_keep_no_policy_from_those_that_run() {
+    let (client, seen) = listening("/daemonsets/", StatusCode::UNPROCESSABLE_ENTITY);
+    let (_, not_taken) = apply::run(children("{}", &nodes(1)), &client).await.unwrap();
+    assert_eq!(not_taken, [apply::NotTaken { kind: "DaemonSet".into(), why: "no".into() }]);
+    drop(client);
+    assert!(seen.await.unwrap().iter().any(|line| line.contains("noderuntimes/reef-000")));
 }

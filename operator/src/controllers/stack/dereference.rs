@@ -1,8 +1,8 @@
 //! Everything that the stack's plan depends on: policies, nodes, and what was made before.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, Service};
 use kube::{
     Api, ResourceExt as _,
     api::ListParams,
@@ -14,8 +14,9 @@ use trilobite_crds::{
 };
 
 use crate::{
-    children::{MANAGED_BY, MANAGER},
+    children::{DAEMON_SET, MANAGED_BY, MANAGER},
     context::Context,
+    status::AgentFact,
     watch::all,
 };
 
@@ -31,6 +32,12 @@ pub(super) struct Found {
     pub(super) profiles: Vec<NodeProfile>,
     /// Parts that exist.
     pub(super) parts: Vec<ObjectMeta>,
+    /// Nodes on which an agent's pod is, and whether it is ready.
+    pub(super) agents: BTreeMap<String, bool>,
+    /// The agents' Service exists.
+    pub(super) has_service: bool,
+    /// How many nodes may be told in this step.
+    pub(super) tokens: usize,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +46,8 @@ pub(crate) enum Error {
     ListProfiles(#[source] kube::Error),
     #[error("listing ProfileParts: {0}")]
     ListParts(#[source] kube::Error),
+    #[error("looking for Service {DAEMON_SET}: {0}")]
+    GetService(#[source] kube::Error),
 }
 
 impl Error {
@@ -46,12 +55,13 @@ impl Error {
         match self {
             Self::ListProfiles(_) => "ListProfiles",
             Self::ListParts(_) => "ListParts",
+            Self::GetService(_) => "GetService",
         }
     }
 
     pub(super) fn cause(&self) -> &kube::Error {
         match self {
-            Self::ListProfiles(error) | Self::ListParts(error) => error,
+            Self::ListProfiles(error) | Self::ListParts(error) | Self::GetService(error) => error,
         }
     }
 }
@@ -60,7 +70,10 @@ pub(super) async fn run(context: &Context) -> Result<Found, Error> {
     let stores = &context.stores;
     let ours = ListParams::default().labels(&format!("{MANAGED_BY}={MANAGER}")).limit(PAGE);
     let profiles: Api<NodeProfile> = Api::all(context.client.clone());
+    let services: Api<Service> = Api::namespaced(context.client.clone(), &context.arguments.namespace);
+    let service = services.get_metadata_opt(DAEMON_SET).await.map_err(Error::GetService)?;
     let runtimes = stores.runtimes.state();
+    let agents = stores.agents.state();
     Ok(Found {
         policies: all(&stores.policies),
         namespaced_policies: all(&stores.namespaced_policies),
@@ -68,6 +81,9 @@ pub(super) async fn run(context: &Context) -> Result<Found, Error> {
         runtimes: runtimes.into_iter().map(|runtime| (runtime.name_any(), runtime)).collect(),
         profiles: profiles.list(&ours).await.map_err(Error::ListProfiles)?.items,
         parts: parts(context, ours).await?,
+        agents: agents.iter().filter_map(|pod| AgentFact::of(pod)).map(|agent| (agent.node, agent.ready)).collect(),
+        has_service: service.is_some(),
+        tokens: context.pace.tokens(Instant::now()),
     })
 }
 

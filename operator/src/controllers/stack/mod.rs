@@ -6,6 +6,7 @@ mod apply;
 mod apply_tests;
 mod build;
 mod dereference;
+mod pace;
 mod teardown;
 mod update_status;
 mod validate;
@@ -23,6 +24,8 @@ use kube::{
 };
 use trilobite_crds::{ObservabilityStack, UserKind as _};
 
+pub(crate) use pace::Pace;
+
 use super::{Category, unreadable};
 use crate::{
     context::Context,
@@ -32,6 +35,9 @@ use crate::{
 
 /// Nodes are told in steps of this length.
 const STEP: Duration = Duration::from_secs(1);
+
+/// What Kubernetes refused is tried again after this.
+const ASK_AGAIN: Duration = Duration::from_secs(60);
 
 /// What can go wrong, phase by phase.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +81,9 @@ pub(crate) async fn reconcile(stack: Arc<Guarded<ObservabilityStack>>, context: 
         Err(invalid) => {
             context.metrics.malformed("ObservabilityStack");
             context.report(Report::Asked(Box::new(unreadable::<ObservabilityStack>(invalid)))).await;
+            if invalid.metadata.deletion_timestamp.is_some() {
+                teardown::unreadable(&context.client, &context.arguments.namespace, &invalid.metadata).await?;
+            }
             return Ok(Action::await_change());
         }
     };
@@ -113,7 +122,13 @@ async fn phases(stack: &ObservabilityStack, context: &Context) -> Result<Action,
     let found = dereference::run(context).await?;
     let valid = validate::run(stack, &found, &context.arguments);
     let wanted = build::run(&valid, &found);
-    let applied = apply::run(wanted, &context.client).await?;
-    update_status::report(stack, &valid, &found, &applied, context).await;
-    Ok(if applied.left > 0 { Action::requeue(STEP) } else { Action::await_change() })
+    context.pace.spend(wanted.told.len());
+    let (applied, not_taken) = apply::run(wanted, &context.client).await?;
+    update_status::report(stack, &valid, &found, &applied, &not_taken, context).await;
+    Ok(match (applied.left, not_taken.is_empty()) {
+        (1.., _) => Action::requeue(STEP),
+        // What Kubernetes refuses may hang on other objects too, as a namespace's LimitRange.
+        (0, false) => Action::requeue(ASK_AGAIN),
+        (0, true) => Action::await_change(),
+    })
 }

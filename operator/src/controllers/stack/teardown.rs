@@ -6,17 +6,19 @@ use std::time::Duration;
 use k8s_openapi::api::{apps::v1::DaemonSet, core::v1::Pod};
 use kube::{
     Api, Client,
-    api::{DeleteParams, ListParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams},
+    core::{ObjectMeta, PartialObjectMeta},
 };
+use serde_json::json;
 use tokio::time::{Instant, sleep};
-use trilobite_crds::node::NodeRuntime;
+use trilobite_crds::{ObservabilityStack, node::NodeRuntime};
 
 use crate::children;
 
 /// What holds the stack until its agents are gone.
 pub(super) const FINALIZER: &str = "trilobite.dev/agents";
 /// How long agents have to unload and to clean up, once their NodeRuntimes are gone.
-const UNLOADING: Duration = Duration::from_secs(2);
+pub(super) const UNLOADING: Duration = Duration::from_secs(2);
 /// After this the stack goes, whatever the agents do: a node that is away must not hold it.
 const LONGEST: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(250);
@@ -30,12 +32,34 @@ pub(crate) enum Error {
     DeleteDaemonSet(#[source] kube::Error),
     #[error("listing the agents' pods: {0}")]
     ListPods(#[source] kube::Error),
+    #[error("releasing a stack that cannot be read: {0}")]
+    Release(#[source] kube::Error),
+}
+
+/// The same for a stack that this version cannot read: it must be possible to delete it.
+pub(super) async fn unreadable(client: &Client, namespace: &str, stack: &ObjectMeta) -> Result<(), Error> {
+    let finalizers = stack.finalizers.clone().unwrap_or_default();
+    if !finalizers.iter().any(|name| name == FINALIZER) {
+        return Ok(());
+    }
+    run(client, namespace).await?;
+    let others: Vec<_> = finalizers.into_iter().filter(|name| name != FINALIZER).collect();
+    // With the version that was read, so that nobody else's finalizer is taken along.
+    let meta = json!({"finalizers": others, "resourceVersion": stack.resource_version});
+    let patch = Patch::Merge(json!({"metadata": meta}));
+    let name = stack.name.as_deref().unwrap_or_default();
+    let stacks: Api<ObservabilityStack> = Api::all(client.clone());
+    match stacks.patch_metadata(name, &PatchParams::default(), &patch).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+        Err(error) => Err(Error::Release(error)),
+    }
 }
 
 pub(super) async fn run(client: &Client, namespace: &str) -> Result<(), Error> {
     tracing::info!("the stack is being deleted: agents unload, clean up and go");
     let deadline = Instant::now() + LONGEST;
-    let runtimes: Api<NodeRuntime> = Api::all(client.clone());
+    let runtimes: Api<PartialObjectMeta<NodeRuntime>> = Api::all(client.clone());
     runtimes
         .delete_collection(&DeleteParams::default(), &ListParams::default())
         .await

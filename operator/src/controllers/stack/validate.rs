@@ -27,7 +27,7 @@ pub(super) struct Valid {
     pub(super) namespace: String,
     pub(super) image: String,
     pub(super) service_account: String,
-    pub(super) nodes_per_step: usize,
+    pub(super) nodes_per_second: usize,
 }
 
 pub(super) fn run(stack: &ObservabilityStack, found: &Found, arguments: &Arguments) -> Valid {
@@ -44,7 +44,8 @@ pub(super) fn run(stack: &ObservabilityStack, found: &Found, arguments: &Argumen
         .iter()
         .filter(|node| {
             let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
-            node.metadata.deletion_timestamp.is_none() && fleet.selects(node.labels(), taints)
+            node.metadata.deletion_timestamp.is_none()
+                && fleet.selects(node.labels(), taints, found.agents.contains_key(&node.name_any()))
         })
         .map(|node| (node.name_any(), node.uid().unwrap_or_default()))
         .collect();
@@ -68,6 +69,6 @@ pub(super) fn run(stack: &ObservabilityStack, found: &Found, arguments: &Argumen
         namespace: arguments.namespace.clone(),
         image: spec.runtime.image.clone().unwrap_or_else(|| arguments.node_image.clone()),
         service_account: arguments.node_service_account.clone(),
-        nodes_per_step: arguments.nodes_per_second as usize,
+        nodes_per_second: arguments.nodes_per_second as usize,
     }
 }

@@ -31,7 +31,12 @@ pub(super) fn policy() -> TracingPolicy {
 pub(super) fn nodes(count: usize) -> Found {
     let node = |number| {
         let name = format!("reef-{number:03}");
-        let metadata = ObjectMeta { uid: Some(format!("uid-of-{name}")), name: Some(name), ..ObjectMeta::default() };
+        let metadata = ObjectMeta {
+            uid: Some(format!("uid-of-{name}")),
+            name: Some(name),
+            labels: Some([("kubernetes.io/os".to_owned(), "linux".to_owned())].into()),
+            ..ObjectMeta::default()
+        };
         Arc::new(Node { metadata, ..Node::default() })
     };
     Found {
@@ -41,6 +46,23 @@ pub(super) fn nodes(count: usize) -> Found {
         runtimes: BTreeMap::new(),
         profiles: Vec::new(),
         parts: Vec::new(),
+        agents: BTreeMap::new(),
+        has_service: false,
+        tokens: 10,
+    }
+}
+
+/// Every node was told what `spec` asks, and has answered that it is in force.
+pub(super) fn settled(found: &mut Found, spec: &str) {
+    loop {
+        let step = children(spec, found);
+        applied(found, &step);
+        for runtime in &step.told {
+            answer(found, &runtime.name_any(), true);
+        }
+        if step.left == 0 {
+            return;
+        }
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::{context::Context, plan::Plan};
+use crate::{
+    context::{Context, StackNow},
+    plan::Plan,
+};
 
 pub(super) struct Found {
     pub(super) has_stack: bool,
@@ -10,5 +13,7 @@ pub(super) struct Found {
 }
 
 pub(super) fn run(context: &Context) -> Found {
-    Found { has_stack: context.stack().is_some(), plan: context.plan.borrow().clone() }
+    // Beside a stack that cannot be read, what was planned last stands.
+    let has_stack = !matches!(context.stack(), StackNow::Absent);
+    Found { has_stack, plan: context.plan.borrow().clone() }
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::core::ObjectMeta;
 
 use super::super::validate::Valid;
 use crate::children;
@@ -14,13 +13,7 @@ pub(super) fn build(valid: &Valid) -> ConfigMap {
         data.insert("TRILOBITE_METRICS_ADDRESS".into(), format!("[::]:{}", valid.metrics.port));
     }
     ConfigMap {
-        metadata: ObjectMeta {
-            name: Some(children::DAEMON_SET.into()),
-            namespace: Some(valid.namespace.clone()),
-            labels: Some(children::labels()),
-            owner_references: Some(vec![valid.owner.clone()]),
-            ..ObjectMeta::default()
-        },
+        metadata: children::of_agents(&valid.namespace, &valid.owner),
         data: Some(data),
         ..ConfigMap::default()
     }

@@ -4,14 +4,15 @@ use k8s_openapi::{
     api::{
         apps::v1::{DaemonSet, DaemonSetSpec, DaemonSetUpdateStrategy, RollingUpdateDaemonSet},
         core::v1::{
-            AppArmorProfile, Capabilities, ConfigMapEnvSource, Container, ContainerPort, EnvFromSource, EnvVar,
-            EnvVarSource, ExecAction, HostPathVolumeSource, ObjectFieldSelector, PodSpec, PodTemplateSpec, Probe,
-            SELinuxOptions, SeccompProfile, SecurityContext, Volume, VolumeMount,
+            AppArmorProfile, Capabilities, ConfigMap, ConfigMapEnvSource, Container, ContainerPort, EnvFromSource,
+            EnvVar, EnvVarSource, ExecAction, HostPathVolumeSource, ObjectFieldSelector, PodSpec, PodTemplateSpec,
+            Probe, SELinuxOptions, SeccompProfile, SecurityContext, Volume, VolumeMount,
         },
     },
     apimachinery::pkg::apis::meta::v1::LabelSelector,
 };
 use kube::core::ObjectMeta;
+use trilobite_crds::planner::content_digest;
 
 use super::super::validate::Valid;
 use crate::children;
@@ -37,25 +38,19 @@ const RUN: &str = "/run/trilobite";
 const CGROUP: &str = "/host/cgroup";
 const TRACING: &str = "/sys/kernel/tracing";
 
-pub(super) fn build(valid: &Valid, settings: &k8s_openapi::api::core::v1::ConfigMap) -> DaemonSet {
+pub(super) fn build(valid: &Valid, settings: &ConfigMap) -> DaemonSet {
     DaemonSet {
-        metadata: ObjectMeta {
-            name: Some(children::DAEMON_SET.into()),
-            namespace: Some(valid.namespace.clone()),
-            labels: Some(children::labels()),
-            owner_references: Some(vec![valid.owner.clone()]),
-            ..ObjectMeta::default()
-        },
+        metadata: children::of_agents(&valid.namespace, &valid.owner),
         spec: Some(DaemonSetSpec {
             selector: LabelSelector { match_labels: Some(children::selector()), match_expressions: None },
-            template: PodTemplateSpec {
+            template: labelled(PodTemplateSpec {
                 metadata: Some(ObjectMeta {
                     labels: Some(children::labels()),
                     annotations: Some([(format!("{}/settings", trilobite_crds::GROUP), shown(settings))].into()),
                     ..ObjectMeta::default()
                 }),
                 spec: Some(pod(valid)),
-            },
+            }),
             update_strategy: Some(update_strategy(valid)),
             revision_history_limit: Some(3),
             ..DaemonSetSpec::default()
@@ -64,8 +59,17 @@ pub(super) fn build(valid: &Valid, settings: &k8s_openapi::api::core::v1::Config
     }
 }
 
+/// The digest of the template as one of its labels: every pod says by itself which template it was made from.
+fn labelled(mut template: PodTemplateSpec) -> PodTemplateSpec {
+    let mut digest = content_digest(&template);
+    digest.truncate(16);
+    let labels = template.metadata.get_or_insert_default().labels.get_or_insert_default();
+    labels.insert(children::TEMPLATE.into(), digest);
+    template
+}
+
 /// The settings themselves, so that a change of them is a new revision of the pods.
-fn shown(settings: &k8s_openapi::api::core::v1::ConfigMap) -> String {
+fn shown(settings: &ConfigMap) -> String {
     settings.data.iter().flatten().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")
 }
 
@@ -81,7 +85,6 @@ fn update_strategy(valid: &Valid) -> DaemonSetUpdateStrategy {
 }
 
 fn pod(valid: &Valid) -> PodSpec {
-    let selector = &valid.runtime.node_selector;
     PodSpec {
         service_account_name: Some(valid.service_account.clone()),
         priority_class_name: Some("system-node-critical".into()),
@@ -90,7 +93,7 @@ fn pod(valid: &Valid) -> PodSpec {
         dns_policy: Some("ClusterFirstWithHostNet".into()),
         // Processes are known by their PIDs on the host.
         host_pid: Some(true),
-        node_selector: (!selector.is_empty()).then(|| selector.clone()),
+        node_selector: Some(valid.fleet.node_selector.clone()),
         tolerations: Some(valid.fleet.tolerations.clone()),
         termination_grace_period_seconds: Some(20),
         containers: vec![container(valid)],
@@ -138,6 +141,8 @@ fn container(valid: &Valid) -> Container {
         // Often at first, so that a rollout does not wait for a probe; seldom later, because each runs a program.
         startup_probe: Some(probe(&ready, 1, 120)),
         readiness_probe: Some(probe(&ready, 10, 2)),
+        // Only an agent that answers nobody for a minute is begun anew: what it has loaded goes with it.
+        liveness_probe: Some(probe(&ready, 20, 3)),
         resources: valid.runtime.resources.as_ref().map(Into::into),
         security_context: Some(security_context(valid)),
         volume_mounts: Some(vec![

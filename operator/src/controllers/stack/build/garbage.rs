@@ -15,6 +15,8 @@ pub(in super::super) struct Garbage {
     pub(in super::super) runtimes: Vec<String>,
     pub(in super::super) profiles: Vec<String>,
     pub(in super::super) parts: Vec<String>,
+    /// The agents' Service, which nobody wants any more.
+    pub(in super::super) service: bool,
 }
 
 pub(super) fn build(valid: &Valid, found: &Found) -> Garbage {
@@ -28,7 +30,8 @@ pub(super) fn build(valid: &Valid, found: &Found) -> Garbage {
         .flat_map(|profile| profile.spec.parts.iter().map(|part| part.name.as_str()))
         .collect();
     let parts = found.parts.iter().filter_map(|meta| meta.name.clone());
-    Garbage { runtimes, profiles, parts: parts.filter(|name| !listed.contains(name.as_str())).collect() }
+    let parts = parts.filter(|name| !listed.contains(name.as_str())).collect();
+    Garbage { runtimes, profiles, parts, service: found.has_service && !valid.metrics.enabled }
 }
 
 /// The oldest of those that nothing points at, but for the last few.

@@ -1,4 +1,5 @@
-//! Which nodes are told next: a few at a time, and none while too many of those that were told fail. Pure.
+//! Which nodes are told next: as many as the pace allows, few that owe an answer, and none while too many of those that were
+//! told fail. A node that was never told anything is not held back by the others: it has nothing that could be kept. Pure.
 
 use kube::ResourceExt as _;
 use trilobite_crds::{
@@ -22,23 +23,31 @@ pub(super) struct Step {
 }
 
 pub(super) fn next(valid: &Valid, found: &Found) -> Step {
-    let (mut told, mut failing) = (0, 0);
-    let mut waiting = Vec::new();
+    let (mut told, mut failing, mut unanswered) = (0, 0, 0);
+    let (mut new, mut waiting) = (Vec::new(), Vec::new());
     for (name, uid) in &valid.nodes {
+        let node = (name.clone(), uid.clone());
         match found.runtimes.get(name) {
             Some(runtime) if points_right(runtime, valid, uid) => {
                 told += 1;
                 failing += usize::from(fails(runtime));
+                unanswered += usize::from(!has_answered(runtime) && found.agents.get(name) == Some(&true));
             }
-            _ => waiting.push((name.clone(), uid.clone())),
+            Some(runtime) if runtime.spec.profile_ref.is_some() => waiting.push(node),
+            _ => new.push(node),
         }
     }
-    if !waiting.is_empty() && failing > (told * TOLERATED_PERCENT / 100).max(1) {
-        return Step { nodes: Vec::new(), left: 0, rollout: Rollout::Halted { failing, told } };
+    let halted = !waiting.is_empty() && failing > (told * TOLERATED_PERCENT / 100).max(1);
+    let all_new = new.len();
+    new.truncate(found.tokens);
+    if halted {
+        return Step { left: all_new - new.len(), nodes: new, rollout: Rollout::Halted { failing, told } };
     }
-    let left = waiting.len().saturating_sub(valid.nodes_per_step);
-    waiting.truncate(valid.nodes_per_step);
-    Step { nodes: waiting, left, rollout: Rollout::Moving }
+    // Agents that run and owe an answer are as many as one second's nodes at most.
+    let room = valid.nodes_per_second.saturating_sub(unanswered).min(found.tokens - new.len());
+    let left = all_new - new.len() + waiting.len().saturating_sub(room);
+    waiting.truncate(room);
+    Step { nodes: new.into_iter().chain(waiting).collect(), left, rollout: Rollout::Moving }
 }
 
 fn points_right(runtime: &NodeRuntime, valid: &Valid, uid: &str) -> bool {
@@ -46,9 +55,13 @@ fn points_right(runtime: &NodeRuntime, valid: &Valid, uid: &str) -> bool {
         && runtime.owner_references().iter().any(|owner| owner.kind == "Node" && owner.uid == uid)
 }
 
+fn has_answered(runtime: &NodeRuntime) -> bool {
+    runtime.status.as_ref().is_some_and(|status| status.applied_profile == runtime.spec.profile_ref)
+}
+
 /// The agent has answered, and what the stack itself asks is not in force.
 fn fails(runtime: &NodeRuntime) -> bool {
-    let Some(status) = &runtime.status else { return false };
-    status.applied_profile == runtime.spec.profile_ref
-        && find(&status.conditions, ConditionType::Ready).is_some_and(|ready| ready.status == ConditionStatus::False)
+    let conditions = runtime.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    has_answered(runtime)
+        && find(conditions, ConditionType::Ready).is_some_and(|ready| ready.status == ConditionStatus::False)
 }

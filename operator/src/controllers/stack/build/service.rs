@@ -4,7 +4,6 @@ use k8s_openapi::{
     api::core::v1::{Service, ServicePort, ServiceSpec},
     apimachinery::pkg::util::intstr::IntOrString,
 };
-use kube::core::ObjectMeta;
 
 use super::super::validate::Valid;
 use crate::children;
@@ -12,13 +11,7 @@ use crate::children;
 pub(super) fn build(valid: &Valid) -> Option<Service> {
     let port = valid.metrics.enabled.then_some(valid.metrics.port)?;
     Some(Service {
-        metadata: ObjectMeta {
-            name: Some(children::DAEMON_SET.into()),
-            namespace: Some(valid.namespace.clone()),
-            labels: Some(children::labels()),
-            owner_references: Some(vec![valid.owner.clone()]),
-            ..ObjectMeta::default()
-        },
+        metadata: children::of_agents(&valid.namespace, &valid.owner),
         spec: Some(ServiceSpec {
             cluster_ip: Some("None".into()),
             ip_family_policy: Some("PreferDualStack".into()),

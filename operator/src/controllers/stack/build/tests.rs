@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use kube::ResourceExt as _;
 
-use super::super::world_of_tests::{answer, applied, children, nodes};
+use super::super::world_of_tests::{answer, applied, children, nodes, settled};
 use crate::status::Rollout;
 
 #[test]
@@ -34,18 +34,64 @@ fn nodes_are_told_so_many_at_a_time() {
     assert!(first.told.iter().all(|runtime| !again.contains(&runtime.name_any())), "nobody is told twice");
 }
 
+/// A change that the nodes of `a_change` are told of.
+const CHANGED: &str = "{network: {mode: Enabled}}";
+
 #[test]
 fn a_change_stops_when_too_many_of_those_that_were_told_fail_with_it() {
     let mut found = nodes(40);
-    let first = children("{}", &found);
+    settled(&mut found, "{}");
+    let first = children(CHANGED, &found);
     applied(&mut found, &first);
     answer(&mut found, "reef-000", false);
-    assert_eq!(children("{}", &found).rollout, Rollout::Moving, "one may have a reason of its own");
+    assert_eq!(children(CHANGED, &found).rollout, Rollout::Moving, "one may have a reason of its own");
     answer(&mut found, "reef-001", false);
-    let stopped = children("{}", &found);
+    let stopped = children(CHANGED, &found);
     assert_eq!((stopped.rollout, stopped.told.len()), (Rollout::Halted { failing: 2, told: 10 }, 0));
     answer(&mut found, "reef-001", true);
-    assert_eq!(children("{}", &found).told.len(), 10, "it goes on when they are well");
+    assert_eq!(children(CHANGED, &found).told.len(), 10, "it goes on when they are well");
+}
+
+#[test]
+fn a_node_that_joins_is_told_though_a_change_has_stopped() {
+    let mut found = nodes(21);
+    let newcomer = found.nodes.pop().unwrap();
+    settled(&mut found, "{}");
+    let first = children(CHANGED, &found);
+    applied(&mut found, &first);
+    answer(&mut found, "reef-000", false);
+    answer(&mut found, "reef-001", false);
+    found.nodes.push(newcomer);
+    let stopped = children(CHANGED, &found);
+    let told: Vec<_> = stopped.told.iter().map(|runtime| runtime.name_any()).collect();
+    assert_eq!((stopped.rollout, told), (Rollout::Halted { failing: 2, told: 10 }, vec!["reef-020".to_owned()]));
+}
+
+#[test]
+fn however_soon_it_is_rung_again_no_more_nodes_are_told_than_the_pace_allows() {
+    let mut found = nodes(25);
+    settled(&mut found, "{}");
+    found.tokens = 3;
+    let step = children(CHANGED, &found);
+    assert_eq!((step.told.len(), step.left), (3, 22));
+    found.tokens = 0;
+    let step = children(CHANGED, &found);
+    assert_eq!((step.told.len(), step.left), (0, 25));
+}
+
+#[test]
+fn nodes_whose_agents_run_and_owe_an_answer_are_waited_for() {
+    let mut found = nodes(25);
+    settled(&mut found, "{}");
+    let first = children(CHANGED, &found);
+    applied(&mut found, &first);
+    for runtime in &first.told {
+        found.agents.insert(runtime.name_any(), true);
+    }
+    assert_eq!(children(CHANGED, &found).told.len(), 0, "ten owe an answer");
+    answer(&mut found, "reef-000", true);
+    found.agents.insert("reef-001".into(), false);
+    assert_eq!(children(CHANGED, &found).told.len(), 2, "one answered, and one does not run");
 }
 
 #[test]
@@ -81,6 +127,30 @@ fn a_change_of_settings_is_a_new_revision_of_the_pods() {
     };
     assert_eq!(annotation("{}"), "");
     assert_eq!(annotation("{metrics: {enabled: true, port: 9100}}"), "TRILOBITE_METRICS_ADDRESS=[::]:9100");
+}
+
+#[test]
+fn every_pod_says_which_template_it_was_made_from() {
+    let template = |spec: &str| {
+        let template = children(spec, &nodes(0)).daemon_set.spec.unwrap().template;
+        template.metadata.unwrap().labels.unwrap()["trilobite.dev/template"].clone()
+    };
+    assert_eq!(
+        template("{}"),
+        template("{network: {mode: Enabled}}"),
+        "what nodes are told is no matter of their pods"
+    );
+    assert_ne!(template("{}"), template("{runtime: {image: localhost/kelp:1}}"));
+    assert_ne!(template("{}"), template("{metrics: {enabled: true}}"));
+}
+
+#[test]
+fn the_service_is_deleted_only_where_it_is_and_nobody_wants_it() {
+    let mut found = nodes(0);
+    assert!(!children("{}", &found).garbage.service);
+    found.has_service = true;
+    assert!(children("{}", &found).garbage.service);
+    assert!(!children("{metrics: {enabled: true}}", &found).garbage.service);
 }
 
 #[test]

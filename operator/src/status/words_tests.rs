@@ -1,0 +1,140 @@
+//! The words that people read: what they say, and that they fit.
+
+use proptest::{collection, prelude::*};
+use trilobite_crds::{
+    Failure, NodeCounts, Reason, Refusal,
+    node::{Source, SourceKind},
+    status::{MAX_MESSAGE, MAX_SUMMARY},
+};
+
+use super::words::*;
+
+fn failure(count: i32) -> Failure {
+    Failure {
+        count,
+        example_node: "reef-7".into(),
+        kernel: "5.10.0-32".into(),
+        message: "the kernel's verifier rejected on_exec".into(),
+        reason: "VerifierRejected".into(),
+    }
+}
+
+#[test]
+fn a_summary_says_how_many_and_what_is_wrong() {
+    let counts = NodeCounts { desired: 10_000, excluded: 4, failing: 213, ready: 9_787, updated: 10_000 };
+    assert_eq!(
+        summary(&counts, &[failure(213)]),
+        "9,787 of 10,000 nodes ready; 4 not counted yet; 213 failing: VerifierRejected x213 (kernel 5.10.0-32)"
+    );
+}
+
+#[test]
+fn a_failure_says_on_how_many_nodes_an_example_and_the_message() {
+    assert_eq!(
+        worst(&[failure(1)]),
+        "VerifierRejected on 1 node (kernel 5.10.0-32), as reef-7: the kernel's verifier rejected on_exec"
+    );
+}
+
+const NODE: &str = "ip-10-200-100-100.eu-central-1.compute.internal";
+
+/// Every word about a node, with the longest names that clouds give.
+fn about_a_node() -> Vec<String> {
+    let namespace = "trilobite-system";
+    vec![
+        agent_missing(namespace, NODE),
+        agent_does_not_run(namespace, NODE),
+        agent_waits(namespace, NODE, "CreateContainerConfigError"),
+        agent_not_ready(namespace, NODE),
+        agent_has_not_answered(namespace, NODE),
+        pods_forbidden(namespace, &"violates PodSecurity \"baseline:latest\": host namespaces".repeat(3)),
+        part_refused(namespace, NODE),
+        session_refused(NODE),
+        session_expired().into(),
+        node_full(NODE),
+        no_matching_nodes().into(),
+    ]
+}
+
+#[test]
+fn what_to_do_next_survives_the_longest_node_name_that_clouds_give() {
+    for text in about_a_node() {
+        assert!(text.chars().count() <= MAX_MESSAGE, "{}: {text}", text.chars().count());
+    }
+}
+
+#[test]
+fn what_to_do_next_survives_when_a_failure_is_told_in_a_condition() {
+    let counts = NodeCounts { desired: 15_000, failing: 12_345, ..NodeCounts::default() };
+    for message in about_a_node() {
+        let next = message.rsplit_once("; ").unwrap().1.to_owned();
+        let kernel = "6.8.0-1021-aws-fips-hardened".to_owned();
+        let failure = Failure { count: 12_345, example_node: NODE.into(), kernel, message, ..failure(1) };
+        for text in [worst(std::slice::from_ref(&failure)), too_many_failing(&counts, &[failure])] {
+            assert!(text.chars().count() <= MAX_MESSAGE && text.ends_with(&next), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_namespace_of_another_name_is_named_in_what_to_do_next() {
+    assert!(agent_not_ready("ink-system", "reef-1").contains("kubectl -n ink-system describe pods"));
+}
+
+#[test]
+fn a_summary_names_three_groups_and_counts_the_rest() {
+    let counts = NodeCounts { desired: 5, failing: 5, ..NodeCounts::default() };
+    let failures: Vec<_> = (0..5).map(|_| failure(1)).collect();
+    let text = summary(&counts, &failures);
+    assert_eq!(text.matches("VerifierRejected x1").count(), 3, "{text}");
+    assert!(text.ends_with(", and 2 more"), "{text}");
+}
+
+#[test]
+fn what_kubernetes_refuses_is_told_in_its_words_and_with_what_to_do() {
+    let why = "DaemonSet.apps \"trilobite-node\" is invalid: spec.template.spec.containers[0].resources.requests: \
+               Invalid value: \"256Mi\": must be less than or equal to memory limit of 128Mi";
+    let text = not_taken("DaemonSet", why);
+    assert!(text.contains("must be less than or equal to memory limit") || text.contains("Invalid value"), "{text}");
+    assert!(text.ends_with("; correct spec.runtime"), "{text}");
+}
+
+proptest! {
+    #[test]
+    fn whatever_nodes_say_a_status_is_within_its_bounds(
+        reasons in collection::vec("\\PC{0,80}", 0..12),
+        kernel in "\\PC{0,128}",
+        message in "\\PC{0,200}",
+        node in "\\PC{0,253}",
+        count: i32,
+    ) {
+        let failures: Vec<Failure> = reasons
+            .iter()
+            .map(|reason| Failure {
+                count,
+                example_node: node.clone(),
+                kernel: kernel.clone(),
+                message: message.clone(),
+                reason: reason.clone(),
+            })
+            .collect();
+        let counts = NodeCounts { desired: count, excluded: count, failing: count, ready: count, updated: count };
+        let source = Source {
+            kind: SourceKind::TracingPolicy, namespace: None, name: node, generation: 1,
+        };
+        let refusals: Vec<_> =
+            reasons.iter().map(|_| Refusal::new(&source, Reason::InvalidSpec, "", &message)).collect();
+        let whole = summary(&counts, &failures);
+        for text in [&whole, &summary_of_refused(&refusals, Some(&whole))] {
+            prop_assert!(text.chars().count() <= MAX_SUMMARY, "{}", text);
+        }
+        for text in [worst(&failures), too_many_failing(&counts, &failures), refused(&refusals), not_taken("x", &message)] {
+            prop_assert!(text.chars().count() <= MAX_MESSAGE, "{}", text);
+        }
+    }
+}
+
+#[test]
+fn numbers_are_grouped_by_thousands() {
+    assert_eq!([number(0), number(999), number(1_000), number(-1_234_567)], ["0", "999", "1,000", "-1,234,567"]);
+}
