@@ -271,6 +271,8 @@ pub(super) fn node_full(node: &str) -> String {
 /// Kubernetes itself refuses what `spec.runtime` asks for.
 pub(crate) fn not_taken(object: &str, why: &str) -> String {
     let why = why.split_once("is invalid: ").map_or(why, |(_, why)| why);
+    // There is one container, and people have not written its path.
+    let why = why.replace("spec.template.spec.containers[0].", "");
     let what = format!("Kubernetes refuses the agents' {object}: {why}; correct spec.runtime");
     fit(&["spec.runtime: ".into()], &what, MAX_MESSAGE)
 }
