@@ -9,6 +9,10 @@ use super::{Container, Pod};
 
 /// The annotation of a mirror pod: what the kubelet calls the static pod, and so do its cgroups.
 const CONFIG_HASH: &str = "kubernetes.io/config.hash";
+/// The same, on mirror pods alone: the API server lets nobody but the kubelet of the pod's node make one.
+const CONFIG_MIRROR: &str = "kubernetes.io/config.mirror";
+/// Hexadecimal digits of the hash. A uid has dashes, so that no pod is called as another one.
+const HASH_DIGITS: usize = 32;
 /// A CronJob's Jobs end in the minute that they are for.
 const CRON_DIGITS: std::ops::RangeInclusive<usize> = 8..=10;
 
@@ -90,7 +94,7 @@ pub(super) fn pruned(object: &PodObject) -> Pod {
     let name = metadata.name.clone().unwrap_or_default();
     let uid = metadata.uid.clone().unwrap_or_default();
     let (workload, workload_kind) = owner_of(metadata);
-    let hash = metadata.annotations.as_ref().and_then(|annotations| annotations.get(CONFIG_HASH)).cloned();
+    let hash = metadata.annotations.as_ref().and_then(static_hash);
     let specs = [&object.spec.containers, &object.spec.init_containers, &object.spec.ephemeral_containers];
     let statuses = [&status.container_statuses, &status.init_container_statuses, &status.ephemeral_container_statuses];
     Pod {
@@ -122,6 +126,13 @@ pub(crate) fn owner_of(metadata: &ObjectMeta) -> (String, String) {
         }
         _ => (metadata.name.clone().unwrap_or_default(), "Pod".to_owned()),
     }
+}
+
+/// What the kubelet calls a static pod; none where only the pod's author says so.
+fn static_hash(annotations: &BTreeMap<String, String>) -> Option<String> {
+    let hash = annotations.get(CONFIG_HASH)?;
+    let hexadecimal = hash.len() == HASH_DIGITS && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (hexadecimal && annotations.get(CONFIG_MIRROR) == Some(hash)).then(|| hash.clone())
 }
 
 fn container(spec: &ContainerSpec, status: Option<&ContainerStatus>) -> Container {
@@ -208,9 +219,26 @@ mod tests {
 
     #[test]
     fn a_static_pod_goes_by_the_kubelets_hash() {
-        let pod = pruned(&object(("Node", "n2"), serde_json::json!({CONFIG_HASH: "0f1e"})));
-        assert_eq!((pod.uid.as_str(), pod.cgroup_uid.as_str()), ("u1", "0f1e"));
+        let hash = "0f1e2d3c4b5a69788796a5b4c3d2e1f0";
+        let pod = pruned(&object(("Node", "n2"), serde_json::json!({CONFIG_HASH: hash, CONFIG_MIRROR: hash})));
+        assert_eq!((pod.uid.as_str(), pod.cgroup_uid.as_str()), ("u1", hash));
         assert_eq!((pod.workload.as_str(), pod.workload_kind.as_str()), ("cart-5d9f-x2", "Pod"));
+    }
+
+    #[test]
+    fn a_pod_that_only_says_that_it_is_static_goes_by_its_own_uid() {
+        let (hash, other) = ("0f1e2d3c4b5a69788796a5b4c3d2e1f0", "7f0e5f36-93a4-4d1b-8f0a-1f7a5a0c9e11");
+        for annotations in [
+            serde_json::json!({CONFIG_HASH: hash}),
+            serde_json::json!({CONFIG_HASH: hash, CONFIG_MIRROR: "1f1e2d3c4b5a69788796a5b4c3d2e1f0"}),
+            serde_json::json!({CONFIG_HASH: other, CONFIG_MIRROR: other}),
+        ] {
+            assert_eq!(
+                pruned(&object(("ReplicaSet", "cart-5d9f"), annotations.clone())).cgroup_uid,
+                "u1",
+                "{annotations}"
+            );
+        }
     }
 
     #[test]
