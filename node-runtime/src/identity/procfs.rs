@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::MetadataExt, path::PathBuf};
 
 use super::{
     Process,
-    decode::{Image, quoted},
+    decode::{Image, cut, quoted},
 };
 
 /// Inode of the first pid namespace, the same on every kernel.
@@ -35,18 +35,20 @@ impl Proc {
         let link = |name: &str| fs::read_link(dir.join(name)).map(|path| path.to_string_lossy().into_owned());
         process.binary = link("exe").unwrap_or_default();
         process.cwd = link("cwd").unwrap_or_default();
-        let mut arguments = fs::read(dir.join("cmdline")).unwrap_or_default();
-        if arguments.len() > ARGUMENTS_MAX {
-            arguments.truncate(ARGUMENTS_MAX);
-            process.flags.push_str(" truncArgs");
-        }
-        let arguments = arguments.strip_suffix(&[0]).unwrap_or(&arguments);
-        process.arguments = arguments
+        let mut bytes = fs::read(dir.join("cmdline")).unwrap_or_default();
+        let longer = bytes.len() > ARGUMENTS_MAX;
+        bytes.truncate(ARGUMENTS_MAX);
+        process.arguments = bytes
+            .strip_suffix(&[0])
+            .unwrap_or(&bytes)
             .split(|byte| *byte == 0)
             .skip(1)
             .map(|argument| quoted(&String::from_utf8_lossy(argument)))
             .collect::<Vec<_>>()
             .join(" ");
+        if cut(&mut process.arguments) || longer {
+            process.flags.push_str(" truncArgs");
+        }
         if process.cwd == "/" {
             process.flags.push_str(" rootcwd");
         }

@@ -66,14 +66,21 @@ pub fn exec(bytes: &[u8]) -> Option<Image> {
     let (filename, cwd, args) = (part(lengths[0])?, part(lengths[1])?, part(lengths[2])?);
 
     let key = ExecKey { ktime: header.exec_ktime, pid: header.exec_pid };
-    let bits = fields.u32(offset_of!(ExecRecord, flags))?;
+    let mut bits = fields.u32(offset_of!(ExecRecord, flags))?;
     let uid: [u32; 4] = fields.u32s(offset_of!(ExecRecord, uid))?;
     let gid: [u32; 4] = fields.u32s(offset_of!(ExecRecord, gid))?;
     let mode = fields.u32(offset_of!(ExecRecord, mode))?;
     let owner = fields.u32(offset_of!(ExecRecord, owner))?;
     let group = fields.u32(offset_of!(ExecRecord, group))?;
     let replaced = fields.u64(offset_of!(ExecRecord, replaced_ktime))?;
-    let cwd = names::directory(cwd, bits);
+    let mut cwd = names::directory(cwd, bits);
+    let mut binary = names::absolute(&names::text(filename), &cwd);
+    let mut arguments = names::arguments(args, bits & flag::TRUNC_ARGS != 0);
+    for (text, flag) in
+        [(&mut arguments, flag::TRUNC_ARGS), (&mut binary, flag::ERROR_FILENAME), (&mut cwd, flag::ERROR_CWD)]
+    {
+        bits |= if names::cut(text) { flag } else { 0 };
+    }
     let process = Process {
         key,
         parent: ExecKey {
@@ -83,8 +90,8 @@ pub fn exec(bytes: &[u8]) -> Option<Image> {
         tid: header.tid,
         uid: uid[0],
         auid: fields.u32(offset_of!(ExecRecord, auid))?,
-        binary: names::absolute(&names::text(filename), &cwd),
-        arguments: names::arguments(args, bits & flag::TRUNC_ARGS != 0),
+        binary,
+        arguments,
         cwd,
         flags: names::flags(bits),
         started_ns: header.time,

@@ -12,7 +12,7 @@ use trilobite_node_ebpf::{
 };
 
 pub use exec::{Image, exec, images};
-pub use names::quoted;
+pub use names::{cut, quoted};
 
 use super::ExecKey;
 use crate::kernel::Fields;

@@ -1,6 +1,6 @@
 //! Names as the kernel keeps them to names as people read them.
 
-use trilobite_node_ebpf::process::flag;
+use trilobite_node_ebpf::{limits::ARGS_MAX, process::flag};
 
 /// Tetragon's words, in its order, for the bits that we have.
 const WORDS: [(u32, &str); 9] = [
@@ -50,6 +50,17 @@ pub(super) fn absolute(binary: &str, cwd: &str) -> String {
     format!("/{}", names.join("/"))
 }
 
+/// Cuts a text that has become longer than what it was made of: a byte that is no UTF-8 becomes three. True if it did.
+pub fn cut(text: &mut String) -> bool {
+    let fits = text.floor_char_boundary(ARGS_MAX as usize);
+    let longer = fits < text.len();
+    if longer {
+        text.truncate(fits);
+        text.shrink_to_fit();
+    }
+    longer
+}
+
 /// Every argument but the first. One that was cut has no NUL at its end.
 pub(super) fn arguments(bytes: &[u8], truncated: bool) -> String {
     let bytes = if truncated { bytes } else { bytes.strip_suffix(&[0]).unwrap_or(bytes) };
@@ -75,6 +86,15 @@ mod tests {
         assert_eq!(arguments(b"sh\0-c\0\0", false), "-c \"\"");
         assert_eq!(arguments(b"sh\0", false), "");
         assert_eq!(arguments(b"", false), "");
+    }
+
+    #[test]
+    fn arguments_that_are_no_text_become_no_longer_than_a_record() {
+        let mut strange = arguments(&[b"sh\0".as_slice(), &[0xff; 4000]].concat(), false);
+        assert_eq!(strange.len(), 12_000);
+        assert!(cut(&mut strange));
+        assert_eq!(strange, "\u{fffd}".repeat(1365));
+        assert!(!cut(&mut strange));
     }
 
     #[test]
