@@ -26,6 +26,11 @@ pub mod flag {
     pub const KERNEL: u32 = 1 << 9;
 }
 
+/// Word of the map `process_turn` that says which version of the programs writes; `enum process_turn`.
+pub const TURN_GENERATION: u32 = 0;
+/// Word of the same that is 1 once the kernel's map of processes had no room.
+pub const TURN_OVERFLOWED: u32 = 1;
+
 /// A fork.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]

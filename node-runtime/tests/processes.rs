@@ -158,14 +158,17 @@ async fn a_ring_of_another_size_takes_over_without_a_gap_or_a_double() {
     node.want_processes(256 << 10);
     node.apply().await;
     let mut child = storm(&node, 3000);
+    let a_while = std::time::Duration::from_millis(150);
+    let mut events = Vec::new();
     for ring_bytes in [512 << 10, 1 << 20, 512 << 10, 256 << 10] {
-        tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+        events.extend(node.events_of(a_while).await);
         node.want_processes(ring_bytes);
         node.apply().await;
     }
-    let mut events = node.events().await;
-    child.wait().unwrap();
     // On a busy machine the storm may pause for longer than the reader waits.
+    while child.try_wait().unwrap().is_none() {
+        events.extend(node.events_of(a_while).await);
+    }
     events.extend(node.events().await);
     let losses = node.identity.losses();
     let (execs, exits) = (keys(&events, is_exec), keys(&events, is_exit));

@@ -34,7 +34,7 @@ struct process {
 	__u64 ktime;
 	__u64 parent_ktime;
 	__u32 parent_pid;
-	__u32 flags;            /* PROCESS_CLONE until the first exec */
+	__u32 flags;            /* PROCESS_CLONE until the first exec; PROCESS_RAN_BEFORE until a record was written of it */
 };
 
 struct {
@@ -50,6 +50,18 @@ struct {
 	__uint(max_entries, 256 * 1024);
 } process_ring SEC(".maps");
 
+/* Shared by a version of these programs and the one that takes over from it. One writes at a time, so that nothing is
+ * told or lost twice: the older is attached first and asked first, so that whatever it leaves the newer one takes. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, TURN_MAX);
+	__type(key, __u32);
+	__type(value, __u32);
+} process_turn SEC(".maps");
+
+/* The version that this is. */
+const volatile __u32 generation = 0;
+
 struct exec_scratch {
 	struct exec_record record;
 	char data[DATA_MAX];
@@ -61,6 +73,32 @@ struct {
 	__type(key, __u32);
 	__type(value, struct exec_scratch);
 } scratch SEC(".maps");
+
+static __always_inline __u32 turn(__u32 of)
+{
+	__u32 *value = bpf_map_lookup_elem(&process_turn, &of);
+
+	return value ? *value : 0;
+}
+
+static __always_inline bool in_force(void)
+{
+	return turn(TURN_GENERATION) == generation;
+}
+
+/* From now on a process that ends may be one that the map never had. */
+static __always_inline void overflowed(void)
+{
+	__u32 key = TURN_OVERFLOWED, yes = 1;
+
+	bpf_map_update_elem(&process_turn, &key, &yes, BPF_ANY);
+}
+
+/* The version before this one has written a record of this image, or has counted that it could not. */
+static __always_inline bool told_before(const struct process *known, __u64 ktime)
+{
+	return known->ktime == ktime && !(known->flags & PROCESS_RAN_BEFORE);
+}
 
 static __always_inline void parent_now(struct task_struct *task, struct process *process)
 {
@@ -79,15 +117,21 @@ SEC("tp_btf/sched_process_fork")
 int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 {
 	__u32 tgid = BPF_CORE_READ(child, tgid);
-	struct process process = { .flags = PROCESS_CLONE };
+	struct process *known, process = { .flags = PROCESS_CLONE };
 	struct process_record *record;
 
-	if (BPF_CORE_READ(child, pid) != (int)tgid || !task_on_node(child))
+	if (!in_force() || BPF_CORE_READ(child, pid) != (int)tgid || !task_on_node(child))
 		return 0;
 	process.ktime = task_exec_ktime(child);
+	known = bpf_map_lookup_elem(&processes, &tgid);
+	if (known && told_before(known, process.ktime))
+		return 0;
 	parent_now(child, &process);
-	if (bpf_map_update_elem(&processes, &tgid, &process, BPF_ANY))
+	/* Counted here alone: a process that finds no room later either is still one process. */
+	if (bpf_map_update_elem(&processes, &tgid, &process, BPF_ANY)) {
 		lost(LOSS_MAP_FULL);
+		overflowed();
+	}
 	record = bpf_ringbuf_reserve(&process_ring, sizeof(*record), 0);
 	if (!record) {
 		lost(RECORD_FORK);
@@ -112,7 +156,7 @@ static __always_inline void read_inode(struct exec_record *record, struct file *
 	record->group = BPF_CORE_READ(inode, i_gid.val);
 }
 
-/* Replaces what the map has of the process; gives back whether it was there, with what it was. */
+/* Replaces what the map has of the process, and says what it was; false if there is nothing left to tell. */
 static __always_inline bool replace(struct task_struct *task, __u32 tgid, struct process *process, __u64 *replaced)
 {
 	struct process *known = bpf_map_lookup_elem(&processes, &tgid);
@@ -123,9 +167,11 @@ static __always_inline bool replace(struct task_struct *task, __u32 tgid, struct
 		parent_now(task, process);
 		*replaced = 0;
 		if (bpf_map_update_elem(&processes, &tgid, process, BPF_ANY))
-			lost(LOSS_MAP_FULL);
-		return false;
+			overflowed();
+		return true;
 	}
+	if (told_before(known, process->ktime))
+		return false;
 	process->parent_ktime = known->parent_ktime;
 	process->parent_pid = known->parent_pid;
 	process->flags = known->flags & PROCESS_CLONE;
@@ -150,12 +196,13 @@ int BPF_PROG(on_exec, struct task_struct *task, pid_t old_pid, struct linux_binp
 	__u64 offset, size;
 	long read;
 
-	if (!task_on_node(task))
+	if (!in_force() || !task_on_node(task))
 		return 0;
 	out = bpf_map_lookup_elem(&scratch, &zero);
 	if (!out)
 		return 0;
-	replace(task, tgid, &process, &out->record.replaced_ktime);
+	if (!replace(task, tgid, &process, &out->record.replaced_ktime))
+		return 0;
 	out->record.parent_ktime = process.parent_ktime;
 	out->record.parent_pid = process.parent_pid;
 	flags |= process.flags;
@@ -212,17 +259,23 @@ int BPF_PROG(on_exit, struct task_struct *task)
 {
 	struct signal_struct *signal = BPF_CORE_READ(task, signal);
 	__u32 tgid = BPF_CORE_READ(task, tgid);
-	struct process *known, process;
+	struct process *known, process = {};
 	struct exit_record *record;
 
-	if (BPF_CORE_READ(signal, live.counter))
+	if (!in_force() || BPF_CORE_READ(signal, live.counter))
 		return 0;
 	known = bpf_map_lookup_elem(&processes, &tgid);
-	if (!known)
-		return 0;
-	process = *known;
-	if (bpf_map_delete_elem(&processes, &tgid))
-		return 0;
+	if (known) {
+		process = *known;
+		if (bpf_map_delete_elem(&processes, &tgid))
+			return 0;
+	} else {
+		/* Another last thread was first, or the map had no room for the process: the agent knows which. */
+		if (!turn(TURN_OVERFLOWED) || !task_on_node(task))
+			return 0;
+		process.ktime = task_exec_ktime(task);
+		parent_now(task, &process);
+	}
 	record = bpf_ringbuf_reserve(&process_ring, sizeof(*record), 0);
 	if (!record) {
 		lost(RECORD_EXIT);
@@ -270,8 +323,10 @@ int list_tasks(struct bpf_iter__task *ctx)
 	if (!out)
 		return 0;
 	process.ktime = task_exec_ktime(task);
+	process.flags = PROCESS_RAN_BEFORE;
 	parent_now(task, &process);
-	bpf_map_update_elem(&processes, &tgid, &process, BPF_NOEXIST);
+	if (bpf_map_update_elem(&processes, &tgid, &process, BPF_NOEXIST) && !bpf_map_lookup_elem(&processes, &tgid))
+		overflowed();
 	/* It may have ended between the two: its exit found nothing then, and will not come again. */
 	if (!BPF_CORE_READ(task, signal, live.counter)) {
 		bpf_map_delete_elem(&processes, &tgid);

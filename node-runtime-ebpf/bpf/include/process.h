@@ -19,6 +19,13 @@ enum process_flag {
 	PROCESS_KERNEL = 1u << 9,       /* no memory of its own */
 };
 
+/* Words in the map that versions of the programs share. */
+enum process_turn {
+	TURN_GENERATION = 0,            /* the version that writes; the others do nothing */
+	TURN_OVERFLOWED = 1,            /* the map of processes had no room once */
+	TURN_MAX,
+};
+
 struct process_record {                 /* fork */
 	struct record header;
 	__u64 parent_ktime;             /* exec key of the parent */

@@ -3,11 +3,15 @@
 use std::{os::fd::BorrowedFd, sync::Arc};
 
 use tokio::task::JoinHandle;
-use trilobite_node_ebpf::{limits::ARGS_MAX, process::LOSS_MAP_FULL, record::RecordKind};
+use trilobite_node_ebpf::{
+    limits::ARGS_MAX,
+    process::{LOSS_MAP_FULL, TURN_GENERATION},
+    record::RecordKind,
+};
 
 use super::decode::{self, Image};
 use crate::{
-    kernel::{Facts, Link, Loaded, Map, Opened, Ring},
+    kernel::{Facts, Link, Loaded, Map, Opened, Ring, grace},
     report::Problem,
 };
 
@@ -27,13 +31,14 @@ pub struct Losses {
 }
 
 impl Losses {
-    fn read(losses: &Map) -> Self {
-        let of = |kind: RecordKind| losses.sum(kind as u32);
+    fn read(losses: &Map, programs: &Loaded) -> Self {
+        // A program that the kernel did not call, for it was running there already, counts nothing itself.
+        let of = |kind: RecordKind, program: &str| losses.sum(kind as u32) + programs.misses(program);
         Self {
-            fork: of(RecordKind::Fork),
-            exec: of(RecordKind::Exec),
-            exit: of(RecordKind::Exit),
-            cgroup: of(RecordKind::CgroupMkdir) + of(RecordKind::CgroupRmdir),
+            fork: of(RecordKind::Fork, "on_fork"),
+            exec: of(RecordKind::Exec, "on_exec"),
+            exit: of(RecordKind::Exit, "on_exit"),
+            cgroup: of(RecordKind::CgroupMkdir, "on_cgroup_mkdir") + of(RecordKind::CgroupRmdir, "on_cgroup_rmdir"),
             map_full: losses.sum(LOSS_MAP_FULL),
         }
     }
@@ -58,6 +63,11 @@ impl Losses {
         self.map_full += more.map_full;
     }
 
+    /// The table of processes may have one too many, or one too few.
+    pub fn hide_processes(&self) -> bool {
+        self.fork + self.exec + self.exit + self.map_full > 0
+    }
+
     /// Records of any kind.
     pub fn records(&self) -> u64 {
         self.fork + self.exec + self.exit + self.cgroup
@@ -67,8 +77,9 @@ impl Losses {
 /// Programs in force, their ring and its reader.
 pub(super) struct Follow {
     // Links go first: nothing is written any more when the ring goes.
-    _links: Vec<Link>,
+    links: Vec<Link>,
     loaded: Loaded,
+    generation: u32,
     pub(super) ring: Arc<Ring>,
     losses: Map,
     counted: Losses,
@@ -78,7 +89,7 @@ pub(super) struct Follow {
 impl Follow {
     /// Losses since this was asked last.
     pub(super) fn new_losses(&mut self) -> Losses {
-        let now = Losses::read(&self.losses);
+        let now = Losses::read(&self.losses, &self.loaded);
         let new = now.since(&self.counted);
         self.counted = now;
         new
@@ -89,9 +100,21 @@ impl Follow {
         Ok(decode::images(&self.loaded.iterate("list_tasks")?))
     }
 
-    /// The kernel's table of processes, for another version of the programs.
-    pub(super) fn processes(&self) -> Result<Map, Problem> {
-        self.loaded.map("processes")
+    /// From now on these programs write, and the older ones that they share their maps with do not.
+    pub(super) fn take_turn(&self) -> Result<(), Problem> {
+        let turn = self.loaded.map("process_turn")?;
+        turn.set(&TURN_GENERATION.to_ne_bytes(), &self.generation.to_ne_bytes()).map_err(|error| Problem::LoadFailed {
+            what: "handing over to programs with another ring".into(),
+            detail: error.to_string(),
+        })
+    }
+
+    /// Detaches, and waits for whoever still runs: from then on nothing is written into the ring or counted as lost.
+    pub(super) fn detach(&mut self) {
+        self.links.clear();
+        if let Err(error) = grace::wait_for_programs() {
+            tracing::warn!(%error, "programs that left may still write: what they do is not read");
+        }
     }
 }
 
@@ -111,17 +134,23 @@ pub(super) fn cgroups(facts: &Facts, map: BorrowedFd<'_>) -> Result<Follow, Prob
     attach(opened.load()?, &["on_cgroup_mkdir", "on_cgroup_rmdir"], "cgroup_ring")
 }
 
-/// Programs that follow processes; `known` is the table of a version that is to be replaced.
-pub(super) fn processes(facts: &Facts, ring_bytes: u32, known: Option<&Map>) -> Result<Follow, Problem> {
+/// Programs that follow processes. Beside an older version they share its maps, and do nothing until they take their turn.
+pub(super) fn processes(facts: &Facts, ring_bytes: u32, older: Option<&Follow>) -> Result<Follow, Problem> {
+    let generation = older.map_or(0, |older| older.generation.wrapping_add(1));
     let mut opened = Opened::open("process", trilobite_node_ebpf::process())?;
     on_this_node(&mut opened, facts)?;
     opened.set("args_max", if ring_bytes < 4 * ARGS_MAX { ring_bytes / 4 } else { ARGS_MAX })?;
     opened.resize("process_ring", ring_bytes)?;
-    if let Some(map) = known {
-        opened.reuse("processes", map.fd())?;
+    opened.set("generation", generation)?;
+    if let Some(older) = older {
+        for map in ["processes", "process_turn"] {
+            opened.reuse(map, older.loaded.map(map)?.fd())?;
+        }
     }
     // The exit first: whoever is entered by the others is taken out again.
-    attach(opened.load()?, &["on_exit", "on_exec", "on_fork"], "process_ring")
+    let mut follow = attach(opened.load()?, &["on_exit", "on_exec", "on_fork"], "process_ring")?;
+    follow.generation = generation;
+    Ok(follow)
 }
 
 fn on_this_node(opened: &mut Opened, facts: &Facts) -> Result<(), Problem> {
@@ -133,5 +162,5 @@ fn attach(mut loaded: Loaded, programs: &[&str], ring: &str) -> Result<Follow, P
     let ring = Arc::new(loaded.ring(ring)?);
     let losses = loaded.map("losses")?;
     let links = programs.iter().map(|program| loaded.attach(program)).collect::<Result<_, _>>()?;
-    Ok(Follow { _links: links, loaded, ring, losses, counted: Losses::default(), task: None })
+    Ok(Follow { links, loaded, generation: 0, ring, losses, counted: Losses::default(), task: None })
 }

@@ -2,7 +2,7 @@
 //! them, and the kernel's map of cgroups, which follows the index.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     os::{
         fd::{AsFd, OwnedFd},
         unix::fs::MetadataExt,
@@ -17,14 +17,16 @@ use trilobite_crds::node::PodScope;
 use trilobite_node_ebpf::process::CgroupState;
 
 use super::{
-    ExecKey, Owner, Pod, Process, cgroup_map,
-    decode::{self, Exit, ProcessRecordOf},
+    ExecKey, Listener, Owner, Pod, Process, ProcessChange, cgroup_map,
+    changes::{enter, tell},
+    decode,
     follow::{self, Follow, Losses},
     index::Index,
     lease::{ProcessLease, Slot},
     procfs::Proc,
     slots::Namespaces,
     walk,
+    written::Written,
 };
 use crate::{
     kernel::{Facts, Map, Ring, cgroup, clock},
@@ -33,20 +35,6 @@ use crate::{
 
 /// How often losses are read, and what they made unknown is looked up.
 const EVERY: Duration = Duration::from_secs(1);
-
-/// What happened to a process, for those who follow.
-#[derive(Clone, Debug)]
-pub enum ProcessChange {
-    /// It was made.
-    Fork(Arc<Process>),
-    /// Its image was replaced.
-    Exec(Arc<Process>),
-    /// It ended.
-    Exit(Arc<Process>, Exit),
-}
-
-/// Whoever wants to hear of processes as they change.
-pub type Listener = Arc<dyn Fn(&ProcessChange) + Send + Sync>;
 
 /// The handle.
 #[derive(Clone)]
@@ -65,7 +53,7 @@ struct State {
     index: Index,
     users: u32,
     map: Option<Arc<Map>>,
-    written: HashMap<u64, CgroupState>,
+    written: Written,
     cgroups: Option<Follow>,
     processes: Option<Follow>,
     ring_bytes: u32,
@@ -85,7 +73,7 @@ impl Identity {
             index: Index::new(id, cluster),
             users: 0,
             map: None,
-            written: HashMap::new(),
+            written: Written::default(),
             cgroups: None,
             processes: None,
             ring_bytes: 0,
@@ -145,6 +133,11 @@ impl Identity {
         let mut state = self.0.state();
         state.index.set_namespaces(namespaces);
         self.0.settle(&mut state);
+    }
+
+    /// Labels of all namespaces, as far as they are known: what to keep for a start without the API server.
+    pub fn namespaces(&self) -> Namespaces {
+        self.0.state().index.namespaces().clone()
     }
 
     /// Some scope in force asks for labels of namespaces.
@@ -217,10 +210,12 @@ impl Identity {
 
     /// Reads the records of processes that are there now, so that what another ring says can be understood.
     pub fn catch_up(&self) {
-        let ring = self.0.state().processes.as_ref().map(|follow| follow.ring.clone());
-        if let Some(ring) = ring {
-            self.0.on_processes(&ring);
-        }
+        let (changes, listeners) = {
+            let mut state = self.0.state();
+            let Some(ring) = state.processes.as_ref().map(|follow| follow.ring.clone()) else { return };
+            (drain_all(&mut state, &ring), state.listeners())
+        };
+        tell(&listeners, &changes);
     }
 
     /// Records lost in the kernel since the start.
@@ -259,7 +254,7 @@ impl Shared {
             self.count_losses(state);
             state.cgroups = None;
             state.map = None;
-            state.written = HashMap::new();
+            state.written = Written::default();
         }
     }
 
@@ -285,25 +280,34 @@ impl Shared {
 
     /// Loads the programs, beside those that are there already; gives what the old ones had still to say.
     fn load_processes(self: &Arc<Self>, state: &mut State, ring_bytes: u32) -> Result<Vec<ProcessChange>, Problem> {
-        let known = state.processes.as_ref().map(Follow::processes).transpose()?;
-        let mut follow = follow::processes(&self.facts, ring_bytes, known.as_ref())?;
-        let tasks = follow.tasks()?;
-        self.enter_tasks(state, tasks);
-        follow.task = Some(tokio::spawn(read(Arc::downgrade(self), follow.ring.clone(), Self::on_processes)));
-        self.count_losses(state);
-        state.ring_bytes = ring_bytes;
-        match state.processes.replace(follow) {
-            // What both have written is told once: the table knows every key.
-            Some(old) => Ok(drain(state, &old.ring)),
-            None => Ok(Vec::new()),
+        let mut follow = follow::processes(&self.facts, ring_bytes, state.processes.as_ref())?;
+        if state.processes.is_some() {
+            follow.take_turn()?;
+        } else {
+            let tasks = follow.tasks()?;
+            self.enter_tasks(state, tasks);
         }
+        follow.task = Some(tokio::spawn(read(Arc::downgrade(self), follow.ring.clone(), Self::on_processes)));
+        state.ring_bytes = ring_bytes;
+        let Some(mut old) = state.processes.replace(follow) else { return Ok(Vec::new()) };
+        // The new ring waits for the lock that we hold: what is older is entered first.
+        old.detach();
+        let changes = drain_all(state, &old.ring);
+        let lost = old.new_losses();
+        self.enter_losses(state, &lost);
+        if lost.hide_processes() {
+            self.recover(state);
+        }
+        Ok(changes)
     }
 
-    fn enter_tasks(&self, state: &mut State, tasks: Vec<decode::Image>) {
+    fn enter_tasks(&self, state: &mut State, mut tasks: Vec<decode::Image>) {
+        // Parents first: they began before their children.
+        tasks.sort_by_key(|image| image.process.key);
         for mut image in tasks {
             if state.index.processes.get(image.process.key).is_none() {
                 self.proc.name(&mut image);
-                state.index.processes.exec(&image);
+                state.index.processes.listed(&image);
             }
         }
     }
@@ -336,9 +340,13 @@ impl Shared {
         let new = self.count_losses(&mut state);
         if new.cgroup > 0 {
             state.index.walked(&walk::walk(&self.root));
-            self.settle(&mut state);
         }
-        if new.fork + new.exec + new.exit > 0 {
+        if new.cgroup > 0 {
+            self.settle(&mut state);
+        } else if state.written.is_incomplete() {
+            self.write(&mut state);
+        }
+        if new.hide_processes() {
             self.recover(&mut state);
         }
         state.index.processes.expire(clock::boot_ns());
@@ -362,29 +370,33 @@ impl Shared {
         for follow in [&mut state.cgroups, &mut state.processes].into_iter().flatten() {
             new.add(&follow.new_losses());
         }
-        state.losses.add(&new);
-        self.ledger.lost(Place::IdentityRing, "", new.records());
-        self.ledger.lost(Place::ProcessMap, "", new.map_full);
+        self.enter_losses(state, &new);
         new
+    }
+
+    fn enter_losses(&self, state: &mut State, new: &Losses) {
+        state.losses.add(new);
+        self.ledger.lost(Place::IdentityRing, "", new.records());
+        let evicted = state.index.processes.take_evicted();
+        self.ledger.lost(Place::ProcessMap, "", new.map_full + evicted);
     }
 
     /// Brings the kernel's map in line with the index, and wakes whoever waits for either.
     fn settle(&self, state: &mut State) {
+        self.write(state);
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    fn write(&self, state: &mut State) {
         if let Some(map) = state.map.clone() {
             let wanted = state.index.states();
-            for id in state.written.keys().filter(|id| !wanted.contains_key(id)) {
-                drop(map.delete(&id.to_ne_bytes()));
-            }
-            for (id, cgroup) in &wanted {
-                if state.written.get(id) != Some(cgroup)
-                    && let Err(error) = map.set(&id.to_ne_bytes(), &bytes(cgroup))
-                {
-                    tracing::warn!(%error, id, "a cgroup's selection was not written");
-                }
-            }
-            state.written = wanted;
+            let refused = state.written.bring_in_line(
+                wanted,
+                |id| map.delete(&id.to_ne_bytes()),
+                |id, cgroup| map.set(&id.to_ne_bytes(), &bytes(cgroup)),
+            );
+            self.ledger.lost(Place::CgroupMap, "", refused);
         }
-        self.changed.send_modify(|count| *count += 1);
     }
 }
 
@@ -396,15 +408,13 @@ impl State {
 
 fn drain(state: &mut State, ring: &Ring) -> Vec<ProcessChange> {
     let mut changes = Vec::new();
-    let processes = &mut state.index.processes;
-    ring.drain(&mut |bytes| match decode::process(bytes) {
-        Some(ProcessRecordOf::Fork(fork)) => changes.extend(processes.fork(&fork).map(ProcessChange::Fork)),
-        Some(ProcessRecordOf::Exec(image)) => changes.extend(processes.exec(&image).map(ProcessChange::Exec)),
-        Some(ProcessRecordOf::Exit(exit)) => {
-            changes.extend(processes.exit(&exit).map(|process| ProcessChange::Exit(process, exit)));
-        }
-        None => tracing::warn!(bytes = bytes.len(), "a record of the process ring is none that we know"),
-    });
+    ring.drain(&mut |bytes| enter(&mut state.index.processes, bytes, &mut changes));
+    changes
+}
+
+fn drain_all(state: &mut State, ring: &Ring) -> Vec<ProcessChange> {
+    let mut changes = Vec::new();
+    ring.drain_all(&mut |bytes| enter(&mut state.index.processes, bytes, &mut changes));
     changes
 }
 
@@ -414,14 +424,6 @@ fn bytes(state: &CgroupState) -> [u8; 24] {
     bytes[8..16].copy_from_slice(&state.wanted.to_ne_bytes());
     bytes[16..20].copy_from_slice(&state.flags.to_ne_bytes());
     bytes
-}
-
-fn tell(listeners: &[Listener], changes: &[ProcessChange]) {
-    for change in changes {
-        for listener in listeners {
-            listener(change);
-        }
-    }
 }
 
 /// Reads a ring until identity or the ring's owner is gone.

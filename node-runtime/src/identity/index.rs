@@ -14,7 +14,7 @@ use super::{
     decode::CgroupChange,
     place::CgroupPlace,
     processes::Processes,
-    slots::{Namespaces, Slots, World, host_in_scope, pod_in_scope},
+    slots::{Namespaces, Slots, World, every_pod, host_in_scope, pod_in_scope},
 };
 
 /// The table.
@@ -79,6 +79,11 @@ impl Index {
         self.namespaces = namespaces;
     }
 
+    /// Labels of all namespaces, as far as they are known.
+    pub fn namespaces(&self) -> &Namespaces {
+        &self.namespaces
+    }
+
     /// All pods, by uid.
     pub fn pods(&self) -> Vec<Arc<Pod>> {
         let mut pods: Vec<Arc<Pod>> = self.pods.values().cloned().collect();
@@ -97,7 +102,7 @@ impl Index {
                 Some(pod) => Owner::Pod(Arc::new(located(pod, container))),
                 // Nobody will tell its name: the container's id is what there is to say.
                 None if !self.cluster => Owner::Pod(Arc::new(nameless(uid, container))),
-                None => Owner::Undecided,
+                None => Owner::Unnamed(Arc::new(nameless(uid, container))),
             },
         }
     }
@@ -113,6 +118,8 @@ impl Index {
             Owner::Pod(_) if !self.cluster => Some(host_in_scope(scope, &world)),
             Owner::Pod(found) => pod_in_scope(scope, &found.pod, &world),
             Owner::Host => Some(host_in_scope(scope, &world)),
+            // As the kernel's map says of what lies above the pods.
+            Owner::Unnamed(_) => every_pod(scope).then_some(true),
             Owner::Undecided => None,
             Owner::Elsewhere => Some(false),
         }
@@ -252,9 +259,27 @@ mod tests {
     fn a_pods_cgroup_is_undecided_until_its_pod_is_known() {
         let mut index = Index::new(1, true);
         index.walked(&[(2, 1, "kubepods".into()), (3, 2, format!("pod{UID}")), (9, 1, "system.slice".into())]);
-        assert_eq!(index.owner(3), Owner::Undecided);
+        assert!(matches!(index.owner(3), Owner::Unnamed(_)), "{:?}", index.owner(3));
         assert_eq!(index.owner(9), Owner::Host);
-        assert_eq!(index.in_scope(&PodScope::default(), &index.owner(3)), None);
+        assert_eq!(index.owner(77), Owner::Undecided);
+        assert_eq!(index.in_scope(&of_namespace("shop"), &index.owner(3)), None);
+        assert_eq!(index.in_scope(&PodScope::default(), &index.owner(77)), None);
+    }
+
+    #[test]
+    fn a_pod_without_a_name_is_one_of_every_pod_for_the_agent_as_for_the_kernel() {
+        let mut index = Index::new(1, true);
+        let and_host = PodScope { include_host: true, ..PodScope::default() };
+        for scope in [PodScope::default(), and_host] {
+            index.slots.take(&scope);
+            index.walked(&[(2, 1, "kubepods".into()), (3, 2, format!("pod{UID}"))]);
+            assert_eq!(index.in_scope(&scope, &index.owner(3)), Some(true));
+        }
+        assert_eq!(index.states()[&2].wanted, 0b11);
+    }
+
+    fn of_namespace(name: &str) -> PodScope {
+        PodScope { namespace: Some(name.into()), ..PodScope::default() }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod cgroup_map;
 mod cgroups;
+mod changes;
 pub mod decode;
 mod follow;
 mod handle;
@@ -16,9 +17,12 @@ mod procfs;
 mod prune;
 pub mod slots;
 mod walk;
+mod watched;
+mod written;
 
+pub use changes::{Listener, ProcessChange};
 pub use follow::Losses;
-pub use handle::{Identity, Listener, ProcessChange};
+pub use handle::Identity;
 pub use lease::{ProcessLease, Slot};
 pub use pod::{Container, Owner, Pod, PodContainer};
 pub use pods::ClusterWatch;

@@ -68,7 +68,9 @@ pub enum Owner {
     Pod(Arc<PodContainer>),
     /// The node itself: no pod.
     Host,
-    /// Of this node and below `kubepods`, but the pod is not known yet.
+    /// A pod of this node of which only the cgroup's name speaks so far: uid and container id.
+    Unnamed(Arc<PodContainer>),
+    /// A cgroup that has not been seen yet: nobody knows whether it is a pod's.
     Undecided,
     /// Outside this node's cgroup tree: another node on the same kernel.
     Elsewhere,

@@ -1,6 +1,6 @@
 //! The watches that tell identity of pods and namespaces: this node's pods, and namespaces' labels while a scope asks for them.
 
-use std::{collections::BTreeMap, pin::pin, sync::Arc};
+use std::{pin::pin, sync::Arc};
 
 use futures::StreamExt;
 use kube::{
@@ -11,9 +11,10 @@ use kube::{
 use tokio::task::AbortHandle;
 
 use super::{
-    Identity, Pod,
+    Identity,
     prune::{PodObject, pruned},
     slots::Namespaces,
+    watched::Watched,
 };
 
 /// Objects that are asked for at a time.
@@ -44,35 +45,18 @@ async fn follow_pods(client: Client, node: String, identity: Identity) {
     let pods: Api<PodObject> = Api::all_with(client, &resource);
     let config = watcher::Config::default().fields(&format!("spec.nodeName={node}")).page_size(PAGE);
     let mut events = pin!(watcher(pods, config).default_backoff());
-    let mut known: BTreeMap<String, Arc<Pod>> = BTreeMap::new();
-    let mut listed = BTreeMap::new();
+    let mut watched = Watched::new();
+    let entry = |pod: PodObject| (pod.metadata.uid.clone().unwrap_or_default(), Arc::new(pruned(&pod)));
     while let Some(event) = events.next().await {
         match event {
-            Ok(watcher::Event::Init) => listed = BTreeMap::new(),
-            Ok(watcher::Event::InitApply(pod)) => {
-                listed.insert(uid(&pod), Arc::new(pruned(&pod)));
-                continue;
-            }
-            // Only now: a list that is under way again must not make pods unknown.
-            Ok(watcher::Event::InitDone) => known = std::mem::take(&mut listed),
-            Ok(watcher::Event::Apply(pod)) => {
-                let pod_now = Arc::new(pruned(&pod));
-                if known.insert(uid(&pod), pod_now.clone()).is_some_and(|before| before == pod_now) {
-                    continue;
+            Ok(event) => {
+                if let Some(pods) = watched.after(event, entry) {
+                    identity.set_pods(pods.values().cloned().collect());
                 }
             }
-            Ok(watcher::Event::Delete(pod)) => drop(known.remove(&uid(&pod))),
-            Err(error) => {
-                tracing::warn!(%error, "this node's pods cannot be watched; what is known of them stays");
-                continue;
-            }
+            Err(error) => tracing::warn!(%error, "this node's pods cannot be watched; what is known of them stays"),
         }
-        identity.set_pods(known.values().cloned().collect());
     }
-}
-
-fn uid(pod: &PodObject) -> String {
-    pod.metadata.uid.clone().unwrap_or_default()
 }
 
 /// Runs the watch while some selection asks for labels of namespaces.
@@ -105,27 +89,19 @@ async fn watch_namespaces(client: &Client, identity: &Identity) {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let config = watcher::Config::default().page_size(PAGE);
     let mut events = pin!(watcher(namespaces, config).default_backoff());
-    let mut known = Namespaces::new();
-    let mut listed = Namespaces::new();
+    let mut watched = Watched::new();
     let entry = |namespace: Namespace| {
         let metadata = namespace.metadata;
         (metadata.name.unwrap_or_default(), metadata.labels.unwrap_or_default())
     };
     while let Some(event) = events.next().await {
         match event {
-            Ok(watcher::Event::Init) => listed.clear(),
-            Ok(watcher::Event::InitApply(namespace)) => {
-                listed.extend([entry(namespace)]);
-                continue;
+            Ok(event) => {
+                if let Some(namespaces) = watched.after(event, entry) {
+                    identity.set_namespaces(namespaces.clone());
+                }
             }
-            Ok(watcher::Event::InitDone) => known = std::mem::take(&mut listed),
-            Ok(watcher::Event::Apply(namespace)) => known.extend([entry(namespace)]),
-            Ok(watcher::Event::Delete(namespace)) => drop(known.remove(&entry(namespace).0)),
-            Err(error) => {
-                tracing::warn!(%error, "namespaces cannot be watched; what is known of them stays");
-                continue;
-            }
+            Err(error) => tracing::warn!(%error, "namespaces cannot be watched; what is known of them stays"),
         }
-        identity.set_namespaces(known.clone());
     }
 }

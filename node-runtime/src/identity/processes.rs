@@ -15,7 +15,7 @@ use super::{
 const KEPT_FOR: u64 = 10_000_000_000;
 /// And so many of them at most.
 const ENDED_MAX: usize = 2048;
-/// Images in all; beyond it the oldest ended ones go, children or not.
+/// Images in all; beyond it the oldest ended ones go, children or not, and where none has ended one that lives.
 const IMAGES_MAX: usize = 20_480;
 /// The word for an image of which nothing but its key is known.
 const UNKNOWN: &str = "unknown";
@@ -26,6 +26,8 @@ struct Entry {
     children: u32,
     ended: bool,
     exited: bool,
+    /// The iterator found it: a record of its exec, if one comes, has not been told yet.
+    listed: bool,
 }
 
 /// The table.
@@ -34,6 +36,7 @@ pub struct Processes {
     entries: HashMap<ExecKey, Entry>,
     current: HashMap<u32, ExecKey>,
     ended: VecDeque<(u64, ExecKey)>,
+    evicted: u64,
 }
 
 impl Processes {
@@ -78,19 +81,37 @@ impl Processes {
         Some(process)
     }
 
-    /// An image was put in place; none if it is known already, as from a second program during a swap.
+    /// An image was put in place; none if that has been told already.
     pub fn exec(&mut self, image: &Image) -> Option<Arc<Process>> {
-        let process = &image.process;
-        if let Some(entry) = self.entries.get_mut(&process.key) {
-            if entry.process.flags != UNKNOWN {
-                return None;
+        let process = Arc::new(image.process.clone());
+        match self.entries.get_mut(&process.key) {
+            Some(entry) if !entry.listed && entry.process.flags != UNKNOWN => return None,
+            Some(entry) => {
+                entry.listed = false;
+                self.replace(process.clone());
             }
-            entry.process = Arc::new(process.clone());
-            return Some(entry.process.clone());
+            None => self.insert(process.clone(), process.started_ns),
         }
-        let process = Arc::new(process.clone());
-        self.insert(process.clone(), process.started_ns);
         Some(process)
+    }
+
+    /// An image that the iterator found. Nobody is told of it; the record of its exec may still be on its way.
+    pub fn listed(&mut self, image: &Image) {
+        let process = Arc::new(image.process.clone());
+        let key = process.key;
+        match self.entries.get(&key) {
+            Some(entry) if entry.process.flags != UNKNOWN => return,
+            Some(_) => self.replace(process),
+            None => self.insert(process.clone(), process.started_ns),
+        }
+        if let Some(entry) = self.entries.get_mut(&key) {
+            entry.listed = true;
+        }
+    }
+
+    /// Images of living processes that found no room since this was asked last.
+    pub fn take_evicted(&mut self) -> u64 {
+        std::mem::take(&mut self.evicted)
     }
 
     /// A process ended; the image that it ended with, which is without a name where its exec was lost.
@@ -149,6 +170,30 @@ impl Processes {
                 self.remove(key, now);
             }
         }
+        while self.entries.len() > IMAGES_MAX {
+            // Which one is not worth a list of all in their order: the kernel's own map was full long before.
+            let Some(key) = self.entries.keys().next().copied() else { break };
+            self.remove(key, now);
+            if self.current.get(&key.pid) == Some(&key) {
+                self.current.remove(&key.pid);
+            }
+            self.evicted += 1;
+        }
+    }
+
+    /// Another image for a key that is there; its parent may be another one, too.
+    fn replace(&mut self, process: Arc<Process>) {
+        let parent = process.parent;
+        let Some(entry) = self.entries.get_mut(&process.key) else { return };
+        let time = process.started_ns;
+        let before = std::mem::replace(&mut entry.process, process).parent;
+        if before == parent {
+            return;
+        }
+        if let Some(parent) = self.entries.get_mut(&parent) {
+            parent.children += 1;
+        }
+        self.orphan(before, time);
     }
 
     fn insert(&mut self, process: Arc<Process>, time: u64) {
@@ -156,7 +201,7 @@ impl Processes {
         if let Some(parent) = self.entries.get_mut(&process.parent) {
             parent.children += 1;
         }
-        self.entries.insert(key, Entry { process, children: 0, ended: false, exited: false });
+        self.entries.insert(key, Entry { process, children: 0, ended: false, exited: false, listed: false });
         match self.current.get(&key.pid).copied() {
             // Records of one process can come in the wrong order only from the iterator, which sees the past.
             Some(newer) if newer.ktime > key.ktime => self.end(key, time),
@@ -178,11 +223,17 @@ impl Processes {
     }
 
     fn remove(&mut self, key: ExecKey, now: u64) {
-        let Some(entry) = self.entries.remove(&key) else { return };
-        if let Some(parent) = self.entries.get_mut(&entry.process.parent) {
-            parent.children = parent.children.saturating_sub(1);
-            if parent.children == 0 && parent.ended {
-                self.ended.push_back((now, entry.process.parent));
+        if let Some(entry) = self.entries.remove(&key) {
+            self.orphan(entry.process.parent, now);
+        }
+    }
+
+    /// One child less.
+    fn orphan(&mut self, parent: ExecKey, now: u64) {
+        if let Some(entry) = self.entries.get_mut(&parent) {
+            entry.children = entry.children.saturating_sub(1);
+            if entry.children == 0 && entry.ended {
+                self.ended.push_back((now, parent));
             }
         }
     }
@@ -265,6 +316,32 @@ mod tests {
         table.exec(&exec(key(5, 50), key(1, 10), "/bin/old", 50));
         assert_eq!(table.of_pid(5).unwrap().binary, "/bin/new");
         assert!(table.get(key(5, 50)).is_some());
+    }
+
+    #[test]
+    fn an_exec_that_the_iterator_saw_first_is_told_when_its_record_comes_and_once() {
+        let mut table = Processes::default();
+        table.listed(&exec(key(1, 10), key(0, 0), "/bin/sh", 10));
+        table.listed(&exec(key(3, 12), key(0, 0), "/bin/other", 12));
+        table.listed(&exec(key(2, 20), key(3, 12), "/proc/says", 20));
+        let told = table.exec(&exec(key(2, 20), key(1, 10), "/bin/kernel-says", 20)).unwrap();
+        assert_eq!(told.binary, "/bin/kernel-says");
+        assert!(table.exec(&exec(key(2, 20), key(1, 10), "/bin/kernel-says", 20)).is_none());
+        // Its parent is now the one of the record, which stays as long as it does; the other does not.
+        table.exit(&exit(key(1, 10), key(0, 0), 30));
+        table.exit(&exit(key(3, 12), key(0, 0), 30));
+        table.expire(30 + 2 * KEPT_FOR);
+        assert!(table.get(key(1, 10)).is_some());
+        assert!(table.get(key(3, 12)).is_none());
+    }
+
+    #[test]
+    fn more_processes_than_there_is_room_for_are_counted_and_do_not_grow_the_table() {
+        let mut table = Processes::default();
+        for pid in 1..=IMAGES_MAX as u32 + 100 {
+            table.exec(&exec(key(pid, 10 + u64::from(pid)), key(0, 0), "/bin/idle", 10));
+        }
+        assert_eq!((table.len(), table.take_evicted(), table.take_evicted()), (IMAGES_MAX, 100, 0));
     }
 
     #[test]

@@ -44,6 +44,11 @@ impl Link {
         unsafe { info.__bindgen_anon_1.tcx.ifindex != 0 }
     }
 
+    /// A descriptor of the program of one's own, which stays when the link goes.
+    pub fn program(&self) -> Option<OwnedFd> {
+        self.program.as_ref()?.try_clone().ok()
+    }
+
     pub(super) fn inner(&self) -> &libbpf_rs::Link {
         &self.link
     }

@@ -4,7 +4,7 @@ use std::{
     ffi::OsStr,
     io::Read,
     mem,
-    os::fd::{AsRawFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     ptr, slice,
 };
 
@@ -14,7 +14,9 @@ use libbpf_rs::{
 };
 
 use super::{
-    Link, Map, Ring, capabilities, log, perf,
+    Link, Map, Ring, capabilities, log,
+    misses::recursion_misses,
+    perf,
     refusal::{Failure, explain},
 };
 use crate::report::Problem;
@@ -248,6 +250,11 @@ impl Loaded {
             .read_to_end(&mut written)
             .map_err(|error| wrong(self.name, program, &error.to_string()))?;
         Ok(written)
+    }
+
+    /// Calls of a program that the kernel left out: see `recursion_misses`.
+    pub fn misses(&self, program: &str) -> u64 {
+        self.program(program).map_or(0, |found| recursion_misses(found.as_fd()))
     }
 
     pub(super) fn program(&self, name: &str) -> Result<ProgramMut<'_>, Problem> {

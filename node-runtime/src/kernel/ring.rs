@@ -2,7 +2,7 @@
 
 use std::{
     cell::Cell,
-    ffi::c_void,
+    ffi::{c_ulong, c_void},
     io, mem,
     os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd},
     ptr::{self, NonNull},
@@ -90,6 +90,30 @@ impl Ring {
         if answer < 0 {
             tracing::warn!(error = %io::Error::from_raw_os_error(-answer), "a ring could not be read");
         }
+    }
+
+    /// Gives every record that was there when it was called, however many those are; not without end where the kernel
+    /// writes as fast as this reads. For when the writers are gone, or when something else depends on what they wrote.
+    pub fn drain_all(&self, each: &mut Each<'_>) {
+        let end = self.position(libbpf_sys::ring__producer_pos);
+        loop {
+            let before = self.position(libbpf_sys::ring__consumer_pos);
+            self.drain(each);
+            let after = self.position(libbpf_sys::ring__consumer_pos);
+            // Without progress the next record is still being written.
+            if after >= end || after == before {
+                return;
+            }
+        }
+    }
+
+    /// Bytes since the ring was made, up to its reader or its writers.
+    fn position(&self, of: unsafe extern "C" fn(*const libbpf_sys::ring) -> c_ulong) -> u64 {
+        let consumer = self.consumer.lock().unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: the consumer is alive and locked, and has the one ring that it was made with.
+        let ring = unsafe { libbpf_sys::ring_buffer__ring(consumer.inner.as_ptr(), 0) };
+        // SAFETY: a ring of that consumer's, or null, which is not asked.
+        if ring.is_null() { 0 } else { unsafe { of(ring) } }
     }
 
     /// The map's descriptor, to hand to another process.

@@ -13,6 +13,8 @@ pub enum Place {
     IdentityRing,
     /// A process that did not fit into the kernel's process map.
     ProcessMap,
+    /// A cgroup whose selection did not fit into the kernel's map of cgroups.
+    CgroupMap,
     /// The ring that policies share.
     PolicyRing,
     /// A flow that did not fit into the kernel's flow map; its packets are in `other`.
@@ -39,6 +41,7 @@ impl Place {
         match self {
             Self::IdentityRing => "identity_ring",
             Self::ProcessMap => "process_map",
+            Self::CgroupMap => "cgroup_map",
             Self::PolicyRing => "policy_ring",
             Self::FlowMap => "flow_map",
             Self::FlowRing => "flow_ring",

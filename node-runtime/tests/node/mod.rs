@@ -105,6 +105,21 @@ impl Node {
         Command::new("/bin/sh").args(["-c", &enter, script]).spawn().unwrap()
     }
 
+    /// The events of a while: a reader that does not read loses what its queue has no room for.
+    pub(crate) async fn events_of(&mut self, time: Duration) -> Vec<Arc<SecurityEvent>> {
+        let end = tokio::time::Instant::now() + time;
+        let mut events = Vec::new();
+        while let Ok(next) = tokio::time::timeout_at(end, self.reader.next()).await {
+            match next {
+                Next::Event(event) => events.push(event),
+                Next::Lost(count) => panic!("the test read too slowly and lost {count}"),
+                Next::Gap(_) => {}
+                Next::Closed => break,
+            }
+        }
+        events
+    }
+
     /// All events until there is none for a while.
     pub(crate) async fn events(&mut self) -> Vec<Arc<SecurityEvent>> {
         let mut events = Vec::new();
