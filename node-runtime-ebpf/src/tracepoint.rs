@@ -15,12 +15,14 @@ pub enum ArgKind {
     Number = 1,
     /// To a string, in the kernel's or the user's memory.
     Pointer = 2,
-    /// A string inside the trace record.
+    /// A string inside the trace record, of so many bytes at most, its end included.
     Inline = 3,
     /// A string inside the trace record, at an offset that is in it.
     DataLoc = 4,
     /// A number, with the highest bit set for a 32-bit task.
     Syscall = 5,
+    /// As `DataLoc`, and the offset counts from behind itself.
+    RelLoc = 6,
 }
 
 /// One argument.
@@ -29,7 +31,7 @@ pub enum ArgKind {
 pub struct ArgSpec {
     /// In the trace record; of a raw tracepoint: eight times the argument's index.
     pub offset: u16,
-    /// Of a number.
+    /// Of a number, or of an inline string.
     pub bytes: u16,
     /// An `ArgKind`; 0 for none.
     pub kind: u32,
@@ -49,10 +51,10 @@ pub struct HookSpec {
     pub hook: u32,
     /// How many of the arguments are strings.
     pub strings: u32,
-    /// Thread group of the agent, which is never told of.
+    /// Pid of the agent, which is never told of.
     pub agent: u32,
-    /// To the next multiple of eight.
-    pub pad: u32,
+    /// Pid namespace in which it has that number, by inode.
+    pub agent_namespace: u32,
     /// The arguments, those that are none at the end.
     pub args: [ArgSpec; ARGS],
 }

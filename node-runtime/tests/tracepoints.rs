@@ -167,6 +167,43 @@ async fn a_full_ring_counts_what_it_loses_for_the_policy_that_lost_it() {
 }
 
 #[tokio::test]
+async fn a_policy_of_which_one_hook_fails_leaves_nothing_in_the_kernel() {
+    let mut node = Node::new("half");
+    let good = hook(true, "sched", "sched_process_exec", &[]);
+    node.want_policy("half", part(vec![good, hook(true, "sched", "no_such_event", &[])]));
+    let states = node.apply().await;
+    assert!(matches!(refusal(&states, "half"), Problem::NoSuchTracepoint { .. }));
+    assert_eq!(account(), Account::default());
+}
+
+#[tokio::test]
+async fn everything_that_a_policy_has_written_is_told_before_it_goes() {
+    let mut node = Node::new("last");
+    node.want_policy("execs", part(vec![hook(true, "sched", "sched_process_exec", &[])]));
+    node.apply().await;
+    // The runtime has one thread: while this waits, nobody reads.
+    node.sh("i=0; while [ $i -lt 3000 ]; do /bin/true; i=$((i+1)); done").wait().unwrap();
+    node.want_nothing();
+    node.apply().await;
+    let events = node.events().await;
+    assert_eq!(of_policy(&events, "execs").len(), 3001);
+}
+
+#[tokio::test]
+async fn a_ring_of_another_size_is_the_policies_from_the_next_version_on() {
+    let mut node = Node::new("sizes");
+    let mut small = part(vec![hook(true, "sched", "sched_process_exec", &[])]);
+    small.ring_bytes = 4096;
+    node.want_policy("execs", small);
+    node.apply().await;
+    node.want_policy("execs", part(vec![hook(true, "sched", "sched_process_exec", &[])]));
+    node.apply().await;
+    node.sh("i=0; while [ $i -lt 500 ]; do /bin/true; i=$((i+1)); done").wait().unwrap();
+    let events = node.events().await;
+    assert_eq!(of_policy(&events, "execs").len(), 501);
+}
+
+#[tokio::test]
 async fn nothing_stays_in_the_kernel_when_the_last_policy_goes() {
     let mut node = Node::new("gone");
     node.want_policy("a", part(vec![hook(true, "sched", "sched_process_exec", &[])]));

@@ -10,9 +10,10 @@ enum arg_kind {
 	ARG_NONE = 0,
 	ARG_NUMBER = 1,                 /* so many bytes, as they are */
 	ARG_POINTER = 2,                /* to a string, in the kernel or the user's memory */
-	ARG_INLINE = 3,                 /* a string inside the trace record */
+	ARG_INLINE = 3,                 /* a string inside the trace record, of so many bytes at most, its end included */
 	ARG_DATA_LOC = 4,               /* a string inside the trace record, at an offset that is in it */
 	ARG_SYSCALL = 5,                /* a number, with bit 63 set for a 32-bit task */
+	ARG_REL_LOC = 6,                /* as ARG_DATA_LOC, and the offset counts from behind itself */
 };
 
 struct arg_spec {
@@ -26,8 +27,8 @@ struct hook_spec {
 	__u32 source, generation;       /* into the header */
 	__u32 hook;                     /* which of the policy's */
 	__u32 strings;                  /* how many of the arguments are */
-	__u32 agent;                    /* thread group that is never told of: the agent would talk of its own talking */
-	__u32 pad;
+	__u32 agent;                    /* process that is never told of: the agent would talk of its own talking */
+	__u32 agent_namespace;          /* pid namespace in which it has that number, by inode */
 	struct arg_spec args[TRACEPOINT_ARGS_MAX];
 };
 _Static_assert(sizeof(struct hook_spec) == 72, "src/tracepoint.rs has the same");

@@ -4,6 +4,7 @@
 
 #include <bpf/bpf_tracing.h>
 
+#include "credentials.h"
 #include "selection.h"
 #include "task.h"
 #include "tracepoint.h"
@@ -78,7 +79,14 @@ static __always_inline bool read_arg(const void *args, __u32 kind, __u32 offset,
 		*value = read_string(to, pointer);
 		return true;
 	case ARG_INLINE:
-		*value = bpf_probe_read_kernel_str(to, TRACEPOINT_STRING_MAX, args + offset);
+		if (bytes > TRACEPOINT_STRING_MAX)
+			bytes = TRACEPOINT_STRING_MAX;
+		*value = bpf_probe_read_kernel_str(to, bytes, args + offset);
+		return true;
+	case ARG_REL_LOC:
+		bpf_probe_read_kernel(&location, sizeof(location), args + offset);
+		*value = bpf_probe_read_kernel_str(to, TRACEPOINT_STRING_MAX,
+						   args + offset + sizeof(location) + (location & DATA_LOC_OFFSET));
 		return true;
 	case ARG_DATA_LOC:
 		bpf_probe_read_kernel(&location, sizeof(location), args + offset);
@@ -86,6 +94,14 @@ static __always_inline bool read_arg(const void *args, __u32 kind, __u32 offset,
 		return true;
 	}
 	return false;
+}
+
+/* By the number that the agent knows itself by: in the first pid namespace it may have another one. */
+static __always_inline bool is_agent(struct task_struct *task)
+{
+	struct upid found = task_upid(task);
+
+	return (__u32)found.nr == hook.agent && BPF_CORE_READ(found.ns, ns.inum) == hook.agent_namespace;
 }
 
 static __always_inline int passed(const void *args)
@@ -96,10 +112,10 @@ static __always_inline int passed(const void *args)
 	enum wanted wanted;
 	__u32 string = 0;
 
-	if (hook.agent == (__u32)(bpf_get_current_pid_tgid() >> 32) || !task_on_node(task))
+	if (!task_on_node(task))
 		return 0;
 	wanted = cgroup_wanted(task, hook.slot);
-	if (wanted == NOT_WANTED)
+	if (wanted == NOT_WANTED || is_agent(task))
 		return 0;
 	out = bpf_ringbuf_reserve(&policy_ring, size, 0);
 	if (!out) {

@@ -1,7 +1,7 @@
 //! From what the kernel said to events: who did it, whether anybody wants it, and what waits until that is known.
 
 use std::{
-    collections::VecDeque,
+    collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -9,21 +9,28 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::Notify;
 use trilobite_crds::node::PodScope;
 
-use super::{SecurityEvent, SecurityEventKind, bus::EventBus};
+use super::{
+    SecurityEvent, SecurityEventKind,
+    bus::EventBus,
+    held::{Fate, Held},
+};
 use crate::{
     identity::{ExecKey, Identity, Located, Owner, Process, ProcessChange},
     kernel::clock,
     report::{Ledger, Place},
 };
 
-/// A pod that has not become known for so long will not: nanoseconds.
+/// A pod that has not become known for so long after the event came will not: nanoseconds.
 const HELD_FOR: u64 = 5_000_000_000;
-/// Events that wait at most.
-const HELD_MAX: usize = 8192;
+/// A process whose exec is under way is known after that: nanoseconds.
+const PROCESS_HELD_FOR: u64 = 1_000_000_000;
 /// How often the held are looked at when nothing changes.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// The word for a process of which nothing but its key is known.
+const UNKNOWN: &str = "unknown";
 
 /// Who wants an event: one unit, with what it has been given.
 #[derive(Debug)]
@@ -66,25 +73,32 @@ pub struct Emitter {
     bus: EventBus,
     ledger: Ledger,
     state: Mutex<State>,
+    /// Something is held that was not before.
+    wake: Notify,
 }
 
 #[derive(Default)]
 struct State {
     /// Those who want exec and exit.
     processes: Arc<[Arc<Wish>]>,
-    held: VecDeque<Pending>,
+    held: Held<Pending>,
 }
 
-enum Verdict {
-    Emit(Owner),
-    Drop,
-    Hold,
+/// A cgroup's owner, and what each of the wishes says of it: none while it is undecided.
+struct Standing {
+    owner: Owner,
+    answers: Vec<Option<bool>>,
+    /// Somebody tells the container's name soon.
+    nameless: bool,
 }
+
+/// Standings that were asked for, by cgroup and list of wishes: one look asks for each once.
+type Standings = HashMap<(u64, usize), Standing>;
 
 impl Emitter {
     /// Nobody wants anything yet.
     pub fn new(identity: Identity, bus: EventBus, ledger: Ledger) -> Self {
-        Self { identity, bus, ledger, state: Mutex::default() }
+        Self { identity, bus, ledger, state: Mutex::default(), wake: Notify::new() }
     }
 
     /// From now on these want exec and exit.
@@ -107,7 +121,8 @@ impl Emitter {
             }
         };
         let parent = self.identity.process(process.parent);
-        self.offer(Pending { time, cgroup, process: process.clone(), parent, kind, wishes });
+        let pending = Pending { time, cgroup, process: process.clone(), parent, kind, wishes };
+        self.offer(pending, clock::boot_ns());
     }
 
     /// An event of a process by its key, which may be unknown.
@@ -117,7 +132,7 @@ impl Emitter {
                 key,
                 tid: key.pid,
                 auid: u32::MAX,
-                flags: "unknown".into(),
+                flags: UNKNOWN.into(),
                 started_ns: key.ktime,
                 cgroup,
                 ..Process::default()
@@ -127,33 +142,48 @@ impl Emitter {
         (process, parent)
     }
 
-    /// Emits, drops or holds an event. Those of one cgroup stay in their order.
-    pub fn offer(&self, pending: Pending) {
+    /// Emits, drops or holds an event, which has arrived at `now` on the boot clock. Those of one cgroup stay in their order.
+    pub fn offer(&self, mut pending: Pending, now: u64) {
         let mut state = self.state();
-        let behind = state.held.iter().any(|held| held.cgroup == pending.cgroup);
-        if behind {
-            self.hold(&mut state, pending);
-            return;
+        if !state.held.has(pending.cgroup) {
+            let standing = self.standing(&pending);
+            match self.fate(&standing, &mut pending, 0) {
+                Fate::Tell => return self.emit(pending, &standing),
+                Fate::Drop => return,
+                Fate::Wait => {}
+            }
         }
-        match self.verdict(&pending, pending.time) {
-            Verdict::Emit(owner) => self.emit(pending, &owner),
-            Verdict::Drop => {}
-            Verdict::Hold => self.hold(&mut state, pending),
+        if let Some(evicted) = state.held.push(pending.cgroup, now, pending) {
+            let standing = self.standing(&evicted);
+            if standing.answers.contains(&Some(true)) {
+                // It waited for a name alone.
+                self.emit(evicted, &standing);
+            } else {
+                self.enter_undecided(&standing, &evicted);
+            }
         }
+        self.wake.notify_one();
     }
 
     /// Looks at the held again. Time is the boot clock.
     pub fn look(&self, now: u64) {
         let mut state = self.state();
-        let held = std::mem::take(&mut state.held);
-        for pending in held {
-            let behind = state.held.iter().any(|held| held.cgroup == pending.cgroup);
-            match self.verdict(&pending, now) {
-                Verdict::Emit(owner) if !behind => self.emit(pending, &owner),
-                Verdict::Drop => {}
-                _ => state.held.push_back(pending),
+        let mut standings = Standings::new();
+        let told = state.held.look(now, |cgroup, pending, age| {
+            let key = (cgroup, wishes_of(pending));
+            let standing = standings.entry(key).or_insert_with(|| self.standing(pending));
+            self.fate(standing, pending, age)
+        });
+        for pending in told {
+            if let Some(standing) = standings.get(&(pending.cgroup, wishes_of(&pending))) {
+                self.emit(pending, standing);
             }
         }
+    }
+
+    /// Nobody looks from now on: what still waits for a name goes without, and what is undecided is lost.
+    pub fn finish(&self) {
+        self.look(u64::MAX);
     }
 
     /// Enters what was lost before it came here.
@@ -170,59 +200,73 @@ impl Emitter {
     pub async fn keep_looking(self: Arc<Self>) {
         let mut changed = self.identity.changed();
         loop {
-            let wait = if self.held() == 0 { Duration::from_secs(3600) } else { LOOK_EVERY };
+            let waits = self.held() > 0;
             tokio::select! {
                 changed = changed.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep(wait) => {}
+                () = tokio::time::sleep(LOOK_EVERY), if waits => {}
+                // What has come just now is looked at a little later.
+                () = self.wake.notified(), if !waits => continue,
             }
             self.look(clock::boot_ns());
         }
     }
 
-    fn verdict(&self, pending: &Pending, now: u64) -> Verdict {
-        let expired = now.saturating_sub(pending.time) >= HELD_FOR;
+    fn standing(&self, pending: &Pending) -> Standing {
         let owner = self.identity.owner(pending.cgroup);
-        let answers: Vec<Option<bool>> =
-            pending.wishes.iter().map(|wish| self.identity.in_scope(&wish.scope, &owner)).collect();
-        if answers.contains(&Some(true)) {
+        let answers = pending.wishes.iter().map(|wish| self.identity.in_scope(&wish.scope, &owner)).collect();
+        let nameless = self.identity.has_cluster()
+            && match &owner {
+                Owner::Pod(found) => found.container.is_none() && !found.container_id.is_empty(),
+                Owner::Unnamed(_) => true,
+                _ => false,
+            };
+        Standing { owner, answers, nameless }
+    }
+
+    /// What becomes of an event that has waited for `age`, in nanoseconds.
+    fn fate(&self, standing: &Standing, pending: &mut Pending, age: u64) -> Fate {
+        let expired = age >= HELD_FOR;
+        if standing.answers.contains(&Some(true)) {
             // The kubelet names a container some moments after it runs; the event can wait for the name.
-            let nameless = self.identity.has_cluster()
-                && matches!(&owner, Owner::Pod(found) if found.container.is_none() && !found.container_id.is_empty());
-            return if nameless && !expired { Verdict::Hold } else { Verdict::Emit(owner) };
+            let waits = standing.nameless && !expired;
+            return if waits || !self.is_named(pending, age) { Fate::Wait } else { Fate::Tell };
         }
-        if !answers.contains(&None) {
-            return Verdict::Drop;
+        if !standing.answers.contains(&None) {
+            return Fate::Drop;
         }
         if !expired {
-            return Verdict::Hold;
+            return Fate::Wait;
         }
-        for wish in pending.wishes.iter() {
+        self.enter_undecided(standing, pending);
+        Fate::Drop
+    }
+
+    /// The process is known, or will not be any more. An exec that is under way has a new key before it has a record.
+    fn is_named(&self, pending: &mut Pending, age: u64) -> bool {
+        if pending.process.flags != UNKNOWN || age >= PROCESS_HELD_FOR {
+            return true;
+        }
+        let Some(process) = self.identity.process(pending.process.key) else { return false };
+        pending.parent = self.identity.process(process.parent);
+        pending.process = process;
+        true
+    }
+
+    /// Lost for those for whom it was never decided.
+    fn enter_undecided(&self, standing: &Standing, pending: &Pending) {
+        for (wish, _) in pending.wishes.iter().zip(&standing.answers).filter(|(_, answer)| **answer != Some(false)) {
             self.ledger.lost(Place::Undecided, &wish.name, 1);
         }
-        Verdict::Drop
     }
 
-    fn hold(&self, state: &mut State, pending: Pending) {
-        if state.held.len() == HELD_MAX
-            && let Some(oldest) = state.held.pop_front()
-        {
-            for wish in oldest.wishes.iter() {
-                self.ledger.lost(Place::Undecided, &wish.name, 1);
-            }
-        }
-        state.held.push_back(pending);
-    }
-
-    fn emit(&self, pending: Pending, owner: &Owner) {
-        for wish in pending.wishes.iter() {
-            if self.identity.in_scope(&wish.scope, owner) == Some(true) {
-                wish.records.fetch_add(1, Ordering::Relaxed);
-            }
+    fn emit(&self, pending: Pending, standing: &Standing) {
+        for (wish, _) in pending.wishes.iter().zip(&standing.answers).filter(|(_, answer)| **answer == Some(true)) {
+            wish.records.fetch_add(1, Ordering::Relaxed);
         }
         let located = |process: Arc<Process>, owner: &Owner| Located {
             process,
             pod: match owner {
-                Owner::Pod(found) => Some(found.clone()),
+                Owner::Pod(found) | Owner::Unnamed(found) => Some(found.clone()),
                 _ => None,
             },
         };
@@ -232,7 +276,7 @@ impl Emitter {
         });
         self.bus.publish(Arc::new(SecurityEvent {
             time: clock::wall(pending.time),
-            process: located(pending.process, owner),
+            process: located(pending.process, &standing.owner),
             parent,
             kind: pending.kind,
         }));
@@ -240,5 +284,81 @@ impl Emitter {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Names a list of wishes for as long as one who has it lives.
+fn wishes_of(pending: &Pending) -> usize {
+    Arc::as_ptr(&pending.wishes).cast::<u8>().addr()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        kernel::Facts,
+        layers::security::bus::{Next, Subscription},
+    };
+
+    fn emitter(cluster: bool) -> (Arc<Emitter>, Ledger, Subscription) {
+        let ledger = Ledger::default();
+        let bus = EventBus::new(ledger.clone());
+        let reader = bus.subscribe();
+        let identity = Identity::new(Arc::new(Facts::default()), ledger.clone(), cluster);
+        (Arc::new(Emitter::new(identity, bus, ledger.clone())), ledger, reader)
+    }
+
+    fn of_an_unknown_process(emitter: &Emitter, cgroup: u64) -> Pending {
+        let (process, parent) = emitter.process(ExecKey { ktime: 5, pid: 6 }, cgroup);
+        let wish = Arc::new(Wish::new("policy".into(), PodScope::default()));
+        Pending { time: 0, cgroup, process, parent, kind: SecurityEventKind::Exec, wishes: [wish].into() }
+    }
+
+    #[test]
+    fn an_event_is_lost_when_its_cgroup_has_not_become_known_so_long_after_it_came() {
+        let (emitter, ledger, mut reader) = emitter(true);
+        let came = 100 * HELD_FOR;
+        emitter.offer(of_an_unknown_process(&emitter, 77), came);
+        emitter.look(came + HELD_FOR - 1);
+        assert_eq!((emitter.held(), ledger.total(Place::Undecided)), (1, 0));
+        emitter.look(came + HELD_FOR);
+        assert_eq!((emitter.held(), ledger.total(Place::Undecided)), (0, 1));
+        assert!(reader.try_next().is_none());
+    }
+
+    #[test]
+    fn what_waits_for_its_process_is_told_without_it_when_the_last_unit_goes() {
+        let (emitter, ledger, mut reader) = emitter(false);
+        emitter.offer(of_an_unknown_process(&emitter, 77), 1);
+        assert!(reader.try_next().is_none());
+        emitter.finish();
+        assert!(matches!(reader.try_next(), Some(Next::Event(_))));
+        assert_eq!(ledger.losses(), []);
+    }
+
+    #[test]
+    fn a_burst_that_waits_for_names_alone_loses_nothing() {
+        let (emitter, ledger, mut reader) = emitter(false);
+        let count = 2 * crate::layers::security::held::HELD_OF_CGROUP_MAX - 100;
+        for _ in 0..count {
+            emitter.offer(of_an_unknown_process(&emitter, 77), 1);
+        }
+        emitter.finish();
+        let mut told = 0;
+        while let Some(Next::Event(_)) = reader.try_next() {
+            told += 1;
+        }
+        assert_eq!((told, ledger.losses()), (count, Vec::new()));
+    }
+
+    #[tokio::test]
+    async fn whoever_looks_wakes_up_for_an_event_that_is_held() {
+        let (emitter, _, mut reader) = emitter(false);
+        let looking = tokio::spawn(emitter.clone().keep_looking());
+        tokio::task::yield_now().await;
+        emitter.offer(of_an_unknown_process(&emitter, 77), clock::boot_ns());
+        let next = tokio::time::timeout(Duration::from_secs(10), reader.next()).await.unwrap();
+        assert!(matches!(next, Next::Event(event) if event.process.process.flags == UNKNOWN));
+        looking.abort();
     }
 }

@@ -56,6 +56,7 @@ impl Security {
             self.looking = Some(tokio::spawn(self.emitter.clone().keep_looking()));
         } else if !wanted && let Some(task) = self.looking.take() {
             task.abort();
+            self.emitter.finish();
         }
         // What was stopped is let go of when its task is next looked at: then its memory is given back.
         tokio::task::yield_now().await;
@@ -136,9 +137,8 @@ impl Security {
                 || plan.tracepoints.keys().any(|other| same_resource(other, key) && !self.policies.has(other))
                 || plan.refused.keys().any(|other| same_resource(other, key))
         };
-        for key in self.policies.without_plan(planned) {
-            self.policies.unload(&key, &self.identity, &self.emitter);
-        }
+        let leaving = self.policies.without_plan(planned);
+        self.policies.unload(&leaving, &self.identity, &self.emitter);
     }
 
     fn tracepoints_in_force(&mut self, key: &UnitKey, unit: &Unit<TracepointsPart>) -> Result<(), Problem> {

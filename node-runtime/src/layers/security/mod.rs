@@ -3,6 +3,7 @@
 pub mod bus;
 pub mod emit;
 pub mod event;
+pub mod held;
 mod layer;
 pub mod policies;
 pub mod tracepoint;

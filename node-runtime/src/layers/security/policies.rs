@@ -1,7 +1,7 @@
-//! Policies in force: each a unit of its own, all writing into one ring.
+//! Policies in force: each a unit of its own; all that ask for one size of ring write into one.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     os::fd::AsFd,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -10,17 +10,17 @@ use std::{
 };
 
 use tokio::task::JoinHandle;
-use trilobite_crds::node::TracepointsPart;
+use trilobite_crds::node::{TracepointHook, TracepointsPart};
 use trilobite_node_ebpf::record::Record;
 
 use super::{
     SecurityEventKind,
     emit::{Emitter, Pending, Wish},
-    tracepoint::{Hook, Maps, Place, args::Reading, decode},
+    tracepoint::{Hook, Maps, Place, Ready, args::Reading, decode, readings},
 };
 use crate::{
     identity::{ExecKey, Identity, ProcessLease, Slot},
-    kernel::{Facts, Map, Ring, clock},
+    kernel::{Facts, Map, Ring, clock, grace},
     layers::UnitKey,
     plan::Unit,
     report::{Ledger, Place as LostAt, Problem},
@@ -29,7 +29,10 @@ use crate::{
 /// All policies.
 pub struct Policies {
     units: BTreeMap<UnitKey, Policy>,
-    shared: Option<Shared>,
+    /// By size in bytes. Another size is another ring: the old one goes with the last policy that writes into it.
+    rings: BTreeMap<u32, Shared>,
+    /// Who did it: the processes are followed for as long as anything is told of them.
+    processes: Option<ProcessLease>,
     known: Known,
     next_source: u32,
 }
@@ -41,7 +44,6 @@ struct Shared {
     map: Map,
     ring: Arc<Ring>,
     task: JoinHandle<()>,
-    _lease: ProcessLease,
 }
 
 impl Drop for Shared {
@@ -52,6 +54,7 @@ impl Drop for Shared {
 
 struct Policy {
     source: u32,
+    ring_bytes: u32,
     hooks: Vec<Hook>,
     wish: Arc<Wish>,
     _slot: Slot,
@@ -63,7 +66,7 @@ struct Facet {
     namespace: Arc<str>,
     hooks: Vec<HookFacet>,
     wishes: Arc<[Arc<Wish>]>,
-    /// Records from before were told by the version before; boot clock.
+    /// Records from before were told by the version before, or come from a policy half of which is attached; boot clock.
     since: AtomicU64,
     /// Records from then on are told by the version after; boot clock.
     until: AtomicU64,
@@ -81,7 +84,13 @@ struct HookFacet {
 impl Policies {
     /// None.
     pub fn new() -> Self {
-        Self { units: BTreeMap::new(), shared: None, known: Known::default(), next_source: 1 }
+        Self {
+            units: BTreeMap::new(),
+            rings: BTreeMap::new(),
+            processes: None,
+            known: Known::default(),
+            next_source: 1,
+        }
     }
 
     /// This version is in force.
@@ -108,78 +117,127 @@ impl Policies {
         emitter: &Arc<Emitter>,
         facts: &Facts,
     ) -> Result<(), Problem> {
-        let slot = identity.select(&unit.content.pods)?;
+        // A number is never used again: whatever a policy that failed has left in the ring is nobody's.
+        let source = self.next_source;
+        self.next_source = self.next_source.wrapping_add(1);
+        let loaded = self.put_in_force(source, key, unit, identity, emitter, facts);
+        if loaded.is_err() {
+            known(&self.known).remove(&source);
+            self.let_go();
+        }
+        loaded
+    }
+
+    fn put_in_force(
+        &mut self,
+        source: u32,
+        key: &UnitKey,
+        unit: &Unit<TracepointsPart>,
+        identity: &Identity,
+        emitter: &Arc<Emitter>,
+        facts: &Facts,
+    ) -> Result<(), Problem> {
+        let content = &unit.content;
+        let readings = content.hooks.iter().map(readings).collect::<Result<Vec<_>, _>>()?;
+        let slot = identity.select(&content.pods)?;
+        if self.processes.is_none() {
+            self.processes = Some(identity.follow_processes(None, None)?);
+        }
+        let ready = self.ready(source, slot.mask(), unit, &readings, identity, emitter, facts)?;
+        let wish = Arc::new(Wish::new(unit.source.to_string(), content.pods.clone()));
+        let facet = Arc::new(Facet::of(unit, readings, &wish));
+        known(&self.known).insert(source, facet.clone());
+        let hooks = match attach(ready, &content.hooks) {
+            Ok(hooks) => hooks,
+            Err((attached, problem)) => {
+                self.leave(
+                    vec![Policy { source, ring_bytes: content.ring_bytes, hooks: attached, wish, _slot: slot }],
+                    identity,
+                    emitter,
+                );
+                return Err(problem);
+            }
+        };
+        // All are attached now: what comes from here on is this version's to tell.
+        let now = clock::boot_ns();
+        facet.since.store(now, Ordering::Relaxed);
+        let older: Vec<UnitKey> = self.units.keys().filter(|other| same_resource(other, key)).cloned().collect();
+        for other in older.iter().filter_map(|other| self.units.get(other)) {
+            if let Some(facet) = known(&self.known).get(&other.source) {
+                facet.until.store(now, Ordering::Relaxed);
+            }
+        }
+        let policy = Policy { source, ring_bytes: content.ring_bytes, hooks, wish, _slot: slot };
+        self.units.insert(key.clone(), policy);
+        self.unload(&older, identity, emitter);
+        Ok(())
+    }
+
+    /// Programs of all hooks in the kernel, none of them attached; makes the ring where there is none of its size.
+    #[expect(clippy::too_many_arguments, reason = "each is a thing of its own")]
+    fn ready(
+        &mut self,
+        source: u32,
+        slot: u64,
+        unit: &Unit<TracepointsPart>,
+        readings: &[Vec<Reading>],
+        identity: &Identity,
+        emitter: &Arc<Emitter>,
+        facts: &Facts,
+    ) -> Result<Vec<Ready>, Problem> {
         let cgroups = identity.cgroups_fd().ok_or_else(|| Problem::LoadFailed {
             what: "sharing the map of cgroups".into(),
             detail: "this process may not open more files".into(),
         })?;
-        let source = self.next_source;
-        let wish = Arc::new(Wish::new(unit.source.to_string(), unit.content.pods.clone()));
-        let mut facet = Facet {
-            policy: unit.source.name.as_str().into(),
-            namespace: unit.source.namespace.as_deref().unwrap_or_default().into(),
-            hooks: Vec::new(),
-            wishes: [wish.clone()].into(),
-            since: AtomicU64::new(0),
-            until: AtomicU64::new(u64::MAX),
-        };
-        let mut hooks = Vec::new();
-        let mut made = None;
-        for (number, hook) in (0..).zip(&unit.content.hooks) {
-            let generation = u32::try_from(unit.source.generation).unwrap_or(u32::MAX);
-            let place = Place { slot: slot.mask(), source, generation, number };
-            let ring = self.shared.as_ref().map(|shared| &shared.map).or(made.as_ref().map(|(map, _)| map));
-            let maps = Maps { cgroups: cgroups.as_fd(), ring, ring_bytes: unit.content.ring_bytes };
-            let (attached, new) = Hook::attach(hook, place, &maps, facts)?;
-            made = made.or(new);
-            facet.hooks.push(HookFacet {
-                subsystem: hook.subsystem.as_str().into(),
-                event: hook.event.as_str().into(),
-                message: hook.message.as_deref().unwrap_or_default().into(),
-                tags: hook.tags.clone().into(),
-                labels: hook.args.iter().map(|arg| arg.label.as_deref().map(Into::into)).collect(),
-                readings: attached.readings.clone(),
-            });
-            hooks.push(attached);
-        }
-        if let Some((map, ring)) = made {
-            // Who did it: the processes are followed for as long as anything is told of them.
-            let lease = identity.follow_processes(None, None)?;
-            let ring = Arc::new(ring);
-            let task = tokio::spawn(read(ring.clone(), self.known.clone(), identity.clone(), emitter.clone()));
-            self.shared = Some(Shared { map, ring, task, _lease: lease });
-        }
-        self.next_source += 1;
-        let older: Vec<UnitKey> = self.units.keys().filter(|other| same_resource(other, key)).cloned().collect();
-        if !older.is_empty() {
-            // Both are attached now: what comes from here on is the new one's to tell.
-            let now = clock::boot_ns();
-            facet.since.store(now, Ordering::Relaxed);
-            for other in older.iter().filter_map(|other| self.units.get(other)) {
-                if let Some(facet) = known(&self.known).get(&other.source) {
-                    facet.until.store(now, Ordering::Relaxed);
-                }
+        let ring_bytes = unit.content.ring_bytes;
+        let generation = u32::try_from(unit.source.generation).unwrap_or(u32::MAX);
+        let mut all = Vec::new();
+        for ((number, hook), readings) in (0..).zip(&unit.content.hooks).zip(readings) {
+            let place = Place { slot, source, generation, number };
+            let ring = self.rings.get(&ring_bytes).map(|shared| &shared.map);
+            let maps = Maps { cgroups: cgroups.as_fd(), ring, ring_bytes };
+            let (ready, made) = Ready::load(hook, readings, place, &maps, facts)?;
+            if let Some((map, ring)) = made {
+                let ring = Arc::new(ring);
+                let task = tokio::spawn(read(ring.clone(), self.known.clone(), identity.clone(), emitter.clone()));
+                self.rings.insert(ring_bytes, Shared { map, ring, task });
             }
+            all.push(ready);
         }
-        known(&self.known).insert(source, Arc::new(facet));
-        self.units.insert(key.clone(), Policy { source, hooks, wish, _slot: slot });
-        for other in older {
-            self.unload(&other, identity, emitter);
-        }
-        Ok(())
+        Ok(all)
     }
 
-    /// Takes a policy out of force, after what it has written is read.
-    pub fn unload(&mut self, key: &UnitKey, identity: &Identity, emitter: &Emitter) {
-        let Some(unit) = self.units.remove(key) else { return };
-        emitter.enter_lost(LostAt::PolicyRing, &unit.wish.name, losses(&unit));
-        drop(unit.hooks);
-        if let Some(shared) = &self.shared {
-            tell(&shared.ring, &self.known, identity, emitter);
+    /// Takes policies out of force, after what they have written is read.
+    pub fn unload(&mut self, keys: &[UnitKey], identity: &Identity, emitter: &Emitter) {
+        let leaving = keys.iter().filter_map(|key| self.units.remove(key)).collect();
+        self.leave(leaving, identity, emitter);
+    }
+
+    fn leave(&mut self, mut leaving: Vec<Policy>, identity: &Identity, emitter: &Emitter) {
+        if leaving.is_empty() {
+            return;
         }
-        known(&self.known).remove(&unit.source);
+        leaving.iter_mut().flat_map(|unit| &mut unit.hooks).for_each(Hook::detach);
+        if let Err(error) = grace::wait_for_programs() {
+            tracing::warn!(%error, "programs that left may still write: what they do is not told");
+        }
+        let rings: BTreeSet<u32> = leaving.iter().map(|unit| unit.ring_bytes).collect();
+        for shared in rings.iter().filter_map(|bytes| self.rings.get(bytes)) {
+            tell(|each| shared.ring.drain_all(each), &self.known, identity, emitter);
+        }
+        for unit in &leaving {
+            emitter.enter_lost(LostAt::PolicyRing, &unit.wish.name, losses(unit));
+            known(&self.known).remove(&unit.source);
+        }
+        drop(leaving);
+        self.let_go();
+    }
+
+    /// Rings and processes that no policy needs any more.
+    fn let_go(&mut self) {
+        self.rings.retain(|bytes, _| self.units.values().any(|unit| unit.ring_bytes == *bytes));
         if self.units.is_empty() {
-            self.shared = None;
+            self.processes = None;
         }
     }
 
@@ -207,6 +265,40 @@ pub fn same_resource(a: &UnitKey, b: &UnitKey) -> bool {
     a.kind == b.kind && a.name == b.name
 }
 
+impl Facet {
+    /// A unit that is not attached yet: no record is its own.
+    fn of(unit: &Unit<TracepointsPart>, readings: Vec<Vec<Reading>>, wish: &Arc<Wish>) -> Self {
+        let hooks = unit.content.hooks.iter().zip(readings).map(|(hook, readings)| HookFacet {
+            subsystem: hook.subsystem.as_str().into(),
+            event: hook.event.as_str().into(),
+            message: hook.message.as_deref().unwrap_or_default().into(),
+            tags: hook.tags.clone().into(),
+            labels: hook.args.iter().map(|arg| arg.label.as_deref().map(Into::into)).collect(),
+            readings,
+        });
+        Self {
+            policy: unit.source.name.as_str().into(),
+            namespace: unit.source.namespace.as_deref().unwrap_or_default().into(),
+            hooks: hooks.collect(),
+            wishes: [wish.clone()].into(),
+            since: AtomicU64::new(u64::MAX),
+            until: AtomicU64::new(u64::MAX),
+        }
+    }
+}
+
+/// Attaches all, or gives those that were attached before one could not be.
+fn attach(ready: Vec<Ready>, hooks: &[TracepointHook]) -> Result<Vec<Hook>, (Vec<Hook>, Problem)> {
+    let mut attached = Vec::new();
+    for (ready, hook) in ready.into_iter().zip(hooks) {
+        match ready.attach(hook) {
+            Ok(hook) => attached.push(hook),
+            Err(problem) => return Err((attached, problem)),
+        }
+    }
+    Ok(attached)
+}
+
 fn losses(unit: &Policy) -> u64 {
     unit.hooks.iter().map(Hook::new_losses).sum()
 }
@@ -220,25 +312,34 @@ async fn read(ring: Arc<Ring>, units: Known, identity: Identity, emitter: Arc<Em
         if let Err(error) = ring.readable().await {
             return tracing::error!(%error, "the policies' ring cannot be waited for");
         }
-        tell(&ring, &units, &identity, &emitter);
+        tell(|each| ring.drain(each), &units, &identity, &emitter);
     }
 }
 
 /// Reads what is in the ring. The processes come after it and before they are asked for, so that each is known by then.
-fn tell(ring: &Ring, units: &Known, identity: &Identity, emitter: &Emitter) {
+fn tell(drain: impl FnOnce(&mut dyn FnMut(&[u8])), units: &Known, identity: &Identity, emitter: &Emitter) {
     let mut told = Vec::new();
-    ring.drain(&mut |bytes| {
-        let event = decode::head(bytes).and_then(|(header, hook)| {
-            let facet = known(units).get(&header.source).cloned()?;
-            Some((header, event(&facet, &header, hook, bytes)?, facet.wishes.clone()))
-        });
-        told.extend(event);
+    let mut of_nobody = 0;
+    drain(&mut |bytes| {
+        let head = decode::head(bytes);
+        let facet = head.as_ref().and_then(|(header, _)| known(units).get(&header.source).cloned());
+        let (Some((header, hook)), Some(facet)) = (head, facet) else {
+            of_nobody += 1;
+            return;
+        };
+        told.extend(event(&facet, &header, hook, bytes).map(|kind| (header, kind, facet.wishes.clone())));
     });
+    if of_nobody > 0 {
+        tracing::warn!(records = of_nobody, "records of the policies' ring are of no policy that is in force");
+        emitter.enter_lost(LostAt::PolicyRing, "", of_nobody);
+    }
     identity.catch_up();
+    let now = clock::boot_ns();
     for (header, kind, wishes) in told {
         let key = ExecKey { ktime: header.exec_ktime, pid: header.exec_pid };
         let (process, parent) = emitter.process(key, header.cgroup);
-        emitter.offer(Pending { time: header.time, cgroup: header.cgroup, process, parent, kind, wishes });
+        let pending = Pending { time: header.time, cgroup: header.cgroup, process, parent, kind, wishes };
+        emitter.offer(pending, now);
     }
 }
 

@@ -75,26 +75,41 @@ fn each(
 
 fn from_field(field: &Field, wanted: ArgType) -> Result<Reading, String> {
     let (offset, size) = (field.offset, field.size);
-    let text = |kind: ArgKind| Reading { spec: spec(offset, 0, kind), shown: Shown::Text, source: (0, false) };
-    let characters = field.kind.contains("char");
-    let found = if field.kind.starts_with("__data_loc") && characters {
-        Some(text(ArgKind::DataLoc))
-    } else if characters && field.kind.ends_with('*') {
-        Some(text(ArgKind::Pointer))
-    } else if characters && field.kind.ends_with(']') {
-        Some(text(ArgKind::Inline))
-    } else {
-        None
-    };
+    let found = text_kind(field).map(|kind| {
+        // A field that is full has no end of its own.
+        let bytes = if kind == ArgKind::Inline { size.saturating_add(1) } else { 0 };
+        Reading { spec: spec(offset, bytes, kind), shown: Shown::Text, source: (0, false) }
+    });
     match (wanted, found) {
         (ArgType::Auto | ArgType::String, Some(text)) => Ok(text),
         (ArgType::String, None) => Err(format!("{} is {}, which is no string", field.name, field.kind)),
+        (_, None) if field.kind.ends_with(']') => {
+            Err(format!("{} is {}, an array, which cannot be shown yet", field.name, field.kind))
+        }
         (ArgType::Auto, None) if matches!(size, 1 | 2 | 4 | 8) => Ok(automatic(offset, size, field.signed)),
         (_, Some(Reading { spec: ArgSpec { kind, .. }, .. })) if kind != ArgKind::Pointer as u32 => {
             Err(format!("{} is {}; its type is string", field.name, field.kind))
         }
         (wanted, _) if matches!(size, 1 | 2 | 4 | 8) => number(wanted, offset, size, field.signed),
         _ => Err(format!("{} is {} of {size} bytes, which cannot be shown yet", field.name, field.kind)),
+    }
+}
+
+/// How a field is read that is text; none where it is not.
+fn text_kind(field: &Field) -> Option<ArgKind> {
+    let kind = field.kind.as_str();
+    let mut words = kind.split(|character: char| !character.is_alphanumeric() && character != '_');
+    let characters = words.clone().any(|word| word == "char") && !words.any(|word| word == "unsigned");
+    if !characters {
+        return None;
+    }
+    match kind.matches('*').count() {
+        0 if kind.starts_with("__data_loc") => Some(ArgKind::DataLoc),
+        0 if kind.starts_with("__rel_loc") => Some(ArgKind::RelLoc),
+        0 if kind.ends_with(']') => Some(ArgKind::Inline),
+        1 if kind.ends_with('*') => Some(ArgKind::Pointer),
+        // A pointer to pointers is no text.
+        _ => None,
     }
 }
 
@@ -149,6 +164,7 @@ fn spec(offset: u16, bytes: u16, kind: ArgKind) -> ArgSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layers::security::tracepoint::format::fields;
 
     fn hook(index: u32, r#type: ArgType) -> TracepointHook {
         TracepointHook {
@@ -162,7 +178,7 @@ mod tests {
         }
     }
 
-    fn fields() -> Vec<Field> {
+    fn sys_enter() -> Vec<Field> {
         let field = |name: &str, kind: &str, offset, size| Field {
             kind: kind.into(),
             name: name.into(),
@@ -182,17 +198,55 @@ mod tests {
 
     #[test]
     fn the_fifth_field_of_sys_enter_is_the_system_call() {
-        let [reading] = classic(&hook(4, ArgType::Syscall64), &fields()).unwrap()[..] else { panic!() };
+        let [reading] = classic(&hook(4, ArgType::Syscall64), &sys_enter()).unwrap()[..] else { panic!() };
         assert_eq!(reading.spec, ArgSpec { offset: 8, bytes: 8, kind: ArgKind::Syscall as u32 });
-        assert_eq!(classic(&hook(4, ArgType::Auto), &fields()).unwrap()[0].shown, Shown::Long);
+        assert_eq!(classic(&hook(4, ArgType::Auto), &sys_enter()).unwrap()[0].shown, Shown::Long);
     }
 
     #[test]
     fn what_a_record_does_not_have_is_refused_by_its_path() {
         for (index, kind) in [(9, ArgType::Auto), (3, ArgType::Auto), (4, ArgType::String), (5, ArgType::Uint64)] {
-            let problem = classic(&hook(index, kind), &fields()).unwrap_err();
+            let problem = classic(&hook(index, kind), &sys_enter()).unwrap_err();
             assert_eq!(problem.field(), "spec.tracepoints[0].args[0]", "{index}");
         }
+    }
+
+    /// What a type of argument becomes, by the number of its field.
+    fn read(format: &str, index: u32, wanted: ArgType) -> Result<(u16, u16, u32), ()> {
+        let readings = classic(&hook(index, wanted), &fields(format)).map_err(drop)?;
+        let spec = readings[0].spec;
+        Ok((spec.offset, spec.bytes, spec.kind))
+    }
+
+    #[test]
+    fn a_pointer_to_pointers_is_no_text() {
+        let execve = include_str!("formats/sys_enter_execve.txt");
+        assert_eq!(read(execve, 5, ArgType::Auto), Ok((16, 0, ArgKind::Pointer as u32)));
+        assert_eq!(read(execve, 6, ArgType::String), Err(()));
+        assert_eq!(read(execve, 6, ArgType::Auto), Ok((24, 8, ArgKind::Number as u32)));
+    }
+
+    #[test]
+    fn an_address_of_four_bytes_is_no_number() {
+        let state = include_str!("formats/inet_sock_set_state.txt");
+        assert_eq!(read(state, 7, ArgType::Auto), Ok((24, 2, ArgKind::Number as u32)));
+        for wanted in [ArgType::Auto, ArgType::Uint32, ArgType::String] {
+            assert_eq!(read(state, 11, wanted), Err(()), "{wanted:?}");
+        }
+    }
+
+    #[test]
+    fn text_behind_a_relative_offset_is_text_and_no_number() {
+        let relative = include_str!("formats/relative.txt");
+        assert_eq!(read(relative, 4, ArgType::Auto), Ok((8, 0, ArgKind::RelLoc as u32)));
+        assert_eq!(read(relative, 4, ArgType::Uint32), Err(()));
+        assert_eq!(read(relative, 5, ArgType::Uint32), Err(()));
+    }
+
+    #[test]
+    fn text_inside_a_record_ends_with_its_field() {
+        let relative = include_str!("formats/relative.txt");
+        assert_eq!(read(relative, 6, ArgType::Auto), Ok((16, 17, ArgKind::Inline as u32)));
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use std::{
     fs, io,
-    os::fd::BorrowedFd,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::fs::MetadataExt,
+    },
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -15,7 +18,7 @@ use super::{
     format,
 };
 use crate::{
-    kernel::{Facts, Link, Map, Opened, Ring, btf},
+    kernel::{Facts, Link, Loaded, Map, Opened, Ring, btf, misses::recursion_misses},
     report::Problem,
 };
 
@@ -47,27 +50,32 @@ pub struct Maps<'a> {
     pub ring_bytes: u32,
 }
 
-/// A hook in force. Dropping it detaches and unloads it.
-pub struct Hook {
-    _link: Link,
+/// A hook whose program the kernel has taken, and which nothing calls yet.
+pub struct Ready {
+    loaded: Loaded,
     lost: Map,
-    counted: AtomicU64,
-    /// How its arguments are read, for the decoder.
-    pub readings: Vec<Reading>,
 }
 
-impl Hook {
-    /// Loads and attaches; gives the ring as well where there was none.
-    pub fn attach(
+/// A hook in force. Dropping it detaches and unloads it.
+pub struct Hook {
+    link: Option<Link>,
+    program: Option<OwnedFd>,
+    lost: Map,
+    counted: AtomicU64,
+}
+
+impl Ready {
+    /// Loads the program that reads these; gives the ring as well where there was none.
+    pub fn load(
         hook: &TracepointHook,
+        readings: &[Reading],
         place: Place,
         maps: &Maps<'_>,
         facts: &Facts,
     ) -> Result<(Self, Option<(Map, Ring)>), Problem> {
-        let readings = readings(hook)?;
         let mut opened = Opened::open("tracepoint", trilobite_node_ebpf::tracepoint())?;
         opened.only(&[if hook.raw { RAW } else { CLASSIC }]);
-        opened.set("hook", constants(place, &readings))?;
+        opened.set("hook", constants(place, readings))?;
         opened.set("node_cgroup", facts.node_cgroup.unwrap_or(0))?;
         opened.set("node_cgroup_level", facts.node_cgroup_level)?;
         opened.reuse("cgroups", maps.cgroups)?;
@@ -75,30 +83,43 @@ impl Hook {
             Some(ring) => opened.reuse("policy_ring", ring.fd())?,
             None => opened.resize("policy_ring", maps.ring_bytes)?,
         }
-        let mut loaded = opened.load()?;
-        let link = if hook.raw {
-            loaded.attach_raw_tracepoint(RAW, &hook.event)?
-        } else {
-            loaded.attach_tracepoint(CLASSIC, &hook.subsystem, &hook.event)?
-        };
+        let loaded = opened.load()?;
         let ring = match maps.ring {
             Some(_) => None,
             None => Some((loaded.map("policy_ring")?, loaded.ring("policy_ring")?)),
         };
         let lost = loaded.map("hook_lost")?;
-        Ok((Self { _link: link, lost, counted: AtomicU64::new(0), readings }, ring))
+        Ok((Self { loaded, lost }, ring))
     }
 
-    /// Records that found no room since this was asked last.
+    /// From now on it is called.
+    pub fn attach(mut self, hook: &TracepointHook) -> Result<Hook, Problem> {
+        let link = if hook.raw {
+            self.loaded.attach_raw_tracepoint(RAW, &hook.event)?
+        } else {
+            self.loaded.attach_tracepoint(CLASSIC, &hook.subsystem, &hook.event)?
+        };
+        Ok(Hook { program: link.program(), link: Some(link), lost: self.lost, counted: AtomicU64::new(0) })
+    }
+}
+
+impl Hook {
+    /// Takes it off its tracepoint. Its program may still run: whoever wants the last of it waits for that.
+    pub fn detach(&mut self) {
+        self.link = None;
+    }
+
+    /// Records that found no room, or that nobody was called for, since this was asked last.
     pub fn new_losses(&self) -> u64 {
         let value = self.lost.get(&0_u32.to_ne_bytes()).ok().flatten();
         let Some(total) = value.and_then(|bytes| bytes.try_into().ok()).map(u64::from_ne_bytes) else { return 0 };
+        let total = total + self.program.as_ref().map_or(0, |program| recursion_misses(program.as_fd()));
         total.saturating_sub(self.counted.swap(total, Ordering::Relaxed))
     }
 }
 
 fn constants(place: Place, readings: &[Reading]) -> HookSpec {
-    let text = [ArgKind::Pointer, ArgKind::Inline, ArgKind::DataLoc].map(|kind| kind as u32);
+    let text = [ArgKind::Pointer, ArgKind::Inline, ArgKind::DataLoc, ArgKind::RelLoc].map(|kind| kind as u32);
     let strings = readings.iter().filter(|reading| text.contains(&reading.spec.kind)).count();
     let mut spec = HookSpec {
         slot: place.slot,
@@ -107,6 +128,8 @@ fn constants(place: Place, readings: &[Reading]) -> HookSpec {
         hook: place.number,
         strings: u32::try_from(strings).unwrap_or_default(),
         agent: std::process::id(),
+        // Inodes of namespaces have 32 bits; 0 is none, and then the agent is told of as everybody is.
+        agent_namespace: fs::metadata("/proc/self/ns/pid").map_or(0, |data| data.ino() as u32),
         ..HookSpec::default()
     };
     for (arg, reading) in spec.args.iter_mut().zip(readings) {
@@ -115,7 +138,8 @@ fn constants(place: Place, readings: &[Reading]) -> HookSpec {
     spec
 }
 
-fn readings(hook: &TracepointHook) -> Result<Vec<Reading>, Problem> {
+/// How the arguments of a hook are read on this kernel.
+pub fn readings(hook: &TracepointHook) -> Result<Vec<Reading>, Problem> {
     let missing = || Problem::NoSuchTracepoint {
         name: format!("{}/{}", hook.subsystem, hook.event),
         field: format!("{}.event", hook.field_path),

@@ -5,4 +5,4 @@ pub mod decode;
 pub mod format;
 mod hook;
 
-pub use hook::{Hook, Maps, Place};
+pub use hook::{Hook, Maps, Place, Ready, readings};
