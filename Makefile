@@ -13,6 +13,9 @@ export TRILOBITE_BIN   := $(PROGRAMS)/release
 export TRILOBITE_TOOLS := $(PROGRAMS)/debug
 CLUSTER  := $(TRILOBITE_TOOLS)/trilobite-cluster
 KERNELS  := $(TRILOBITE_TOOLS)/trilobite-kernels
+# Always the same packages and features, so that no test builds another's dependencies anew. What needs a server or a
+# cluster is asked for by name.
+TESTS    := cargo test --quiet --workspace --features trilobite-operator/api-server
 
 .PHONY: help
 help: ## print this list
@@ -65,20 +68,20 @@ test-unit: export TRILOBITE_REQUIRE_CLIENTS := 1
 test-unit: root cache ## pure tests, CRDs and CEL, parsers, and the programs in this machine's kernel (root)
 	@# Formats of classic tracepoints; it stays mounted, as on most machines.
 	@mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing
-	@scripts/step "unit tests" cargo test --quiet --workspace --exclude trilobite-e2e
-	@scripts/step "flows and CPU profiles in this kernel" cargo test --quiet -p trilobite-node --test flow_sums --test flow_layer --test cpu_profile -- --ignored --test-threads=1
+	@scripts/step "unit tests" $(TESTS)
+	@scripts/step "flows and CPU profiles in this kernel" $(TESTS) --test flow_sums --test flow_layer --test flow_ends --test cpu_profile -- --ignored --test-threads=1
 	@scripts/generated.sh
 
 .PHONY: test-api
 test-api: build tools ## tests against a real API server
 	@$(CLUSTER) build control-plane
-	@scripts/step "the CRDs before an API server" cargo test --quiet -p trilobite-e2e --test api -- --test-threads=1
-	@scripts/step "the operator against an API server" cargo test --quiet -p trilobite-operator --features api-server --test api_server -- --test-threads=1
+	@scripts/step "the CRDs before an API server" $(TESTS) --test api -- --test-threads=1
+	@scripts/step "the operator against an API server" $(TESTS) --test api_server -- --test-threads=1
 
 .PHONY: test-cluster
 test-cluster: root no-cluster images cache ## tests on two real nodes, read by the clients people have (root)
-	@scripts/step "the cluster itself" cargo test --quiet -p trilobite-cluster -- --ignored --test-threads=1
-	@scripts/step "tests on a cluster" scripts/with-cluster.sh cargo test -p trilobite-e2e --test cluster --test uninstall -- --test-threads=1 --nocapture
+	@scripts/step "the cluster itself" $(TESTS) --test control_plane --test two_nodes -- --ignored --test-threads=1
+	@scripts/step "tests on a cluster" scripts/with-cluster.sh $(TESTS) --test cluster --test uninstall -- --test-threads=1 --nocapture
 
 .PHONY: test-kernels
 test-kernels: build tools ## every program and each layer on Debian 5.10, 6.1, 6.12 and 7.2 under QEMU

@@ -49,6 +49,7 @@ async fn profile() -> Result<(), Box<dyn Error>> {
         expires_at: Some(Timestamp::now() + SignedDuration::from_secs(seconds)),
         budget_bytes: 32 << 20,
         program: "/proc/self/exe".into(),
+        cgroups: "/sys/fs/cgroup".into(),
     };
     let sampler =
         SamplerSpec { frequency_hz: 49, selection: chosen.map(|_| (1, cgroups.fd())), ..SamplerSpec::default() };

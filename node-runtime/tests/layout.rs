@@ -86,6 +86,11 @@ fn cgroups_are_the_same_on_both_sides() {
 fn tracepoints_are_the_same_on_both_sides() {
     use ebpf::tracepoint::{ArgSpec, HookSpec, TracepointRecord};
     same!(ebpf::tracepoint(), "arg_spec", ArgSpec, [offset, bytes, kind]);
-    same!(ebpf::tracepoint(), "hook_spec", HookSpec, [slot, source, generation, hook, strings, agent, pad, args]);
+    same!(
+        ebpf::tracepoint(),
+        "hook_spec",
+        HookSpec,
+        [slot, source, generation, hook, strings, agent, agent_namespace, args]
+    );
     same!(ebpf::tracepoint(), "tracepoint_record", TracepointRecord, [header, hook, undecided, values]);
 }

@@ -376,7 +376,9 @@ impl Shared {
 
     fn enter_losses(&self, state: &mut State, new: &Losses) {
         state.losses.add(new);
-        self.ledger.lost(Place::IdentityRing, "", new.records());
+        for (kind, count) in [("fork", new.fork), ("exec", new.exec), ("exit", new.exit), ("cgroup", new.cgroup)] {
+            self.ledger.lost_kind(Place::IdentityRing, "", kind, count);
+        }
         let evicted = state.index.processes.take_evicted();
         self.ledger.lost(Place::ProcessMap, "", new.map_full + evicted);
     }

@@ -1,7 +1,6 @@
 //! What keeps a program attached. Owned by the process: dropping it detaches.
 
 use std::{
-    io,
     os::fd::{AsFd, AsRawFd, OwnedFd},
     ptr,
 };
@@ -52,12 +51,4 @@ impl Link {
     pub(super) fn inner(&self) -> &libbpf_rs::Link {
         &self.link
     }
-}
-
-/// Waits until no processor still runs a program that was replaced or detached before the call: milliseconds.
-pub fn grace_period() -> io::Result<()> {
-    const MEMBARRIER_CMD_GLOBAL: libc::c_long = 1;
-    // SAFETY: the call takes two numbers and touches no memory of ours.
-    let answer = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0) };
-    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -42,7 +42,9 @@ impl Layers {
 
     /// What the layers found after they had answered, as a worker that died or an interface that went.
     fn since(&self) -> BTreeMap<UnitKey, UnitState> {
-        BTreeMap::new()
+        let mut states = self.network.states();
+        states.extend(self.application.states());
+        states
     }
 
     /// Records of every unit that is or was in force.
@@ -55,7 +57,8 @@ impl Layers {
 
     /// Takes everything out of force. What is still being written may end by itself `within` this time; after it no layer
     /// writes to the disk any more.
-    pub async fn end(&mut self, _within: Duration) {
+    pub async fn end(&mut self, within: Duration) {
         self.apply(&Plan::default()).await;
+        self.application.end(within).await;
     }
 }

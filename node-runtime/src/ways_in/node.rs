@@ -255,6 +255,12 @@ impl Node {
             return;
         }
         self.pods_changed.mark_unchanged();
+        // While no selection asks for labels none are known, and what is on disk may be asked for again.
+        if self.identity.need_namespaces()
+            && let Err(error) = self.known_namespaces.write(&self.identity.namespaces())
+        {
+            tracing::warn!(%error, "namespaces' labels could not be kept on disk; a restart without the API server would select nobody by them");
+        }
         let pods = self.identity.pods().iter().map(|pod| Pod::clone(pod)).collect();
         match self.known_pods.write(&pods) {
             Ok(()) => self.runtime.trouble(Matter::KnownPods, None),

@@ -1,9 +1,6 @@
 //! The agent without a cluster: what the files ask, on this machine, until it is interrupted.
 
-use std::{
-    io::{self, Write},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use tokio::sync::mpsc;
@@ -12,6 +9,7 @@ use super::node::Node;
 use crate::{
     args::RunArguments,
     desired::{Update, files},
+    export::lines::Lines,
     layers::{UnitState, application::Meta},
 };
 
@@ -19,7 +17,8 @@ use crate::{
 pub(super) async fn run(arguments: &RunArguments) -> anyhow::Result<()> {
     let resources = files::read(&arguments.files)?;
     let mut node = Node::assemble(&arguments.common, false).await?;
-    node.profiles.results().tell(Box::new(tell));
+    let lines = Lines::stdout("profiles", &node.context.ledger);
+    node.profiles.results().tell(Box::new(move |meta| tell(&lines, meta)));
     // Only now: on a slow machine it takes longer to assemble a node than a short session lasts.
     let (mut desired, refusals) = files::plan(&resources, Timestamp::now());
     for refusal in &refusals {
@@ -44,10 +43,8 @@ pub(super) async fn run(arguments: &RunArguments) -> anyhow::Result<()> {
     node.run(news).await
 }
 
-/// One line for each profile that is made: what it is about. The profile itself is fetched through the socket.
-fn tell(meta: &Meta) {
-    let line = serde_json::json!({ "cpu_profile": meta }).to_string() + "\n";
-    if let Err(error) = io::stdout().write_all(line.as_bytes()).and_then(|()| io::stdout().flush()) {
-        tracing::warn!(%error, profile = meta.name, "standard output");
-    }
+/// One line for each profile that is made: what it is about. The profile itself is fetched through the socket. Whoever reads
+/// standard output slowly, or not at all, holds up nothing.
+fn tell(lines: &Lines, meta: &Meta) {
+    lines.write((serde_json::json!({ "cpu_profile": meta }).to_string() + "\n").as_bytes());
 }

@@ -52,7 +52,8 @@ pub(super) fn absolute(binary: &str, cwd: &str) -> String {
 
 /// Cuts a text that has become longer than what it was made of: a byte that is no UTF-8 becomes three. True if it did.
 pub fn cut(text: &mut String) -> bool {
-    let fits = text.floor_char_boundary(ARGS_MAX as usize);
+    let most = text.len().min(ARGS_MAX as usize);
+    let fits = (0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     let longer = fits < text.len();
     if longer {
         text.truncate(fits);

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     identity::Pod,
-    kernel::{Ring, clock, link::grace_period},
+    kernel::{Ring, clock, grace},
     report::Problem,
 };
 
@@ -249,8 +249,8 @@ impl Engine {
         if let Some((old, _)) = &mut self.tap {
             new.take_over(old)?;
             // The new program is in force everywhere, but the old one may still be counting a packet.
-            if let Err(error) = grace_period() {
-                tracing::debug!(%error, "no grace period can be asked for; the replaced programs get a moment instead");
+            if let Err(error) = grace::wait_for_programs() {
+                tracing::debug!(%error, "replaced programs cannot be waited for; they get a moment instead");
                 std::thread::sleep(ENDED_FOR);
             }
             // What the old one has counted is final.
