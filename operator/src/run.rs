@@ -248,7 +248,14 @@ fn planned(context: &Context) -> impl Stream<Item = ()> + Send + 'static {
 fn prune_node(node: &mut Node) {
     node.metadata.annotations = None;
     if let Some(status) = &mut node.status {
-        (status.images, status.conditions, status.addresses) = (None, None, None);
+        (status.images, status.addresses) = (None, None);
+        // Whether the node is heard of; heartbeats of it would be news every time.
+        for condition in status.conditions.iter_mut().flatten() {
+            condition.last_heartbeat_time = None;
+        }
+        if let Some(conditions) = &mut status.conditions {
+            conditions.retain(|condition| condition.type_ == "Ready");
+        }
     }
 }
 

@@ -38,6 +38,15 @@ pub fn pid_on(node: &str) -> u32 {
     })
 }
 
+/// Replaces the agent's pod on a node: in a new one the kubelet waits for nothing before it starts a killed agent again.
+#[track_caller]
+pub fn renew(kubectl: &Kubectl, node: &str) {
+    let old = pod_on(kubectl, node);
+    kubectl.run(&["-n", NAMESPACE, "delete", "pod", &old, "--wait=true", "--timeout=60s"]);
+    let new = pod_on(kubectl, node);
+    assert_ne!(new, old);
+}
+
 /// Processes without privilege that parse for an agent, on any node.
 pub fn workers() -> Vec<u32> {
     processes().into_iter().filter(|(_, command, _)| command.contains("\0worker\0")).map(|(pid, ..)| pid).collect()

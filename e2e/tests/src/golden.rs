@@ -35,6 +35,7 @@ fn kernel_release() -> String {
 fn steady(text: &str, kernel: &str) -> String {
     let mut lines = Vec::new();
     let mut annotations = false;
+    let generation = text.lines().find_map(|line| line.trim_start().strip_prefix("Generation:")).map(str::trim);
     for line in text.lines() {
         // What kubectl apply keeps of the object is the object once more.
         annotations = line.starts_with("Annotations:") || (annotations && line.starts_with(' '));
@@ -48,6 +49,11 @@ fn steady(text: &str, kernel: &str) -> String {
         let indent = &line[..line.len() - line.trim_start().len()];
         lines.push(match key {
             "Last Transition Time" | "Started At" | "Expires At" => format!("{indent}{key}:  TIME"),
+            "Generation" | "Observed Generation" if line.trim_end().rsplit(' ').next() == generation => {
+                format!("{indent}{key}:  CURRENT")
+            }
+            // A message names the kernel where it has the room.
+            "Message" | "Summary" => line.replace(&format!(" (kernel {kernel})"), "").trim_end().to_owned(),
             _ => line.replace(kernel, "KERNEL").trim_end().to_owned(),
         });
     }
@@ -56,14 +62,41 @@ fn steady(text: &str, kernel: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+
+    /// A page quotes a file by a comment that names it before the fence, and cuts at `...`.
+    #[test]
+    fn what_the_docs_quote_of_describe_is_what_it_says() {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut quoted = 0;
+        for page in fs::read_dir(here.join("../../docs")).unwrap().flatten() {
+            let text = fs::read_to_string(page.path()).unwrap();
+            for quote in text.split("<!-- golden: ").skip(1) {
+                let (name, rest) = quote.split_once(" -->").unwrap();
+                let block = rest.split("```").nth(1).unwrap();
+                let kept = fs::read_to_string(here.join("tests/golden").join(name)).unwrap();
+                let kept: Vec<&str> = kept.lines().map(str::trim).collect();
+                for line in block
+                    .lines()
+                    .map(str::trim)
+                    .filter(|line| !line.is_empty() && *line != "..." && !line.starts_with('$'))
+                {
+                    assert!(kept.contains(&line), "{}: {name} does not say {line:?}", page.path().display());
+                }
+                quoted += 1;
+            }
+        }
+        assert!(quoted > 0, "no page quotes anything");
+    }
 
     #[test]
     fn what_differs_from_run_to_run_is_taken_out() {
-        let text = "Name:  a\nAnnotations:  <none>\nMetadata:\n  UID:  1-2\nStatus:\n  Last Transition Time:  2026-01-01T00:00:00Z\n  Message:  kernel 6.1-x is old\nEvents:  <none>\n";
+        let text = "Name:  a\nAnnotations:  <none>\nMetadata:\n  Generation:  7\n  UID:  1-2\nStatus:\n  Last Transition Time:  2026-01-01T00:00:00Z\n  Kernel:   6.1-x\n  Message:  1 node (kernel 6.1-x), as b: no\n  Observed Generation:  6\n  Observed Generation:  7\nEvents:  <none>\n";
         assert_eq!(
             steady(text, "6.1-x"),
-            "Name:  a\nMetadata:\nStatus:\n  Last Transition Time:  TIME\n  Message:  kernel KERNEL is old\n"
+            "Name:  a\nMetadata:\n  Generation:  CURRENT\nStatus:\n  Last Transition Time:  TIME\n  Kernel:   KERNEL\n  Message:  1 node, as b: no\n  Observed Generation:  6\n  Observed Generation:  CURRENT\n"
         );
     }
 }

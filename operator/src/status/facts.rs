@@ -21,6 +21,8 @@ pub(crate) struct NodeFact {
     pub(crate) deleting: bool,
     pub(crate) created: Option<Timestamp>,
     pub(crate) kernel: String,
+    /// Its kubelet has not been heard of for a while: what it last said of its pods is old news.
+    pub(crate) silent: bool,
 }
 
 impl From<&Node> for NodeFact {
@@ -32,6 +34,10 @@ impl From<&Node> for NodeFact {
             deleting: node.metadata.deletion_timestamp.is_some(),
             created: node.creation_timestamp().map(|time| time.0),
             kernel: info.map(|info| info.kernel_version.clone()).unwrap_or_default(),
+            silent: node.status.iter().flat_map(|status| status.conditions.iter().flatten()).any(|condition| {
+                // Unknown is what the control plane writes when the kubelet has stopped writing.
+                condition.type_ == "Ready" && condition.status == "Unknown"
+            }),
         }
     }
 }

@@ -278,7 +278,7 @@ impl Index {
                 continue;
             }
             selected += 1;
-            let view = self.view(name, node.created, agent, entry, fleet, now);
+            let view = self.view(name, node, agent, entry, fleet, now);
             let standing = standing(&view, asked, &live, self.patience, now);
             let grace_ends = grace_ends(node, fleet, self.patience);
             let young = grace_ends.filter(|end| now < *end && standing != Standing::Ready);
@@ -296,16 +296,17 @@ impl Index {
     fn view<'a>(
         &'a self,
         name: &'a str,
-        created: Option<Timestamp>,
+        node: &NodeFact,
         agent: Option<&'a AgentFact>,
         entry: &'a Entry,
         fleet: &Fleet,
         now: Timestamp,
     ) -> NodeView<'a> {
-        let times = [created, fleet.since, self.since.get(name).copied()];
+        let times = [node.created, fleet.since, self.since.get(name).copied()];
         NodeView {
             name,
             agent,
+            silent: node.silent,
             since: times.into_iter().flatten().max().unwrap_or(now),
             runtime: self.runtimes.get(name),
             session: entry.lines.get(name),

@@ -344,6 +344,16 @@ fn what_is_wrong_with_a_whole_node_reaches_the_stack_whatever_its_generation() {
 }
 
 #[test]
+fn of_a_node_that_is_not_heard_of_nobody_says_that_its_agent_runs() {
+    let mut index = nodes_that_are_ready(2);
+    index.node("reef-1", Some(NodeFact { created: Some(at(-500)), silent: true, ..NodeFact::default() }));
+    index.agent("pod-1", Some(AgentFact { running: true, ..agent("reef-1", false) }), at(10));
+    let computed = compute(&mut index, stack(), at(100));
+    assert_eq!(says(&computed, Degraded), reason(True, Reason::AgentSilent));
+    assert!(condition(&computed, Degraded).message.ends_with("see kubectl describe node reef-1"));
+}
+
+#[test]
 fn while_agents_run_from_an_older_template_the_stack_is_not_ready_and_policies_are() {
     let mut index = nodes_that_are_ready(2);
     let Report::Fleet { fleet, profiles, rollout, .. } = fleet() else { unreachable!() };

@@ -26,6 +26,8 @@ pub(crate) struct Patience {
 pub(crate) struct NodeView<'a> {
     pub(crate) name: &'a str,
     pub(crate) agent: Option<&'a AgentFact>,
+    /// Its kubelet has not been heard of for a while.
+    pub(crate) silent: bool,
     /// Since when there is no agent, or the node was told what it now has to run.
     pub(crate) since: Timestamp,
     pub(crate) runtime: Option<&'a RuntimeFact>,
@@ -100,6 +102,7 @@ fn agent_is_there(view: &NodeView<'_>, told: bool, patience: Patience, now: Time
                 return Err(Standing::Pending { told, until: Some(patient) });
             }
             Err(match &agent.waiting {
+                _ if view.silent => fails(Reason::AgentSilent, words::node_not_ready(view.name)),
                 Some(word) => fails(Reason::AgentSilent, words::agent_waits(view.namespace, view.name, word)),
                 None if agent.running => {
                     fails(Reason::AgentNotReady, words::agent_not_ready(view.namespace, view.name))

@@ -81,7 +81,11 @@ pub(super) fn worst(failures: &[Failure]) -> String {
 fn worst_behind(lead: &str, failures: &[Failure]) -> String {
     let Some(first) = failures.first() else { return "nothing is wrong".into() };
     let Failure { reason, count, example_node: node, message, .. } = first;
-    let (on, kernel) = (nodes(*count), kernel(first));
+    let on = nodes(*count);
+    // The kernel is told where nothing has to give way to it: `failures` has it all the same.
+    let with_kernel = kernel(first);
+    let whole = format!("{lead}{reason} on {on}{with_kernel}, as {node}: {message}").chars().count();
+    let kernel = if whole <= MAX_MESSAGE { with_kernel } else { String::new() };
     let mut leads = vec![
         format!("{lead}{reason} on {on}{kernel}, as {node}: "),
         format!("{lead}{reason} on {on}, as {node}: "),
@@ -228,6 +232,10 @@ pub(super) fn agent_waits(namespace: &str, node: &str, word: &str) -> String {
     format!(
         "the agent does not run ({word}); see kubectl -n {namespace} describe pods --field-selector spec.nodeName={node}"
     )
+}
+
+pub(super) fn node_not_ready(node: &str) -> String {
+    format!("the node is not heard of, so nobody knows how its agent fares; see kubectl describe node {node}")
 }
 
 pub(super) fn agent_not_ready(namespace: &str, node: &str) -> String {

@@ -181,8 +181,10 @@ fn a_truncated_state_is_refused_by_name_and_written_anew() {
     pod.stop(&stage.kubectl);
 }
 
-/// A pod on node2 whose shell runs `ls /again` twice a second.
+/// A pod on node2 whose shell runs `ls /again` twice a second, and an agent there that nobody has killed yet.
 fn looper(stage: &Stage, namespace: &'static str) -> (Stream, Workload<'static>) {
+    agents::renew(&stage.kubectl, "node2");
+    stage.ready("2/2");
     pods::namespace(&stage.kubectl, namespace);
     let command = r#"[sh, -c, "while true; do /bin/ls /again >/dev/null 2>&1; sleep 0.5; done"]"#;
     let pod = Workload { namespace, name: "looper", node: "node2", command };
