@@ -3,10 +3,10 @@
 
 use std::{
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{
     Api, Client, ResourceExt as _,
     api::{DeleteParams, ListParams, Patch, PatchParams},
@@ -16,6 +16,9 @@ use tokio::task::JoinHandle;
 use trilobite_crds::node::{NodeProfile, NodeRuntime, ProfilePart, SessionState};
 
 use crate::world::NAMESPACE;
+
+/// The control plane waits for several of them.
+const BETWEEN_HEARTBEATS: Duration = Duration::from_secs(5);
 
 /// How an agent fares.
 #[derive(Clone, Debug, Default)]
@@ -52,7 +55,12 @@ impl FakeAgent {
 
 async fn work(client: Client, node: String, behaviour: Arc<Mutex<Behaviour>>) {
     let mut answered = None;
+    let mut heard_of: Option<Instant> = None;
     loop {
+        if heard_of.is_none_or(|last| last.elapsed() > BETWEEN_HEARTBEATS) {
+            heartbeat(&client, &node).await;
+            heard_of = Some(Instant::now());
+        }
         let behaviour = behaviour.lock().unwrap().clone();
         kubelet(&client, &node, &behaviour).await;
         if !behaviour.silent {
@@ -60,6 +68,18 @@ async fn work(client: Client, node: String, behaviour: Arc<Mutex<Behaviour>>) {
         }
         tokio::time::sleep(Duration::from_millis(150)).await;
     }
+}
+
+/// Without it the control plane takes the node for one that is not heard of.
+async fn heartbeat(client: &Client, node: &str) {
+    let now = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second()).unwrap();
+    let ready = json!({
+        "type": "Ready", "status": "True", "reason": "KubeletReady", "message": "a fake kubelet",
+        "lastHeartbeatTime": now, "lastTransitionTime": "2026-01-01T00:00:00Z",
+    });
+    let status = json!({"status": {"conditions": [ready]}});
+    let _ =
+        Api::<Node>::all(client.clone()).patch_status(node, &PatchParams::default(), &Patch::Strategic(&status)).await;
 }
 
 async fn kubelet(client: &Client, node: &str, behaviour: &Behaviour) {
