@@ -5,6 +5,7 @@ mod delta;
 mod first_lists;
 mod kind;
 pub(crate) mod node_runtimes;
+pub(crate) mod patience;
 pub(crate) mod pods;
 
 use std::{fmt::Debug, hash::Hash, sync::Arc};
@@ -56,7 +57,7 @@ pub(crate) fn watched<K>(
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    watcher(api, config).default_backoff()
+    watcher(api, config).backoff(patience::of_a_watch())
 }
 
 /// Keeps what `events` bring. `prune` drops what nobody reads before it is stored.

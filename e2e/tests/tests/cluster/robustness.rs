@@ -13,7 +13,7 @@ use trilobite_e2e::{
     eventually,
     kernel::{self, FLOWS},
     pods::{self, Workload},
-    stage::{Back, stack_yaml},
+    stage::{Back, Made, condition, stack_yaml},
     wait::that,
 };
 
@@ -40,6 +40,7 @@ fn no_event_is_lost_while_the_api_server_is_away() {
     stage.cluster.stop("apiserver").unwrap();
     sleep(outage());
     stage.cluster.start("apiserver").unwrap();
+    what_is_applied_now_is_judged(stage);
 
     let lines = stream.during(Duration::from_secs(8));
     let mut steps: Vec<u64> = lines.iter().filter_map(|line| step(line)).collect();
@@ -51,6 +52,18 @@ fn no_event_is_lost_while_the_api_server_is_away() {
     assert_eq!(agents::pid_on("node1"), pid, "the agent was restarted");
     stage.ready("2/2");
     pod.stop(&stage.kubectl);
+}
+
+/// The operator hears of what comes after the outage soon, however long it was.
+fn what_is_applied_now_is_judged(stage: &'static Stage) {
+    let policy = "apiVersion: trilobite.dev/v1alpha1\nkind: TracingPolicy\nmetadata: {name: after-the-outage}\nspec: {kprobes: [{call: tcp_connect}]}\n";
+    let _made = Made(stage, policy.into());
+    stage.kubectl.apply(policy);
+    eventually("the policy is judged", 40, || {
+        let object = stage.kubectl.get(&["tracingpolicy", "after-the-outage"])?;
+        let accepted = condition(&object, "Accepted").is_some_and(|accepted| accepted["status"] == "False");
+        that(accepted, format!("{:#}", object["status"]))
+    });
 }
 
 #[test]
