@@ -108,22 +108,18 @@ impl Node {
     /// The events of a while: a reader that does not read loses what its queue has no room for.
     pub(crate) async fn events_of(&mut self, time: Duration) -> Vec<Arc<SecurityEvent>> {
         let end = tokio::time::Instant::now() + time;
-        let mut events = Vec::new();
-        while let Ok(next) = tokio::time::timeout_at(end, self.reader.next()).await {
-            match next {
-                Next::Event(event) => events.push(event),
-                Next::Lost(count) => panic!("the test read too slowly and lost {count}"),
-                Next::Gap(_) => {}
-                Next::Closed => break,
-            }
-        }
-        events
+        self.events_until(|| end).await
     }
 
     /// All events until there is none for a while.
     pub(crate) async fn events(&mut self) -> Vec<Arc<SecurityEvent>> {
+        self.events_until(|| tokio::time::Instant::now() + Duration::from_millis(1500)).await
+    }
+
+    /// All events; each is waited for until the time that is asked for before it.
+    async fn events_until(&mut self, end: impl Fn() -> tokio::time::Instant) -> Vec<Arc<SecurityEvent>> {
         let mut events = Vec::new();
-        while let Ok(next) = tokio::time::timeout(Duration::from_millis(1500), self.reader.next()).await {
+        while let Ok(next) = tokio::time::timeout_at(end(), self.reader.next()).await {
             match next {
                 Next::Event(event) => events.push(event),
                 Next::Lost(count) => panic!("the test read too slowly and lost {count}"),
