@@ -24,14 +24,6 @@ const MILLISECOND: u64 = 1_000_000;
 /// Nothing waits but what is said to.
 const NEVER: u64 = 3_600_000 * MILLISECOND;
 
-fn watching(world: &World, sizes: Sizes) -> Engine {
-    let mut engine = Engine::new(1);
-    let problems = engine.set(sizes, &[world.target()], &mut |_| {}).unwrap();
-    assert!(problems.is_empty(), "{problems:?}");
-    world.up();
-    engine
-}
-
 /// One sweep, as the layer makes it.
 fn sweep(engine: &mut Engine, patience: Patience) -> Vec<Flow> {
     let mut flows = Vec::new();
@@ -45,7 +37,7 @@ fn sweep(engine: &mut Engine, patience: Patience) -> Vec<Flow> {
 #[ignore = "needs root"]
 fn many_flows_that_end_together_leave_in_one_sweep_and_room_for_the_records_of_new_ones() {
     let world = World::new();
-    let mut engine = watching(&world, Sizes { flow_entries: 4096, ring_bytes: 4096 });
+    let mut engine = world.watched(Sizes { flow_entries: 4096, ring_bytes: 4096 });
     world.scatter(0, 2000);
     engine.drain(&mut |_| {});
     let to =
@@ -86,7 +78,7 @@ fn many_flows_that_end_together_leave_in_one_sweep_and_room_for_the_records_of_n
 #[ignore = "needs root"]
 fn a_refused_connect_and_a_syn_that_nobody_answers_do_not_wait_as_long_as_a_connection() {
     let world = World::new();
-    let mut engine = watching(&world, Sizes { flow_entries: 4096, ring_bytes: 65536 });
+    let mut engine = world.watched(Sizes { flow_entries: 4096, ring_bytes: 65536 });
     let silent = world.silent_neighbour();
     let patience = Patience { closed: 100 * MILLISECOND, syn: 500 * MILLISECOND, tcp: NEVER, udp: NEVER };
     let tcp = |engine: &Engine| engine.live().iter().filter(|(tuple, _)| tuple.transport == Transport::Tcp).count();
@@ -109,7 +101,7 @@ fn a_refused_connect_and_a_syn_that_nobody_answers_do_not_wait_as_long_as_a_conn
 #[ignore = "needs root"]
 fn a_flood_in_one_direction_leaves_room_for_the_other() {
     let world = World::new();
-    let mut engine = watching(&world, Sizes { flow_entries: 256, ring_bytes: 65536 });
+    let mut engine = world.watched(Sizes { flow_entries: 256, ring_bytes: 65536 });
     world.scatter(0, 600);
     let there = SocketAddr::new(NODE[0].parse().unwrap(), 10);
     world.in_pod(move || UdpSocket::bind((POD[0], 0)).unwrap().send_to(b"let me in", there).unwrap());
@@ -132,7 +124,7 @@ fn a_flood_in_one_direction_leaves_room_for_the_other() {
 fn an_interface_that_got_the_index_of_a_watched_one_is_watched_itself() {
     let world = World::new();
     let sizes = Sizes { flow_entries: 4096, ring_bytes: 65536 };
-    let mut engine = watching(&world, sizes);
+    let mut engine = world.watched(sizes);
     let index = world.target().interface.index;
     world.scatter(0, 3);
     world.link_anew();

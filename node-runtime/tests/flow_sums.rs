@@ -25,14 +25,6 @@ use trilobite_node_ebpf::flow::{FlowDirection, FlowReason, PacketsBytes};
 const ROOMY: Sizes = Sizes { flow_entries: 16384, ring_bytes: 1 << 20 };
 const TINY: Sizes = Sizes { flow_entries: 256, ring_bytes: 4096 };
 
-fn watching(world: &World, sizes: Sizes) -> Engine {
-    let mut engine = Engine::new(1);
-    let problems = engine.set(sizes, &[world.target()], &mut |_| {}).unwrap();
-    assert!(problems.is_empty(), "{problems:?}");
-    world.up();
-    engine
-}
-
 fn pair(counted: PacketsBytes) -> (u64, u64) {
     (counted.packets, counted.bytes)
 }
@@ -61,7 +53,7 @@ fn everything(world: &World) {
 #[ignore = "needs root"]
 fn sums_are_what_the_interface_counts_for_offloaded_tcp_and_udp_in_both_families() {
     let world = World::new();
-    let mut engine = watching(&world, ROOMY);
+    let mut engine = world.watched(ROOMY);
     everything(&world);
     world.down();
     let counted = world.counted();
@@ -81,7 +73,7 @@ fn sums_are_what_the_interface_counts_for_offloaded_tcp_and_udp_in_both_families
 #[ignore = "needs root"]
 fn sums_hold_when_the_map_is_full_and_nobody_reads_the_ring() {
     let world = World::new();
-    let mut engine = watching(&world, TINY);
+    let mut engine = world.watched(TINY);
     everything(&world);
     world.scatter(0, 600);
     world.scatter(1, 600);
@@ -106,7 +98,7 @@ fn sums_hold_when_the_map_is_full_and_nobody_reads_the_ring() {
 #[ignore = "needs root"]
 fn no_byte_is_lost_while_flows_are_ended_and_removed_under_traffic() {
     let world = World::new();
-    let mut engine = watching(&world, ROOMY);
+    let mut engine = world.watched(ROOMY);
     let done = Arc::new(AtomicBool::new(false));
     let traffic = {
         let done = done.clone();
@@ -146,7 +138,7 @@ fn no_byte_is_lost_while_flows_are_ended_and_removed_under_traffic() {
 #[ignore = "needs root"]
 fn no_byte_is_lost_or_counted_twice_when_the_maps_change_their_size_under_traffic() {
     let world = World::new();
-    let mut engine = watching(&world, TINY);
+    let mut engine = world.watched(TINY);
     let target = world.target();
     let address = node_and_pod::NODE[0];
     let receiver = std::net::TcpListener::bind((address, 0)).unwrap();

@@ -14,7 +14,12 @@ use std::{
 };
 
 use nix::sched::{CloneFlags, setns, unshare};
-use trilobite_node::layers::network::{engine::Target, flow::Interface, netlink};
+use trilobite_node::layers::network::{
+    engine::{Engine, Target},
+    flow::Interface,
+    netlink,
+    tap::Sizes,
+};
 
 /// The host end of the veth.
 pub const HOST_END: &str = "trbveth0";
@@ -122,6 +127,15 @@ impl World {
             setns(&namespace, CloneFlags::CLONE_NEWNET).unwrap();
             work()
         })
+    }
+
+    /// Brings both ends up with the host end watched, so that no packet was before its programs.
+    pub fn watched(&self, sizes: Sizes) -> Engine {
+        let mut engine = Engine::new(1);
+        let problems = engine.set(sizes, &[self.target()], &mut |_| {}).unwrap();
+        assert!(problems.is_empty(), "{problems:?}");
+        self.up();
+        engine
     }
 
     /// The host end, to be watched.
