@@ -13,14 +13,13 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 use trilobite_crds::node::NodeRuntime;
+use trilobite_patience::Patience;
 
 use super::{News, Update, fetch::Fetch};
 use crate::report::Problem;
 
-/// The first pause after a profile that could not be had; it doubles.
-const PAUSE: Duration = Duration::from_millis(200);
-/// The longest pause.
-const PAUSE_MAX: Duration = Duration::from_secs(15);
+/// The first wait after a profile that could not be had, and the longest.
+const WAITS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(8));
 /// So many times in a row it cannot be had before it is said: a part may be on its way.
 const TRIES: u32 = 2;
 /// How long the end of an agent waits to hear whether its node is still wanted.
@@ -31,7 +30,7 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 pub async fn follow(client: Client, node: String, news: mpsc::Sender<News>) {
     let runtimes: Api<NodeRuntime> = Api::all(client.clone());
     let mut fetch = Fetch::new(client);
-    let mut objects = watcher::watch_object(runtimes, &node).default_backoff().boxed();
+    let mut objects = watcher::watch_object(runtimes, &node).backoff(trilobite_patience::of_a_watch()).boxed();
     let mut course = Course::default();
     loop {
         let heard = tokio::select! {
@@ -78,14 +77,20 @@ fn version(runtime: &NodeRuntime) -> Version {
 struct Course {
     waiting: Option<NodeRuntime>,
     due: Instant,
-    pause: Duration,
+    patience: Patience,
     failed: u32,
     resolved: Option<Version>,
 }
 
 impl Default for Course {
     fn default() -> Self {
-        Self { waiting: None, due: Instant::now(), pause: PAUSE, failed: 0, resolved: None }
+        Self {
+            waiting: None,
+            due: Instant::now(),
+            patience: Patience::between(WAITS.0, WAITS.1),
+            failed: 0,
+            resolved: None,
+        }
     }
 }
 
@@ -97,7 +102,8 @@ impl Course {
         if known.as_ref() == Some(&version) {
             return;
         }
-        (self.waiting, self.due, self.pause, self.failed) = (Some(runtime), now, PAUSE, 0);
+        (self.waiting, self.due, self.failed) = (Some(runtime), now, 0);
+        self.patience.reset();
     }
 
     async fn fetch(&mut self, fetch: &mut Fetch) -> Option<News> {
@@ -119,8 +125,7 @@ impl Course {
     fn failed(&mut self, runtime: NodeRuntime, detail: String, now: Instant) -> Option<News> {
         let (uid, _) = version(&runtime);
         self.waiting = Some(runtime);
-        self.due = now + self.pause;
-        self.pause = (self.pause * 2).min(PAUSE_MAX);
+        self.due = now + self.patience.wait();
         self.failed += 1;
         (self.failed == TRIES).then_some(News::Unavailable { uid, problem: Problem::PartUnavailable { detail } })
     }

@@ -44,7 +44,7 @@ async fn follow_pods(client: Client, node: String, identity: Identity) {
     let resource = ApiResource::erase::<k8s_openapi::api::core::v1::Pod>(&());
     let pods: Api<PodObject> = Api::all_with(client, &resource);
     let config = watcher::Config::default().fields(&format!("spec.nodeName={node}")).page_size(PAGE);
-    let mut events = pin!(watcher(pods, config).default_backoff());
+    let mut events = pin!(watcher(pods, config).backoff(trilobite_patience::of_a_watch()));
     let mut watched = Watched::new();
     let entry = |pod: PodObject| (pod.metadata.uid.clone().unwrap_or_default(), Arc::new(pruned(&pod)));
     while let Some(event) = events.next().await {
@@ -88,7 +88,7 @@ async fn watch_namespaces(client: &Client, identity: &Identity) {
     type Namespace = PartialObjectMeta<k8s_openapi::api::core::v1::Namespace>;
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let config = watcher::Config::default().page_size(PAGE);
-    let mut events = pin!(watcher(namespaces, config).default_backoff());
+    let mut events = pin!(watcher(namespaces, config).backoff(trilobite_patience::of_a_watch()));
     let mut watched = Watched::new();
     let entry = |namespace: Namespace| {
         let metadata = namespace.metadata;

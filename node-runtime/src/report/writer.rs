@@ -13,6 +13,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 use trilobite_crds::node::{NodeRuntime, NodeRuntimeStatus};
+use trilobite_patience::Patience;
 
 use super::status::{Snapshot, status};
 use crate::kernel::Facts;
@@ -25,8 +26,8 @@ const COALESCE: Duration = Duration::from_millis(200);
 const BETWEEN_WRITES: Duration = Duration::from_secs(2);
 /// Least time between two writes of which the second has new counts and nothing else.
 const BETWEEN_COUNTS: Duration = Duration::from_secs(5);
-/// Longest pause after a refused write; it doubles from `BETWEEN_WRITES`.
-const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// The longest wait after a refused write; the first is `BETWEEN_WRITES`.
+const LONGEST_WAIT: Duration = Duration::from_secs(8);
 
 /// What was written last: to which object, when, and what.
 struct Written {
@@ -40,7 +41,7 @@ struct Written {
 pub async fn run(client: Client, node: String, facts: Arc<Facts>, mut snapshots: watch::Receiver<Option<Snapshot>>) {
     let runtimes: Api<NodeRuntime> = Api::all(client);
     let mut written: Option<Written> = None;
-    let mut pause = BETWEEN_WRITES;
+    let mut patience = Patience::between(BETWEEN_WRITES, LONGEST_WAIT);
     while snapshots.changed().await.is_ok() {
         loop {
             sleep(COALESCE).await;
@@ -65,13 +66,12 @@ pub async fn run(client: Client, node: String, facts: Arc<Facts>, mut snapshots:
             match write(&runtimes, &node, &wanted).await {
                 Ok(()) => {
                     written = Some(Written { uid, at: Instant::now(), status: wanted });
-                    pause = BETWEEN_WRITES;
+                    patience.reset();
                     break;
                 }
                 Err(error) => {
                     tracing::warn!(%error, "writing the node's status; trying again");
-                    sleep(pause).await;
-                    pause = (pause * 2).min(PAUSE_MAX);
+                    sleep(patience.wait()).await;
                 }
             }
         }

@@ -34,7 +34,6 @@ use trilobite_crds::{Reason, Refusal, UserKind, node::Source};
 use crate::{
     context::Context,
     status::{Asked, Reported, Wanted, Written, words},
-    watch::patience,
 };
 
 /// How long a reconcile that failed waits before it is tried again.
@@ -85,7 +84,7 @@ pub(crate) async fn run<K, E, F>(
     let config = Config::default().concurrency(8).debounce(Duration::from_millis(20));
     controller
         .with_config(config)
-        .trigger_backoff(patience::of_a_controller())
+        .trigger_backoff(trilobite_patience::of_a_controller())
         .graceful_shutdown_on(stop.clone().cancelled_owned())
         .run(
             move |object, context: Arc<Context>| {

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     metrics::Metrics,
-    watch::{Changes, Delta, Deltas, Events, patience},
+    watch::{Changes, Delta, Deltas, Events},
 };
 
 /// Changes that come together are computed together.
@@ -50,7 +50,7 @@ pub(crate) struct Feed {
 /// Events of the agents' DaemonSet.
 pub(crate) fn refusals(client: Client, namespace: &str) -> Events<Event> {
     let events: Api<Event> = Api::namespaced(client, namespace);
-    watcher(events, fleet_events::config()).backoff(patience::of_a_watch()).boxed()
+    watcher(events, fleet_events::config()).backoff(trilobite_patience::of_a_watch()).boxed()
 }
 
 #[derive(Debug, Default)]

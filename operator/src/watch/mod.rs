@@ -5,7 +5,6 @@ mod delta;
 mod first_lists;
 mod kind;
 pub(crate) mod node_runtimes;
-pub(crate) mod patience;
 pub(crate) mod pods;
 
 use std::{fmt::Debug, hash::Hash, sync::Arc};
@@ -57,7 +56,7 @@ pub(crate) fn watched<K>(
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    watcher(api, config).backoff(patience::of_a_watch())
+    watcher(api, config).backoff(trilobite_patience::of_a_watch())
 }
 
 /// Keeps what `events` bring. `prune` drops what nobody reads before it is stored.

@@ -97,7 +97,7 @@ impl PodWatches {
             .map_or_else(watcher::Config::default, |selector| watcher::Config::default().labels_from(&selector));
         let api: Api<SmallPod> = Api::namespaced_with(self.client.clone(), &namespace, &ApiResource::erase::<Pod>(&()));
         let mut events = watcher(api, config)
-            .backoff(super::patience::of_a_watch())
+            .backoff(trilobite_patience::of_a_watch())
             .modify(|pod| {
                 pod.metadata.managed_fields = None;
                 pod.metadata.annotations = None;

@@ -95,7 +95,8 @@ impl Directory for Cluster {
 async fn follow_pods(client: Client, here: String, table: Arc<Table>) {
     let resource = ApiResource::erase::<k8s_openapi::api::core::v1::Pod>(&());
     let pods: Api<PodObject> = Api::all_with(client, &resource);
-    let mut events = pin!(watcher(pods, watcher::Config::default().page_size(PAGE)).default_backoff());
+    let mut events =
+        pin!(watcher(pods, watcher::Config::default().page_size(PAGE)).backoff(trilobite_patience::of_a_watch()));
     let mut fresh = Table::default();
     while let Some(event) = events.next().await {
         match event {
@@ -110,7 +111,8 @@ async fn follow_pods(client: Client, here: String, table: Arc<Table>) {
 async fn follow_services(client: Client, table: Arc<Table>) {
     let resource = ApiResource::erase::<k8s_openapi::api::core::v1::Service>(&());
     let services: Api<ServiceObject> = Api::all_with(client, &resource);
-    let mut events = pin!(watcher(services, watcher::Config::default().page_size(PAGE)).default_backoff());
+    let mut events =
+        pin!(watcher(services, watcher::Config::default().page_size(PAGE)).backoff(trilobite_patience::of_a_watch()));
     let mut fresh = Table::default();
     while let Some(event) = events.next().await {
         match event {
