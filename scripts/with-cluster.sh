@@ -12,8 +12,8 @@ keep_logs() {
   [ -d target/cluster/log ] && cp -r target/cluster/log "$logs/control-plane"
   for node in target/cluster/node*; do
     [ -d "$node/log" ] && cp -r "$node/log" "$logs/${node##*/}"
+    [ -d "$node/logs-of-pods" ] && cp -r "$node/logs-of-pods" "$logs/${node##*/}/pods"
   done
-  [ -d /var/log/pods ] && cp -r /var/log/pods "$logs/pods"
   KUBECONFIG=target/cluster/kubeconfig timeout 20 "$TRILOBITE_CACHE/bin/kubectl" get pods,events -A -o wide >"$logs/kubectl.txt" 2>&1
   echo "the logs of the cluster are in $PWD/$logs"
 }

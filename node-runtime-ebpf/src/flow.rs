@@ -1,5 +1,7 @@
 //! What `bpf/network/flow.bpf.c` and the agent exchange; `bpf/network/flow.h` has the same.
 
+use crate::record::Record;
+
 /// Which way a packet went through the interface. Numbers are those of `enum flow_direction`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
@@ -82,10 +84,12 @@ pub struct FlowValue {
     pub tag: u64,
 }
 
-/// `struct flow_record`, without the header that every record has.
+/// `struct flow_record`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct FlowRecord {
+    /// As every record.
+    pub header: Record,
     /// Which flow.
     pub key: FlowKey,
     /// TCP flags of the packet that made the record.
@@ -152,6 +156,6 @@ pub struct FlowEndOrder {
 
 const _: () = assert!(size_of::<FlowKey>() == 44);
 const _: () = assert!(size_of::<FlowValue>() == 56);
-const _: () = assert!(size_of::<FlowRecord>() == 152 - size_of::<crate::record::Record>());
+const _: () = assert!(size_of::<FlowRecord>() == 152);
 const _: () = assert!(size_of::<InterfaceCounts>() == 128);
 const _: () = assert!(size_of::<FlowEndOrder>() == 40);

@@ -11,7 +11,7 @@ pub const SLOTS_MAX: u32 = 64;
 /// Flows that are counted at a time, where the stack says nothing.
 pub const FLOW_ENTRIES: u32 = 16384;
 /// Bytes of the ring of flow records, where the stack says nothing.
-pub const FLOW_RING_BYTES: u32 = 65536;
+pub const FLOW_RING_BYTES: u32 = 262144;
 /// Interfaces that are watched at a time.
 pub const FLOW_INTERFACES: u32 = 1024;
 /// A flow that goes on is told again after this many nanoseconds.

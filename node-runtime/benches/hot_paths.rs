@@ -37,14 +37,13 @@ fn exec_record() -> Vec<u8> {
 
 /// The first packet of a TCP connection.
 fn flow_record() -> Vec<u8> {
-    let size = size_of::<Record>() + size_of::<FlowRecord>();
+    let size = size_of::<FlowRecord>();
     let mut bytes = with_header(RecordKind::Flow, size);
     bytes.resize(size, 0);
-    let at = size_of::<Record>();
-    put(&mut bytes, at + offset_of!(FlowRecord, key) + offset_of!(FlowKey, source), &[10, 0, 0, 1]);
-    put(&mut bytes, at + offset_of!(FlowRecord, key) + offset_of!(FlowKey, destination), &[10, 0, 0, 2]);
-    put(&mut bytes, at + offset_of!(FlowRecord, key) + offset_of!(FlowKey, protocol), &[6, 4, 1]);
-    put(&mut bytes, at + offset_of!(FlowRecord, reason), &[FlowReason::New as u8]);
+    put(&mut bytes, offset_of!(FlowRecord, key) + offset_of!(FlowKey, source), &[10, 0, 0, 1]);
+    put(&mut bytes, offset_of!(FlowRecord, key) + offset_of!(FlowKey, destination), &[10, 0, 0, 2]);
+    put(&mut bytes, offset_of!(FlowRecord, key) + offset_of!(FlowKey, protocol), &[6, 4, 1]);
+    put(&mut bytes, offset_of!(FlowRecord, reason), &[FlowReason::New as u8]);
     bytes
 }
 

@@ -5,7 +5,7 @@
 
 mod node_and_pod;
 
-use std::{process::Command, sync::Arc, time::Duration};
+use std::{path::PathBuf, process::Command, sync::Arc, time::Duration};
 
 use node_and_pod::{HOST_END, World};
 use trilobite_crds::node::{FlowOutput, FlowsPart, FlowsSession, PodScope, Source, SourceKind};
@@ -44,6 +44,14 @@ fn capture_of_udp_to_a_file() -> (UnitKey, Unit<FlowsSession>) {
     (key, Unit { source, expires_at: None, content })
 }
 
+/// The layer of a machine without a cluster, which keeps its files in `state_dir`.
+fn layer(state_dir: PathBuf) -> Network {
+    let facts = Arc::new(Facts::default());
+    let context = Context { node_name: "n1".into(), facts: facts.clone(), ledger: Ledger::default(), state_dir };
+    let identity = Identity::new(facts, context.ledger.clone(), false);
+    Network::new(context, identity, Arc::default())
+}
+
 #[test]
 #[ignore = "needs root"]
 fn the_host_end_of_a_veth_is_found_by_a_process_behind_it() {
@@ -66,15 +74,7 @@ fn an_interface_that_comes_later_is_watched_and_one_that_goes_is_not() {
     let ip = |arguments: &[&str]| assert!(Command::new("ip").args(arguments).status().unwrap().success());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let facts = Arc::new(Facts::default());
-        let context = Context {
-            node_name: "n1".into(),
-            facts: facts.clone(),
-            ledger: Ledger::default(),
-            state_dir: std::env::temp_dir(),
-        };
-        let identity = Identity::new(facts, context.ledger.clone(), false);
-        let mut network = Network::new(context, identity, Arc::default());
+        let mut network = layer(std::env::temp_dir());
         let mut plan = Plan::default();
         plan.flows.extend([flows_of_the_machine()]);
         let states = network.apply(&plan).await;
@@ -110,15 +110,7 @@ fn stack_and_capture_share_programs_and_leave_nothing_behind() {
     let folder = std::env::temp_dir().join(format!("trilobite-flow-layer-{}", std::process::id()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let facts = Arc::new(Facts::default());
-        let context = Context {
-            node_name: "n1".into(),
-            facts: facts.clone(),
-            ledger: Ledger::default(),
-            state_dir: folder.clone(),
-        };
-        let identity = Identity::new(facts, context.ledger.clone(), false);
-        let mut network = Network::new(context, identity, Arc::default());
+        let mut network = layer(folder.clone());
         let before = account();
 
         let mut plan = Plan::default();

@@ -94,3 +94,41 @@ fn tracepoints_are_the_same_on_both_sides() {
     );
     same!(ebpf::tracepoint(), "tracepoint_record", TracepointRecord, [header, hook, undecided, values]);
 }
+
+#[test]
+fn flows_are_the_same_on_both_sides() {
+    use ebpf::flow::{FlowEndOrder, FlowKey, FlowRecord, FlowValue, InterfaceCounts, PacketsBytes};
+    same!(
+        ebpf::flow(),
+        "flow_key",
+        FlowKey,
+        [source, destination, interface, source_port, destination_port, protocol, family, direction, pad]
+    );
+    same!(ebpf::flow(), "flow_value", FlowValue, [lock, flags_seen, ended, packets, bytes, first, last, reported, tag]);
+    same!(ebpf::flow(), "packets_bytes", PacketsBytes, [packets, bytes]);
+    same!(ebpf::flow(), "interface_counts", InterfaceCounts, [other, records_lost, flows]);
+    same!(ebpf::flow(), "flow_end_order", FlowEndOrder, [interface, remove, idle_closed, idle_syn, idle_tcp, idle_udp]);
+    same!(
+        ebpf::flow(),
+        "flow_record",
+        FlowRecord,
+        [header, key, flags, flags_seen, packets, bytes, first, last, source_mac, destination_mac, reason, pad]
+    );
+}
+
+#[test]
+fn samples_are_the_same_on_both_sides() {
+    use ebpf::sample::SampleHead;
+    let mut members = members(ebpf::cpu(), "sample");
+    assert_eq!(members.remove("stack"), Some(size_of::<SampleHead>()));
+    let names = ["record", "comm", "flags", "kernel_bytes", "user_bytes", "pad"];
+    let offsets = [
+        offset_of!(SampleHead, record),
+        offset_of!(SampleHead, comm),
+        offset_of!(SampleHead, flags),
+        offset_of!(SampleHead, kernel_bytes),
+        offset_of!(SampleHead, user_bytes),
+        offset_of!(SampleHead, pad),
+    ];
+    assert_eq!(members, names.map(str::to_owned).into_iter().zip(offsets).collect());
+}

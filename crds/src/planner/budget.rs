@@ -10,8 +10,9 @@ pub const MIN_FLOW_ENTRIES: u32 = 256;
 const MAX_FLOW_ENTRIES: u32 = 1 << 20;
 /// What one entry of the flow map is counted as: key, value and the kernel's own book-keeping, rounded up.
 pub const FLOW_ENTRY_BYTES: u32 = 256;
-/// A flow map gets the whole budget but for a sixty-fifth, because a ring holds records only until the next read.
-const FLOW_RING_SHARE: i64 = 65;
+/// A flow map gets the whole budget but for a seventeenth, because a ring holds records only until the next read; that may be
+/// as far as the kernel lets an agent wait that attaches to an interface.
+const FLOW_RING_SHARE: i64 = 17;
 
 /// Sizes of the security layer's rings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +49,8 @@ pub const MIN_PROFILE_BUDGET: i64 = 8 << 20;
 pub const MAX_PROFILE_BUDGET: i64 = 1 << 30;
 /// What an unset security budget means: two rings of 256 KiB.
 pub const DEFAULT_SECURITY_BUDGET: i64 = 512 << 10;
-/// What an unset network budget means: 16384 flows and a ring of 64 KiB.
-pub const DEFAULT_NETWORK_BUDGET: i64 = (4 << 20) + (64 << 10);
+/// What an unset network budget means: 16384 flows and a ring of 256 KiB.
+pub const DEFAULT_NETWORK_BUDGET: i64 = (4 << 20) + (256 << 10);
 
 /// Each ring gets half, rounded down to a power of two, 64 MiB at most.
 pub fn security_sizes(budget: Option<i64>) -> Result<SecuritySizes, TooSmall> {
@@ -58,7 +59,7 @@ pub fn security_sizes(budget: Option<i64>) -> Result<SecuritySizes, TooSmall> {
     Ok(SecuritySizes { identity_ring_bytes: ring, policy_ring_bytes: ring })
 }
 
-/// The ring gets a sixty-fifth, the flow map what is left at 256 bytes a flow; each rounded down to a power of two.
+/// The ring gets a seventeenth, the flow map what is left at 256 bytes a flow; each rounded down to a power of two.
 pub fn flow_sizes(budget: Option<i64>) -> Result<FlowSizes, TooSmall> {
     let budget = at_least(budget.unwrap_or(DEFAULT_NETWORK_BUDGET), MIN_NETWORK_BUDGET)?;
     let ring = power_of_two(budget / FLOW_RING_SHARE, MIN_RING_BYTES, MAX_RING_BYTES);
@@ -88,7 +89,7 @@ mod tests {
             security_sizes(None),
             Ok(SecuritySizes { identity_ring_bytes: 256 << 10, policy_ring_bytes: 256 << 10 })
         );
-        assert_eq!(flow_sizes(None), Ok(FlowSizes { flow_entries: 16384, ring_bytes: 64 << 10 }));
+        assert_eq!(flow_sizes(None), Ok(FlowSizes { flow_entries: 16384, ring_bytes: 256 << 10 }));
     }
 
     #[test]

@@ -66,7 +66,7 @@ pub struct NetworkSpec {
     /// Only pods of namespaces with these labels; unset means every pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace_selector: Option<LabelSelector>,
-    /// Bytes for the flow map and its ring on each node. At least 69632; unset means 4259840, for 16384 flows.
+    /// Bytes for the flow map and its ring on each node. At least 69632; unset means 4456448, for 16384 flows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_073_741_824))]
     pub memory_budget_bytes: Option<i64>,

@@ -22,12 +22,14 @@ use crate::{
     NODE,
     agent::{Agent, Place, Way},
     api::Api,
-    pods::{Pod, Pods},
+    pods::Pods,
     waiting::poll,
 };
 
 /// Of the node's cgroups; whatever is above `kubepods` is the node.
 const CGROUP: &str = "trilobite-bench-node/kubepods/burstable";
+/// Where the agent's own pod is, which has the host's network.
+const HOST: &str = "192.0.2.1";
 const GROUP: &str = "/apis/trilobite.dev/v1alpha1";
 
 /// What the node was asked for last.
@@ -42,6 +44,8 @@ pub(crate) struct Asked {
 pub(crate) struct Node {
     /// Its two pods.
     pub pods: Pods,
+    /// The cgroup of the agent's own pod.
+    agent: String,
     api: Api,
     kubeconfig: PathBuf,
     /// Last, so that nothing talks to it any more when it ends.
@@ -62,19 +66,20 @@ impl Node {
             "apiVersion": "trilobite.dev/v1alpha1", "kind": "NodeRuntime", "metadata": { "name": NODE }, "spec": {},
         });
         api.create(&format!("{GROUP}/noderuntimes"), &runtime)?;
-        let ids = ["c", "5"].map(|digit| digit.repeat(64));
+        let [client, server, agent] = ["c", "5", "a"].map(|digit| digit.repeat(64));
         let cgroup = |name: &str, id: &str| anyhow::Ok(format!("{CGROUP}/pod{}/{id}", pod_object(&api, name)?));
-        let pods = Pods::make([&cgroup("client", &ids[0])?, &cgroup("server", &ids[1])?])?;
-        for (pod, id) in [&pods.client, &pods.server].into_iter().zip(&ids) {
-            say_it_runs(&api, pod, id)?;
+        let pods = Pods::make([&cgroup("client", &client)?, &cgroup("server", &server)?])?;
+        let agents = cgroup("agent", &agent)?;
+        let running = [(&pods.client, &client), (&pods.server, &server)].map(|(pod, id)| (pod.name, pod.address, id));
+        for (pod, address, id) in running.into_iter().chain([("agent", HOST, &agent)]) {
+            say_it_runs(&api, pod, address, id)?;
         }
-        Ok(Self { pods, api, kubeconfig: control.kubeconfig(), _control: control })
+        Ok(Self { pods, agent: agents, api, kubeconfig: control.kubeconfig(), _control: control })
     }
 
     /// Starts an agent among the node's pods, with what was asked last.
     pub(crate) fn agent(&self, program: &Path, output: Option<&Path>) -> Result<Agent> {
-        let cgroup = format!("{CGROUP}/podaaaaaaaa-0000-4000-8000-000000000001/{}", "a".repeat(64));
-        Agent::start(Place { program, cgroup: &cgroup, output }, Way::Cluster(&self.kubeconfig))
+        Agent::start(Place { program, cgroup: &self.agent, output }, Way::Cluster(&self.kubeconfig))
     }
 
     /// Asks the node for what the file says, as the operator would.
@@ -162,17 +167,17 @@ fn pod_object(api: &Api, name: &str) -> Result<String> {
 }
 
 /// The kubelet's part: the pod runs, has an address and a container.
-fn say_it_runs(api: &Api, pod: &Pod, id: &str) -> Result<()> {
+fn say_it_runs(api: &Api, pod: &str, address: &str, id: &str) -> Result<()> {
     let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let container = json!({
         "name": "main", "image": "bench", "imageID": "bench", "ready": true, "restartCount": 0,
         "containerID": format!("containerd://{id}"), "state": { "running": { "startedAt": now } },
     });
     let status = json!({ "status": {
-        "phase": "Running", "podIP": pod.address, "podIPs": [{ "ip": pod.address }], "startTime": now,
+        "phase": "Running", "podIP": address, "podIPs": [{ "ip": address }], "startTime": now,
         "containerStatuses": [container],
     } });
-    api.merge(&format!("/api/v1/namespaces/bench/pods/{}/status", pod.name), &status).map(drop)
+    api.merge(&format!("/api/v1/namespaces/bench/pods/{pod}/status"), &status).map(drop)
 }
 
 fn kubectl(control: &ControlPlane, words: &[&str]) -> Result<()> {

@@ -8,7 +8,7 @@
 #define CGROUPS_MAX 8192        /* cgroups whose state is kept */
 #define SLOTS_MAX 64            /* distinct selections on a node */
 #define FLOW_ENTRIES 16384      /* flows that are counted at a time; the agent sets what the stack says */
-#define FLOW_RING_BYTES 65536   /* ring of flow records; the agent sets what the stack says */
+#define FLOW_RING_BYTES 262144  /* ring of flow records; the agent sets what the stack says */
 #define FLOW_INTERFACES 1024    /* interfaces that are watched at a time */
 #define FLOW_REPORT_NS 5000000000  /* a flow that goes on is told again after this long */
 #define STACK_FRAMES_MAX 127    /* frames that are taken of a stack */

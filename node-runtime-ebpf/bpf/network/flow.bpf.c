@@ -23,6 +23,8 @@
 #define FLAG_ECE 0x40
 #define FLAG_CWR 0x80
 
+RECORD_TYPE(flow_record);
+
 struct flow_value {
 	struct bpf_spin_lock lock;
 	__u16 flags_seen;

@@ -34,7 +34,8 @@ impl<'a> Fields<'a> {
         self.0.get(at..at.checked_add(length)?)
     }
 
-    fn array<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
+    /// As many bytes at an offset as the type says.
+    pub fn array<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
         self.bytes(at, N)?.try_into().ok()
     }
 }

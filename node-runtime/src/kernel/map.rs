@@ -24,6 +24,11 @@ impl Map {
         MapHandle::create(MapType::Hash, Some(name), key_bytes, value_bytes, max_entries, &options).map(Self)
     }
 
+    /// Entries of a hash or an array, bytes of a ring.
+    pub(super) fn max_entries(&self) -> u32 {
+        self.0.max_entries()
+    }
+
     /// The value of a key.
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         self.0.lookup(key, MapFlags::ANY)

@@ -8,17 +8,27 @@ use std::{
     ptr::{self, NonNull},
     slice,
     sync::{
-        Mutex, OnceLock, PoisonError,
+        Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
-use tokio::io::{Interest, unix::AsyncFd};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    time::{Instant, sleep_until},
+};
 
 use super::Map;
 
 /// Records that one call of `drain` gives at most.
 const AT_ONCE: libbpf_sys::size_t = 2048;
+
+/// So long after a read, records gather before the next. The kernel wakes for the first alone: it wakes nobody while the
+/// reader has not come to the end. A record that comes after a pause is read at once.
+const GATHER: Duration = Duration::from_millis(10);
+/// A ring of fewer bytes could be full before that.
+const GATHERS_FROM: u32 = 64 << 10;
 
 type Each<'a> = dyn FnMut(&[u8]) + 'a;
 /// What libbpf calls for each record: whoever drains just now.
@@ -29,12 +39,14 @@ pub struct Ring {
     map: Map,
     consumer: Mutex<Consumer>,
     more: AtomicBool,
+    gather: Duration,
     readiness: OnceLock<AsyncFd<OwnedFd>>,
 }
 
 struct Consumer {
     inner: NonNull<libbpf_sys::ring_buffer>,
     reader: Box<Reader>,
+    drained: Option<Instant>,
 }
 
 // SAFETY: libbpf's reader may be used from any thread, one at a time; the mutex sees to that.
@@ -48,20 +60,28 @@ impl Ring {
         let inner =
             unsafe { libbpf_sys::ring_buffer__new(map.fd().as_raw_fd(), Some(on_record), context, ptr::null()) };
         let inner = NonNull::new(inner).ok_or_else(io::Error::last_os_error)?;
+        let gather = if map.max_entries() < GATHERS_FROM { Duration::ZERO } else { GATHER };
         Ok(Self {
             map,
-            consumer: Mutex::new(Consumer { inner, reader }),
+            consumer: Mutex::new(Consumer { inner, reader, drained: None }),
             more: AtomicBool::new(false),
+            gather,
             readiness: OnceLock::new(),
         })
     }
 
-    /// Waits until there may be a record. Drain after it; it may wake once for nothing.
+    /// Waits until there may be a record, and `GATHER` has passed since the last read. Drain after it; it may wake once for
+    /// nothing. Safe to give up.
     pub async fn readable(&self) -> io::Result<()> {
         if self.more.swap(false, Ordering::Relaxed) {
             // The kernel wakes nobody for what was there already; others have their turn all the same.
             tokio::task::yield_now().await;
             return Ok(());
+        }
+        // Before the wait, not after it: a wait that is over must not be given up.
+        let drained = self.consumer().drained;
+        if let Some(drained) = drained {
+            sleep_until(drained + self.gather).await;
         }
         let readiness = match self.readiness.get() {
             Some(readiness) => readiness,
@@ -79,13 +99,14 @@ impl Ring {
 
     /// Gives the records that are there, and those that come meanwhile, up to a number that lets others have their turn.
     pub fn drain(&self, each: &mut Each<'_>) {
-        let consumer = self.consumer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut consumer = self.consumer();
         let each: NonNull<Each<'_>> = NonNull::from(each);
         // SAFETY: only the lifetime changes, and the pointer is taken back before this function returns.
         consumer.reader.set(Some(unsafe { mem::transmute::<NonNull<Each<'_>>, NonNull<Each<'static>>>(each) }));
         // SAFETY: the consumer is alive and locked.
         let answer = unsafe { libbpf_sys::ring_buffer__consume_n(consumer.inner.as_ptr(), AT_ONCE) };
         consumer.reader.set(None);
+        consumer.drained = Some(Instant::now());
         self.more.store(answer >= 0 && answer as libbpf_sys::size_t >= AT_ONCE, Ordering::Relaxed);
         if answer < 0 {
             tracing::warn!(error = %io::Error::from_raw_os_error(-answer), "a ring could not be read");
@@ -109,11 +130,15 @@ impl Ring {
 
     /// Bytes since the ring was made, up to its reader or its writers.
     fn position(&self, of: unsafe extern "C" fn(*const libbpf_sys::ring) -> c_ulong) -> u64 {
-        let consumer = self.consumer.lock().unwrap_or_else(PoisonError::into_inner);
+        let consumer = self.consumer();
         // SAFETY: the consumer is alive and locked, and has the one ring that it was made with.
         let ring = unsafe { libbpf_sys::ring_buffer__ring(consumer.inner.as_ptr(), 0) };
         // SAFETY: a ring of that consumer's, or null, which is not asked.
         if ring.is_null() { 0 } else { unsafe { of(ring) } }
+    }
+
+    fn consumer(&self) -> MutexGuard<'_, Consumer> {
+        self.consumer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The map's descriptor, to hand to another process.

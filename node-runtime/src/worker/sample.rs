@@ -1,5 +1,7 @@
 //! A record of the sample ring, taken apart. Not here: what its addresses mean.
 
+use std::mem::offset_of;
+
 use trilobite_node_ebpf::{
     limits::RECORD_LAYOUT,
     record::RecordKind,
@@ -7,6 +9,7 @@ use trilobite_node_ebpf::{
 };
 
 use super::frame::Image;
+use crate::kernel::Fields;
 
 const HEAD: usize = size_of::<SampleHead>();
 
@@ -32,21 +35,25 @@ pub(super) struct Sample {
 impl Sample {
     /// None where these bytes are no sample of this layout.
     pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
-        let u16_at = |at: usize| Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
-        let u32_at = |at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
-        let u64_at = |at: usize| Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
-        if u16_at(0)? != RECORD_LAYOUT || u16_at(2)? != RecordKind::Sample as u16 {
+        let fields = Fields(bytes);
+        if fields.u16(offset_of!(SampleHead, record.layout))? != RECORD_LAYOUT
+            || fields.u16(offset_of!(SampleHead, record.kind))? != RecordKind::Sample as u16
+        {
             return None;
         }
-        let flags = u32_at(72)?;
-        let (kernel_bytes, user_bytes) = (u32_at(76)? as usize, u32_at(80)? as usize);
+        let flags = fields.u32(offset_of!(SampleHead, flags))?;
+        let kernel_bytes = fields.u32(offset_of!(SampleHead, kernel_bytes))? as usize;
+        let user_bytes = fields.u32(offset_of!(SampleHead, user_bytes))? as usize;
         let stacks = bytes.get(HEAD..)?;
         let kernel = addresses(stacks.get(..kernel_bytes)?);
         let user = addresses(stacks.get(kernel_bytes..kernel_bytes.checked_add(user_bytes)?)?);
         Some(Self {
-            image: Image { pid: u32_at(32)?, ktime: u64_at(24)? },
-            cgroup: u64_at(16)?,
-            comm: bytes.get(56..72)?.try_into().ok()?,
+            image: Image {
+                pid: fields.u32(offset_of!(SampleHead, record.exec_pid))?,
+                ktime: fields.u64(offset_of!(SampleHead, record.exec_ktime))?,
+            },
+            cgroup: fields.u64(offset_of!(SampleHead, record.cgroup))?,
+            comm: fields.array(offset_of!(SampleHead, comm))?,
             undecided: flags & SAMPLE_UNDECIDED != 0,
             truncated: flags & (SAMPLE_TOO_DEEP | SAMPLE_SHORT) != 0,
             kernel,
@@ -61,8 +68,6 @@ fn addresses(bytes: &[u8]) -> Vec<u64> {
 
 #[cfg(test)]
 mod tests {
-    use std::mem::offset_of;
-
     use proptest::prelude::*;
     use trilobite_node_ebpf::record::Record;
 

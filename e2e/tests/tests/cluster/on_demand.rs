@@ -38,7 +38,7 @@ impl End {
     fn seconds(self) -> u32 {
         match self {
             Self::Deleted => 300,
-            Self::ItsTimeIsOver => 8,
+            Self::ItsTimeIsOver => 4,
         }
     }
 }

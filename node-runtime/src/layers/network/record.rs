@@ -1,15 +1,19 @@
 //! Decodes flow records. The bytes come from the kernel, of an object that may be older than the agent: nothing is taken
 //! on trust but that a slice is a slice.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    mem::offset_of,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
 
 use trilobite_node_ebpf::{
-    flow::{FlowDirection, FlowReason},
+    flow::{FlowDirection, FlowKey, FlowReason, FlowRecord},
     limits::RECORD_LAYOUT,
     record::RecordKind,
 };
 
 use super::tcp_flags::TcpFlags;
+use crate::kernel::Fields;
 
 /// The protocols that have flows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -64,52 +68,56 @@ pub struct Observed {
     pub destination_mac: [u8; 6],
 }
 
-const HEADER: usize = size_of::<trilobite_node_ebpf::record::Record>();
-const RECORD: usize = HEADER + size_of::<trilobite_node_ebpf::flow::FlowRecord>();
-const KEY: usize = size_of::<trilobite_node_ebpf::flow::FlowKey>();
-
 /// One record; none if it is not one of this layout.
 pub fn decode(bytes: &[u8]) -> Option<Observed> {
-    if bytes.len() < RECORD || u16_at(bytes, 0)? != RECORD_LAYOUT || u16_at(bytes, 2)? != RecordKind::Flow as u16 {
+    let fields = Fields(bytes.get(..size_of::<FlowRecord>())?);
+    if fields.u16(offset_of!(FlowRecord, header.layout))? != RECORD_LAYOUT
+        || fields.u16(offset_of!(FlowRecord, header.kind))? != RecordKind::Flow as u16
+    {
         return None;
     }
-    let body = bytes.get(HEADER..)?;
-    let after_key = body.get(KEY..)?;
+    let [reason] = fields.array(offset_of!(FlowRecord, reason))?;
     Some(Observed {
-        tuple: tuple(body)?,
-        reason: match after_key.get(48)? {
+        tuple: tuple(&bytes[offset_of!(FlowRecord, key)..])?,
+        reason: match reason {
             1 => FlowReason::New,
             2 => FlowReason::Flag,
             3 => FlowReason::Active,
             4 => FlowReason::End,
             _ => return None,
         },
-        time: u64_at(bytes, 8)?,
-        connection: u64_at(bytes, 40)?,
-        flags: TcpFlags(u16_at(after_key, 0)?),
-        flags_seen: TcpFlags(u16_at(after_key, 2)?),
-        packets: u64_at(after_key, 4)?,
-        bytes: u64_at(after_key, 12)?,
-        first: u64_at(after_key, 20)?,
-        last: u64_at(after_key, 28)?,
-        source_mac: array(after_key, 36)?,
-        destination_mac: array(after_key, 42)?,
+        time: fields.u64(offset_of!(FlowRecord, header.time))?,
+        connection: fields.u64(offset_of!(FlowRecord, header.connection))?,
+        flags: TcpFlags(fields.u16(offset_of!(FlowRecord, flags))?),
+        flags_seen: TcpFlags(fields.u16(offset_of!(FlowRecord, flags_seen))?),
+        packets: fields.u64(offset_of!(FlowRecord, packets))?,
+        bytes: fields.u64(offset_of!(FlowRecord, bytes))?,
+        first: fields.u64(offset_of!(FlowRecord, first))?,
+        last: fields.u64(offset_of!(FlowRecord, last))?,
+        source_mac: fields.array(offset_of!(FlowRecord, source_mac))?,
+        destination_mac: fields.array(offset_of!(FlowRecord, destination_mac))?,
     })
 }
 
 /// A key of the kernel's flow map; none if it names no protocol, family or direction of ours.
 pub fn tuple(key: &[u8]) -> Option<Tuple> {
-    let family = *key.get(41)?;
+    let fields = Fields(key);
+    let byte = |at| fields.array(at).map(|[byte]: [u8; 1]| byte);
+    let family = byte(offset_of!(FlowKey, family))?;
+    let end = |address_at, port_at| {
+        let port = u16::from_be_bytes(fields.array(port_at)?);
+        Some(SocketAddr::new(address(fields.array(address_at)?, family)?, port))
+    };
     Some(Tuple {
-        interface: u32_at(key, 32)?,
-        direction: direction(*key.get(42)?)?,
-        transport: match key.get(40)? {
+        interface: fields.u32(offset_of!(FlowKey, interface))?,
+        direction: direction(byte(offset_of!(FlowKey, direction))?)?,
+        transport: match byte(offset_of!(FlowKey, protocol))? {
             6 => Transport::Tcp,
             17 => Transport::Udp,
             _ => return None,
         },
-        source: SocketAddr::new(address(array(key, 0)?, family)?, u16::from_be_bytes(array(key, 36)?)),
-        destination: SocketAddr::new(address(array(key, 16)?, family)?, u16::from_be_bytes(array(key, 38)?)),
+        source: end(offset_of!(FlowKey, source), offset_of!(FlowKey, source_port))?,
+        destination: end(offset_of!(FlowKey, destination), offset_of!(FlowKey, destination_port))?,
     })
 }
 
@@ -130,27 +138,14 @@ fn address(bytes: [u8; 16], family: u8) -> Option<IpAddr> {
     }
 }
 
-fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
-    bytes.get(at..at.checked_add(N)?)?.try_into().ok()
-}
-
-pub(super) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    array(bytes, at).map(u16::from_ne_bytes)
-}
-
-pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    array(bytes, at).map(u32::from_ne_bytes)
-}
-
-pub(super) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
-    array(bytes, at).map(u64::from_ne_bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    const RECORD: usize = size_of::<FlowRecord>();
+    const HEADER: usize = offset_of!(FlowRecord, key);
 
     fn syn_of_a_browser() -> Vec<u8> {
         let mut bytes = vec![0; RECORD];

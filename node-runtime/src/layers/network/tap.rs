@@ -1,15 +1,13 @@
 //! The kernel side of the layer: the object, its maps, and what it is attached to. One attachment for each interface and
 //! direction, whoever asked for it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, mem::offset_of, sync::Arc};
 
-use trilobite_node_ebpf::flow::{
-    FLOW_END_MORE, FlowDirection, FlowEndOrder, InterfaceCounts, OTHER_REASONS, PacketsBytes,
-};
+use trilobite_node_ebpf::flow::{FLOW_END_MORE, FlowDirection, FlowEndOrder, FlowValue, InterfaceCounts, PacketsBytes};
 
-use super::record::{self, Tuple, u16_at, u64_at};
+use super::record::{self, Tuple};
 use crate::{
-    kernel::{Link, Loaded, Map, Opened, Ring},
+    kernel::{Fields, Link, Loaded, Map, Opened, Ring},
     report::Problem,
 };
 
@@ -162,13 +160,17 @@ impl Tap {
     /// What went through an interface and is in no flow, and the records that did not fit the ring.
     pub fn counts(&self, interface: u32, direction: FlowDirection) -> InterfaceCounts {
         let value = self.interfaces.get(&interface_key(interface, direction)).ok().flatten().unwrap_or_default();
-        let mut counts = InterfaceCounts::default();
+        let number = |at| Fields(&value).u64(at).unwrap_or_default();
+        let mut counts = InterfaceCounts {
+            records_lost: number(offset_of!(InterfaceCounts, records_lost)),
+            flows: number(offset_of!(InterfaceCounts, flows)),
+            ..InterfaceCounts::default()
+        };
         for (index, other) in counts.other.iter_mut().enumerate() {
-            other.packets = u64_at(&value, index * 16).unwrap_or_default();
-            other.bytes = u64_at(&value, index * 16 + 8).unwrap_or_default();
+            let at = offset_of!(InterfaceCounts, other) + index * size_of::<PacketsBytes>();
+            other.packets = number(at + offset_of!(PacketsBytes, packets));
+            other.bytes = number(at + offset_of!(PacketsBytes, bytes));
         }
-        counts.records_lost = u64_at(&value, OTHER_REASONS.len() * 16).unwrap_or_default();
-        counts.flows = u64_at(&value, OTHER_REASONS.len() * 16 + 8).unwrap_or_default();
         counts
     }
 
@@ -178,8 +180,10 @@ impl Tap {
             .keys()
             .filter_map(|key| {
                 let value = self.flows.get(&key).ok().flatten()?;
-                let ended = u16_at(&value, 6)? != 0;
-                let counted = PacketsBytes { packets: u64_at(&value, 8)?, bytes: u64_at(&value, 16)? };
+                let fields = Fields(&value);
+                let ended = fields.u16(offset_of!(FlowValue, ended))? != 0;
+                let packets = fields.u64(offset_of!(FlowValue, packets))?;
+                let counted = PacketsBytes { packets, bytes: fields.u64(offset_of!(FlowValue, bytes))? };
                 (!ended).then_some((record::tuple(&key)?, counted))
             })
             .collect()

@@ -11,7 +11,7 @@ use trilobite_crds::node::{PodScope, ProcessesPart, TracepointsPart};
 use super::{
     bus::EventBus,
     emit::{Emitter, Wish},
-    policies::{Policies, same_resource},
+    policies::{Helpers, Policies, same_resource},
 };
 use crate::{
     identity::{Identity, Listener, ProcessLease, slots::whole_machine},
@@ -145,7 +145,8 @@ impl Security {
         if self.policies.has(key) {
             return Ok(());
         }
-        self.policies.load(key, unit, &self.identity, &self.emitter, &self.context.facts)
+        let (identity, emitter, facts) = (&self.identity, &self.emitter, &*self.context.facts);
+        self.policies.load(key, unit, &Helpers { identity, emitter, facts })
     }
 
     fn notes(&self, scope: &PodScope) -> Vec<Problem> {

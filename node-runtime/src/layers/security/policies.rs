@@ -37,6 +37,17 @@ pub struct Policies {
     next_source: u32,
 }
 
+/// What a policy is put in force with.
+#[derive(Clone, Copy)]
+pub struct Helpers<'a> {
+    /// Who is selected, and whose an event is.
+    pub identity: &'a Identity,
+    /// Where events go.
+    pub emitter: &'a Arc<Emitter>,
+    /// What this kernel can do.
+    pub facts: &'a Facts,
+}
+
 /// What the reader has to know of units, by their numbers.
 type Known = Arc<Mutex<HashMap<u32, Arc<Facet>>>>;
 
@@ -109,18 +120,11 @@ impl Policies {
     }
 
     /// Puts a policy in force; an older version of the same resource leaves when the new one is attached.
-    pub fn load(
-        &mut self,
-        key: &UnitKey,
-        unit: &Unit<TracepointsPart>,
-        identity: &Identity,
-        emitter: &Arc<Emitter>,
-        facts: &Facts,
-    ) -> Result<(), Problem> {
+    pub fn load(&mut self, key: &UnitKey, unit: &Unit<TracepointsPart>, helpers: &Helpers<'_>) -> Result<(), Problem> {
         // A number is never used again: whatever a policy that failed has left in the ring is nobody's.
         let source = self.next_source;
         self.next_source = self.next_source.wrapping_add(1);
-        let loaded = self.put_in_force(source, key, unit, identity, emitter, facts);
+        let loaded = self.put_in_force(source, key, unit, helpers);
         if loaded.is_err() {
             known(&self.known).remove(&source);
             self.let_go();
@@ -133,17 +137,16 @@ impl Policies {
         source: u32,
         key: &UnitKey,
         unit: &Unit<TracepointsPart>,
-        identity: &Identity,
-        emitter: &Arc<Emitter>,
-        facts: &Facts,
+        helpers: &Helpers<'_>,
     ) -> Result<(), Problem> {
+        let Helpers { identity, emitter, .. } = *helpers;
         let content = &unit.content;
         let readings = content.hooks.iter().map(readings).collect::<Result<Vec<_>, _>>()?;
         let slot = identity.select(&content.pods)?;
         if self.processes.is_none() {
             self.processes = Some(identity.follow_processes(None, None)?);
         }
-        let ready = self.ready(source, slot.mask(), unit, &readings, identity, emitter, facts)?;
+        let ready = self.ready(source, slot.mask(), unit, &readings, helpers)?;
         let wish = Arc::new(Wish::new(unit.source.to_string(), content.pods.clone()));
         let facet = Arc::new(Facet::of(unit, readings, &wish));
         known(&self.known).insert(source, facet.clone());
@@ -174,17 +177,15 @@ impl Policies {
     }
 
     /// Programs of all hooks in the kernel, none of them attached; makes the ring where there is none of its size.
-    #[expect(clippy::too_many_arguments, reason = "each is a thing of its own")]
     fn ready(
         &mut self,
         source: u32,
         slot: u64,
         unit: &Unit<TracepointsPart>,
         readings: &[Vec<Reading>],
-        identity: &Identity,
-        emitter: &Arc<Emitter>,
-        facts: &Facts,
+        helpers: &Helpers<'_>,
     ) -> Result<Vec<Ready>, Problem> {
+        let Helpers { identity, emitter, facts } = *helpers;
         let cgroups = identity.cgroups_fd().ok_or_else(|| Problem::LoadFailed {
             what: "sharing the map of cgroups".into(),
             detail: "this process may not open more files".into(),
