@@ -6,17 +6,20 @@
 mod node_and_pod;
 
 use std::{
-    net::{SocketAddr, TcpStream, UdpSocket},
+    io::Read,
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     thread,
     time::Duration,
 };
 
 use node_and_pod::{NODE, POD, World};
+use rustix::net::{AddressFamily, SocketType, bind, connect, socket, sockopt::set_socket_reuseaddr};
 use trilobite_node::layers::network::{
     engine::{ENDED_FOR, Engine},
     flow::Flow,
     record::Transport,
     tap::{Patience, Sizes},
+    tcp_flags::TcpFlags,
 };
 use trilobite_node_ebpf::flow::{FlowReason, OTHER_SHARE};
 
@@ -99,6 +102,38 @@ fn a_refused_connect_and_a_syn_that_nobody_answers_do_not_wait_as_long_as_a_conn
 
 #[test]
 #[ignore = "needs root"]
+fn a_connection_on_the_ports_of_one_that_was_closed_is_told_from_its_syn_on() {
+    let world = World::new();
+    let mut engine = world.watched(Sizes { flow_entries: 4096, ring_bytes: 65536 });
+    let listener = world.in_pod(|| TcpListener::bind((POD[0], 0)).unwrap());
+    let there = listener.local_addr().unwrap();
+    // It ends each first, so that the client's port is free again at once.
+    thread::spawn(move || listener.incoming().for_each(drop));
+    for connection in ["the first", "the second"] {
+        let mut stream = from_port_40123(there);
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+        drop(stream);
+        thread::sleep(Duration::from_millis(50));
+        let mut begun = Vec::new();
+        engine.drain(&mut |flow| {
+            if flow.flags.has(TcpFlags::SYN) {
+                begun.push((flow.is_reply, flow.is_new));
+            }
+        });
+        assert_eq!(begun, [(false, true), (true, false)], "{connection}");
+    }
+}
+
+fn from_port_40123(there: SocketAddr) -> TcpStream {
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    set_socket_reuseaddr(&socket, true).unwrap();
+    bind(&socket, &SocketAddr::from((Ipv4Addr::UNSPECIFIED, 40123))).unwrap();
+    connect(&socket, &there).unwrap();
+    TcpStream::from(socket)
+}
+
+#[test]
+#[ignore = "needs root"]
 fn a_flood_in_one_direction_leaves_room_for_the_other() {
     let world = World::new();
     let mut engine = world.watched(Sizes { flow_entries: 256, ring_bytes: 65536 });
@@ -112,8 +147,12 @@ fn a_flood_in_one_direction_leaves_room_for_the_other() {
     let share: u64 = engine.sums().values().map(|sum| sum.other[OTHER_SHARE].packets).sum();
     assert!(share > 300, "{share}");
 
+    engine.drain(&mut |_| {});
+    assert!(engine.is_crowded());
+
     // What has been removed is free for the next ones, and is counted so.
     sweep(&mut engine, Patience { closed: 0, syn: 0, tcp: 0, udp: 0 });
+    assert!(!engine.is_crowded());
     world.scatter(0, 100);
     let again: u64 = engine.sums().values().map(|sum| sum.other[OTHER_SHARE].packets).sum();
     assert_eq!(again, share);

@@ -199,6 +199,9 @@ static __always_inline int count_flow(struct __sk_buff *skb, struct flow_key *ke
 		bpf_spin_unlock(&value->lock);
 		return count_other(skb, key->direction, OTHER_ENDING);
 	}
+	/* Ports that were closed are used anew: another connection, which is told from its first flag on. */
+	if (flags & FLAG_SYN && value->flags_seen & (FLAG_FIN | FLAG_RST))
+		value->flags_seen = 0;
 	value->packets += 1;
 	value->bytes += now.bytes;
 	if (now.last > value->last)

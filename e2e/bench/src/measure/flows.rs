@@ -1,6 +1,6 @@
 //! What flows cost: connections at a rate, and one bulk stream, between two pods, without and with the agent in turns.
 
-use std::{collections::BTreeSet, fs, net::IpAddr, path::Path, thread, time::Duration};
+use std::{collections::BTreeMap, fs, net::IpAddr, path::Path, thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -21,7 +21,7 @@ const DRAIN: Duration = Duration::from_secs(8);
 const CONNECTIONS_GOAL: Goal = Goal(1.1);
 /// Rates at which it is asked whether any connection is missing.
 const RATES: [u32; 5] = [500, 1000, 2000, 4000, 8000];
-/// Fewer than the client has ports: each connection of one rate has its own.
+/// No rate goes on for longer than so many take.
 const CONNECTIONS_MOST: u32 = 10_000;
 
 pub(super) fn measure(bench: &Bench) -> Vec<Line> {
@@ -48,7 +48,9 @@ fn without_loss(bench: &Bench, node: &Node, title: &str, how: &str) -> Result<Ve
             let made = node.pods.client.load(&Traffic::Connect { address, rate: wanted, seconds })?;
             thread::sleep(DRAIN);
             let count = made["connections"].as_u64().context("no count of connections")?;
-            if (seen_since(&output, before)?.len() as u64) < count {
+            let seen = seen_since(&output, before)?;
+            if seen < count {
+                eprintln!("at {wanted}/s {} of {count} are missing; lost: {}", count - seen, node.status()?["losses"]);
                 break;
             }
             // One client, one connection after the other: it may be the client that is slower.
@@ -84,7 +86,7 @@ fn between_pods(bench: &Bench, node: &Node, how: &str) -> Result<Vec<Line>> {
         let made = client.load(&at_rate)?;
         thread::sleep(DRAIN);
         let spent = agent.cage().cpu_seconds()? - before;
-        let found = seen(&output)?.len() as f64;
+        let found = seen(&output)? as f64;
         streams.add(1.0 / stream, 1.0 / rate(&client.load(&bulk)?, "bytes")?);
         connections.add(1.0 / most, 1.0 / rate(&client.load(&unbound)?, "connections")?);
         agent.stop()?;
@@ -118,20 +120,28 @@ fn rate(done: &Value, what: &str) -> Result<f64> {
     Ok(count / done["seconds"].as_f64().context("no time")?)
 }
 
-/// The client's ports of all flows in the agent's output: each is a connection.
-fn seen(output: &Path) -> Result<BTreeSet<u64>> {
+/// Connections in the agent's output.
+fn seen(output: &Path) -> Result<u64> {
     seen_since(output, 0)
 }
 
-/// The same of what was written after the first so many bytes.
-fn seen_since(output: &Path, bytes: u64) -> Result<BTreeSet<u64>> {
+/// The same of what was written after the first so many bytes. A connection is its first SYN, which two interfaces show;
+/// its ports may be those of one before it.
+fn seen_since(output: &Path, bytes: u64) -> Result<u64> {
     let text = fs::read_to_string(output).with_context(|| format!("reading {}", output.display()))?;
     let text = text.get(usize::try_from(bytes)?..).unwrap_or_default();
-    let flows = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    Ok(flows.filter_map(|line| client_port(&line["flow"])).collect())
+    let mut begun: BTreeMap<u64, BTreeMap<String, u64>> = BTreeMap::new();
+    for flow in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+        if let Some((port, interface)) = begins(&flow["flow"]) {
+            *begun.entry(port).or_default().entry(interface).or_default() += 1;
+        }
+    }
+    Ok(begun.values().filter_map(|interfaces| interfaces.values().max()).sum())
 }
 
-fn client_port(flow: &Value) -> Option<u64> {
-    let ports = &flow["l4"]["TCP"];
-    Some(ports["source_port"].as_u64()?.max(ports["destination_port"].as_u64()?))
+/// The client's port, and the interface.
+fn begins(flow: &Value) -> Option<(u64, String)> {
+    let tcp = &flow["l4"]["TCP"];
+    let is_first = tcp["flags"]["SYN"] == true && tcp["flags"]["ACK"].is_null();
+    is_first.then(|| Some((tcp["source_port"].as_u64()?, flow["interface"].to_string()))).flatten()
 }

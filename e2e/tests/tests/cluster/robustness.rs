@@ -54,12 +54,13 @@ fn no_event_is_lost_while_the_api_server_is_away() {
     pod.stop(&stage.kubectl);
 }
 
-/// The operator hears of what comes after the outage soon, however long it was.
+/// The operator hears of what comes after the outage soon, however long it was: within its own eight seconds once kube-proxy,
+/// which waits for up to thirty, has a way to the API server again.
 fn what_is_applied_now_is_judged(stage: &'static Stage) {
     let policy = "apiVersion: trilobite.dev/v1alpha1\nkind: TracingPolicy\nmetadata: {name: after-the-outage}\nspec: {kprobes: [{call: tcp_connect}]}\n";
     let _made = Made(stage, policy.into());
     stage.kubectl.apply(policy);
-    eventually("the policy is judged", 40, || {
+    eventually("the policy is judged", 60, || {
         let object = stage.kubectl.get(&["tracingpolicy", "after-the-outage"])?;
         let accepted = condition(&object, "Accepted").is_some_and(|accepted| accepted["status"] == "False");
         that(accepted, format!("{:#}", object["status"]))

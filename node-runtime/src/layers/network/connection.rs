@@ -48,7 +48,7 @@ pub enum Side {
 pub struct Told {
     /// The packet's source is not the end that began.
     pub is_reply: bool,
-    /// Nothing was known of the connection.
+    /// Nothing was known of the connection, or it begins anew on the same ports.
     pub is_new: bool,
     /// Since the last record of this direction.
     pub since: PacketsBytes,
@@ -62,14 +62,15 @@ impl Connections {
         let (low, high) =
             if source_is_low { (tuple.source, tuple.destination) } else { (tuple.destination, tuple.source) };
         let key = Key { interface: tuple.interface, transport: tuple.transport, low, high };
-        let is_new = !self.0.contains_key(&key);
+        // A SYN on ports that are known is another connection: who begins may have changed.
+        let begins = begins(observed);
+        let is_new = begins || !self.0.contains_key(&key);
         let state = self.0.entry(key).or_insert_with(|| State {
             low_began: source_began(observed, server) == source_is_low,
             ..State::default()
         });
         let side = usize::from(tuple.direction == FlowDirection::Out);
-        // A second SYN on the same ports is another connection: who begins may have changed.
-        if observed.reason == FlowReason::New && begins(observed) {
+        if begins && observed.reason != FlowReason::End {
             state.low_began = source_is_low;
         }
         if observed.reason == FlowReason::New {

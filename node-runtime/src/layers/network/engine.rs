@@ -29,6 +29,9 @@ use crate::{
 pub const PATIENCE: Patience =
     Patience { closed: 2_000_000_000, syn: 10_000_000_000, tcp: 300_000_000_000, udp: 30_000_000_000 };
 
+/// The same while more than half of the map is in use: many short connections are to make room for each other.
+pub const CROWDED_PATIENCE: Patience = Patience { closed: 250_000_000, ..PATIENCE };
+
 /// Between ending a flow and taking it out of the map; a packet is on its way to its counter for microseconds.
 pub const ENDED_FOR: Duration = Duration::from_millis(50);
 
@@ -200,6 +203,11 @@ impl Engine {
             Some((tap, _)) => tap.remove_ended(None).map(drop),
             None => Ok(()),
         }
+    }
+
+    /// More than half of the map is in use, as far as the records that were read tell: each connection has two flows.
+    pub fn is_crowded(&self) -> bool {
+        self.tap.as_ref().is_some_and(|(_, sizes)| self.enricher.connections() * 4 > sizes.flow_entries as usize)
     }
 
     /// The flows that have not ended, as they are found while packets come.

@@ -31,6 +31,8 @@ use crate::{
 
 /// How often silent flows are looked for.
 const SWEEP: Duration = Duration::from_secs(2);
+/// The same while the flow map is crowded.
+const CROWDED_SWEEP: Duration = Duration::from_millis(250);
 /// How soon a pod that has no interface yet is asked again.
 const RETRY: Duration = Duration::from_millis(250);
 /// Changes of pods come in bursts, and are looked at together after this.
@@ -145,6 +147,7 @@ async fn run(shared: Arc<Mutex<State>>, ring: Arc<Ring>, identity: Identity) {
     let mut changed = identity.changed();
     let mut sweep = interval(SWEEP);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut swept = Instant::now();
     let mut can_wait = true;
     // Flows are being ended; when those that have ended are removed; when the interfaces are looked at again.
     let mut ending = false;
@@ -160,10 +163,13 @@ async fn run(shared: Arc<Mutex<State>>, ring: Arc<Ring>, identity: Identity) {
                     tracing::error!(%error, "the ring of flows cannot be waited for; it is read with each sweep");
                     can_wait = false;
                 }
-                lock(&shared).drain();
+                if lock(&shared).drain() && swept.elapsed() >= CROWDED_SWEEP {
+                    sweep.reset_immediately();
+                }
             }
             _ = sweep.tick(), if !ending && remove_at.is_none() => {
                 ending = true;
+                swept = Instant::now();
                 if lock(&shared).sweep() {
                     look_at.get_or_insert_with(Instant::now);
                 }

@@ -7,7 +7,7 @@ use trilobite_node_ebpf::flow::FlowDirection;
 
 use super::{
     directory::{Directory, NodePod, Table},
-    engine::{Engine, PATIENCE},
+    engine::{CROWDED_PATIENCE, Engine, PATIENCE},
     history::History,
     netlink::{self, Link},
     outlet::Outlet,
@@ -190,10 +190,11 @@ impl State {
         directories
     }
 
-    /// Takes the records that have come.
-    pub(super) fn drain(&mut self) {
+    /// Takes the records that have come. Gives whether the map is so full that what has ended should leave soon.
+    pub(super) fn drain(&mut self) -> bool {
         let Self { engine, outlet, .. } = self;
         engine.drain(&mut |flow| outlet.deliver(flow));
+        engine.is_crowded()
     }
 
     /// Enters the losses, and looks whether interfaces have come or gone: then there is something to `reconcile`.
@@ -206,7 +207,8 @@ impl State {
     /// Ends what is silent; see `Engine::end_idle`.
     pub(super) fn end_silent(&mut self) -> Ended {
         let Self { engine, outlet, .. } = self;
-        engine.end_idle(PATIENCE, &mut |flow| outlet.deliver(flow)).unwrap_or_else(|problem| {
+        let patience = if engine.is_crowded() { CROWDED_PATIENCE } else { PATIENCE };
+        engine.end_idle(patience, &mut |flow| outlet.deliver(flow)).unwrap_or_else(|problem| {
             tracing::warn!(problem = problem.message(), "silent flows could not be ended");
             Ended::default()
         })
