@@ -190,7 +190,7 @@ pub struct SourceLoss {
     /// What kind of record, where the place carries several: `exec`, `exit`, ...; empty where it carries one.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 32))]
-    pub of: String,
+    pub kind: String,
     /// How many.
     pub count: i64,
 }

@@ -106,8 +106,8 @@ impl Pod {
         command.args(["-t", &self.holder.id().to_string(), "-n"]).arg(std::env::current_exe()?).arg("traffic");
         match traffic {
             Traffic::Serve => command.arg("serve"),
-            Traffic::Connect { address, rate, seconds } => {
-                command.args(["connect", &address.to_string()]);
+            Traffic::Connect { address, rate, seconds, from_port } => {
+                command.args(["connect", &address.to_string(), "--from-port", &from_port.to_string()]);
                 command.args(["--rate", &rate.to_string(), "--seconds", &seconds.to_string()])
             }
             Traffic::Bulk { address, seconds } => {

@@ -4,13 +4,14 @@
 use std::{
     hint::black_box,
     io::{ErrorKind, Read, Write, stdin, stdout},
-    net::{IpAddr, Ipv6Addr, Shutdown, TcpListener, TcpStream},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
 use clap::Subcommand;
+use rustix::net::{AddressFamily, SocketType, socket, sockopt::set_socket_reuseaddr};
 use serde_json::{Value, json};
 
 const CONNECTIONS: u16 = 7001;
@@ -35,6 +36,9 @@ pub(crate) enum Traffic {
         /// For so long.
         #[arg(long)]
         seconds: u32,
+        /// Each from the port behind that of the one before it, from this one on; 0 means from any.
+        #[arg(long)]
+        from_port: u16,
     },
     /// One stream of TCP.
     Bulk {
@@ -59,7 +63,7 @@ pub(crate) enum Traffic {
 pub(crate) fn run(traffic: &Traffic) -> Result<()> {
     let done = match *traffic {
         Traffic::Serve => return serve(),
-        Traffic::Connect { address, rate, seconds } => connect(address, rate, seconds)?,
+        Traffic::Connect { address, rate, seconds, from_port } => connect(address, rate, seconds, from_port)?,
         Traffic::Bulk { address, seconds } => bulk(address, seconds)?,
         Traffic::Burn { threads, seconds } => burn(threads, seconds),
     };
@@ -95,7 +99,7 @@ fn serve() -> Result<()> {
     Ok(())
 }
 
-fn connect(address: IpAddr, rate: u32, seconds: u32) -> Result<Value> {
+fn connect(address: IpAddr, rate: u32, seconds: u32, from_port: u16) -> Result<Value> {
     let start = Instant::now();
     let end = Duration::from_secs(seconds.into());
     let mut count: u32 = 0;
@@ -103,14 +107,24 @@ fn connect(address: IpAddr, rate: u32, seconds: u32) -> Result<Value> {
         if let Some(due) = Duration::from_secs(1).checked_mul(count).and_then(|time| time.checked_div(rate)) {
             thread::sleep(due.saturating_sub(start.elapsed()));
         }
-        ask(address).with_context(|| format!("connection {count} to {address}"))?;
+        let port = if from_port == 0 { 0 } else { from_port + u16::try_from(count)? };
+        ask(address, port).with_context(|| format!("connection {count} to {address}"))?;
         count += 1;
     }
     Ok(json!({ "connections": count, "seconds": start.elapsed().as_secs_f64() }))
 }
 
-fn ask(address: IpAddr) -> Result<()> {
-    let mut peer = TcpStream::connect((address, CONNECTIONS))?;
+fn ask(address: IpAddr, from_port: u16) -> Result<()> {
+    let there = SocketAddr::from((address, CONNECTIONS));
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = socket(family, SocketType::STREAM, None)?;
+    if from_port != 0 {
+        set_socket_reuseaddr(&socket, true)?;
+        let any = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { IpAddr::from(Ipv6Addr::UNSPECIFIED) };
+        rustix::net::bind(&socket, &SocketAddr::from((any, from_port)))?;
+    }
+    rustix::net::connect(&socket, &there)?;
+    let mut peer = TcpStream::from(socket);
     peer.set_read_timeout(Some(PATIENCE))?;
     peer.set_nodelay(true)?;
     peer.write_all(&MESSAGE)?;

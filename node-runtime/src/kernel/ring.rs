@@ -24,10 +24,12 @@ use super::Map;
 /// Records that one call of `drain` gives at most.
 const AT_ONCE: libbpf_sys::size_t = 2048;
 
-/// So long after a read, records gather before the next. The kernel wakes for the first alone: it wakes nobody while the
-/// reader has not come to the end. A record that comes after a pause is read at once.
-const GATHER: Duration = Duration::from_millis(10);
-/// A ring of fewer bytes could be full before that.
+/// So long after a read, at most, records gather before the next. The kernel wakes for the first alone: it wakes nobody
+/// while the reader has not come to the end. A record that comes after a pause is read at once.
+const GATHER: Duration = Duration::from_millis(5);
+/// They gather for as long as it takes, at the pace of the last ones, to fill this part of the ring.
+const GATHER_SHARE: u32 = 4;
+/// A burst could fill a ring of fewer bytes at once.
 const GATHERS_FROM: u32 = 64 << 10;
 
 type Each<'a> = dyn FnMut(&[u8]) + 'a;
@@ -39,14 +41,22 @@ pub struct Ring {
     map: Map,
     consumer: Mutex<Consumer>,
     more: AtomicBool,
-    gather: Duration,
+    bytes: u32,
     readiness: OnceLock<AsyncFd<OwnedFd>>,
 }
 
 struct Consumer {
     inner: NonNull<libbpf_sys::ring_buffer>,
     reader: Box<Reader>,
-    drained: Option<Instant>,
+    drained: Option<Drained>,
+}
+
+/// The last read.
+#[derive(Clone, Copy)]
+struct Drained {
+    at: Instant,
+    /// Records gather until then.
+    next: Instant,
 }
 
 // SAFETY: libbpf's reader may be used from any thread, one at a time; the mutex sees to that.
@@ -60,17 +70,16 @@ impl Ring {
         let inner =
             unsafe { libbpf_sys::ring_buffer__new(map.fd().as_raw_fd(), Some(on_record), context, ptr::null()) };
         let inner = NonNull::new(inner).ok_or_else(io::Error::last_os_error)?;
-        let gather = if map.max_entries() < GATHERS_FROM { Duration::ZERO } else { GATHER };
         Ok(Self {
+            bytes: map.max_entries(),
             map,
             consumer: Mutex::new(Consumer { inner, reader, drained: None }),
             more: AtomicBool::new(false),
-            gather,
             readiness: OnceLock::new(),
         })
     }
 
-    /// Waits until there may be a record, and `GATHER` has passed since the last read. Drain after it; it may wake once for
+    /// Waits until there may be a record, and some have gathered since the last read. Drain after it; it may wake once for
     /// nothing. Safe to give up.
     pub async fn readable(&self) -> io::Result<()> {
         if self.more.swap(false, Ordering::Relaxed) {
@@ -81,7 +90,7 @@ impl Ring {
         // Before the wait, not after it: a wait that is over must not be given up.
         let drained = self.consumer().drained;
         if let Some(drained) = drained {
-            sleep_until(drained + self.gather).await;
+            sleep_until(drained.next).await;
         }
         let readiness = match self.readiness.get() {
             Some(readiness) => readiness,
@@ -103,10 +112,14 @@ impl Ring {
         let each: NonNull<Each<'_>> = NonNull::from(each);
         // SAFETY: only the lifetime changes, and the pointer is taken back before this function returns.
         consumer.reader.set(Some(unsafe { mem::transmute::<NonNull<Each<'_>>, NonNull<Each<'static>>>(each) }));
+        let before = consumer.position(libbpf_sys::ring__consumer_pos);
         // SAFETY: the consumer is alive and locked.
         let answer = unsafe { libbpf_sys::ring_buffer__consume_n(consumer.inner.as_ptr(), AT_ONCE) };
         consumer.reader.set(None);
-        consumer.drained = Some(Instant::now());
+        let taken = consumer.position(libbpf_sys::ring__consumer_pos) - before;
+        let at = Instant::now();
+        let during = consumer.drained.map_or(Duration::from_secs(1), |last| at - last.at);
+        consumer.drained = Some(Drained { at, next: at + gather(self.bytes, taken, during) });
         self.more.store(answer >= 0 && answer as libbpf_sys::size_t >= AT_ONCE, Ordering::Relaxed);
         if answer < 0 {
             tracing::warn!(error = %io::Error::from_raw_os_error(-answer), "a ring could not be read");
@@ -116,25 +129,16 @@ impl Ring {
     /// Gives every record that was there when it was called, however many those are; not without end where the kernel
     /// writes as fast as this reads. For when the writers are gone, or when something else depends on what they wrote.
     pub fn drain_all(&self, each: &mut Each<'_>) {
-        let end = self.position(libbpf_sys::ring__producer_pos);
+        let end = self.consumer().position(libbpf_sys::ring__producer_pos);
         loop {
-            let before = self.position(libbpf_sys::ring__consumer_pos);
+            let before = self.consumer().position(libbpf_sys::ring__consumer_pos);
             self.drain(each);
-            let after = self.position(libbpf_sys::ring__consumer_pos);
+            let after = self.consumer().position(libbpf_sys::ring__consumer_pos);
             // Without progress the next record is still being written.
             if after >= end || after == before {
                 return;
             }
         }
-    }
-
-    /// Bytes since the ring was made, up to its reader or its writers.
-    fn position(&self, of: unsafe extern "C" fn(*const libbpf_sys::ring) -> c_ulong) -> u64 {
-        let consumer = self.consumer();
-        // SAFETY: the consumer is alive and locked, and has the one ring that it was made with.
-        let ring = unsafe { libbpf_sys::ring_buffer__ring(consumer.inner.as_ptr(), 0) };
-        // SAFETY: a ring of that consumer's, or null, which is not asked.
-        if ring.is_null() { 0 } else { unsafe { of(ring) } }
     }
 
     fn consumer(&self) -> MutexGuard<'_, Consumer> {
@@ -145,6 +149,25 @@ impl Ring {
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.map.fd()
     }
+}
+
+impl Consumer {
+    /// Bytes since the ring was made, up to its reader or its writers.
+    fn position(&self, of: unsafe extern "C" fn(*const libbpf_sys::ring) -> c_ulong) -> u64 {
+        // SAFETY: the consumer is alive, and has the one ring that it was made with.
+        let ring = unsafe { libbpf_sys::ring_buffer__ring(self.inner.as_ptr(), 0) };
+        // SAFETY: a ring of that consumer's, or null, which is not asked.
+        if ring.is_null() { 0 } else { unsafe { of(ring) } }
+    }
+}
+
+/// How long records of a ring of so many bytes gather, where `taken` bytes have come within `during`.
+fn gather(bytes: u32, taken: u64, during: Duration) -> Duration {
+    if bytes < GATHERS_FROM {
+        return Duration::ZERO;
+    }
+    let share = f64::from(bytes / GATHER_SHARE) / taken.max(1) as f64;
+    during.mul_f64(share).min(GATHER)
 }
 
 impl Drop for Consumer {
@@ -168,5 +191,20 @@ impl std::fmt::Debug for Ring {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let fd: RawFd = self.map.fd().as_raw_fd();
         f.debug_struct("Ring").field("fd", &fd).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_faster_records_come_the_sooner_they_are_read_and_a_small_ring_never_waits() {
+        let ms = Duration::from_millis;
+        assert_eq!(gather(256 << 10, 800, ms(1000)), GATHER);
+        // 64 KiB in a millisecond fill a quarter of the ring in one.
+        assert_eq!(gather(256 << 10, 64 << 10, ms(1)), ms(1));
+        assert_eq!(gather(256 << 10, 0, ms(1)), GATHER);
+        assert_eq!(gather(4 << 10, 800, ms(1000)), Duration::ZERO);
     }
 }

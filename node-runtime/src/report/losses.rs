@@ -22,7 +22,7 @@ pub fn by_source(losses: &[Loss], desired: &Desired) -> Vec<SourceLoss> {
     let entry = |((source, place, kind), count): ((Source, &str, &str), u64)| SourceLoss {
         source,
         place: place.into(),
-        of: kind.into(),
+        kind: kind.into(),
         count: i64::try_from(count).unwrap_or(i64::MAX),
     };
     sums.into_iter().map(entry).collect()
@@ -48,7 +48,7 @@ mod tests {
     }
 
     fn told(losses: &[Loss], desired: &Desired) -> Vec<(String, i64, String, i64)> {
-        let line = |loss: SourceLoss| (loss.source.to_string(), loss.source.generation, loss.of, loss.count);
+        let line = |loss: SourceLoss| (loss.source.to_string(), loss.source.generation, loss.kind, loss.count);
         by_source(losses, desired).into_iter().map(line).collect()
     }
 

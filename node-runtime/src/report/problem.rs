@@ -159,7 +159,7 @@ impl Problem {
     pub fn message(&self) -> String {
         let text = match self {
             Self::PerfParanoid { level } => format!(
-                "CPU samples need kernel.perf_event_paranoid <= 2 (this node: {level}); set the sysctl, or runtime.allowSysAdmin: true in the stack"
+                "perf events need kernel.perf_event_paranoid <= 2 (this node: {level}); set the sysctl, or runtime.allowSysAdmin: true in the stack"
             ),
             Self::NoSuchTracepoint { name, field } => said(&[
                 Theirs(field),

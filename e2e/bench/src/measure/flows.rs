@@ -23,6 +23,8 @@ const CONNECTIONS_GOAL: Goal = Goal(1.1);
 const RATES: [u32; 5] = [500, 1000, 2000, 4000, 8000];
 /// No rate goes on for longer than so many take.
 const CONNECTIONS_MOST: u32 = 10_000;
+/// Each connection has a port of its own, so that none is lost behind another on the same one.
+const FROM_PORTS: [u16; RATES.len()] = [12_000, 22_500, 33_000, 43_500, 54_000];
 
 pub(super) fn measure(bench: &Bench) -> Vec<Line> {
     let how = format!("`trilobite-bench traffic connect|bulk`, e2e/bench/stacks/flows.yaml: {}", command("flows"));
@@ -42,10 +44,10 @@ fn without_loss(bench: &Bench, node: &Node, title: &str, how: &str) -> Result<Ve
         let agent = node.agent(&bench.agent, Some(&output))?;
         node.done(asked, &agent)?;
         let mut reached = 0.0;
-        for wanted in RATES {
+        for (wanted, from_port) in RATES.into_iter().zip(FROM_PORTS) {
             let seconds = SECONDS.min(CONNECTIONS_MOST / wanted).max(1);
             let before = fs::metadata(&output)?.len();
-            let made = node.pods.client.load(&Traffic::Connect { address, rate: wanted, seconds })?;
+            let made = node.pods.client.load(&Traffic::Connect { address, rate: wanted, seconds, from_port })?;
             thread::sleep(DRAIN);
             let count = made["connections"].as_u64().context("no count of connections")?;
             let seen = seen_since(&output, before)?;
@@ -66,8 +68,8 @@ fn without_loss(bench: &Bench, node: &Node, title: &str, how: &str) -> Result<Ve
 fn between_pods(bench: &Bench, node: &Node, how: &str) -> Result<Vec<Line>> {
     let address: IpAddr = node.pods.server.address.parse()?;
     let output = std::env::temp_dir().join(format!("trilobite-bench-{}.flows", std::process::id()));
-    let at_rate = Traffic::Connect { address, rate: RATE, seconds: SECONDS };
-    let unbound = Traffic::Connect { address, rate: 0, seconds: BULK_SECONDS };
+    let at_rate = Traffic::Connect { address, rate: RATE, seconds: SECONDS, from_port: 0 };
+    let unbound = Traffic::Connect { address, rate: 0, seconds: BULK_SECONDS, from_port: 0 };
     let bulk = Traffic::Bulk { address, seconds: BULK_SECONDS };
     let client = &node.pods.client;
     let (mut streams, mut connections) = (Pairs::default(), Pairs::default());

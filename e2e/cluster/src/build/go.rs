@@ -65,14 +65,20 @@ impl GoProgram {
         let mut command = Command::new("go");
         let bin: PathBuf = cache.bin();
         command.env("CGO_ENABLED", "0").env("GOFLAGS", "-buildvcs=false");
-        let flags = ["-trimpath", "-tags", self.tags, "-ldflags", &self.link_flags];
+        let flags = ["-tags", self.tags, "-ldflags", &self.link_flags];
         match self.source {
+            // Not trimmed of paths: they name the version that was asked for and not the one that took its place, and then
+            // modules that have the same library do not share what was compiled.
             Source::Module(folder) => {
                 command.current_dir(workspace_root().join(folder)).arg("build").args(flags);
                 command.args(["-mod=readonly", "-o"]).arg(bin.join(self.name)).arg(".");
             }
             Source::Version(package, version) => {
-                command.env("GOBIN", bin).arg("install").args(flags).arg(format!("{package}@{version}"));
+                command
+                    .env("GOBIN", bin)
+                    .args(["install", "-trimpath"])
+                    .args(flags)
+                    .arg(format!("{package}@{version}"));
             }
         }
         command
@@ -97,7 +103,7 @@ mod tests {
 
     #[test]
     fn another_modules_program_is_installed_at_its_version() {
-        let line = line(&GoProgram::of_version("coredns", "github.com/coredns/coredns", "v1.15.0"));
-        assert!(line.ends_with("github.com/coredns/coredns@v1.15.0"), "{line}");
+        let line = line(&GoProgram::of_version("helm", "helm.sh/helm/v4/cmd/helm", "v4.3.1"));
+        assert!(line.ends_with("helm.sh/helm/v4/cmd/helm@v4.3.1"), "{line}");
     }
 }

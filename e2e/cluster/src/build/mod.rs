@@ -26,7 +26,7 @@ const KUBE_NAMES: [&str; 6] =
 pub fn cluster(cache: &Cache) -> Result<()> {
     let _lock = lock(cache)?;
     kube(cache)?;
-    GoProgram::of_version("coredns", "github.com/coredns/coredns", "v1.15.0").build(cache)?;
+    GoProgram::of_module("coredns", "e2e/cluster/coredns").build(cache)?;
     workloads::build(cache)?;
     images::build(cache)
 }

@@ -101,7 +101,7 @@ fn losses_of_64_resources_are_listed() {
     let loss = |number: usize| SourceLoss {
         source: policies(number + 1, &refused()).units.pop_last().unwrap().1.source,
         place: "policy_ring".into(),
-        of: String::new(),
+        kind: String::new(),
         count: 1,
     };
     let snapshot = Snapshot { losses: (0..70).map(loss).collect(), ..Snapshot::default() };
