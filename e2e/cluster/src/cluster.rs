@@ -115,6 +115,16 @@ impl Cluster {
         })
     }
 
+    /// Ends a daemon as a crash does. An API server that is asked to end takes its address out of the Service, and kube-proxy
+    /// may wait for a minute before it looks for it again.
+    ///
+    /// # Errors
+    /// When there is no such part, or it is a whole node.
+    pub fn kill(&self, what: &str) -> Result<()> {
+        self.signal(what, Signal::SIGKILL)?;
+        self.stop(what)
+    }
+
     /// Starts again what was stopped, and waits until it is ready.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ use std::{
 
 use tokio::{
     io::{Interest, unix::AsyncFd},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 use super::Map;
@@ -31,6 +31,12 @@ const GATHER: Duration = Duration::from_millis(5);
 const GATHER_SHARE: u32 = 4;
 /// A burst could fill a ring of fewer bytes at once.
 const GATHERS_FROM: u32 = 64 << 10;
+
+/// Others have so long between two reads of a ring that is not empty.
+const TURN: Duration = Duration::from_millis(1);
+/// A ring is looked at so often in any case. The kernel decides whether to wake by what it sees of the reader's place, which
+/// the reader's processor may not have written yet; then nobody would be woken again.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 type Each<'a> = dyn FnMut(&[u8]) + 'a;
 /// What libbpf calls for each record: whoever drains just now.
@@ -82,9 +88,10 @@ impl Ring {
     /// Waits until there may be a record, and some have gathered since the last read. Drain after it; it may wake once for
     /// nothing. Safe to give up.
     pub async fn readable(&self) -> io::Result<()> {
-        if self.more.swap(false, Ordering::Relaxed) {
-            // The kernel wakes nobody for what was there already; others have their turn all the same.
-            tokio::task::yield_now().await;
+        if self.more.load(Ordering::Relaxed) {
+            // The kernel wakes nobody for what was there already. Clients have their turn all the same: what they send is heard
+            // when this thread waits. The next read says whether there is still more, so that this wait may be given up.
+            sleep(TURN).await;
             return Ok(());
         }
         // Before the wait, not after it: a wait that is over must not be given up.
@@ -102,7 +109,10 @@ impl Ring {
             }
         };
         // Cleared before the reader drains: the kernel wakes again for what is committed behind the reader's back.
-        readiness.readable().await?.clear_ready();
+        match timeout(LOOK_EVERY, readiness.readable()).await {
+            Ok(ready) => ready?.clear_ready(),
+            Err(_) => {}
+        }
         Ok(())
     }
 

@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
+use serde_json::Value;
 
 use super::{Bench, absent, command};
 use crate::{
@@ -20,6 +21,8 @@ use crate::{
 
 const PROCESSES: u32 = 4000;
 const GOAL: Goal = Goal(1.15);
+/// Longer than the agent waits before it writes new counts into its status.
+const STATUS: Duration = Duration::from_secs(6);
 
 #[derive(Default)]
 struct Seen {
@@ -62,14 +65,26 @@ fn in_a_pod(bench: &Bench, node: &Node, how: &str) -> Result<Vec<Line>> {
         Ok((from.elapsed().as_secs_f64(), node.pods.client.cage().cpu_seconds()? - cpu))
     };
     let asked = node.ask(&Bench::stack("security"))?;
+    let mut lost = Samples::default();
     for _ in 0..bench.runs {
         let without = run()?;
         let agent = node.agent(&bench.agent, None)?;
         node.done(asked, &agent)?;
         seen.pair(without, &agent, run)?;
+        // What is not read costs nothing: a ratio says something only where nothing was lost.
+        thread::sleep(STATUS);
+        lost.add(records_lost(&node.status()?));
         agent.stop()?;
     }
-    Ok(seen.lines("in a pod, nobody reads", how))
+    let mut lines = seen.lines("in a pod, nobody reads", how);
+    lines.push(Line::median("records lost of them, in a pod, nobody reads", &lost, 0, "", how));
+    Ok(lines)
+}
+
+/// Of every place.
+fn records_lost(status: &Value) -> f64 {
+    let losses = status["losses"].as_array().into_iter().flatten();
+    losses.filter_map(|loss| loss["count"].as_f64()).sum()
 }
 
 /// Wall clock and CPU time of one storm, in seconds.

@@ -136,7 +136,7 @@ impl Lost {
         let runtime = agents::runtime(&stage.kubectl, "node1").unwrap();
         let losses = runtime["status"]["losses"].as_array().cloned().unwrap_or_default();
         let of = |kind: &str| {
-            let counts = losses.iter().filter(|loss| loss["of"] == kind).filter_map(|loss| loss["count"].as_u64());
+            let counts = losses.iter().filter(|loss| loss["kind"] == kind).filter_map(|loss| loss["count"].as_u64());
             usize::try_from(counts.sum::<u64>()).unwrap()
         };
         Self { execs: of("exec"), exits: of("exit") }
