@@ -11,7 +11,10 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use clap::Subcommand;
-use rustix::net::{AddressFamily, SocketType, socket, sockopt::set_socket_reuseaddr};
+use rustix::{
+    io::Errno,
+    net::{AddressFamily, SocketType, socket, sockopt::set_socket_reuseaddr},
+};
 use serde_json::{Value, json};
 
 const CONNECTIONS: u16 = 7001;
@@ -102,16 +105,26 @@ fn serve() -> Result<()> {
 fn connect(address: IpAddr, rate: u32, seconds: u32, from_port: u16) -> Result<Value> {
     let start = Instant::now();
     let end = Duration::from_secs(seconds.into());
-    let mut count: u32 = 0;
+    let (mut count, mut port): (u32, u16) = (0, from_port);
     while start.elapsed() < end {
         if let Some(due) = Duration::from_secs(1).checked_mul(count).and_then(|time| time.checked_div(rate)) {
             thread::sleep(due.saturating_sub(start.elapsed()));
         }
-        let port = if from_port == 0 { 0 } else { from_port + u16::try_from(count)? };
-        ask(address, port).with_context(|| format!("connection {count} to {address}"))?;
+        let mut asked = ask(address, port);
+        while asked.as_ref().is_err_and(is_taken) {
+            port += 1;
+            asked = ask(address, port);
+        }
+        port += u16::from(port != 0);
+        asked.with_context(|| format!("connection {count} to {address}"))?;
         count += 1;
     }
     Ok(json!({ "connections": count, "seconds": start.elapsed().as_secs_f64() }))
+}
+
+/// A connection of before has the port still.
+fn is_taken(error: &anyhow::Error) -> bool {
+    error.downcast_ref() == Some(&Errno::ADDRINUSE)
 }
 
 fn ask(address: IpAddr, from_port: u16) -> Result<()> {

@@ -109,9 +109,8 @@ impl Ring {
             }
         };
         // Cleared before the reader drains: the kernel wakes again for what is committed behind the reader's back.
-        match timeout(LOOK_EVERY, readiness.readable()).await {
-            Ok(ready) => ready?.clear_ready(),
-            Err(_) => {}
+        if let Ok(ready) = timeout(LOOK_EVERY, readiness.readable()).await {
+            ready?.clear_ready();
         }
         Ok(())
     }

@@ -84,7 +84,7 @@ fn in_a_pod(bench: &Bench, node: &Node, how: &str) -> Result<Vec<Line>> {
 /// Of every place.
 fn records_lost(status: &Value) -> f64 {
     let losses = status["losses"].as_array().into_iter().flatten();
-    losses.filter_map(|loss| loss["count"].as_f64()).sum()
+    losses.filter_map(|loss| loss["count"].as_f64()).fold(0.0, |sum, count| sum + count)
 }
 
 /// Wall clock and CPU time of one storm, in seconds.
