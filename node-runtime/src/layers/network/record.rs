@@ -8,12 +8,11 @@ use std::{
 
 use trilobite_node_ebpf::{
     flow::{FlowDirection, FlowKey, FlowReason, FlowRecord},
-    limits::RECORD_LAYOUT,
     record::RecordKind,
 };
 
 use super::tcp_flags::TcpFlags;
-use crate::kernel::Fields;
+use crate::{identity::decode::header, kernel::Fields};
 
 /// The protocols that have flows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -70,12 +69,8 @@ pub struct Observed {
 
 /// One record; none if it is not one of this layout.
 pub fn decode(bytes: &[u8]) -> Option<Observed> {
+    let header = header(bytes).filter(|header| header.kind == RecordKind::Flow as u16)?;
     let fields = Fields(bytes.get(..size_of::<FlowRecord>())?);
-    if fields.u16(offset_of!(FlowRecord, header.layout))? != RECORD_LAYOUT
-        || fields.u16(offset_of!(FlowRecord, header.kind))? != RecordKind::Flow as u16
-    {
-        return None;
-    }
     let [reason] = fields.array(offset_of!(FlowRecord, reason))?;
     Some(Observed {
         tuple: tuple(&bytes[offset_of!(FlowRecord, key)..])?,
@@ -86,8 +81,8 @@ pub fn decode(bytes: &[u8]) -> Option<Observed> {
             4 => FlowReason::End,
             _ => return None,
         },
-        time: fields.u64(offset_of!(FlowRecord, header.time))?,
-        connection: fields.u64(offset_of!(FlowRecord, header.connection))?,
+        time: header.time,
+        connection: header.connection,
         flags: TcpFlags(fields.u16(offset_of!(FlowRecord, flags))?),
         flags_seen: TcpFlags(fields.u16(offset_of!(FlowRecord, flags_seen))?),
         packets: fields.u64(offset_of!(FlowRecord, packets))?,
@@ -141,6 +136,7 @@ fn address(bytes: [u8; 16], family: u8) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use trilobite_node_ebpf::limits::RECORD_LAYOUT;
 
     use super::*;
 
