@@ -3,9 +3,13 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(clang-16 llvm-16 libelf-dev zlib1g-dev libzstd-dev pkg-config gcc libc6-dev make protobuf-compiler libprotobuf-dev
-  etcd-server etcd-client containerd runc containernetworking-plugins nftables iproute2 iptables procps
-  busybox-static qemu-system-x86 git xz-utils ca-certificates)
+# By program, where a package of another name may bring it: Docker's own containerd.io has the first three, and Debian's of
+# these names would take it and Docker away.
+programs=(containerd:containerd ctr:containerd runc:runc etcd:etcd-server protoc:protobuf-compiler pkg-config:pkg-config
+  gcc:gcc make:make nft:nftables ip:iproute2 iptables:iptables sysctl:procps qemu-system-x86_64:qemu-system-x86 git:git xz:xz-utils)
+packages=(libelf-dev zlib1g-dev libzstd-dev libc6-dev libprotobuf-dev containernetworking-plugins busybox-static ca-certificates)
+
+[ "$(uname -m)" = x86_64 ] || { echo "this builds and runs on x86_64 (this machine: $(uname -m))" >&2; exit 1; }
 
 at_least() { # NAME FOUND WANTED HINT
   if [ "$(printf '%s\n%s\n' "$3" "$2" | sort -V | head -1)" != "$3" ]; then
@@ -21,20 +25,48 @@ for component in rustfmt clippy; do
     { echo "Rust's $component is missing: \`rustup component add $component\`, or your distribution's package" >&2; exit 1; }
 done
 
+# The versions that node-runtime-ebpf/build.rs takes, by the name that has the version in it.
+compilers=({16..24})
+has_compiler() { # Chosen by name, or one of each: they need not be of one version.
+  local version clang=${BPF_CLANG:-} strip=${BPF_STRIP:-}
+  for version in "${compilers[@]}"; do
+    clang=${clang:-$(command -v "clang-$version" || true)} strip=${strip:-$(command -v "llvm-strip-$version" || true)}
+  done
+  [ -n "$clang" ] && [ -n "$strip" ]
+}
+
 missing=()
+for one in "${programs[@]}"; do
+  PATH=$PATH:/usr/sbin:/sbin command -v "${one%%:*}" >/dev/null || missing+=("${one#*:}")
+done
 for package in "${packages[@]}"; do
   dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
 done
-[ ${#missing[@]} -eq 0 ] && exit 0
-printf 'Installing Debian packages: %s\n' "${missing[*]}"
+compiler=; has_compiler || compiler=wanted
+[ ${#missing[@]} -gt 0 ] || [ -n "$compiler" ] || exit 0
+
+command -v apt-get >/dev/null || { echo "install these, by the names they have here: ${missing[*]} ${compiler:+clang and llvm, 16 or newer}" >&2; exit 1; }
 sudo=; [ "$(id -u)" -eq 0 ] || sudo=sudo
-# Nothing that a package brings may start here: the tests start their own etcd and containerd. Debian's way to say so is a
-# policy; one that the machine has is not ours to change.
+$sudo apt-get -qq update
+if [ -n "$compiler" ]; then
+  for version in "${compilers[@]}"; do # the oldest that this Debian has
+    [ -n "$(apt-cache madison "clang-$version" 2>/dev/null)" ] && missing+=("clang-$version" "llvm-$version") && break
+  done
+fi
+mapfile -t missing < <(printf '%s\n' "${missing[@]}" | awk '!seen[$0]++')
+printf 'Installing Debian packages: %s\n' "${missing[*]}"
+# Nothing that a package brings may start here, now or at the next boot: the tests start their own etcd and containerd.
+# Debian's way to say so for now is a policy; one that the machine has is not ours to change.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
   trap '$sudo rm -f "$policy"' EXIT
   printf '#!/bin/sh\nexit 101\n' | $sudo tee "$policy" >/dev/null
   $sudo chmod 755 "$policy"
 fi
-$sudo apt-get -qq update
-$sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null
+$sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends --no-remove "${missing[@]}" >/dev/null ||
+  { echo "apt-get did not install them; nothing of this machine is removed to make room (see above)" >&2; exit 1; }
+for service in containerd:containerd etcd-server:etcd; do
+  case " ${missing[*]} " in *" ${service%%:*} "*)
+    ! command -v systemctl >/dev/null || $sudo systemctl disable --quiet "${service#*:}.service" || true ;;
+  esac
+done
