@@ -1,6 +1,7 @@
 //! The machine's own packet filter, as iptables keeps it in nftables: lets the nodes through where another program
-//! (Docker) drops what is forwarded, and takes out what the port mappings of pods left. What nftables lists decides
-//! whether iptables is called at all, as a call may make tables that nobody had.
+//! (Docker) drops what is forwarded, and takes out what kubelet and the port mappings of pods left: where such chains were
+//! there before, no cluster is started (`strangers`). What nftables lists decides whether iptables is called at all, as a
+//! call may make tables that nobody had.
 
 use crate::addresses::{PODS_V4, PODS_V6};
 use crate::command::words;
@@ -30,7 +31,7 @@ pub(crate) fn let_through() -> Result<()> {
     Ok(())
 }
 
-/// Takes out what `let_through` and the pods' port mappings put in, and tables that were not there before.
+/// Takes out what `let_through`, kubelet and the pods' port mappings put in, and tables that were not there before.
 pub(crate) fn forget(missing_before: &[String]) {
     for table in TABLES {
         // By nftables' handles: iptables would have to be told every word of a rule again.
@@ -55,12 +56,12 @@ fn removal(table: &str, listing: &str) -> Vec<String> {
     for line in listing.lines().map(str::trim) {
         if let Some(name) = line.strip_prefix("chain ").and_then(|rest| rest.split(' ').next()) {
             chain = name;
-            if is_of_port_mappings(chain) {
+            if is_of_a_node(chain) {
                 flushes.push(format!("flush chain {table} {chain}"));
                 deletions.push(format!("delete chain {table} {chain}"));
             }
         } else if let Some((rule, handle)) = line.rsplit_once(" # handle ")
-            && !is_of_port_mappings(chain)
+            && !is_of_a_node(chain)
             && is_ours(rule)
         {
             rules.push(format!("delete rule {table} {chain} handle {handle}"));
@@ -69,13 +70,14 @@ fn removal(table: &str, listing: &str) -> Vec<String> {
     [rules, flushes, deletions].concat()
 }
 
-fn is_of_port_mappings(chain: &str) -> bool {
-    chain.starts_with("CNI-")
+/// A chain of the port mappings of pods, or of kubelet.
+fn is_of_a_node(chain: &str) -> bool {
+    ["CNI-", "KUBE-"].iter().any(|mark| chain.starts_with(mark))
 }
 
 fn is_ours(rule: &str) -> bool {
     let target = rule.split(' ').next_back().unwrap_or_default();
-    is_of_port_mappings(target) || (target == "accept" && [PODS_V4, PODS_V6].iter().any(|pods| rule.contains(pods)))
+    is_of_a_node(target) || (target == "accept" && [PODS_V4, PODS_V6].iter().any(|pods| rule.contains(pods)))
 }
 
 #[cfg(test)]
@@ -94,6 +96,8 @@ mod tests {
             \t\tip daddr 10.244.0.0/16  counter packets 2 bytes 4 accept # handle 4\n\
             \t\tip daddr 172.17.0.0/16  counter packets 2 bytes 4 accept # handle 5\n\
             \t\t counter packets 6 bytes 4 jump DOCKER # handle 6\n\
+            \t}\n\
+            \tchain KUBE-FIREWALL { # handle 8\n\
             \t}\n}\n";
         assert_eq!(
             removal("ip nat", listing),
@@ -101,7 +105,9 @@ mod tests {
                 "delete rule ip nat POSTROUTING handle 3",
                 "delete rule ip nat POSTROUTING handle 4",
                 "flush chain ip nat CNI-HOSTPORT-MASQ",
+                "flush chain ip nat KUBE-FIREWALL",
                 "delete chain ip nat CNI-HOSTPORT-MASQ",
+                "delete chain ip nat KUBE-FIREWALL",
             ]
         );
     }

@@ -1,6 +1,7 @@
 //! The nodes' network: a bridge that joins them, a network namespace for each but the first, and what keeps all of the
 //! cluster's traffic on this machine. How pods are joined is the node's CNI configuration, not here.
 
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -12,7 +13,11 @@ use crate::iptables;
 pub(crate) const BRIDGE: &str = "trilo0";
 const TABLE: &str = "trilobite-cluster";
 
-/// Refuses a second cluster with nodes on this machine.
+/// Ports of node1 in the machine's own network: kubelet's, and kube-proxy's for its health.
+const PORTS: [u16; 2] = [10_250, 10_256];
+
+/// Refuses a second cluster with nodes on this machine, and one beside another Kubernetes: `down` could not tell whose is
+/// what, and would take it from a stranger or call it left for ever.
 pub(crate) fn check_free() -> Result<()> {
     if let Some(owner) = owner() {
         return Err(Error::Refused(format!(
@@ -21,7 +26,19 @@ pub(crate) fn check_free() -> Result<()> {
             owner.display()
         )));
     }
-    Ok(())
+    let taken = PORTS.into_iter().filter(|port| TcpListener::bind(("0.0.0.0", *port)).is_err());
+    strangers([left(), taken.map(|port| format!("port {port}: somebody listens")).collect()].concat())
+}
+
+fn strangers(found: Vec<String>) -> Result<()> {
+    if found.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Refused(format!(
+        "another Kubernetes is on this machine, or left these, and the nodes of this cluster cannot stand beside it:\n  {}\n\
+         stop it and remove them (`kubeadm reset`, `k3s-uninstall.sh`; or stop it from starting, and reboot), or take another machine",
+        found.join("\n  ")
+    )))
 }
 
 /// Makes the bridge, the namespaces, the routes and the fence.
@@ -118,30 +135,64 @@ pub(crate) fn remove(nodes: &[NodeNumber]) {
     }
 }
 
-/// What of the network is still there.
+/// What of the network is there: after `down` it was left, before `up` it is a stranger's.
 pub(crate) fn left() -> Vec<String> {
-    let of = |kind: &str, command: &str, marks: &[&str]| -> Vec<String> {
+    let of = |kind: &str, command: &str, is_one: &dyn Fn(&str) -> bool| -> Vec<String> {
         let text = words(command).unwrap_or_default();
-        let lines = text.lines().filter(|line| marks.iter().any(|mark| line.contains(mark)));
-        lines.map(|line| format!("{kind}: {}", line.trim())).collect()
+        text.lines().map(str::trim).filter(|line| is_one(line)).map(|line| format!("{kind}: {line}")).collect()
     };
-    let prefixes = ["10.244.", "10.96.", "10.99.", "fd00:244:", "fd00:96:", "fd00:99:"];
+    let has = |marks: &'static [&str]| move |line: &str| marks.iter().any(|mark| line.contains(mark));
     [
-        of("interface", "ip -o link", &["trilo"]),
-        of("network namespace", "ip netns", &["trilo-", "cni-"]),
-        of("route", "ip -4 route", &prefixes),
-        of("route", "ip -6 route", &prefixes),
-        of("nft table", "nft list tables", &[TABLE, "kube-proxy"]),
+        of("interface", "ip -o link", &has(&["trilo"])),
+        of("network namespace", "ip netns", &has(&["trilo-", "cni-"])),
+        of("route", "ip -4 route", &is_route),
+        of("route", "ip -6 route", &is_route),
+        of("nft table", "nft list tables", &has(&[TABLE, "kube-proxy"])),
         // Of kubelet, and of the port mappings of pods that had a hostPort.
-        of("nft chain", "nft list chains", &["chain KUBE-", "chain CNI-"]),
-        of("nft rule", "nft list ruleset", &[PODS_V4, PODS_V6]),
+        of("nft chain", "nft list chains", &has(&["chain KUBE-", "chain CNI-"])),
+        of("nft rule", "nft list ruleset", &has(&[PODS_V4, PODS_V6])),
     ]
     .concat()
+}
+
+/// A route into the cluster's ranges, by its destination: `unreachable 10.96.0.0/16 ...`, `10.99.0.0/24 dev trilo0 ...`.
+fn is_route(line: &str) -> bool {
+    let destination = line.split(' ').find(|word| word.contains(['.', ':'])).unwrap_or_default();
+    let within = ["10.244.", "10.96.", "10.99.0.", "fd00:244:", "fd00:96:", "fd00:99:"];
+    !line.starts_with("default") && within.iter().any(|range| destination.starts_with(range))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_route_is_of_the_cluster_by_where_it_leads_and_not_by_its_way() {
+        for ours in [
+            "unreachable 10.96.0.0/16 metric 9999",
+            "10.99.0.0/24 dev trilo0 proto kernel scope link src 10.99.0.1",
+            "10.244.2.0/24 via 10.99.0.2 dev trilo0",
+            "fd00:244:2::/64 via fd00:99::2 dev trilo0 metric 1024 pref medium",
+        ] {
+            assert!(is_route(ours), "{ours}");
+        }
+        for strange in [
+            "default via 10.99.0.1 dev eth0",
+            "10.99.7.0/24 dev eth0 proto kernel scope link src 10.99.7.2",
+            "192.0.2.0/24 via 10.96.0.9 dev eth0",
+            "110.96.0.0/16 dev eth0",
+            "fe80::/64 dev eth0 proto kernel metric 256 pref medium",
+        ] {
+            assert!(!is_route(strange), "{strange}");
+        }
+    }
+
+    #[test]
+    fn what_a_stranger_has_here_is_named_with_what_to_do() {
+        assert!(strangers(Vec::new()).is_ok());
+        let said = strangers(vec!["nft chain: chain KUBE-FIREWALL {".to_owned()]).unwrap_err().to_string();
+        assert!(said.contains("KUBE-FIREWALL") && said.contains("kubeadm reset"), "{said}");
+    }
 
     #[test]
     fn what_is_forwarded_must_begin_and_end_in_the_cluster_in_both_families() {
