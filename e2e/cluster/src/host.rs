@@ -14,17 +14,22 @@ use crate::iptables;
 use crate::state::Found;
 
 /// Kernel settings that the cluster or its kubelet and kube-proxy set.
-const SYSCTLS: [&str; 9] = [
+const SYSCTLS: [&str; 10] = [
     "net/ipv4/ip_forward",
     "net/ipv6/conf/all/forwarding",
     "net/ipv4/conf/all/route_localnet",
     "vm/overcommit_memory",
     "vm/panic_on_oom",
+    PARANOID,
     "kernel/panic",
     "kernel/panic_on_oops",
     "kernel/keys/root_maxkeys",
     "kernel/keys/root_maxbytes",
 ];
+
+/// Debian's 3 and 4 refuse perf events to whoever has not CAP_SYS_ADMIN, and agents have not.
+const PARANOID: &str = "kernel/perf_event_paranoid";
+const HIGHEST_THAT_SAMPLES: i32 = 2;
 
 /// Folders with fixed names that kubelet, containerd and the CNI plugins make.
 const FOLDERS: [&str; 9] = [
@@ -68,8 +73,12 @@ pub(crate) fn look() -> Result<Found> {
     })
 }
 
-/// Mounts what agents expect and is missing.
+/// Mounts what agents expect and is missing, and lets them sample.
 pub(crate) fn prepare(found: &Found) -> Result<()> {
+    if let Some(level) = lowered(found) {
+        let path = Path::new("/proc/sys").join(PARANOID);
+        fs::write(&path, level.to_string()).map_err(Error::file("write", &path))?;
+    }
     for (path, kind) in MOUNTS {
         let path = Path::new(path);
         if found.missing_mounts.iter().any(|missing| missing == path) && path.is_dir() {
@@ -78,6 +87,12 @@ pub(crate) fn prepare(found: &Found) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What `perf_event_paranoid` must become, where it must.
+fn lowered(found: &Found) -> Option<i32> {
+    let level: i32 = found.sysctls.get(PARANOID)?.parse().ok()?;
+    (level > HIGHEST_THAT_SAMPLES).then_some(HIGHEST_THAT_SAMPLES)
 }
 
 /// Gives the machine back as it was found, and says what it could not give back.
@@ -178,6 +193,16 @@ mod tests {
         files::remove(&folder.join("laptop")).unwrap();
         forget_agents_in(&folder, &[NodeNumber(1)]);
         assert!(!folder.exists(), "an empty folder goes too");
+    }
+
+    #[test]
+    fn sampling_is_let_through_where_debian_refuses_it_and_nowhere_else() {
+        let found =
+            |level: &str| Found { sysctls: [(PARANOID.to_owned(), level.to_owned())].into(), ..Found::default() };
+        assert_eq!(["3", "4"].map(|level| lowered(&found(level))), [Some(2), Some(2)]);
+        assert_eq!(["2", "1", "-1"].map(|level| lowered(&found(level))), [None; 3]);
+        assert_eq!(lowered(&Found::default()), None, "a kernel without perf events");
+        assert!(look().unwrap().sysctls.contains_key(PARANOID), "it is not given back");
     }
 
     #[test]
