@@ -4,6 +4,15 @@ use std::process::{Command, Stdio};
 
 use crate::error::{Error, Result};
 
+/// What sends a program's requests elsewhere: the cluster's are for this machine alone.
+const PROXIES: [&str; 8] =
+    ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"];
+
+/// Takes the proxies out of what the command will find in its environment.
+pub fn without_proxies(command: &mut Command) -> &mut Command {
+    PROXIES.iter().fold(command, |command, name| command.env_remove(name))
+}
+
 fn line(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|w| w.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
@@ -44,6 +53,14 @@ pub(crate) fn words(text: &str) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_of_the_cluster_knows_of_no_proxy() {
+        let mut command = Command::new("env");
+        command.env("https_proxy", "http://proxy.example").env("NO_PROXY", "*").env("KEPT", "yes");
+        let text = output(without_proxies(&mut command)).unwrap();
+        assert!(text.contains("KEPT=yes") && !text.to_lowercase().contains("_proxy="), "{text}");
+    }
 
     #[test]
     fn a_failure_names_the_command_and_what_it_said() {

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::addresses::{API_SERVICE, NodeNumber, SERVICES_V4, SERVICES_V6};
 use crate::certificates::{Authority, Subject, api_server_names, create_token_key};
+use crate::command::without_proxies;
 use crate::daemon::{Daemon, running};
 use crate::error::{Error, Result};
 use crate::files;
@@ -201,7 +202,7 @@ fn api_server_is_ready(state: &State) -> bool {
 /// kubectl with the administrator's rights.
 pub(crate) fn kubectl(state: &State) -> Command {
     let mut command = Command::new(state.program("kubectl"));
-    command.env("KUBECONFIG", state.kubeconfig());
+    without_proxies(&mut command).env("KUBECONFIG", state.kubeconfig());
     command
 }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::command::without_proxies;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::state::MARK;
@@ -66,7 +67,7 @@ impl Daemon {
             command.arg("nsenter").arg(format!("--net=/run/netns/{namespace}"));
         }
         command.arg(&self.program).args(&self.arguments);
-        command.env(MARK, &self.cluster).envs(self.environment.iter().map(|(k, v)| (k, v)));
+        without_proxies(&mut command).env(MARK, &self.cluster).envs(self.environment.iter().map(|(k, v)| (k, v)));
         command.current_dir(&self.home).stdin(Stdio::null()).stdout(open()?).stderr(open()?);
         command.spawn().map_err(|source| Error::Start { program: self.program.display().to_string(), source })
     }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use serde_json::Value;
-use trilobite_cluster::Cache;
+use trilobite_cluster::{Cache, command::without_proxies};
 
 use crate::{Kubectl, stage::binary};
 
@@ -93,7 +93,7 @@ pub fn hubble(node: &str, words: &[&str]) -> Command {
 /// Our own command line.
 pub fn trilobite(kubectl: &Kubectl, words: &[&str]) -> Command {
     let mut command = Command::new(binary("trilobite"));
-    command.env("KUBECONFIG", kubectl.kubeconfig()).args(words);
+    without_proxies(&mut command).env("KUBECONFIG", kubectl.kubeconfig()).args(words);
     command
 }
 

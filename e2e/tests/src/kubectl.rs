@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde_json::Value;
-use trilobite_cluster::Cache;
+use trilobite_cluster::{Cache, command::without_proxies};
 
 /// The real kubectl, for one kubeconfig.
 #[derive(Clone, Debug)]
@@ -28,7 +28,7 @@ impl Kubectl {
     /// A command with these words.
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
-        command.arg("--kubeconfig").arg(&self.kubeconfig).args(words);
+        without_proxies(&mut command).arg("--kubeconfig").arg(&self.kubeconfig).args(words);
         command
     }
 
