@@ -13,6 +13,8 @@ export TRILOBITE_BIN   := $(PROGRAMS)/release
 export TRILOBITE_TOOLS := $(PROGRAMS)/debug
 CLUSTER  := $(TRILOBITE_TOOLS)/trilobite-cluster
 KERNELS  := $(TRILOBITE_TOOLS)/trilobite-kernels
+# A proxy is for what is fetched: tests talk to this machine alone.
+export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER := env -u HTTP_PROXY -u HTTPS_PROXY -u ALL_PROXY -u http_proxy -u https_proxy -u all_proxy
 # Always the same packages and features, so that no test builds another's dependencies anew. What needs a server or a
 # cluster is asked for by name.
 TESTS    := cargo test --quiet --workspace --features trilobite-operator/api-server
@@ -21,10 +23,10 @@ TESTS    := cargo test --quiet --workspace --features trilobite-operator/api-ser
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: prerequisites root no-cluster
+.PHONY: prerequisites root kernel room no-cluster
 prerequisites:
 	@scripts/prerequisites.sh
-root no-cluster:
+root kernel room no-cluster:
 	@scripts/needs $@
 
 .PHONY: build tools
@@ -38,7 +40,7 @@ images: build tools ## write the two images, without a registry or a daemon
 	@scripts/images.sh
 
 .PHONY: cluster-up
-cluster-up: root tools ## start a real cluster of two nodes on this machine; writes target/cluster/kubeconfig (root)
+cluster-up: root room tools ## start a real cluster of two nodes on this machine; writes target/cluster/kubeconfig (root)
 	@$(CLUSTER) build cluster
 	@$(CLUSTER) up
 
@@ -48,7 +50,7 @@ cluster-down: root ## end that cluster; nothing is left behind
 	@$(CLUSTER) down
 
 .PHONY: demo
-demo: root images ## a cluster, the stack, and one answer of each layer (root)
+demo: root kernel room images ## a cluster, the stack, and one answer of each layer (root)
 	@$(CLUSTER) build demo
 	@e2e/demo.sh
 
@@ -60,7 +62,7 @@ cache: tools ## build Kubernetes, its images and the clients people have, once
 	@$(CLUSTER) build all
 
 .PHONY: test
-test: root no-cluster ## every test: unit, API server, cluster and clients, kernels (root)
+test: root kernel room no-cluster ## every test: unit, API server, cluster and clients, kernels (root)
 	@scripts/step "every test" $(MAKE) --no-print-directory cache test-unit test-api test-cluster test-kernels
 
 .PHONY: test-unit
@@ -79,7 +81,7 @@ test-api: build tools ## tests against a real API server
 	@scripts/step "the operator against an API server" $(TESTS) --test api_server -- --test-threads=1
 
 .PHONY: test-cluster
-test-cluster: root no-cluster images cache ## tests on two real nodes, read by the clients people have (root)
+test-cluster: root kernel room no-cluster images cache ## tests on two real nodes, read by the clients people have (root)
 	@scripts/step "the cluster itself" $(TESTS) --test control_plane --test two_nodes -- --ignored --test-threads=1
 	@scripts/step "tests on a cluster" scripts/with-cluster.sh $(TESTS) --test cluster --test uninstall -- --test-threads=1 --nocapture
 

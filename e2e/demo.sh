@@ -7,11 +7,13 @@ cluster=$TRILOBITE_TOOLS/trilobite-cluster
 trilobite=$TRILOBITE_BIN/trilobite
 kubectl=$TRILOBITE_CACHE/bin/kubectl
 export KUBECONFIG=$PWD/target/cluster/kubeconfig
+# What is asked here is asked of this machine.
+unset HTTP_PROXY HTTPS_PROXY ALL_PROXY http_proxy https_proxy all_proxy
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 failed() { printf '\nThe demo failed at line %s. Logs: target/cluster/; agents: %s -n trilobite-system logs ds/trilobite-node\n' "$1" "$kubectl" >&2; }
 trap 'failed $LINENO' ERR
 
-if [ -f "$KUBECONFIG" ] && "$kubectl" get nodes >/dev/null 2>&1; then
+if "$cluster" check 2>/dev/null; then
   say "The cluster is up already; it is used as it is"
 else
   say "Starting a Kubernetes cluster of two nodes on this machine"
@@ -19,17 +21,29 @@ else
   "$cluster" up
 fi
 "$cluster" load target/images/*.tar
+# New images have the old names: what runs of the old ones is made anew, below.
+loaded=target/cluster/loaded-images
+images=$(sha256sum target/images/*.tar)
+stale=; [ ! -f "$loaded" ] || [ "$(cat "$loaded")" = "$images" ] || stale=yes
 
 say "Installing: kubectl apply -k config/default"
 "$kubectl" apply --server-side -k config/default | tail -3
+if [ -n "$stale" ]; then
+  echo "the images have changed: the operator and the agents are started anew"
+  "$kubectl" -n trilobite-system delete pods --all --timeout=60s >/dev/null
+fi
+echo "$images" >"$loaded"
 "$kubectl" -n trilobite-system rollout status deployment/trilobite-operator --timeout=90s
+# Their stack was ready, and says so until somebody looks.
+[ -z "$stale" ] || ! "$kubectl" -n trilobite-system get daemonset trilobite-node >/dev/null 2>&1 ||
+  "$kubectl" -n trilobite-system rollout status daemonset/trilobite-node --timeout=90s
 
 say "One stack: all three layers"
 cat e2e/demo/stack.yaml
 "$kubectl" apply -f e2e/demo/stack.yaml
 "$kubectl" create namespace demo --dry-run=client -o yaml | "$kubectl" apply -f -
 # A new namespace has no service account for a moment, and without it no pod.
-"$kubectl" -n demo wait --for=create --timeout=30s serviceaccount/default
+"$kubectl" -n demo wait --for=create --timeout=90s serviceaccount/default
 "$kubectl" apply -f e2e/demo/pods.yaml
 echo "waiting for both nodes and the demo's pods ..."
 "$kubectl" wait --for=condition=Ready --timeout=120s observabilitystack/default

@@ -14,7 +14,7 @@ keep_logs() {
     [ -d "$node/log" ] && cp -r "$node/log" "$logs/${node##*/}"
     [ -d "$node/logs-of-pods" ] && cp -r "$node/logs-of-pods" "$logs/${node##*/}/pods"
   done
-  KUBECONFIG=target/cluster/kubeconfig timeout 20 "$TRILOBITE_CACHE/bin/kubectl" get pods,events -A -o wide >"$logs/kubectl.txt" 2>&1
+  timeout 20 "$cluster" kubectl get pods,events -A -o wide >"$logs/kubectl.txt" 2>&1
   echo "the logs of the cluster are in $PWD/$logs"
 }
 

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::node;
 use crate::progress::step;
 use crate::state::State;
-use crate::{daemon, down, up};
+use crate::{command, daemon, down, up};
 
 /// A cluster that `up` started; it lives until `down`, longer than this value.
 #[derive(Debug, Clone)]
@@ -58,6 +58,18 @@ impl Cluster {
     /// When something of it is left; the error names each thing.
     pub fn down(folder: &Path) -> Result<()> {
         down::down(folder)
+    }
+
+    /// That `up` came to its end here and the API server answers.
+    ///
+    /// # Errors
+    /// When it did not, or does not.
+    pub fn check(&self) -> Result<()> {
+        if !self.state.is_complete() {
+            let folder = self.state.folder.display();
+            return Err(Error::Missing(format!("the cluster in {folder} was not brought up to its end")));
+        }
+        command::output(self.kubectl().args(["get", "--raw", "/readyz"])).map(|_| ())
     }
 
     /// The administrator's kubeconfig.

@@ -65,6 +65,11 @@ enum Command {
         #[command(flatten)]
         folder: Folder,
     },
+    /// Fail unless `up` came to its end and the API server answers.
+    Check {
+        #[command(flatten)]
+        folder: Folder,
+    },
     /// Stop apiserver, etcd, kube-controller-manager, kube-scheduler, a node, or a part of one (node2/kubelet).
     Stop {
         what: String,
@@ -136,6 +141,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Build { what } => build_what(&cache, what)?,
         Command::Up { nodes, folder } => up(&cache, nodes, &folder)?,
         Command::Down { folder } => Cluster::down(&folder.path())?,
+        Command::Check { folder } => Cluster::open(&folder.path())?.check()?,
         Command::Stop { what, folder } | Command::NodeDown { node: what, folder } => {
             Cluster::open(&folder.path())?.stop(&what)?;
         }

@@ -17,6 +17,9 @@ pub(crate) const MARK: &str = "TRILOBITE_CLUSTER";
 /// A copy of the record of the cluster whose nodes are on this machine, for when its folder is removed under it.
 const COPY: &str = "/run/trilobite-cluster.json";
 
+/// The last file that `up` writes.
+const COMPLETE: &str = "complete";
+
 /// A unix socket's path may have 107 bytes; the longest below a state folder takes these.
 const LONGEST_FOLDER: usize = 107 - "/node9/kubelet/pod-resources/kubelet.sock".len();
 
@@ -94,6 +97,16 @@ impl State {
         let copy = files::read(Path::new(COPY)).ok().and_then(|text| serde_json::from_str(&text).ok());
         let record = copy.unwrap_or_else(|| Record::lost(crate::up::MOST_NODES));
         Self { folder: folder.to_owned(), record }
+    }
+
+    /// Says that `up` came to its end.
+    pub(crate) fn mark_complete(&self) -> Result<()> {
+        files::write(&self.folder.join(COMPLETE), "")
+    }
+
+    /// Whether it did: one that was interrupted has a record and may answer, without what comes last.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.folder.join(COMPLETE).exists()
     }
 
     /// Removes the folder and the record.
@@ -182,6 +195,22 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let error = State::create(&folder.path().join("x".repeat(100)), record()).unwrap_err();
         assert!(error.to_string().contains("--state"), "{error}");
+    }
+
+    #[test]
+    fn what_is_asked_before_the_long_build_is_what_is_refused_after_it() {
+        let asked = include_str!("../../../scripts/needs");
+        let longest = LONGEST_FOLDER - "/target/cluster".len();
+        assert!(asked.contains(&format!("longest={longest}\n")), "scripts/needs takes another length than {longest}");
+    }
+
+    #[test]
+    fn a_cluster_is_complete_when_up_said_so_and_not_by_its_record() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::create(folder.path(), record()).unwrap();
+        assert!(!State::open(folder.path()).unwrap().unwrap().is_complete());
+        state.mark_complete().unwrap();
+        assert!(State::open(folder.path()).unwrap().unwrap().is_complete());
     }
 
     #[test]

@@ -38,6 +38,7 @@ pub(crate) fn control_plane_only(folder: &Path, cache: &Cache) -> Result<State> 
     check_tools(&TOOLS[..WITHOUT_NODES])?;
     let state = create(folder, cache, 0, Found::default())?;
     begin_control_plane(&state)?;
+    state.mark_complete()?;
     Ok(state)
 }
 
@@ -96,6 +97,7 @@ pub(crate) fn with_nodes(folder: &Path, cache: &Cache, nodes: u8) -> Result<Stat
     let wait = Wait { what: "names are answered", limit: Duration::from_secs(120), log: None, of: None };
     let ask = ["-n=kube-system", "get", "deployment", "coredns", "-o=jsonpath={.status.readyReplicas}"];
     wait.until(|| succeeded_with(kubectl(&state).args(ask), "1"))?;
+    state.mark_complete()?;
     Ok(state)
 }
 
