@@ -40,7 +40,7 @@ spec:
     pub fn start(&self, kubectl: &Kubectl) {
         kubectl.apply(&self.yaml());
         let Self { namespace, name, .. } = self;
-        kubectl.run(&["-n", namespace, "wait", "--for=condition=Ready", "--timeout=60s", &format!("pod/{name}")]);
+        kubectl.run(&["-n", namespace, "wait", "--for=condition=Ready", "--timeout=120s", &format!("pod/{name}")]);
     }
 
     /// Deletes it and waits until it is gone.
@@ -48,13 +48,20 @@ spec:
     pub fn stop(&self, kubectl: &Kubectl) {
         kubectl.delete(&self.yaml());
     }
+
+    /// Deletes it and does not wait: after an outage of the API server a kubelet hears of it late.
+    #[track_caller]
+    pub fn leave(&self, kubectl: &Kubectl) {
+        kubectl.run(&["-n", self.namespace, "delete", "pod", self.name, "--wait=false"]);
+    }
 }
 
-/// A namespace, with the service account that pods need.
+/// A namespace, with the service account that pods need. After an outage of the API server the controllers and the kubelets
+/// may wait for a minute before they watch again.
 #[track_caller]
 pub fn namespace(kubectl: &Kubectl, name: &str) {
     kubectl.apply(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n"));
-    eventually("the namespace has its service account", 20, || {
+    eventually("the namespace has its service account", 90, || {
         kubectl.ask(&["-n", name, "get", "serviceaccount", "default"]).map(drop)
     });
 }

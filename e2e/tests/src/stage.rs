@@ -6,7 +6,7 @@ use std::{
     sync::OnceLock,
 };
 
-use trilobite_cluster::{Cache, Cluster, default_folder, workspace_root};
+use trilobite_cluster::{Cache, Cluster, command::without_proxies, default_folder, workspace_root};
 
 use crate::{Kubectl, eventually};
 
@@ -90,9 +90,20 @@ impl Stage {
         });
     }
 
+    /// Starts the API server again, and the controllers anew: their watches wait longer after each outage, for up to a minute,
+    /// and a namespace made meanwhile has no service account. How long ours wait is what the tests are about, and stays.
+    #[track_caller]
+    pub fn api_server_returns(&self) {
+        self.cluster.start("apiserver").unwrap();
+        self.cluster.kill("kube-controller-manager").unwrap();
+        self.cluster.start("kube-controller-manager").unwrap();
+    }
+
     fn helm(&self, words: &[&str]) {
         let helm = Cache::from_environment().program("helm").expect("`trilobite-cluster build clients` first");
-        let done = Command::new(helm).arg("--kubeconfig").arg(self.kubectl.kubeconfig()).args(words).output().unwrap();
+        let mut helm = Command::new(helm);
+        without_proxies(&mut helm).arg("--kubeconfig").arg(self.kubectl.kubeconfig()).args(words);
+        let done = helm.output().unwrap();
         assert!(done.status.success(), "helm {words:?}: {}", String::from_utf8_lossy(&done.stderr));
     }
 }

@@ -23,7 +23,7 @@ use trilobite_e2e::{
 
 const EXECS: &str = r#"[sh, -c, "while true; do /bin/ls / >/dev/null; sleep 0.5; done"]"#;
 const FREQUENCY: u32 = 99;
-const SECONDS: u64 = 20;
+const SECONDS: u64 = 15;
 
 #[test]
 fn no_agent_reports_a_pod_of_the_other_node() {
@@ -36,7 +36,7 @@ fn no_agent_reports_a_pod_of_the_other_node() {
     for (node, other) in [("node1", "on-node2"), ("node2", "on-node1")] {
         let stream = Stream::start(clients::tetra(node, &["getevents", "-o", "json"]));
         stream.until("the node's own pod", 20, |line| line.contains(&format!("on-{node}")));
-        let lines = stream.during(Duration::from_secs(6));
+        let lines = stream.during(Duration::from_secs(4));
         let foreign: Vec<&String> = lines.iter().filter(|line| line.contains(other)).collect();
         assert!(foreign.is_empty(), "{node} reported {other}: {foreign:?}");
         let own = lines.iter().filter(|line| line.contains(&format!("on-{node}"))).count();
@@ -62,7 +62,7 @@ fn of_two_pods_with_the_same_binary_the_selected_one_alone_is_sampled_with_all_o
     stage.kubectl.apply(&format!(
         "apiVersion: trilobite.dev/v1alpha1\nkind: AppProfile\nmetadata: {{name: chosen, namespace: twins}}\nspec: {{podSelector: {{matchLabels: {{app: chosen}}}}, cpu: {{frequencyHz: {FREQUENCY}}}, durationSeconds: {SECONDS}}}\n"
     ));
-    thread::sleep(Duration::from_secs(6));
+    thread::sleep(Duration::from_secs(4));
     for (name, pod) in [("chosen", &chosen), ("other", &other)] {
         start_anew(&stage.kubectl, name, pod);
     }

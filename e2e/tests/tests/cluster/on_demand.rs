@@ -1,7 +1,9 @@
 //! Nothing costs when nobody asked: what a profile brought is gone when it ends, twenty times in a row, however it ends.
 
 use trilobite_e2e::{
-    Kubectl, Stage, agents, eventually,
+    Kubectl, Stage, agents,
+    cgroups::PodCgroups,
+    eventually,
     kernel::{self, FLOWS, PROFILE},
     memory::cgroup_memory,
     pods::{self, Workload},
@@ -19,7 +21,11 @@ const BURNERS: [(&str, &[&str]); 3] = [
 ];
 const ROUNDS: usize = 20;
 /// Samples that a round takes at least.
-const SAMPLES: i64 = 1000;
+const SAMPLES: u32 = 1000;
+/// Samples a second of CPU time.
+const FREQUENCY: u32 = 499;
+/// CPU time of the burners in which a round has them and more: some are on their way to their names, or have none.
+const SECONDS: f64 = 3.0 * SAMPLES as f64 / FREQUENCY as f64;
 /// Memory of the agent's cgroup may differ by this much after a round, in bytes.
 const TOLERANCE: u64 = 1 << 20;
 
@@ -53,6 +59,9 @@ fn with_security_alone_a_profile_adds_its_programs_and_leaves_nothing_behind_how
         Workload { namespace: "rounds", name: &pod, node: "node1", command: &format!("[{program}]") }
             .start(&stage.kubectl);
     }
+    let burners =
+        BURNERS.map(|(program, _)| PodCgroups::of(&stage.kubectl, "node1", "rounds", &program.replace('_', "-")));
+    let burnt = || burners.iter().map(PodCgroups::cpu_seconds).sum::<f64>();
     let pid = agents::pid_on("node1");
     let idle = eventually("the kernel has neither a flow nor a profile program", 30, || {
         let objects = kernel::objects();
@@ -70,8 +79,16 @@ fn with_security_alone_a_profile_adds_its_programs_and_leaves_nothing_behind_how
             let objects = kernel::objects();
             that(objects.count(PROFILE) == 1 && objects.links > idle.links, format!("{objects:?}"))
         });
+        let from = burnt();
         match end {
-            End::Deleted => eventually("the profile has its samples", 60, || has_samples(&stage.kubectl, &name)),
+            // Once by the status, which counts every five seconds, and from then on by what the kernel says that was burnt.
+            End::Deleted if round == 0 => {
+                eventually("the profile has its samples", 60, || has_samples(&stage.kubectl, &name));
+            }
+            End::Deleted => eventually("the pods have burnt enough to be sampled", 60, || {
+                let seconds = burnt() - from;
+                that(seconds >= SECONDS, format!("{seconds:.2} s of {SECONDS:.2} s"))
+            }),
             End::ItsTimeIsOver => eventually("the profile is completed", 60, || is_completed(&stage.kubectl, &name)),
         }
         stage.kubectl.delete(&profile);
@@ -94,7 +111,7 @@ fn with_security_alone_a_profile_adds_its_programs_and_leaves_nothing_behind_how
             "round {round}, {end:?}: {named:?} samples with names, {} bytes more than before",
             now.saturating_sub(memory)
         );
-        assert!(named.iter().sum::<u64>() >= SAMPLES.unsigned_abs(), "round {round}: {named:?}");
+        assert!(named.iter().sum::<u64>() >= u64::from(SAMPLES), "round {round}: {named:?}");
         assert_eq!(agents::pid_on("node1"), pid, "the agent was started anew in round {round}");
     }
     stage.kubectl.run(&["delete", "namespace", "rounds", "--wait=false"]);
@@ -103,14 +120,15 @@ fn with_security_alone_a_profile_adds_its_programs_and_leaves_nothing_behind_how
 fn profile(name: &str, end: End) -> String {
     let seconds = end.seconds();
     format!(
-        "apiVersion: trilobite.dev/v1alpha1\nkind: AppProfile\nmetadata: {{name: {name}, namespace: rounds}}\nspec: {{podSelector: {{}}, cpu: {{frequencyHz: 499}}, durationSeconds: {seconds}}}\n"
+        "apiVersion: trilobite.dev/v1alpha1\nkind: AppProfile\nmetadata: {{name: {name}, namespace: rounds}}\nspec: {{podSelector: {{}}, cpu: {{frequencyHz: {FREQUENCY}}}, durationSeconds: {seconds}}}\n"
     )
 }
 
 fn has_samples(kubectl: &Kubectl, name: &str) -> Result<(), String> {
     let object = kubectl.get(&["-n", "rounds", "appprofile", name])?;
     // Some of them are on their way to their names, or have none.
-    let enough = object["status"]["results"]["samples"].as_i64().is_some_and(|samples| samples >= 2 * SAMPLES);
+    let enough =
+        object["status"]["results"]["samples"].as_i64().is_some_and(|samples| samples >= 2 * i64::from(SAMPLES));
     that(enough, format!("{:#}", object["status"]))
 }
 
