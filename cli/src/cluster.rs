@@ -5,7 +5,7 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 
-use crate::{args::WayArguments, failure::chain};
+use crate::{args::WayArguments, failure::chain, proxy::heed_no_proxy};
 
 /// Why the API server did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +67,7 @@ impl ClusterError {
 pub(crate) async fn client(way: &WayArguments) -> Result<Client, ClusterError> {
     let options = KubeConfigOptions { context: way.context.clone(), ..KubeConfigOptions::default() };
     let no_way = |error: &(dyn std::error::Error + 'static)| ClusterError::Kubeconfig { detail: chain(error) };
-    let config = match (&way.kubeconfig, &way.context) {
+    let mut config = match (&way.kubeconfig, &way.context) {
         (Some(path), _) => {
             let file = Kubeconfig::read_from(path).map_err(|error| no_way(&error))?;
             Config::from_custom_kubeconfig(file, &options).await.map_err(|error| no_way(&error))?
@@ -75,5 +75,6 @@ pub(crate) async fn client(way: &WayArguments) -> Result<Client, ClusterError> {
         (None, Some(_)) => Config::from_kubeconfig(&options).await.map_err(|error| no_way(&error))?,
         (None, None) => Config::infer().await.map_err(|error| no_way(&error))?,
     };
+    heed_no_proxy(&mut config);
     Client::try_from(config).map_err(|error| no_way(&error))
 }

@@ -9,6 +9,7 @@ mod failure;
 mod fold;
 mod output;
 mod proto;
+mod proxy;
 mod report;
 
 use std::{env, io, path::Path, process::ExitCode};
