@@ -132,7 +132,10 @@ impl WhoseArguments {
         match self.pod.as_deref().map(|pod| pod.split_once('/').ok_or(pod)) {
             None => (self.namespace.as_deref(), None),
             Some(Err(pod)) => (self.namespace.as_deref(), Some(pod)),
-            Some(Ok((namespace, pod))) => (Some(namespace), (!pod.is_empty()).then_some(pod)),
+            Some(Ok((namespace, pod))) => {
+                let namespace = Some(namespace).filter(|namespace| !namespace.is_empty());
+                (namespace.or(self.namespace.as_deref()), Some(pod).filter(|pod| !pod.is_empty()))
+            }
         }
     }
 }
@@ -322,6 +325,12 @@ mod tests {
         assert_eq!(whose(Some("shop"), Some("till")).pod(), (Some("shop"), Some("till")));
         assert_eq!(whose(None, Some("shop/till")).pod(), (Some("shop"), Some("till")));
         assert_eq!(whose(None, Some("shop/")).pod(), (Some("shop"), None));
+        assert_eq!(
+            whose(None, Some("/till")).pod(),
+            (None, Some("till")),
+            "a pod of any namespace, and no process of the host"
+        );
+        assert_eq!(whose(Some("shop"), Some("/till")).pod(), (Some("shop"), Some("till")));
     }
 
     #[test]

@@ -1,12 +1,20 @@
 //! The agents that a command speaks with; those that do not answer are told on standard error, and why.
 
+use std::time::Duration;
+
 use futures::future::join_all;
+use tokio::time::{Instant, sleep};
 use tonic::{Response, Status, Streaming, transport::Channel};
 
 use crate::{
     agent::{Agent, AgentError, Reach, connect_all, patiently},
     failure::Failure,
 };
+
+/// How long a node that was read may be without an agent.
+const RETURN: Duration = Duration::from_secs(10 * 60);
+/// How often it is looked for.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// Connected agents, at least one.
 pub(super) async fn answering(reach: &Reach, node: Option<&str>) -> Result<Vec<Agent>, Failure> {
@@ -42,6 +50,32 @@ where
         }
     }
     at_least_one(streams, errors)
+}
+
+/// The stream of a node of a cluster whose stream has ended, when its agent is there again: a rollout and a crash make it
+/// another pod or another process. None when it stays away, and of an agent on a socket: whoever started that one ended it.
+pub(super) async fn again<T, A>(reach: Reach, node: String, open: impl Fn(Channel) -> A) -> Option<Streaming<T>>
+where
+    A: Future<Output = Result<Response<Streaming<T>>, Status>>,
+{
+    if matches!(reach, Reach::Socket(_)) {
+        return None;
+    }
+    eprintln!("{node}: waiting for its agent");
+    let until = Instant::now() + RETURN;
+    while Instant::now() < until {
+        sleep(LOOK).await;
+        let Ok((places, _)) = reach.places(Some(&node)).await else { continue };
+        for place in places {
+            let Ok(agent) = place.connect().await else { continue };
+            if let Ok(response) = patiently(open(agent.channel)).await {
+                eprintln!("{node}: its agent is there again; what was meanwhile is not shown");
+                return Some(response.into_inner());
+            }
+        }
+    }
+    eprintln!("warning: {node}: its agent was not there again within {} minutes", RETURN.as_secs() / 60);
+    None
 }
 
 /// What is left after the errors were told; the last error if nothing is.

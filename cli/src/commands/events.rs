@@ -9,7 +9,7 @@ use futures::StreamExt;
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    agents::{answering, streams},
+    agents::{again, answering, streams},
     print,
 };
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
     failure::Failure,
     output::{event_line, event_line::Style, json, paint::Paint},
     proto::tetragon::{
-        Filter, GetEventsRequest, GetEventsResponse, fine_guidance_sensors_client::FineGuidanceSensorsClient,
+        EventType, Filter, GetEventsRequest, GetEventsResponse, fine_guidance_sensors_client::FineGuidanceSensorsClient,
     },
 };
 
@@ -27,11 +27,16 @@ const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 pub(super) async fn run(arguments: &EventsArguments, reach: &Reach, out: &mut dyn Write) -> Result<(), Failure> {
     let agents = answering(reach, arguments.whose.node.as_deref()).await?;
     let request = request(arguments);
-    let open = |channel| {
+    let open = move |channel| {
         let request = request.clone();
         async move { FineGuidanceSensorsClient::new(channel).get_events(request).await }
     };
-    let mut events = merge(streams(agents, "GetEvents", open).await?);
+    let (reach, follow) = (reach.clone(), arguments.follow);
+    let opened = streams(agents, "GetEvents", open.clone()).await?;
+    let mut events = merge(opened, move |node| {
+        let found = again(reach.clone(), node, open.clone());
+        async move { if follow { found.await } else { None } }
+    });
 
     let style = Style { paint: Paint(coloured(arguments.color)), timestamps: arguments.timestamps };
     let span = if arguments.follow { FOREVER } else { arguments.span };
@@ -48,7 +53,9 @@ pub(super) async fn run(arguments: &EventsArguments, reach: &Reach, out: &mut dy
             Some(Arrival::Message(event)) => {
                 if let Some(line) = line(&event, arguments.output, style)? {
                     print(out, &line)?;
-                    (left, printed) = (left - 1, printed + 1);
+                    // What is missing is told, and is no event.
+                    let events = u64::from(!event_line::is_loss(&event));
+                    (left, printed) = (left - events, printed + events);
                 }
             }
             Some(Arrival::End { node, error }) => {
@@ -84,8 +91,9 @@ fn request(arguments: &EventsArguments) -> GetEventsRequest {
         event_set: arguments.types.iter().map(|kind| kind.event_type().into()).collect(),
         ..whose(&arguments.whose)
     };
-    let asked = filter != Filter::default();
-    GetEventsRequest { allow_list: asked.then_some(filter).into_iter().collect(), ..GetEventsRequest::default() }
+    // Filters are alternatives, an empty one lets all pass; losses come as what they are to whoever names them.
+    let losses = Filter { event_set: vec![EventType::RateLimitInfo.into()], ..Filter::default() };
+    GetEventsRequest { allow_list: vec![filter, losses], ..GetEventsRequest::default() }
 }
 
 fn whose(arguments: &WhoseArguments) -> Filter {
@@ -118,7 +126,7 @@ mod tests {
     use crate::{
         agent::fake::{FakeAgent, exec_in},
         args::{Arguments, Command},
-        proto::tetragon::EventType,
+        proto::tetragon::{ProcessThrottle, RateLimitInfo, get_events_response::Event},
     };
 
     fn arguments(line: &str) -> (EventsArguments, Arguments) {
@@ -141,6 +149,19 @@ mod tests {
         assert_eq!(text, "🚀 process shop/till-1 /bin/fossil dig\n🚀 process shop/till-2 /bin/fossil dig\n");
         let json = printed(&agent, "trilobite events --count 1 -o json").await.unwrap();
         assert!(json.starts_with(r#"{"process_exec":{"process":{"binary":"/bin/fossil""#), "{json}");
+    }
+
+    #[tokio::test]
+    async fn what_was_lost_is_told_and_counts_for_no_event() {
+        let of = |event| GetEventsResponse { event: Some(event), node_name: "alder".into(), ..Default::default() };
+        let missing = of(Event::RateLimitInfo(RateLimitInfo { number_of_dropped_process_events: 7 }));
+        let slow = ProcessThrottle { cgroup: "9 events lost: too slow".into(), ..ProcessThrottle::default() };
+        let agent = FakeAgent::with_events(vec![missing, of(Event::ProcessThrottle(slow)), exec_in("shop", "till-1")]);
+        let text = printed(&agent, "trilobite events --count 1").await.unwrap();
+        assert_eq!(
+            text,
+            "🕳 lost    alder 7 events lost\n🕳 lost    alder 9 events lost: too slow\n🚀 process shop/till-1 /bin/fossil dig\n"
+        );
     }
 
     #[tokio::test]
@@ -170,6 +191,7 @@ mod tests {
         assert_eq!(filter.namespace, ["shop"]);
         assert_eq!(filter.pod_regex, ["^till\\.1"]);
         assert_eq!(filter.event_set, [EventType::ProcessExec as i32, EventType::ProcessExit as i32]);
-        assert!(request(&arguments("trilobite events").0).allow_list.is_empty());
+        assert_eq!(request(&arguments("trilobite events").0).allow_list[0], Filter::default());
+        assert_eq!(request(&events).allow_list[1].event_set, [EventType::RateLimitInfo as i32]);
     }
 }

@@ -6,7 +6,7 @@ use futures::StreamExt;
 use tokio::time::timeout;
 
 use super::{
-    agents::{answering, streams},
+    agents::{again, answering, streams},
     print,
 };
 use crate::{
@@ -31,11 +31,19 @@ pub(super) async fn run(arguments: &FlowsArguments, reach: &Reach, out: &mut dyn
     }
     let agents = answering(reach, arguments.whose.node.as_deref()).await?;
     let request = request(arguments);
-    let open = |channel| {
-        let request = request.clone();
-        async move { ObserverClient::new(channel).get_flows(request).await }
+    let open = |request: GetFlowsRequest| {
+        move |channel| {
+            let request = request.clone();
+            async move { ObserverClient::new(channel).get_flows(request).await }
+        }
     };
-    let mut flows = merge(streams(agents, "GetFlows", open).await?);
+    let opened = streams(agents, "GetFlows", open(request.clone())).await?;
+    // The latest were shown already.
+    let (reach, follow, reopen) = (reach.clone(), arguments.follow, open(GetFlowsRequest { number: 0, ..request }));
+    let mut flows = merge(opened, move |node| {
+        let found = again(reach.clone(), node, reopen.clone());
+        async move { if follow { found.await } else { None } }
+    });
 
     let mut found = Vec::new();
     let mut failed = None;

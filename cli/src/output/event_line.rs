@@ -32,6 +32,16 @@ pub(crate) fn line(response: &GetEventsResponse, style: Style) -> Option<String>
     Some(line)
 }
 
+/// Whether it says what is missing instead of what happened. An agent says it by a throttle of no kind to readers that do not
+/// name the other.
+pub(crate) fn is_loss(response: &GetEventsResponse) -> bool {
+    match &response.event {
+        Some(Event::RateLimitInfo(_)) => true,
+        Some(Event::ProcessThrottle(throttle)) => throttle.r#type() == ThrottleType::ThrottleUnknown,
+        _ => false,
+    }
+}
+
 struct Line<'a> {
     response: &'a GetEventsResponse,
     paint: Paint,
@@ -77,15 +87,14 @@ impl Line<'_> {
                 let what = format!("{id} {}", paint.yellow(&quoted(&loader.path)));
                 (loader.process.as_ref(), self.told("🧬", "loader", loader.process.as_ref(), what.trim_start()))
             }
+            Event::ProcessThrottle(throttle) if is_loss(self.response) => (None, self.lost(&plain(&throttle.cgroup))),
             Event::ProcessThrottle(throttle) => {
                 let which = if throttle.r#type() == ThrottleType::ThrottleStop { "STOP " } else { "START" };
                 let text = format!("🧬 {} {which} {}", paint.red("throttle"), quoted(&throttle.cgroup));
                 (None, text)
             }
             Event::RateLimitInfo(lost) => {
-                let count = lost.number_of_dropped_process_events;
-                let lost = paint.red(&format!("{count} events lost"));
-                (None, format!("🕳 {} {} {lost}", paint.blue(&format!("{:<7}", "lost")), self.response.node_name))
+                (None, self.lost(&format!("{} events lost", lost.number_of_dropped_process_events)))
             }
             Event::Test(_) => return None,
         };
@@ -101,6 +110,11 @@ impl Line<'_> {
             paint.green(&self.place(process)),
             paint.magenta(&binary)
         )
+    }
+
+    fn lost(&self, what: &str) -> String {
+        let paint = self.paint;
+        format!("🕳 {} {} {}", paint.blue(&format!("{:<7}", "lost")), self.response.node_name, paint.red(what))
     }
 
     /// Pod, or node where it is none.
