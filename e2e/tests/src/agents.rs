@@ -7,7 +7,7 @@ use crate::{Kubectl, eventually, stage::NAMESPACE};
 /// Name of the agent's pod on a node; waits until it is ready.
 #[track_caller]
 pub fn pod_on(kubectl: &Kubectl, node: &str) -> String {
-    eventually("the node has an agent that is ready", 60, || {
+    eventually("the node has an agent that is ready", 120, || {
         let pods = kubectl.get(&["-n", NAMESPACE, "pods", "-l", "app.kubernetes.io/name=trilobite-node"])?;
         let pods = pods["items"].as_array().cloned().unwrap_or_default();
         let found = pods.iter().find(|pod| pod["spec"]["nodeName"] == node && ready(pod));
@@ -38,11 +38,11 @@ pub fn pid_on(node: &str) -> u32 {
     })
 }
 
-/// Replaces the agent's pod on a node: in a new one the kubelet waits for nothing before it starts a killed agent again.
+/// Replaces the agent's pod on a node, of which a kubelet hears late after an outage of the API server: in a new one the kubelet waits for nothing before it starts a killed agent again.
 #[track_caller]
 pub fn renew(kubectl: &Kubectl, node: &str) {
     let old = pod_on(kubectl, node);
-    kubectl.run(&["-n", NAMESPACE, "delete", "pod", &old, "--wait=true", "--timeout=60s"]);
+    kubectl.run(&["-n", NAMESPACE, "delete", "pod", &old, "--wait=true", "--timeout=120s"]);
     let new = pod_on(kubectl, node);
     assert_ne!(new, old);
 }

@@ -134,7 +134,7 @@ fn an_agent_whose_pod_lacks_a_capability_says_which_and_so_does_the_stack() {
         let _made = Made(stage, WITHOUT_PERFMON.into());
         stage.kubectl.apply(WITHOUT_PERFMON);
         // The policy is in force some moments after it was made.
-        eventually("agents are made without the capability", 60, || {
+        eventually("agents are made without the capability", 120, || {
             delete_agents(&stage.kubectl);
             let add = "-o=jsonpath={.items[*].spec.containers[0].securityContext.capabilities.add}";
             let pods = ["-n", "trilobite-system", "get", "pods", "-l", "app.kubernetes.io/name=trilobite-node", add];
@@ -156,6 +156,6 @@ fn an_agent_whose_pod_lacks_a_capability_says_which_and_so_does_the_stack() {
 }
 
 fn delete_agents(kubectl: &Kubectl) {
-    let agents = ["pods", "-l", "app.kubernetes.io/name=trilobite-node", "--wait=true", "--timeout=60s"];
+    let agents = ["pods", "-l", "app.kubernetes.io/name=trilobite-node", "--wait=true", "--timeout=120s"];
     kubectl.run(&[&["-n", "trilobite-system", "delete"][..], &agents].concat());
 }
