@@ -1,5 +1,7 @@
 //! Several runs of one thing, and what is said of them.
 
+use anyhow::Result;
+
 /// Numbers of one kind.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Samples(Vec<f64>);
@@ -62,9 +64,39 @@ impl Pairs {
     }
 }
 
+/// One turn: what `without` and `with` give. Whoever comes first finds the machine otherwise than whoever comes second, so that
+/// they change places from turn to turn.
+pub(crate) fn turn<T>(
+    number: u32,
+    without: impl FnOnce() -> Result<T>,
+    with: impl FnOnce() -> Result<T>,
+) -> Result<(T, T)> {
+    if number.is_multiple_of(2) {
+        let first = without()?;
+        return Ok((first, with()?));
+    }
+    let first = with()?;
+    Ok((without()?, first))
+}
+
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
     use super::*;
+
+    #[test]
+    fn each_comes_first_in_every_other_turn_and_keeps_its_place_in_the_pair() {
+        let order = RefCell::new(String::new());
+        let say = |what: char| {
+            order.borrow_mut().push(what);
+            Ok(what)
+        };
+        for number in 0..4 {
+            assert_eq!(turn(number, || say('-'), || say('+')).unwrap(), ('-', '+'));
+        }
+        assert_eq!(order.into_inner(), "-++--++-");
+    }
 
     fn samples(values: &[f64]) -> Samples {
         let mut samples = Samples::default();

@@ -15,7 +15,7 @@ use crate::{
     agent::{Agent, Place, Way},
     cage::Cage,
     node::Node,
-    samples::{Pairs, Samples},
+    samples::{Pairs, Samples, turn},
     table::{Goal, Line},
 };
 
@@ -44,13 +44,17 @@ pub(super) fn measure(bench: &Bench) -> Vec<Line> {
 fn whole_machine(bench: &Bench, how: &str) -> Result<Vec<Line>> {
     let storm = bench.workloads.join("execstorm");
     let mut seen = Seen::default();
-    for _ in 0..bench.runs {
-        let without = run(&storm, "trilobite-bench-storm")?;
-        let place = Place { program: &bench.agent, cgroup: "trilobite-bench-agent", output: None };
-        let agent = Agent::start(place, Way::File(&Bench::stack("security")))?;
-        agent.in_force()?;
-        seen.pair(without, &agent, || run(&storm, "trilobite-bench-storm"))?;
-        agent.stop()?;
+    let run = || run(&storm, "trilobite-bench-storm");
+    for number in 0..bench.runs {
+        let pair = turn(number, run, || {
+            let place = Place { program: &bench.agent, cgroup: "trilobite-bench-agent", output: None };
+            let agent = Agent::start(place, Way::File(&Bench::stack("security")))?;
+            agent.in_force()?;
+            let with = seen.with(&agent, run)?;
+            agent.stop()?;
+            Ok(with)
+        })?;
+        seen.pair(pair);
     }
     Ok(seen.lines("events as JSON", how))
 }
@@ -66,15 +70,18 @@ fn in_a_pod(bench: &Bench, node: &Node, how: &str) -> Result<Vec<Line>> {
     };
     let asked = node.ask(&Bench::stack("security"))?;
     let mut lost = Samples::default();
-    for _ in 0..bench.runs {
-        let without = run()?;
-        let agent = node.agent(&bench.agent, None)?;
-        node.done(asked, &agent)?;
-        seen.pair(without, &agent, run)?;
-        // What is not read costs nothing: a ratio says something only where nothing was lost.
-        thread::sleep(STATUS);
-        lost.add(records_lost(&node.status()?));
-        agent.stop()?;
+    for number in 0..bench.runs {
+        let pair = turn(number, run, || {
+            let agent = node.agent(&bench.agent, None)?;
+            node.done(asked, &agent)?;
+            let with = seen.with(&agent, run)?;
+            // What is not read costs nothing: a ratio says something only where nothing was lost.
+            thread::sleep(STATUS);
+            lost.add(records_lost(&node.status()?));
+            agent.stop()?;
+            Ok(with)
+        })?;
+        seen.pair(pair);
     }
     let mut lines = seen.lines("in a pod, nobody reads", how);
     lines.push(Line::median("records lost of them, in a pod, nobody reads", &lost, 0, "", how));
@@ -97,15 +104,19 @@ fn run(storm: &Path, cgroup: &str) -> Result<(f64, f64)> {
 }
 
 impl Seen {
-    fn pair(&mut self, without: (f64, f64), agent: &Agent, storm: impl FnOnce() -> Result<(f64, f64)>) -> Result<()> {
+    /// One storm beside the agent, whose own work is taken note of.
+    fn with(&mut self, agent: &Agent, storm: impl FnOnce() -> Result<(f64, f64)>) -> Result<(f64, f64)> {
         let before = agent.cage().cpu_seconds()?;
         let with = storm()?;
         // What it has not read yet is its work as well.
         thread::sleep(Duration::from_secs(1));
         self.agent.add((agent.cage().cpu_seconds()? - before) * 1e6 / f64::from(PROCESSES));
+        Ok(with)
+    }
+
+    fn pair(&mut self, (without, with): ((f64, f64), (f64, f64))) {
         self.wall.add(without.0, with.0);
         self.cpu.add(without.1, with.1);
-        Ok(())
     }
 
     fn lines(&self, title: &str, how: &str) -> Vec<Line> {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{Bench, command};
 use crate::{
     node::Node,
-    samples::{Pairs, Samples},
+    samples::{Pairs, Samples, turn},
     table::{Goal, Line},
     traffic::Traffic,
 };
@@ -78,31 +78,30 @@ fn between_pods(bench: &Bench, node: &Node, how: &str) -> Result<Vec<Line>> {
     let speeds = || -> Result<(f64, f64)> {
         Ok((rate(&client.load(&bulk)?, "bytes")?, rate(&client.load(&unbound)?, "connections")?))
     };
-    for run in 0..bench.runs {
-        // Whoever comes first finds the machine otherwise than whoever comes second: they take turns.
-        let first = run.is_multiple_of(2);
-        let before_agent = if first { Some(speeds()?) } else { None };
-        let asked = node.ask(&Bench::stack("flows"))?;
-        let agent = node.agent(&bench.agent, Some(&output))?;
-        node.done(asked, &agent)?;
-        // First, while no other connection has a record to come.
-        let before = agent.cage().cpu_seconds()?;
-        let made = client.load(&at_rate)?;
-        thread::sleep(DRAIN);
-        let spent = agent.cage().cpu_seconds()? - before;
-        let found = seen(&output)? as f64;
-        let with = speeds()?;
-        agent.stop()?;
-        let without = before_agent.map_or_else(speeds, Ok)?;
+    for number in 0..bench.runs {
+        let (without, with) = turn(number, speeds, || {
+            let asked = node.ask(&Bench::stack("flows"))?;
+            let agent = node.agent(&bench.agent, Some(&output))?;
+            node.done(asked, &agent)?;
+            // First, while no other connection has a record to come.
+            let before = agent.cage().cpu_seconds()?;
+            let made = client.load(&at_rate)?;
+            thread::sleep(DRAIN);
+            let spent = agent.cage().cpu_seconds()? - before;
+            let found = seen(&output)? as f64;
+            let with = speeds()?;
+            agent.stop()?;
+            let count = made["connections"].as_f64().context("no count of connections")?;
+            ensure!(found > 0.0, "the agent says that it watches, and shows no flow");
+            flows.add(found / made["seconds"].as_f64().context("no time")?);
+            cpu.add(spent * 1e6 / count);
+            complete.add(found / count);
+            Ok(with)
+        })?;
         bytes.add(without.0 / 1e9);
         most_connections.add(without.1);
         streams.add(1.0 / without.0, 1.0 / with.0);
         connections.add(1.0 / without.1, 1.0 / with.1);
-        let count = made["connections"].as_f64().context("no count of connections")?;
-        ensure!(found > 0.0, "the agent says that it watches, and shows no flow");
-        flows.add(found / made["seconds"].as_f64().context("no time")?);
-        cpu.add(spent * 1e6 / count);
-        complete.add(found / count);
     }
     fs::remove_file(&output)?;
     Ok(vec![
