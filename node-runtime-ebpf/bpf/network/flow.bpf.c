@@ -2,8 +2,9 @@
 /* TCP and UDP flows of the interfaces that the agent attaches to: counted in a map, told by records.
  *
  * Sums are exact: every packet that an interface counts is in one flow or in one `other`, with the bytes that the
- * interface counts (skb->len with the link header; a segmentation offload skb is one packet). A flow's counters only
- * grow, under its lock, until `end_flows` marks it ended and tells its final counters in the same critical section.
+ * interface counts (skb->len with the link header; a segmentation offload skb is one packet), but for what a program of
+ * others drops behind these on its way out: the interface does not count that. A flow's counters only grow, under its
+ * lock, until `end_flows` marks it ended and tells its final counters in the same critical section.
  */
 #include "kernel.h"
 
@@ -253,7 +254,8 @@ static __always_inline int see(struct __sk_buff *skb, __u32 direction)
 
 /* network/flow: a packet that the interface received.
  * Kernels    6.6+ (tcx)                          Arguments  the packet, link header included
- * Why here   the host end of a pod's veth sees all that the pod sends, before NAT and before any policy
+ * Why here   the host end of a pod's veth sees all that the pod sends, before NAT and before any policy. It is first in the
+ *            chain of tcx, as a program of the CNI may end the chain, and answers that the next one is to run
  * Costs      one hash lookup and a lock a packet, one 152 B record on new, on a new flag and every 5 s
  */
 SEC("tcx/ingress")
@@ -264,7 +266,8 @@ int flow_in(struct __sk_buff *skb)
 
 /* network/flow: a packet that the interface is about to send.
  * Kernels    6.6+ (tcx)                          Arguments  the packet, link header included
- * Why here   what is seen here was let through to the pod: after policy, and after a Service's answer has its name back
+ * Why here   what is seen here was let through to the pod: after netfilter's policy, and after a Service's answer has its
+ *            name back. First in the chain of tcx, as flow_in: only a program of the CNI there can still drop it
  * Costs      as flow_in
  */
 SEC("tcx/egress")

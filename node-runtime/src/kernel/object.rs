@@ -184,16 +184,23 @@ impl Loaded {
             .map_err(|error| self.not_attached(program, &format!("raw_tp/{event}"), &error, &warnings))
     }
 
-    /// Attaches to an interface, after those that are there; `SEC("tcx/ingress")` or `SEC("tcx/egress")`.
+    /// Attaches to an interface, before those that are there: a program whose answer is not `TCX_NEXT` ends the chain, and
+    /// those of a CNI do. `SEC("tcx/ingress")` or `SEC("tcx/egress")`.
     pub fn attach_tcx(&mut self, program: &str, ifindex: u32) -> Result<Link, Problem> {
         let found = self.program(program)?;
+        // With no program named, the place before all.
+        let first = libbpf_sys::bpf_tcx_opts {
+            sz: mem::size_of::<libbpf_sys::bpf_tcx_opts>() as libbpf_sys::size_t,
+            flags: libbpf_sys::BPF_F_BEFORE,
+            ..Default::default()
+        };
         let (link, warnings) = log::with_warnings(|| {
-            // SAFETY: the program belongs to a loaded object that we hold; no options means libbpf's own.
+            // SAFETY: the program belongs to a loaded object that we hold; the options say their size and outlive the call.
             let pointer = unsafe {
                 libbpf_sys::bpf_program__attach_tcx(
                     found.as_libbpf_object().as_ptr(),
                     ifindex.cast_signed(),
-                    ptr::null(),
+                    &raw const first,
                 )
             };
             // Before anything else can overwrite errno.

@@ -1,0 +1,71 @@
+//! Programs of others on the same interface, as a CNI has them: they end the chain, and flows are seen all the same.
+//! Needs root and a kernel from 6.6 on: `cargo test -p trilobite-node --test flow_neighbours -- --ignored`.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+#![allow(unsafe_code, reason = "a program of a few words is loaded without an object")]
+
+mod node_and_pod;
+
+use std::{
+    os::fd::{AsRawFd, FromRawFd, OwnedFd},
+    ptr,
+};
+
+use node_and_pod::World;
+use trilobite_node::layers::network::tap::Sizes;
+use trilobite_node_ebpf::flow::FlowDirection;
+
+/// A program that lets each packet pass and no other program see it: `return TC_ACT_OK`.
+fn ends_the_chain() -> OwnedFd {
+    let word = |code: u32| libbpf_sys::bpf_insn { code: code as u8, ..libbpf_sys::bpf_insn::default() };
+    let program = [
+        word(libbpf_sys::BPF_ALU64 | libbpf_sys::BPF_MOV | libbpf_sys::BPF_K),
+        word(libbpf_sys::BPF_JMP | libbpf_sys::BPF_EXIT),
+    ];
+    // SAFETY: the words live through the call; the licence is text that ends with zero; no options.
+    let fd = unsafe {
+        libbpf_sys::bpf_prog_load(
+            libbpf_sys::BPF_PROG_TYPE_SCHED_CLS,
+            c"neighbour".as_ptr(),
+            c"GPL".as_ptr(),
+            program.as_ptr(),
+            program.len() as libbpf_sys::size_t,
+            ptr::null_mut(),
+        )
+    };
+    assert!(fd >= 0, "{}", std::io::Error::last_os_error());
+    // SAFETY: the kernel has just made this descriptor and gives it to us alone.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// Attaches it for as long as the answer lives.
+fn attached(program: &OwnedFd, interface: u32, point: libbpf_sys::bpf_attach_type) -> OwnedFd {
+    // SAFETY: the descriptor is open; an interface stands where a descriptor would; no options.
+    let fd = unsafe { libbpf_sys::bpf_link_create(program.as_raw_fd(), interface.cast_signed(), point, ptr::null()) };
+    assert!(fd >= 0, "{}", std::io::Error::last_os_error());
+    // SAFETY: as above.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn programs_that_were_there_first_and_end_the_chain_hide_nothing() {
+    let world = World::new();
+    let interface = world.target().interface.index;
+    let neighbour = ends_the_chain();
+    let _links =
+        [libbpf_sys::BPF_TCX_INGRESS, libbpf_sys::BPF_TCX_EGRESS].map(|point| attached(&neighbour, interface, point));
+    let mut engine = world.watched(Sizes { flow_entries: 4096, ring_bytes: 65536 });
+    world.tcp(0, true, 1 << 20);
+    world.udp(1, &[100, 200]);
+    world.down();
+    engine.drain(&mut |_| {});
+    let (sums, counted) = (engine.sums(), world.counted());
+    println!("{counted:?}\n{sums:#?}");
+    let of = |direction| {
+        let sum = sums.get(&(interface, direction)).map(|sum| sum.all()).unwrap_or_default();
+        (sum.packets, sum.bytes)
+    };
+    assert!(counted.rx.0 > 10 && counted.tx.0 > 10);
+    assert_eq!((of(FlowDirection::In), of(FlowDirection::Out)), (counted.rx, counted.tx));
+}
