@@ -20,7 +20,7 @@ pub enum FlowReason {
     New = 1,
     /// A TCP flag that the flow did not show before.
     Flag = 2,
-    /// The flow goes on.
+    /// It has carried more since it was told.
     Active = 3,
     /// No more packets, or the agent asked; the counters are final.
     End = 4,
@@ -33,7 +33,7 @@ pub const OTHER_MAP_FULL: usize = 4;
 /// The place of `share` in `OTHER_REASONS`: the flow map has room, which is left to other interfaces.
 pub const OTHER_SHARE: usize = 6;
 
-/// A bit in the answer of `end_flows`: the ring kept it from ending more.
+/// A bit in the answer of `end_flows`: the ring kept it from telling more.
 pub const FLOW_END_MORE: i32 = 1 << 30;
 
 /// `struct flow_key`. Ports and addresses are in network order.
@@ -92,7 +92,7 @@ pub struct FlowRecord {
     pub header: Record,
     /// Which flow.
     pub key: FlowKey,
-    /// TCP flags of the packet that made the record.
+    /// TCP flags of the packet that made the record; none where `end_flows` made it.
     pub flags: u16,
     /// TCP flags so far.
     pub flags_seen: u16,
@@ -104,9 +104,9 @@ pub struct FlowRecord {
     pub first: u64,
     /// Last packet, boot clock, nanoseconds.
     pub last: u64,
-    /// Of the packet; zero at the end.
+    /// Of the packet; zero where `end_flows` made the record.
     pub source_mac: [u8; 6],
-    /// Of the packet; zero at the end.
+    /// Of the packet; zero where `end_flows` made the record.
     pub destination_mac: [u8; 6],
     /// A `FlowReason`.
     pub reason: u8,
@@ -144,7 +144,7 @@ pub struct FlowEndOrder {
     pub interface: u32,
     /// 0: end those that are idle; 1: remove those that have ended.
     pub remove: u32,
-    /// Nanoseconds without a packet after FIN or RST; the shortest of the four.
+    /// Nanoseconds without a packet after FIN or RST; the shortest of the five.
     pub idle_closed: u64,
     /// Nanoseconds after a SYN that nothing followed.
     pub idle_syn: u64,
@@ -152,10 +152,12 @@ pub struct FlowEndOrder {
     pub idle_tcp: u64,
     /// Nanoseconds without a packet, UDP.
     pub idle_udp: u64,
+    /// Nanoseconds without a packet, UDP of a question or two and as many answers.
+    pub idle_answered: u64,
 }
 
 const _: () = assert!(size_of::<FlowKey>() == 44);
 const _: () = assert!(size_of::<FlowValue>() == 56);
 const _: () = assert!(size_of::<FlowRecord>() == 152);
 const _: () = assert!(size_of::<InterfaceCounts>() == 128);
-const _: () = assert!(size_of::<FlowEndOrder>() == 40);
+const _: () = assert!(size_of::<FlowEndOrder>() == 48);

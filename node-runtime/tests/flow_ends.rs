@@ -8,11 +8,12 @@ mod node_and_pod;
 use std::{
     io::Read,
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    process::Command,
     thread,
     time::Duration,
 };
 
-use node_and_pod::{NODE, POD, World};
+use node_and_pod::{HOST_END, NODE, POD, World};
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket, sockopt::set_socket_reuseaddr};
 use trilobite_node::layers::network::{
     engine::{ENDED_FOR, Engine},
@@ -56,7 +57,8 @@ fn many_flows_that_end_together_leave_in_one_sweep_and_room_for_the_records_of_n
         }
     };
     let (lost_before, _) = engine.losses();
-    let patience = Patience { closed: 250 * MILLISECOND, syn: NEVER, tcp: NEVER, udp: 250 * MILLISECOND };
+    let patience =
+        Patience { closed: 250 * MILLISECOND, syn: NEVER, tcp: NEVER, udp: 250 * MILLISECOND, answered: NEVER };
     let mut told: Vec<Flow> = Vec::new();
     let mut more = true;
     while more {
@@ -83,7 +85,8 @@ fn a_refused_connect_and_a_syn_that_nobody_answers_do_not_wait_as_long_as_a_conn
     let world = World::new();
     let mut engine = world.watched(Sizes { flow_entries: 4096, ring_bytes: 65536 });
     let silent = world.silent_neighbour();
-    let patience = Patience { closed: 100 * MILLISECOND, syn: 500 * MILLISECOND, tcp: NEVER, udp: NEVER };
+    let patience =
+        Patience { closed: 100 * MILLISECOND, syn: 500 * MILLISECOND, tcp: NEVER, udp: NEVER, answered: NEVER };
     let tcp = |engine: &Engine| engine.live().iter().filter(|(tuple, _)| tuple.transport == Transport::Tcp).count();
     assert!(TcpStream::connect((POD[0], 9)).is_err());
     assert_eq!(tcp(&engine), 2);
@@ -98,6 +101,69 @@ fn a_refused_connect_and_a_syn_that_nobody_answers_do_not_wait_as_long_as_a_conn
     thread::sleep(Duration::from_millis(600));
     sweep(&mut engine, patience);
     assert_eq!(tcp(&engine), 0, "unanswered");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_question_that_has_its_answer_does_not_wait_as_long_as_datagrams_that_go_on() {
+    let world = World::new();
+    let mut engine = world.watched(Sizes { flow_entries: 4096, ring_bytes: 65536 });
+    let patience =
+        Patience { closed: 50 * MILLISECOND, syn: NEVER, tcp: NEVER, udp: NEVER, answered: 300 * MILLISECOND };
+    let udp = |engine: &Engine| engine.live().iter().filter(|(tuple, _)| tuple.transport == Transport::Udp).count();
+    world.udp(0, &[40, 41]);
+    world.udp(1, &[40, 41, 42]);
+    world.scatter(0, 1);
+    assert_eq!(udp(&engine), 5);
+    thread::sleep(Duration::from_millis(100));
+    sweep(&mut engine, patience);
+    assert_eq!(udp(&engine), 5, "not yet");
+    thread::sleep(Duration::from_millis(300));
+    let ended = sweep(&mut engine, patience);
+    assert!(ended.iter().all(|flow| flow.reason == FlowReason::End && flow.total.packets == 2), "{ended:?}");
+    assert_eq!((ended.len(), udp(&engine)), (2, 3));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn what_a_flow_carried_before_it_fell_silent_is_told_once_and_does_not_wait_for_its_end() {
+    let world = World::new();
+    let mut engine = world.watched(Sizes { flow_entries: 4096, ring_bytes: 65536 });
+    let socket = UdpSocket::bind((NODE[0], 0)).unwrap();
+    let silent = world.silent_neighbour();
+    let never = Patience { closed: NEVER, syn: NEVER, tcp: NEVER, udp: NEVER, answered: NEVER };
+    for _ in 0..3 {
+        socket.send_to(b"then nothing", (silent, 9)).unwrap();
+        thread::sleep(Duration::from_millis(10));
+    }
+    let told = |engine: &mut Engine| {
+        let flows = sweep(engine, never).into_iter().filter(|flow| flow.destination.ip() == silent);
+        flows.map(|flow| (flow.reason, flow.since.packets, flow.total.packets)).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&mut engine), [(FlowReason::New, 1, 1)]);
+    thread::sleep(Duration::from_millis(5100));
+    assert_eq!(told(&mut engine), [(FlowReason::Active, 2, 3)]);
+    thread::sleep(Duration::from_millis(5100));
+    assert_eq!(told(&mut engine), []);
+    assert_eq!(engine.losses(), (0, 0));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn neighbours_whose_ports_differ_as_their_addresses_do_are_two_connections() {
+    let world = World::new();
+    let mut engine = world.watched(Sizes { flow_entries: 4096, ring_bytes: 65536 });
+    let other = "10.253.7.1";
+    let added = Command::new("ip").args(["addr", "add", &format!("{other}/32"), "dev", HOST_END]).status().unwrap();
+    assert!(added.success());
+    // 253 and 254 differ in the same bits as 40000 and 40003 do.
+    for from in [(NODE[0], 40000), (other, 40003)] {
+        UdpSocket::bind(from).unwrap().send_to(b"who", (POD[0], 9)).unwrap();
+    }
+    let mut connections = Vec::new();
+    engine.drain(&mut |flow| connections.extend((flow.destination.port() == 9).then_some(flow.connection)));
+    assert_eq!(connections.len(), 2);
+    assert_ne!(connections[0], connections[1]);
 }
 
 #[test]
@@ -151,7 +217,7 @@ fn a_flood_in_one_direction_leaves_room_for_the_other() {
     assert!(engine.is_crowded());
 
     // What has been removed is free for the next ones, and is counted so.
-    sweep(&mut engine, Patience { closed: 0, syn: 0, tcp: 0, udp: 0 });
+    sweep(&mut engine, Patience { closed: 0, syn: 0, tcp: 0, udp: 0, answered: 0 });
     assert!(!engine.is_crowded());
     world.scatter(0, 100);
     let again: u64 = engine.sums().values().map(|sum| sum.other[OTHER_SHARE].packets).sum();

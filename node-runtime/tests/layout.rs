@@ -107,7 +107,12 @@ fn flows_are_the_same_on_both_sides() {
     same!(ebpf::flow(), "flow_value", FlowValue, [lock, flags_seen, ended, packets, bytes, first, last, reported, tag]);
     same!(ebpf::flow(), "packets_bytes", PacketsBytes, [packets, bytes]);
     same!(ebpf::flow(), "interface_counts", InterfaceCounts, [other, records_lost, flows]);
-    same!(ebpf::flow(), "flow_end_order", FlowEndOrder, [interface, remove, idle_closed, idle_syn, idle_tcp, idle_udp]);
+    same!(
+        ebpf::flow(),
+        "flow_end_order",
+        FlowEndOrder,
+        [interface, remove, idle_closed, idle_syn, idle_tcp, idle_udp, idle_answered]
+    );
     same!(
         ebpf::flow(),
         "flow_record",

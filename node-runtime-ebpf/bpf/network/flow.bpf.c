@@ -23,6 +23,7 @@
 #define FLAG_RST 0x04
 #define FLAG_ECE 0x40
 #define FLAG_CWR 0x80
+#define QUESTIONS_MAX 2         /* of a flow that is taken for a question and its answer */
 
 RECORD_TYPE(flow_record);
 
@@ -85,11 +86,13 @@ static __always_inline int count_other(struct __sk_buff *skb, __u32 direction, e
 	return TCX_NEXT;
 }
 
+/* The address is mixed before the port comes in: neighbours differ in the same few bits as their ports do. */
 static __always_inline __u64 mix(const __u8 *address, __u16 port)
 {
 	__u64 high = *(__u64 *)address, low = *(__u64 *)(address + 8);
 
-	high = (high ^ port) * 0x9e3779b97f4a7c15ull;
+	high *= 0x9e3779b97f4a7c15ull;
+	high = (high ^ (high >> 32) ^ port) * 0x9e3779b97f4a7c15ull;
 	low = (low ^ (high >> 29)) * 0xbf58476d1ce4e5b9ull;
 	return low ^ (low >> 32);
 }
@@ -125,14 +128,8 @@ static __always_inline struct flow_record *reserve(const struct flow_key *key, _
 {
 	struct flow_record *record = bpf_ringbuf_reserve(&flow_ring, sizeof(*record), 0);
 
-	if (!record) {
-		struct interface_counts *counts = counts_of(key->interface, key->direction);
-
-		/* An END that does not fit is no loss: the flow stays and is asked again. */
-		if (counts && reason != FLOW_END)
-			__sync_fetch_and_add(&counts->records_lost, 1);
+	if (!record)
 		return NULL;
-	}
 	__builtin_memset(record, 0, sizeof(*record));
 	record->header.layout = RECORD_LAYOUT;
 	record->header.kind = RECORD_FLOW;
@@ -149,8 +146,13 @@ static __always_inline void tell(struct __sk_buff *skb, const struct flow_key *k
 {
 	struct flow_record *record = reserve(key, value->last, reason);
 
-	if (!record)
+	if (!record) {
+		struct interface_counts *counts = counts_of(key->interface, key->direction);
+
+		if (counts)
+			__sync_fetch_and_add(&counts->records_lost, 1);
 		return;
+	}
 	record->flags = flags;
 	record->flags_seen = value->flags_seen;
 	record->packets = value->packets;
@@ -290,10 +292,7 @@ static __always_inline bool is_silent(const struct flow_value *value, const stru
 	return value->last <= ending->now && ending->now - value->last >= allowed;
 }
 
-/* The other end has said that there is no connection: a refused connect shows no RST of its own. Its FIN is another
- * matter: this direction may go on for long after it.
- */
-static __always_inline bool was_reset_by_the_other(const struct flow_key *key)
+static __always_inline struct flow_value *other_direction(const struct flow_key *key)
 {
 	struct flow_key back = {
 		.interface = key->interface,
@@ -303,19 +302,43 @@ static __always_inline bool was_reset_by_the_other(const struct flow_key *key)
 		.family = key->family,
 		.direction = !key->direction,
 	};
-	struct flow_value *value;
 
 	__builtin_memcpy(back.source, key->destination, sizeof(back.source));
 	__builtin_memcpy(back.destination, key->source, sizeof(back.destination));
-	value = bpf_map_lookup_elem(&flows, &back);
-	return value && value->flags_seen & FLAG_RST;
+	return bpf_map_lookup_elem(&flows, &back);
+}
+
+/* The other end has said that there is no connection: a refused connect shows no RST of its own. Its FIN is another
+ * matter: this direction may go on for long after it.
+ */
+static __always_inline bool was_reset_by_the_other(const struct flow_key *key)
+{
+	struct flow_value *back = other_direction(key);
+
+	return back && back->flags_seen & FLAG_RST;
+}
+
+/* Each question has its answer, as a resolver's that asks for both families at once. Both directions have been silent for
+ * so long, so that both are ended by one walk: the one that is left alone would not be known for an answer.
+ */
+static __always_inline bool is_answered(const struct flow_key *key, const struct flow_value *value,
+					const struct ending *ending)
+{
+	struct flow_value *back;
+
+	if (value->packets > QUESTIONS_MAX || !is_silent(value, ending, ending->order.idle_answered))
+		return false;
+	back = other_direction(key);
+	return back && back->packets == value->packets && is_silent(back, ending, ending->order.idle_answered);
 }
 
 static __always_inline __u64 patience_with(const struct flow_key *key, const struct flow_value *value,
-					   const struct flow_end_order *order)
+					   const struct ending *ending)
 {
+	const struct flow_end_order *order = &ending->order;
+
 	if (key->protocol != IPPROTO_TCP)
-		return order->idle_udp;
+		return is_answered(key, value, ending) ? order->idle_answered : order->idle_udp;
 	if (value->flags_seen & (FLAG_FIN | FLAG_RST) || was_reset_by_the_other(key))
 		return order->idle_closed;
 	if ((value->flags_seen & ~(FLAG_ECE | FLAG_CWR)) == FLAG_SYN)
@@ -337,11 +360,18 @@ static __always_inline void remove_entry(struct flow_key *key, struct ending *en
 		__sync_fetch_and_add(&counts->flows, -1);
 }
 
+/* It has carried something since it was told, and is to be told again; no packet may come that would do it. */
+static __always_inline bool is_untold(const struct flow_value *value, const struct ending *ending)
+{
+	return value->last > value->reported && ending->now > value->reported &&
+	       ending->now - value->reported >= report_every;
+}
+
 static long end_one(void *map, struct flow_key *key, struct flow_value *value, struct ending *ending)
 {
 	struct flow_record *record;
-	__u64 allowed;
-	bool silent;
+	__u64 allowed = 0;
+	bool ends = false, told;
 
 	if (ending->order.interface && key->interface != ending->order.interface)
 		return 0;
@@ -350,24 +380,29 @@ static long end_one(void *map, struct flow_key *key, struct flow_value *value, s
 			remove_entry(key, ending);
 		return 0;
 	}
-	if (value->ended || !is_silent(value, ending, ending->order.idle_closed))
+	if (value->ended)
 		return 0;
-	allowed = patience_with(key, value, &ending->order);
-	if (!is_silent(value, ending, allowed))
+	if (is_silent(value, ending, ending->order.idle_closed)) {
+		allowed = patience_with(key, value, ending);
+		ends = is_silent(value, ending, allowed);
+	}
+	if (!ends && !is_untold(value, ending))
 		return 0;
 	/* The other half of the ring is for those that begin meanwhile. */
 	ending->more = bpf_ringbuf_query(&flow_ring, BPF_RB_AVAIL_DATA) > ending->room;
 	if (ending->more)
 		return 1;
-	record = reserve(key, ending->now, FLOW_END);
+	/* What does not fit is no loss: the flow stays and is asked again. */
+	record = reserve(key, ending->now, ends ? FLOW_END : FLOW_ACTIVE);
 	if (!record) {
 		ending->more = true;
 		return 1;
 	}
 	bpf_spin_lock(&value->lock);
-	silent = is_silent(value, ending, allowed);
-	if (silent) {
-		value->ended = 1;
+	told = ends ? is_silent(value, ending, allowed) : is_untold(value, ending);
+	if (told) {
+		value->ended = ends;
+		value->reported = value->last;
 		record->flags_seen = value->flags_seen;
 		record->packets = value->packets;
 		record->bytes = value->bytes;
@@ -375,20 +410,21 @@ static long end_one(void *map, struct flow_key *key, struct flow_value *value, s
 		record->last = value->last;
 	}
 	bpf_spin_unlock(&value->lock);
-	if (silent) {
+	if (told) {
 		bpf_ringbuf_submit(record, 0);
-		ending->done++;
+		ending->done += ends;
 	} else {
 		bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);
 	}
 	return 0;
 }
 
-/* network/flow: run by the agent itself, attached nowhere. Ends flows that are idle, and later removes them.
+/* network/flow: run by the agent itself, attached nowhere. Ends flows that are idle, and later removes them; tells those
+ * that fell silent after they were told last.
  * Kernels    6.6+ (as the rest)                  Arguments  a packet that holds a struct flow_end_order
  * Why here   user space cannot read and delete an entry without losing what is counted in between. An entry is marked
  *            ended under its lock and removed by a second run, when no packet can be on its way to it any more
- * Costs      one walk of the map, every 2 s while flows are watched (bench: flows); one more for each half ring of ends
+ * Costs      one walk of the map, every 2 s while flows are watched (bench: flows); one more for each half ring of records
  */
 SEC("tc")
 int end_flows(struct __sk_buff *skb)

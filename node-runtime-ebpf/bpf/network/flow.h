@@ -14,7 +14,7 @@ enum flow_direction {
 enum flow_reason {
 	FLOW_NEW = 1,
 	FLOW_FLAG = 2,          /* a TCP flag that this flow did not show before */
-	FLOW_ACTIVE = 3,        /* still there */
+	FLOW_ACTIVE = 3,        /* it has carried more since it was told; without flags where no packet made the record */
 	FLOW_END = 4,           /* no more packets, or the agent asked; the counters are final */
 };
 
@@ -47,13 +47,13 @@ _Static_assert(sizeof(struct flow_key) == 44, "src/flow.rs has the same");
 struct flow_record {
 	struct record header;
 	struct flow_key key;
-	__u16 flags;            /* TCP flags of the packet that made the record */
+	__u16 flags;            /* TCP flags of the packet that made the record; none where `end_flows` made it */
 	__u16 flags_seen;       /* of the flow so far */
 	__u64 packets;          /* of the flow so far */
 	__u64 bytes;
 	__u64 first;            /* boot clock, ns */
 	__u64 last;
-	__u8 source_mac[6];     /* of the packet; zero at the end and where there is none */
+	__u8 source_mac[6];     /* as flags; zero where the link has none, too */
 	__u8 destination_mac[6];
 	__u8 reason;            /* enum flow_reason */
 	__u8 pad[3];
@@ -82,14 +82,15 @@ _Static_assert(sizeof(struct interface_counts) == 128, "src/flow.rs has the same
 struct flow_end_order {
 	__u32 interface;        /* only this one; 0 for all */
 	__u32 remove;           /* 0: end those that are idle; 1: remove those that have ended */
-	__u64 idle_closed;      /* ns without a packet, once FIN or RST was seen; the shortest of the four */
+	__u64 idle_closed;      /* ns without a packet, once FIN or RST was seen; the shortest of the five */
 	__u64 idle_syn;         /* a SYN and nothing after it */
 	__u64 idle_tcp;
 	__u64 idle_udp;
+	__u64 idle_answered;    /* UDP, a question or two and as many answers */
 };
-_Static_assert(sizeof(struct flow_end_order) == 40, "src/flow.rs has the same");
+_Static_assert(sizeof(struct flow_end_order) == 48, "src/flow.rs has the same");
 
-/* `end_flows` answers how many it has ended or removed, with this bit where the ring kept it from ending more. */
+/* `end_flows` answers how many it has ended or removed, with this bit where the ring kept it from telling more. */
 #define FLOW_END_MORE (1 << 30)
 
 #endif

@@ -27,10 +27,12 @@ use crate::{
 
 /// How long a flow may be silent, unless the test of it is in a hurry.
 pub const PATIENCE: Patience =
-    Patience { closed: 2_000_000_000, syn: 10_000_000_000, tcp: 300_000_000_000, udp: 30_000_000_000 };
+    Patience { closed: SECOND * 2, syn: SECOND * 10, tcp: SECOND * 300, udp: SECOND * 30, answered: SECOND * 3 };
 
 /// The same while more than half of the map is in use: many short connections are to make room for each other.
-pub const CROWDED_PATIENCE: Patience = Patience { closed: 250_000_000, ..PATIENCE };
+pub const CROWDED_PATIENCE: Patience = Patience { closed: SECOND / 4, answered: SECOND, ..PATIENCE };
+
+const SECOND: u64 = 1_000_000_000;
 
 /// Between ending a flow and taking it out of the map; a packet is on its way to its counter for microseconds.
 pub const ENDED_FOR: Duration = Duration::from_millis(50);
@@ -68,6 +70,9 @@ pub struct Progress {
 
 /// Who gets the flows.
 pub type Emit<'a> = &'a mut dyn FnMut(Flow);
+
+/// How much of a ring is read.
+type Drain = fn(&Ring, &mut (dyn FnMut(&[u8]) + '_));
 
 impl Engine {
     /// Watches nothing, and costs nothing.
@@ -171,11 +176,20 @@ impl Engine {
         self.tap.as_ref().map(|(tap, _)| tap.watched()).unwrap_or_default()
     }
 
-    /// Makes flows of the records that have come.
+    /// Makes flows of the records that have come, as many as let others have their turn.
     pub fn drain(&mut self, emit: Emit<'_>) {
+        self.read(Ring::drain, emit);
+    }
+
+    /// Makes flows of all records that have come: they are not read later.
+    fn drain_all(&mut self, emit: Emit<'_>) {
+        self.read(Ring::drain_all, emit);
+    }
+
+    fn read(&mut self, drain: Drain, emit: Emit<'_>) {
         let Some(ring) = self.ring() else { return };
         let booted = clock::wall(0).as_nanosecond();
-        ring.drain(&mut |bytes| {
+        drain(&ring, &mut |bytes| {
             let Some(observed) = record::decode(bytes) else {
                 tracing::warn!(bytes = bytes.len(), "a flow record of another layout was left out");
                 return;
@@ -185,8 +199,9 @@ impl Engine {
         });
     }
 
-    /// Ends what is silent, as much of it as half of the ring has room for: while there is more it is to be called again.
-    /// Where flows were ended, `remove_ended` has something to do `ENDED_FOR` after the last of them.
+    /// Ends what is silent, and tells what fell silent since it was told, as much of it as half of the ring has room for:
+    /// while there is more it is to be called again. Where flows were ended, `remove_ended` has something to do
+    /// `ENDED_FOR` after the last of them.
     pub fn end_idle(&mut self, patience: Patience, emit: Emit<'_>) -> Result<Ended, Problem> {
         let Some((tap, _)) = &mut self.tap else { return Ok(Ended::default()) };
         let ended = tap.end_flows(None, patience)?;
@@ -291,15 +306,16 @@ impl Engine {
         self.enricher.forget(interface);
     }
 
-    /// Ends all flows, as often as the ring needs to be drained for it.
+    /// Ends all flows, as often as the ring needs to be drained for it. None of its records is left in the ring, which may
+    /// go with the programs, nor does one come when its interface is forgotten.
     fn end_all(&mut self, interface: Option<u32>, emit: Emit<'_>) {
-        let now = Patience { closed: 0, syn: 0, tcp: 0, udp: 0 };
+        let now = Patience { closed: 0, syn: 0, tcp: 0, udp: 0, answered: 0 };
         let mut idle_rounds = 0;
         loop {
-            self.drain(emit);
+            self.drain_all(emit);
             let Some((tap, _)) = &mut self.tap else { return };
             match tap.end_flows(interface, now) {
-                Ok(Ended { more: false, .. }) => return self.drain(emit),
+                Ok(Ended { more: false, .. }) => return self.drain_all(emit),
                 Ok(Ended { flows: 0, .. }) if idle_rounds == IDLE_ROUNDS => {
                     tracing::warn!("flows could not be ended, as the ring does not empty; their last counts are lost");
                     return;

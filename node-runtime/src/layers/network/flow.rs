@@ -60,7 +60,7 @@ pub struct Flow {
     pub source_mac: [u8; 6],
     /// Of the packet; zero where there is none.
     pub destination_mac: [u8; 6],
-    /// Of the packet, TCP only.
+    /// Of the packet, TCP only; none where no packet made the record.
     pub flags: TcpFlags,
     /// Of the flow so far, TCP only.
     pub flags_seen: TcpFlags,
@@ -93,7 +93,8 @@ pub struct Flow {
 }
 
 impl Flow {
-    /// What a person reads first. Hubble's words for a packet; at the end there is none, and the sums stand in its place.
+    /// What a person reads first. Hubble's words for a packet; at the end there is none, and the sums stand in its place, nor
+    /// is there one where a flow fell silent with something untold.
     pub fn summary(&self) -> String {
         let mut text = String::new();
         // Writing to a String cannot fail.
@@ -103,6 +104,9 @@ impl Flow {
             }
             (Transport::Udp, FlowReason::End) => {
                 write!(text, "UDP ended: {} packets, {} bytes", self.total.packets, self.total.bytes)
+            }
+            (Transport::Tcp, FlowReason::Active) if self.flags == TcpFlags::default() => {
+                write!(text, "TCP so far: {} packets, {} bytes", self.total.packets, self.total.bytes)
             }
             (Transport::Tcp, _) => write!(text, "TCP Flags: {}", self.flags),
             (Transport::Udp, _) => write!(text, "UDP"),
@@ -166,6 +170,10 @@ pub(crate) mod tests {
         assert_eq!(flow.summary(), "TCP Flags: SYN");
         flow.reason = FlowReason::End;
         assert_eq!(flow.summary(), "TCP ended: 1 packets, 74 bytes");
+        flow.reason = FlowReason::Active;
+        assert_eq!(flow.summary(), "TCP Flags: SYN");
+        flow.flags = TcpFlags::default();
+        assert_eq!(flow.summary(), "TCP so far: 1 packets, 74 bytes");
         flow.reason = FlowReason::New;
         flow.transport = Transport::Udp;
         assert_eq!(flow.summary(), "UDP");

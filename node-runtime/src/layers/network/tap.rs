@@ -31,6 +31,8 @@ pub struct Patience {
     pub tcp: u64,
     /// UDP.
     pub udp: u64,
+    /// UDP that was a question or two and as many answers.
+    pub answered: u64,
 }
 
 /// What one order to end flows has done.
@@ -137,8 +139,9 @@ impl Tap {
         self.links.keys().copied().collect()
     }
 
-    /// Ends the flows that are silent, of one interface or of all; each gives a record with its final counters. It fills
-    /// half of the ring at most, so that those that begin meanwhile find room.
+    /// Ends the flows that are silent, of one interface or of all; each gives a record with its final counters. Those that
+    /// are not silent for so long, and have carried something since they were told, give a record too. It fills half of the
+    /// ring at most, so that those that begin meanwhile find room.
     pub fn end_flows(&mut self, interface: Option<u32>, patience: Patience) -> Result<Ended, Problem> {
         let answer = self.order(FlowEndOrder {
             interface: interface.unwrap_or(0),
@@ -147,6 +150,7 @@ impl Tap {
             idle_syn: patience.syn,
             idle_tcp: patience.tcp,
             idle_udp: patience.udp,
+            idle_answered: patience.answered,
         })?;
         Ok(Ended { flows: (answer & !FLOW_END_MORE).unsigned_abs(), more: answer & FLOW_END_MORE != 0 })
     }
@@ -198,7 +202,7 @@ impl Tap {
         let mut bytes = Vec::with_capacity(size_of::<FlowEndOrder>());
         bytes.extend_from_slice(&order.interface.to_ne_bytes());
         bytes.extend_from_slice(&order.remove.to_ne_bytes());
-        for nanoseconds in [order.idle_closed, order.idle_syn, order.idle_tcp, order.idle_udp] {
+        for nanoseconds in [order.idle_closed, order.idle_syn, order.idle_tcp, order.idle_udp, order.idle_answered] {
             bytes.extend_from_slice(&nanoseconds.to_ne_bytes());
         }
         self.loaded.run_on_packet("end_flows", &bytes)
