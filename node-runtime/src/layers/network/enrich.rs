@@ -11,11 +11,12 @@ use jiff::Timestamp;
 use trilobite_node_ebpf::flow::{FlowDirection, PacketsBytes};
 
 use super::{
-    connection::{Connections, Side},
+    connection::Connections,
     directory::Directory,
     end::End,
     flow::{Began, Flow, Interface, Point},
     numeric::Reserved,
+    party::Party,
     record::Observed,
 };
 use crate::identity::Pod;
@@ -26,10 +27,13 @@ pub struct Watched {
     /// The interface.
     pub interface: Arc<Interface>,
     /// The pod at its other end, where it is known.
-    pub pod: Option<(Arc<Pod>, Arc<End>)>,
+    pub pod: Option<PodAndEnd>,
     /// It is the other end that is watched; else it is the machine itself.
     pub behind: bool,
 }
+
+/// A pod of this node, and how it is shown.
+pub type PodAndEnd = (Arc<Pod>, Arc<End>);
 
 /// Knows what is needed to make flows of records.
 pub struct Enricher {
@@ -73,25 +77,12 @@ impl Enricher {
             (false, FlowDirection::In) => Point::FromNetwork,
             (false, FlowDirection::Out) => Point::ToNetwork,
         };
-        let service = |address| self.directories.iter().find_map(|directory| directory.service(address));
-        let (source_service, destination_service) = (service(tuple.source.ip()), service(tuple.destination.ip()));
-        let server = match (&source_service, &destination_service) {
-            (None, Some(_)) => Some(Side::Destination),
-            (Some(_), None) => Some(Side::Source),
-            _ => None,
-        };
-        let told = self.connections.observe(observed, server);
-        let end = |address, is_watched: bool| {
-            let own = pod.filter(|(pod, _)| is_watched && is_address_of(pod, address));
-            own.map(|(_, end)| end.clone())
-                .or_else(|| self.directories.iter().find_map(|directory| directory.end(address)))
-                .or_else(|| self.local.contains(&address).then(|| self.host.clone()))
-        };
-        let or_service = |end: Option<Arc<End>>, service: &Option<Arc<super::end::Service>>| {
-            end.or_else(|| service.as_ref().map(|service| service.end.clone())).unwrap_or_else(|| self.world.clone())
-        };
-        let source_end = or_service(end(tuple.source.ip(), source_is_watched), &source_service);
-        let destination_end = or_service(end(tuple.destination.ip(), !source_is_watched), &destination_service);
+        let owns = (pod.filter(|_| source_is_watched), pod.filter(|_| !source_is_watched));
+        let (source, destination) = (tuple.source.ip(), tuple.destination.ip());
+        let parties = (self.party(source, owns.0), self.party(destination, owns.1));
+        let told = self.connections.observe(observed, parties.0, parties.1);
+        let source_end = self.shown(&told.source, source, owns.0);
+        let destination_end = self.shown(&told.destination, destination, owns.1);
         let interface = match watched {
             Some(watched) => watched.interface.clone(),
             None => Arc::new(Interface { index: tuple.interface, name: String::new() }),
@@ -109,8 +100,8 @@ impl Enricher {
             reason: observed.reason,
             source_end,
             destination_end,
-            source_service,
-            destination_service,
+            source_service: told.source.service,
+            destination_service: told.destination.service,
             is_reply: told.is_reply,
             is_new: told.is_new,
             began: if source_is_watched != told.is_reply { Began::Egress } else { Began::Ingress },
@@ -120,6 +111,26 @@ impl Enricher {
             since: told.since,
             total: PacketsBytes { packets: observed.packets, bytes: observed.bytes },
         }
+    }
+
+    /// Who has an address now; `own` is the pod behind the interface, where it is its end. The machine comes last: proxies and
+    /// caches give it the addresses of Services.
+    fn party(&self, address: IpAddr, own: Option<&PodAndEnd>) -> Party {
+        let service = self.directories.iter().find_map(|directory| directory.service(address));
+        let end = own
+            .filter(|(pod, _)| is_address_of(pod, address))
+            .map(|(_, end)| end.clone())
+            .or_else(|| self.directories.iter().find_map(|directory| directory.end(address)))
+            .or_else(|| (service.is_none() && self.local.contains(&address)).then(|| self.host.clone()));
+        Party { end, service }
+    }
+
+    /// What stands for an end. Nobody's address is the world's, but behind its own interface a pod may have one that no one
+    /// has told of: a second network's, or one that came a moment ago.
+    fn shown(&self, party: &Party, address: IpAddr, own: Option<&PodAndEnd>) -> Arc<End> {
+        let named = party.end.as_ref().or_else(|| party.service.as_ref().map(|service| &service.end));
+        let or_own = named.or_else(|| own.filter(|_| !is_of_many(address)).map(|(_, end)| end));
+        or_own.unwrap_or(&self.world).clone()
     }
 
     /// Nothing is watched any more: gives back what was known of it.
@@ -170,6 +181,14 @@ fn is_address_of(pod: &Pod, address: IpAddr) -> bool {
     own || pod.ips.is_empty() || pod.ips.contains(&address)
 }
 
+/// Sent to whoever listens.
+fn is_of_many(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_multicast() || address.is_broadcast(),
+        IpAddr::V6(address) => address.is_multicast(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use trilobite_node_ebpf::flow::FlowReason;
@@ -201,7 +220,7 @@ mod tests {
         table.put_pod(&NodePod { pod: pod("cart", "10.2.0.9", "n2"), node_ips }, "n1");
         let end = Arc::new(End::service("shop", "cart", [("app", "cart")].into_iter()));
         let service = Service { name: "cart".into(), namespace: "shop".into(), end };
-        table.put_service(service, &["10.96.0.5".parse().unwrap()]);
+        table.put_service(service, &["10.96.0.5".parse().unwrap()], &[]);
         let mut enricher = Enricher::new(1);
         enricher.directories.push(Arc::new(table));
         enricher.local.insert("10.1.0.1".parse().unwrap());
@@ -304,6 +323,44 @@ mod tests {
             let flow = enricher.flow(&packet("10.1.0.7:40000", address, FlowDirection::In, 2), 0);
             assert_eq!(flow.destination_end.identity, identity, "{address}");
         }
+    }
+
+    #[test]
+    fn a_peer_that_is_gone_is_still_named_at_the_end_and_whoever_has_its_address_by_then_is_not() {
+        let peer = |uid: &str| NodePod { pod: pod(uid, "10.2.0.30", "n2"), node_ips: Vec::new() };
+        let table = Arc::new(Table::default());
+        table.put_pod(&peer("job"), "n1");
+        let mut enricher = a_pod_that_talks_to_another_node();
+        enricher.directories.push(table.clone());
+        let call = packet("10.2.0.30:40000", "10.1.0.7:8080", FlowDirection::Out, 2);
+        let ended = |call: &Observed| Observed { reason: FlowReason::End, flags: TcpFlags(0), ..*call };
+        assert_eq!(enricher.flow(&call, 0).source_end.pod, "job");
+        let other = packet("10.2.0.30:40001", "10.1.0.7:8080", FlowDirection::Out, 2);
+        enricher.flow(&other, 0);
+
+        table.remove_pod("job");
+        assert_eq!(enricher.flow(&ended(&call), 0).source_end.pod, "job");
+        table.put_pod(&peer("later"), "n1");
+        assert_eq!(enricher.flow(&ended(&other), 0).source_end.pod, "job");
+        // Ports that begin anew are of whoever has the address now.
+        assert_eq!(enricher.flow(&call, 0).source_end.pod, "later");
+    }
+
+    #[test]
+    fn an_address_of_a_service_is_the_services_though_a_proxy_gave_it_to_the_machine() {
+        let mut enricher = a_pod_that_talks_to_another_node();
+        enricher.local.insert("10.96.0.5".parse().unwrap());
+        let flow = enricher.flow(&packet("10.1.0.7:40000", "10.96.0.5:80", FlowDirection::In, 2), 0);
+        assert_eq!(flow.destination_end.identity, End::pod(&pod("cart", "10.2.0.9", "n2")).identity);
+    }
+
+    #[test]
+    fn behind_its_interface_a_pod_is_named_by_an_address_that_nobody_told_of_but_not_by_one_of_many() {
+        let mut enricher = a_pod_that_talks_to_another_node();
+        let from = enricher.flow(&packet("172.20.0.5:40000", "10.2.0.9:80", FlowDirection::In, 2), 0);
+        assert_eq!(from.source_end.pod, "front");
+        let to = enricher.flow(&packet("198.51.100.1:5353", "224.0.0.251:5353", FlowDirection::Out, 0), 0);
+        assert_eq!((to.source_end.identity, to.destination_end.identity), (2, 2));
     }
 
     #[test]

@@ -55,14 +55,26 @@ struct Address {
 struct ServiceSpec {
     #[serde(rename = "clusterIPs")]
     cluster_ips: Vec<String>,
+    #[serde(rename = "externalIPs")]
+    external_ips: Vec<String>,
     selector: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
-struct Unread {}
+#[serde(rename_all = "camelCase", default)]
+struct ServiceStatus {
+    load_balancer: LoadBalancer,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct LoadBalancer {
+    /// Some have a name in place of an address.
+    ingress: Vec<Address>,
+}
 
 type PodObject = Object<PodSpec, PodStatus>;
-type ServiceObject = Object<ServiceSpec, Unread>;
+type ServiceObject = Object<ServiceSpec, ServiceStatus>;
 
 impl Cluster {
     /// Begins to follow; `here` is this node's name.
@@ -141,14 +153,14 @@ fn on_pod(event: watcher::Event<PodObject>, here: &str, table: &Table, fresh: &m
 /// As `on_pod`.
 fn on_service(event: watcher::Event<ServiceObject>, table: &Table, fresh: &mut Table) {
     let put = |service: ServiceObject, table: &Table| {
-        table.put_service(named(&service), &addresses(service.spec.cluster_ips.iter()));
+        table.put_service(named(&service), &addresses(service.spec.cluster_ips.iter()), &outer_addresses(&service));
     };
     match event {
         watcher::Event::Init => *fresh = Table::default(),
         watcher::Event::InitApply(service) => put(service, fresh),
         watcher::Event::InitDone => table.take_services(std::mem::take(fresh)),
         watcher::Event::Apply(service) => put(service, table),
-        watcher::Event::Delete(service) => table.put_service(named(&service), &[]),
+        watcher::Event::Delete(service) => table.put_service(named(&service), &[], &[]),
     }
 }
 
@@ -182,6 +194,12 @@ fn named(service: &ServiceObject) -> Service {
     let name = service.metadata.name.clone().unwrap_or_default();
     let selector = service.spec.selector.iter().map(|(key, value)| (key.as_str(), value.as_str()));
     Service { end: Arc::new(End::service(&namespace, &name, selector)), name, namespace }
+}
+
+/// Where those outside the cluster reach a Service; those inside do too.
+fn outer_addresses(service: &ServiceObject) -> Vec<IpAddr> {
+    let ingress = service.status.iter().flat_map(|status| &status.load_balancer.ingress);
+    addresses(service.spec.external_ips.iter().chain(ingress.map(|address| &address.ip)))
 }
 
 /// `None`, which stands where a headless Service has no address, is no address.
@@ -244,6 +262,27 @@ mod tests {
             assert_eq!(on(event), cart());
         }
         assert_eq!(on(Event::InitDone), None);
+    }
+
+    #[test]
+    fn a_service_has_the_addresses_that_it_is_reached_at_from_outside_unless_they_are_a_nodes() {
+        let service: ServiceObject = serde_json::from_value(serde_json::json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": "cart", "namespace": "shop"},
+            "spec": {"clusterIPs": ["10.96.0.5"], "externalIPs": ["203.0.113.7", "192.0.2.2"], "selector": {"app": "cart"}},
+            "status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.8"}, {"hostname": "cart.example.com"}]}},
+        }))
+        .unwrap();
+        let table = Table::default();
+        on_pod(watcher::Event::Apply(object("Running")), "n1", &table, &mut Table::default());
+        let fresh = &mut Table::default();
+        let answers = |table: &Table| {
+            let of = |text: &str| table.service(text.parse().unwrap()).is_some();
+            ["10.96.0.5", "203.0.113.7", "203.0.113.8", "192.0.2.2"].map(of)
+        };
+        on_service(watcher::Event::Apply(service.clone()), &table, fresh);
+        assert_eq!(answers(&table), [true, true, true, false]);
+        on_service(watcher::Event::Delete(service), &table, fresh);
+        assert_eq!(answers(&table), [false; 4]);
     }
 
     #[test]

@@ -15,6 +15,6 @@ use super::end::{End, Service};
 pub trait Directory: Send + Sync {
     /// The pod or node with this address.
     fn end(&self, address: IpAddr) -> Option<Arc<End>>;
-    /// The Service with this cluster address.
+    /// The Service with this address, in the cluster or outside.
     fn service(&self, address: IpAddr) -> Option<Arc<Service>>;
 }

@@ -34,6 +34,8 @@ struct Entries {
     ends: HashMap<IpAddr, (String, Arc<End>)>,
     nodes: HashMap<IpAddr, Arc<End>>,
     services: HashMap<IpAddr, Arc<Service>>,
+    /// Of addresses outside the cluster's own range.
+    outer: HashMap<IpAddr, Arc<Service>>,
     names: HashMap<(String, String), Vec<IpAddr>>,
 }
 
@@ -62,21 +64,26 @@ impl Table {
         self.entries().remove_pod(uid);
     }
 
-    /// A Service is there, or has changed; without an address it is gone.
-    pub fn put_service(&self, service: Service, addresses: &[IpAddr]) {
+    /// A Service is there, or has changed; without an address it is gone. `outer` are those that it is reached at from
+    /// outside the cluster.
+    pub fn put_service(&self, service: Service, addresses: &[IpAddr], outer: &[IpAddr]) {
         let mut entries = self.entries();
         let name = (service.namespace.clone(), service.name.clone());
         for address in entries.names.remove(&name).unwrap_or_default() {
             entries.services.remove(&address);
+            entries.outer.remove(&address);
         }
-        if addresses.is_empty() {
+        if addresses.is_empty() && outer.is_empty() {
             return;
         }
         let service = Arc::new(service);
         for address in addresses {
             entries.services.insert(*address, service.clone());
         }
-        entries.names.insert(name, addresses.to_vec());
+        for address in outer {
+            entries.outer.insert(*address, service.clone());
+        }
+        entries.names.insert(name, [addresses, outer].concat());
     }
 
     /// Has the pods and nodes of `fresh` and no others, as after a watch that began again.
@@ -90,7 +97,7 @@ impl Table {
     pub fn take_services(&self, fresh: Self) {
         let fresh = fresh.0.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut entries = self.entries();
-        (entries.services, entries.names) = (fresh.services, fresh.names);
+        (entries.services, entries.outer, entries.names) = (fresh.services, fresh.outer, fresh.names);
     }
 
     fn entries(&self) -> MutexGuard<'_, Entries> {
@@ -116,7 +123,10 @@ impl Directory for Table {
     }
 
     fn service(&self, address: IpAddr) -> Option<Arc<Service>> {
-        self.entries().services.get(&address).cloned()
+        let entries = self.entries();
+        // A Service that is reached at a node's own address is there at some ports alone: all else is the node's.
+        let outer = || entries.outer.get(&address).filter(|_| !entries.nodes.contains_key(&address));
+        entries.services.get(&address).or_else(outer).cloned()
     }
 }
 
@@ -159,9 +169,9 @@ mod tests {
         let table = Table::default();
         let cart = || Service { name: "cart".into(), namespace: "shop".into(), end: Arc::default() };
         let address = "10.96.0.5".parse().unwrap();
-        table.put_service(cart(), &[address]);
+        table.put_service(cart(), &[address], &[]);
         assert_eq!(table.service(address).unwrap().name, "cart");
-        table.put_service(cart(), &[]);
+        table.put_service(cart(), &[], &[]);
         assert_eq!(table.service(address), None);
     }
 }
