@@ -192,16 +192,16 @@ impl Identity {
         self.0.state().map.as_ref()?.fd().try_clone_to_owned().ok()
     }
 
-    /// Any process of a pod, by what cgroup paths call the pod.
-    pub fn pid_in_pod(&self, pod_cgroup_uid: &str) -> Option<u32> {
+    /// Some processes of a pod, by what cgroup paths call the pod. Not all are in the pod's own namespaces.
+    pub fn pids_in_pod(&self, pod_cgroup_uid: &str) -> Vec<u32> {
         let path = {
             let mut state = self.0.state();
             if state.cgroups.is_none() || state.index.pod_path(pod_cgroup_uid).is_none() {
                 state.index.walked(&walk::walk(&self.0.root));
             }
-            state.index.pod_path(pod_cgroup_uid)?
+            state.index.pod_path(pod_cgroup_uid)
         };
-        walk::any_process(&self.0.root.join(path.trim_start_matches('/')))
+        path.map_or_else(Vec::new, |path| walk::some_processes(&self.0.root.join(path.trim_start_matches('/'))))
     }
 
     /// Reads the records of processes that are there now, so that what another ring says can be understood.

@@ -61,18 +61,13 @@ impl Places {
         }
         asked.next = now + (age / 8).clamp(*AGAIN.start(), *AGAIN.end());
         // Without a process it has not started, or is about to go: a change of the pods asks again.
-        let pid = identity.pid_in_pod(&pod.cgroup_uid);
-        asked.nowhere = pid.is_some();
+        let pids = identity.pids_in_pod(&pod.cgroup_uid);
+        asked.nowhere = !pids.is_empty();
         // A process that is gone by now is no error: the next one is asked.
-        let namespace = pid.and_then(|pid| netlink::namespace_of(pid).ok().flatten());
-        let leads_there = |link: &&Link| link.kind == "veth" && link.peer_namespace == namespace;
-        let behind: Vec<Link> = match namespace {
-            Some(_) => links.iter().filter(leads_there).cloned().collect(),
-            None => Vec::new(),
-        };
-        if behind.is_empty() {
+        let namespace_of = |pid: &u32| netlink::namespace_of(*pid).ok().flatten();
+        let Some(behind) = pids.iter().find_map(|pid| leading_to(namespace_of(pid)?, links)) else {
             return asked.answer(age);
-        }
+        };
         self.asked.remove(&pod.uid);
         self.found.insert(pod.uid.clone(), behind.clone());
         Place::Behind(behind)
@@ -96,6 +91,14 @@ impl Asked {
             (false, false) => Place::Behind(Vec::new()),
         }
     }
+}
+
+/// The veths that lead to a namespace. None where it has none here: a pod's process may have a namespace of its own inside
+/// the pod's, as a container in a container has, and another process is asked then.
+fn leading_to(namespace: i32, links: &[Link]) -> Option<Vec<Link>> {
+    let leads_there = |link: &&Link| link.kind == "veth" && link.peer_namespace == Some(namespace);
+    let behind: Vec<Link> = links.iter().filter(leads_there).cloned().collect();
+    (!behind.is_empty()).then_some(behind)
 }
 
 /// The links as they are now; none unless all are there. An index alone says nothing: another interface may have got it.
