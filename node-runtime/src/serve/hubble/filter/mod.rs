@@ -1,8 +1,9 @@
 //! Which flows a reader of GetFlows wants. Of one filter every field that is set must hold, one member of a list is
 //! enough; a flow passes when some filter of the whitelist holds, or it is empty, and none of the blacklist does. What
-//! is not carried out is refused by name. So is what no flow here has in a whitelist, where it would let nothing pass; in
-//! a blacklist it holds for none and excludes nothing.
+//! is not carried out is refused by name. So is what no flow here has, a field or all that is asked of one, in a whitelist,
+//! where it would let nothing pass and read as "there is none"; in a blacklist it holds for none and excludes nothing.
 
+mod absent;
 mod address;
 mod name;
 mod packet;
@@ -110,6 +111,9 @@ fn tests(filter: &FlowFilter, node: &str, refuse: bool) -> Result<Vec<Test>, Str
     tests.add("node_name", &filter.node_name, |wanted| name::node(&wanted, node))?;
     // None of these flows was seen encrypted.
     tests.add("encrypted", &filter.encrypted, |wanted| Ok(constant(wanted.contains(&false))))?;
+    if let Some(what) = absent::all_that_is_asked_of_a_field(filter).filter(|_| refuse) {
+        return Err(what);
+    }
     if let Some(field) = not_carried_out(filter).into_iter().next() {
         return Err(format!("{field}: this agent carries out no filter by it"));
     }
@@ -209,7 +213,7 @@ mod tests {
     #[test]
     fn every_flow_is_unencrypted_in_both_lists() {
         let by = |encrypted| FlowFilter { encrypted: vec![encrypted], ..FlowFilter::default() };
-        assert!(passes(&[by(false)], &[]) && !passes(&[by(true)], &[]));
+        assert!(passes(&[by(false)], &[]));
         assert!(passes(&[], &[by(true)]) && !passes(&[], &[by(false)]));
     }
 
