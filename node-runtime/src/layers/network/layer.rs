@@ -14,6 +14,7 @@ use tokio::{
 };
 
 use super::{
+    captured::{self, Captured},
     directory::{Cluster, Directory},
     engine::ENDED_FOR,
     history::History,
@@ -46,6 +47,7 @@ pub struct Network {
     node: String,
     history: History,
     directory: Option<Arc<Cluster>>,
+    captured: Captured,
     reading: Option<(Arc<Ring>, JoinHandle<()>)>,
 }
 
@@ -54,8 +56,10 @@ impl Network {
     pub fn new(context: Context, identity: Identity, client: Arc<OnceLock<Client>>) -> Self {
         let history = History::default();
         let node = context.node_name.clone();
+        let captured = Captured::new(&context.state_dir, context.ledger.clone());
         let state = State::new(context, identity.clone(), history.clone(), seed());
-        Self { shared: Arc::new(Mutex::new(state)), identity, client, node, history, directory: None, reading: None }
+        let shared = Arc::new(Mutex::new(state));
+        Self { shared, identity, client, node, history, directory: None, captured, reading: None }
     }
 
     /// The flows of the last while, for those who serve them.
@@ -88,6 +92,7 @@ impl Network {
             };
             self.read(ring).await;
         }
+        self.captured.are(plan.captures.keys().map(|key| captured::folder_name(&key.name)).collect());
         states.extend(self.states());
         states
     }

@@ -1,5 +1,6 @@
 //! Who talks to whom: the TCP and UDP flows of chosen pods.
 
+mod captured;
 pub mod connection;
 pub mod directory;
 pub mod end;

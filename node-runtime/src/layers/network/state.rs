@@ -1,11 +1,12 @@
 //! What the layer keeps in force: its units, what is watched for them, and where their flows go.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use trilobite_crds::node::FlowOutput;
 use trilobite_node_ebpf::flow::FlowDirection;
 
 use super::{
+    captured,
     directory::{Directory, NodePod, Table},
     engine::{CROWDED_PATIENCE, Engine, PATIENCE},
     history::History,
@@ -296,7 +297,7 @@ impl State {
 
     fn outlets(&self, key: &UnitKey, wish: &Wish) -> Vec<Lines> {
         let of = format!("{:?}/{}", key.kind, key.name);
-        let folder = || -> PathBuf { self.context.state_dir.join("captures").join(key.name.replace('/', ".")) };
+        let folder = || captured::folder(&self.context.state_dir).join(captured::folder_name(&key.name));
         let outlet = |output: &FlowOutput| match output {
             FlowOutput::Stdout => Lines::stdout(&of, &self.context.ledger),
             FlowOutput::File => Lines::file(&of, &self.context.ledger, folder()),
