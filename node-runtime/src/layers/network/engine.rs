@@ -306,8 +306,9 @@ impl Engine {
         self.enricher.forget(interface);
     }
 
-    /// Ends all flows, as often as the ring needs to be drained for it. None of its records is left in the ring, which may
-    /// go with the programs, nor does one come when its interface is forgotten.
+    /// Ends all flows, as often as the ring needs to be drained for it. All of its records are read: the ring may go with the
+    /// programs, and its interface is forgotten next. Only where others still write may one stand behind a record that is
+    /// being written just now; it is counted when it is read, without its pod.
     fn end_all(&mut self, interface: Option<u32>, emit: Emit<'_>) {
         let now = Patience { closed: 0, syn: 0, tcp: 0, udp: 0, answered: 0 };
         let mut idle_rounds = 0;
