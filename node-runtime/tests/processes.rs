@@ -9,10 +9,11 @@ use std::{
     sync::Arc,
 };
 
+use libbpf_rs::query::{MapInfoIter, ProgInfoIter, ProgInfoQueryOptions};
 use node::Node;
 use trilobite_node::{
     identity::ExecKey,
-    kernel::{Account, account},
+    kernel::{Account, Opened, account},
     layers::security::{SecurityEvent, SecurityEventKind},
 };
 
@@ -153,6 +154,23 @@ async fn an_exec_says_binary_arguments_directory_and_who() {
         })
         .collect();
     assert_eq!(statuses, BTreeSet::from([0, 3]));
+}
+
+#[tokio::test]
+async fn the_list_of_tasks_is_written_where_no_exec_writes() {
+    let _alone = Node::new("list");
+    let mut opened = Opened::open("process", trilobite_node_ebpf::process()).unwrap();
+    // The iterator may be preempted: with the others' scratch an exec on its processor would write over its record.
+    opened.only(&["list_tasks"]);
+    let loaded = opened.load().unwrap();
+    let with_maps = ProgInfoQueryOptions::default().include_map_ids(true);
+    let lister =
+        ProgInfoIter::with_query_opts(with_maps).filter(|program| program.name == "list_tasks").last().unwrap();
+    let maps = MapInfoIter::default().filter(|map| lister.map_ids.contains(&map.id));
+    let names: Vec<String> = maps.map(|map| map.name.to_string_lossy().into_owned()).collect();
+    assert!(names.iter().any(|name| name == "processes"), "{names:?}");
+    assert!(!names.iter().any(|name| name == "scratch"), "{names:?}");
+    drop(loaded);
 }
 
 #[tokio::test]

@@ -100,6 +100,12 @@ static __always_inline bool told_before(const struct process *known, __u64 ktime
 	return known->ktime == ktime && !(known->flags & PROCESS_RAN_BEFORE);
 }
 
+/* A thread of the kernel's own. The agent knows kthreadd alone of them: it is the parent of programs that the kernel starts. */
+static __always_inline bool of_kernel(struct task_struct *task)
+{
+	return BPF_CORE_READ(task, flags) & PF_KTHREAD;
+}
+
 static __always_inline void parent_now(struct task_struct *task, struct process *process)
 {
 	struct task_struct *parent = BPF_CORE_READ(task, group_leader, real_parent);
@@ -111,7 +117,8 @@ static __always_inline void parent_now(struct task_struct *task, struct process 
 /* identity/fork: a process was made.
  * Kernels    5.10+ (tp_btf)                 Arguments  parent, child
  * Why here   the child has its pid and its cgroup, and has not run yet: its record comes before any of its own
- * Costs      one map insert and one 72 B record a process, nothing a thread; none when no layer asks for processes
+ * Costs      one map insert and one 72 B record a process, nothing a thread or a kernel's thread; none when no layer asks for
+ *            processes
  */
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
@@ -120,7 +127,7 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 	struct process *known, process = { .flags = PROCESS_CLONE };
 	struct process_record *record;
 
-	if (!in_force() || BPF_CORE_READ(child, pid) != (int)tgid || !task_on_node(child))
+	if (!in_force() || BPF_CORE_READ(child, pid) != (int)tgid || of_kernel(child) || !task_on_node(child))
 		return 0;
 	process.ktime = task_exec_ktime(child);
 	known = bpf_map_lookup_elem(&processes, &tgid);
@@ -271,7 +278,7 @@ int BPF_PROG(on_exit, struct task_struct *task)
 			return 0;
 	} else {
 		/* Another last thread was first, or the map had no room for the process: the agent knows which. */
-		if (!turn(TURN_OVERFLOWED) || !task_on_node(task))
+		if (!turn(TURN_OVERFLOWED) || of_kernel(task) || !task_on_node(task))
 			return 0;
 		process.ktime = task_exec_ktime(task);
 		parent_now(task, &process);
@@ -302,47 +309,42 @@ int list_tasks(struct bpf_iter__task *ctx)
 {
 	struct seq_file *seq = ctx->meta->seq;
 	struct task_struct *task = ctx->task;
-	__u32 tgid, zero = 0, flags = PROCESS_RAN_BEFORE;
-	struct exec_scratch *out;
 	struct process process = {};
-	bool kernel;
+	/* Not in `scratch`: an exec may interrupt an iterator on its processor, and would write over it. */
+	struct exec_record record = {};
+	bool kernel, entered;
+	__u32 tgid;
 
 	if (!task)
 		return 0;
 	tgid = BPF_CORE_READ(task, tgid);
 	if (BPF_CORE_READ(task, pid) != (int)tgid || !task_on_node(task))
 		return 0;
-	kernel = BPF_CORE_READ(task, flags) & PF_KTHREAD;
+	kernel = of_kernel(task);
 	if (kernel && tgid != KTHREADD)
 		return 0;
-	if (kernel)
-		flags |= PROCESS_KERNEL;
 	if (!BPF_CORE_READ(task, signal, live.counter))
-		return 0;
-	out = bpf_map_lookup_elem(&scratch, &zero);
-	if (!out)
 		return 0;
 	process.ktime = task_exec_ktime(task);
 	process.flags = PROCESS_RAN_BEFORE;
 	parent_now(task, &process);
-	if (bpf_map_update_elem(&processes, &tgid, &process, BPF_NOEXIST) && !bpf_map_lookup_elem(&processes, &tgid))
+	entered = !bpf_map_update_elem(&processes, &tgid, &process, BPF_NOEXIST);
+	if (!entered && !bpf_map_lookup_elem(&processes, &tgid))
 		overflowed();
-	/* It may have ended between the two: its exit found nothing then, and will not come again. */
+	/* It may have ended between the two: its exit found nothing then, and will not come again. An entry that was there
+	 * before is its exit's to take out and to tell. */
 	if (!BPF_CORE_READ(task, signal, live.counter)) {
-		bpf_map_delete_elem(&processes, &tgid);
+		if (entered)
+			bpf_map_delete_elem(&processes, &tgid);
 		return 0;
 	}
-	out->record.parent_ktime = process.parent_ktime;
-	out->record.parent_pid = process.parent_pid;
-	out->record.replaced_ktime = 0;
-	out->record.flags = flags;
-	out->record.filename_bytes = 0;
-	out->record.cwd_bytes = 0;
-	out->record.args_bytes = 0;
-	read_credentials(&out->record, task);
-	read_inode(&out->record, BPF_CORE_READ(task, mm, exe_file));
-	record_begin(&out->record.header, RECORD_EXEC, sizeof(out->record), task);
-	out->record.header.time = BPF_CORE_READ(task, group_leader, start_boottime);
-	bpf_seq_write(seq, &out->record, sizeof(out->record));
+	record.parent_ktime = process.parent_ktime;
+	record.parent_pid = process.parent_pid;
+	record.flags = kernel ? PROCESS_RAN_BEFORE | PROCESS_KERNEL : PROCESS_RAN_BEFORE;
+	read_credentials(&record, task);
+	read_inode(&record, BPF_CORE_READ(task, mm, exe_file));
+	record_begin(&record.header, RECORD_EXEC, sizeof(record), task);
+	record.header.time = BPF_CORE_READ(task, group_leader, start_boottime);
+	bpf_seq_write(seq, &record, sizeof(record));
 	return 0;
 }

@@ -97,7 +97,10 @@ impl Follow {
 
     /// Who is there now.
     pub(super) fn tasks(&mut self) -> Result<Vec<Image>, Problem> {
-        Ok(decode::images(&self.loaded.iterate("list_tasks")?))
+        decode::images(&self.loaded.iterate("list_tasks")?).ok_or_else(|| Problem::LoadFailed {
+            what: "listing the processes that run".into(),
+            detail: "a record of the list is not whole".into(),
+        })
     }
 
     /// From now on these programs write, and the older ones that they share their maps with do not.

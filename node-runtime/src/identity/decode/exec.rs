@@ -31,21 +31,18 @@ pub struct Image {
     pub bits: u32,
 }
 
-/// All records that the task iterator wrote; what does not look like one ends the list.
-pub fn images(mut bytes: &[u8]) -> Vec<Image> {
+/// All records that the task iterator wrote; none if one of them is no whole record. A list with a hole in it would say of
+/// processes that live that they do not.
+pub fn images(mut bytes: &[u8]) -> Option<Vec<Image>> {
     let mut found = Vec::new();
-    while let Some(image) = exec(bytes) {
-        let size = header(bytes).map_or(0, |header| header.size as usize);
-        if size < size_of::<ExecRecord>() {
-            break;
-        }
-        found.push(image);
-        bytes = &bytes[size..];
+    while !bytes.is_empty() {
+        found.push(exec(bytes)?);
+        bytes = bytes.get(header(bytes)?.size as usize..)?;
     }
-    found
+    Some(found)
 }
 
-/// One record.
+/// One record, whose size is what its names make it.
 pub fn exec(bytes: &[u8]) -> Option<Image> {
     let header = header(bytes)?;
     if header.kind != RecordKind::Exec as u16 {
@@ -64,6 +61,9 @@ pub fn exec(bytes: &[u8]) -> Option<Image> {
         bytes
     };
     let (filename, cwd, args) = (part(lengths[0])?, part(lengths[1])?, part(lengths[2])?);
+    if at != header.size as usize {
+        return None;
+    }
 
     let key = ExecKey { ktime: header.exec_ktime, pid: header.exec_pid };
     let mut bits = fields.u32(offset_of!(ExecRecord, flags))?;
@@ -165,12 +165,21 @@ mod tests {
     }
 
     #[test]
-    fn an_iterators_output_ends_where_a_record_is_cut() {
+    fn a_list_of_which_a_record_is_cut_is_no_list() {
         let one = record(b"/bin/true\0", b"", b"true\0", flag::RAN_BEFORE);
-        let mut bytes = one.clone();
-        bytes.extend_from_slice(&one);
-        bytes.extend_from_slice(&one[..100]);
-        assert_eq!(images(&bytes).len(), 2);
+        let two = [one.as_slice(), one.as_slice()].concat();
+        assert_eq!(images(&two).map(|found| found.len()), Some(2));
+        assert_eq!(images(&[two.as_slice(), &one[..100]].concat()), None);
+        assert_eq!(images(&[]), Some(Vec::new()));
+    }
+
+    #[test]
+    fn a_record_that_says_another_size_than_its_own_spoils_the_list() {
+        let mut wrong = record(b"", b"", b"", flag::RAN_BEFORE);
+        let size = wrong.len() as u32 + 40;
+        wrong[4..8].copy_from_slice(&size.to_ne_bytes());
+        let next = record(b"", b"", b"", flag::RAN_BEFORE);
+        assert_eq!(images(&[wrong, next.clone(), next].concat()), None);
     }
 
     proptest! {
