@@ -149,8 +149,10 @@ pub mod cgroup_flag {
     pub const PODS: u32 = 2;
 }
 
-/// Index in `losses` for a map that was full; the others are kinds of records.
+/// Index in `losses` for a map of processes that was full; the others are kinds of records.
 pub const LOSS_MAP_FULL: u32 = 0;
+/// The same for the map of cgroups.
+pub const LOSS_CGROUPS_FULL: u32 = 63;
 
 const _: () = assert!(size_of::<ProcessRecord>() == 72);
 const _: () = assert!(size_of::<ExitRecord>() == 72);

@@ -69,7 +69,7 @@ int BPF_PROG(on_cgroup_mkdir, struct cgroup *cgroup, const char *path)
 	if (above && (above->flags & CGROUP_INHERIT)) {
 		state = *above;
 		if (bpf_map_update_elem(&cgroups, &id, &state, BPF_NOEXIST))
-			lost(LOSS_MAP_FULL);
+			lost(LOSS_CGROUPS_FULL);
 	}
 	report(cgroup, level, id, parent, RECORD_CGROUP_MKDIR);
 	return 0;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* What was lost, counted where it is lost: by kind of record, and for a map that was full. */
+/* What was lost, counted where it is lost: by kind of record, and for the maps that were full. */
 #ifndef TRILOBITE_LOSS_H
 #define TRILOBITE_LOSS_H
 
@@ -7,7 +7,8 @@
 
 #include "record.h"
 
-#define LOSS_MAP_FULL 0         /* no kind of record has this number */
+#define LOSS_MAP_FULL 0         /* the map of processes; no kind of record has this number, nor the next */
+#define LOSS_CGROUPS_FULL 63    /* the map of cgroups, of the cgroups that were to inherit */
 #define LOSSES_MAX 64
 
 struct {

@@ -5,7 +5,7 @@ use std::{os::fd::BorrowedFd, sync::Arc};
 use tokio::task::JoinHandle;
 use trilobite_node_ebpf::{
     limits::ARGS_MAX,
-    process::{LOSS_MAP_FULL, TURN_GENERATION},
+    process::{LOSS_CGROUPS_FULL, LOSS_MAP_FULL, TURN_GENERATION},
     record::RecordKind,
 };
 
@@ -26,8 +26,11 @@ pub struct Losses {
     pub exit: u64,
     /// Cgroups that came or went.
     pub cgroup: u64,
-    /// Entries for which a map had no room.
+    /// Processes for which the kernel's map had no room.
     pub map_full: u64,
+    /// New cgroups for whose inherited selection the kernel's map had no room. Their records come all the same, and the agent
+    /// writes it then; what finds no room then either is entered there.
+    pub cgroup_map_full: u64,
 }
 
 impl Losses {
@@ -40,6 +43,7 @@ impl Losses {
             exit: of(RecordKind::Exit, "on_exit"),
             cgroup: of(RecordKind::CgroupMkdir, "on_cgroup_mkdir") + of(RecordKind::CgroupRmdir, "on_cgroup_rmdir"),
             map_full: losses.sum(LOSS_MAP_FULL),
+            cgroup_map_full: losses.sum(LOSS_CGROUPS_FULL),
         }
     }
 
@@ -51,6 +55,7 @@ impl Losses {
             exit: self.exit.saturating_sub(earlier.exit),
             cgroup: self.cgroup.saturating_sub(earlier.cgroup),
             map_full: self.map_full.saturating_sub(earlier.map_full),
+            cgroup_map_full: self.cgroup_map_full.saturating_sub(earlier.cgroup_map_full),
         }
     }
 
@@ -61,6 +66,7 @@ impl Losses {
         self.exit += more.exit;
         self.cgroup += more.cgroup;
         self.map_full += more.map_full;
+        self.cgroup_map_full += more.cgroup_map_full;
     }
 
     /// The table of processes may have one too many, or one too few.
@@ -166,4 +172,17 @@ fn attach(mut loaded: Loaded, programs: &[&str], ring: &str) -> Result<Follow, P
     let losses = loaded.map("losses")?;
     let links = programs.iter().map(|program| loaded.attach(program)).collect::<Result<_, _>>()?;
     Ok(Follow { links, loaded, generation: 0, ring, losses, counted: Losses::default(), task: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_map_of_cgroups_hides_no_process() {
+        let hidden = |losses: Losses| losses.hide_processes();
+        assert!(!hidden(Losses { cgroup_map_full: 1, ..Losses::default() }));
+        assert!(hidden(Losses { map_full: 1, ..Losses::default() }));
+        assert_ne!(LOSS_CGROUPS_FULL, LOSS_MAP_FULL);
+    }
 }
