@@ -29,7 +29,9 @@ pub const FILENAME_MAX: u32 = 1024;
 /// Bytes of a working directory, its last name not counted.
 pub const CWD_MAX: u32 = 1024;
 /// Names and mounts on the way from a working directory to the root.
-pub const CWD_DEPTH_MAX: u32 = 32;
+pub const CWD_DEPTH_MAX: u32 = 64;
+/// The same before 6.1, whose verifier gives up sooner.
+pub const CWD_DEPTH_OLD: u32 = 32;
 /// Bytes of arguments.
 pub const ARGS_MAX: u32 = 4096;
 /// Bytes of a cgroup's own name.
@@ -62,6 +64,7 @@ mod tests {
             ("FILENAME_MAX", FILENAME_MAX.into()),
             ("CWD_MAX", CWD_MAX.into()),
             ("CWD_DEPTH_MAX", CWD_DEPTH_MAX.into()),
+            ("CWD_DEPTH_OLD", CWD_DEPTH_OLD.into()),
             ("ARGS_MAX", ARGS_MAX.into()),
             ("CGROUP_NAME_MAX", CGROUP_NAME_MAX.into()),
             ("TRACEPOINT_ARGS_MAX", TRACEPOINT_ARGS_MAX.into()),

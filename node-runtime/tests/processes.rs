@@ -16,6 +16,7 @@ use trilobite_node::{
     kernel::{Account, Opened, account},
     layers::security::{SecurityEvent, SecurityEventKind},
 };
+use trilobite_node_ebpf::limits::CWD_DEPTH_MAX;
 
 const STORM: usize = 20_000;
 /// Many times what the small ring holds.
@@ -154,6 +155,30 @@ async fn an_exec_says_binary_arguments_directory_and_who() {
         })
         .collect();
     assert_eq!(statuses, BTreeSet::from([0, 3]));
+}
+
+#[tokio::test]
+async fn a_directory_is_whole_or_says_that_it_is_not() {
+    let mut node = Node::new("deep");
+    node.want_processes(256 << 10);
+    node.apply().await;
+    let top = std::env::temp_dir().join(format!("trilobite-deep-{}", std::process::id()));
+    let below = |names: usize| top.join("d/".repeat(names));
+    std::fs::create_dir_all(below(100)).unwrap();
+    let (whole, cut) = (below(40), below(100));
+    let script = format!("cd {} && /bin/true whole; cd {} && /bin/true cut", whole.display(), cut.display());
+    let mut child = node.sh(&script);
+    let events = node.events().await;
+    child.wait().unwrap();
+    std::fs::remove_dir_all(&top).unwrap();
+    let of = |arguments: &str| {
+        let named = |event: &&Arc<SecurityEvent>| event.process.process.arguments == arguments;
+        events.iter().find(named).unwrap().process.process.clone()
+    };
+    assert_eq!(format!("{}/", of("whole").cwd), whole.display().to_string());
+    assert!(!of("whole").flags.contains("errorCWD"));
+    assert!(of("cut").flags.contains("errorCWD"), "{}", of("cut").flags);
+    assert_eq!(of("cut").cwd, vec!["d"; CWD_DEPTH_MAX as usize].join("/"));
 }
 
 #[tokio::test]

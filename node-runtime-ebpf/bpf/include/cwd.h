@@ -12,7 +12,11 @@
 #define CWD_NAME_MAX 256
 #define CWD_OFFSET_MASK 0xfff
 
-/* Writes the names from the leaf to the root of the task's file system behind `offset`; gives where they end. */
+/* As deep as this kernel's verifier follows; the agent knows the release. */
+const volatile __u32 cwd_depth = CWD_DEPTH_OLD;
+
+/* Writes the names from the leaf to the root of the task's file system behind `offset`; gives where they end.
+ * PROCESS_ERROR_CWD: the root was not reached, and the names are the last ones of a longer path. */
 static __always_inline __u64 read_cwd(struct task_struct *task, char *data, __u64 offset, __u32 *flags)
 {
 	struct fs_struct *fs = BPF_CORE_READ(task, fs);
@@ -34,6 +38,8 @@ static __always_inline __u64 read_cwd(struct task_struct *task, char *data, __u6
 		const unsigned char *name;
 		long read;
 
+		if (walked >= (int)cwd_depth)
+			break;
 		if (dentry == root_dentry && mnt == root_mnt) {
 			if (!below)
 				*flags |= PROCESS_ROOT_CWD;

@@ -4,16 +4,19 @@ use std::{os::fd::BorrowedFd, sync::Arc};
 
 use tokio::task::JoinHandle;
 use trilobite_node_ebpf::{
-    limits::ARGS_MAX,
+    limits::{ARGS_MAX, CWD_DEPTH_MAX, CWD_DEPTH_OLD},
     process::{LOSS_CGROUPS_FULL, LOSS_MAP_FULL, TURN_GENERATION},
     record::RecordKind,
 };
 
 use super::decode::{self, Image};
 use crate::{
-    kernel::{Facts, Link, Loaded, Map, Opened, Ring, grace},
+    kernel::{Facts, Link, Loaded, Map, Opened, Release, Ring, grace},
     report::Problem,
 };
+
+/// Since this release the verifier follows a directory to its full depth with room to spare.
+const DEEP_SINCE: Release = Release { major: 6, minor: 1 };
 
 /// Records that did not get out of the kernel, since the programs were first loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -151,6 +154,7 @@ pub(super) fn processes(facts: &Facts, ring_bytes: u32, older: Option<&Follow>) 
     opened.set("args_max", if ring_bytes < 4 * ARGS_MAX { ring_bytes / 4 } else { ARGS_MAX })?;
     opened.resize("process_ring", ring_bytes)?;
     opened.set("generation", generation)?;
+    opened.set("cwd_depth", if facts.release < DEEP_SINCE { CWD_DEPTH_OLD } else { CWD_DEPTH_MAX })?;
     if let Some(older) = older {
         for map in ["processes", "process_turn"] {
             opened.reuse(map, older.loaded.map(map)?.fd())?;

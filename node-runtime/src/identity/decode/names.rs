@@ -24,19 +24,22 @@ pub(super) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned()
 }
 
-/// Names from the leaf to the root, each ended by NUL.
+/// Names from the leaf to the root, each ended by NUL. Where the root was not reached they are the end of a path, and no path.
 pub(super) fn directory(bytes: &[u8], bits: u32) -> String {
     let mut path = String::new();
     for name in bytes.split(|byte| *byte == 0).rev().filter(|name| !name.is_empty()) {
         path.push('/');
         path.push_str(&String::from_utf8_lossy(name));
     }
+    if bits & flag::ERROR_CWD != 0 {
+        path.drain(..path.len().min(1));
+    }
     if path.is_empty() && bits & flag::ROOT_CWD != 0 { "/".into() } else { path }
 }
 
-/// A relative binary lies below the working directory.
+/// A relative binary lies below the working directory, where that is known from the root on.
 pub(super) fn absolute(binary: &str, cwd: &str) -> String {
-    if binary.is_empty() || binary.starts_with('/') || cwd.is_empty() {
+    if binary.is_empty() || binary.starts_with('/') || !cwd.starts_with('/') {
         return binary.into();
     }
     let mut names: Vec<&str> = cwd.split('/').filter(|name| !name.is_empty()).collect();
@@ -109,5 +112,13 @@ mod tests {
         assert_eq!(absolute("/bin/x", "/srv"), "/bin/x");
         assert_eq!(directory(b"", flag::ROOT_CWD), "/");
         assert_eq!(directory(b"b\0a\0", 0), "/a/b");
+    }
+
+    #[test]
+    fn a_directory_whose_root_was_not_reached_is_no_absolute_path() {
+        let cwd = directory(b"40\09\0", flag::ERROR_CWD);
+        assert_eq!(cwd, "9/40");
+        assert_eq!(absolute("./run", &cwd), "./run");
+        assert_eq!(directory(b"", flag::ERROR_CWD), "");
     }
 }
