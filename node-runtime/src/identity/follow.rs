@@ -112,6 +112,11 @@ impl Follow {
         })
     }
 
+    /// The kernel's map of processes.
+    pub(super) fn known(&self) -> Result<Map, Problem> {
+        self.loaded.map("processes")
+    }
+
     /// From now on these programs write, and the older ones that they share their maps with do not.
     pub(super) fn take_turn(&self) -> Result<(), Problem> {
         let turn = self.loaded.map("process_turn")?;

@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::MetadataExt, path::PathBuf};
 
 use super::{
-    Process,
+    ExecKey, Process,
     decode::{Image, cut, quoted},
 };
 
@@ -11,6 +11,12 @@ use super::{
 const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 /// Arguments are cut here, as in a record of the kernel's.
 const ARGUMENTS_MAX: usize = 4096;
+
+/// The kernel's entry of this pid is still of this image, so that what /proc said of the pid is, too. Where there is none the
+/// process has ended, or found no room, and nobody is known to have taken its place.
+pub(super) fn same_image(entry: Option<&[u8]>, key: ExecKey) -> bool {
+    entry.and_then(|entry| entry.first_chunk()).is_none_or(|ktime| u64::from_ne_bytes(*ktime) == key.ktime)
+}
 
 /// Which pids our own /proc shows.
 #[derive(Clone, Copy, Debug)]
@@ -63,5 +69,19 @@ impl Proc {
             return None;
         };
         Some(PathBuf::from(format!("/proc/{pid}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_proc_says_after_an_exec_is_of_another_image() {
+        let key = ExecKey { ktime: 50, pid: 5 };
+        let entry = |ktime: u64| [ktime.to_ne_bytes(), [0; 8], [0; 8]].concat();
+        assert!(same_image(Some(&entry(50)), key));
+        assert!(!same_image(Some(&entry(51)), key));
+        assert!(same_image(None, key));
     }
 }

@@ -14,13 +14,14 @@ use super::{
         changes::{enter, tell},
         decode,
         follow::{self, Losses},
+        procfs::same_image,
         walk,
         written::Written,
     },
     Shared, State,
 };
 use crate::{
-    kernel::{Ring, clock},
+    kernel::{Map, Ring, clock},
     report::{Place, Problem},
 };
 
@@ -82,8 +83,8 @@ impl Shared {
         if state.processes.is_some() {
             follow.take_turn()?;
         } else {
-            let tasks = follow.tasks()?;
-            self.enter_tasks(state, tasks);
+            let (tasks, known) = (follow.tasks()?, follow.known()?);
+            self.enter_tasks(state, tasks, &known);
         }
         follow.task = Some(tokio::spawn(read(Arc::downgrade(self), follow.ring.clone(), Self::on_processes)));
         state.ring_bytes = ring_bytes;
@@ -99,14 +100,18 @@ impl Shared {
         Ok(changes)
     }
 
-    fn enter_tasks(&self, state: &mut State, mut tasks: Vec<decode::Image>) {
+    fn enter_tasks(&self, state: &mut State, mut tasks: Vec<decode::Image>, known: &Map) {
+        tasks.retain(|image| state.index.processes.get(image.process.key).is_none());
         // Parents first: they began before their children.
         tasks.sort_by_key(|image| image.process.key);
-        for mut image in tasks {
-            if state.index.processes.get(image.process.key).is_none() {
-                self.proc.name(&mut image);
-                state.index.processes.listed(&image);
-            }
+        let mut named = tasks.clone();
+        named.iter_mut().for_each(|image| self.proc.name(image));
+        // Asked after all of them were read: an exec puts the new image into /proc a moment before it is in the map.
+        for (nameless, named) in tasks.into_iter().zip(named) {
+            let key = nameless.process.key;
+            let entry = known.get(&key.pid.to_ne_bytes()).ok().flatten();
+            let image = if same_image(entry.as_deref(), key) { named } else { nameless };
+            state.index.processes.listed(&image);
         }
     }
 
@@ -153,11 +158,11 @@ impl Shared {
     fn recover(&self, state: &mut State) {
         let before = clock::boot_ns();
         let Some(follow) = &mut state.processes else { return };
-        match follow.tasks() {
-            Ok(tasks) => {
+        match follow.tasks().and_then(|tasks| Ok((tasks, follow.known()?))) {
+            Ok((tasks, known)) => {
                 let living: HashSet<ExecKey> = tasks.iter().map(|image| image.process.key).collect();
                 state.index.processes.only_living(&living, before);
-                self.enter_tasks(state, tasks);
+                self.enter_tasks(state, tasks, &known);
             }
             Err(problem) => tracing::warn!(problem = problem.message(), "processes were not listed again"),
         }
