@@ -32,15 +32,11 @@ pub struct Found {
 pub fn find(root: Option<&Path>) -> Found {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let here = mounted(&mounts);
-    let (root, hybrid) = match root {
-        // A hybrid host mounted whole: the v2 tree is one of its directories.
-        Some(given) if given.join("unified/cgroup.procs").exists() => (given.join("unified"), true),
-        Some(given) => (given.to_owned(), false),
-        None => match &here {
-            Some((path, hybrid)) => (path.clone(), *hybrid),
-            None => return Found { mode: CgroupMode::V1, ..Found::default() },
-        },
+    let tree = match root {
+        Some(given) => v2_in(given),
+        None => here.clone(),
     };
+    let Some((root, hybrid)) = tree else { return Found { mode: CgroupMode::V1, ..Found::default() } };
     let mode = if hybrid { CgroupMode::Hybrid } else { CgroupMode::V2 };
     let path = fs::read_to_string("/proc/self/cgroup").ok().and_then(|text| own_path(&text));
     let own = own_inode(path.as_deref(), here.as_ref().map(|(path, _)| path.as_path()));
@@ -50,6 +46,20 @@ pub fn find(root: Option<&Path>) -> Found {
         .unwrap_or_default();
     let (node, level) = node_of(&root, &inside);
     Found { mode, root, node, level }
+}
+
+/// The v2 tree of a host's `/sys/fs/cgroup`, and whether v1 controllers are beside it: then it is one of the directories.
+fn v2_in(given: &Path) -> Option<(PathBuf, bool)> {
+    // Every cgroup of v2 has this file, and none of v1.
+    let is_v2 = |tree: &Path| tree.join("cgroup.controllers").exists();
+    let unified = given.join("unified");
+    if is_v2(given) {
+        Some((given.to_owned(), false))
+    } else if is_v2(&unified) {
+        Some((unified, true))
+    } else {
+        None
+    }
 }
 
 /// The v2 mount, and whether v1 controllers are mounted beside it.
@@ -135,6 +145,22 @@ mod tests {
                       30 23 0:26 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
         assert_eq!(mounted(hybrid), Some((PathBuf::from("/sys/fs/cgroup/unified"), true)));
         assert_eq!(mounted("31 23 0:27 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n"), None);
+    }
+
+    #[test]
+    fn a_host_without_a_v2_tree_is_a_pure_v1_one_also_where_its_root_is_given() {
+        let host = std::env::temp_dir().join(format!("trilobite-host-cgroup-{}", std::process::id()));
+        fs::create_dir_all(host.join("memory/kubepods")).unwrap();
+        fs::write(host.join("memory/cgroup.procs"), "").unwrap();
+        assert_eq!(find(Some(&host)), Found { mode: CgroupMode::V1, ..Found::default() });
+        let unified = host.join("unified");
+        fs::create_dir_all(&unified).unwrap();
+        fs::write(unified.join("cgroup.controllers"), "").unwrap();
+        assert_eq!((find(Some(&host)).mode, find(Some(&host)).root), (CgroupMode::Hybrid, unified.clone()));
+        // One of its pods' cgroups has the name.
+        fs::write(host.join("cgroup.controllers"), "").unwrap();
+        assert_eq!((find(Some(&host)).mode, find(Some(&host)).root), (CgroupMode::V2, host.clone()));
+        fs::remove_dir_all(host).unwrap();
     }
 
     #[test]
