@@ -3,7 +3,7 @@
 use trilobite_node_ebpf::{limits::CGROUPS_MAX, process::CgroupState};
 
 use crate::{
-    kernel::{Facts, Map, Release},
+    kernel::{Facts, Map, Release, refusal},
     report::Problem,
 };
 
@@ -15,6 +15,9 @@ pub fn make(facts: &Facts) -> Result<Map, Problem> {
     let bytes = u32::try_from(size_of::<CgroupState>()).unwrap_or(u32::MAX);
     let preallocated = facts.release < NO_PREALLOC_SINCE;
     Map::hash("cgroups", 8, bytes, CGROUPS_MAX, preallocated).map_err(|error| match error.kind() {
+        libbpf_rs::ErrorKind::PermissionDenied if facts.has("CAP_BPF") && !refusal::memlock_counts(facts.release) => {
+            refusal::forbidden("making the map of cgroups".into())
+        }
         libbpf_rs::ErrorKind::PermissionDenied if facts.has("CAP_BPF") => {
             Problem::MapMemoryExceeded { map: "cgroups".into(), bytes: u64::from(CGROUPS_MAX) * u64::from(8 + bytes) }
         }

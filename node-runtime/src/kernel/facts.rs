@@ -50,6 +50,9 @@ pub struct Facts {
     pub capabilities: BTreeSet<String>,
     /// `kernel.perf_event_paranoid`.
     pub perf_paranoid: i32,
+    /// The kernel refused this process a perf event. What it makes of the level is its own: upstream CAP_PERFMON is enough at
+    /// any, Debian's and Ubuntu's kernels ask for SYS_ADMIN above 2.
+    pub perf_refused: bool,
     /// Processors that are online.
     pub cpus: u32,
     /// The kernel's boot id.

@@ -18,7 +18,7 @@ mod packet;
 pub mod perf;
 pub mod probe;
 pub mod readiness;
-mod refusal;
+pub mod refusal;
 pub mod ring;
 pub mod ring_view;
 

@@ -16,7 +16,7 @@ use libbpf_rs::{
 use super::{
     Link, Map, Ring, capabilities, log,
     misses::recursion_misses,
-    perf,
+    perf, probe,
     refusal::{Failure, explain},
 };
 use crate::report::Problem;
@@ -152,6 +152,7 @@ impl Opened {
                 log: &warnings,
                 maps: &maps,
                 capabilities: &capabilities::effective(),
+                release: probe::release(),
             })),
         }
     }

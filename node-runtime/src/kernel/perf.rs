@@ -7,6 +7,9 @@ use std::{
 
 use crate::report::Problem;
 
+/// Levels above it are of distributions, whose patches let nobody but SYS_ADMIN open an event then.
+const KERNELS_OWN_MOST: i32 = 2;
+
 /// `kernel.perf_event_paranoid`; 2, the kernel's own default, where it cannot be read.
 pub fn paranoid() -> i32 {
     fs::read_to_string("/proc/sys/kernel/perf_event_paranoid")
@@ -15,15 +18,33 @@ pub fn paranoid() -> i32 {
         .unwrap_or(2)
 }
 
+/// Opens one event, and closes it: the sysctl alone does not say what this kernel allows this process.
+pub fn is_refused() -> bool {
+    let cpu = online().first().copied().unwrap_or(0);
+    open(cpu, 1).is_err_and(|error| is_refusal(error.raw_os_error().unwrap_or_default()))
+}
+
+/// Why an event is refused at this level.
+pub fn refusal(level: i32) -> Problem {
+    if level > KERNELS_OWN_MOST {
+        return Problem::PerfParanoid { level };
+    }
+    Problem::LoadFailed {
+        what: "opening a perf event".into(),
+        detail: format!("forbidden though kernel.perf_event_paranoid is {level}, by seccomp or a security module"),
+    }
+}
+
 /// The problem for a refused `perf_event_open`, by its errno.
 pub(super) fn refused(errno: i32) -> Problem {
-    match errno {
-        libc::EACCES | libc::EPERM => Problem::PerfParanoid { level: paranoid() },
-        other => Problem::LoadFailed {
-            what: "opening a perf event".into(),
-            detail: io::Error::from_raw_os_error(other).to_string(),
-        },
+    if is_refusal(errno) {
+        return refusal(paranoid());
     }
+    Problem::LoadFailed { what: "opening a perf event".into(), detail: io::Error::from_raw_os_error(errno).to_string() }
+}
+
+fn is_refusal(errno: i32) -> bool {
+    matches!(errno, libc::EACCES | libc::EPERM)
 }
 
 /// Processors that are online now.
@@ -46,6 +67,10 @@ fn ranges(list: &str) -> Vec<u32> {
 
 /// A software clock that ticks `frequency_hz` times a second on one processor, for every task, kernel included.
 pub fn cpu_clock(cpu: u32, frequency_hz: u32) -> Result<OwnedFd, Problem> {
+    open(cpu, frequency_hz).map_err(|error| refused(error.raw_os_error().unwrap_or(libc::EINVAL)))
+}
+
+fn open(cpu: u32, frequency_hz: u32) -> io::Result<OwnedFd> {
     let mut attributes = libbpf_sys::perf_event_attr {
         type_: libbpf_sys::PERF_TYPE_SOFTWARE,
         size: size_of::<libbpf_sys::perf_event_attr>() as u32,
@@ -69,7 +94,7 @@ pub fn cpu_clock(cpu: u32, frequency_hz: u32) -> Result<OwnedFd, Problem> {
         )
     };
     if fd < 0 {
-        return Err(refused(io::Error::last_os_error().raw_os_error().unwrap_or(libc::EINVAL)));
+        return Err(io::Error::last_os_error());
     }
     // SAFETY: just opened, and nobody else's.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
@@ -78,6 +103,13 @@ pub fn cpu_clock(cpu: u32, frequency_hz: u32) -> Result<OwnedFd, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_blames_the_sysctl_only_where_it_can_be_the_cause() {
+        assert_eq!(refusal(3), Problem::PerfParanoid { level: 3 });
+        let by_another = refusal(2).message();
+        assert!(by_another.contains("though kernel.perf_event_paranoid is 2, by seccomp"), "{by_another}");
+    }
 
     #[test]
     fn a_list_of_processors_may_have_gaps() {

@@ -8,10 +8,10 @@ use super::{Facts, Release, capabilities, cgroup, perf};
 
 /// Looks at the machine. `cgroup_root` is where the host's cgroup file system is mounted; none means wherever it is here.
 pub fn facts(cgroup_root: Option<&Path>) -> Facts {
-    let release_text = uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default();
+    let release_text = release_text();
     let found = cgroup::find(cgroup_root);
     Facts {
-        release: release(&release_text),
+        release: numbers_of(&release_text),
         release_text,
         btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
         cgroup: found.mode,
@@ -20,12 +20,22 @@ pub fn facts(cgroup_root: Option<&Path>) -> Facts {
         node_cgroup_level: found.level,
         capabilities: capabilities::effective(),
         perf_paranoid: perf::paranoid(),
+        perf_refused: perf::is_refused(),
         cpus: thread::available_parallelism().map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX)),
         boot_id: fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned(),
     }
 }
 
-fn release(text: &str) -> Release {
+/// Of the running kernel.
+pub(super) fn release() -> Release {
+    numbers_of(&release_text())
+}
+
+fn release_text() -> String {
+    uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+fn numbers_of(text: &str) -> Release {
     let mut numbers = text.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or_default());
     Release { major: numbers.next().unwrap_or_default(), minor: numbers.next().unwrap_or_default() }
 }
@@ -36,8 +46,8 @@ mod tests {
 
     #[test]
     fn a_release_is_its_first_two_numbers() {
-        assert_eq!(release("5.10.0-46-cloud-amd64"), Release { major: 5, minor: 10 });
-        assert_eq!(release("7.2"), Release { major: 7, minor: 2 });
-        assert_eq!(release(""), Release::default());
+        assert_eq!(numbers_of("5.10.0-46-cloud-amd64"), Release { major: 5, minor: 10 });
+        assert_eq!(numbers_of("7.2"), Release { major: 7, minor: 2 });
+        assert_eq!(numbers_of(""), Release::default());
     }
 }

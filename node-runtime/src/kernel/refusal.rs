@@ -2,7 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use super::Release;
 use crate::report::Problem;
+
+/// Since this release a cgroup is charged for maps and programs, and RLIMIT_MEMLOCK says nothing any more.
+const CHARGED_TO_CGROUPS_SINCE: Release = Release { major: 5, minor: 11 };
 
 /// What was known when the load failed.
 pub(super) struct Failure<'a> {
@@ -16,6 +20,8 @@ pub(super) struct Failure<'a> {
     pub maps: &'a [(String, u64)],
     /// Effective capabilities.
     pub capabilities: &'a BTreeSet<String>,
+    /// Of the running kernel.
+    pub release: Release,
 }
 
 /// The verifier's log, as libbpf frames it.
@@ -23,14 +29,17 @@ const LOG_BEGINS: &str = "-- BEGIN PROG LOAD LOG --";
 const LOG_ENDS: &str = "-- END PROG LOAD LOG --";
 
 pub(super) fn explain(failure: &Failure<'_>) -> Problem {
-    let Failure { object, errno, log, maps, capabilities } = failure;
+    let Failure { object, errno, log, maps, capabilities, release } = failure;
     if matches!(*errno, libc::EPERM | libc::ENOMEM)
         && let Some(name) = log.iter().find_map(|line| refused_map(line))
     {
-        if *errno == libc::EPERM
-            && let Some(problem) = missing(capabilities, object)
-        {
-            return problem;
+        if *errno == libc::EPERM {
+            if let Some(problem) = missing(capabilities, object) {
+                return problem;
+            }
+            if !memlock_counts(*release) {
+                return forbidden(format!("making map {name} of {object}"));
+            }
         }
         let bytes = maps.iter().find(|(map, _)| *map == name).map_or(0, |(_, bytes)| *bytes);
         return Problem::MapMemoryExceeded { map: name, bytes };
@@ -42,7 +51,10 @@ pub(super) fn explain(failure: &Failure<'_>) -> Problem {
         if let Some(problem) = missing(capabilities, object) {
             return problem;
         }
-        // Before 5.11 programs are charged to RLIMIT_MEMLOCK as well, and libbpf's first trivial program already is.
+        if !memlock_counts(*release) {
+            return forbidden(format!("loading {object}"));
+        }
+        // Programs are charged to RLIMIT_MEMLOCK as well, and libbpf's first trivial program already is.
         if !capabilities.contains("CAP_SYS_RESOURCE") && !capabilities.contains("CAP_SYS_ADMIN") {
             let bytes = maps.iter().map(|(_, bytes)| bytes).sum();
             return Problem::MapMemoryExceeded { map: (*object).to_owned(), bytes };
@@ -54,6 +66,16 @@ pub(super) fn explain(failure: &Failure<'_>) -> Problem {
         None => words,
     };
     Problem::LoadFailed { what: format!("loading {object}"), detail }
+}
+
+/// An EPERM to a process that has every capability it needs can be for want of locked memory.
+pub fn memlock_counts(release: Release) -> bool {
+    release < CHARGED_TO_CGROUPS_SINCE
+}
+
+/// An EPERM to a process that has every capability it needs, and that no limit of memory explains.
+pub fn forbidden(what: String) -> Problem {
+    Problem::LoadFailed { what, detail: "forbidden despite all capabilities, by seccomp, lockdown or an LSM".into() }
 }
 
 fn missing(capabilities: &BTreeSet<String>, object: &str) -> Option<Problem> {
@@ -98,11 +120,17 @@ fn quoted(line: &str, before: &str) -> Option<String> {
 mod tests {
     use super::*;
 
+    const CHARGES_MEMLOCK: Release = Release { major: 5, minor: 10 };
+
     fn explained(errno: i32, log: &[&str], capabilities: &[&str]) -> Problem {
+        explained_on(CHARGES_MEMLOCK, errno, log, capabilities)
+    }
+
+    fn explained_on(release: Release, errno: i32, log: &[&str], capabilities: &[&str]) -> Problem {
         let log: Vec<String> = log.iter().map(|line| (*line).to_owned()).collect();
         let maps = [("ring".to_owned(), 262_144)];
         let capabilities = capabilities.iter().map(|name| (*name).to_owned()).collect();
-        explain(&Failure { object: "process", errno, log: &log, maps: &maps, capabilities: &capabilities })
+        explain(&Failure { object: "process", errno, log: &log, maps: &maps, capabilities: &capabilities, release })
     }
 
     #[test]
@@ -121,6 +149,23 @@ mod tests {
         let refused = Problem::MapMemoryExceeded { map: "ring".into(), bytes: 262_144 };
         assert_eq!(explained(libc::EPERM, &[log], &["CAP_BPF", "CAP_PERFMON"]), refused);
         assert_eq!(explained(libc::ENOMEM, &[log], &["CAP_BPF", "CAP_PERFMON"]), refused);
+    }
+
+    #[test]
+    fn what_is_forbidden_to_a_process_with_every_capability_is_for_want_of_memory_only_before_5_11() {
+        let (all, map) = (["CAP_BPF", "CAP_PERFMON"], "libbpf: map 'ring': failed to create: -EPERM\n");
+        for log in [&[map][..], &[]] {
+            let before = explained(libc::EPERM, log, &all);
+            assert!(matches!(before, Problem::MapMemoryExceeded { .. }), "{before:?}");
+            let since = explained_on(Release { major: 5, minor: 11 }, libc::EPERM, log, &all).message();
+            assert!(
+                since.contains("process: forbidden despite all capabilities, by seccomp, lockdown or an LSM"),
+                "{since}"
+            );
+            assert!(!since.contains('…'), "{since}");
+        }
+        let memory = explained_on(Release { major: 6, minor: 12 }, libc::ENOMEM, &[map], &all);
+        assert!(matches!(memory, Problem::MapMemoryExceeded { .. }));
     }
 
     #[test]

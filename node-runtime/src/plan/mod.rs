@@ -12,7 +12,7 @@ use trilobite_crds::node::{
 };
 
 use crate::{
-    kernel::{CgroupMode, Facts, Release},
+    kernel::{CgroupMode, Facts, Release, perf},
     layers::UnitKey,
     report::Problem,
 };
@@ -132,8 +132,8 @@ pub fn flows_allowed(facts: &Facts) -> Result<(), Problem> {
 /// CPU samples.
 pub fn sampling_allowed(facts: &Facts) -> Result<(), Problem> {
     tracing_allowed(facts)?;
-    if facts.perf_paranoid > 2 && !facts.has("CAP_SYS_ADMIN") {
-        return Err(Problem::PerfParanoid { level: facts.perf_paranoid });
+    if facts.perf_refused {
+        return Err(perf::refusal(facts.perf_paranoid));
     }
     Ok(())
 }

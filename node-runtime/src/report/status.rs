@@ -160,7 +160,7 @@ fn kernel_facts(facts: &Facts) -> KernelFacts {
         CgroupMode::Hybrid => "hybrid",
         CgroupMode::V1 => "v1",
     };
-    let features = [("btf", facts.btf), ("perf_event", facts.perf_paranoid <= 2 || facts.has("CAP_SYS_ADMIN"))];
+    let features = [("btf", facts.btf), ("perf_event", !facts.perf_refused)];
     KernelFacts {
         release: facts.release_text.clone(),
         cgroup: cgroup.into(),
