@@ -6,6 +6,12 @@ use trilobite_node_ebpf::tracepoint::{ArgKind, ArgSpec};
 use super::format::Field;
 use crate::{kernel::btf::RawArg, report::Problem};
 
+/// Subsystem of the tracepoints of single system calls. The kernel makes a record of its own for their programs: the number
+/// of the call and its arguments, and nothing of what stands behind them in the format file.
+const SYSCALLS: &str = "syscalls";
+/// Where that record ends at the latest: the number, and six arguments.
+const SYSCALL_END: u16 = 64;
+
 /// As what a value is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shown {
@@ -46,6 +52,9 @@ pub fn classic(hook: &TracepointHook, fields: &[Field]) -> Result<Vec<Reading>, 
                 field.name
             ));
         }
+        if hook.subsystem == SYSCALLS {
+            of_syscall(field, fields)?;
+        }
         from_field(field, arg.r#type)
     })
 }
@@ -71,6 +80,21 @@ fn each(
         })
     });
     readings.collect()
+}
+
+/// On newer kernels the trace record of a system call carries copies of its strings as well: `__filename_val` is one of `filename`.
+fn of_syscall(field: &Field, fields: &[Field]) -> Result<(), String> {
+    let copied = field.kind.starts_with("__data_loc") || field.kind.starts_with("__rel_loc");
+    if !copied && field.offset.saturating_add(field.size) <= SYSCALL_END {
+        return Ok(());
+    }
+    let of = field.name.strip_prefix("__").and_then(|name| name.strip_suffix("_val"));
+    Err(match fields.iter().enumerate().find(|(_, other)| Some(other.name.as_str()) == of) {
+        Some((index, other)) => {
+            format!("{} is not shown to programs; ask for {}, index {index}", field.name, other.name)
+        }
+        None => format!("{} is not shown to programs", field.name),
+    })
 }
 
 fn from_field(field: &Field, wanted: ArgType) -> Result<Reading, String> {
@@ -224,6 +248,36 @@ mod tests {
         assert_eq!(read(execve, 5, ArgType::Auto), Ok((16, 0, ArgKind::Pointer as u32)));
         assert_eq!(read(execve, 6, ArgType::String), Err(()));
         assert_eq!(read(execve, 6, ArgType::Auto), Ok((24, 8, ArgKind::Number as u32)));
+    }
+
+    #[test]
+    fn a_copy_of_a_system_calls_string_is_refused_and_the_pointer_named() {
+        let openat = fields(include_str!("formats/sys_enter_openat.txt"));
+        let of_call = |index, wanted| TracepointHook { subsystem: "syscalls".into(), ..hook(index, wanted) };
+        for wanted in [ArgType::Auto, ArgType::String, ArgType::Uint32] {
+            let problem = classic(&of_call(9, wanted), &openat).unwrap_err();
+            let says = problem.message();
+            assert!(says.contains("__filename_val is not shown to programs; ask for filename, index 6"), "{says}");
+            assert_eq!(problem.field(), "spec.tracepoints[0].args[0]");
+        }
+        let [reading] = classic(&of_call(6, ArgType::Auto), &openat).unwrap()[..] else { panic!() };
+        assert_eq!((reading.spec.offset, reading.spec.kind), (24, ArgKind::Pointer as u32));
+    }
+
+    #[test]
+    fn what_lies_behind_the_six_arguments_of_a_system_call_is_refused() {
+        let field = |name: &str, offset| Field {
+            kind: "unsigned long".into(),
+            name: name.into(),
+            offset,
+            size: 8,
+            signed: false,
+        };
+        let of_call = |index| TracepointHook { subsystem: "syscalls".into(), ..hook(index, ArgType::Auto) };
+        let call = [field("sixth", 56), field("behind", 64)];
+        assert!(classic(&of_call(0), &call).is_ok());
+        assert!(classic(&of_call(1), &call).is_err());
+        assert!(classic(&hook(1, ArgType::Auto), &call).is_ok());
     }
 
     #[test]
