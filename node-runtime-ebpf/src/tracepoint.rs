@@ -69,7 +69,7 @@ pub struct TracepointRecord {
     pub hook: u32,
     /// Nobody knew yet whether the cgroup is wanted.
     pub undecided: u32,
-    /// A number; of a string: its bytes with its end, or an errno below 0.
+    /// A number; of a string: its bytes with its end, or an errno below 0. `TRACEPOINT_STRING_MAX`: there may be more of it.
     pub values: [u64; ARGS],
 }
 

@@ -94,6 +94,19 @@ async fn a_user_string_and_a_system_call_are_read() {
 }
 
 #[tokio::test]
+async fn a_string_longer_than_what_is_taken_of_it_is_told_as_cut() {
+    let mut node = Node::new("cut");
+    node.want_policy("opens", part(vec![hook(false, "syscalls", "sys_enter_openat", &[(6, ArgType::String)])]));
+    node.apply().await;
+    let dots = "./".repeat(300);
+    let mut child = node.sh(&format!("/bin/cat /proc/{dots}sys/kernel/ostype >/dev/null"));
+    let events = node.events().await;
+    child.wait().unwrap();
+    let expected = format!("/proc/{}", &dots[..505]) + "…";
+    assert!(of_policy(&events, "opens").iter().any(|(_, args)| args[0] == ArgValue::String(expected.clone())));
+}
+
+#[tokio::test]
 async fn one_policy_that_this_kernel_cannot_honour_holds_back_no_other() {
     let mut node = Node::new("bad");
     node.want_policy("good", part(vec![hook(true, "sched", "sched_process_exec", &[])]));

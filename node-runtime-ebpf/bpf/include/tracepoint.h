@@ -37,7 +37,8 @@ struct tracepoint_record {              /* followed by TRACEPOINT_STRING_MAX byt
 	struct record header;
 	__u32 hook;
 	__u32 undecided;                /* nobody knew yet whether this cgroup is wanted */
-	__u64 values[TRACEPOINT_ARGS_MAX];      /* a number; of a string: its bytes with its end, or an errno below 0 */
+	__u64 values[TRACEPOINT_ARGS_MAX];      /* a number; of a string: its bytes with its end, or an errno below 0;
+					       TRACEPOINT_STRING_MAX: there may be more of it */
 };
 _Static_assert(sizeof(struct tracepoint_record) == 104, "src/tracepoint.rs has the same");
 

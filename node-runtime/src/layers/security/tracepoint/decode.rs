@@ -19,6 +19,9 @@ pub fn head(bytes: &[u8]) -> Option<(Record, u32)> {
     Some((header, Fields(bytes).u32(offset_of!(TracepointRecord, hook))?))
 }
 
+/// Ends a string that the kernel has cut: its event has no other place to say so.
+const CUT: char = '…';
+
 /// The values, in the order of the readings. A string that could not be read is empty.
 pub fn values(bytes: &[u8], readings: &[Reading]) -> Option<Vec<ArgValue>> {
     let fields = Fields(bytes);
@@ -31,7 +34,7 @@ pub fn values(bytes: &[u8], readings: &[Reading]) -> Option<Vec<ArgValue>> {
                 let length = usize::try_from(value).ok().filter(|length| *length <= step).unwrap_or_default();
                 let text = fields.bytes(at, length)?;
                 at += step;
-                ArgValue::String(String::from_utf8_lossy(text.strip_suffix(&[0]).unwrap_or(text)).into_owned())
+                ArgValue::String(string(text, length == step))
             }
             Shown::Syscall => {
                 ArgValue::Syscall { id: value as u32, abi: if value & SYSCALL_COMPAT == 0 { "x64" } else { "i386" } }
@@ -40,6 +43,16 @@ pub fn values(bytes: &[u8], readings: &[Reading]) -> Option<Vec<ArgValue>> {
         });
     }
     Some(values)
+}
+
+fn string(text: &[u8], cut: bool) -> String {
+    let mut string = String::from_utf8_lossy(text.strip_suffix(&[0]).unwrap_or(text)).into_owned();
+    if cut {
+        // Of a character in the middle of which it was cut nothing can be shown.
+        string.truncate(string.trim_end_matches(char::REPLACEMENT_CHARACTER).len());
+        string.push(CUT);
+    }
+    string
 }
 
 /// As 64 bits, with the sign that it had.
@@ -116,6 +129,20 @@ mod tests {
     fn a_string_that_could_not_be_read_is_empty() {
         let bytes = record(&[(-14_i64).cast_unsigned()], &[b"left over\0"]);
         assert_eq!(values(&bytes, &[reading(Shown::Text, 0, false)]).unwrap(), [ArgValue::String(String::new())]);
+    }
+
+    #[test]
+    fn a_string_that_the_kernel_has_cut_says_so_at_its_end() {
+        let text = |bytes: &[u8]| {
+            let record = record(&[bytes.len() as u64], &[bytes]);
+            values(&record, &[reading(Shown::Text, 0, false)]).unwrap()
+        };
+        let long = [vec![b'a'; STRINGS.1 - 3], "é".as_bytes()[..1].to_vec(), vec![b'\0']].concat();
+        assert_eq!(text(&long[1..]), [ArgValue::String("a".repeat(STRINGS.1 - 4) + "\u{fffd}")]);
+        let whole = [vec![b'a'; STRINGS.1 - 1], vec![b'\0']].concat();
+        assert_eq!(text(&whole), [ArgValue::String("a".repeat(STRINGS.1 - 1) + "…")]);
+        let half = [vec![b'a'; STRINGS.1 - 2], "é".as_bytes()[..1].to_vec(), vec![b'\0']].concat();
+        assert_eq!(text(&half), [ArgValue::String("a".repeat(STRINGS.1 - 2) + "…")]);
     }
 
     proptest! {
