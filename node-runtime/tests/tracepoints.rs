@@ -4,7 +4,14 @@
 
 mod node;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use node::Node;
 use trilobite_crds::node::{ArgType, PodScope, TracepointArg, TracepointHook, TracepointsPart};
@@ -177,6 +184,41 @@ async fn a_full_ring_counts_what_it_loses_for_the_policy_that_lost_it() {
     assert_eq!(count.records, of_policy(&events, "execs").len() as u64);
     assert!(count.lost > 0);
     assert_eq!(count.records + count.lost, 501);
+}
+
+#[tokio::test]
+async fn many_policies_at_once_hold_up_nobody_and_lose_no_process() {
+    let mut node = Node::new("many");
+    // The loop below fills it several times before all are in force.
+    node.want_processes(256 << 10);
+    node.apply().await;
+    let runs = Arc::new(AtomicU64::new(0));
+    let other = tokio::spawn({
+        let runs = runs.clone();
+        async move {
+            loop {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                runs.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    });
+    let mut child = node.sh("while :; do /bin/true; done");
+    for number in 0..12 {
+        // Nobody renames a cgroup meanwhile.
+        let hooks = (0..4).map(|_| hook(true, "cgroup", "cgroup_rename", &[])).collect();
+        node.want_policy(&format!("many-{number}"), part(hooks));
+    }
+    let begun = Instant::now();
+    let states = node.apply().await;
+    println!("{} policies in {:?}", states.len(), begun.elapsed());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    other.abort();
+    assert!((0..12).all(|number| in_force(&states, &format!("many-{number}"))), "{states:?}");
+    let losses = node.identity.losses();
+    assert_eq!((losses.records(), losses.map_full), (0, 0), "{losses:?}");
+    let runs = runs.load(Ordering::Relaxed);
+    assert!(runs >= 6, "another task of the agent ran {runs} times");
 }
 
 #[tokio::test]

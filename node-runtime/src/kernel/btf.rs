@@ -1,5 +1,7 @@
 //! What the kernel's own types say of raw tracepoints.
 
+use std::{cell::OnceCell, fs, path::Path};
+
 use libbpf_rs::btf::{
     Btf, BtfKind, BtfType, HasSize, ReferencesType,
     types::{FuncProto, Int, Ptr, Typedef},
@@ -23,14 +25,42 @@ pub enum RawArg {
     Other,
 }
 
-/// The arguments of a raw tracepoint; none if the kernel has no such tracepoint.
-pub fn raw_tracepoint(event: &str) -> Option<Vec<RawArg>> {
-    let kernel = Btf::from_vmlinux().ok()?;
-    let typedef: Typedef<'_> = kernel.type_by_name(&format!("btf_trace_{event}"))?;
-    let pointer = Ptr::try_from(typedef.referenced_type()).ok()?;
-    let prototype = FuncProto::try_from(pointer.referenced_type()).ok()?;
-    // The first one is the tracepoint's own.
-    Some(prototype.iter().skip(1).map(|param| kernel.type_by_id(param.ty).map_or(RawArg::Other, argument)).collect())
+/// Where the kernel shows its types and those of its modules, a file each.
+const TYPES: &str = "/sys/kernel/btf";
+
+/// The kernel's types, read when they are first asked for: megabytes, which are let go of with this.
+#[derive(Default)]
+pub struct Kernel(OnceCell<Option<Btf<'static>>>);
+
+impl Kernel {
+    /// The arguments of a raw tracepoint; none if the kernel itself has no such tracepoint.
+    pub fn raw_tracepoint(&self, event: &str) -> Option<Vec<RawArg>> {
+        let kernel = self.0.get_or_init(|| Btf::from_vmlinux().ok()).as_ref()?;
+        let typedef: Typedef<'_> = kernel.type_by_name(&typedef_of(event))?;
+        let pointer = Ptr::try_from(typedef.referenced_type()).ok()?;
+        let prototype = FuncProto::try_from(pointer.referenced_type()).ok()?;
+        // The first one is the tracepoint's own.
+        let arguments = prototype.iter().skip(1);
+        Some(arguments.map(|param| kernel.type_by_id(param.ty).map_or(RawArg::Other, argument)).collect())
+    }
+}
+
+/// The module that has a raw tracepoint of this name, whose arguments are not read yet.
+pub fn module_of(event: &str) -> Option<String> {
+    module_in(Path::new(TYPES), event)
+}
+
+/// Names stand in such a file as they are, each ended by NUL.
+fn module_in(types: &Path, event: &str) -> Option<String> {
+    let name = format!("\0{}\0", typedef_of(event));
+    let holds = |bytes: &[u8]| bytes.windows(name.len()).any(|window| window == name.as_bytes());
+    let modules = fs::read_dir(types).ok()?.flatten().filter(|entry| entry.file_name() != "vmlinux");
+    let mut found = modules.filter(|module| fs::read(module.path()).is_ok_and(|bytes| holds(&bytes)));
+    found.next().map(|module| module.file_name().to_string_lossy().into_owned())
+}
+
+fn typedef_of(event: &str) -> String {
+    format!("btf_trace_{event}")
 }
 
 fn argument(found: BtfType<'_>) -> RawArg {
@@ -54,5 +84,23 @@ fn number(int: &Int<'_>) -> RawArg {
     match int.size() {
         bytes @ (1 | 2 | 4 | 8) => RawArg::Number { bytes: bytes as u16, signed },
         _ => RawArg::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tracepoint_of_a_module_is_found_by_its_whole_name() {
+        let types = std::env::temp_dir().join(format!("trilobite-btf-{}", std::process::id()));
+        fs::create_dir_all(&types).unwrap();
+        fs::write(types.join("vmlinux"), b"\0btf_trace_of_the_kernel\0").unwrap();
+        fs::write(types.join("reef"), b"\x9f\xeb\x01\0int\0btf_trace_reef_grows\0").unwrap();
+        let module = |event| module_in(&types, event);
+        assert_eq!(module("reef_grows"), Some("reef".into()));
+        assert_eq!(module("reef_grow"), None);
+        assert_eq!(module("of_the_kernel"), None);
+        fs::remove_dir_all(types).unwrap();
     }
 }

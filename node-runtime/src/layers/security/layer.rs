@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     identity::{Identity, Listener, ProcessLease, slots::whole_machine},
+    kernel::btf,
     layers::{Context, UnitCount, UnitKey, UnitState},
     plan::{Plan, Unit},
     report::{Place, Problem},
@@ -50,7 +51,7 @@ impl Security {
     pub async fn apply(&mut self, plan: &Plan) -> BTreeMap<UnitKey, UnitState> {
         let mut states = BTreeMap::new();
         self.apply_processes(&plan.processes, &mut states);
-        self.apply_tracepoints(plan, &mut states);
+        self.apply_tracepoints(plan, &mut states).await;
         let wanted = !self.processes.is_empty() || !self.policies.is_empty();
         if wanted && self.looking.is_none() {
             self.looking = Some(tokio::spawn(self.emitter.clone().keep_looking()));
@@ -123,13 +124,19 @@ impl Security {
         }
     }
 
-    fn apply_tracepoints(&mut self, plan: &Plan, states: &mut BTreeMap<UnitKey, UnitState>) {
+    async fn apply_tracepoints(&mut self, plan: &Plan, states: &mut BTreeMap<UnitKey, UnitState>) {
+        let kernel = btf::Kernel::default();
         for (key, unit) in &plan.tracepoints {
-            let state = match self.tracepoints_in_force(key, unit) {
+            let known = self.policies.has(key);
+            let state = match self.tracepoints_in_force(key, unit, &kernel) {
                 Ok(()) => UnitState::InForce { notes: self.notes(&unit.content.pods) },
                 Err(problem) => UnitState::Refused(problem),
             };
             states.insert(key.clone(), state);
+            if !known {
+                // Others have their turn: clients, and whoever asks whether the agent is alive.
+                tokio::task::yield_now().await;
+            }
         }
         // A version that failed, here or in the plan, leaves the one before it in force.
         let planned = |key: &UnitKey| {
@@ -141,12 +148,17 @@ impl Security {
         self.policies.unload(&leaving, &self.identity, &self.emitter);
     }
 
-    fn tracepoints_in_force(&mut self, key: &UnitKey, unit: &Unit<TracepointsPart>) -> Result<(), Problem> {
+    fn tracepoints_in_force(
+        &mut self,
+        key: &UnitKey,
+        unit: &Unit<TracepointsPart>,
+        kernel: &btf::Kernel,
+    ) -> Result<(), Problem> {
         if self.policies.has(key) {
             return Ok(());
         }
         let (identity, emitter, facts) = (&self.identity, &self.emitter, &*self.context.facts);
-        self.policies.load(key, unit, &Helpers { identity, emitter, facts })
+        self.policies.load(key, unit, &Helpers { identity, emitter, facts, kernel })
     }
 
     fn notes(&self, scope: &PodScope) -> Vec<Problem> {

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     identity::{ExecKey, Identity, ProcessLease, Slot},
-    kernel::{Facts, Map, Ring, clock, grace},
+    kernel::{Facts, Map, Ring, btf, clock, grace},
     layers::UnitKey,
     plan::Unit,
     report::{Ledger, Place as LostAt, Problem},
@@ -46,6 +46,8 @@ pub struct Helpers<'a> {
     pub emitter: &'a Arc<Emitter>,
     /// What this kernel can do.
     pub facts: &'a Facts,
+    /// Its types.
+    pub kernel: &'a btf::Kernel,
 }
 
 /// What the reader has to know of units, by their numbers.
@@ -139,9 +141,9 @@ impl Policies {
         unit: &Unit<TracepointsPart>,
         helpers: &Helpers<'_>,
     ) -> Result<(), Problem> {
-        let Helpers { identity, emitter, .. } = *helpers;
+        let Helpers { identity, emitter, kernel, .. } = *helpers;
         let content = &unit.content;
-        let readings = content.hooks.iter().map(readings).collect::<Result<Vec<_>, _>>()?;
+        let readings = content.hooks.iter().map(|hook| readings(hook, kernel)).collect::<Result<Vec<_>, _>>()?;
         let slot = identity.select(&content.pods)?;
         if self.processes.is_none() {
             self.processes = Some(identity.follow_processes(None, None)?);
@@ -185,7 +187,7 @@ impl Policies {
         readings: &[Vec<Reading>],
         helpers: &Helpers<'_>,
     ) -> Result<Vec<Ready>, Problem> {
-        let Helpers { identity, emitter, facts } = *helpers;
+        let Helpers { identity, emitter, facts, .. } = *helpers;
         let cgroups = identity.cgroups_fd().ok_or_else(|| Problem::LoadFailed {
             what: "sharing the map of cgroups".into(),
             detail: "this process may not open more files".into(),
@@ -204,8 +206,18 @@ impl Policies {
                 self.rings.insert(ring_bytes, Shared { map, ring, task });
             }
             all.push(ready);
+            self.read_meanwhile(identity, emitter);
         }
         Ok(all)
+    }
+
+    /// What the programs that are in force have written. The thread that loads is the one that reads: a policy of many hooks
+    /// must not take so long that the rings are full at its end.
+    fn read_meanwhile(&self, identity: &Identity, emitter: &Emitter) {
+        identity.catch_up();
+        for shared in self.rings.values() {
+            tell(|each| shared.ring.drain_all(each), &self.known, identity, emitter);
+        }
     }
 
     /// Takes policies out of force, after what they have written is read.

@@ -139,14 +139,18 @@ fn constants(place: Place, readings: &[Reading]) -> HookSpec {
 }
 
 /// How the arguments of a hook are read on this kernel.
-pub fn readings(hook: &TracepointHook) -> Result<Vec<Reading>, Problem> {
+pub fn readings(hook: &TracepointHook, kernel: &btf::Kernel) -> Result<Vec<Reading>, Problem> {
     let missing = || Problem::NoSuchTracepoint {
         name: format!("{}/{}", hook.subsystem, hook.event),
         field: format!("{}.event", hook.field_path),
     };
     if hook.raw {
-        let found = btf::raw_tracepoint(&hook.event).ok_or_else(missing)?;
-        return args::raw(hook, &found);
+        let of_module = |module: String| Problem::Unsupported {
+            field: format!("{}.raw", hook.field_path),
+            detail: format!("{} is of module {module}, whose types are not read yet; use the classic one", hook.event),
+        };
+        let refused = || btf::module_of(&hook.event).map_or_else(missing, of_module);
+        return args::raw(hook, &kernel.raw_tracepoint(&hook.event).ok_or_else(refused)?);
     }
     let events = tracefs()?.join("events");
     let path = events.join(&hook.subsystem).join(&hook.event).join("format");
