@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /* Where the selected pods spend their CPU time: a stack for each tick of a processor's sampling clock.
+ * Not counted: ticks at which the processor already ran a program of a perf event, or changed a map; the kernel skips them.
  * Not here: names. Addresses leave the kernel; the worker makes names of them. */
 #include "kernel.h"
 
