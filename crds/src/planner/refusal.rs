@@ -12,6 +12,9 @@ use crate::{
     status::MAX_MESSAGE,
 };
 
+/// Most characters of a field's path.
+const MAX_FIELD: usize = 256;
+
 /// Something that a resource asks for and does not get.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -23,19 +26,30 @@ pub struct Refusal {
     pub field: String,
     /// What, where, what next; at most 200 characters.
     pub message: String,
+    /// Further ones of the same resource that are only counted, beside the last one that is listed.
+    pub unlisted: u32,
 }
+
+/// Most refusals of one policy that are listed: whoever writes a policy may write as many fields as an object holds.
+pub(super) const MOST_LISTED: usize = 20;
 
 impl fmt::Display for Refusal {
     /// `Kind/name: Reason: message`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}: {}", self.source, self.reason, self.message)
+        write!(f, "{}: {}: {}", self.source, self.reason, self.message)?;
+        match self.unlisted {
+            0 => Ok(()),
+            more => write!(f, " (and {more} more)"),
+        }
     }
 }
 
 impl Refusal {
     /// A refusal in words of the caller's.
     pub fn new(source: &Source, reason: Reason, field: impl Into<String>, message: impl AsRef<str>) -> Self {
-        Self { source: source.clone(), reason, field: field.into(), message: cut(message.as_ref(), MAX_MESSAGE) }
+        // A key of a policy may be as long as the policy.
+        let (field, message) = (cut(&field.into(), MAX_FIELD), cut(message.as_ref(), MAX_MESSAGE));
+        Self { source: source.clone(), reason, field, message, unlisted: 0 }
     }
 
     /// A field that Tetragon has and this version does not carry out.

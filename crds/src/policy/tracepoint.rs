@@ -19,9 +19,9 @@ pub struct Tracepoint {
     /// A raw tracepoint: arguments are those of the kernel function, not of the trace record.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub raw: bool,
-    /// Shown in the event.
+    /// Shown in the event, its first 256 bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 2, max = 256))]
+    #[schemars(length(max = 1_048_576))]
     pub message: Option<String>,
     /// The arguments to show.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

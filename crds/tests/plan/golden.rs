@@ -114,7 +114,7 @@ fn shown(resources: &[Resource]) -> String {
         .unwrap();
     }
     for refusal in &refusals {
-        let Refusal { source, reason, field, message } = refusal;
+        let Refusal { source, reason, field, message, unlisted: _ } = refusal;
         writeln!(text, "refused {source}\n  {reason} {field}\n  {message}").unwrap();
         assert!(message.chars().count() <= 200, "{message}");
     }

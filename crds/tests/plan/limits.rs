@@ -2,7 +2,9 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use trilobite_crds::{
-    Inputs, ObservabilityStack, Reason, Tracepoint, TracingPolicy, TracingPolicySpec, plan,
+    Inputs, ObservabilityStack, Planned, Reason, Tracepoint, TracingPolicy, TracingPolicySpec,
+    node::PartContent,
+    plan,
     planner::{MAX_PARTS, MAX_PROFILE_BYTES},
 };
 
@@ -45,6 +47,51 @@ fn a_full_profile_refuses_the_newest_policies_and_keeps_the_others() {
         let words = &planned.refusals[0].message;
         assert!(words.contains("512") && words.contains("65536"), "{words}");
     }
+}
+
+#[test]
+fn of_a_policy_with_very_many_faults_some_are_listed_and_the_others_are_counted() {
+    let stack = ObservabilityStack::new("default", Default::default());
+    let mut faulty = policy("faulty".into(), 0);
+    faulty.spec.other = (0..180_000).map(|number| (format!("k{number}"), true.into())).collect();
+    faulty.spec.other.insert("x".repeat(1_000_000), true.into());
+    let good = policy("good".into(), 1);
+    let inputs = Inputs { stack: &stack, policies: vec![&faulty, &good], namespaced_policies: Vec::new() };
+    let planned = plan(&inputs);
+    assert_eq!((planned.refusals.len(), planned.parts.len()), (20, 2));
+    assert_eq!(planned.refusals.iter().map(|refusal| 1 + refusal.unlisted).sum::<u32>(), 180_001);
+    assert!(planned.refusals[19].to_string().ends_with(" (and 179981 more)"), "{}", planned.refusals[19]);
+}
+
+#[test]
+fn a_key_as_long_as_the_policy_makes_no_long_refusal() {
+    let stack = ObservabilityStack::new("default", Default::default());
+    let mut faulty = policy("faulty".into(), 0);
+    faulty.spec.other.insert("x".repeat(1_000_000), true.into());
+    let inputs = Inputs { stack: &stack, policies: vec![&faulty], namespaced_policies: Vec::new() };
+    let refusals = plan(&inputs).refusals;
+    assert!(refusals[0].field.len() < 300 && refusals[0].message.len() < 300);
+}
+
+#[test]
+fn a_message_is_cut_where_tetragon_cuts_it_and_never_within_a_character() {
+    let stack = ObservabilityStack::new("default", Default::default());
+    let with = |message: &str| {
+        let mut one = policy("one".into(), 0);
+        one.spec.tracepoints[0].message = Some(message.into());
+        let inputs = Inputs { stack: &stack, policies: vec![&one], namespaced_policies: Vec::new() };
+        plan(&inputs)
+    };
+    let shown = |planned: Planned| {
+        planned.parts.into_iter().find_map(|part| match part.spec.content {
+            PartContent::Tracepoints(content) => content.hooks[0].message.clone(),
+            _ => None,
+        })
+    };
+    assert_eq!(shown(with(&"a".repeat(300))), Some("a".repeat(256)));
+    assert_eq!(shown(with(&format!("a{}", "é".repeat(300)))), Some(format!("a{}", "é".repeat(127))));
+    assert_eq!(shown(with("")), None);
+    assert_eq!(with("a").refusals[0].field, "spec.tracepoints[0].message");
 }
 
 #[test]

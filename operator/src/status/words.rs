@@ -108,7 +108,8 @@ pub(super) fn accepted() -> &'static str {
 /// The first thing that is wrong, and how many more there are.
 pub(super) fn refused(refusals: &[Refusal]) -> String {
     let Some(first) = refusals.first() else { return String::new() };
-    let more = match refusals.len() - 1 {
+    let all: u32 = refusals.iter().map(|refusal| 1 + refusal.unlisted).sum();
+    let more = match all - 1 {
         0 => String::new(),
         more => format!(" (and {more} more)"),
     };
