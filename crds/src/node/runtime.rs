@@ -155,7 +155,7 @@ pub struct NodeProblem {
     /// The resource it is about.
     pub source: Source,
     /// One word, stable: see docs/reasons.md.
-    #[schemars(length(max = 64))]
+    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Z][A-Za-z0-9]*$"))]
     pub reason: String,
     /// The field of the resource, as `spec.tracepoints[0].event`; empty where it is about the whole.
     #[serde(default, skip_serializing_if = "String::is_empty")]

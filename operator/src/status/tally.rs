@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use trilobite_crds::{
-    Failure, NodeCounts,
+    Failure, NodeCounts, Reason,
     condition::cut,
     status::{MAX_FAILURES, MAX_MESSAGE},
 };
 
 use super::node::Standing;
+
+/// Most characters of a reason, as in the schema.
+const MAX_REASON: usize = 64;
 
 /// What the nodes together say about one resource.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -39,6 +42,7 @@ impl Tally {
             }
             Standing::Failing { told, reason, message } => {
                 self.counts.failing += 1;
+                let reason = if is_word(&reason) { reason } else { Reason::LoadFailed.as_str().to_owned() };
                 let group = self.groups.entry((reason.clone(), kernel.to_owned())).or_insert_with(|| Failure {
                     count: 0,
                     example_node: node.to_owned(),
@@ -82,6 +86,13 @@ impl Tally {
     }
 }
 
+/// Whether the API server takes it for a reason: one that it does not take would keep the whole status from people.
+fn is_word(reason: &str) -> bool {
+    (1..=MAX_REASON).contains(&reason.len())
+        && reason.starts_with(|first: char| first.is_ascii_uppercase())
+        && reason.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,6 +113,18 @@ mod tests {
         assert_eq!(lines[0], (2, "VerifierRejected".into(), "6.12".into(), "reef-2".into()));
         assert_eq!(lines.len(), 3);
         assert_eq!(tally.only_reason(), None);
+    }
+
+    #[test]
+    fn a_word_that_no_status_may_hold_is_told_as_one_that_it_may() {
+        let mut tally = Tally::default();
+        let words = ["", "no such thing", "lower", "Ünknown"].map(String::from);
+        for word in words.iter().chain([&"X".repeat(65)]) {
+            tally.count("reef-1", "6.12", failing(word));
+        }
+        tally.count("reef-1", "6.12", failing("OfANewerAgent"));
+        let reasons: Vec<_> = tally.failures().into_iter().map(|failure| (failure.reason, failure.count)).collect();
+        assert_eq!(reasons, [("LoadFailed".to_owned(), 5), ("OfANewerAgent".to_owned(), 1)]);
     }
 
     #[test]
