@@ -91,7 +91,14 @@ impl Writer {
             return;
         }
         let due = self.debounce.due(&write.key, &before, &write.wanted, Instant::now());
-        let failures = self.waiting.get(&write.key).map_or(0, |waiting| waiting.failures);
+        let waiting = self.waiting.get(&write.key).filter(|waiting| waiting.write.uid == write.uid);
+        let (due, failures) = match waiting {
+            None => (due, 0),
+            // Changes that never pause must not push it away for ever.
+            Some(Waiting { due: earlier, failures: 0, .. }) => (due.min(*earlier), 0),
+            // News does not make the API server well.
+            Some(Waiting { due: again, failures, .. }) => (*again, *failures),
+        };
         self.waiting.insert(write.key.clone(), Waiting { write, due, failures });
     }
 

@@ -96,6 +96,37 @@ async fn a_patch_that_fails_is_tried_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn changes_that_never_pause_do_not_keep_a_status_from_being_written() {
+    let (writes, mut requests, _writer) = writer(Duration::from_secs(5));
+    let changes = tokio::spawn(async move {
+        for count in 0.. {
+            let change = saying(ConditionStatus::False, Reason::Progressing, &format!("{count} of 9"));
+            if writes.send(change).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    let written = tokio::time::timeout(Duration::from_secs(1), next(&mut requests, StatusCode::OK)).await;
+    assert_eq!(written.expect("it is written meanwhile").0, STATUS);
+    changes.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn news_does_not_shorten_the_wait_after_a_patch_that_failed() {
+    let (writes, mut requests, _writer) = writer(Duration::from_secs(5));
+    writes.send(saying(ConditionStatus::False, Reason::Progressing, "")).await.unwrap();
+    let begin = tokio::time::Instant::now();
+    for _ in 0..3 {
+        next(&mut requests, StatusCode::INTERNAL_SERVER_ERROR).await;
+        writes.send(saying(ConditionStatus::True, Reason::Ready, "news")).await.unwrap();
+    }
+    next(&mut requests, StatusCode::OK).await;
+    // One, two and four seconds.
+    assert!(begin.elapsed() >= Duration::from_secs(7), "{:?}", begin.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_object_that_is_gone_is_forgotten() {
     let (writes, mut requests, writer) = writer(Duration::from_secs(5));
     writes.send(saying(ConditionStatus::False, Reason::Progressing, "")).await.unwrap();
