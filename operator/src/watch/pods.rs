@@ -42,6 +42,8 @@ pub(crate) struct PlacedPod {
 
 #[derive(Debug, Default)]
 struct Watched {
+    /// Of the object that selects them: another one of the same name may select others.
+    uid: String,
     /// None until the first list has been read.
     pods: Option<BTreeMap<String, PlacedPod>>,
     _until: Option<DropGuard>,
@@ -66,15 +68,17 @@ impl PodWatches {
         &self.changes
     }
 
-    /// The pods that `key` selects; none while the first list is being read. Starts the watch if there is none.
-    pub(crate) fn of(&self, key: &Key, namespace: &str, selector: &LabelSelector) -> Option<BTreeSet<PlacedPod>> {
+    /// The pods that the object `key` with this uid selects; none while the first list is being read. Starts the watch if
+    /// there is none, and ends that of an object of the same name that is gone.
+    pub(crate) fn of(&self, key: &Key, uid: &str, selector: &LabelSelector) -> Option<BTreeSet<PlacedPod>> {
         let mut watched = self.lock();
-        if let Some(entry) = watched.get(key) {
+        if let Some(entry) = watched.get(key).filter(|entry| entry.uid == uid) {
             return entry.pods.as_ref().map(|pods| pods.values().cloned().collect());
         }
         let stop = CancellationToken::new();
-        watched.insert(key.clone(), Watched { pods: None, _until: Some(stop.clone().drop_guard()) });
-        tokio::spawn(self.clone().follow(key.clone(), namespace.to_owned(), selector.clone(), stop));
+        let until = Some(stop.clone().drop_guard());
+        watched.insert(key.clone(), Watched { uid: uid.to_owned(), pods: None, _until: until });
+        tokio::spawn(self.clone().follow(key.clone(), uid.to_owned(), selector.clone(), stop));
         None
     }
 
@@ -92,10 +96,11 @@ impl PodWatches {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn follow(self, key: Key, namespace: String, selector: LabelSelector, stop: CancellationToken) {
+    async fn follow(self, key: Key, uid: String, selector: LabelSelector, stop: CancellationToken) {
+        let namespace = key.namespace.as_deref().unwrap_or_default();
         let config = server_side(&selector)
             .map_or_else(watcher::Config::default, |selector| watcher::Config::default().labels_from(&selector));
-        let api: Api<SmallPod> = Api::namespaced_with(self.client.clone(), &namespace, &ApiResource::erase::<Pod>(&()));
+        let api: Api<SmallPod> = Api::namespaced_with(self.client.clone(), namespace, &ApiResource::erase::<Pod>(&()));
         let mut events = watcher(api, config)
             .backoff(trilobite_patience::of_a_watch())
             .modify(|pod| {
@@ -108,7 +113,7 @@ impl PodWatches {
         let mut list = BTreeMap::new();
         while let Some(event) = events.next().await {
             match event {
-                Ok(event) => self.take(&key, event, &mut list),
+                Ok(event) => self.take(&key, &uid, event, &mut list),
                 Err(error) => {
                     self.metrics.watch_failed("Pod");
                     tracing::warn!(%error, %key, "watching the pods that it selects");
@@ -117,9 +122,9 @@ impl PodWatches {
         }
     }
 
-    fn take(&self, key: &Key, event: watcher::Event<SmallPod>, list: &mut BTreeMap<String, PlacedPod>) {
+    fn take(&self, key: &Key, uid: &str, event: watcher::Event<SmallPod>, list: &mut BTreeMap<String, PlacedPod>) {
         let mut all = self.lock();
-        let Some(entry) = all.get_mut(key) else { return };
+        let Some(entry) = all.get_mut(key).filter(|entry| entry.uid == uid) else { return };
         match event {
             watcher::Event::Init => return list.clear(),
             watcher::Event::InitApply(pod) => {
@@ -166,6 +171,7 @@ fn server_side(selector: &LabelSelector) -> Option<Selector> {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use trilobite_crds::node::SourceKind;
 
     use super::*;
 
@@ -186,6 +192,24 @@ mod tests {
         assert_eq!(pods["till-0"].node, "reef-1");
         put(&mut pods, pod(Some("reef-1"), "Succeeded"));
         assert!(pods.is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_object_that_was_made_anew_is_not_answered_with_what_the_old_one_selected() {
+        let (service, _requests) =
+            tower_test::mock::pair::<http::Request<kube::client::Body>, http::Response<kube::client::Body>>();
+        let watches = PodWatches::new(Client::new(service, "ink-system"), Arc::new(Metrics::new()));
+        let key = Key { kind: SourceKind::AppProfile, namespace: Some("payments".into()), name: "hot".into() };
+        let selector = LabelSelector::default();
+        assert_eq!(watches.of(&key, "old", &selector), None);
+        let mut list = BTreeMap::new();
+        for event in [watcher::Event::InitApply(pod(Some("reef-1"), "Running")), watcher::Event::InitDone] {
+            watches.take(&key, "old", event, &mut list);
+        }
+        assert_eq!(watches.of(&key, "old", &selector).map(|pods| pods.len()), Some(1));
+        assert_eq!(watches.of(&key, "new", &selector), None);
+        watches.take(&key, "old", watcher::Event::Apply(pod(Some("reef-1"), "Running")), &mut list);
+        assert_eq!(watches.of(&key, "new", &selector), None, "nor with what its watch says last");
     }
 
     #[test]

@@ -31,7 +31,6 @@ pub(super) struct Found {
 
 pub(super) fn run<K: Bounded>(object: &K, context: &Context) -> Found {
     let key = Key::from(&object.source());
-    let namespace = key.namespace.clone().unwrap_or_default();
     let conditions = object.common_status().map(|status| status.conditions.as_slice()).unwrap_or_default();
     let over =
         find(conditions, ConditionType::Completed).is_some_and(|completed| completed.status == ConditionStatus::True);
@@ -47,9 +46,9 @@ pub(super) fn run<K: Bounded>(object: &K, context: &Context) -> Found {
         context.pods.end(&key);
         None
     } else {
-        context.pods.of(&key, &namespace, object.pod_selector())
+        context.pods.of(&key, object.meta().uid.as_deref().unwrap_or_default(), object.pod_selector())
     };
-    let of_namespace = context.stores.namespaces.get(&ObjectRef::new(&namespace));
+    let of_namespace = context.stores.namespaces.get(&ObjectRef::new(key.namespace.as_deref().unwrap_or_default()));
     let runtimes = context.stores.runtimes.state();
     Found {
         stack,
