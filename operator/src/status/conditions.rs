@@ -150,8 +150,14 @@ fn programmed(case: &Case<'_>) -> Finding {
     finding(False, Reason::RollingOut, words::rolling_out(counts))
 }
 
+/// Whether the change that is under way concerns it. A part that every node was told of, in whichever profile, is no part of
+/// what has stopped.
 fn follows_the_rollout(case: &Case<'_>) -> bool {
-    matches!(case.asked.wanted, Wanted::Profile(_) | Wanted::Part { .. })
+    match case.asked.wanted {
+        Wanted::Profile(_) => true,
+        Wanted::Part { .. } => case.tally.counts.updated < case.tally.counts.desired,
+        Wanted::Nothing | Wanted::Session(_) => false,
+    }
 }
 
 fn accepted(case: &Case<'_>) -> Finding {

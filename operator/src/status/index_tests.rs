@@ -273,6 +273,18 @@ fn a_halted_rollout_stalls_the_stack() {
 }
 
 #[test]
+fn a_halted_rollout_stalls_no_policy_that_was_in_force_before_it() {
+    let mut index = nodes_that_are_ready(2);
+    index.runtime("reef-1", Some(applied("old")), at(50));
+    let Report::Fleet { fleet, template, profiles, .. } = fleet() else { unreachable!() };
+    index.report(Report::Fleet { fleet, template, profiles, rollout: Rollout::Halted { failing: 3, told: 10 } });
+    let (old, new) = (policy("watch-ink"), policy("watch-kelp"));
+    assert_eq!(find(&compute(&mut index, old.clone(), at(60)).written.common.conditions, Stalled), None);
+    assert_eq!(says(&compute(&mut index, old, at(60)), Programmed), reason(True, Reason::AllNodesApplied));
+    assert_eq!(says(&compute(&mut index, new, at(60)), Stalled), reason(True, Reason::RolloutHalted));
+}
+
+#[test]
 fn trouble_of_the_operators_own_shows_until_it_is_over() {
     let mut index = nodes_that_are_ready(1);
     let key = Key::from(&stack().source);

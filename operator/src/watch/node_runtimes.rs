@@ -13,7 +13,7 @@ use super::{Book, Guarded, Kept, keep, watched};
 use crate::children::MANAGER;
 
 /// When the stack's controller last wrote it, in RFC 3339: kept of `managedFields`, which is dropped.
-const TOLD_AT: &str = "trilobite.dev/told-at";
+pub(crate) const TOLD_AT: &str = "trilobite.dev/told-at";
 
 /// Every NodeRuntime.
 pub(crate) fn watch(

@@ -1,5 +1,7 @@
 //! The plan, and which nodes it is for. Nobody looks at the raw stack after this, but for its name and its owner reference.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt as _;
 use trilobite_crds::{
@@ -21,6 +23,8 @@ pub(super) struct Valid {
     pub(super) fleet: Fleet,
     /// Nodes of the fleet, by name, with their uid.
     pub(super) nodes: Vec<(String, String)>,
+    /// Those of them that are being deleted. Their pods may run for hours yet, so they keep what they have; they do not count.
+    pub(super) leaving: BTreeSet<String>,
     pub(super) runtime: RuntimeSpec,
     pub(super) metrics: MetricsSpec,
     pub(super) owner: OwnerReference,
@@ -44,12 +48,12 @@ pub(super) fn run(stack: &ObservabilityStack, found: &Found, arguments: &Argumen
         .iter()
         .filter(|node| {
             let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
-            node.metadata.deletion_timestamp.is_none()
-                && fleet.selects(node.labels(), taints, found.agents.contains_key(&node.name_any()))
+            fleet.selects(node.labels(), taints, found.agents.contains_key(&node.name_any()))
         })
         .map(|node| (node.name_any(), node.uid().unwrap_or_default()))
         .collect();
     nodes.sort_unstable();
+    let leaving = found.nodes.iter().filter(|node| node.metadata.deletion_timestamp.is_some());
     let spec = &stack.spec;
     Valid {
         refusals: planned.refusals.iter().filter(|refusal| refusal.source == source).cloned().collect(),
@@ -57,6 +61,7 @@ pub(super) fn run(stack: &ObservabilityStack, found: &Found, arguments: &Argumen
         planned,
         fleet,
         nodes,
+        leaving: leaving.map(|node| node.name_any()).collect(),
         runtime: spec.runtime.clone(),
         metrics: spec.metrics.clone(),
         owner: children::owner(

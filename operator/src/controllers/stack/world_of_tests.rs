@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use clap::Parser as _;
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::{api::core::v1::Node, apimachinery::pkg::apis::meta::v1::Time};
 use kube::{ResourceExt as _, core::ObjectMeta};
 use trilobite_crds::{ObservabilityStack, TracingPolicy, node::NodeRuntime};
 
@@ -12,7 +12,7 @@ use super::{
     dereference::Found,
     validate::{self, Valid},
 };
-use crate::args::Arguments;
+use crate::{args::Arguments, watch::node_runtimes::TOLD_AT};
 
 pub(super) fn stack(spec: &str) -> ObservabilityStack {
     let meta = "metadata: {name: default, uid: uid-of-the-stack, generation: 7}";
@@ -97,4 +97,18 @@ pub(super) fn answer(found: &mut Found, node: &str, ready: bool) {
         .unwrap(),
     );
     found.runtimes.insert(node.into(), Arc::new(runtime));
+}
+
+/// When the API server remembers that a node was told.
+pub(super) fn was_told_at(found: &mut Found, node: &str, time: &str) {
+    let mut runtime = NodeRuntime::clone(&found.runtimes[node]);
+    runtime.metadata.annotations = Some([(TOLD_AT.to_owned(), time.to_owned())].into());
+    found.runtimes.insert(node.into(), Arc::new(runtime));
+}
+
+/// Somebody deletes a node, and a finalizer holds it.
+pub(super) fn leaves(found: &mut Found, node: usize) {
+    let mut leaving = Node::clone(&found.nodes[node]);
+    leaving.metadata.deletion_timestamp = Some(Time(jiff::Timestamp::UNIX_EPOCH));
+    found.nodes[node] = Arc::new(leaving);
 }

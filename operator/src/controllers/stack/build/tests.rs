@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use kube::ResourceExt as _;
 
-use super::super::world_of_tests::{answer, applied, children, nodes, settled};
+use super::super::world_of_tests::{answer, applied, children, leaves, nodes, settled, was_told_at};
 use crate::status::Rollout;
 
 #[test]
@@ -50,6 +50,46 @@ fn a_change_stops_when_too_many_of_those_that_were_told_fail_with_it() {
     assert_eq!((stopped.rollout, stopped.told.len()), (Rollout::Halted { failing: 2, told: 10 }, 0));
     answer(&mut found, "reef-001", true);
     assert_eq!(children(CHANGED, &found).told.len(), 10, "it goes on when they are well");
+}
+
+#[test]
+fn nodes_that_failed_before_the_change_do_not_stop_it() {
+    let mut found = nodes(40);
+    settled(&mut found, "{}");
+    let first = children(CHANGED, &found);
+    applied(&mut found, &first);
+    for node in 0..6 {
+        let node = format!("reef-{node:03}");
+        // Its answer says since when it fails: since the first second of the year.
+        answer(&mut found, &node, false);
+        was_told_at(&mut found, &node, "2026-01-01T00:00:01Z");
+    }
+    assert_eq!(children(CHANGED, &found).rollout, Rollout::Moving);
+    for node in ["reef-000", "reef-001"] {
+        was_told_at(&mut found, node, "2026-01-01T00:00:00Z");
+    }
+    assert_eq!(children(CHANGED, &found).rollout, Rollout::Halted { failing: 2, told: 10 });
+}
+
+#[test]
+fn a_node_that_is_being_deleted_keeps_what_it_runs_and_does_not_count() {
+    let mut found = nodes(12);
+    settled(&mut found, "{}");
+    leaves(&mut found, 0);
+    leaves(&mut found, 1);
+    assert_eq!(children("{}", &found).garbage.runtimes, Vec::<String>::new());
+    let first = children(CHANGED, &found);
+    assert!(first.told.iter().any(|runtime| runtime.name_any() == "reef-000"), "it is told of changes");
+    applied(&mut found, &first);
+    answer(&mut found, "reef-000", false);
+    answer(&mut found, "reef-001", false);
+    assert_eq!(children(CHANGED, &found).rollout, Rollout::Moving);
+    found.runtimes.remove("reef-000");
+    let told = children(CHANGED, &found).told;
+    assert!(told.iter().all(|runtime| runtime.name_any() != "reef-000"), "and nothing begins there anew");
+    found.nodes.remove(0);
+    found.nodes.remove(0);
+    assert_eq!(children("{}", &found).garbage.runtimes, ["reef-001"], "until it is gone");
 }
 
 #[test]
