@@ -10,6 +10,7 @@ mod metrics;
 mod plan;
 pub mod run;
 mod selection;
+mod shallow;
 mod status;
 mod sweep;
 pub mod telemetry;

@@ -32,6 +32,7 @@ use crate::{
     controllers::{self, Gate, bounded, namespace_label, stack::Pace, tracing_policy},
     established, http,
     metrics::Metrics,
+    shallow,
     status::{self, Feed, Writer},
     sweep,
     watch::{
@@ -55,6 +56,7 @@ pub enum Error {
 /// # Errors
 /// When its own port cannot be served. Whatever the API server does is waited out.
 pub async fn run(client: Client, arguments: Arguments, stop: CancellationToken) -> Result<(), Error> {
+    let client = shallow::shallow(client);
     let metrics = Arc::new(Metrics::new());
     let ready = Arc::new(AtomicBool::new(false));
     let served = http::Served { metrics: metrics.clone(), ready: ready.clone() };
