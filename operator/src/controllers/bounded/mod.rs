@@ -17,6 +17,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::runtime::controller::Action;
 use trilobite_crds::{ObservabilityStack, Refusal, node::Session};
 
+use self::{dereference::Found, validate::Valid};
 use super::{Category, unreadable};
 use crate::{
     context::Context,
@@ -56,5 +57,15 @@ pub(crate) async fn reconcile<K: Bounded>(object: Arc<Guarded<K>>, context: Arc<
     let (applied, errors) = apply::run(wanted, &uid, &context.client).await;
     update_status::report(object, &valid, &applied, &errors, &context).await;
     // All of them are in the status; the first one names what is tried again.
-    errors.into_iter().next().map_or(Ok(Action::await_change()), Err)
+    errors.into_iter().next().map_or_else(|| Ok(next(&valid, &found, Timestamp::now())), Err)
+}
+
+/// Its end comes although its pods may never be found.
+fn next(valid: &Valid, found: &Found, now: Timestamp) -> Action {
+    match valid {
+        Valid::Running(session, _) if found.pods.is_none() => {
+            Action::requeue(session.expires_at.duration_since(now).try_into().unwrap_or_default())
+        }
+        _ => Action::await_change(),
+    }
 }

@@ -1,8 +1,9 @@
 //! The pure phases of a bounded resource: when it may begin, which nodes are given its session, when it is taken.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
+use kube::runtime::controller::Action;
 use trilobite_crds::{
     AppProfile, ObservabilityStack, Reason,
     node::{NodeRuntime, NodeRuntimeSpec, Session},
@@ -168,6 +169,16 @@ fn a_node_that_holds_as_many_sessions_as_it_can_is_given_none_and_is_named() {
     crowded.runtimes.insert("reef-1".into(), Arc::new(runtime));
     assert_eq!(moves(&crowded, at(110)).0, names(&["reef-2"]));
     assert_eq!(built(&crowded, at(110)).full.into_iter().collect::<Vec<_>>(), names(&["reef-1"]));
+}
+
+#[test]
+fn the_end_is_waited_for_though_the_pods_are_not_found() {
+    let mut dark = found(&[], &[]);
+    dark.pods = None;
+    let valid = validate::run(&started(), &dark, at(110));
+    assert_eq!(super::next(&valid, &dark, at(110)), Action::requeue(Duration::from_secs(20)));
+    let seen = found(&[], &[]);
+    assert_eq!(super::next(&valid, &seen, at(110)), Action::await_change());
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! Tells the index what a bounded resource asks. No request here.
 
-use trilobite_crds::{Reason, Refusal};
+use trilobite_crds::{
+    Reason, Refusal,
+    condition::{ConditionStatus, ConditionType, find},
+};
 
 use super::{
     super::{asked, chain},
@@ -32,6 +35,8 @@ pub(super) async fn report<K: Bounded>(
             let refusal = Refusal::new(&source, Reason::NotAccepted, "", words::stack_unreadable());
             asked(object, vec![refusal], Wanted::Nothing)
         }
+        // Nor does an operator that has just come say more than that, before it has found the pods.
+        Valid::Running(..) if applied.nodes.is_none() && was_accepted(object) => return,
         Valid::Refused(refusal) => asked(object, vec![refusal.clone()], Wanted::Nothing),
         Valid::Suspended => Asked { suspended: true, ..asked(object, Vec::new(), Wanted::Nothing) },
         Valid::Starting(session, started_at)
@@ -54,5 +59,40 @@ pub(super) async fn report<K: Bounded>(
         let message = words::and_more(&chain(first), errors.len() - 1);
         let (key, generation) = (Key::from(&source), source.generation);
         context.report(Report::Trouble { key, generation, reason, message }).await;
+    }
+}
+
+/// Whether its status says that this generation can be carried out.
+fn was_accepted<K: Bounded>(object: &K) -> bool {
+    object.common_status().is_some_and(|status| {
+        let accepted = find(&status.conditions, ConditionType::Accepted);
+        status.observed_generation == object.source().generation
+            && accepted.is_some_and(|accepted| accepted.status == ConditionStatus::True)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use trilobite_crds::{
+        AppProfile,
+        condition::{Finding, merge},
+    };
+
+    use super::*;
+
+    #[test]
+    fn what_was_accepted_stands_while_its_pods_are_looked_for() {
+        let mut profile =
+            AppProfile::new("hot", serde_json::from_value(serde_json::json!({"podSelector": {}})).unwrap());
+        profile.metadata.generation = Some(1);
+        assert!(!was_accepted(&profile));
+        let mut said = |status| {
+            let accepted = Finding::new(ConditionType::Accepted, status, Reason::Valid, "");
+            let common = &mut profile.status.get_or_insert_default().common;
+            common.observed_generation = 1;
+            common.conditions = merge(&[], &[accepted], 1, jiff::Timestamp::UNIX_EPOCH);
+            was_accepted(&profile)
+        };
+        assert!(said(ConditionStatus::True) && !said(ConditionStatus::False));
     }
 }
