@@ -77,6 +77,15 @@ impl AgentFact {
     }
 }
 
+/// Why the API server refuses the agents' pods, in its own words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum PodsRefused {
+    /// Pod Security: only a label of the namespace heals that.
+    BySecurity(String),
+    /// A quota, an admission policy, or something that passes.
+    Otherwise(String),
+}
+
 /// What a node was told, and what its agent says.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct RuntimeFact {
@@ -138,6 +147,28 @@ impl RuntimeFact {
                 Some(end) => end == session.expires_at,
                 None => self.observed == Some(self.generation) && self.was_told(session),
             }
+    }
+
+    /// Whether nothing is new but how sessions fare.
+    pub(crate) fn is_same_but_for_sessions(&self, other: &Self) -> bool {
+        // Without `..`: a new field does not compile before somebody compares it.
+        let Self {
+            generation,
+            told,
+            told_at,
+            told_sessions,
+            observed,
+            applied,
+            not_ready,
+            kernel,
+            problems,
+            refused,
+            sessions: _,
+        } = self;
+        (generation, told, told_at, told_sessions, observed)
+            == (&other.generation, &other.told, &other.told_at, &other.told_sessions, &other.observed)
+            && (applied, not_ready, kernel, problems, refused)
+                == (&other.applied, &other.not_ready, &other.kernel, &other.problems, &other.refused)
     }
 
     /// What controllers act upon; the rest is only said.

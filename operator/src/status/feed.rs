@@ -106,9 +106,9 @@ impl Feed {
                 },
                 Some(event) = self.refusals.next() => {
                     if let Ok(watcher::Event::Apply(event) | watcher::Event::InitApply(event)) = event
-                        && let Some((why, at)) = fleet_events::forbidden(&event)
+                        && let Some((why, at)) = fleet_events::refused(&event)
                     {
-                        index.pods_forbidden(why, at);
+                        index.pods_refused(why, at);
                     }
                 },
                 Some(report) = self.reports.recv() => index.report(report),

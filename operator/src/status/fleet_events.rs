@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
 use kube::runtime::watcher;
 
+use super::facts::PodsRefused;
 use crate::children::DAEMON_SET;
 
 /// Selects the Events that matter.
@@ -12,17 +13,26 @@ pub(super) fn config() -> watcher::Config {
     watcher::Config::default().fields(&fields)
 }
 
-/// What Pod Security says, and when; none for another failure.
-pub(super) fn forbidden(event: &Event) -> Option<(String, Timestamp)> {
+/// What the API server says, and when.
+pub(super) fn refused(event: &Event) -> Option<(PodsRefused, Timestamp)> {
     let message = event.message.as_deref()?;
-    let (_, why) = message.split_once("violates PodSecurity ")?;
+    let why = match message.split_once("violates PodSecurity ") {
+        Some((_, why)) => PodsRefused::BySecurity(why.to_owned()),
+        None => PodsRefused::Otherwise(essence(message).to_owned()),
+    };
     let at = event.last_timestamp.as_ref().map(|time| time.0);
     let at = at.or(event.event_time.as_ref().map(|time| time.0)).or(event
         .metadata
         .creation_timestamp
         .as_ref()
         .map(|time| time.0));
-    Some((why.to_owned(), at?))
+    Some((why, at?))
+}
+
+/// Without what every one of these messages begins with.
+fn essence(message: &str) -> &str {
+    let message = message.strip_prefix("Error creating: ").unwrap_or(message);
+    message.split_once(" is forbidden: ").map_or(message, |(_, why)| why)
 }
 
 #[cfg(test)]
@@ -30,15 +40,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_pod_security_forbids_is_taken_for_that() {
+    fn what_pod_security_forbids_is_told_from_everything_else() {
         let said = |message: &str| {
             let mut event = Event { message: Some(message.into()), ..Event::default() };
             event.metadata.creation_timestamp =
                 Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH));
-            forbidden(&event).map(|(why, _)| why)
+            refused(&event).map(|(why, _)| why)
         };
         let forbidden = r#"Error creating: pods "trilobite-node-" is forbidden: violates PodSecurity "baseline:latest": host namespaces"#;
-        assert_eq!(said(forbidden), Some(r#""baseline:latest": host namespaces"#.into()));
-        assert_eq!(said("Error creating: pods is forbidden: exceeded quota"), None);
+        assert_eq!(said(forbidden), Some(PodsRefused::BySecurity(r#""baseline:latest": host namespaces"#.into())));
+        let quota = r#"Error creating: pods "trilobite-node-" is forbidden: exceeded quota: pods=10"#;
+        assert_eq!(said(quota), Some(PodsRefused::Otherwise("exceeded quota: pods=10".into())));
+        assert_eq!(said("Error creating: timed out"), Some(PodsRefused::Otherwise("timed out".into())));
     }
 }

@@ -2,6 +2,7 @@
 //! Events go in, the keys whose status may differ come out, and a status is computed for a key and a time.
 
 use std::{
+    cell::OnceCell,
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
@@ -9,7 +10,7 @@ use std::{
 use jiff::Timestamp;
 use trilobite_crds::{
     Reason, ResourceStatus,
-    condition::merge,
+    condition::{ConditionStatus, ConditionType, find, merge},
     node::{SessionState, SessionStatus, SourceKind},
     status::ProfileResults,
 };
@@ -18,7 +19,7 @@ use super::{
     Key, Written,
     asked::{Asked, Report, Rollout, SessionAsked, Wanted},
     conditions::{Case, Over, SessionTally, findings, summary},
-    facts::{AgentFact, NodeFact, RuntimeFact},
+    facts::{AgentFact, NodeFact, PodsRefused, RuntimeFact},
     node::{NodeView, Patience, Standing, standing},
     tally::Tally,
     words,
@@ -52,6 +53,8 @@ pub(crate) struct Index {
     nodes: BTreeMap<String, NodeFact>,
     /// By the name of the pod.
     agents: BTreeMap<String, AgentFact>,
+    /// The pod on each node; made when it is first asked for, and gone with the next change of an agent.
+    by_node: OnceCell<BTreeMap<String, String>>,
     runtimes: BTreeMap<String, RuntimeFact>,
     /// Since when a node's agent is away, or a node was told what it now has to run.
     since: BTreeMap<String, Timestamp>,
@@ -60,7 +63,8 @@ pub(crate) struct Index {
     template: Option<String>,
     profiles: BTreeMap<String, BTreeSet<String>>,
     rollout: Rollout,
-    pods_forbidden: Option<String>,
+    /// Why agents' pods are refused, and when that was said.
+    pods_refused: Option<(PodsRefused, Timestamp)>,
     asked: BTreeMap<Key, Entry>,
     dirty: BTreeSet<Key>,
 }
@@ -72,13 +76,14 @@ impl Index {
             namespace: namespace.into(),
             nodes: BTreeMap::new(),
             agents: BTreeMap::new(),
+            by_node: OnceCell::new(),
             runtimes: BTreeMap::new(),
             since: BTreeMap::new(),
             fleet: None,
             template: None,
             profiles: BTreeMap::new(),
             rollout: Rollout::Moving,
-            pods_forbidden: None,
+            pods_refused: None,
             asked: BTreeMap::new(),
             dirty: BTreeSet::new(),
         }
@@ -99,8 +104,9 @@ impl Index {
         // One that was there before this operator has fared so since it says, not since somebody looked.
         let since = fact.as_ref().filter(|_| known.is_none()).and_then(|agent| agent.since).unwrap_or(now);
         // A pod that could be made shows that pods may be made.
-        self.pods_forbidden = self.pods_forbidden.take().filter(|_| fact.is_none());
+        self.pods_refused = self.pods_refused.take().filter(|_| fact.is_none());
         if put(&mut self.agents, pod, fact) {
+            self.by_node.take();
             if let Some(node) = node {
                 self.since_at_least(&node, since.min(now));
             }
@@ -117,6 +123,10 @@ impl Index {
             (None, Some(fact)) => Some(fact.told_at.unwrap_or(now)),
             _ => Some(now),
         };
+        let news = match (before, &fact) {
+            (Some(before), Some(fact)) if before.is_same_but_for_sessions(fact) => Some(changed_sessions(before, fact)),
+            _ => None,
+        };
         if let Some(since) = since {
             self.since_at_least(name, since.min(now));
         }
@@ -124,7 +134,11 @@ impl Index {
             self.session_lines(name, fact);
         }
         if put(&mut self.runtimes, name, fact) {
-            self.everything_is_dirty();
+            match news {
+                // Counts go up all the time, and concern nobody else.
+                Some(sessions) => self.sessions_are_dirty(&sessions),
+                None => self.everything_is_dirty(),
+            }
         }
         acted_upon
     }
@@ -134,11 +148,15 @@ impl Index {
         *known = since.max(*known);
     }
 
-    /// Why the API server refused an agent's pod at `at`; old news where a pod was made after that.
-    pub(crate) fn pods_forbidden(&mut self, why: String, at: Timestamp) {
+    /// Why the API server refused an agent's pod at `at`; old news where a pod was made, or refused, after that.
+    pub(crate) fn pods_refused(&mut self, why: PodsRefused, at: Timestamp) {
         let made_since = self.agents.values().any(|agent| agent.since.is_some_and(|since| since >= at));
-        if !made_since && self.pods_forbidden.as_ref() != Some(&why) {
-            self.pods_forbidden = Some(why);
+        let refused_since = self.pods_refused.as_ref().is_some_and(|(_, last)| *last > at);
+        if made_since || refused_since {
+            return;
+        }
+        let known = self.pods_refused.replace((why.clone(), at));
+        if known.is_none_or(|(known, _)| known != why) {
             self.everything_is_dirty();
         }
     }
@@ -193,6 +211,10 @@ impl Index {
     pub(crate) fn compute(&self, key: &Key, last: &Written, now: Timestamp) -> Option<Computed> {
         let entry = self.asked.get(key)?;
         let asked = &entry.asked;
+        if matches!(asked.wanted, Wanted::Session(_)) && is_over(last, asked.source.generation) {
+            // What has ended stays as it ended, whatever becomes of its nodes.
+            return Some(Computed { written: last.clone(), next: None });
+        }
         let (mut tally, selected) = self.count(entry, now);
         let session = self.session(entry, &mut tally, now);
         let failures = tally.failures();
@@ -266,14 +288,15 @@ impl Index {
         let asked = &entry.asked;
         let Some(fleet) = self.fleet.as_ref().filter(|_| asked.wanted != Wanted::Nothing) else { return (tally, None) };
         let live = self.live(&asked.wanted);
-        let by_node: BTreeMap<&str, &AgentFact> =
-            self.agents.values().map(|agent| (agent.node.as_str(), agent)).collect();
+        let by_node = self
+            .by_node
+            .get_or_init(|| self.agents.iter().map(|(pod, agent)| (agent.node.clone(), pod.clone())).collect());
         for (name, node) in &self.nodes {
             let told_of_session = match &asked.wanted {
                 Wanted::Session(session) => session.nodes.as_ref().is_some_and(|nodes| nodes.contains(name)),
                 _ => true,
             };
-            let agent = by_node.get(name.as_str()).copied();
+            let agent = by_node.get(name).and_then(|pod| self.agents.get(pod));
             if !told_of_session || !fleet.selects(&node.labels, &node.taints, agent.is_some()) {
                 continue;
             }
@@ -312,7 +335,7 @@ impl Index {
             session: entry.lines.get(name),
             namespace: &self.namespace,
             template: self.template.as_deref(),
-            pods_forbidden: self.pods_forbidden.as_deref(),
+            pods_refused: self.pods_refused.as_ref().map(|(why, _)| why),
         }
     }
 
@@ -354,6 +377,29 @@ impl Index {
     fn everything_is_dirty(&mut self) {
         self.dirty.extend(self.asked.keys().cloned());
     }
+
+    fn sessions_are_dirty(&mut self, names: &BTreeSet<String>) {
+        let concerned = self.asked.iter().filter(|(_, entry)| match &entry.asked.wanted {
+            Wanted::Session(session) => names.contains(&session.name),
+            _ => false,
+        });
+        self.dirty.extend(concerned.map(|(key, _)| key.clone()));
+    }
+}
+
+/// Whether the status says that the session of this generation has come to its end.
+fn is_over(written: &Written, generation: i64) -> bool {
+    let completed = find(&written.common.conditions, ConditionType::Completed);
+    written.common.observed_generation == generation
+        && completed.is_some_and(|completed| completed.status == ConditionStatus::True)
+}
+
+/// Names of the sessions about which a node says something else now.
+fn changed_sessions(before: &RuntimeFact, now: &RuntimeFact) -> BTreeSet<String> {
+    let unlike = |lines: &[SessionStatus], others: &[SessionStatus]| {
+        lines.iter().filter(|line| !others.contains(line)).map(|line| line.name.clone()).collect::<Vec<_>>()
+    };
+    unlike(&before.sessions, &now.sessions).into_iter().chain(unlike(&now.sessions, &before.sessions)).collect()
 }
 
 /// Whether a node has a result of the session.

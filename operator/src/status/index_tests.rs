@@ -14,7 +14,7 @@ use trilobite_crds::{
 
 use super::{
     Asked, Key, Report, Rollout, Wanted, Written,
-    facts::{AgentFact, NodeFact, RuntimeFact},
+    facts::{AgentFact, NodeFact, PodsRefused, RuntimeFact},
     index::{Computed, Index},
     node::Patience,
 };
@@ -196,14 +196,28 @@ fn a_problem_is_its_policys_own_matter_and_only_for_its_generation() {
 fn what_pod_security_forbids_names_the_label_to_set_and_a_pod_that_comes_ends_it() {
     let mut index = nodes_that_are_ready(0);
     index.node("reef-0", Some(NodeFact::default()));
-    index.pods_forbidden("\"baseline:latest\": host namespaces".into(), at(20));
+    index.pods_refused(PodsRefused::BySecurity("\"baseline:latest\": host namespaces".into()), at(20));
     let computed = compute(&mut index, stack(), at(21));
     assert_eq!(says(&computed, Degraded), reason(True, Reason::PodSecurityForbidden));
     let message = &computed.written.common.failures[0].message;
     assert!(message.contains("pod-security.kubernetes.io/enforce=privileged"), "{message}");
     index.agent("pod-0", Some(AgentFact { since: Some(at(30)), ..agent("reef-0", true) }), at(30));
-    index.pods_forbidden("\"baseline:latest\": host namespaces".into(), at(20));
+    index.pods_refused(PodsRefused::BySecurity("\"baseline:latest\": host namespaces".into()), at(20));
     assert_ne!(says(&compute(&mut index, stack(), at(31)), Degraded), reason(True, Reason::PodSecurityForbidden));
+}
+
+#[test]
+fn what_else_keeps_an_agents_pod_away_is_told_when_patience_ends() {
+    let mut index = nodes_that_are_ready(0);
+    index.node("reef-0", Some(NodeFact::default()));
+    let quota = "insufficient quota to match these scopes: [{PriorityClass In [system-node-critical]}]";
+    index.pods_refused(PodsRefused::Otherwise(quota.into()), at(20));
+    index.pods_refused(PodsRefused::Otherwise("timed out".into()), at(19));
+    assert_eq!(says(&compute(&mut index, stack(), at(21)), Ready), reason(False, Reason::Progressing));
+    let computed = compute(&mut index, stack(), at(60));
+    assert_eq!(says(&computed, Degraded), reason(True, Reason::AgentSilent));
+    let message = &computed.written.common.failures[0].message;
+    assert!(message.contains("insufficient quota") && message.contains("node.priorityQuota"), "{message}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use trilobite_crds::{
 
 use super::{
     asked::{Asked, Wanted},
-    facts::{AgentFact, RuntimeFact},
+    facts::{AgentFact, PodsRefused, RuntimeFact},
     words,
 };
 
@@ -38,7 +38,7 @@ pub(crate) struct NodeView<'a> {
     /// From which template the agents' pods are made now.
     pub(crate) template: Option<&'a str>,
     /// Why the API server refuses the agents' pods.
-    pub(crate) pods_forbidden: Option<&'a str>,
+    pub(crate) pods_refused: Option<&'a PodsRefused>,
 }
 
 /// How a node stands.
@@ -69,11 +69,11 @@ pub(crate) fn standing(
 ) -> Standing {
     let told = told(view, asked, live);
     let checks = || {
+        session_is_not_over(view, asked)?;
         agent_is_there(view, told, patience, now)?;
         agent_is_the_wanted_one(view, asked)?;
         has_room(view, asked)?;
         was_told(told)?;
-        session_is_not_over(view, asked)?;
         has_answered(view, asked, live, told, patience, now)?;
         says_nothing_is_wrong(view, asked)?;
         stack_is_in_force(view, asked)
@@ -111,14 +111,19 @@ fn agent_is_there(view: &NodeView<'_>, told: bool, patience: Patience, now: Time
             })
         }
         None => {
-            if let Some(why) = view.pods_forbidden {
+            if let Some(PodsRefused::BySecurity(why)) = view.pods_refused {
                 return Err(fails(Reason::PodSecurityForbidden, words::pods_forbidden(view.namespace, why)));
             }
             let patient = until(view.since);
             if now < patient {
                 return Err(Standing::Pending { told, until: Some(patient) });
             }
-            Err(fails(Reason::AgentSilent, words::agent_missing(view.namespace, view.name)))
+            Err(match view.pods_refused {
+                Some(PodsRefused::Otherwise(why)) => {
+                    fails(Reason::AgentSilent, words::pods_refused(view.namespace, why))
+                }
+                _ => fails(Reason::AgentSilent, words::agent_missing(view.namespace, view.name)),
+            })
         }
     }
 }
@@ -149,7 +154,7 @@ fn was_told(told: bool) -> Check {
     if told { Ok(()) } else { Err(Standing::Pending { told, until: None }) }
 }
 
-/// A session that has come to its end stays as it ended.
+/// A session that has come to its end stays as it ended, however its agent fares.
 fn session_is_not_over(view: &NodeView<'_>, asked: &Asked) -> Check {
     let line = view.session.filter(|_| matches!(asked.wanted, Wanted::Session(_)));
     match line.map(|line| line.state) {

@@ -12,8 +12,9 @@ use trilobite_crds::{
 };
 
 use super::{
-    Asked, SessionAsked, Wanted,
+    Asked, Key, Report, SessionAsked, Wanted,
     facts::RuntimeFact,
+    index::Computed,
     index_tests::{applied, asked, at, compute, condition, nodes_that_are_ready, reason, says, source},
 };
 
@@ -138,4 +139,52 @@ fn a_node_without_room_for_one_more_session_fails_it_in_its_own_words() {
     let crowded = session_but(|session| _ = session.full.insert("reef-0".into()));
     let computed = compute(&mut nodes_that_are_ready(1), crowded, at(10));
     assert_eq!(says(&computed, Degraded), reason(True, Reason::NodeFull));
+}
+
+#[test]
+fn what_has_ended_stays_as_it_ended_whatever_becomes_of_its_nodes() {
+    let mut index = nodes_that_are_ready(1);
+    compute(&mut index, session(&["reef-0"]), at(1));
+    index.runtime("reef-0", Some(with_line(SessionState::Completed, 100)), at(30));
+    let ended = compute(&mut index, session(&["reef-0"]), at(31));
+    assert_eq!(says(&ended, Completed), reason(True, Reason::DurationElapsed));
+    index.agent("pod-0", None, at(40));
+    index.runtime("reef-0", None, at(41));
+    index.node("reef-0", None);
+    let key = Key::from(&session(&[]).source);
+    index.report(Report::Asked(Box::new(session(&[]))));
+    let later = index.compute(&key, &ended.written, at(500)).unwrap();
+    assert_eq!(later, Computed { written: ended.written, next: None });
+}
+
+#[test]
+fn a_node_whose_session_has_ended_is_no_worse_for_an_agent_that_goes() {
+    let mut index = nodes_that_are_ready(2);
+    compute(&mut index, session(&["reef-0", "reef-1"]), at(1));
+    index.runtime("reef-0", Some(with_line(SessionState::Completed, 100)), at(20));
+    index.runtime("reef-1", Some(with_line(SessionState::Running, 100)), at(20));
+    index.agent("pod-0", None, at(20));
+    let computed = compute(&mut index, session(&["reef-0", "reef-1"]), at(300));
+    assert_eq!(says(&computed, Ready), reason(True, Reason::Ready));
+}
+
+#[test]
+fn a_count_that_goes_up_concerns_its_own_session_and_nobody_else() {
+    let mut index = nodes_that_are_ready(1);
+    let mut other = session(&["reef-0"]);
+    other.source.name = "other".into();
+    if let Wanted::Session(session) = &mut other.wanted {
+        session.name = "appprofile.payments.other".into();
+    }
+    let policy = asked(source(SourceKind::TracingPolicy, "watch-ink"), Wanted::Nothing);
+    for asked in [session(&["reef-0"]), other, policy] {
+        index.report(Report::Asked(Box::new(asked)));
+    }
+    index.runtime("reef-0", Some(with_line(SessionState::Running, 1)), at(5));
+    assert_eq!(index.take_dirty().len(), 3, "that it runs is told with what the node was told");
+    index.runtime("reef-0", Some(with_line(SessionState::Running, 2)), at(6));
+    assert_eq!(index.take_dirty(), BTreeSet::from([Key::from(&session(&[]).source)]));
+    let no_line = RuntimeFact { sessions: Vec::new(), ..with_line(SessionState::Running, 2) };
+    index.runtime("reef-0", Some(no_line), at(7));
+    assert_eq!(index.take_dirty().len(), 1);
 }

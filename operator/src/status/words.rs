@@ -12,6 +12,9 @@ use trilobite_crds::{
 
 use super::fit::fit;
 
+/// What the API server says where a cluster limits system-node-critical to namespaces with a quota for it.
+const PRIORITY_IS_LIMITED: &str = "insufficient quota to match these scopes";
+
 /// Groups of failures that a summary names.
 const GROUPS: usize = 3;
 
@@ -253,6 +256,17 @@ pub(super) fn pods_forbidden(namespace: &str, why: &str) -> String {
     let next = format!("kubectl label namespace {namespace} pod-security.kubernetes.io/enforce=privileged");
     let why = cut(why, 60);
     format!("the agent's pods are forbidden ({why}); run: {next}")
+}
+
+/// Something else than Pod Security keeps the agents' pods away.
+pub(super) fn pods_refused(namespace: &str, why: &str) -> String {
+    let next = if why.starts_with(PRIORITY_IS_LIMITED) {
+        "set node.priorityQuota of the chart trilobite".to_owned()
+    } else {
+        format!("see kubectl -n {namespace} describe daemonset trilobite-node")
+    };
+    let why = cut(why, 60);
+    format!("the agent's pod is refused ({why}); {next}")
 }
 
 /// A part that the agent names among what is not in force, without a reason.

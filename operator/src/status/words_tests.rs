@@ -48,6 +48,8 @@ fn about_a_node() -> Vec<String> {
         agent_not_ready(namespace, NODE),
         agent_has_not_answered(namespace, NODE),
         pods_forbidden(namespace, &"violates PodSecurity \"baseline:latest\": host namespaces".repeat(3)),
+        pods_refused(namespace, &"insufficient quota to match these scopes: [{PriorityClass In [x]}]".repeat(3)),
+        pods_refused(namespace, &"failed quota: pods: must specify limits.cpu for: agent".repeat(3)),
         part_refused(namespace, NODE),
         session_refused(NODE),
         session_expired().into(),
