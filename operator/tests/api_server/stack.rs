@@ -77,6 +77,30 @@ fn ten_good_policies_beside_one_that_is_refused_and_one_that_a_kernel_refuses_ar
 }
 
 #[test]
+fn a_policy_that_is_nested_too_deeply_to_be_read_is_refused_alone_though_it_was_there_first() {
+    in_a_world(async |mut world| {
+        world.node("reef-1", Behaviour::default()).await;
+        let deep = format!("kprobes: [{}1{}]", "{a: [".repeat(150), "]}".repeat(150));
+        world.apply(&(policy("deep", &deep) + &policy("open", OPEN)));
+        world.operator();
+        world.apply(&stack("{security: {mode: Enabled}}"));
+        world.condition(&of_policy("open"), "Ready", "True", "Ready").await;
+        eventually("it is told so", 10, async || {
+            let path = r#"-ojsonpath={.status.conditions[?(@.type=="Accepted")].message}"#;
+            match world.kubectl(&["get", "tracingpolicy", "deep", path]).as_str() {
+                "spec.kprobes is not carried out by this version; remove it" => Ok(()),
+                other => Err(other.to_owned()),
+            }
+        })
+        .await;
+        // Another one while the watch is open.
+        world.apply(&policy("deeper", &deep));
+        world.apply(&policy("after", OPEN));
+        world.condition(&of_policy("after"), "Ready", "True", "Ready").await;
+    });
+}
+
+#[test]
 fn an_agent_that_is_not_ready_is_named_with_what_to_do_next() {
     in_a_world(async |mut world| {
         world.node("reef-1", Behaviour::default()).await;

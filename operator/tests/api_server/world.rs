@@ -7,22 +7,26 @@ use std::{
 };
 
 use clap::Parser as _;
+use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, ServiceAccount};
 use kube::{
-    Api, Client, Config, Resource,
-    api::{Patch, PatchParams, PostParams},
+    Api, Client, Config, Resource, ResourceExt as _,
+    api::{ListParams, Patch, PatchParams, PostParams},
     config::{AuthInfo, KubeConfigOptions, Kubeconfig},
+    core::PartialObjectMeta,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use trilobite_cluster::{ControlPlane, workspace_root};
+use trilobite_crds::ObservabilityStack;
 use trilobite_operator::{args::Arguments, run, telemetry};
 
 use crate::fake_agent::{Behaviour, FakeAgent};
 
 pub(crate) const NAMESPACE: &str = "trilobite-system";
+const GROUP: &str = "/apis/trilobite.dev/v1alpha1";
 
 /// Two cores run these tests: one control plane for all of them, one test at a time.
 static CONTROL_PLANE: Mutex<Option<ControlPlane>> = Mutex::new(None);
@@ -42,12 +46,31 @@ pub(crate) struct World<'a> {
 pub(crate) fn in_a_world(test: impl AsyncFnOnce(World<'_>)) {
     // A test that failed has nothing to say about the next one.
     let mut control_plane = CONTROL_PLANE.lock().unwrap_or_else(PoisonError::into_inner);
-    let control_plane = control_plane.get_or_insert_with(|| ControlPlane::start().unwrap());
+    let control_plane = control_plane.get_or_insert_with(|| {
+        let control_plane = ControlPlane::start().unwrap();
+        install(&control_plane);
+        control_plane
+    });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let world = World::new(control_plane).await;
         tokio::time::timeout(Duration::from_secs(120), test(world)).await.unwrap();
     });
+}
+
+/// Installs as `make demo` does. No test changes what is installed, so once is enough.
+fn install(control_plane: &ControlPlane) {
+    let directory = workspace_root().join("config/default");
+    kubectl(control_plane, &["apply", "--server-side", "-k", directory.to_str().unwrap()]);
+    // The operator runs in this process.
+    kubectl(control_plane, &["-n", NAMESPACE, "delete", "deployment", "trilobite-operator", "--wait=false"]);
+    kubectl(control_plane, &["wait", "--for=condition=Established", "crd", "--all", "--timeout=20s"]);
+}
+
+fn kubectl(control_plane: &ControlPlane, words: &[&str]) -> String {
+    let done = control_plane.kubectl().args(words).output().unwrap();
+    assert!(done.status.success(), "{words:?}: {}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8(done.stdout).unwrap()
 }
 
 impl<'a> World<'a> {
@@ -64,23 +87,48 @@ impl<'a> World<'a> {
         world
     }
 
-    /// Installs as `make demo` does, and takes away what another test left.
+    /// Takes away what another test left.
     async fn clean(&self) {
-        let install = workspace_root().join("config/default");
-        self.kubectl(&["apply", "--server-side", "-k", install.to_str().unwrap()]);
-        // The operator runs in this process.
-        self.kubectl(&["-n", NAMESPACE, "delete", "deployment", "trilobite-operator", "--wait=false"]);
-        self.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=20s"]);
-        let held =
-            ["patch", "observabilitystack", "default", "--type=merge", "-p", r#"{"metadata":{"finalizers":null}}"#];
-        let _ = self.control_plane.kubectl().args(held).output().unwrap();
-        let ours = "observabilitystacks,tracingpolicies,noderuntimes,nodeprofiles,profileparts,nodes";
-        self.kubectl(&["delete", ours, "--all"]);
-        self.kubectl(&["delete", "appprofiles,flowcaptures", "--all", "--all-namespaces"]);
-        self.kubectl(&["-n", NAMESPACE, "delete", "daemonset,service", "--all"]);
-        self.kubectl(&["-n", NAMESPACE, "delete", "pods", "--all", "--force", "--grace-period=0"]);
-        self.kubectl(&["delete", "pods", "--all", "--all-namespaces", "--force", "--grace-period=0"]);
-        self.kubectl(&["label", "namespaces", "--all", "trilobite.dev/app-profile-"]);
+        // Its operator is gone, and nobody else lets the stack go.
+        let held = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+        let stacks: Api<PartialObjectMeta<ObservabilityStack>> = Api::all(self.client.clone());
+        let _ = stacks.patch_metadata("default", &PatchParams::default(), &held).await;
+        let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(self.client.clone());
+        let namespaces = namespaces.list_metadata(&ListParams::default()).await.unwrap().items;
+        let namespaces: Vec<String> = namespaces.iter().map(|namespace| namespace.name_any()).collect();
+        let ours = ["observabilitystacks", "tracingpolicies", "noderuntimes", "nodeprofiles", "profileparts"];
+        let namespaced = ["appprofiles", "flowcaptures", "tracingpoliciesnamespaced"];
+        let mut paths: Vec<String> = ours.iter().map(|plural| format!("{GROUP}/{plural}")).collect();
+        for namespace in &namespaces {
+            paths.extend(namespaced.iter().map(|plural| format!("{GROUP}/namespaces/{namespace}/{plural}")));
+        }
+        paths.push("/api/v1/nodes".into());
+        paths.push(format!("/apis/apps/v1/namespaces/{NAMESPACE}/daemonsets"));
+        paths.push(format!("/api/v1/namespaces/{NAMESPACE}/services"));
+        join_all(paths.iter().map(|path| self.delete_all(path))).await;
+        join_all(namespaces.iter().map(|namespace| self.label(namespace, None))).await;
+        // Last, and as often as needed: a DaemonSet makes pods until its controller hears that it is gone.
+        let pods: Vec<String> =
+            namespaces.iter().map(|namespace| format!("/api/v1/namespaces/{namespace}/pods")).collect();
+        paths.extend(pods.iter().cloned());
+        eventually("the world is as new", 30, async || {
+            join_all(pods.iter().map(|path| self.delete_all(path))).await;
+            let left = join_all(paths.iter().map(|path| self.is_empty(path))).await;
+            let left: Vec<_> = paths.iter().zip(left).filter(|(_, empty)| !empty).map(|(path, _)| path).collect();
+            if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+        })
+        .await;
+    }
+
+    /// Whatever it is, and however it is nested: the answer is not read.
+    async fn delete_all(&self, path: &str) {
+        let request = http::Request::delete(format!("{path}?gracePeriodSeconds=0")).body(Vec::new()).unwrap();
+        self.client.request_text(request).await.unwrap();
+    }
+
+    async fn is_empty(&self, path: &str) -> bool {
+        let request = http::Request::get(format!("{path}?limit=1")).body(Vec::new()).unwrap();
+        self.client.request_text(request).await.unwrap().contains(r#""items":[]"#)
     }
 
     /// Starts an operator whose patience is short, though longer than two busy cores need.
@@ -187,9 +235,7 @@ impl<'a> World<'a> {
 
     /// What kubectl prints.
     pub(crate) fn kubectl(&self, words: &[&str]) -> String {
-        let done = self.control_plane.kubectl().args(words).output().unwrap();
-        assert!(done.status.success(), "{words:?}: {}", String::from_utf8_lossy(&done.stderr));
-        String::from_utf8(done.stdout).unwrap()
+        kubectl(self.control_plane, words)
     }
 
     pub(crate) async fn get(&self, path: &str) -> Result<Value, String> {
