@@ -211,9 +211,16 @@ impl Index {
     pub(crate) fn compute(&self, key: &Key, last: &Written, now: Timestamp) -> Option<Computed> {
         let entry = self.asked.get(key)?;
         let asked = &entry.asked;
-        if matches!(asked.wanted, Wanted::Session(_)) && is_over(last, asked.source.generation) {
+        if let Wanted::Session(session) = &asked.wanted {
+            let as_it_stands = |next| Some(Computed { written: last.clone(), next });
             // What has ended stays as it ended, whatever becomes of its nodes.
-            return Some(Computed { written: last.clone(), next: None });
+            if is_over(last, asked.source.generation) {
+                return as_it_stands(None);
+            }
+            // What runs stays as it was said by who was there before, until it is known which nodes count.
+            if self.fleet.is_none() && last.started_at.is_some() && now < session.expires_at {
+                return as_it_stands(Some(session.expires_at));
+            }
         }
         let (mut tally, selected) = self.count(entry, now);
         let session = self.session(entry, &mut tally, now);

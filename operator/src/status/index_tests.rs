@@ -72,7 +72,7 @@ pub(super) fn applied(digest: &str) -> RuntimeFact {
     }
 }
 
-fn index() -> Index {
+pub(super) fn index() -> Index {
     Index::new(Patience { node: Duration::from_secs(60), agent: Duration::from_secs(30) }, "ink-system")
 }
 

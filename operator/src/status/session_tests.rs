@@ -12,10 +12,10 @@ use trilobite_crds::{
 };
 
 use super::{
-    Asked, Key, Report, SessionAsked, Wanted,
+    Asked, Key, Report, SessionAsked, Wanted, Written,
     facts::RuntimeFact,
     index::Computed,
-    index_tests::{applied, asked, at, compute, condition, nodes_that_are_ready, reason, says, source},
+    index_tests::{applied, asked, at, compute, condition, index, nodes_that_are_ready, reason, says, source},
 };
 
 fn session(nodes: &[&str]) -> Asked {
@@ -155,6 +155,21 @@ fn what_has_ended_stays_as_it_ended_whatever_becomes_of_its_nodes() {
     index.report(Report::Asked(Box::new(session(&[]))));
     let later = index.compute(&key, &ended.written, at(500)).unwrap();
     assert_eq!(later, Computed { written: ended.written, next: None });
+}
+
+#[test]
+fn what_runs_is_not_said_to_wait_by_an_operator_that_has_just_come() {
+    let mut before = nodes_that_are_ready(1);
+    before.runtime("reef-0", Some(with_line(SessionState::Running, 7)), at(1));
+    let said = compute(&mut before, session(&["reef-0"]), at(2)).written;
+    assert_eq!(said.results.as_ref().map(|results| results.samples), Some(7));
+    let mut index = index();
+    let key = Key::from(&session(&[]).source);
+    index.report(Report::Asked(Box::new(session(&["reef-0"]))));
+    let computed = index.compute(&key, &said, at(3)).unwrap();
+    assert_eq!(computed, Computed { written: said, next: Some(at(30)) });
+    let new = index.compute(&key, &Written::default(), at(3)).unwrap();
+    assert_eq!(new.written.started_at, Some(at(0)), "the start of a new one is written all the same");
 }
 
 #[test]

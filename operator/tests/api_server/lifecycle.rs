@@ -30,6 +30,42 @@ fn an_operator_that_is_killed_during_a_change_converges_when_it_is_back() {
 }
 
 #[test]
+fn an_operator_that_has_just_come_takes_no_condition_back() {
+    in_a_world(async |mut world| {
+        world.node("reef-1", Behaviour::default()).await;
+        world.operator();
+        world.namespace("payments").await;
+        world.pod("payments", "till-0", "reef-1", "till").await;
+        let policy = "apiVersion: trilobite.dev/v1alpha1\nkind: TracingPolicy\nmetadata: {name: open}\nspec: {tracepoints: [{subsystem: sched, event: sched_switch}]}\n";
+        let profile = "apiVersion: trilobite.dev/v1alpha1\nkind: AppProfile\nmetadata: {name: hot, namespace: payments}\nspec: {podSelector: {matchLabels: {app: till}}, cpu: {}, durationSeconds: 300}\n";
+        world.apply(&format!("{}---\n{policy}---\n{profile}", stack("{security: {mode: Enabled}}")));
+        let group = "/apis/trilobite.dev/v1alpha1";
+        let paths = [
+            STACK.to_owned(),
+            format!("{group}/tracingpolicies/open"),
+            format!("{group}/namespaces/payments/appprofiles/hot"),
+        ];
+        for path in &paths {
+            world.condition(path, "Ready", "True", "Ready").await;
+        }
+        // Everything that follows at once has been written, and a time that changes is another second.
+        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+        let conditions = async |world: &World<'_>| {
+            let mut found = Vec::new();
+            for path in &paths {
+                found.push(world.get(path).await.unwrap()["status"]["conditions"].clone());
+            }
+            found
+        };
+        let before = conditions(&world).await;
+        world.kill_operator();
+        world.operator();
+        tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+        assert_eq!(conditions(&world).await, before);
+    });
+}
+
+#[test]
 fn a_node_that_leaves_is_no_longer_counted_and_one_that_joins_is() {
     in_a_world(async |mut world| {
         world.node("reef-1", Behaviour::default()).await;
