@@ -122,6 +122,12 @@ reasons! {
     SessionExpired,
     /// The last good state on the node's disk was damaged and was not used.
     LastGoodRefused,
+    /// What the agent needs for a restart could not be kept on the node's disk.
+    StateNotKept,
+    /// The API server does not let the agent follow this node's pods, or namespaces.
+    WatchFailed,
+    /// The node already tells as many selections of pods apart as it can.
+    TooManySelections,
     /// A part of the profile could not be fetched, or is not what its digest says.
     PartUnavailable,
     /// The process that parses what strangers wrote has ended unexpectedly.

@@ -25,6 +25,10 @@ pub enum Matter {
     LastGood,
     /// The pods of this node on its disk.
     KnownPods,
+    /// The watch of its pods.
+    Pods,
+    /// The watch of namespaces.
+    Namespaces,
     /// The profile that the NodeRuntime points at.
     Profile,
     /// `/metrics`.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kube::api::{Object, ObjectMeta};
 use serde::Deserialize;
 
-use super::{Container, Pod};
+use super::{Container, Pod, Readable};
 
 /// The annotation of a mirror pod: what the kubelet calls the static pod, and so do its cgroups.
 const CONFIG_HASH: &str = "kubernetes.io/config.hash";
@@ -17,7 +17,7 @@ const HASH_DIGITS: usize = 32;
 const CRON_DIGITS: std::ops::RangeInclusive<usize> = 8..=10;
 
 /// A pod as it comes, read no further than is kept.
-pub(super) type PodObject = Object<PodSpec, PodStatus>;
+pub(super) type PodObject = Object<Readable<PodSpec>, Readable<PodStatus>>;
 
 /// Of the spec.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -71,6 +71,7 @@ struct ContainerStatus {
     #[serde(rename = "imageID")]
     image_id: String,
     state: State,
+    last_state: State,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -137,7 +138,9 @@ fn static_hash(annotations: &BTreeMap<String, String>) -> Option<String> {
 
 fn container(spec: &ContainerSpec, status: Option<&ContainerStatus>) -> Container {
     let status = status.cloned().unwrap_or_default();
-    let started = status.state.running.or(status.state.terminated).unwrap_or_default();
+    // Between two starts the id is that of the container that ended last.
+    let (now, last) = (status.state, status.last_state);
+    let started = now.running.or(now.terminated).or(last.terminated).unwrap_or_default();
     Container {
         name: spec.name.clone(),
         id: status.container_id,
@@ -209,10 +212,40 @@ mod tests {
     }
 
     #[test]
+    fn a_container_that_the_kubelet_lost_hides_neither_its_pod_nor_the_list() {
+        let lost = serde_json::json!({
+            "apiVersion": "v1", "kind": "PodList", "metadata": {"resourceVersion": "7"},
+            "items": [{
+                "metadata": {"name": "cart-1", "namespace": "shop", "uid": "u1"},
+                "spec": {"nodeName": "n2", "containers": [{"name": "main", "image": "cart:1", "securityContext": null}]},
+                "status": {"phase": null, "podIPs": null, "containerStatuses": [{
+                    "name": "main", "containerID": "", "lastState": {},
+                    "state": {"terminated": {"exitCode": 137, "reason": "ContainerStatusUnknown", "startedAt": null, "finishedAt": null}},
+                }]},
+            }],
+        });
+        let list: kube::api::ObjectList<PodObject> = serde_json::from_value(lost).unwrap();
+        let pod = pruned(&list.items[0]);
+        assert_eq!((pod.name.as_str(), pod.node.as_str(), pod.containers[0].started_at.as_str()), ("cart-1", "n2", ""));
+    }
+
+    #[test]
+    fn a_container_that_waits_for_its_next_start_shows_when_the_last_one_began() {
+        let mut object = object(("Job", "migrate-2"), serde_json::json!({}));
+        let waits = serde_json::json!({"containerStatuses": [{
+            "name": "main", "containerID": "containerd://abc",
+            "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+            "lastState": {"terminated": {"startedAt": "2030-01-02T03:04:05Z", "containerID": "containerd://abc"}},
+        }]});
+        object.status = Some(serde_json::from_value(waits).unwrap());
+        assert_eq!(pruned(&object).containers[0].started_at, "2030-01-02T03:04:05Z");
+    }
+
+    #[test]
     fn a_pod_has_ended_when_its_phase_says_so() {
         for (phase, ended) in [("Running", false), ("Pending", false), ("Succeeded", true), ("Failed", true)] {
             let mut object = object(("Job", "migrate-2"), serde_json::json!({}));
-            object.status.as_mut().unwrap().phase = phase.to_owned();
+            object.status.as_mut().unwrap().read.phase = phase.to_owned();
             assert_eq!(pruned(&object).ended, ended, "{phase}");
         }
     }

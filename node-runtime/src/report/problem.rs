@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use trilobite_crds::{condition::cut, reason::Reason, status::MAX_MESSAGE};
 
 use super::fit::{
-    Piece::{Ours, Theirs},
+    Piece::{self, Ours, Theirs},
     fit,
 };
 
@@ -94,6 +94,25 @@ pub enum Problem {
         /// What does not fit.
         detail: String,
     },
+    /// Something could not be kept on the node's disk.
+    StateNotKept {
+        /// What.
+        what: String,
+        /// The file, and the system's words.
+        detail: String,
+    },
+    /// The API server answers a watch, and not with what the agent needs.
+    WatchFailed {
+        /// What is watched, as `namespaces`.
+        what: String,
+        /// Its words.
+        detail: String,
+    },
+    /// All selections that a node can tell apart are in use.
+    TooManySelections {
+        /// How many those are.
+        limit: u32,
+    },
     /// The profile, or a part of it, could not be had, or is not what its digest says.
     PartUnavailable {
         /// Which, and why.
@@ -138,6 +157,9 @@ impl Problem {
             // Metrics are an export as well: what somebody reads outside does not get there.
             Self::ExportFailed { .. } | Self::MetricsNotServed { .. } => Reason::ExportFailed,
             Self::LastGoodRefused { .. } => Reason::LastGoodRefused,
+            Self::StateNotKept { .. } => Reason::StateNotKept,
+            Self::WatchFailed { .. } => Reason::WatchFailed,
+            Self::TooManySelections { .. } => Reason::TooManySelections,
             Self::PartUnavailable { .. } => Reason::PartUnavailable,
             Self::SessionExpired { .. } => Reason::SessionExpired,
             Self::Unsupported { .. } => Reason::Unsupported,
@@ -157,6 +179,18 @@ impl Problem {
 
     /// What a user reads; at most 200 characters, the last of which say what to do next, however long the kernel's own words are.
     pub fn message(&self) -> String {
+        self.within(MAX_MESSAGE)
+    }
+
+    /// The same, where an older generation of the resource stays in force.
+    pub fn beside(&self, generation: i64) -> String {
+        let stays = format!("generation {generation} stays in force: ");
+        let rest = self.within(MAX_MESSAGE.saturating_sub(stays.len()));
+        stays + &rest
+    }
+
+    fn within(&self, limit: usize) -> String {
+        let said = |pieces: &[Piece<'_>]| fit(pieces, limit);
         let text = match self {
             Self::PerfParanoid { level } => format!(
                 "perf events need kernel.perf_event_paranoid <= 2 (this node: {level}); set the sysctl, or runtime.allowSysAdmin: true in the stack"
@@ -238,6 +272,21 @@ impl Problem {
                 Theirs(detail),
                 Ours("; wait: it is written anew when the API server answers"),
             ]),
+            Self::StateNotKept { what, detail } => said(&[
+                Theirs(what),
+                Ours(" could not be kept on this node's disk: "),
+                Theirs(detail),
+                Ours("; a restart would not know it; see whether the disk is full: it is tried every second"),
+            ]),
+            Self::WatchFailed { what, detail } => said(&[
+                Theirs(what),
+                Ours(" cannot be watched: "),
+                Theirs(detail),
+                Ours("; what is known of them stays; see whether the agent may list and watch them"),
+            ]),
+            Self::TooManySelections { limit } => format!(
+                "all {limit} selections that a node can tell apart are in use; give several resources the same namespace and selectors, or delete some"
+            ),
             Self::PartUnavailable { detail } => said(&[
                 Theirs(detail),
                 Ours(
@@ -254,12 +303,8 @@ impl Problem {
                 said(&[Theirs(what), Ours(": "), Theirs(detail), Ours("; read the log of the agent on this node")])
             }
         };
-        cut(&text, MAX_MESSAGE)
+        cut(&text, limit)
     }
-}
-
-fn said(pieces: &[super::fit::Piece<'_>]) -> String {
-    fit(pieces, MAX_MESSAGE)
 }
 
 #[cfg(test)]

@@ -26,7 +26,9 @@ pub(super) async fn run(arguments: &AgentArguments) -> anyhow::Result<()> {
     // It is set here and nowhere else.
     let _ = node.client.set(client.clone());
     let (sender, news) = mpsc::channel(1);
-    let _pods = ClusterWatch::begin(&client, &name, &node.identity);
+    let watches = ClusterWatch::begin(&client, &name, &node.identity);
+    node.troubles.push((Matter::Pods, watches.pods_trouble.clone()));
+    node.troubles.push((Matter::Namespaces, watches.namespaces_trouble.clone()));
     tokio::spawn(cluster::follow(client.clone(), name.clone(), sender));
     tokio::spawn(writer::run(client, name, node.context.facts.clone(), node.snapshots()));
     node.run(news).await

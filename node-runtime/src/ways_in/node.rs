@@ -82,7 +82,8 @@ pub(super) struct Node {
     snapshots: watch::Sender<Option<Snapshot>>,
     /// What health says.
     wrong: watch::Sender<Option<String>>,
-    metrics_trouble: watch::Receiver<Option<Problem>>,
+    /// What goes on beside the loop, and what is wrong with it.
+    pub(super) troubles: Vec<(Matter, watch::Receiver<Option<Problem>>)>,
     server: JoinHandle<()>,
     /// Dropping it ends the server.
     end: oneshot::Sender<()>,
@@ -156,7 +157,7 @@ impl Node {
             context,
             snapshots,
             wrong,
-            metrics_trouble,
+            troubles: vec![(Matter::Metrics, metrics_trouble)],
             server,
             end,
             _socket: socket,
@@ -220,7 +221,9 @@ impl Node {
 
     /// Wakes those who read snapshots only where there is something new to read.
     fn report(&mut self) {
-        self.runtime.trouble(Matter::Metrics, self.metrics_trouble.borrow().clone());
+        for (matter, trouble) in &self.troubles {
+            self.runtime.trouble(*matter, trouble.borrow().clone());
+        }
         let mut snapshot = self.runtime.snapshot(Timestamp::now());
         let exports = self.export.problems();
         self.wrong.send_if_modified(|wrong| replace(wrong, exports.first().map(Problem::message)));

@@ -12,7 +12,7 @@ use std::{
 
 use tokio::sync::watch;
 use trilobite_crds::node::PodScope;
-use trilobite_node_ebpf::process::CgroupState;
+use trilobite_node_ebpf::{limits::SLOTS_MAX, process::CgroupState};
 
 use feed::drain_all;
 
@@ -178,10 +178,7 @@ impl Identity {
         self.0.hold(&mut state)?;
         let Some(bit) = state.index.slots.take(scope) else {
             self.0.release(&mut state);
-            return Err(Problem::LoadFailed {
-                what: "selecting pods".into(),
-                detail: "all 64 selections of this node are in use; give several resources the same selector".into(),
-            });
+            return Err(Problem::TooManySelections { limit: SLOTS_MAX });
         };
         self.0.settle(&mut state);
         Ok(Slot::new(self.0.clone(), bit))
@@ -261,4 +258,26 @@ fn bytes(state: &CgroupState) -> [u8; 24] {
     bytes[8..16].copy_from_slice(&state.wanted.to_ne_bytes());
     bytes[16..20].copy_from_slice(&state.flags.to_ne_bytes());
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of_namespace(number: u32) -> PodScope {
+        PodScope { namespace: Some(format!("reef-{number}")), ..PodScope::default() }
+    }
+
+    #[test]
+    fn the_65th_distinct_selection_is_refused_by_the_limit_and_an_equal_one_is_not() {
+        let identity = Identity::new(Arc::default(), Ledger::default(), true);
+        // Somebody has loaded the programs already.
+        identity.0.state().users = 1;
+        let slots: Vec<Slot> = (0..SLOTS_MAX).map(|number| identity.select(&of_namespace(number)).unwrap()).collect();
+        let refused = identity.select(&of_namespace(SLOTS_MAX)).err();
+        assert_eq!(refused, Some(Problem::TooManySelections { limit: 64 }));
+        assert!(identity.select(&of_namespace(0)).is_ok());
+        drop(slots);
+        assert!(identity.select(&of_namespace(SLOTS_MAX)).is_ok());
+    }
 }

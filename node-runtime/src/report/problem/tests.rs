@@ -20,6 +20,9 @@ fn each(word: &str) -> Vec<Problem> {
         Problem::ExportFailed { detail: w() },
         Problem::MetricsNotServed { address: w(), detail: w() },
         Problem::LastGoodRefused { detail: w() },
+        Problem::StateNotKept { what: w(), detail: w() },
+        Problem::WatchFailed { what: w(), detail: w() },
+        Problem::TooManySelections { limit: 64 },
         Problem::PartUnavailable { detail: w() },
         Problem::SessionExpired { end: Timestamp::MAX },
         // The words of an unsupported field say themselves what to use instead.
@@ -42,6 +45,9 @@ fn each(word: &str) -> Vec<Problem> {
             | Problem::ExportFailed { .. }
             | Problem::MetricsNotServed { .. }
             | Problem::LastGoodRefused { .. }
+            | Problem::StateNotKept { .. }
+            | Problem::WatchFailed { .. }
+            | Problem::TooManySelections { .. }
             | Problem::PartUnavailable { .. }
             | Problem::SessionExpired { .. }
             | Problem::Unsupported { .. }
@@ -68,6 +74,8 @@ fn no_word_of_others_is_so_long_that_the_next_step_is_cut_off() {
         let (message, next) = (long.message(), short.message());
         assert!(message.chars().count() <= MAX_MESSAGE, "{message}");
         let next = next.rsplit(';').next().unwrap_or_default();
+        let beside = long.beside(i64::MAX);
+        assert!(beside.chars().count() <= MAX_MESSAGE, "{beside}");
         if !matches!(long, Problem::Unsupported { .. }) {
             assert!(message.ends_with(next), "{message} does not end with {next}");
         }

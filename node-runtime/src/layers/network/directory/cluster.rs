@@ -14,7 +14,7 @@ use tokio::task::AbortHandle;
 
 use super::{Directory, NodePod, Table};
 use crate::{
-    identity::{Pod, owner_of},
+    identity::{Pod, Readable, owner_of, say_unread},
     layers::network::end::{End, Service},
 };
 
@@ -73,8 +73,8 @@ struct LoadBalancer {
     ingress: Vec<Address>,
 }
 
-type PodObject = Object<PodSpec, PodStatus>;
-type ServiceObject = Object<ServiceSpec, ServiceStatus>;
+type PodObject = Object<Readable<PodSpec>, Readable<PodStatus>>;
+type ServiceObject = Object<Readable<ServiceSpec>, Readable<ServiceStatus>>;
 
 impl Cluster {
     /// Begins to follow; `here` is this node's name.
@@ -137,9 +137,12 @@ async fn follow_services(client: Client, table: Arc<Table>) {
 /// A list that begins comes into `fresh`, and takes its place once it is whole: until then, and however often it has to
 /// begin again, what was known is what is answered.
 fn on_pod(event: watcher::Event<PodObject>, here: &str, table: &Table, fresh: &mut Table) {
-    let put = |pod: PodObject, table: &Table| match pruned(&pod) {
-        Some(pod) => table.put_pod(&pod, here),
-        None => table.remove_pod(pod.metadata.uid.as_deref().unwrap_or_default()),
+    let put = |pod: PodObject, table: &Table| {
+        say_unread(&pod);
+        match pruned(&pod) {
+            Some(pod) => table.put_pod(&pod, here),
+            None => table.remove_pod(pod.metadata.uid.as_deref().unwrap_or_default()),
+        }
     };
     match event {
         watcher::Event::Init => *fresh = Table::default(),
@@ -153,6 +156,7 @@ fn on_pod(event: watcher::Event<PodObject>, here: &str, table: &Table, fresh: &m
 /// As `on_pod`.
 fn on_service(event: watcher::Event<ServiceObject>, table: &Table, fresh: &mut Table) {
     let put = |service: ServiceObject, table: &Table| {
+        say_unread(&service);
         table.put_service(named(&service), &addresses(service.spec.cluster_ips.iter()), &outer_addresses(&service));
     };
     match event {
@@ -283,6 +287,21 @@ mod tests {
         assert_eq!(answers(&table), [true, true, true, false]);
         on_service(watcher::Event::Delete(service), &table, fresh);
         assert_eq!(answers(&table), [false; 4]);
+    }
+
+    #[test]
+    fn what_is_null_in_a_pod_or_a_service_hides_neither() {
+        let metadata = serde_json::json!({"name": "cart", "namespace": "shop", "uid": "u1"});
+        let pod = serde_json::json!({
+            "metadata": metadata, "spec": {"nodeName": "n2", "hostNetwork": null},
+            "status": {"phase": "Running", "podIPs": [{"ip": null}, {"ip": "10.2.0.9"}], "hostIPs": null},
+        });
+        let pod: PodObject = serde_json::from_value(pod).unwrap();
+        assert_eq!(pruned(&pod).unwrap().pod.ips.len(), 1);
+        let service =
+            serde_json::json!({"metadata": metadata, "spec": {"clusterIPs": null, "selector": null}, "status": null});
+        let service: ServiceObject = serde_json::from_value(service).unwrap();
+        assert_eq!((named(&service).name.as_str(), service.spec.cluster_ips.len()), ("cart", 0));
     }
 
     #[test]
