@@ -6,10 +6,10 @@ use std::{
 };
 
 use jiff::Timestamp;
-use trilobite_crds::node::{Desired, Session, Source, SourceKind};
+use trilobite_crds::node::{Desired, ProfilePartSpec, Session, Source, SourceKind};
 
 use crate::{
-    desired::Update,
+    desired::{InForce, Update, in_place_of, may_stand},
     layers::{Layers, UnitCount, UnitKey, UnitState, application::profiles::Standing},
     plan,
     report::{
@@ -25,6 +25,8 @@ pub enum Matter {
     LastGood,
     /// The pods of this node on its disk.
     KnownPods,
+    /// Labels of namespaces on its disk.
+    KnownNamespaces,
     /// The watch of its pods.
     Pods,
     /// The watch of namespaces.
@@ -45,6 +47,8 @@ pub struct Runtime {
     counts: BTreeMap<UnitKey, UnitCount>,
     /// Sessions whose end had not come when they were planned, by this agent or by the one before.
     begun: BTreeSet<UnitKey>,
+    /// By units that are refused: the part that stays in force in their place.
+    standing: BTreeMap<UnitKey, ProfilePartSpec>,
     troubles: BTreeMap<Matter, Problem>,
 }
 
@@ -65,6 +69,7 @@ impl Runtime {
             units: BTreeMap::new(),
             counts: BTreeMap::new(),
             begun: BTreeSet::new(),
+            standing: BTreeMap::new(),
             troubles: BTreeMap::new(),
         }
     }
@@ -87,8 +92,26 @@ impl Runtime {
 
     /// Brings what is in force in line with a new desired state.
     pub async fn take(&mut self, update: Update, now: Timestamp) {
+        let replaced = self.replaced_by(&update.desired);
         self.update = update;
+        self.standing = replaced;
         self.reconcile(now).await;
+    }
+
+    /// By units of `desired` that are not there yet: the parts that are in force, and stay so if those are refused.
+    fn replaced_by(&self, desired: &Desired) -> BTreeMap<UnitKey, ProfilePartSpec> {
+        let is_in_force =
+            |key: &UnitKey| matches!(self.units.get(key).map(|unit| &unit.state), Some(UnitState::InForce { .. }));
+        let in_force = self.update.desired.parts.iter().filter(|part| may_stand(part));
+        let in_force = in_force.map(|part| (UnitKey::of_part(part), part)).filter(|(key, _)| is_in_force(key));
+        let standing = self.standing.values().map(|part| (UnitKey::of_part(part), part));
+        let before: Vec<(UnitKey, &ProfilePartSpec)> = in_force.chain(standing).collect();
+        let replaced = desired.parts.iter().filter_map(|part| {
+            let (old_key, old) = before.iter().find(|(_, old)| in_place_of(old, part))?;
+            let key = UnitKey::of_part(part);
+            (*old_key != key).then(|| (key, ProfilePartSpec::clone(old)))
+        });
+        replaced.collect()
     }
 
     /// Brings what is in force in line with what is still wanted at `now`. Calling it again changes nothing.
@@ -110,6 +133,9 @@ impl Runtime {
         self.begun.retain(|key| self.asked.contains_key(key));
         self.look(now);
         self.forget_counts();
+        let units = &self.units;
+        let is_refused = |key: &UnitKey| matches!(units.get(key).map(|unit| &unit.state), Some(UnitState::Refused(_)));
+        self.standing.retain(|key, _| is_refused(key));
     }
 
     /// When the next session ends.
@@ -131,10 +157,10 @@ impl Runtime {
     }
 
     /// What an agent after this one may resume: not what had come too late for this one already.
-    pub fn to_keep(&self) -> Desired {
+    pub fn to_keep(&self) -> InForce {
         let mut desired = Desired::clone(&self.update.desired);
         desired.sessions.retain(|session| self.begun.contains(&UnitKey::of_session(session)));
-        desired
+        InForce { desired, standing: self.standing.values().cloned().collect() }
     }
 
     /// What a status is made of.
@@ -144,6 +170,7 @@ impl Runtime {
         let Update { desired, generation, uid } = self.update.clone();
         Snapshot {
             losses: losses::by_source(&self.ledger.by_kind(), &desired),
+            standing: self.standing.iter().map(|(key, part)| (key.clone(), part.source.generation)).collect(),
             uid,
             generation,
             desired,
@@ -160,6 +187,7 @@ impl Runtime {
         self.units.clear();
         self.counts.clear();
         self.begun.clear();
+        self.standing.clear();
         self.layers.end(within).await;
     }
 

@@ -11,16 +11,15 @@ use std::{
     time::SystemTime,
 };
 
+use super::InForce;
+use crate::identity::{Pod, slots::Namespaces};
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
-use trilobite_crds::node::Desired;
-
-use crate::identity::{Pod, slots::Namespaces};
 
 const MAGIC: &str = "trilobite-last-good/1";
 
 /// What was in force.
-pub type LastGood = Kept<Desired>;
+pub type LastGood = Kept<InForce>;
 /// The pods of this node.
 pub type KnownPods = Kept<Vec<Pod>>;
 /// Labels of namespaces, where a selection asks for them.
@@ -110,7 +109,11 @@ impl<T: Serialize + DeserializeOwned> Kept<T> {
             file.write_all(&bytes)?;
             file.sync_all()
         });
-        written.and_then(|()| fs::rename(&beside, &self.path)).map_err(|source| self.io(source))
+        written.and_then(|()| fs::rename(&beside, &self.path)).map_err(|source| {
+            // Half a file on a full disk helps nobody.
+            let _ = fs::remove_file(&beside);
+            self.io(source)
+        })
     }
 
     /// When an agent last said that it was alive. A file that was refused since tells it as well.
@@ -170,12 +173,13 @@ fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use trilobite_crds::node::ExportPlan;
+    use trilobite_crds::node::{Desired, ExportPlan};
 
     use super::*;
 
-    fn some() -> Desired {
-        Desired { suspended: true, export: ExportPlan { stdout: true, file: None }, ..Desired::default() }
+    fn some() -> InForce {
+        let export = ExportPlan { stdout: true, file: None };
+        InForce { desired: Desired { suspended: true, export, ..Desired::default() }, standing: Vec::new() }
     }
 
     #[test]
@@ -187,7 +191,7 @@ mod tests {
     fn a_file_cut_short_anywhere_is_refused() {
         let whole = render(&some()).unwrap();
         for length in 0..whole.len() {
-            assert!(parse::<Desired>(&whole[..length]).is_err(), "{length} bytes were believed");
+            assert!(parse::<InForce>(&whole[..length]).is_err(), "{length} bytes were believed");
         }
     }
 
@@ -196,7 +200,7 @@ mod tests {
         let mut bytes = render(&some()).unwrap();
         let last = bytes.len() - 3;
         bytes[last] ^= 1;
-        assert!(parse::<Desired>(&bytes).is_err());
+        assert!(parse::<InForce>(&bytes).is_err());
     }
 
     /// A folder that no test before had.
@@ -237,7 +241,7 @@ mod tests {
     proptest! {
         #[test]
         fn foreign_bytes_never_panic(bytes: Vec<u8>) {
-            let _ = parse::<Desired>(&bytes);
+            let _ = parse::<InForce>(&bytes);
         }
     }
 }

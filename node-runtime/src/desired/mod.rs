@@ -3,7 +3,10 @@
 pub mod cluster;
 mod fetch;
 pub mod files;
+mod in_force;
 pub mod last_good;
+
+pub use in_force::{InForce, in_place_of, may_stand};
 
 use std::sync::Arc;
 

@@ -51,6 +51,8 @@ pub struct Snapshot {
     pub desired: Arc<Desired>,
     /// Every unit that was planned, refused ones included.
     pub units: BTreeMap<UnitKey, UnitReport>,
+    /// By units that are refused: the generation of the same resource that stays in force.
+    pub standing: BTreeMap<UnitKey, i64>,
     /// Records so far, units that have ended included.
     pub counts: BTreeMap<UnitKey, UnitCount>,
     /// Losses since the agent's start, by whose they are.
@@ -113,7 +115,10 @@ fn refused(snapshot: &Snapshot) -> Vec<String> {
 /// problem listed before any has a second.
 fn problems(snapshot: &Snapshot) -> Vec<NodeProblem> {
     let of_units = |wanted: fn(&UnitState) -> &[Problem]| {
-        snapshot.units.values().flat_map(move |unit| wanted(&unit.state).iter().map(|problem| (&unit.source, problem)))
+        snapshot.units.iter().flat_map(move |(key, unit)| {
+            let standing = snapshot.standing.get(key).copied();
+            wanted(&unit.state).iter().map(move |problem| (&unit.source, problem, standing))
+        })
     };
     let refusals = of_units(|state| match state {
         UnitState::Refused(problem) => std::slice::from_ref(problem),
@@ -123,12 +128,13 @@ fn problems(snapshot: &Snapshot) -> Vec<NodeProblem> {
         UnitState::InForce { notes } => notes,
         UnitState::Refused(_) => &[],
     });
-    let of_node = snapshot.node_problems.iter().map(|(source, problem)| (source, problem));
+    let of_node = snapshot.node_problems.iter().map(|(source, problem)| (source, problem, None));
     let mut named = BTreeSet::new();
     let (first, more): (Vec<_>, Vec<_>) =
-        refusals.chain(of_node).chain(notes).partition(|(source, _)| named.insert(source.to_string()));
-    let line = |(source, problem): (&Source, &Problem)| {
-        NodeProblem::new(source.clone(), problem.reason(), problem.field(), problem.message())
+        refusals.chain(of_node).chain(notes).partition(|(source, ..)| named.insert(source.to_string()));
+    let line = |(source, problem, standing): (&Source, &Problem, Option<i64>)| {
+        let message = standing.map_or_else(|| problem.message(), |generation| problem.beside(generation));
+        NodeProblem::new(source.clone(), problem.reason(), problem.field(), message)
     };
     first.into_iter().chain(more).take(PROBLEMS_MAX).map(line).collect()
 }

@@ -55,14 +55,14 @@ async fn a_session_whose_end_had_come_before_it_is_told_as_expired_and_not_kept_
     let mut runtime = a_machine_without_btf();
     taken(&mut runtime, a_profile_that_ends(at(100)), at(101)).await;
     assert_eq!(refusal(&mut runtime, at(101)), Some(Problem::SessionExpired { end: at(100) }));
-    assert!(runtime.to_keep().sessions.is_empty());
+    assert!(runtime.to_keep().desired.sessions.is_empty());
 }
 
 #[tokio::test]
 async fn what_a_session_was_refused_for_stands_after_its_end() {
     let mut runtime = a_machine_without_btf();
     taken(&mut runtime, a_profile_that_ends(at(100)), at(50)).await;
-    assert_eq!(runtime.to_keep().sessions.len(), 1);
+    assert_eq!(runtime.to_keep().desired.sessions.len(), 1);
     let before = refusal(&mut runtime, at(50)).unwrap();
     runtime.reconcile(at(100)).await;
     assert_eq!(refusal(&mut runtime, at(150)), Some(before));
@@ -101,4 +101,33 @@ async fn nothing_is_told_of_a_node_that_nothing_is_wanted_of() {
     runtime.end(Duration::ZERO).await;
     let snapshot = runtime.snapshot(at(60));
     assert_eq!((snapshot.uid, snapshot.units.len(), snapshot.generation), (None, 0, 0));
+}
+
+fn a_policy(generation: i64) -> ProfilePartSpec {
+    let source = Source { kind: SourceKind::TracingPolicy, namespace: None, name: "shell".into(), generation };
+    let ring_bytes = 4096 << generation;
+    let content = serde_json::json!({"tracepoints": {"pods": {}, "ringBytes": ring_bytes, "hooks": []}});
+    ProfilePartSpec { source, digest: String::new(), content: serde_json::from_value(content).unwrap() }
+}
+
+fn policy(generation: i64) -> Desired {
+    Desired { parts: vec![a_policy(generation)], ..Desired::default() }
+}
+
+#[tokio::test]
+async fn what_stays_in_force_beside_a_refused_version_is_told_and_kept_until_nothing_is_refused() {
+    let mut runtime = a_machine_without_btf();
+    taken(&mut runtime, policy(1), at(10)).await;
+    // Nothing can be in force on this machine, so it is said to be.
+    let before = runtime.units.values_mut().next().unwrap();
+    before.state = UnitState::InForce { notes: Vec::new() };
+    for generation in [2, 3, 3] {
+        taken(&mut runtime, policy(generation), at(20)).await;
+        assert_eq!(runtime.to_keep().standing, [a_policy(1)]);
+        assert_eq!(runtime.snapshot(at(20)).standing, [(UnitKey::of_part(&a_policy(generation)), 1)].into());
+        assert_eq!(runtime.to_keep().before().unwrap().parts, [a_policy(1)]);
+    }
+    taken(&mut runtime, Desired::default(), at(30)).await;
+    taken(&mut runtime, policy(4), at(40)).await;
+    assert_eq!(runtime.to_keep().standing, []);
 }

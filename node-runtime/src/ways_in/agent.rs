@@ -37,25 +37,30 @@ pub(super) async fn run(arguments: &AgentArguments) -> anyhow::Result<()> {
 /// Resumes from disk. Sessions whose end has come are left out by the plan; a file that is not whole is refused and reported.
 /// However it ends, nobody has watched since the last sign of life.
 async fn resume(node: &mut Node) {
-    match node.known_namespaces.read() {
+    match node.known_namespaces.file.read() {
         Ok(namespaces) => node.identity.set_namespaces(namespaces.unwrap_or_default()),
         Err(error) => tracing::error!(%error, "labels of namespaces are unknown until the API server answers"),
     }
-    match node.known_pods.read() {
+    match node.known_pods.file.read() {
         Ok(pods) => node.identity.set_pods(pods.into_iter().flatten().map(Arc::new).collect()),
         Err(error) => {
             tracing::error!(%error, "pods are unknown until the API server answers");
             node.runtime.trouble(Matter::KnownPods, Some(Problem::LastGoodRefused { detail: error.to_string() }));
         }
     }
-    node.unwatched_since = node.last_good.last_alive();
-    match node.last_good.read() {
+    node.unwatched_since = node.last_good.file.last_alive();
+    match node.last_good.file.read() {
         Ok(None) => {}
-        Ok(Some(desired)) => {
+        Ok(Some(kept)) => {
             if let Some(alive) = node.unwatched_since.and_then(|time| Timestamp::try_from(time).ok()) {
-                node.runtime.follow_on(&desired, alive, Timestamp::now());
+                node.runtime.follow_on(&kept.desired, alive, Timestamp::now());
             }
-            node.take(Update { desired: Arc::new(desired), generation: 0, uid: None }).await;
+            let of = |desired| Update { desired: Arc::new(desired), generation: 0, uid: None };
+            // What was refused then may be had now, so it is asked for again; what stood in for it is there before.
+            if let Some(before) = kept.before() {
+                node.runtime.take(of(before), Timestamp::now()).await;
+            }
+            node.take(of(kept.desired)).await;
         }
         Err(error) => {
             tracing::error!(%error, "the last good state was not used");

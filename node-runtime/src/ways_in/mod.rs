@@ -5,6 +5,7 @@ mod node;
 mod probe;
 mod ready;
 mod run;
+mod upkeep;
 
 use std::{future::Future, process::ExitCode};
 

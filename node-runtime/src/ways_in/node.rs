@@ -7,14 +7,15 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use super::upkeep::Upkeep;
 use crate::{
     args::CommonArguments,
     desired::{
-        News, Update, cluster,
+        InForce, News, Update, cluster,
         last_good::{self, KnownNamespaces, KnownPods, LastGood},
     },
     export::Export,
-    identity::{Identity, Pod},
+    identity::{Identity, Pod, slots::Namespaces},
     kernel::{self, clock},
     layers::{
         Context, Layers,
@@ -57,14 +58,15 @@ pub(super) struct Node {
     /// The loop's state.
     pub(super) runtime: Runtime,
     /// The last good state on this node's disk.
-    pub(super) last_good: LastGood,
+    pub(super) last_good: Upkeep<InForce, InForce>,
     /// The pods of this node, on its disk.
-    pub(super) known_pods: KnownPods,
+    pub(super) known_pods: Upkeep<Vec<Arc<Pod>>, Vec<Pod>>,
     /// Labels of namespaces, on its disk.
-    pub(super) known_namespaces: KnownNamespaces,
+    pub(super) known_namespaces: Upkeep<Namespaces, Namespaces>,
     /// When an agent before this one was last alive; told as a gap when something is in force again.
     pub(super) unwatched_since: Option<SystemTime>,
     pods_changed: watch::Receiver<u64>,
+    due: Due,
     /// Something is wanted of this node: its disk is used.
     keeping: bool,
     /// Who is who.
@@ -88,6 +90,13 @@ pub(super) struct Node {
     /// Dropping it ends the server.
     end: oneshot::Sender<()>,
     _socket: Socket,
+}
+
+/// What is still to be kept on disk.
+#[derive(Default)]
+struct Due {
+    state: bool,
+    pods: bool,
 }
 
 impl Node {
@@ -149,9 +158,10 @@ impl Node {
             profiles,
             bus,
             runtime: Runtime::new(layers, ledger),
-            last_good: LastGood::new(&arguments.state_dir),
-            known_pods: KnownPods::new(&arguments.state_dir),
-            known_namespaces: KnownNamespaces::new(&arguments.state_dir),
+            last_good: Upkeep::new(LastGood::new(&arguments.state_dir), "what is in force"),
+            known_pods: Upkeep::new(KnownPods::new(&arguments.state_dir), "the pods of this node"),
+            known_namespaces: Upkeep::new(KnownNamespaces::new(&arguments.state_dir), "labels of namespaces"),
+            due: Due::default(),
             unwatched_since: None,
             keeping: false,
             context,
@@ -189,7 +199,7 @@ impl Node {
                     News::Forgotten => self.forget().await,
                 },
                 () = until(self.runtime.next_expiry(Timestamp::now())) => self.runtime.reconcile(Timestamp::now()).await,
-                _ = tick.tick() => self.keep(),
+                _ = tick.tick() => self.keep().await,
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
             }
@@ -240,36 +250,48 @@ impl Node {
             self.bus.tell_gap(gap);
         }
         self.keeping = true;
-        match self.last_good.write(&self.runtime.to_keep()) {
-            Ok(()) => self.runtime.trouble(Matter::LastGood, None),
-            Err(error) => {
-                tracing::warn!(%error, "the state could not be kept on disk; a restart without the API server would begin empty");
-            }
-        }
+        self.keep_state().await;
     }
 
-    /// Gives the sign of life, and keeps the pods on disk where they changed.
-    fn keep(&mut self) {
+    async fn keep_state(&mut self) {
+        let kept = self.last_good.write(Arc::new(self.runtime.to_keep()), Clone::clone).await;
+        self.due.state = kept.is_err();
+        self.runtime.trouble(Matter::LastGood, kept.err());
+    }
+
+    async fn keep_pods(&mut self) {
+        // While no selection asks for labels none are known, and what is on disk may be asked for again.
+        let labels = if self.identity.need_namespaces() {
+            self.known_namespaces.keep(self.identity.namespaces(), Clone::clone).await
+        } else {
+            Ok(())
+        };
+        let clones = |pods: &Vec<Arc<Pod>>| pods.iter().map(|pod| Pod::clone(pod)).collect();
+        let pods = self.known_pods.keep(self.identity.pods(), clones).await;
+        self.due.pods = labels.is_err() || pods.is_err();
+        self.runtime.trouble(Matter::KnownNamespaces, labels.err());
+        self.runtime.trouble(Matter::KnownPods, pods.err());
+    }
+
+    /// Gives the sign of life, and keeps on disk what has changed, or could not be kept before.
+    async fn keep(&mut self) {
         // An agent that has nothing in force yet watches no more than none does.
         if self.unwatched_since.is_none() {
-            self.last_good.touch();
+            self.last_good.file.touch();
         }
-        if !self.keeping || !self.pods_changed.has_changed().unwrap_or_default() {
+        if !self.keeping {
             return;
         }
-        self.pods_changed.mark_unchanged();
-        // While no selection asks for labels none are known, and what is on disk may be asked for again.
-        if self.identity.need_namespaces()
-            && let Err(error) = self.known_namespaces.write(&self.identity.namespaces())
-        {
-            tracing::warn!(%error, "namespaces' labels could not be kept on disk; a restart without the API server would select nobody by them");
+        if self.due.state {
+            self.keep_state().await;
         }
-        let pods = self.identity.pods().iter().map(|pod| Pod::clone(pod)).collect();
-        match self.known_pods.write(&pods) {
-            Ok(()) => self.runtime.trouble(Matter::KnownPods, None),
-            Err(error) => {
-                tracing::warn!(%error, "the pods could not be kept on disk; a restart without the API server would not know them");
-            }
+        if self.pods_changed.has_changed().unwrap_or_default() {
+            // Before they are read: what changes meanwhile is seen the next time.
+            self.pods_changed.mark_unchanged();
+            self.due.pods = true;
+        }
+        if self.due.pods {
+            self.keep_pods().await;
         }
     }
 
@@ -281,7 +303,11 @@ impl Node {
         self.runtime.end(LAST_RESULTS).await;
         self.runtime.trouble(Matter::LastGood, None);
         self.runtime.trouble(Matter::KnownPods, None);
+        self.runtime.trouble(Matter::KnownNamespaces, None);
         self.runtime.trouble(Matter::Profile, None);
+        self.known_pods.forget();
+        self.known_namespaces.forget();
+        self.due = Due::default();
         for entry in std::fs::read_dir(&self.context.state_dir).into_iter().flatten().flatten() {
             let path = entry.path();
             let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };

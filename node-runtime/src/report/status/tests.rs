@@ -38,6 +38,17 @@ fn a_bad_policy_is_a_problem_of_its_own_and_the_node_stays_ready() {
 }
 
 #[test]
+fn a_refused_version_tells_which_one_stays_in_force_and_still_what_to_do() {
+    let mut snapshot = snapshot(SourceKind::TracingPolicy, refused());
+    let key = snapshot.units.keys().next().unwrap().clone();
+    snapshot.standing.insert(key, 2);
+    let status = status(&snapshot, &facts(), &[], Timestamp::UNIX_EPOCH);
+    let message = &status.problems[0].message;
+    assert!(message.starts_with("generation 2 stays in force: spec.tracepoints[0]: tracepoint"), "{message}");
+    assert!(message.ends_with("see docs/why-is-my-policy-not-ready.md"), "{message}");
+}
+
+#[test]
 fn what_the_stack_asks_and_does_not_get_makes_the_node_not_ready() {
     let status = status(&snapshot(SourceKind::ObservabilityStack, refused()), &facts(), &[], Timestamp::UNIX_EPOCH);
     assert_eq!(ready_of(&status).reason, "NoSuchTracepoint");
