@@ -55,11 +55,21 @@ impl SelectorError {
 
 /// Whether `labels` match. An empty selector matches everything.
 pub fn matches(selector: &LabelSelector, labels: &Labels) -> Result<bool, SelectorError> {
-    let equal = selector.match_labels.iter().flatten().all(|(key, value)| labels.get(key) == Some(value));
+    matches_what(selector, |key| labels.get(key).map(String::as_str))
+}
+
+/// Whether a pod's labels match, its namespace among them.
+pub fn matches_pod(selector: &LabelSelector, namespace: &str, labels: &Labels) -> Result<bool, SelectorError> {
+    let label = |key: &str| labels.get(key).map(String::as_str);
+    matches_what(selector, |key| if key == NAMESPACE_LABEL { Some(namespace) } else { label(key) })
+}
+
+fn matches_what<'a>(selector: &LabelSelector, label: impl Fn(&str) -> Option<&'a str>) -> Result<bool, SelectorError> {
+    let equal = selector.match_labels.iter().flatten().all(|(key, value)| label(key) == Some(value));
     let mut all = equal;
     // Every expression is looked at, so that an error does not depend on the labels at hand.
     for (index, requirement) in selector.match_expressions.iter().flatten().enumerate() {
-        all &= requirement_matches(index, requirement, labels)?;
+        all &= requirement_matches(index, requirement, label(&requirement.key))?;
     }
     Ok(all)
 }
@@ -82,9 +92,7 @@ impl PodScope {
             all &= matches(selector, namespace_labels)?;
         }
         if let Some(selector) = &self.pod_selector {
-            let mut labels = pod_labels.clone();
-            labels.insert(NAMESPACE_LABEL.into(), namespace.into());
-            all &= matches(selector, &labels)?;
+            all &= matches_pod(selector, namespace, pod_labels)?;
         }
         Ok(all)
     }
@@ -93,12 +101,11 @@ impl PodScope {
 fn requirement_matches(
     index: usize,
     requirement: &LabelSelectorRequirement,
-    labels: &Labels,
+    found: Option<&str>,
 ) -> Result<bool, SelectorError> {
-    let LabelSelectorRequirement { key, operator, values } = requirement;
+    let LabelSelectorRequirement { operator, values, .. } = requirement;
     let values = values.as_deref().unwrap_or_default();
-    let found = labels.get(key);
-    let listed = || found.is_some_and(|value| values.contains(value));
+    let listed = || found.is_some_and(|found| values.iter().any(|value| value == found));
     match operator.as_str() {
         "In" | "NotIn" if values.is_empty() => Err(SelectorError::ValuesMissing { index, operator: operator.clone() }),
         "Exists" | "DoesNotExist" if !values.is_empty() => {

@@ -1,7 +1,7 @@
 //! One table that every layer reads: cgroups, pods and processes. Pure: no clock, no client, no lock.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque, hash_map::Entry},
     sync::Arc,
 };
 
@@ -66,12 +66,29 @@ impl Index {
 
     /// All pods of the node.
     pub fn set_pods(&mut self, pods: Vec<Arc<Pod>>) {
-        let now: HashMap<String, Arc<Pod>> = pods.into_iter().map(|pod| (pod.cgroup_uid.clone(), pod)).collect();
+        let mut now: HashMap<String, Arc<Pod>> = HashMap::new();
+        for pod in pods {
+            match now.entry(pod.cgroup_uid.clone()) {
+                Entry::Vacant(free) => drop(free.insert(pod)),
+                Entry::Occupied(mut taken) if self.was_first(&pod, taken.get()) => drop(taken.insert(pod)),
+                Entry::Occupied(_) => {}
+            }
+        }
         let before = std::mem::replace(&mut self.pods, now);
         self.past.extend(before.into_iter().filter(|(uid, _)| !self.pods.contains_key(uid)).map(|(_, pod)| pod));
         while self.past.len() > PAST_PODS_MAX {
             self.past.pop_front();
         }
+    }
+
+    /// Of two pods that claim the same cgroups, whether `one` has them. Anybody may write what makes a pod look static: the
+    /// one that has had them keeps them, and of two that are both new the older has them.
+    fn was_first(&self, one: &Pod, other: &Pod) -> bool {
+        let age = |pod: &Pod| {
+            let had = self.pods.get(&pod.cgroup_uid).is_some_and(|before| before.uid == pod.uid);
+            (!had, pod.created.is_none(), pod.created, pod.uid.clone())
+        };
+        age(one) < age(other)
     }
 
     /// Labels of all namespaces.
@@ -138,12 +155,16 @@ impl Index {
         }
         let world = self.world();
         states.insert(self.cgroups.root(), self.slots.of_root(&world));
+        let mut of_pods: HashMap<&str, Option<CgroupState>> = HashMap::new();
         for (id, place) in self.cgroups.living() {
-            let pod = match place {
-                CgroupPlace::Pod { uid, .. } => self.pods.get(uid).map(AsRef::as_ref),
-                _ => None,
+            let state = match place {
+                // A pod has many cgroups, and one answer.
+                CgroupPlace::Pod { uid, .. } => *of_pods
+                    .entry(uid.as_str())
+                    .or_insert_with(|| self.slots.of_cgroup(place, self.pods.get(uid).map(AsRef::as_ref), &world)),
+                _ => self.slots.of_cgroup(place, None, &world),
             };
-            if let Some(state) = self.slots.of_cgroup(place, pod, &world) {
+            if let Some(state) = state {
                 states.insert(id, state);
             }
         }
@@ -181,6 +202,8 @@ fn nameless(cgroup_uid: &str, container_id: &str) -> PodContainer {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
     use crate::identity::Container;
 
@@ -290,6 +313,49 @@ mod tests {
         assert_eq!((owner.pod.name.as_str(), owner.container_id.as_str()), ("", ID));
         assert_eq!(index.in_scope(&PodScope::default(), &index.owner(4)), Some(true));
         assert_eq!(index.owner(77), Owner::Host);
+    }
+
+    /// A pod that claims the cgroups of `UID`.
+    fn claims(uid: &str, created: i64) -> Arc<Pod> {
+        let created = Some(Timestamp::from_second(created).unwrap());
+        Arc::new(Pod { uid: uid.into(), name: uid.into(), created, ..Pod::clone(&pod()) })
+    }
+
+    #[test]
+    fn of_two_pods_that_claim_the_same_cgroups_the_older_has_them_and_a_newcomer_never_takes_them() {
+        let (old, new) = (claims("z-old", 10), claims("a-new", 20));
+        for both in [[&old, &new], [&new, &old]] {
+            let mut index = Index::new(1, true);
+            index.set_pods(both.map(Arc::clone).to_vec());
+            assert_eq!(index.pods(), std::slice::from_ref(&old));
+        }
+        let mut index = Index::new(1, true);
+        index.set_pods(vec![new.clone()]);
+        // Times have seconds, and a clock may have been wrong: who has been here stays.
+        index.set_pods(vec![old.clone(), new.clone()]);
+        assert_eq!(index.pods(), [new]);
+        index.set_pods(vec![old.clone()]);
+        assert_eq!(index.pods(), [old]);
+    }
+
+    #[test]
+    fn every_cgroup_of_a_pod_has_the_pods_answer_and_another_pods_its_own() {
+        let other = "8f0e5f36-93a4-4d1b-8f0a-1f7a5a0c9e11";
+        let mut index = Index::new(1, true);
+        index.slots.take(&of_namespace("shop"));
+        index.set_pods(vec![
+            pod(),
+            Arc::new(Pod { uid: other.into(), cgroup_uid: other.into(), namespace: "till".into(), ..Pod::default() }),
+        ]);
+        index.walked(&[
+            (2, 1, "kubepods".into()),
+            (3, 2, format!("pod{UID}")),
+            (4, 3, ID.into()),
+            (5, 2, format!("pod{other}")),
+            (6, 5, ID.into()),
+        ]);
+        let wanted = |id: u64| index.states().get(&id).map(|state| (state.decided, state.wanted));
+        assert_eq!([3, 4, 5, 6].map(wanted), [Some((1, 1)), Some((1, 1)), Some((1, 0)), Some((1, 0))]);
     }
 
     #[test]

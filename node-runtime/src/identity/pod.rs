@@ -1,5 +1,6 @@
 //! Pods and containers as the layers need them: pruned, shared, immutable.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
@@ -10,6 +11,9 @@ pub struct Pod {
     pub uid: String,
     /// What cgroup paths call it: the uid, or for a static pod the `kubernetes.io/config.hash` (a mirror pod's own uid differs).
     pub cgroup_uid: String,
+    /// When it was made; none of what an older agent has kept.
+    #[serde(default)]
+    pub created: Option<Timestamp>,
     /// Namespace.
     pub namespace: String,
     /// Name; empty where there is no cluster that could tell it.

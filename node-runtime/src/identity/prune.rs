@@ -9,7 +9,8 @@ use super::{Container, Pod, Readable};
 
 /// The annotation of a mirror pod: what the kubelet calls the static pod, and so do its cgroups.
 const CONFIG_HASH: &str = "kubernetes.io/config.hash";
-/// The same, on mirror pods alone: the API server lets nobody but the kubelet of the pod's node make one.
+/// The same, on mirror pods. The API server holds nodes to it and nobody else: whoever may make pods may claim a static pod's
+/// cgroups, and `Index::set_pods` decides who has them.
 const CONFIG_MIRROR: &str = "kubernetes.io/config.mirror";
 /// Hexadecimal digits of the hash. A uid has dashes, so that no pod is called as another one.
 const HASH_DIGITS: usize = 32;
@@ -101,6 +102,7 @@ pub(super) fn pruned(object: &PodObject) -> Pod {
     Pod {
         cgroup_uid: hash.unwrap_or_else(|| uid.clone()),
         uid,
+        created: metadata.creation_timestamp.as_ref().map(|time| time.0),
         namespace: metadata.namespace.clone().unwrap_or_default(),
         name,
         labels,
@@ -129,7 +131,7 @@ pub(crate) fn owner_of(metadata: &ObjectMeta) -> (String, String) {
     }
 }
 
-/// What the kubelet calls a static pod; none where only the pod's author says so.
+/// What the kubelet calls a static pod; none where the two annotations do not say the same.
 fn static_hash(annotations: &BTreeMap<String, String>) -> Option<String> {
     let hash = annotations.get(CONFIG_HASH)?;
     let hexadecimal = hash.len() == HASH_DIGITS && hash.bytes().all(|byte| byte.is_ascii_hexdigit());

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use trilobite_crds::{
     node::PodScope,
-    selector::{NAMESPACE_LABEL, matches},
+    selector::{matches, matches_pod},
 };
 use trilobite_node_ebpf::{
     limits::SLOTS_MAX,
@@ -31,10 +31,8 @@ pub fn pod_in_scope(scope: &PodScope, pod: &Pod, world: &World<'_>) -> Option<bo
         return Some(false);
     }
     if let Some(selector) = &scope.pod_selector {
-        let mut labels = pod.labels.clone();
-        labels.insert(NAMESPACE_LABEL.to_owned(), pod.namespace.clone());
         // A selector that cannot be read selects nobody; the planner has refused it before.
-        if !matches(selector, &labels).unwrap_or(false) {
+        if !matches_pod(selector, &pod.namespace, &pod.labels).unwrap_or(false) {
             return Some(false);
         }
     }
