@@ -7,7 +7,7 @@ use kube::{
     Api, Client,
     api::{Patch, PatchParams},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, sleep_until},
@@ -63,7 +63,7 @@ pub async fn run(client: Client, node: String, facts: Arc<Facts>, mut snapshots:
                 }
                 continue;
             }
-            match write(&runtimes, &node, &wanted).await {
+            match write(&runtimes, &node, &uid, &wanted).await {
                 Ok(()) => {
                     written = Some(Written { uid, at: Instant::now(), status: wanted });
                     patience.reset();
@@ -94,13 +94,23 @@ fn without_counts(status: &NodeRuntimeStatus) -> NodeRuntimeStatus {
     status
 }
 
-async fn write(runtimes: &Api<NodeRuntime>, node: &str, status: &NodeRuntimeStatus) -> Result<(), kube::Error> {
-    let patch = json!({
+/// With the uid, an object that was made again meanwhile is not told what holds of the one before it.
+fn patch(node: &str, uid: &str, status: &NodeRuntimeStatus) -> Value {
+    json!({
         "apiVersion": "trilobite.dev/v1alpha1",
         "kind": "NodeRuntime",
-        "metadata": { "name": node },
+        "metadata": { "name": node, "uid": uid },
         "status": status,
-    });
+    })
+}
+
+async fn write(
+    runtimes: &Api<NodeRuntime>,
+    node: &str,
+    uid: &str,
+    status: &NodeRuntimeStatus,
+) -> Result<(), kube::Error> {
+    let patch = patch(node, uid, status);
     runtimes.patch_status(node, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(patch)).await.map(drop)
 }
 
@@ -113,6 +123,12 @@ mod tests {
     fn running(state: SessionState, records: i64) -> NodeRuntimeStatus {
         let session = SessionStatus { name: "hot".into(), expires_at: None, state, records, lost: 0 };
         NodeRuntimeStatus { sessions: vec![session], ..NodeRuntimeStatus::default() }
+    }
+
+    #[test]
+    fn a_status_is_for_the_object_that_it_was_made_for_and_no_other_of_its_name() {
+        let patch = patch("reef", "u1", &NodeRuntimeStatus::default());
+        assert_eq!(patch["metadata"], json!({"name": "reef", "uid": "u1"}));
     }
 
     #[test]
