@@ -7,6 +7,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use jiff::Timestamp;
 use trilobite_node::{
     identity::{Container, Located, Pod, PodContainer, Process, decode},
+    kernel::clock::Booted,
     layers::{
         network::record,
         security::{SecurityEvent, SecurityEventKind},
@@ -100,7 +101,8 @@ fn hot_paths(criterion: &mut Criterion) {
     let bytes = flow_record();
     assert!(record::decode(&bytes).is_some(), "the record is none");
     group.bench_function("decode a flow record", |bencher| bencher.iter(|| record::decode(black_box(&bytes))));
-    let scene = Scene { node_name: "reef".into(), cluster_name: "".into(), booted: Timestamp::UNIX_EPOCH };
+    let booted = Arc::new(Booted::fixed(Timestamp::UNIX_EPOCH));
+    let scene = Scene { node_name: "reef".into(), cluster_name: "".into(), booted };
     let event = event();
     group.bench_function("process_exec as a message", |bencher| bencher.iter(|| scene.message(black_box(&event))));
     let message = scene.message(&event);

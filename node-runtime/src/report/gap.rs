@@ -28,10 +28,16 @@ pub struct GapLine<'a> {
 }
 
 impl Gap {
-    /// The gap that ends now, where an agent before had left a sign of life.
+    /// The gap that ends now, where an agent before had left a sign of life. A clock that was set back meanwhile makes it end
+    /// before it begins, and no less a gap.
     pub fn since(last_alive: Option<SystemTime>, now: Timestamp) -> Option<Self> {
         let from = Timestamp::try_from(last_alive?).ok()?;
-        (from < now).then_some(Self { from, to: now, reason: "the agent was not running" })
+        let reason = if from < now {
+            "the agent was not running"
+        } else {
+            "the agent was not running, and the clock was set back"
+        };
+        Some(Self { from, to: now, reason })
     }
 
     /// As a JSON line, without its end.
@@ -50,6 +56,14 @@ mod tests {
     #[test]
     fn a_node_that_never_had_an_agent_has_no_gap() {
         assert_eq!(Gap::since(None, Timestamp::UNIX_EPOCH), None);
+    }
+
+    #[test]
+    fn a_gap_over_which_the_clock_was_set_back_is_told_with_that() {
+        let from = SystemTime::UNIX_EPOCH + Duration::from_secs(10);
+        let gap = Gap::since(Some(from), Timestamp::from_second(4).unwrap()).unwrap();
+        assert_eq!((gap.from.as_second(), gap.to.as_second()), (10, 4));
+        assert!(gap.reason.ends_with("the clock was set back"));
     }
 
     #[test]

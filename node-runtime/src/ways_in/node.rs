@@ -16,7 +16,7 @@ use crate::{
     },
     export::Export,
     identity::{Identity, Pod, slots::Namespaces},
-    kernel::{self, clock},
+    kernel::{self, clock::Booted},
     layers::{
         Context, Layers,
         application::{Application, Profiles},
@@ -116,8 +116,11 @@ impl Node {
         let (snapshots, _) = watch::channel(None);
         let identity = Identity::new(facts.clone(), ledger.clone(), cluster);
         let bus = EventBus::new(ledger.clone());
-        let scene =
-            Scene { node_name: context.node_name.as_str().into(), cluster_name: "".into(), booted: clock::wall(0) };
+        let scene = Scene {
+            node_name: context.node_name.as_str().into(),
+            cluster_name: "".into(),
+            booted: Arc::new(Booted::here()),
+        };
         let (wrong, is_wrong) = watch::channel(None);
         let about = About { version: env!("CARGO_PKG_VERSION").into(), wrong: is_wrong };
         let application = Application::new(context.clone(), identity.clone());

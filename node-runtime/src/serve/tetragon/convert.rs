@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::{credentials, signal};
 use crate::{
     identity::{Container, ExecKey, Located, Pod, PodContainer, Process},
+    kernel::clock::Booted,
     layers::security::{ArgValue, SecurityEvent, SecurityEventKind},
     serve::proto::tetragon::{self as api, get_events_response::Event, kprobe_argument::Arg},
 };
@@ -17,14 +18,14 @@ use crate::{
 const DOCKER_CHARS: usize = 31;
 
 /// What every event says about the machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Scene {
     /// Name of the node.
     pub node_name: Arc<str>,
     /// Name of the cluster; empty where it has none.
     pub cluster_name: Arc<str>,
     /// Where the boot clock's zero lies on the wall clock.
-    pub booted: Timestamp,
+    pub booted: Arc<Booted>,
 }
 
 impl Scene {
@@ -121,7 +122,7 @@ impl Scene {
 
     fn at(&self, boot_ns: u64) -> Option<Timestamp> {
         let since = jiff::SignedDuration::from_nanos(i64::try_from(boot_ns).ok()?);
-        self.booted.checked_add(since).ok()
+        self.booted.at().checked_add(since).ok()
     }
 }
 

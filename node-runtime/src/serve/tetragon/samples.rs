@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::Scene;
 use crate::{
     identity::{Container, Credentials, ExecKey, Located, Pod, PodContainer, Process},
+    kernel::clock::Booted,
     layers::security::{ArgValue, SecurityEvent, SecurityEventKind},
     serve::proto::tetragon::{self as api, get_events_response::Event, kprobe_argument::Arg},
 };
@@ -17,7 +18,8 @@ const ALL: u64 = (1 << 41) - 1;
 const CONTAINER: u64 = 0xa804_25fb;
 
 pub(crate) fn scene() -> Scene {
-    Scene { node_name: "reef".into(), cluster_name: "atoll".into(), booted: Timestamp::new(1_700_000_000, 5).unwrap() }
+    let booted = Arc::new(Booted::fixed(Timestamp::new(1_700_000_000, 5).unwrap()));
+    Scene { node_name: "reef".into(), cluster_name: "atoll".into(), booted }
 }
 
 fn time() -> Timestamp {
