@@ -2,6 +2,7 @@
 
 mod fit;
 pub mod gap;
+pub mod health;
 pub mod ledger;
 pub mod listen;
 pub mod losses;

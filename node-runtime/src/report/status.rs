@@ -86,7 +86,7 @@ pub fn status(snapshot: &Snapshot, facts: &Facts, standing: &[Condition], now: T
 }
 
 /// The node is ready when what the stack itself asks is in force; a user's bad policy is the policy's own matter.
-fn ready(snapshot: &Snapshot, facts: &Facts) -> Finding {
+pub(super) fn ready(snapshot: &Snapshot, facts: &Facts) -> Finding {
     let missing = missing_capabilities(facts);
     let stack = snapshot.units.values().find_map(|unit| match &unit.state {
         UnitState::Refused(problem) if unit.source.kind == SourceKind::ObservabilityStack => Some(problem),

@@ -1,34 +1,57 @@
 //! One server for all faces, on the agent's socket.
 
+use std::{convert::Infallible, future::pending};
+
 use axum::{
     extract::Request,
     http::HeaderValue,
     middleware::{Next, from_fn},
     response::Response,
 };
-use tokio::{net::UnixListener, sync::oneshot};
+use tokio::{
+    net::UnixListener,
+    sync::{oneshot, watch},
+};
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{service::Routes, transport::Server};
+use tonic_health::{ServingStatus, server::HealthReporter};
 
-/// Names under which `grpc.health.v1` says SERVING, besides the server as a whole. Clients ask for exactly these.
-const HEALTH: [&str; 2] = [super::hubble::HEALTH_SERVICE, "liveness"];
+/// The name under which `grpc.health.v1` says SERVING as long as anything is served, as for the server as a whole. Clients ask
+/// for exactly this one, and for Hubble's.
+const LIVENESS: &str = "liveness";
 
-/// Serves `faces` until the socket fails or `end` comes or is dropped; then ends when the last call does.
+/// Serves `faces` until the socket fails or `end` comes or is dropped; then ends when the last call does. While
+/// `flows_refused`, health says so of Hubble's observer.
 pub async fn serve(
     listener: UnixListener,
     faces: Routes,
+    flows_refused: watch::Receiver<bool>,
     end: oneshot::Receiver<()>,
 ) -> Result<(), tonic::transport::Error> {
     let (reporter, health) = tonic_health::server::health_reporter();
-    for name in HEALTH {
-        reporter.set_service_status(name, tonic_health::ServingStatus::Serving).await;
-    }
+    reporter.set_service_status(LIVENESS, ServingStatus::Serving).await;
     let incoming = UnixListenerStream::new(listener);
     let ended = async {
         let _ = end.await;
     };
     let faces = faces.add_service(health).into_axum_router().layer(from_fn(named));
-    Server::builder().add_routes(faces.into()).serve_with_incoming_shutdown(incoming, ended).await
+    let served = Server::builder().add_routes(faces.into()).serve_with_incoming_shutdown(incoming, ended);
+    tokio::select! {
+        // First of all health: whoever is served asks for it.
+        biased;
+        never = tell_of_flows(reporter, flows_refused) => match never {},
+        served = served => served,
+    }
+}
+
+async fn tell_of_flows(reporter: HealthReporter, mut refused: watch::Receiver<bool>) -> Infallible {
+    loop {
+        let status = if *refused.borrow_and_update() { ServingStatus::NotServing } else { ServingStatus::Serving };
+        reporter.set_service_status(super::hubble::HEALTH_SERVICE, status).await;
+        if refused.changed().await.is_err() {
+            return pending().await;
+        }
+    }
 }
 
 /// An answer of UNIMPLEMENTED that says nothing gets the name of what is not there.
@@ -53,7 +76,9 @@ mod tests {
     use hyper_util::rt::TokioIo;
     use tokio::net::UnixStream;
     use tonic::{Code, Request, transport::Endpoint};
-    use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+    use tonic_health::pb::{
+        HealthCheckRequest, health_check_response::ServingStatus as Status, health_client::HealthClient,
+    };
     use tower::service_fn;
 
     use super::*;
@@ -63,7 +88,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("agent.sock");
         let (end, ended) = oneshot::channel();
-        tokio::spawn(serve(UnixListener::bind(&path).unwrap(), Routes::default(), ended));
+        let (flows, are_refused) = watch::channel(false);
+        tokio::spawn(serve(UnixListener::bind(&path).unwrap(), Routes::default(), are_refused, ended));
         let connector = service_fn(move |_| {
             let path = path.clone();
             async move { UnixStream::connect(path).await.map(TokioIo::new) }
@@ -76,7 +102,16 @@ mod tests {
         let refused = ask.unary(Request::new(HealthCheckRequest::default()), path, codec).await.unwrap_err();
         assert_eq!(refused.code(), Code::Unimplemented);
         assert_eq!(refused.message(), "/fossil.Dig/Deeper is not served by this agent");
-        HealthClient::new(channel).check(HealthCheckRequest { service: "liveness".into() }).await.unwrap();
+        let status = async |service: &str| {
+            let request = HealthCheckRequest { service: service.into() };
+            HealthClient::new(channel.clone()).check(request).await.unwrap().into_inner().status()
+        };
+        assert_eq!(status("liveness").await, Status::Serving);
+        assert_eq!(status("hubble.server.Observer").await, Status::Serving);
+        flows.send_replace(true);
+        // The one thread tells it before it serves the next call.
+        assert_eq!(status("hubble.server.Observer").await, Status::NotServing);
+        assert_eq!(status("liveness").await, Status::Serving);
         drop(end);
     }
 }

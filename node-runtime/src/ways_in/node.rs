@@ -23,7 +23,7 @@ use crate::{
         network::{Network, history::History},
         security::{Security, bus::EventBus},
     },
-    report::{Ledger, Problem, gap::Gap, metrics, stack, status::Snapshot},
+    report::{Ledger, Problem, gap::Gap, health, metrics, stack, status::Snapshot},
     runtime::{Matter, Runtime},
     serve::{
         self, hubble, router,
@@ -84,6 +84,7 @@ pub(super) struct Node {
     snapshots: watch::Sender<Option<Snapshot>>,
     /// What health says.
     wrong: watch::Sender<Option<String>>,
+    flows_refused: watch::Sender<bool>,
     /// What goes on beside the loop, and what is wrong with it.
     pub(super) troubles: Vec<(Matter, watch::Receiver<Option<Problem>>)>,
     server: JoinHandle<()>,
@@ -145,8 +146,9 @@ impl Node {
             .add_service(peer)
             .add_service(serve::profiles::service(profiles.clone()));
         let (end, ended) = oneshot::channel();
+        let (flows_refused, are_refused) = watch::channel(false);
         let server = tokio::spawn(async move {
-            if let Err(error) = router::serve(listener, faces, ended).await {
+            if let Err(error) = router::serve(listener, faces, are_refused, ended).await {
                 tracing::error!(%error, "serving the socket");
             }
         });
@@ -170,6 +172,7 @@ impl Node {
             context,
             snapshots,
             wrong,
+            flows_refused,
             troubles: vec![(Matter::Metrics, metrics_trouble)],
             server,
             end,
@@ -239,8 +242,9 @@ impl Node {
         }
         let mut snapshot = self.runtime.snapshot(Timestamp::now());
         let exports = self.export.problems();
-        self.wrong.send_if_modified(|wrong| replace(wrong, exports.first().map(Problem::message)));
         snapshot.node_problems.extend(exports.into_iter().map(|problem| (stack(), problem)));
+        self.wrong.send_if_modified(|wrong| replace(wrong, health::wrong(&snapshot, &self.context.facts)));
+        self.flows_refused.send_if_modified(|refused| replace(refused, health::flows_are_refused(&snapshot)));
         self.snapshots.send_if_modified(|told| replace(told, Some(snapshot)));
     }
 

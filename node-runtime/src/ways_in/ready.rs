@@ -48,7 +48,11 @@ fn answers(socket: &Path, within: Duration) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::{net::UnixListener, sync::oneshot, task::spawn_blocking};
+    use tokio::{
+        net::UnixListener,
+        sync::{oneshot, watch},
+        task::spawn_blocking,
+    };
     use tonic::service::Routes;
 
     use super::*;
@@ -59,7 +63,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("agent.sock");
         let (end, ended) = oneshot::channel();
-        let serving = tokio::spawn(router::serve(UnixListener::bind(&path).unwrap(), Routes::default(), ended));
+        let (_flows, refused) = watch::channel(false);
+        let listener = UnixListener::bind(&path).unwrap();
+        let serving = tokio::spawn(router::serve(listener, Routes::default(), refused, ended));
         spawn_blocking(move || answers(&path, WITHIN)).await.unwrap().unwrap();
         drop(end);
         serving.await.unwrap().unwrap();
