@@ -1,12 +1,15 @@
 //! A node's agent, assembled: facts, identity, layers, faces, and the loop that keeps them in line with what is wanted.
 //! Where the desired state comes from is the caller's.
 
+mod disk;
+
 use std::{
     path::PathBuf,
     sync::{Arc, OnceLock},
     time::{Duration, Instant, SystemTime},
 };
 
+use self::disk::Due;
 use super::upkeep::Upkeep;
 use crate::{
     args::CommonArguments,
@@ -91,13 +94,6 @@ pub(super) struct Node {
     /// Dropping it ends the server.
     end: oneshot::Sender<()>,
     _socket: Socket,
-}
-
-/// What is still to be kept on disk.
-#[derive(Default)]
-struct Due {
-    state: bool,
-    pods: bool,
 }
 
 impl Node {
@@ -258,70 +254,6 @@ impl Node {
         }
         self.keeping = true;
         self.keep_state().await;
-    }
-
-    async fn keep_state(&mut self) {
-        let kept = self.last_good.write(Arc::new(self.runtime.to_keep()), Clone::clone).await;
-        self.due.state = kept.is_err();
-        self.runtime.trouble(Matter::LastGood, kept.err());
-    }
-
-    async fn keep_pods(&mut self) {
-        // While no selection asks for labels none are known, and what is on disk may be asked for again.
-        let labels = if self.identity.need_namespaces() {
-            self.known_namespaces.keep(self.identity.namespaces(), Clone::clone).await
-        } else {
-            Ok(())
-        };
-        let clones = |pods: &Vec<Arc<Pod>>| pods.iter().map(|pod| Pod::clone(pod)).collect();
-        let pods = self.known_pods.keep(self.identity.pods(), clones).await;
-        self.due.pods = labels.is_err() || pods.is_err();
-        self.runtime.trouble(Matter::KnownNamespaces, labels.err());
-        self.runtime.trouble(Matter::KnownPods, pods.err());
-    }
-
-    /// Gives the sign of life, and keeps on disk what has changed, or could not be kept before.
-    async fn keep(&mut self) {
-        // An agent that has nothing in force yet watches no more than none does.
-        if self.unwatched_since.is_none() {
-            self.last_good.file.touch();
-        }
-        if !self.keeping {
-            return;
-        }
-        if self.due.state {
-            self.keep_state().await;
-        }
-        if self.pods_changed.has_changed().unwrap_or_default() {
-            // Before they are read: what changes meanwhile is seen the next time.
-            self.pods_changed.mark_unchanged();
-            self.due.pods = true;
-        }
-        if self.due.pods {
-            self.keep_pods().await;
-        }
-    }
-
-    /// Unloads everything and leaves nothing on this node's disk: first whoever writes there ends, then it is cleared.
-    async fn forget(&mut self) {
-        self.keeping = false;
-        self.unwatched_since = None;
-        self.export.finish().await;
-        self.runtime.end(LAST_RESULTS).await;
-        self.runtime.trouble(Matter::LastGood, None);
-        self.runtime.trouble(Matter::KnownPods, None);
-        self.runtime.trouble(Matter::KnownNamespaces, None);
-        self.runtime.trouble(Matter::Profile, None);
-        self.known_pods.forget();
-        self.known_namespaces.forget();
-        self.due = Due::default();
-        for entry in std::fs::read_dir(&self.context.state_dir).into_iter().flatten().flatten() {
-            let path = entry.path();
-            let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
-            if let Err(error) = removed {
-                tracing::warn!(%error, path = %path.display(), "could not be removed from this node's disk");
-            }
-        }
     }
 }
 
