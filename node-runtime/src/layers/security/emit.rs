@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use trilobite_crds::node::PodScope;
 
 use super::{
-    SecurityEvent, SecurityEventKind,
+    SecurityEvent, SecurityEventKind, UNKNOWN,
     bus::EventBus,
     held::{Fate, Held},
 };
@@ -29,8 +29,6 @@ const HELD_FOR: u64 = 5_000_000_000;
 const PROCESS_HELD_FOR: u64 = 1_000_000_000;
 /// How often the held are looked at when nothing changes.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// The word for a process of which nothing but its key is known.
-const UNKNOWN: &str = "unknown";
 
 /// Who wants an event: one unit, with what it has been given.
 #[derive(Debug)]

@@ -6,6 +6,9 @@ use jiff::Timestamp;
 
 use crate::identity::Located;
 
+/// The flag word of a process of which nothing but its key is known: the record of its exec was lost.
+pub const UNKNOWN: &str = "unknown";
+
 /// One event, with everything that a client's format may show.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SecurityEvent {
@@ -33,6 +36,8 @@ pub enum SecurityEventKind {
     },
     /// A tracepoint of a policy was passed.
     Tracepoint {
+        /// The thread that passed it, in the initial pid namespace.
+        tid: u32,
         /// Name of the policy.
         policy: Arc<str>,
         /// Its namespace; empty for a cluster-wide one.

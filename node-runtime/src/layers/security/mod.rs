@@ -8,5 +8,5 @@ mod layer;
 pub mod policies;
 pub mod tracepoint;
 
-pub use event::{ArgValue, SecurityEvent, SecurityEventKind};
+pub use event::{ArgValue, SecurityEvent, SecurityEventKind, UNKNOWN};
 pub use layer::Security;

@@ -364,6 +364,7 @@ fn event(facet: &Facet, header: &Record, hook: u32, bytes: &[u8]) -> Option<Secu
     let hook = facet.hooks.get(hook as usize)?;
     let values = decode::values(bytes, &hook.readings)?;
     Some(SecurityEventKind::Tracepoint {
+        tid: header.tid,
         policy: facet.policy.clone(),
         policy_namespace: facet.namespace.clone(),
         subsystem: hook.subsystem.clone(),

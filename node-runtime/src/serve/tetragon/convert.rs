@@ -10,7 +10,7 @@ use super::{credentials, signal};
 use crate::{
     identity::{Container, ExecKey, Located, Pod, PodContainer, Process},
     kernel::clock::Booted,
-    layers::security::{ArgValue, SecurityEvent, SecurityEventKind},
+    layers::security::{ArgValue, SecurityEvent, SecurityEventKind, UNKNOWN},
     serve::proto::tetragon::{self as api, get_events_response::Event, kprobe_argument::Arg},
 };
 
@@ -33,9 +33,11 @@ impl Scene {
     pub fn message(&self, event: &SecurityEvent) -> api::GetEventsResponse {
         let mut process = self.process(&event.process);
         let parent = event.parent.as_ref().map(|parent| self.process(parent));
-        let credentials = &event.process.process.credentials;
-        process.cap = Some(credentials::capabilities(credentials));
-        process.process_credentials = Some(credentials::ids(credentials));
+        if event.process.process.flags != UNKNOWN {
+            let credentials = &event.process.process.credentials;
+            process.cap = Some(credentials::capabilities(credentials));
+            process.process_credentials = Some(credentials::ids(credentials));
+        }
 
         let kind = match &event.kind {
             SecurityEventKind::Exec => {
@@ -50,7 +52,17 @@ impl Scene {
                 time: Some(timestamp(event.time)),
                 ancestors: Vec::new(),
             }),
-            SecurityEventKind::Tracepoint { policy, subsystem, event, message, tags, args, policy_namespace: _ } => {
+            SecurityEventKind::Tracepoint {
+                tid,
+                policy,
+                subsystem,
+                event,
+                message,
+                tags,
+                args,
+                policy_namespace: _,
+            } => {
+                process.tid = Some(*tid);
                 Event::ProcessTracepoint(api::ProcessTracepoint {
                     process: Some(process),
                     parent,
@@ -95,20 +107,22 @@ impl Scene {
         let Process { key, parent, tid, uid, auid, binary, arguments, cwd, flags, started_ns, ns_pid, .. } =
             &*located.process;
         let place = located.pod.as_deref();
+        // Of an image whose exec was lost only the key and the place are known; a zero would be a claim: of root, say.
+        let known = flags != UNKNOWN;
         api::Process {
             exec_id: self.exec_id(*key),
             pid: Some(key.pid),
-            uid: Some(*uid),
+            uid: known.then_some(*uid),
             cwd: cwd.clone(),
             binary: binary.clone(),
             arguments: arguments.clone(),
             flags: flags.clone(),
             start_time: self.at(*started_ns).map(timestamp),
-            auid: Some(*auid),
+            auid: known.then_some(*auid),
             pod: place.filter(|place| !place.pod.name.is_empty()).map(|place| pod(place, *ns_pid)),
             docker: place.map(docker).unwrap_or_default().to_owned(),
             parent_exec_id: self.exec_id(*parent),
-            tid: Some(*tid),
+            tid: known.then_some(*tid),
             in_init_tree: flags.split(' ').any(|flag| flag == "inInitTree").then_some(true),
             ..api::Process::default()
         }
@@ -207,6 +221,26 @@ mod tests {
         let mut event = samples::exec_on_the_host();
         Arc::make_mut(&mut event.process.process).parent = ExecKey::default();
         assert_eq!(decoded(&exec(&event).0.parent_exec_id), "reef:1:0");
+    }
+
+    #[test]
+    fn a_process_of_which_only_the_key_is_known_is_nobody_and_not_root() {
+        let mut event = samples::exec();
+        let process = Arc::make_mut(&mut event.process.process);
+        *process = Process { key: process.key, flags: UNKNOWN.into(), started_ns: 7, ..Process::default() };
+        let process = exec(&event).0;
+        assert_eq!((process.pid, process.flags.as_str()), (Some(4111), UNKNOWN));
+        assert!(process.start_time.is_some() && process.pod.is_some());
+        assert_eq!((process.uid, process.auid, process.tid, process.in_init_tree), (None, None, None, None));
+        assert_eq!((process.cap, process.process_credentials), (None, None));
+    }
+
+    #[test]
+    fn a_tracepoint_is_of_the_thread_that_passed_it() {
+        let Some(Event::ProcessTracepoint(passed)) = samples::scene().message(&samples::tracepoint()).event else {
+            panic!("no tracepoint");
+        };
+        assert_eq!(passed.process.map(|process| (process.pid, process.tid)), Some((Some(4111), Some(4115))));
     }
 
     #[test]

@@ -123,6 +123,7 @@ pub(crate) fn tracepoint() -> SecurityEvent {
         (ArgValue::Int(0), None),
     ];
     let kind = SecurityEventKind::Tracepoint {
+        tid: 4115,
         policy: "watch-openat".into(),
         policy_namespace: "payments".into(),
         subsystem: "syscalls".into(),
