@@ -143,8 +143,11 @@ async fn an_exec_says_binary_arguments_directory_and_who() {
     let (env, program) = (of("/env"), of("/true"));
     assert_eq!(env.arguments, "-i true \"two words\" \"\"");
     assert_eq!(program.arguments, "\"two words\" \"\"");
-    assert_eq!((env.cwd.as_str(), env.flags.as_str()), ("/proc/sys/kernel", "execve clone"));
-    assert_eq!((program.key.pid, program.flags.as_str()), (env.key.pid, "execve"));
+    // The test may run in a container.
+    let flags = |process: &trilobite_node::identity::Process| process.flags.trim_end_matches(" inInitTree").to_owned();
+    assert_eq!((env.cwd.as_str(), flags(&env).as_str()), ("/proc/sys/kernel", "execve clone"));
+    assert_eq!((program.key.pid, flags(&program).as_str()), (env.key.pid, "execve"));
+    assert_eq!(env.in_init_tree, program.in_init_tree);
     assert_eq!(program.parent, env.parent);
     assert_ne!(program.key, env.key);
     let statuses: BTreeSet<u32> = events
@@ -196,6 +199,24 @@ async fn the_list_of_tasks_is_written_where_no_exec_writes() {
     assert!(names.iter().any(|name| name == "processes"), "{names:?}");
     assert!(!names.iter().any(|name| name == "scratch"), "{names:?}");
     drop(loaded);
+}
+
+#[tokio::test]
+async fn what_a_first_process_starts_is_in_its_tree_and_what_enters_its_namespace_is_not() {
+    let mut node = Node::new("tree");
+    node.want_processes(256 << 10);
+    node.apply().await;
+    let script = "unshare --pid --fork /bin/sh -c '/bin/sleep 3; :' & /bin/sleep 1
+        nsenter --pid=/proc/$!/ns/pid_for_children /bin/echo entered; wait";
+    node.sh(script).wait().unwrap();
+    let events = node.events().await;
+    let of = |name: &str, arguments: &str| {
+        let processes = events.iter().filter(|event| is_exec(&event.kind)).map(|event| &event.process.process);
+        let found = processes.into_iter().find(|of| of.binary.ends_with(name) && of.arguments == arguments).unwrap();
+        (found.in_init_tree, found.flags.ends_with(" inInitTree"))
+    };
+    assert_eq!(of("/sleep", "3"), (Some(true), true));
+    assert_eq!(of("/echo", "entered"), (Some(false), false));
 }
 
 #[tokio::test]

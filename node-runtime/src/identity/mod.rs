@@ -4,6 +4,7 @@ pub mod cgroup_map;
 mod cgroups;
 mod changes;
 pub mod decode;
+mod descent;
 mod follow;
 mod handle;
 pub mod index;

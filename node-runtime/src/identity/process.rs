@@ -65,6 +65,8 @@ pub struct Process {
     pub setuid: Option<u32>,
     /// See `setuid`.
     pub setgid: Option<u32>,
+    /// It descends from the first process of its container; none where that is not known.
+    pub in_init_tree: Option<bool>,
     /// Inode and links of the binary, zero where not read.
     pub inode: (u64, u32),
 }

@@ -9,6 +9,7 @@ use std::{
 use super::{
     ExecKey, Process,
     decode::{Exit, Fork, Image},
+    descent,
 };
 
 /// An ended image without children stays so long, in nanoseconds: its events may still be held.
@@ -68,7 +69,7 @@ impl Processes {
         let template = self
             .get(fork.parent)
             .map_or_else(unknown, |parent| Process { flags: "clone".into(), ..Process::clone(&parent) });
-        let process = Arc::new(Process {
+        let process = Process {
             key: fork.key,
             parent: fork.parent,
             tid: fork.key.pid,
@@ -76,14 +77,16 @@ impl Processes {
             cgroup: fork.cgroup,
             ns_pid: fork.ns_pid,
             ..template
-        });
+        };
+        let process = Arc::new(if process.flags == UNKNOWN { process } else { descent::forked(process, fork) });
         self.insert(process.clone(), fork.time);
         Some(process)
     }
 
     /// An image was put in place; none if that has been told already.
     pub fn exec(&mut self, image: &Image) -> Option<Arc<Process>> {
-        let process = Arc::new(image.process.clone());
+        let before = self.get(image.replaced.unwrap_or(image.process.key));
+        let process = Arc::new(descent::of(&image.process, before.as_deref()));
         match self.entries.get_mut(&process.key) {
             Some(entry) if !entry.listed && entry.process.flags != UNKNOWN => return None,
             Some(entry) => {
@@ -97,7 +100,8 @@ impl Processes {
 
     /// An image that the iterator found. Nobody is told of it; the record of its exec may still be on its way.
     pub fn listed(&mut self, image: &Image) {
-        let process = Arc::new(image.process.clone());
+        let parent = self.get(image.process.parent);
+        let process = Arc::new(descent::of(&image.process, parent.as_deref()));
         let key = process.key;
         match self.entries.get(&key) {
             Some(entry) if entry.process.flags != UNKNOWN => return,

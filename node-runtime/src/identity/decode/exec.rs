@@ -106,6 +106,7 @@ pub fn exec(bytes: &[u8]) -> Option<Image> {
         },
         namespaces: fields.u32s(offset_of!(ExecRecord, namespaces))?,
         ns_pid: fields.u32(offset_of!(ExecRecord, ns_pid))?,
+        in_init_tree: None,
         // The bit alone says nothing on a nosuid mount: the effective id must be the file's, and not the caller's.
         setuid: (mode & S_ISUID != 0 && uid[1] == owner && uid[0] != owner).then_some(owner),
         setgid: (mode & S_ISGID != 0 && gid[1] == group && gid[0] != group).then_some(group),

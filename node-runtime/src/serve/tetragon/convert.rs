@@ -104,8 +104,21 @@ impl Scene {
     }
 
     fn process(&self, located: &Located) -> api::Process {
-        let Process { key, parent, tid, uid, auid, binary, arguments, cwd, flags, started_ns, ns_pid, .. } =
-            &*located.process;
+        let Process {
+            key,
+            parent,
+            tid,
+            uid,
+            auid,
+            binary,
+            arguments,
+            cwd,
+            flags,
+            started_ns,
+            ns_pid,
+            in_init_tree,
+            ..
+        } = &*located.process;
         let place = located.pod.as_deref();
         // Of an image whose exec was lost only the key and the place are known; a zero would be a claim: of root, say.
         let known = flags != UNKNOWN;
@@ -123,7 +136,7 @@ impl Scene {
             docker: place.map(docker).unwrap_or_default().to_owned(),
             parent_exec_id: self.exec_id(*parent),
             tid: known.then_some(*tid),
-            in_init_tree: flags.split(' ').any(|flag| flag == "inInitTree").then_some(true),
+            in_init_tree: *in_init_tree,
             ..api::Process::default()
         }
     }

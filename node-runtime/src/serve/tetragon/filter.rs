@@ -24,6 +24,7 @@ struct Filter {
     pids: Option<Vec<u32>>,
     namespaces: Option<Vec<String>>,
     policies: Option<Vec<String>>,
+    in_init_tree: Option<bool>,
     patterns: Vec<(Subject, Vec<Regex>)>,
 }
 
@@ -84,7 +85,6 @@ impl Filter {
             ("labels", !labels.is_empty()),
             ("capabilities", capabilities.is_some()),
             ("cel_expression", !cel_expression.is_empty()),
-            ("in_init_tree", in_init_tree.is_some()),
             ("ancestor_binary_regex", !ancestor_binary_regex.is_empty()),
         ];
         if let Some((field, _)) = refused.iter().find(|(_, set)| *set) {
@@ -110,18 +110,21 @@ impl Filter {
             pids: some(pid),
             namespaces: some(namespace),
             policies: some(policy_names),
+            in_init_tree,
             patterns,
         })
     }
 
     fn holds(&self, event: &SecurityEvent) -> bool {
-        let Self { event_set, pids, namespaces, policies, patterns } = self;
+        let Self { event_set, pids, namespaces, policies, in_init_tree, patterns } = self;
         let process = &event.process;
         let namespace = process.pod.as_ref().map_or("", |place| &place.pod.namespace);
         event_set.as_ref().is_none_or(|set| set.contains(&kind(event).into()))
             && pids.as_ref().is_none_or(|pids| pids.contains(&process.process.key.pid))
             && namespaces.as_ref().is_none_or(|wanted| wanted.iter().any(|one| one == namespace))
             && policies.as_ref().is_none_or(|wanted| wanted.iter().any(|one| policy(event) == Some(one)))
+            // As with Tetragon, what is not known counts as not.
+            && in_init_tree.is_none_or(|wanted| wanted == process.process.in_init_tree.unwrap_or_default())
             && patterns.iter().all(|(subject, list)| {
                 let text = subject.of(event);
                 text.is_some_and(|text| list.iter().any(|pattern| pattern.is_match(text.as_bytes())))
@@ -209,6 +212,16 @@ mod tests {
         assert!(allows(host(), &exec_on_the_host()));
         assert!(!allows(host(), &exec()));
         assert!(allows(api::Filter { namespace: list(&["payments"]), ..Default::default() }, &exec()));
+    }
+
+    #[test]
+    fn what_is_not_known_to_descend_from_the_first_process_of_a_container_does_not() {
+        let filter = |in_init_tree| api::Filter { in_init_tree: Some(in_init_tree), ..Default::default() };
+        let mut event = exec();
+        for (known, holds) in [(Some(true), true), (Some(false), false), (None, false)] {
+            std::sync::Arc::make_mut(&mut event.process.process).in_init_tree = known;
+            assert_eq!((allows(filter(true), &event), allows(filter(false), &event)), (holds, !holds));
+        }
     }
 
     #[test]

@@ -59,7 +59,8 @@ fn shell() -> Process {
         binary: "/bin/sh".into(),
         arguments: "-c \"curl -s \\\"héllo\\\"\" \t\u{1}".into(),
         cwd: "/srv".into(),
-        flags: "execve clone".into(),
+        flags: "execve clone inInitTree".into(),
+        in_init_tree: Some(true),
         started_ns: 100_000_000_001,
         ns_pid: 1,
         credentials: Credentials { uid: [1000; 4], gid: [1000; 4], permitted: CONTAINER, ..Credentials::default() },
@@ -76,6 +77,7 @@ fn curl() -> Process {
         binary: "/usr/bin/curl".into(),
         arguments: "-s http://till/".into(),
         flags: "execve rootcwd clone".into(),
+        in_init_tree: Some(false),
         cwd: "/".into(),
         started_ns: 123_456_000_000,
         ns_pid: 9,
@@ -104,7 +106,14 @@ pub(crate) fn exec() -> SecurityEvent {
 
 pub(crate) fn exec_on_the_host() -> SecurityEvent {
     let credentials = Credentials { permitted: ALL, effective: ALL, ..Credentials::default() };
-    let process = Process { binary: "/usr/sbin/sshd".into(), arguments: String::new(), credentials, ..shell() };
+    let process = Process {
+        binary: "/usr/sbin/sshd".into(),
+        arguments: String::new(),
+        flags: "execve clone".into(),
+        in_init_tree: Some(false),
+        credentials,
+        ..shell()
+    };
     event(process, None, false, SecurityEventKind::Exec)
 }
 
