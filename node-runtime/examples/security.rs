@@ -53,7 +53,7 @@ async fn main() {
             () = &mut end => break,
             received = reader.next() => match received {
                 Next::Event(event) => println!("{event:?}"),
-                Next::Lost(count) => println!("lost {count}"),
+                Next::Lost(place, count) => println!("lost {count}: {}", place.as_str()),
                 Next::Gap(gap) => println!("nobody watched: {gap:?}"),
                 Next::Closed => break,
             },

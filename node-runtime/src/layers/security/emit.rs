@@ -1,7 +1,7 @@
 //! From what the kernel said to events: who did it, whether anybody wants it, and what waits until that is known.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -29,6 +29,10 @@ const HELD_FOR: u64 = 5_000_000_000;
 const PROCESS_HELD_FOR: u64 = 1_000_000_000;
 /// How often the held are looked at when nothing changes.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Held events that are told before readers have their turn: a part of what a reader can be behind.
+const TOLD_AT_ONCE: usize = 1024;
+/// How often readers are told of what was lost before it came here: as often as the kernel's counters are read.
+const TELL_LOSSES_EVERY: Duration = Duration::from_secs(1);
 
 /// Who wants an event: one unit, with what it has been given.
 #[derive(Debug)]
@@ -80,6 +84,8 @@ struct State {
     /// Those who want exec and exit.
     processes: Arc<[Arc<Wish>]>,
     held: Held<Pending>,
+    /// Losses of which readers know, or that are older than they.
+    told: BTreeMap<Place, u64>,
 }
 
 /// A cgroup's owner, and what each of the wishes says of it: none while it is undecided.
@@ -163,30 +169,60 @@ impl Emitter {
         self.wake.notify_one();
     }
 
-    /// Looks at the held again. Time is the boot clock.
-    pub fn look(&self, now: u64) {
+    /// Looks at the held again; false while there may be more to tell at once. Time is the boot clock.
+    pub fn look(&self, now: u64) -> bool {
         let mut state = self.state();
         let mut standings = Standings::new();
-        let told = state.held.look(now, |cgroup, pending, age| {
+        let told = state.held.look(now, TOLD_AT_ONCE, |cgroup, pending, age| {
             let key = (cgroup, wishes_of(pending));
             let standing = standings.entry(key).or_insert_with(|| self.standing(pending));
             self.fate(standing, pending, age)
         });
+        let all = told.len() < TOLD_AT_ONCE;
         for pending in told {
             if let Some(standing) = standings.get(&(pending.cgroup, wishes_of(&pending))) {
                 self.emit(pending, standing);
+            }
+        }
+        all
+    }
+
+    /// Tells readers how many events were lost in the kernel, or before it was known whose they are, since this was
+    /// called last. Forks and cgroups are records, but no events.
+    pub fn tell_losses(&self) {
+        let mut now = BTreeMap::<Place, u64>::new();
+        for loss in self.ledger.by_kind() {
+            let is_event = match loss.place {
+                Place::IdentityRing => matches!(loss.kind, "exec" | "exit"),
+                place => matches!(place, Place::PolicyRing | Place::Undecided),
+            };
+            if is_event {
+                *now.entry(loss.place).or_default() += loss.count;
+            }
+        }
+        let before = std::mem::replace(&mut self.state().told, now.clone());
+        for (place, count) in now {
+            let new = count - before.get(&place).copied().unwrap_or_default();
+            if new > 0 {
+                self.bus.tell_lost(place, new);
             }
         }
     }
 
     /// Nobody looks from now on: what still waits for a name goes without, and what is undecided is lost.
     pub fn finish(&self) {
-        self.look(u64::MAX);
+        while !self.look(u64::MAX) {}
+        self.tell_losses();
     }
 
     /// Enters what was lost before it came here.
     pub fn enter_lost(&self, place: Place, of: &str, count: u64) {
         self.ledger.lost(place, of, count);
+    }
+
+    /// Waits a moment, at most, for readers that are far behind.
+    pub async fn make_room(&self) {
+        self.bus.make_room().await;
     }
 
     /// Events that wait.
@@ -197,15 +233,23 @@ impl Emitter {
     /// Looks at the held whenever identity changes, and every now and then while there are any.
     pub async fn keep_looking(self: Arc<Self>) {
         let mut changed = self.identity.changed();
+        let mut losses = tokio::time::interval(TELL_LOSSES_EVERY);
         loop {
             let waits = self.held() > 0;
             tokio::select! {
+                _ = losses.tick() => {
+                    self.tell_losses();
+                    continue;
+                }
                 changed = changed.changed() => if changed.is_err() { return },
                 () = tokio::time::sleep(LOOK_EVERY), if waits => {}
                 // What has come just now is looked at a little later.
                 () = self.wake.notified(), if !waits => continue,
             }
-            self.look(clock::boot_ns());
+            while !self.look(clock::boot_ns()) {
+                // Readers run on this thread: a burst that is told in one go would be too much for any of them.
+                self.make_room().await;
+            }
         }
     }
 
@@ -357,6 +401,40 @@ mod tests {
         emitter.offer(of_an_unknown_process(&emitter, 77), clock::boot_ns());
         let next = tokio::time::timeout(Duration::from_secs(10), reader.next()).await.unwrap();
         assert!(matches!(next, Next::Event(event) if event.process.process.flags == UNKNOWN));
+        looking.abort();
+    }
+
+    #[tokio::test]
+    async fn readers_are_told_how_many_events_the_kernel_lost_and_once() {
+        let (emitter, ledger, mut reader) = emitter(false);
+        ledger.lost_kind(Place::IdentityRing, "", "exec", 2);
+        ledger.lost_kind(Place::IdentityRing, "", "fork", 100);
+        ledger.lost(Place::PolicyRing, "policy", 3);
+        let looking = tokio::spawn(emitter.clone().keep_looking());
+        let told = [reader.next().await, reader.next().await];
+        assert_eq!(told, [Next::Lost(Place::IdentityRing, 2), Next::Lost(Place::PolicyRing, 3)]);
+        ledger.lost_kind(Place::IdentityRing, "", "exit", 4);
+        emitter.tell_losses();
+        assert_eq!((reader.try_next(), reader.try_next()), (Some(Next::Lost(Place::IdentityRing, 4)), None));
+        looking.abort();
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_reads_loses_nothing_of_all_that_can_be_held() {
+        let (emitter, ledger, mut reader) = emitter(false);
+        let (cgroups, each) = (4, crate::layers::security::held::HELD_OF_CGROUP_MAX);
+        let came = clock::boot_ns() - PROCESS_HELD_FOR;
+        for number in 0..cgroups * each {
+            emitter.offer(of_an_unknown_process(&emitter, number as u64 % 4), came);
+        }
+        assert_eq!(emitter.held(), cgroups * each);
+        let looking = tokio::spawn(emitter.clone().keep_looking());
+        for _ in 0..cgroups * each {
+            assert!(matches!(reader.next().await, Next::Event(_)));
+            // As a client does that is another process.
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(ledger.losses(), []);
         looking.abort();
     }
 }

@@ -65,12 +65,16 @@ impl<T> Held<T> {
     }
 
     /// Asks for each event, by its cgroup and how long it has waited, what becomes of it; gives those that are told, each
-    /// cgroup's in their order.
-    pub fn look(&mut self, now: u64, mut fate: impl FnMut(u64, &mut T, u64) -> Fate) -> Vec<T> {
+    /// cgroup's in their order. Once it has given as many as may be told, the others wait unasked.
+    pub fn look(&mut self, now: u64, most: usize, mut fate: impl FnMut(u64, &mut T, u64) -> Fate) -> Vec<T> {
         let mut told = Vec::new();
         for (cgroup, queue) in &mut self.queues {
             let mut waiting = VecDeque::new();
             for (since, mut event) in std::mem::take(queue) {
+                if told.len() >= most {
+                    waiting.push_back((since, event));
+                    continue;
+                }
                 match fate(*cgroup, &mut event, now.saturating_sub(since)) {
                     Fate::Drop => {}
                     Fate::Tell if waiting.is_empty() => told.push(event),
@@ -109,10 +113,10 @@ mod tests {
         for (cgroup, event) in [(1, "a1"), (1, "a2"), (2, "b1")] {
             assert_eq!(held.push(cgroup, 10, event), None);
         }
-        let told = held.look(20, |_, event, _| if *event == "a1" { Fate::Wait } else { Fate::Tell });
+        let told = held.look(20, 9, |_, event, _| if *event == "a1" { Fate::Wait } else { Fate::Tell });
         assert_eq!(told, ["b1"]);
         assert!(held.has(1) && !held.has(2));
-        assert_eq!(held.look(20, |_, _, _| Fate::Tell), ["a1", "a2"]);
+        assert_eq!(held.look(20, 9, |_, _, _| Fate::Tell), ["a1", "a2"]);
         assert!(held.is_empty());
     }
 
@@ -121,8 +125,19 @@ mod tests {
         let mut held = Held::default();
         held.push(1, 10, "waits");
         held.push(1, 10, "unwanted");
-        held.look(20, |_, event, _| if *event == "waits" { Fate::Wait } else { Fate::Drop });
+        held.look(20, 9, |_, event, _| if *event == "waits" { Fate::Wait } else { Fate::Drop });
         assert_eq!(held.len(), 1);
+    }
+
+    #[test]
+    fn what_may_not_be_told_yet_is_told_next_in_its_order() {
+        let mut held = Held::default();
+        for number in 1..=3 {
+            assert_eq!(held.push(7, 10, number), None);
+        }
+        assert_eq!(held.look(20, 2, |_, _, _| Fate::Tell), [1, 2]);
+        assert!(held.has(7));
+        assert_eq!(held.look(20, 2, |_, _, _| Fate::Tell), [3]);
     }
 
     #[test]
@@ -130,7 +145,7 @@ mod tests {
         let mut held = Held::default();
         held.push(1, 100, ());
         let mut waited = 0;
-        held.look(130, |_, (), age| {
+        held.look(130, 9, |_, (), age| {
             waited = age;
             Fate::Wait
         });
@@ -149,6 +164,6 @@ mod tests {
             }
         }
         assert!(held.len() <= HELD_MAX);
-        assert!(held.look(3, |_, _, _| Fate::Tell).contains(&usize::MAX));
+        assert!(held.look(3, HELD_MAX, |_, _, _| Fate::Tell).contains(&usize::MAX));
     }
 }

@@ -6,6 +6,7 @@ pub mod event;
 pub mod held;
 mod layer;
 pub mod policies;
+mod subscription;
 pub mod tracepoint;
 
 pub use event::{ArgValue, SecurityEvent, SecurityEventKind, UNKNOWN};

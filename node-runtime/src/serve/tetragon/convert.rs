@@ -11,6 +11,7 @@ use crate::{
     identity::{Container, ExecKey, Located, Pod, PodContainer, Process},
     kernel::clock::Booted,
     layers::security::{ArgValue, SecurityEvent, SecurityEventKind, UNKNOWN},
+    report::{Place, gap::Gap},
     serve::proto::tetragon::{self as api, get_events_response::Event, kprobe_argument::Arg},
 };
 
@@ -80,9 +81,19 @@ impl Scene {
         self.envelope(kind, event.time)
     }
 
-    /// As `missing`, for readers that cannot show a rate_limit_info.
-    pub fn throttled(&self, count: u64, now: Timestamp) -> api::GetEventsResponse {
-        let cgroup = format!("{count} events lost: this reader of the stream is too slow");
+    /// As `missing`, for readers that cannot show a rate_limit_info, and with where they were lost.
+    pub fn lost(&self, place: Place, count: u64, now: Timestamp) -> api::GetEventsResponse {
+        self.notice(format!("{count} events lost: {}", why(place)), now)
+    }
+
+    /// What stands where nobody watched.
+    pub fn unwatched(&self, gap: &Gap) -> api::GetEventsResponse {
+        let Gap { from, to, reason } = gap;
+        self.notice(format!("nobody watched from {from} to {to}: {reason}"), *to)
+    }
+
+    /// The one event of Tetragon's that is of no process and that all of its encoders know; its text is free.
+    fn notice(&self, cgroup: String, now: Timestamp) -> api::GetEventsResponse {
         let r#type = api::ThrottleType::ThrottleUnknown.into();
         self.envelope(Event::ProcessThrottle(api::ProcessThrottle { r#type, cgroup }), now)
     }
@@ -150,6 +161,17 @@ impl Scene {
     fn at(&self, boot_ns: u64) -> Option<Timestamp> {
         let since = jiff::SignedDuration::from_nanos(i64::try_from(boot_ns).ok()?);
         self.booted.at().checked_add(since).ok()
+    }
+}
+
+fn why(place: Place) -> &'static str {
+    match place {
+        Place::StreamReader => "this reader of the stream is too slow",
+        Place::ExportQueue => "they could not be written, or not fast enough",
+        Place::IdentityRing => "the kernel had no room for them in the ring of processes",
+        Place::PolicyRing => "the kernel had no room for them in the ring of policies",
+        Place::Undecided => "the pod of their cgroup did not become known in time",
+        other => other.as_str(),
     }
 }
 

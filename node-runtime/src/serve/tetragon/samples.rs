@@ -9,6 +9,7 @@ use crate::{
     identity::{Container, Credentials, ExecKey, Located, Pod, PodContainer, Process},
     kernel::clock::Booted,
     layers::security::{ArgValue, SecurityEvent, SecurityEventKind},
+    report::Place,
     serve::proto::tetragon::{self as api, get_events_response::Event, kprobe_argument::Arg},
 };
 
@@ -260,7 +261,7 @@ pub(crate) fn messages() -> Vec<api::GetEventsResponse> {
         with(Event::ProcessLsm(lsm)),
         with(Event::ProcessThrottle(api::ProcessThrottle { r#type: 1, cgroup: "/kubepods".into() })),
         with(Event::ProcessThrottle(api::ProcessThrottle { r#type: 2, cgroup: "/kubepods".into() })),
-        scene().throttled(9, time()),
+        scene().lost(Place::StreamReader, 9, time()),
         with(Event::Test(api::Test { arg0: 1, ..Default::default() })),
     ]
 }

@@ -70,8 +70,8 @@ impl Reader {
             return match self.events.next().await {
                 Next::Event(event) => Some(self.fields.apply(self.scene.message(&event))),
                 // `tetra getevents -o compact` ends at a rate_limit_info, so that only those who name it get it.
-                Next::Lost(count) if self.wants_losses => Some(self.scene.missing(count, Timestamp::now())),
-                Next::Lost(count) => Some(self.scene.throttled(count, Timestamp::now())),
+                Next::Lost(_, count) if self.wants_losses => Some(self.scene.missing(count, Timestamp::now())),
+                Next::Lost(place, count) => Some(self.scene.lost(place, count, Timestamp::now())),
                 // Tetragon's stream has no event for it; a reader whose stream broke knows, and the export says so.
                 Next::Gap(_) => continue,
                 Next::Closed => None,

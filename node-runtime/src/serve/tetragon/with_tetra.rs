@@ -12,11 +12,13 @@ use std::{
 };
 
 use futures::stream;
+use jiff::Timestamp;
 use tokio::{
     net::UnixListener,
     sync::{oneshot, watch},
 };
 use tonic::transport::Server;
+use trilobite_crds::node::{ExportPlan, FileExport};
 
 use super::{
     About,
@@ -24,7 +26,11 @@ use super::{
     golden::{json, messages},
     samples, service,
 };
-use crate::{layers::security::bus::EventBus, report::Ledger};
+use crate::{
+    export::Export,
+    layers::security::bus::EventBus,
+    report::{Ledger, Place, gap::Gap},
+};
 
 /// None where it was not built, unless it is required.
 fn tetra() -> Option<PathBuf> {
@@ -117,6 +123,25 @@ fn our_field_filters_keep_what_tetra_keeps() {
         let theirs: Vec<String> = theirs.lines().map(without_random_blanks).collect();
         assert_same_lines(&without_random_blanks(&json(&ours)), &theirs.join("\n"));
     }
+}
+
+#[tokio::test]
+async fn tetra_reads_past_a_gap_and_a_loss_in_the_export() {
+    let folder = tempfile::tempdir().unwrap();
+    let bus = EventBus::new(Ledger::default());
+    let mut export = Export::new(bus.clone(), samples::scene(), Ledger::default(), folder.path().to_owned());
+    export.apply(&ExportPlan { stdout: false, file: Some(FileExport { max_size_mb: 1, max_backups: 1 }) });
+    let at = |second| Timestamp::from_second(second).unwrap();
+    bus.tell_gap(Gap { from: at(10), to: at(15), reason: "the agent was not running" });
+    bus.tell_lost(Place::PolicyRing, 7);
+    bus.publish(Arc::new(samples::exec()));
+    export.finish().await;
+    let lines = std::fs::read_to_string(folder.path().join("events.log")).unwrap();
+    let Some(printed) = printed_from_stdin(&lines, &["-o", "compact", "--color", "never"]) else { return };
+    let [gap, lost, exec] = printed.lines().collect::<Vec<_>>()[..] else { panic!("{printed}") };
+    assert!(gap.contains("nobody watched from 1970-01-01T00:00:10Z"), "{gap}");
+    assert!(lost.contains("7 events lost: "), "{lost}");
+    assert!(exec.contains("/usr/bin/curl"), "{exec}");
 }
 
 /// Our service on a socket of its own, in a thread of its own.
