@@ -1,6 +1,6 @@
 //! What happens to processes, from the ring through the table to those who follow.
 
-use std::sync::Arc;
+use std::{pin::Pin, sync::Arc};
 
 use super::{
     Process,
@@ -21,6 +21,9 @@ pub enum ProcessChange {
 
 /// Whoever wants to hear of processes as they change.
 pub type Listener = Arc<dyn Fn(&ProcessChange) + Send + Sync>;
+
+/// Is done when those who are told of changes have room for more, or after a moment.
+pub type Pace = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
 /// Enters a record of the ring into the table, and adds what is to be told of it.
 pub(super) fn enter(processes: &mut Processes, bytes: &[u8], changes: &mut Vec<ProcessChange>) {

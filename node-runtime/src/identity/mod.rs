@@ -23,7 +23,7 @@ mod walk;
 mod watched;
 mod written;
 
-pub use changes::{Listener, ProcessChange};
+pub use changes::{Listener, Pace, ProcessChange};
 pub use follow::Losses;
 pub use handle::Identity;
 pub use lease::{ProcessLease, Slot};

@@ -150,6 +150,27 @@ impl Ring {
         }
     }
 
+    /// Waits for `others` to have room for what is in the ring, but not longer than it takes to fill half of it: what waits
+    /// there is not lost, and what comes then would be.
+    pub async fn wait_for(&self, others: impl Future<Output = ()>) {
+        let half_full = async {
+            while self.waiting() < u64::from(self.bytes / 2) {
+                sleep(TURN).await;
+            }
+        };
+        tokio::select! {
+            () = others => {}
+            () = half_full => {}
+        }
+    }
+
+    /// Bytes that are not read yet.
+    fn waiting(&self) -> u64 {
+        let consumer = self.consumer();
+        let end = consumer.position(libbpf_sys::ring__producer_pos);
+        end.saturating_sub(consumer.position(libbpf_sys::ring__consumer_pos))
+    }
+
     fn consumer(&self) -> MutexGuard<'_, Consumer> {
         self.consumer.lock().unwrap_or_else(PoisonError::into_inner)
     }

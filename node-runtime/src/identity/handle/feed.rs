@@ -210,6 +210,10 @@ async fn read(shared: Weak<Shared>, ring: Arc<Ring>, each: fn(&Arc<Shared>, &Rin
             },
             _ = ticks.tick() => true,
         };
+        let pace = shared.upgrade().and_then(|shared| shared.pace.get().cloned());
+        if let Some(pace) = pace.filter(|_| !ticked) {
+            ring.wait_for(pace()).await;
+        }
         let Some(shared) = shared.upgrade() else { return };
         if ticked {
             shared.tick();

@@ -7,7 +7,7 @@ use std::{
     collections::BTreeMap,
     os::{fd::OwnedFd, unix::fs::MetadataExt},
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use tokio::sync::watch;
@@ -17,7 +17,7 @@ use trilobite_node_ebpf::{limits::SLOTS_MAX, process::CgroupState};
 use feed::drain_all;
 
 use super::{
-    ExecKey, Listener, Owner, Pod, Process,
+    ExecKey, Listener, Owner, Pace, Pod, Process,
     changes::tell,
     follow::{Follow, Losses},
     index::Index,
@@ -43,6 +43,7 @@ pub(super) struct Shared {
     state: Mutex<State>,
     changed: watch::Sender<u64>,
     proc: Proc,
+    pace: OnceLock<Pace>,
 }
 
 struct State {
@@ -79,7 +80,21 @@ impl Identity {
             losses: Losses::default(),
         };
         let changed = watch::Sender::new(0);
-        Self(Arc::new(Shared { facts, ledger, root, state: Mutex::new(state), changed, proc: Proc::here() }))
+        Self(Arc::new(Shared {
+            facts,
+            ledger,
+            root,
+            state: Mutex::new(state),
+            changed,
+            proc: Proc::here(),
+            pace: OnceLock::new(),
+        }))
+    }
+
+    /// Rings are read no faster than this lets them be, while they have room. For the first who sets it.
+    pub fn set_pace(&self, pace: Pace) {
+        // Another one would be of another agent in the same process.
+        let _ = self.0.pace.set(pace);
     }
 
     /// To whom a cgroup belongs.

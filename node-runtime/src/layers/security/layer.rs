@@ -35,6 +35,11 @@ pub struct Security {
 impl Security {
     /// Nothing is in force.
     pub fn new(context: Context, identity: Identity, sink: EventBus) -> Self {
+        let readers = sink.clone();
+        identity.set_pace(Arc::new(move || {
+            let readers = readers.clone();
+            Box::pin(async move { readers.make_room().await })
+        }));
         let emitter = Arc::new(Emitter::new(identity.clone(), sink, context.ledger.clone()));
         Self {
             context,

@@ -325,6 +325,7 @@ async fn read(ring: Arc<Ring>, units: Known, identity: Identity, emitter: Arc<Em
         if let Err(error) = ring.readable().await {
             return tracing::error!(%error, "the policies' ring cannot be waited for");
         }
+        ring.wait_for(emitter.make_room()).await;
         tell(|each| ring.drain(each), &units, &identity, &emitter);
     }
 }
