@@ -175,6 +175,7 @@ impl Runtime {
             generation,
             desired,
             units: self.units.clone(),
+            unfinished: self.layers.unfinished(),
             counts: self.counts.clone(),
             node_problems: self.troubles.values().map(|problem| (stack(), problem.clone())).collect(),
         }

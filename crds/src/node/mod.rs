@@ -18,4 +18,4 @@ pub use runtime::{
     SourceLoss,
 };
 pub use scope::{PodScope, Source, SourceKind};
-pub use session::{CpuProfileSession, FlowOutput, FlowsSession, Session, SessionContent};
+pub use session::{CpuProfileSession, FlowOutput, FlowsSession, RESULT_WITHIN, Session, SessionContent};

@@ -1,10 +1,15 @@
 //! What is asked of a node for a time, for some pods. A session carries an absolute end and is never resumed after it.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::scope::{PodScope, Source};
+
+/// How long a node may take after the end of a session to make the result of it.
+pub const RESULT_WITHIN: Duration = Duration::from_secs(60);
 
 /// One bounded request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -1,6 +1,10 @@
 //! The three layers side by side.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{UnitCount, UnitKey, UnitState, application::Application, network::Network, security::Security};
 use crate::{kernel::Facts, plan::Plan};
@@ -45,6 +49,11 @@ impl Layers {
         let mut states = self.network.states();
         states.extend(self.application.states());
         states
+    }
+
+    /// Sessions of which something is still being made, though their end may have come.
+    pub fn unfinished(&self) -> BTreeSet<UnitKey> {
+        self.application.unfinished()
     }
 
     /// Records of every unit that is or was in force.

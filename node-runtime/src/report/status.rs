@@ -53,6 +53,8 @@ pub struct Snapshot {
     pub units: BTreeMap<UnitKey, UnitReport>,
     /// By units that are refused: the generation of the same resource that stays in force.
     pub standing: BTreeMap<UnitKey, i64>,
+    /// Sessions that are not over yet, whether or not their end has come: their results are still being made.
+    pub unfinished: BTreeSet<UnitKey>,
     /// Records so far, units that have ended included.
     pub counts: BTreeMap<UnitKey, UnitCount>,
     /// Losses since the agent's start, by whose they are.
@@ -146,7 +148,7 @@ fn sessions(snapshot: &Snapshot, now: Timestamp) -> Vec<SessionStatus> {
         let state = match snapshot.units.get(&key).map(|unit| &unit.state) {
             Some(UnitState::Refused(Problem::SessionExpired { .. })) => SessionState::Expired,
             Some(UnitState::Refused(_)) => SessionState::Refused,
-            _ if session.expires_at <= now => SessionState::Completed,
+            _ if session.expires_at <= now && !snapshot.unfinished.contains(&key) => SessionState::Completed,
             _ => SessionState::Running,
         };
         SessionStatus {

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use trilobite_crds::{
     Reason, ResourceStatus,
     condition::{ConditionStatus, ConditionType, find, merge},
-    node::{SessionState, SessionStatus, SourceKind},
+    node::{RESULT_WITHIN, SessionState, SessionStatus, SourceKind},
     status::ProfileResults,
 };
 
@@ -26,8 +26,9 @@ use super::{
 };
 use crate::selection::Fleet;
 
-/// How long after its end a session waits for the last word of its nodes.
-const LAST_WORDS: Duration = Duration::from_secs(15);
+/// How long after its end a session waits for the last word of its nodes: until each has made its result, or has said that
+/// it could not, and a little longer, because that has to be told.
+const LAST_WORDS: Duration = RESULT_WITHIN.saturating_add(Duration::from_secs(15));
 
 #[derive(Debug)]
 struct Entry {

@@ -1,6 +1,6 @@
 //! What the index answers of sessions: what ends by itself.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use trilobite_crds::{
     Reason,
@@ -8,7 +8,7 @@ use trilobite_crds::{
         ConditionStatus::{False, True},
         ConditionType::{Completed, Degraded, Ready},
     },
-    node::{SessionState, SessionStatus, SourceKind},
+    node::{RESULT_WITHIN, SessionState, SessionStatus, SourceKind},
 };
 
 use super::{
@@ -63,10 +63,22 @@ fn a_session_whose_node_says_nothing_more_ends_without_it() {
     index.runtime("reef-0", Some(with_line(SessionState::Running, 10)), at(20));
     let waits = compute(&mut index, session(&["reef-0"]), at(31));
     assert_eq!(says(&waits, Completed), reason(False, Reason::Running));
-    assert_eq!(
-        says(&compute(&mut index, session(&["reef-0"]), at(45)), Completed),
-        reason(True, Reason::DurationElapsed)
-    );
+    let ended = compute(&mut index, session(&["reef-0"]), at(105));
+    assert_eq!(says(&ended, Completed), reason(True, Reason::DurationElapsed));
+}
+
+#[test]
+fn a_session_waits_for_a_result_that_may_still_be_made_and_has_its_sums_or_its_failure() {
+    let mut index = nodes_that_are_ready(1);
+    compute(&mut index, session(&["reef-0"]), at(1));
+    index.runtime("reef-0", Some(with_line(SessionState::Running, 10)), at(29));
+    let in_time = at(30) + RESULT_WITHIN + Duration::from_secs(5);
+    let waits = compute(&mut index, session(&["reef-0"]), in_time);
+    assert_eq!(says(&waits, Completed), reason(False, Reason::Running), "it made no result yet");
+    index.runtime("reef-0", Some(with_line(SessionState::Completed, 700)), in_time);
+    let computed = compute(&mut index, session(&["reef-0"]), in_time);
+    assert_eq!(says(&computed, Completed), reason(True, Reason::DurationElapsed));
+    assert_eq!(computed.written.results.unwrap().samples, 700);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::{future::Future, time::Duration};
 use futures::{StreamExt, future::join_all};
 use tokio::time::{Instant, sleep, timeout};
 use tonic::{Code, Status};
+use trilobite_crds::node::RESULT_WITHIN;
 
 use super::ProfileError;
 use crate::{
@@ -15,8 +16,8 @@ use crate::{
     },
 };
 
-/// How long a node may take to make its result after the last sample, and one that knows nothing to learn of it.
-const UNTIL_MADE: Duration = Duration::from_secs(60);
+/// How long a node may take to make its result after the last sample and to say so, and one that knows nothing to learn of it.
+const UNTIL_MADE: Duration = RESULT_WITHIN.saturating_add(Duration::from_secs(5));
 const UNTIL_KNOWN: Duration = Duration::from_secs(5);
 /// How often an answer that may change is asked for again.
 const AGAIN: Duration = Duration::from_millis(500);

@@ -12,6 +12,7 @@ use tokio::{
     sync::Notify,
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
+use trilobite_crds::node::RESULT_WITHIN;
 
 use super::{
     looks::{Looks, Question},
@@ -29,8 +30,6 @@ use crate::{
 
 /// Workers that may die before a profile is given up.
 pub const WORKER_DEATHS_MAX: u64 = 3;
-/// How long making the result may take.
-const FINISH_WITHIN: Duration = Duration::from_secs(60);
 /// How often counters are read and open questions are asked again.
 const TICK: Duration = Duration::from_millis(500);
 /// Ticks from one mark on disk to the next.
@@ -171,6 +170,7 @@ impl Driver {
         if self.deaths > WORKER_DEATHS_MAX || self.finish_by.is_some() {
             return Err(problem);
         }
+        self.tally.died(&self.counts);
         self.counts = Counts::default();
         self.open.clear();
         self.unowned.clear();
@@ -251,7 +251,7 @@ impl Driver {
     /// Nothing is sampled from now on; the worker makes its result.
     fn finish(&mut self) -> Result<bool, Problem> {
         self.sampler.stop();
-        self.finish_by = Some(Instant::now() + FINISH_WITHIN);
+        self.finish_by = Some(Instant::now() + RESULT_WITHIN);
         let lost = self.tally.before() + self.sampler.counts().1;
         let pods = (self.subject.pods)();
         let who = match pods.as_slice() {

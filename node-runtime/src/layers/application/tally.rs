@@ -12,6 +12,8 @@ pub(super) struct Tally {
     source: String,
     /// Samples that were lost with an agent before this one.
     before: u64,
+    /// Samples that workers had told of before they died.
+    died: u64,
     ring: u64,
     worker: u64,
     undecided: u64,
@@ -20,7 +22,7 @@ pub(super) struct Tally {
 impl Tally {
     /// `source` is what losses are entered for.
     pub(super) fn new(ledger: Ledger, source: String, before: u64) -> Self {
-        Self { ledger, source, before, ring: 0, worker: 0, undecided: 0 }
+        Self { ledger, source, before, died: 0, ring: 0, worker: 0, undecided: 0 }
     }
 
     /// Samples that were lost with an agent before this one.
@@ -33,10 +35,20 @@ impl Tally {
         self.before + sampler.counts().0
     }
 
+    /// A worker has died that had told of these. What it had not told of is counted at the end.
+    pub(super) fn died(&mut self, counts: &Counts) {
+        self.died += counts.samples + counts.overflow + counts.malformed;
+    }
+
     /// What is lost so far; what a worker has not told of yet may still come.
     pub(super) fn publish(&mut self, sampler: &Sampler, counts: &Counts) -> u64 {
         let (_, ring) = sampler.counts();
-        self.enter(ring, self.before + counts.overflow + counts.malformed, counts.undecided)
+        self.enter(ring, self.told(counts), counts.undecided)
+    }
+
+    /// What workers have said is lost, or have taken with them.
+    fn told(&self, counts: &Counts) -> u64 {
+        self.before + self.died + counts.overflow + counts.malformed
     }
 
     /// What is lost at the end: what was delivered and is nowhere, was with a worker that died.
@@ -83,6 +95,13 @@ mod tests {
         };
         assert_eq!(with_workers(100, &counts), 5 + 30);
         assert_eq!(with_workers(70, &counts), 5);
+    }
+
+    #[test]
+    fn samples_of_a_worker_that_died_are_told_as_lost_while_the_profile_still_runs() {
+        let mut tally = Tally::new(Ledger::default(), "AppProfile/shop/cart".into(), 7);
+        tally.died(&Counts { samples: 50, overflow: 3, ..Counts::default() });
+        assert_eq!(tally.told(&Counts { malformed: 1, ..Counts::default() }), 61);
     }
 
     #[test]

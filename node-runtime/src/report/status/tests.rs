@@ -119,6 +119,18 @@ fn losses_of_64_resources_are_listed() {
     assert_eq!(status(&snapshot, &facts(), &[], Timestamp::UNIX_EPOCH).losses.len(), 64);
 }
 
+#[test]
+fn a_session_is_completed_when_its_result_is_made_and_not_when_its_time_is_over() {
+    let mut snapshot = profile(Some(UnitState::InForce { notes: Vec::new() }));
+    snapshot.unfinished = snapshot.units.keys().cloned().collect();
+    let state = |snapshot: &Snapshot, second| {
+        status(snapshot, &facts(), &[], Timestamp::from_second(second).unwrap()).sessions[0].state
+    };
+    assert_eq!(state(&snapshot, 130), SessionState::Running);
+    snapshot.unfinished.clear();
+    assert_eq!(state(&snapshot, 130), SessionState::Completed);
+}
+
 /// A profile that ends at 100, in this state; nothing where it is not planned any more.
 fn profile(state: Option<UnitState>) -> Snapshot {
     let source =
