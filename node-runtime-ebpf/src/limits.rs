@@ -1,7 +1,7 @@
 //! Every limit of the kernel side, as `bpf/include/limits.h` has it; a test compares the two.
 
 /// Goes up whenever any record changes.
-pub const RECORD_LAYOUT: u16 = 1;
+pub const RECORD_LAYOUT: u16 = 2;
 /// Levels that a lookup climbs from the leaf cgroup.
 pub const CGROUP_DEPTH_MAX: u32 = 12;
 /// Cgroups whose state is kept.
@@ -18,7 +18,7 @@ pub const FLOW_INTERFACES: u32 = 1024;
 pub const FLOW_REPORT_NS: u64 = 5_000_000_000;
 /// Frames that are taken of a stack.
 pub const STACK_FRAMES_MAX: u32 = 127;
-/// A user stack of so few frames counts as truncated.
+/// A user stack of so few frames counts as truncated, unless one has the name of a root.
 pub const STACK_FRAMES_SHORT: u32 = 2;
 /// Bytes of the smallest ring of samples.
 pub const SAMPLE_RING_MIN: u32 = 65536;

@@ -6,7 +6,7 @@ use crate::record::Record;
 pub const SAMPLE_UNDECIDED: u32 = 1;
 /// A stack has more frames than are taken.
 pub const SAMPLE_TOO_DEEP: u32 = 2;
-/// The user stack ends at once: a binary without frame pointers.
+/// The user stack ends at once: a binary without frame pointers, or the root itself.
 pub const SAMPLE_SHORT: u32 = 4;
 
 /// Keys of the map `counts`.
@@ -33,8 +33,8 @@ pub struct SampleHead {
     pub kernel_bytes: u32,
     /// Bytes of the program's stack.
     pub user_bytes: u32,
-    /// Nothing.
-    pub pad: u32,
+    /// Thread group id as the agent's `/proc` shows it; 0 where it does not.
+    pub proc_pid: u32,
 }
 
 const _: () = assert!(size_of::<SampleHead>() == 88);

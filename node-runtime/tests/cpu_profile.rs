@@ -105,6 +105,38 @@ async fn stacks_have_the_names_of_the_functions_and_the_picture_has_the_pods() {
     assert_eq!(meta.problem, "");
 }
 
+/// Says to this test that it runs in a pid namespace of its own already.
+const NESTED: &str = "TRILOBITE_TEST_NESTED";
+
+#[tokio::test]
+#[ignore = "needs root"]
+async fn stacks_have_names_on_a_node_that_is_a_container() {
+    if std::env::var_os(NESTED).is_none() {
+        // As a node of kind: a pid namespace and a /proc of its own, with other numbers than the kernel's programs see.
+        let mut node = Command::new("unshare");
+        node.args(["--pid", "--fork", "--kill-child", "--mount-proc"]).arg(std::env::current_exe().unwrap());
+        node.args(["--exact", "stacks_have_names_on_a_node_that_is_a_container", "--ignored", "--nocapture"]);
+        assert!(node.env(NESTED, "yes").status().unwrap().success());
+        return;
+    }
+    let mut world = World::new("container");
+    let program = world.with_frame_pointers("burner", "outer", "inner");
+    let mine = world.cgroup("mine");
+    world.decide(&mine, true);
+    world.decide_everything_else();
+    // The pod is in a namespace of its own below that.
+    let pod = ["--pid", "--fork", "--kill-child", program.to_str().unwrap()];
+    world.run(std::path::Path::new("/usr/bin/unshare"), &mine, &pod);
+    let session = world.profile("shop/cart", |_| Belongs::Yes);
+    until(&session, |live| live.meta.counts.samples > 100).await;
+    session.stop();
+    session.over().await;
+
+    let (meta, folded, _) = world.result("shop/cart");
+    assert!(samples_with(&folded, &["main;outer;inner"]) * 10 > meta.counts.samples * 8);
+    assert!(meta.counts.unmapped * 10 < meta.counts.samples);
+}
+
 #[tokio::test]
 #[ignore = "needs root"]
 async fn binaries_without_frame_pointers_show_as_a_truncated_share() {

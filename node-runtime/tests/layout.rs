@@ -126,14 +126,14 @@ fn samples_are_the_same_on_both_sides() {
     use ebpf::sample::SampleHead;
     let mut members = members(ebpf::cpu(), "sample");
     assert_eq!(members.remove("stack"), Some(size_of::<SampleHead>()));
-    let names = ["record", "comm", "flags", "kernel_bytes", "user_bytes", "pad"];
+    let names = ["record", "comm", "flags", "kernel_bytes", "user_bytes", "proc_pid"];
     let offsets = [
         offset_of!(SampleHead, record),
         offset_of!(SampleHead, comm),
         offset_of!(SampleHead, flags),
         offset_of!(SampleHead, kernel_bytes),
         offset_of!(SampleHead, user_bytes),
-        offset_of!(SampleHead, pad),
+        offset_of!(SampleHead, proc_pid),
     ];
     assert_eq!(members, names.map(str::to_owned).into_iter().zip(offsets).collect());
 }

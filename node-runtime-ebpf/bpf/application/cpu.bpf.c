@@ -6,6 +6,7 @@
 
 #include <linux/bpf_perf_event.h>
 
+#include "credentials.h"
 #include "record.h"
 #include "sample.h"
 #include "selection.h"
@@ -14,6 +15,8 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /* Bit of this profile in the map of cgroups; 0 means every process of the node. */
 const volatile __u64 slot = 0;
+/* The agent's pid namespace, by inode, where it is not the first: what its /proc shows has other numbers there. */
+const volatile __u32 proc_namespace = 0;
 /* As every record carries them. */
 const volatile __u32 unit_source = 0;
 const volatile __u32 unit_generation = 0;
@@ -61,7 +64,8 @@ static __always_inline __u32 stack_bytes(long length)
  * Kernels    5.10+ (perf_event, software CPU clock)   Arguments  registers at the tick
  * Why here   only what runs is charged, only while a profile lasts, and no instruction of the pod is changed
  * Costs      a lookup for each level of the cgroup when it is another's tick (under 1 us); two walks along frame
- *            pointers and one record of 88 bytes + 8 a frame when it is the selected pods'
+ *            pointers and one record of 88 bytes + 8 a frame when it is the selected pods'; where the agent is in a pid
+ *            namespace of its own, a few reads more
  */
 SEC("perf_event")
 int on_tick(struct bpf_perf_event_data *ctx)
@@ -94,6 +98,7 @@ int on_tick(struct bpf_perf_event_data *ctx)
 	sample->record.connection = 0;
 	sample->record.source = unit_source;
 	sample->record.generation = unit_generation;
+	sample->proc_pid = proc_namespace ? task_pid_in(task, proc_namespace) : (__u32)(id >> 32);
 	bpf_get_current_comm(sample->comm, sizeof(sample->comm));
 
 	kernel = stack_bytes(bpf_get_stack(ctx, sample->stack, STACK_BYTES, 0));

@@ -10,11 +10,11 @@
 #include "process.h"
 
 #define PID_LEVEL_MAX 32        /* the kernel's own limit of nested pid namespaces */
+#define PID_LEVEL_AGENT 4       /* how deep the agent may be in them: a node in a container, or a node in such a node */
 
-static __always_inline struct upid task_upid(struct task_struct *task)
+/* The number of a process in one of its pid namespaces, and that namespace; the first has level 0. */
+static __always_inline struct upid upid_at(struct pid *pid, __u32 level)
 {
-	struct pid *pid = BPF_CORE_READ(task, group_leader, thread_pid);
-	__u32 level = BPF_CORE_READ(pid, level);
 	struct upid found = {};
 
 	if (level <= PID_LEVEL_MAX) {
@@ -23,6 +23,32 @@ static __always_inline struct upid task_upid(struct task_struct *task)
 		numbers = (void *)numbers + level * bpf_core_type_size(struct upid);
 		found.nr = BPF_CORE_READ(numbers, nr);
 		found.ns = BPF_CORE_READ(numbers, ns);
+	}
+	return found;
+}
+
+static __always_inline struct upid task_upid(struct task_struct *task)
+{
+	struct pid *pid = BPF_CORE_READ(task, group_leader, thread_pid);
+
+	return upid_at(pid, BPF_CORE_READ(pid, level));
+}
+
+/* The number of a process in this pid namespace, which is its own or one above; 0 where it has none there. */
+static __always_inline __u32 task_pid_in(struct task_struct *task, __u32 namespace)
+{
+	struct pid *pid = BPF_CORE_READ(task, group_leader, thread_pid);
+	__u32 levels = BPF_CORE_READ(pid, level);
+	__u32 found = 0;
+
+#pragma unroll
+	for (__u32 level = 0; level <= PID_LEVEL_AGENT; level++) {
+		if (level <= levels) {
+			struct upid upid = upid_at(pid, level);
+
+			if (BPF_CORE_READ(upid.ns, ns.inum) == namespace)
+				found = upid.nr;
+		}
 	}
 	return found;
 }

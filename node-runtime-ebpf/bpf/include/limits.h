@@ -3,7 +3,7 @@
 #ifndef TRILOBITE_LIMITS_H
 #define TRILOBITE_LIMITS_H
 
-#define RECORD_LAYOUT 1         /* goes up whenever any record changes */
+#define RECORD_LAYOUT 2         /* goes up whenever any record changes */
 #define CGROUP_DEPTH_MAX 12     /* levels that a lookup climbs from the leaf */
 #define CGROUPS_MAX 8192        /* cgroups whose state is kept */
 #define SLOTS_MAX 64            /* distinct selections on a node */
@@ -12,7 +12,7 @@
 #define FLOW_INTERFACES 1024    /* interfaces that are watched at a time */
 #define FLOW_REPORT_NS 5000000000  /* a flow that goes on is told again after this long */
 #define STACK_FRAMES_MAX 127    /* frames that are taken of a stack */
-#define STACK_FRAMES_SHORT 2    /* a user stack of so few frames counts as truncated */
+#define STACK_FRAMES_SHORT 2    /* a user stack of so few frames counts as truncated, unless one has the name of a root */
 #define SAMPLE_RING_MIN 65536   /* bytes of the smallest ring of samples */
 #define PROCESSES_MAX 16384     /* processes that are followed */
 #define FILENAME_MAX 1024       /* bytes of a binary's path */

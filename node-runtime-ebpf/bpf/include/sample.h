@@ -13,7 +13,7 @@
 enum sample_flags {
 	SAMPLE_UNDECIDED = 1,   /* whose cgroup it is was not known at the tick */
 	SAMPLE_TOO_DEEP = 2,    /* a stack has more frames than are taken */
-	SAMPLE_SHORT = 4,       /* the user stack ends at once: a binary without frame pointers */
+	SAMPLE_SHORT = 4,       /* the user stack ends at once: a binary without frame pointers, or the root itself */
 };
 
 enum sample_count {
@@ -28,7 +28,7 @@ struct sample {
 	__u32 flags;            /* enum sample_flags */
 	__u32 kernel_bytes;     /* of `stack`: first the kernel's, innermost frame first */
 	__u32 user_bytes;       /* then the program's */
-	__u32 pad;
+	__u32 proc_pid;         /* thread group as the agent's /proc shows it; 0 where it does not */
 	__u64 stack[256];
 };
 _Static_assert(__builtin_offsetof(struct sample, stack) == 88, "src/sample.rs has the same");

@@ -1,14 +1,13 @@
 //! Names of processes that ran before the agent did: the kernel's iterator cannot read their memory on every kernel.
 
-use std::{fs, os::unix::fs::MetadataExt, path::PathBuf};
+use std::{fs, path::PathBuf};
 
 use super::{
     ExecKey, Process,
     decode::{Image, cut, quoted},
 };
+use crate::kernel::pid_namespace;
 
-/// Inode of the first pid namespace, the same on every kernel.
-const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 /// Arguments are cut here, as in a record of the kernel's.
 const ARGUMENTS_MAX: usize = 4096;
 
@@ -21,13 +20,13 @@ pub(super) fn same_image(entry: Option<&[u8]>, key: ExecKey) -> bool {
 /// Which pids our own /proc shows.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Proc {
-    namespace: u64,
+    namespace: u32,
 }
 
 impl Proc {
     /// Looks which pid namespace this process is in.
     pub(super) fn here() -> Self {
-        Self { namespace: fs::metadata("/proc/self/ns/pid").map_or(FIRST_PID_NAMESPACE, |data| data.ino()) }
+        Self { namespace: pid_namespace::own().unwrap_or(pid_namespace::FIRST) }
     }
 
     /// Fills in binary, arguments and directory, as far as /proc has them for this very process.
@@ -61,9 +60,9 @@ impl Proc {
     }
 
     fn dir(&self, process: &Process) -> Option<PathBuf> {
-        let pid = if self.namespace == FIRST_PID_NAMESPACE {
+        let pid = if self.namespace == pid_namespace::FIRST {
             process.key.pid
-        } else if u64::from(process.namespaces[3]) == self.namespace {
+        } else if process.namespaces[3] == self.namespace {
             process.ns_pid
         } else {
             return None;

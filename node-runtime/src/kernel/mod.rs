@@ -16,6 +16,7 @@ pub mod misses;
 pub mod object;
 mod packet;
 pub mod perf;
+pub mod pid_namespace;
 pub mod probe;
 pub mod readiness;
 pub mod refusal;

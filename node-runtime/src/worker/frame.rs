@@ -15,7 +15,7 @@ pub const NAME_MAX: usize = 128;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Image {
-    /// Thread group id.
+    /// Thread group id, as the agent's `/proc` shows it.
     pub pid: u32,
     /// Start and exec count.
     pub ktime: u64,

@@ -289,7 +289,7 @@ impl<'a> Profile<'a> {
     }
 
     fn subtitle(&self, lost: u64) -> String {
-        let Counts { samples, truncated, overflow, files_dropped, malformed, .. } = self.counts;
+        let Counts { samples, truncated, unmapped, overflow, files_dropped, malformed, .. } = self.counts;
         let lost = lost + overflow + malformed;
         let share = if samples == 0 { 0.0 } else { truncated as f64 * 100.0 / samples as f64 };
         let mut text =
@@ -299,6 +299,9 @@ impl<'a> Profile<'a> {
         }
         if files_dropped > 0 {
             text += &format!(", {files_dropped} files without symbols");
+        if unmapped > 0 {
+            text += &format!(", {unmapped} of processes whose code could not be looked up");
+        }
         }
         text
     }

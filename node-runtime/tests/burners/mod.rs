@@ -200,7 +200,13 @@ impl Drop for World {
             let _ = child.wait();
         }
         for cgroup in self.cgroups.iter().rev() {
-            let _ = fs::remove_dir(cgroup);
+            // What a killed process had started itself leaves a little later.
+            for _ in 0..100 {
+                if fs::remove_dir(cgroup).is_ok() || !cgroup.exists() {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
         }
         let _ = fs::remove_dir_all(&self.folder);
     }

@@ -13,6 +13,8 @@ pub(super) struct Sum {
     pub(super) lost: u64,
     /// Samples that could not be counted to a pod.
     pub(super) undecided: u64,
+    /// Samples without names, because their process could not be looked at.
+    pub(super) unmapped: u64,
     /// Files in which samples fell, without names of functions.
     pub(super) files_dropped: u64,
     /// What nodes say went wrong.
@@ -29,6 +31,7 @@ impl Sum {
             sum.truncated = sum.truncated.saturating_add(profile.truncated);
             sum.lost = sum.lost.saturating_add(profile.lost);
             sum.undecided = sum.undecided.saturating_add(profile.undecided);
+            sum.unmapped = sum.unmapped.saturating_add(profile.unmapped);
             sum.files_dropped = sum.files_dropped.saturating_add(profile.files_dropped);
             if !profile.problem.is_empty() {
                 sum.problems.push(format!("{node}: {}", profile.problem));
@@ -48,6 +51,9 @@ impl Sum {
         );
         if self.undecided > 0 {
             text.push_str(&format!(", {} of an unknown pod", self.undecided));
+        }
+        if self.unmapped > 0 {
+            text.push_str(&format!(", {} of processes whose code could not be looked up", self.unmapped));
         }
         if self.files_dropped > 0 {
             text.push_str(&format!(", {} files without symbols", self.files_dropped));
@@ -72,6 +78,14 @@ mod tests {
         assert_eq!(sum.nodes, ["alder", "birch"]);
         assert_eq!(sum.folded.samples(), 4);
         assert_eq!(sum.words(), "4 samples, 25.0 % of the stacks truncated (no frame pointers, or too deep), 2 lost");
+    }
+
+    #[test]
+    fn samples_without_names_say_why() {
+        let mut one = made("birch", "main 3\n", 3, 0);
+        one.profile.unmapped = 2;
+        let words = Sum::of(vec![one]).unwrap().words();
+        assert!(words.ends_with(", 2 of processes whose code could not be looked up"), "{words}");
     }
 
     #[test]

@@ -124,6 +124,7 @@ pub fn exec(bytes: &[u8]) -> Option<Image> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use trilobite_node_ebpf::limits::RECORD_LAYOUT;
 
     use super::*;
     use crate::identity::decode::{cgroup, process};
@@ -133,7 +134,7 @@ mod tests {
         let size = size_of::<ExecRecord>() + filename.len() + cwd.len() + args.len();
         let mut bytes = vec![0; size_of::<ExecRecord>()];
         let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
-        put(0, &1_u16.to_ne_bytes());
+        put(0, &RECORD_LAYOUT.to_ne_bytes());
         put(2, &2_u16.to_ne_bytes());
         put(4, &(size as u32).to_ne_bytes());
         put(24, &1000_u64.to_ne_bytes());
@@ -187,7 +188,7 @@ mod tests {
         #[test]
         fn no_bytes_make_a_decoder_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..700), kind in 0_u16..8) {
             if bytes.len() > 8 {
-                bytes[..2].copy_from_slice(&1_u16.to_ne_bytes());
+                bytes[..2].copy_from_slice(&RECORD_LAYOUT.to_ne_bytes());
                 bytes[2..4].copy_from_slice(&kind.to_ne_bytes());
                 bytes[5..8].fill(0);
             }

@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 use trilobite_node_ebpf::{limits::SAMPLE_RING_MIN, sample::SampleCount};
 
 use crate::{
-    kernel::{Link, Loaded, Map, Opened, perf},
+    kernel::{Link, Loaded, Map, Opened, perf, pid_namespace},
     report::Problem,
 };
 
@@ -51,6 +51,7 @@ impl Sampler {
         }
         opened.set("node_cgroup", spec.node_cgroup.0)?;
         opened.set("node_cgroup_level", spec.node_cgroup.1)?;
+        opened.set("proc_namespace", pid_namespace::nested().unwrap_or_default())?;
         opened.set("unit_generation", spec.generation)?;
         opened.resize("samples", spec.ring_bytes)?;
         let mut loaded = opened.load()?;

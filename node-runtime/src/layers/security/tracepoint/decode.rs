@@ -81,7 +81,7 @@ fn number_of(value: u64, shown: Shown) -> ArgValue {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use trilobite_node_ebpf::tracepoint::ArgSpec;
+    use trilobite_node_ebpf::{limits::RECORD_LAYOUT, tracepoint::ArgSpec};
 
     use super::*;
 
@@ -91,7 +91,7 @@ mod tests {
 
     fn record(numbers: &[u64], texts: &[&[u8]]) -> Vec<u8> {
         let mut bytes = vec![0; STRINGS.0 + texts.len() * STRINGS.1];
-        bytes[..2].copy_from_slice(&1_u16.to_ne_bytes());
+        bytes[..2].copy_from_slice(&RECORD_LAYOUT.to_ne_bytes());
         bytes[2..4].copy_from_slice(&16_u16.to_ne_bytes());
         for (index, number) in numbers.iter().enumerate() {
             let at = offset_of!(TracepointRecord, values) + 8 * index;

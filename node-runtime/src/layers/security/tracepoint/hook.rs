@@ -2,10 +2,7 @@
 
 use std::{
     fs, io,
-    os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::fs::MetadataExt,
-    },
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -18,7 +15,7 @@ use super::{
     format,
 };
 use crate::{
-    kernel::{Facts, Link, Loaded, Map, Opened, Ring, btf, misses::recursion_misses},
+    kernel::{Facts, Link, Loaded, Map, Opened, Ring, btf, misses::recursion_misses, pid_namespace},
     report::Problem,
 };
 
@@ -128,8 +125,8 @@ fn constants(place: Place, readings: &[Reading]) -> HookSpec {
         hook: place.number,
         strings: u32::try_from(strings).unwrap_or_default(),
         agent: std::process::id(),
-        // Inodes of namespaces have 32 bits; 0 is none, and then the agent is told of as everybody is.
-        agent_namespace: fs::metadata("/proc/self/ns/pid").map_or(0, |data| data.ino() as u32),
+        // 0 is none, and then the agent is told of as everybody is.
+        agent_namespace: pid_namespace::own().unwrap_or_default(),
         ..HookSpec::default()
     };
     for (arg, reading) in spec.args.iter_mut().zip(readings) {
