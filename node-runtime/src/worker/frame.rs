@@ -2,6 +2,7 @@
 //! they are for results. The worker is not trusted: what it sends is parsed within limits and means nothing by itself.
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use sha2::{Digest, Sha256};
 
 use super::channel::FRAME_MAX;
 
@@ -10,6 +11,10 @@ pub const CHUNK: usize = FRAME_MAX - 1;
 
 /// Characters of a name that are kept: names are a stranger's too.
 pub const NAME_MAX: usize = 128;
+/// Of a function's name: those of templates and generics differ late.
+pub const SYMBOL_MAX: usize = 512;
+/// Hexadecimal digits that tell names apart which are the same as far as they are kept.
+const CUT_DIGITS: usize = 8;
 
 /// Names a process image, as `ExecKey` does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -218,16 +223,45 @@ impl ToAgent {
     }
 }
 
-/// What names of a stranger's may be in a frame, a line of stacks or a message: no separator, no line break, not without end.
+/// What names of a stranger's may be in a frame, a line of stacks or a message: no separator, no line break, nothing that a
+/// picture cannot hold, no blank at an edge, not without end.
 pub fn clean(name: &str) -> String {
-    name.chars()
-        .take(NAME_MAX)
-        .map(|letter| match letter {
-            ';' => ':',
-            letter if letter.is_control() => '?',
-            letter => letter,
-        })
-        .collect()
+    clean_within(name, NAME_MAX)
+}
+
+/// The same for the name of a function.
+pub fn clean_symbol(name: &str) -> String {
+    clean_within(name, SYMBOL_MAX)
+}
+
+/// A name that is cut ends in a hash of the whole: two functions stay two, on every node that the stacks are merged of.
+fn clean_within(name: &str, most: usize) -> String {
+    let mut cleaned: Vec<char> = name.chars().take(most + 1).map(harmless).collect();
+    // Readers of folded stacks trim their lines.
+    let inner = |letter: &char| !letter.is_whitespace();
+    let (first, last) = (cleaned.iter().position(inner), cleaned.iter().rposition(inner));
+    let edges = cleaned.len();
+    for at in (0..first.unwrap_or(edges)).chain(last.map_or(edges, |last| last + 1)..edges) {
+        cleaned[at] = '?';
+    }
+    if cleaned.len() > most {
+        cleaned.truncate(most - CUT_DIGITS - 1);
+        let hash = Sha256::digest(name.as_bytes());
+        cleaned.push('…');
+        let digits = hash.iter().flat_map(|byte| [byte >> 4, byte & 15]).take(CUT_DIGITS);
+        cleaned.extend(digits.filter_map(|digit| char::from_digit(digit.into(), 16)));
+    }
+    if cleaned.is_empty() { "?".to_owned() } else { cleaned.into_iter().collect() }
+}
+
+/// XML has no way to write controls and the two that are no characters.
+fn harmless(letter: char) -> char {
+    match letter {
+        ';' => ':',
+        '\u{fffe}' | '\u{ffff}' => '?',
+        letter if letter.is_control() => '?',
+        letter => letter,
+    }
 }
 
 fn split(bytes: &[u8]) -> Result<(u8, &[u8]), FrameError> {
@@ -299,7 +333,24 @@ mod tests {
     #[test]
     fn a_name_cannot_end_a_frame_or_a_line() {
         assert_eq!(clean("a;b\nc d"), "a:b?c d");
-        assert_eq!(clean(&"x".repeat(1000)).len(), NAME_MAX);
+        assert_eq!(clean(&"x".repeat(1000)).chars().count(), NAME_MAX);
+    }
+
+    #[test]
+    fn names_that_differ_behind_the_cut_stay_two() {
+        let long = |end: &str| clean_symbol(&format!("{}{end}", "std::map<".repeat(100)));
+        assert_ne!(long("int>"), long("long>"));
+        assert_eq!(long("int>").chars().count(), SYMBOL_MAX);
+        assert!(long("int>").starts_with("std::map<std::map<") && long("int>").contains('…'));
+        let fits = "x".repeat(SYMBOL_MAX);
+        assert_eq!(clean_symbol(&fits), fits);
+    }
+
+    #[test]
+    fn a_name_has_no_blank_at_an_edge_and_nothing_that_xml_cannot_hold() {
+        assert_eq!(clean(" worker 1\u{2003}"), "?worker 1?");
+        assert_eq!(clean("a\u{fffe}b\u{ffff}\u{1}"), "a?b??");
+        assert_eq!((clean("").as_str(), clean("  ").as_str()), ("?", "??"));
     }
 
     #[test]

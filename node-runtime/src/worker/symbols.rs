@@ -14,9 +14,9 @@ use blazesym::symbolize::{
     source::{Elf, Source},
 };
 
-use super::frame::clean;
+use super::frame::{clean, clean_symbol};
 
-/// Files that are kept: those in which a sample fell before others, and of those the newest.
+/// Files that are kept: those in which most samples fell.
 pub(super) const FILES_MAX: usize = 256;
 
 /// Files by the numbers that the agent gave them.
@@ -109,7 +109,7 @@ impl Ready {
             Ok(symbols) => symbols
                 .into_iter()
                 .map(|symbol| match symbol {
-                    Symbolized::Sym(symbol) => clean(&symbol.name),
+                    Symbolized::Sym(symbol) => clean_symbol(&symbol.name),
                     Symbolized::Unknown(_) => fallback.clone(),
                 })
                 .collect(),

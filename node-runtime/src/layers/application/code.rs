@@ -164,7 +164,8 @@ not a line
     #[test]
     fn a_name_of_control_characters_is_made_harmless_and_short() {
         let line = [b"1000-2000 r-xp 0 0:1 7 /tmp/".as_slice(), &[1; 4000], b"\n"].concat();
-        assert_eq!(parse(&line)[0].name(), "?".repeat(128));
+        let name = parse(&line)[0].name();
+        assert!(name.starts_with(&"?".repeat(100)) && name.chars().count() == 128, "{name}");
     }
 
     #[test]
