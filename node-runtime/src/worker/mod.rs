@@ -12,6 +12,7 @@ pub mod frame;
 mod kallsyms;
 mod processes;
 mod profile;
+mod roots;
 mod sample;
 mod stacks;
 mod symbols;

@@ -138,13 +138,27 @@ fn place(mappings: &[Mapping], address: u64) -> Option<Frame> {
     Some(Frame::File { file: mapping.file, offset: (address - mapping.start).checked_add(mapping.offset)? })
 }
 
+/// The walk has left all code, so that what called the outermost known frame is not known. Says nothing of a process of which
+/// nothing is known.
+pub(super) fn has_left_code(stack: &[Frame]) -> bool {
+    stack.get(1) == Some(&Frame::Unknown)
+}
+
 fn stack(mappings: &[Mapping], sample: &Sample) -> Vec<Frame> {
     let mut frames = vec![Frame::Comm(sample.comm)];
     // But for the innermost, an address is where a call returns to; the call itself ends one byte before it.
     let call = |(depth, address): (usize, &u64)| address.saturating_sub(u64::from(depth > 0));
-    let user: Vec<u64> = sample.user.iter().enumerate().map(call).collect();
+    let mut user = Vec::with_capacity(sample.user.len());
+    for (depth, address) in sample.user.iter().enumerate().map(|at| (at.0, call(at))) {
+        let found = place(mappings, address);
+        user.push(found.unwrap_or(Frame::Unknown));
+        // No call returns to where no code is: the walk took something else for a frame, and what follows is chance.
+        if found.is_none() && depth > 0 && !mappings.is_empty() {
+            break;
+        }
+    }
     let kernel: Vec<u64> = sample.kernel.iter().enumerate().map(call).collect();
-    frames.extend(user.iter().rev().map(|address| place(mappings, *address).unwrap_or(Frame::Unknown)));
+    frames.extend(user.into_iter().rev());
     frames.extend(kernel.iter().rev().map(|address| Frame::Kernel(*address)));
     frames
 }
@@ -187,6 +201,18 @@ mod tests {
         processes.take(sample(&[0x1010]), 1);
         let waited = processes.answered(Image { pid: 10, ktime: 5 }, &[], true);
         assert_eq!((waited[0].1.as_slice(), waited[0].2), ([Frame::Comm([0; 16]), Frame::Unknown].as_slice(), false));
+    }
+
+    #[test]
+    fn a_walk_that_leaves_all_code_ends_there_and_what_follows_is_not_believed() {
+        let walked = stack(&[code()], &sample(&[0x1010, 0x1021, 0x7fff_0000, 0x1041]));
+        let place = |offset| Frame::File { file: 3, offset };
+        assert_eq!(walked, [Frame::Comm([0; 16]), Frame::Unknown, place(0x420), place(0x410)]);
+        assert!(has_left_code(&walked));
+        // Code that was mapped a moment ago: it runs, whatever it is.
+        let new = stack(&[code()], &sample(&[0x9000, 0x1021]));
+        assert_eq!(new, [Frame::Comm([0; 16]), place(0x420), Frame::Unknown]);
+        assert!(!has_left_code(&new));
     }
 
     #[test]

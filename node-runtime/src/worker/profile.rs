@@ -17,7 +17,7 @@ use super::{
     flame, fold,
     frame::{CHUNK, Counts, Image, Mapping, NewFile, ToAgent, ToWorker},
     kallsyms,
-    processes::{Answer, Processes},
+    processes::{Answer, Processes, has_left_code},
     sample::Sample,
     stacks::{Frame, Stacks},
     symbols::Files,
@@ -229,7 +229,7 @@ impl<'a> Profile<'a> {
             }
         }
         self.counts.samples += 1;
-        self.counts.truncated += u64::from(truncated);
+        self.counts.truncated += u64::from(truncated || (!unmapped && has_left_code(frames)));
         self.counts.unmapped += u64::from(unmapped);
     }
 
@@ -250,7 +250,7 @@ impl<'a> Profile<'a> {
         let files = std::mem::take(&mut self.files);
         let mut called = |file: u32, offsets: &[u64]| vec![files.called(file); offsets.len()];
         let folded = fold::fold(&self.stacks, &mut called, &kernel, self.folded_max);
-        self.send_folded(&folded)?;
+        self.send_folded(&folded.text)?;
         drop(folded);
         let (mut files, dropped) = files.ready();
         self.counts.files_dropped = dropped;
@@ -270,6 +270,8 @@ impl<'a> Profile<'a> {
             return Err(error);
         }
         drop((files, kernel));
+        self.counts.truncated = self.counts.truncated.saturating_sub(folded.whole);
+        let folded = folded.text;
         // Given back before the picture is drawn, which needs as much.
         self.stacks = Stacks::new(0);
         self.send_folded(&folded)?;
@@ -297,11 +299,11 @@ impl<'a> Profile<'a> {
         if lost > 0 {
             text += &format!(", {lost} lost");
         }
-        if files_dropped > 0 {
-            text += &format!(", {files_dropped} files without symbols");
         if unmapped > 0 {
             text += &format!(", {unmapped} of processes whose code could not be looked up");
         }
+        if files_dropped > 0 {
+            text += &format!(", {files_dropped} files without symbols");
         }
         text
     }
