@@ -3,7 +3,7 @@
 //! anything is closed before the first byte of any of them is looked at.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     os::fd::{AsRawFd, OwnedFd},
     path::PathBuf,
     rc::Rc,
@@ -24,8 +24,7 @@ pub(super) const FILES_MAX: usize = 256;
 pub(super) struct Files {
     names: HashMap<u32, String>,
     opened: BTreeMap<u32, OwnedFd>,
-    sampled: HashSet<u32>,
-    dropped: u64,
+    sampled: HashMap<u32, u64>,
 }
 
 /// Files that are ready to be read.
@@ -45,22 +44,21 @@ impl Files {
 
     /// A sample fell into a file.
     pub(super) fn sampled(&mut self, id: u32) {
-        self.sampled.insert(id);
+        *self.sampled.entry(id).or_default() += 1;
     }
 
     /// Goes back to the limit, when the samples that waited for new files have been counted: most of what a process maps is
-    /// never sampled, and goes without a loss.
+    /// never sampled, and goes without a loss. After it goes that in which the fewest fell.
     pub(super) fn shrink(&mut self) {
-        let mut surplus = self.opened.len().saturating_sub(FILES_MAX);
-        let sampled = &self.sampled;
-        // Numbers go up: the first is the oldest.
-        self.opened.retain(|id, _| {
-            let goes = surplus > 0 && !sampled.contains(id);
-            surplus -= usize::from(goes);
-            !goes
-        });
-        while self.opened.len() > FILES_MAX && self.opened.pop_first().is_some() {
-            self.dropped += 1;
+        let surplus = self.opened.len().saturating_sub(FILES_MAX);
+        if surplus == 0 {
+            return;
+        }
+        // Numbers go up: of two of the same, the older goes.
+        let mut by_use: Vec<u32> = self.opened.keys().copied().collect();
+        by_use.sort_by_key(|id| self.sampled.get(id));
+        for id in &by_use[..surplus] {
+            self.opened.remove(id);
         }
     }
 
@@ -69,24 +67,26 @@ impl Files {
         called(&self.names, id)
     }
 
-    /// Opens every file once more, the way blazesym wants it; none is read. And how many have no symbols because of us.
+    /// Opens every file once more, the way blazesym wants it; none is read. And in how many samples fell that nobody can read:
+    /// there were too many, or the agent could not open them, or this process cannot.
     pub(super) fn ready(self) -> (Ready, u64) {
-        let mut dropped = self.dropped;
         let mut symbolizers = HashMap::new();
         for (id, fd) in self.opened {
-            if !self.sampled.contains(&id) {
+            if !self.sampled.contains_key(&id) {
                 continue;
             }
             let path = PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()));
             let mut symbolizer = Symbolizer::builder().enable_auto_reload(false).build();
             let opened = blazesym::helper::ElfResolver::open(&path)
                 .and_then(|resolver| symbolizer.register_elf_resolver(&path, Rc::new(resolver)));
-            match opened {
-                Ok(()) => drop(symbolizers.insert(id, (symbolizer, path))),
-                // Without CAP_DAC_OVERRIDE a file that only its owner may read cannot be opened a second time.
-                Err(_) => dropped += 1,
+            // Without CAP_DAC_OVERRIDE a file that only its owner may read cannot be opened a second time.
+            if opened.is_ok() {
+                symbolizers.insert(id, (symbolizer, path));
             }
         }
+        // `[vdso]` and code that was made at run time are no files.
+        let is_file = |id: &u32| self.names.get(id).is_some_and(|name| !name.starts_with('['));
+        let dropped = self.sampled.keys().filter(|id| is_file(id) && !symbolizers.contains_key(id)).count() as u64;
         (Ready { names: self.names, symbolizers }, dropped)
     }
 }
@@ -150,16 +150,30 @@ mod tests {
         let mut files = some_files(FILES_MAX as u32 + 1);
         (0..10).for_each(|id| files.sampled(id));
         files.shrink();
-        assert_eq!((files.dropped, files.opened.len()), (0, FILES_MAX));
+        assert_eq!(files.opened.len(), FILES_MAX);
         assert!(files.opened.contains_key(&0) && !files.opened.contains_key(&10));
+        assert_eq!(files.ready().1, 0);
     }
 
     #[test]
-    fn the_oldest_file_leaves_and_is_counted_when_samples_fell_into_all() {
+    fn the_files_in_which_the_fewest_samples_fell_leave_and_are_counted() {
         let mut files = some_files(FILES_MAX as u32 + 2);
-        (0..=FILES_MAX as u32 + 1).for_each(|id| files.sampled(id));
+        for id in 0..FILES_MAX as u32 + 2 {
+            (0..if id == 7 || id == 9 { 1 } else { 2 }).for_each(|_| files.sampled(id));
+        }
         files.shrink();
-        assert_eq!((files.dropped, files.opened.len()), (2, FILES_MAX));
-        assert!(!files.opened.contains_key(&1) && files.opened.contains_key(&2));
+        assert_eq!(files.opened.len(), FILES_MAX);
+        assert!(files.opened.contains_key(&0) && !files.opened.contains_key(&7) && !files.opened.contains_key(&9));
+        assert_eq!(files.ready().1, 2);
+    }
+
+    #[test]
+    fn a_sampled_file_that_the_agent_could_not_open_is_counted_and_code_without_a_file_is_not() {
+        let mut files = Files::default();
+        files.add(1, "memfd:jit", None);
+        files.add(2, "[vdso]", None);
+        files.add(3, "never-ran.so", None);
+        (1..=2).for_each(|id| files.sampled(id));
+        assert_eq!(files.ready().1, 1);
     }
 }

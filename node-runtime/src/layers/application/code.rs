@@ -1,5 +1,6 @@
 //! The code that a process has mapped, and the files it comes from, opened so that a pod cannot make the agent open
-//! anything else: below the process's own root, no device, no pipe, and only the very file that is mapped.
+//! anything else: below the process's own root, or by the process's own hold on it, no device, no pipe, and only the very
+//! file that is mapped.
 //! Not here: what is inside those files. The agent never reads them.
 
 use std::{
@@ -101,15 +102,32 @@ pub fn root(pid: u32) -> io::Result<OwnedFd> {
     Ok(openat(CWD, format!("/proc/{pid}/root"), flags, Mode::empty())?)
 }
 
+/// Opens the file of a piece of a process: below its root, or, where it was deleted or replaced, by what holds it still.
+pub fn open_of(pid: u32, root: impl AsFd, piece: &Piece) -> io::Result<OwnedFd> {
+    open(root, piece).or_else(|error| {
+        // The second asks for a capability that the agent has where the stack says `allowSysAdmin`.
+        let holds = ["exe".to_owned(), format!("map_files/{:x}-{:x}", piece.start, piece.end)];
+        let held = |hold: &String| {
+            let found = openat(CWD, format!("/proc/{pid}/{hold}"), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+            opened(&found, piece)
+        };
+        holds.iter().find_map(|hold| held(hold).ok()).ok_or(error)
+    })
+}
+
 /// Opens the file of a piece below a root. An error where it is not there any more, or another file is.
 pub fn open(root: impl AsFd, piece: &Piece) -> io::Result<OwnedFd> {
+    // Found first, opened when it is known what it is: opening a device or a pipe does something.
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    opened(&openat2(root, piece.path.as_os_str(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?, piece)
+}
+
+/// Opens what was found, if it is the file of the piece.
+fn opened(found: &OwnedFd, piece: &Piece) -> io::Result<OwnedFd> {
     let FileKey::Inode { device, inode } = piece.file else {
         return Err(io::Error::new(io::ErrorKind::NotFound, "no file"));
     };
-    // Found first, opened when it is known what it is: opening a device or a pipe does something.
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let found = openat2(root, piece.path.as_os_str(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?;
-    let stat = fstat(&found)?;
+    let stat = fstat(found)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(io::Error::other("not a regular file"));
     }
@@ -192,6 +210,29 @@ not a line
             open(openat(CWD, &root, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap(), &piece).unwrap_err();
         fs::remove_dir_all(&root).unwrap();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_binary_that_was_deleted_is_opened_by_its_processs_hold_on_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("gone");
+        fs::copy("/bin/sleep", &program).unwrap();
+        let mut child = std::process::Command::new(&program).arg("60").spawn().unwrap();
+        let of_it = |piece: &Piece| piece.path.as_bytes().windows(5).any(|part| part == b"/gone");
+        let piece = loop {
+            if let Some(piece) = pieces(child.id()).unwrap().into_iter().find(of_it) {
+                break piece;
+            }
+        };
+        fs::remove_file(&program).unwrap();
+        let (below, held) =
+            (open(root(child.id()).unwrap(), &piece), open_of(child.id(), root(child.id()).unwrap(), &piece));
+        let mut other = piece.clone();
+        other.file = FileKey::Inode { device: (0, 0), inode: 1 };
+        let another = open_of(child.id(), root(child.id()).unwrap(), &other);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(below.is_err() && held.is_ok() && another.is_err());
     }
 
     #[test]

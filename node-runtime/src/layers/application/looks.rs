@@ -137,7 +137,9 @@ impl Looks {
             }
         };
         self.running = None;
-        (image, found)
+        // It was sampled with a newer image meanwhile, and it may have been the code of that one that was seen.
+        let replaced = self.newest.get(&image.pid).is_some_and(|newest| *newest > image.ktime);
+        (image, if replaced { Found::default() } else { found })
     }
 
     /// Nobody waits for answers any more.
@@ -200,7 +202,7 @@ fn read(pid: u32, known: &Known) -> Found {
         if found.opened.len() < OPENED_MAX
             && !known.contains_key(&piece.file)
             && tried.insert(&piece.file)
-            && let Ok(file) = code::open(&root, piece)
+            && let Ok(file) = code::open_of(pid, &root, piece)
         {
             found.opened.insert(piece.file.clone(), file);
         }
@@ -269,6 +271,15 @@ mod tests {
         assert!(looks.ask(Question { image: Image { pid: 7, ktime: 2 }, cgroup: 1 }));
         old.cgroup = 2;
         assert!(!looks.ask(old));
+    }
+
+    #[tokio::test]
+    async fn what_was_seen_of_a_process_that_has_run_exec_meanwhile_is_not_its_old_images() {
+        let mut looks = Looks::by(Arc::new(|_, _: &Known| named("new")), Duration::from_secs(9));
+        assert!(looks.ask(question(7)));
+        assert!(looks.ask(Question { image: Image { pid: 7, ktime: 2 }, cgroup: 1 }));
+        assert!(looks.answer(Known::default()).await.1.pieces.is_empty());
+        assert_eq!(looks.answer(Known::default()).await.1.pieces.len(), 1);
     }
 
     #[test]
