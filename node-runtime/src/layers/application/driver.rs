@@ -123,7 +123,7 @@ impl Driver {
                 _ = tick.tick() => self.tick(),
                 () = until(end), if finishing.is_none() => self.finish(),
                 () = stop.notified(), if finishing.is_none() => self.finish(),
-                () = until(finishing), if finishing.is_some() => Err(self.failed("it did not make its result in time")),
+                () = until(finishing), if finishing.is_some() => Err(self.late()),
             };
             match step {
                 Ok(false) => {}
@@ -163,7 +163,7 @@ impl Driver {
     /// A worker has died: what it held is lost, and another takes its place, unless they keep dying. Once the sampling is
     /// over there is nothing to begin anew with.
     fn gone(&mut self, why: &str) -> Result<bool, Problem> {
-        let how = self.worker.end();
+        let how = self.worker.end().to_owned();
         self.deaths += 1;
         let problem = self.failed(&format!("{why} ({how})"));
         tracing::warn!(profile = %self.spec.name, deaths = self.deaths, "{}", problem.message());
@@ -181,6 +181,12 @@ impl Driver {
         let mut live = lock(&self.live);
         (live.worker, live.problem) = (self.worker.pid(), Some(problem));
         Ok(false)
+    }
+
+    /// The end of waiting for a result.
+    fn late(&mut self) -> Problem {
+        let how = self.worker.end().to_owned();
+        self.failed(&format!("it did not make its result in time ({how})"))
     }
 
     fn tick(&mut self) -> Result<bool, Problem> {

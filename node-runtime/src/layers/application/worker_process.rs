@@ -6,8 +6,10 @@ use std::{
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::Arc,
+    thread,
+    time::{Duration, Instant},
 };
 
 use tokio::io::{Interest, unix::AsyncFd};
@@ -24,6 +26,12 @@ const PIECES: usize = 64;
 /// Frames that wait for a worker to read; above it, it is stuck.
 const OUTBOX_MAX: usize = 4096;
 
+/// How long the agent, which has one thread, waits for the end of a worker that it has killed. One that waits in the kernel
+/// for a file system that does not answer does not die before that does.
+const DEATH_WITHIN: Duration = Duration::from_secs(1);
+/// How often it looks meanwhile.
+const LOOK: Duration = Duration::from_millis(5);
+
 /// What came from a worker.
 pub(super) enum Heard {
     /// A frame.
@@ -32,9 +40,13 @@ pub(super) enum Heard {
     Gone(String),
 }
 
-/// A running worker. Dropping it kills it, and waits for its end, which is then at hand.
+/// A running worker. Dropping it kills it, and waits for its end as far as that is at hand.
 pub(super) struct WorkerProcess {
-    child: Child,
+    /// None when its end was seen, or is waited for elsewhere.
+    child: Option<Child>,
+    pid: u32,
+    /// How it ended, or that it did not.
+    ended: String,
     socket: AsyncFd<OwnedFd>,
     buffer: Vec<u8>,
     outbox: VecDeque<(Vec<u8>, Vec<OwnedFd>)>,
@@ -48,7 +60,10 @@ impl WorkerProcess {
         let child =
             Command::new(program).arg("worker").env_clear().stdin(Stdio::from(theirs)).stdout(Stdio::null()).spawn()?;
         let socket = readiness::watched(ours, Interest::READABLE | Interest::WRITABLE)?;
-        let mut worker = Self { child, socket, buffer: Vec::new(), outbox: VecDeque::new(), files: Known::default() };
+        let pid = child.id();
+        let (child, ended) = (Some(child), String::new());
+        let mut worker =
+            Self { child, pid, ended, socket, buffer: Vec::new(), outbox: VecDeque::new(), files: Known::default() };
         // Opened here: whether addresses are shown is decided by the capabilities of whoever opens it.
         let kallsyms = std::fs::File::open("/proc/kallsyms").ok();
         let mut fds = vec![ring.try_clone_to_owned()?];
@@ -60,7 +75,7 @@ impl WorkerProcess {
 
     /// Its process id.
     pub(super) fn pid(&self) -> u32 {
-        self.child.id()
+        self.pid
     }
 
     /// Sends a frame, now or as soon as there is room.
@@ -146,13 +161,18 @@ impl WorkerProcess {
     }
 
     /// Ends it and says how it ended.
-    pub(super) fn end(&mut self) -> String {
-        if let Ok(Some(status)) = self.child.try_wait() {
-            return status.to_string();
+    pub(super) fn end(&mut self) -> &str {
+        if let Some(mut child) = self.child.take() {
+            self.ended = match death(&mut child) {
+                Ok(Some(status)) => status.to_string(),
+                Ok(None) => {
+                    wait_elsewhere(child);
+                    "killed, and stuck in the kernel".to_owned()
+                }
+                Err(error) => error.to_string(),
+            };
         }
-        // It may just be on its way out; either way it is gone after this.
-        let _ = self.child.kill();
-        self.child.wait().map_or_else(|error| error.to_string(), |status| status.to_string())
+        &self.ended
     }
 
     fn flush(&mut self) {
@@ -174,7 +194,55 @@ impl Drop for WorkerProcess {
     }
 }
 
+/// Kills it where it lives; none where it is not dead in time.
+fn death(child: &mut Child) -> io::Result<Option<ExitStatus>> {
+    if let Some(status) = child.try_wait()? {
+        return Ok(Some(status));
+    }
+    // It may just be on its way out.
+    let _ = child.kill();
+    within(DEATH_WITHIN, || child.try_wait())
+}
+
+/// What `look` finds, or none when the time is over.
+fn within<T>(time: Duration, mut look: impl FnMut() -> io::Result<Option<T>>) -> io::Result<Option<T>> {
+    let began = Instant::now();
+    loop {
+        match look()? {
+            None if began.elapsed() < time => thread::sleep(LOOK),
+            found => return Ok(found),
+        }
+    }
+}
+
+/// Sees to it that nothing of it stays once it can die. Each profile has a few workers at most, and so many threads.
+fn wait_elsewhere(mut child: Child) {
+    tracing::warn!(pid = child.id(), "a worker does not die: it waits in the kernel, for a file system that hangs");
+    let waits = thread::Builder::new().name("reaper".into()).stack_size(64 << 10).spawn(move || child.wait());
+    if let Err(error) = waits {
+        tracing::warn!(%error, "nobody waits for the end of a stuck worker");
+    }
+}
+
 /// What a worker may hold: the budget without the ring.
 pub(super) fn memory(budget_bytes: u64, ring_bytes: u32) -> u64 {
     budget_bytes.saturating_sub(ring_bytes.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_does_not_die_does_not_hold_up_the_agent() {
+        let began = Instant::now();
+        let never = within(Duration::from_millis(20), || Ok(None::<ExitStatus>));
+        assert!(never.unwrap().is_none() && began.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_worker_that_dies_says_how() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        assert!(death(&mut child).unwrap().unwrap().to_string().contains("signal: 9"));
+    }
 }
