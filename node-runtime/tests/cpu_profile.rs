@@ -192,8 +192,9 @@ async fn a_worker_that_is_killed_is_replaced_and_what_it_held_is_counted() {
     let session = world.profile("shop/killed", |_| Belongs::Yes);
     until(&session, |live| live.meta.counts.samples > 50).await;
     let first = session.live().worker;
-    let spared = std::fs::read_to_string(format!("/proc/{first}/oom_score_adj")).unwrap();
-    assert_eq!(spared.trim(), "1000");
+    // A container's cgroup ends as a whole: who is the first to go takes the agent along.
+    let place = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap();
+    assert_eq!(place(&first.to_string()), place("self"));
     assert!(Command::new("kill").args(["-9", &first.to_string()]).status().unwrap().success());
     let another = |live: &Live| live.worker != first && live.worker != 0 && !live.over;
     until(&session, |live| another(live) && live.meta.counts.samples > 50).await;

@@ -38,9 +38,8 @@ pub(super) enum Phase {
 /// Gives up every capability and the way to new ones; dies with the agent.
 pub(super) fn drop_privileges() -> Result<(), ConfineError> {
     let failed = |what| move |error: rustix::io::Errno| ConfineError { what, detail: error.to_string() };
-    // It inherits the agent's place, which the kernel spares: what holds strangers' bytes is what goes first instead. It may
-    // not be there to write to, and then a limit on memory is still ours.
-    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
+    // It stays at the agent's place among those that the kernel ends when memory is short. A worse one would draw the agent
+    // in: the kubelet has a container's cgroup end as a whole. Its own limit on memory is what holds it.
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(failed("dying with the agent"))?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed("not being dumpable"))?;
     rustix::thread::set_no_new_privs(true).map_err(failed("giving up new privileges"))?;
