@@ -311,10 +311,7 @@ impl Driver {
         self.results.unmark(&self.spec.name);
         let mut not = None;
         match kept {
-            Ok(kept) => {
-                meta = kept;
-                self.results.purge_later();
-            }
+            Ok(kept) => meta = kept,
             Err(error) => {
                 tracing::warn!(profile = %self.spec.name, %error, "the result could not be kept");
                 let problem = not_kept(error);

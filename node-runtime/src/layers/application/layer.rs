@@ -66,7 +66,6 @@ impl Application {
             }
         }
         self.forget(Timestamp::now());
-        self.profiles.results().purge(Timestamp::now());
         let mut states = BTreeMap::new();
         for (key, unit) in &plan.cpu_profiles {
             if !self.running.contains_key(key) {
@@ -92,12 +91,12 @@ impl Application {
     pub fn states(&self) -> BTreeMap<UnitKey, UnitState> {
         self.ended.iter().chain(&self.running).map(|(key, asked)| (key.clone(), self.state(asked))).collect()
     }
+
     /// Profiles whose result is neither made nor given up yet.
     pub fn unfinished(&self) -> BTreeSet<UnitKey> {
         let all = self.ended.iter().chain(&self.running);
         all.filter(|(_, asked)| !asked.session.live().over).map(|(key, _)| key.clone()).collect()
     }
-
 
     /// Ends everything, and returns when nothing of it is left, after `within` at the latest; what has not made its result
     /// by then makes none. Nothing is written to the disk after this, until a profile starts anew.

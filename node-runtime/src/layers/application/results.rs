@@ -6,7 +6,6 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use jiff::{SignedDuration, Timestamp};
@@ -190,18 +189,9 @@ impl Results {
         Ok(meta)
     }
 
-    /// What is too old goes now, whether or not somebody reads.
+    /// What is too old goes now, whether or not somebody reads, and whichever agent kept it.
     pub fn purge(&self, now: Timestamp) {
         self.inner().purge(now);
-    }
-
-    /// Sees to it that what was kept just now goes in time.
-    pub(super) fn purge_later(&self) {
-        let results = self.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(Duration::try_from(KEPT_FOR).unwrap_or_default()).await;
-            results.purge(Timestamp::now());
-        });
     }
 
     /// What is kept.
@@ -325,6 +315,19 @@ mod tests {
         let (meta, ..) = results.get("shop/cart.v2", at(1)).unwrap().unwrap();
         assert_eq!((meta.folded_bytes, meta.svg_bytes), (10, 6));
         assert_eq!(fs::read_dir(folder.join("profiles")).unwrap().count(), 3);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn what_an_agent_before_kept_leaves_the_disk_when_its_hour_is_over_though_nobody_reads() {
+        let (folder, results, ledger) = store();
+        made(&results, "shop/cart", 0, 10);
+        drop(results);
+        let results = Results::open(&folder, ledger);
+        results.purge(at(59));
+        assert_eq!(fs::read_dir(folder.join("profiles")).unwrap().count(), 3);
+        results.purge(at(60));
+        assert_eq!(fs::read_dir(folder.join("profiles")).unwrap().count(), 0);
         fs::remove_dir_all(folder).unwrap();
     }
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::{LAST_RESULTS, Node};
 use crate::{identity::Pod, runtime::Matter};
 
@@ -34,8 +36,9 @@ impl Node {
         self.runtime.trouble(Matter::KnownPods, pods.err());
     }
 
-    /// Gives the sign of life, and keeps on disk what has changed, or could not be kept before.
+    /// Gives the sign of life, takes old results off the disk, and keeps there what has changed, or could not be kept before.
     pub(super) async fn keep(&mut self) {
+        self.profiles.results().purge(Timestamp::now());
         // An agent that has nothing in force yet watches no more than none does.
         if self.unwatched_since.is_none() {
             self.last_good.file.touch();
