@@ -9,6 +9,7 @@ mod upkeep;
 
 use std::{future::Future, process::ExitCode};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::task::LocalSet;
 use tracing_subscriber::EnvFilter;
 
@@ -18,8 +19,14 @@ use crate::{args::Command, serve::proxy, worker};
 pub fn enter(command: Command) -> ExitCode {
     log();
     let result = match command {
-        Command::Agent(arguments) => one_threaded(async move { agent::run(&arguments).await }),
-        Command::Run(arguments) => one_threaded(async move { run::run(&arguments).await }),
+        Command::Agent(arguments) => {
+            use_all_descriptors();
+            one_threaded(async move { agent::run(&arguments).await })
+        }
+        Command::Run(arguments) => {
+            use_all_descriptors();
+            one_threaded(async move { run::run(&arguments).await })
+        }
         Command::Probe(arguments) => probe::run(&arguments),
         Command::Proxy(arguments) => one_threaded(async move { Ok(proxy::run(&arguments.socket).await?) }),
         Command::Worker => return worker::run(),
@@ -31,6 +38,15 @@ pub fn enter(command: Command) -> ExitCode {
             tracing::error!("{error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// A profile takes three descriptors for each processor: as many as the limit that nobody raises by itself allows are not
+/// enough on a large machine.
+fn use_all_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, "the limit of open files stays at what it is");
     }
 }
 
@@ -47,4 +63,17 @@ fn one_threaded<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Res
 fn log() {
     let filter = EnvFilter::try_from_env("TRILOBITE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_agent_may_open_as_many_files_as_its_hard_limit_allows() {
+        let limit = getrlimit(Resource::Nofile);
+        setrlimit(Resource::Nofile, Rlimit { current: Some(1024), ..limit }).unwrap();
+        use_all_descriptors();
+        assert_eq!(getrlimit(Resource::Nofile).current, limit.maximum);
+    }
 }
