@@ -26,8 +26,8 @@ use crate::{args::ProfileArguments, cluster::ClusterError, failure::Failure};
 const MEMORY_BUDGET: i64 = 32 << 20;
 /// Most characters of the pod's name in the AppProfile's.
 const NAME: usize = 40;
-/// How long the deletion may take before the user is told to do it.
-const DELETION: Duration = Duration::from_secs(10);
+/// How long it may take to make it, and to delete it before the user is told to do it.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// What was asked for.
 pub(super) struct Asked {
@@ -42,14 +42,24 @@ pub(super) struct Asked {
     labels: BTreeMap<String, String>,
 }
 
+#[cfg(test)]
+impl Asked {
+    /// One of this name.
+    pub(super) fn for_test(namespace: &str, name: &str) -> Self {
+        let (made, patience) = (Timestamp::UNIX_EPOCH, SignedDuration::ZERO);
+        let (namespace, name) = (namespace.into(), name.into());
+        Self { namespace, name, made, patience, nodes: BTreeSet::new(), labels: BTreeMap::new() }
+    }
+}
+
 impl fmt::Display for Asked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)
     }
 }
 
-/// Makes it, and says which other pods it selects too.
-pub(super) async fn ask(client: &Client, arguments: &ProfileArguments) -> Result<Asked, Failure> {
+/// What will be made; says which other pods it selects too.
+pub(super) async fn plan(client: &Client, arguments: &ProfileArguments) -> Result<(Asked, AppProfile), Failure> {
     let PodName { namespace, name } = &arguments.pod;
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let all = pods
@@ -70,15 +80,26 @@ pub(super) async fn ask(client: &Client, arguments: &ProfileArguments) -> Result
     let (nodes, labels) = (nodes(&all, &selected.labels), selected.labels.clone());
     let made = Timestamp::now();
     let profile = app_profile(arguments, selected, made);
-    let name = profile.name_any();
-    let profiles: Api<AppProfile> = Api::namespaced(client.clone(), namespace);
-    profiles
-        .create(&PostParams::default(), &profile)
-        .await
-        .map_err(|error| ClusterError::new(format!("make appprofile {namespace}/{name}"), "appprofiles", error))?;
-    eprintln!("appprofile {namespace}/{name}: {:?} at {} samples a second", arguments.span, arguments.frequency);
     let span = SignedDuration::from_secs(profile.spec.duration_seconds);
-    Ok(Asked { namespace: namespace.clone(), name, made, patience: span + UNTIL_ACCEPTED, nodes, labels })
+    let (namespace, name) = (namespace.clone(), profile.name_any());
+    Ok((Asked { namespace, name, made, patience: span + UNTIL_ACCEPTED, nodes, labels }, profile))
+}
+
+/// Makes it. Where nobody says whether it was made, it is taken away again.
+pub(super) async fn make(
+    client: &Client,
+    arguments: &ProfileArguments,
+    asked: &Asked,
+    profile: &AppProfile,
+) -> Result<(), Failure> {
+    let profiles: Api<AppProfile> = Api::namespaced(client.clone(), &asked.namespace);
+    let Ok(made) = timeout(ANSWER, profiles.create(&PostParams::default(), profile)).await else {
+        withdraw(client, asked).await;
+        return Err(ProfileError::NotMade { name: asked.to_string() }.into());
+    };
+    made.map_err(|error| ClusterError::new(format!("make appprofile {asked}"), "appprofiles", error))?;
+    eprintln!("appprofile {asked}: {:?} at {} samples a second", arguments.span, arguments.frequency);
+    Ok(())
 }
 
 /// Where selected pods ran when it was made, and where they run now: some may have moved meanwhile, or be new. An API server
@@ -102,7 +123,7 @@ fn nodes(pods: &[Pod], labels: &BTreeMap<String, String>) -> BTreeSet<String> {
 /// Deletes it. What cannot be deleted ends by itself, so that this is no failure.
 pub(super) async fn withdraw(client: &Client, asked: &Asked) {
     let profiles: Api<AppProfile> = Api::namespaced(client.clone(), &asked.namespace);
-    let failed = match timeout(DELETION, profiles.delete(&asked.name, &DeleteParams::default())).await {
+    let failed = match timeout(ANSWER, profiles.delete(&asked.name, &DeleteParams::default())).await {
         Ok(Ok(_)) => None,
         Ok(Err(kube::Error::Api(status))) if status.code == 404 => None,
         Ok(Err(error)) => Some(error.to_string()),

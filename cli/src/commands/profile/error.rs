@@ -43,6 +43,12 @@ pub(crate) enum ProfileError {
         /// What to do.
         next: String,
     },
+    /// No answer.
+    #[error("the API server did not say whether it has made appprofile {name}")]
+    NotMade {
+        /// `namespace/name`.
+        name: String,
+    },
     /// Somebody else deleted it.
     #[error("appprofile {name} was deleted before its end")]
     Gone {

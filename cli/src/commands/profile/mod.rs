@@ -29,7 +29,7 @@ use self::{
     progress::{Step, step},
     sum::Sum,
 };
-use super::{agents::answering, interrupt::interrupted, print};
+use super::{agents::answering, interrupt::Interrupts, print};
 use crate::{agent::Reach, args::ProfileArguments, cluster::ClusterError, failure::Failure, fold::flame, report};
 
 /// How often the AppProfile is looked at.
@@ -67,10 +67,16 @@ pub(super) async fn run(arguments: &ProfileArguments, reach: &Reach, out: &mut d
         // Without a cluster the name is that of an AppProfile in the agent's files.
         Reach::Socket(_) => fetch::from_all(&answering(reach, None).await?, &format!("{namespace}/{name}")).await?,
         Reach::Cluster { client, .. } => {
-            let asked = ask::ask(client, arguments).await?;
+            let mut interrupts = Interrupts::listen();
+            let (asked, profile) = tokio::select! {
+                planned = ask::plan(client, arguments) => planned?,
+                () = interrupts.come() => return Err(ProfileError::Interrupted.into()),
+            };
+            // Not interrupted: what is on its way to the API server cannot be taken back before it is there.
+            ask::make(client, arguments, &asked, &profile).await?;
             let outcome = tokio::select! {
                 outcome = wait_and_fetch(client, reach, &asked) => outcome,
-                () = interrupted() => Err(ProfileError::Interrupted.into()),
+                () = interrupts.come() => Err(ProfileError::Interrupted.into()),
             };
             ask::withdraw(client, &asked).await;
             outcome?
@@ -80,7 +86,7 @@ pub(super) async fn run(arguments: &ProfileArguments, reach: &Reach, out: &mut d
 }
 
 async fn wait_and_fetch(client: &Client, reach: &Reach, asked: &Asked) -> Result<Vec<Made>, Failure> {
-    wait(client, asked).await?;
+    let sampling = wait(client, asked).await?;
     let mut agents = Vec::new();
     for node in ask::nodes_now(client, asked).await {
         match answering(reach, Some(&node)).await {
@@ -93,11 +99,25 @@ async fn wait_and_fetch(client: &Client, reach: &Reach, asked: &Asked) -> Result
             ProfileError::NoResult { detail: "no agent of its nodes could be reached (see above)".into() }.into()
         );
     }
-    Ok(fetch::from_all(&agents, &format!("{}/{}", asked.namespace, asked.name)).await?)
+    let made = fetch::from_all(&agents, &format!("{}/{}", asked.namespace, asked.name)).await?;
+    if let Some(warning) = not_fetched(made.len(), sampling, asked) {
+        eprintln!("warning: {warning}");
+    }
+    Ok(made)
 }
 
-/// Until no more samples are taken. An API server that is away for a moment does not end it.
-async fn wait(client: &Client, asked: &Asked) -> Result<(), Failure> {
+/// What to say where more nodes have sampled than were found by their pods.
+fn not_fetched(fetched: usize, sampling: usize, asked: &Asked) -> Option<String> {
+    let missing = sampling.checked_sub(fetched).filter(|missing| *missing > 0)?;
+    Some(format!(
+        "{missing} of the {sampling} nodes that sampled are not in the picture: their results could not be had, or \
+         their pods came and went meanwhile; on such a node its agent's socket has the profile {asked} for an hour"
+    ))
+}
+
+/// Until no more samples are taken; on how many nodes they were, as far as that was told. An API server that is away for a
+/// moment does not end it.
+async fn wait(client: &Client, asked: &Asked) -> Result<usize, Failure> {
     let profiles: Api<AppProfile> = Api::namespaced(client.clone(), &asked.namespace);
     let mut told = String::new();
     loop {
@@ -105,7 +125,10 @@ async fn wait(client: &Client, asked: &Asked) -> Result<(), Failure> {
         match profiles.get_opt(&asked.name).await {
             Ok(None) => return Err(ProfileError::Gone { name: asked.to_string() }.into()),
             Ok(Some(profile)) => match step(&profile, asked.made, now) {
-                Step::Ended => return Ok(()),
+                Step::Ended => {
+                    let results = profile.status.and_then(|status| status.results).unwrap_or_default();
+                    return Ok(usize::try_from(results.nodes).unwrap_or_default());
+                }
                 Step::Failed { reason, message } => {
                     let describe =
                         format!("see 'kubectl describe appprofiles -n {} {}'", asked.namespace, profile.name_any());
@@ -144,12 +167,13 @@ fn finish(arguments: &ProfileArguments, made: Vec<Made>, out: &mut dyn Write) ->
     if sum.folded.samples() == 0 {
         return Err(ProfileError::Idle { pod: title, lost: sum.lost, undecided: sum.undecided }.into());
     }
-    let svg = flame::draw(&sum.folded, &title, &sum.words()).map_err(ProfileError::Draw)?;
-    write(&arguments.output, &svg)?;
+    // First: it needs no picture, and half a minute of sampling is not done again for want of one.
     if let Some(path) = &arguments.folded {
         let text: String = sum.folded.lines().map(|line| line + "\n").collect();
         write(path, text.as_bytes())?;
     }
+    let svg = flame::draw(&sum.folded, &title, &sum.words()).map_err(ProfileError::Draw)?;
+    write(&arguments.output, &svg)?;
     eprintln!("{title}: {} from {}", sum.words(), sum.nodes.join(", "));
     print(out, &arguments.output.display().to_string())?;
     arguments.folded.iter().try_for_each(|path| print(out, &path.display().to_string()))
@@ -207,6 +231,27 @@ mod tests {
         assert!(svg.contains("42 samples, 50.0 % of the stacks truncated"), "no subtitle");
         assert_eq!(folded, "main;dig 30\nmain;rest 12\n");
         assert!(String::from_utf8(out).unwrap().ends_with("flame.svg\n".replace("flame.svg", "out.folded").as_str()));
+    }
+
+    #[tokio::test]
+    async fn the_stacks_are_there_though_the_picture_cannot_be_written() {
+        let agent = FakeAgent::with_profile("main;dig 30\n", 30);
+        let folder = folder("no-picture");
+        fs::create_dir(folder.join("flame.svg")).unwrap();
+        let failed = run(&arguments(&folder), &agent.reach(), &mut Vec::new()).await.is_err();
+        let folded = fs::read_to_string(folder.join("out.folded"));
+        fs::remove_dir_all(&folder).unwrap();
+        assert!(failed);
+        assert_eq!(folded.unwrap(), "main;dig 30\n");
+    }
+
+    #[test]
+    fn nodes_that_sampled_and_are_not_in_the_picture_are_told() {
+        let asked = Asked::for_test("shop", "cli-till");
+        assert_eq!(not_fetched(2, 2, &asked), None);
+        assert_eq!(not_fetched(2, 0, &asked), None);
+        let warning = not_fetched(1, 3, &asked).unwrap();
+        assert!(warning.starts_with("2 of the 3 nodes") && warning.contains("shop/cli-till"), "{warning}");
     }
 
     #[tokio::test]
