@@ -89,14 +89,8 @@ impl Line<'_> {
             }
             Event::ProcessThrottle(throttle) if is_loss(self.response) => (None, self.lost(&plain(&throttle.cgroup))),
             Event::ProcessThrottle(throttle) => {
-                let what = match throttle.r#type() {
-                    ThrottleType::ThrottleStart => format!("START {}", quoted(&throttle.cgroup)),
-                    ThrottleType::ThrottleStop => format!("STOP  {}", quoted(&throttle.cgroup)),
-                    // What the agent says of itself: events that are missing here.
-                    ThrottleType::ThrottleUnknown => throttle.cgroup.clone(),
-                };
-                let text = format!("🧬 {} {what}", paint.red("throttle"));
-                (None, text)
+                let verb = if throttle.r#type() == ThrottleType::ThrottleStop { "STOP " } else { "START" };
+                (None, format!("🧬 {} {verb} {}", paint.red("throttle"), quoted(&throttle.cgroup)))
             }
             Event::RateLimitInfo(lost) => {
                 (None, self.lost(&format!("{} events lost", lost.number_of_dropped_process_events)))
@@ -227,14 +221,6 @@ mod tests {
     fn colours_are_those_that_people_know() {
         let text = line(&exec(curl()), Style { paint: Paint(true), timestamps: false }).unwrap();
         assert!(text.contains("\x1b[34mprocess\x1b[0m \x1b[32mshop/till-1\x1b[0m \x1b[35m/usr/bin/curl\x1b[0m"));
-    }
-
-    #[test]
-    fn what_the_agent_says_of_itself_is_a_throttle_that_neither_starts_nor_stops() {
-        let cgroup = "9 events lost: this reader of the stream is too slow".to_owned();
-        let lost = Event::ProcessThrottle(ProcessThrottle { r#type: ThrottleType::ThrottleUnknown.into(), cgroup });
-        let text = "🧬 throttle 9 events lost: this reader of the stream is too slow";
-        assert_eq!(line(&response(lost), PLAIN).unwrap(), text);
     }
 
     #[test]
