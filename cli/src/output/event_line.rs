@@ -137,9 +137,7 @@ fn privileged(process: &Process) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::tetragon::{
-        Capabilities, Pod, ProcessExec, ProcessExit, ProcessThrottle, ProcessTracepoint, RateLimitInfo,
-    };
+    use crate::proto::tetragon::{Capabilities, Pod, ProcessExec, ProcessExit, ProcessTracepoint, RateLimitInfo};
 
     const PLAIN: Style = Style { paint: Paint(false), timestamps: false };
 

@@ -3,9 +3,8 @@
 //! also where the outside is a container itself, as the node of kind is.
 
 use super::{Process, decode::Fork};
+use crate::kernel::pid_namespace;
 
-/// Inode of the first pid namespace, the same on every kernel.
-const FIRST_PID_NAMESPACE: u32 = 0xEFFF_FFFC;
 const WORD: &str = "inInitTree";
 const PID: usize = 3;
 
@@ -23,7 +22,7 @@ pub(super) fn forked(mut child: Process, fork: &Fork) -> Process {
 /// Of an image, by the one that it came from: the image before it, or for one that ran before, its parent's.
 pub(super) fn of(image: &Process, from: Option<&Process>) -> Process {
     let (now, before) = (image.namespaces[PID], from.map_or(0, |from| from.namespaces[PID]));
-    let in_tree = if now == FIRST_PID_NAMESPACE {
+    let in_tree = if now == pid_namespace::FIRST {
         Some(false)
     } else if image.ns_pid == 1 {
         Some(true)
@@ -66,7 +65,7 @@ mod tests {
 
     #[test]
     fn what_descends_from_the_first_process_of_a_container_is_in_its_tree() {
-        let runtime = of(&image(900, FIRST_PID_NAMESPACE), None);
+        let runtime = of(&image(900, pid_namespace::FIRST), None);
         assert_eq!((runtime.in_init_tree, runtime.flags.as_str()), (Some(false), "execve"));
         let init = child(&runtime, 1);
         assert_eq!((init.in_init_tree, init.flags.as_str()), (Some(true), "clone inInitTree"));
@@ -77,7 +76,7 @@ mod tests {
 
     #[test]
     fn what_is_put_into_a_container_from_outside_is_not_even_where_the_outside_is_a_container() {
-        for outside in [FIRST_PID_NAMESPACE, 0xF000_0077] {
+        for outside in [pid_namespace::FIRST, 0xF000_0077] {
             let systemd = of(&image(1, outside), None);
             let runtime = of(&image(50, outside), Some(&child(&systemd, 50)));
             let shell = of(&image(8, CONTAINER), Some(&child(&runtime, 8)));
@@ -88,7 +87,7 @@ mod tests {
 
     #[test]
     fn a_first_process_that_never_execs_has_a_tree_too() {
-        let init = child(&of(&image(900, FIRST_PID_NAMESPACE), None), 1);
+        let init = child(&of(&image(900, pid_namespace::FIRST), None), 1);
         let worker = of(&image(2, CONTAINER), Some(&child(&init, 2)));
         assert_eq!(worker.in_init_tree, Some(true));
     }
