@@ -30,7 +30,7 @@ pub const FILENAME_MAX: u32 = 1024;
 pub const CWD_MAX: u32 = 1024;
 /// Names and mounts on the way from a working directory to the root.
 pub const CWD_DEPTH_MAX: u32 = 64;
-/// The same before 6.1, whose verifier gives up sooner.
+/// The same before 6.12, whose verifiers take long over it, or give up.
 pub const CWD_DEPTH_OLD: u32 = 32;
 /// Bytes of arguments.
 pub const ARGS_MAX: u32 = 4096;

@@ -79,7 +79,7 @@ impl Stage {
     /// Waits until the stack says that it is ready on so many nodes, at its present generation.
     #[track_caller]
     pub fn ready(&self, nodes: &str) {
-        eventually("the stack is ready", 90, || {
+        eventually("the stack is ready", 150, || {
             let stack = self.kubectl.get(&["observabilitystack", "default"])?;
             let current = stack["status"]["observedGeneration"] == stack["metadata"]["generation"];
             let ready = condition(&stack, "Ready").is_some_and(|condition| condition["status"] == "True");

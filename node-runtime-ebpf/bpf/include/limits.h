@@ -18,7 +18,7 @@
 #define FILENAME_MAX 1024       /* bytes of a binary's path */
 #define CWD_MAX 1024            /* bytes of a working directory, its last name not counted */
 #define CWD_DEPTH_MAX 64        /* names and mounts on the way to the root */
-#define CWD_DEPTH_OLD 32        /* the same before 6.1, whose verifier gives up sooner */
+#define CWD_DEPTH_OLD 32        /* the same before 6.12, whose verifiers take long over it, or give up */
 #define ARGS_MAX 4096           /* bytes of arguments; less where the ring is small */
 #define CGROUP_NAME_MAX 128     /* bytes of a cgroup's own name */
 #define TRACEPOINT_ARGS_MAX 5   /* arguments of a policy's tracepoint */
