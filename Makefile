@@ -63,7 +63,7 @@ cache: tools ## build Kubernetes, its images and the clients people have, once
 
 .PHONY: test
 test: root kernel room no-cluster ## every test: unit, API server, cluster and clients, kernels (root)
-	@scripts/step "every test" $(MAKE) --no-print-directory cache test-unit test-api test-cluster test-kernels
+	@scripts/step "every test" $(MAKE) --no-print-directory cache test-unit test-kernels-and-more test-on-cluster
 
 .PHONY: test-unit
 test-unit: export TRILOBITE_REQUIRE_CLIENTS := 1
@@ -80,15 +80,21 @@ test-api: build tools ## tests against a real API server
 	@scripts/step "the CRDs before an API server" $(TESTS) --test api -- --test-threads=1
 	@scripts/step "the operator against an API server" $(TESTS) --test api_server -- --test-threads=1
 
-.PHONY: test-cluster
-test-cluster: root kernel room no-cluster images cache ## tests on two real nodes, read by the clients people have (root)
+.PHONY: test-cluster test-the-cluster test-on-cluster
+test-cluster: test-the-cluster test-on-cluster ## tests on two real nodes, read by the clients people have (root)
+test-the-cluster: root kernel room no-cluster cache
 	@scripts/step "the cluster itself" $(TESTS) --test control_plane --test two_nodes -- --ignored --test-threads=1
+test-on-cluster: root kernel room no-cluster images cache
 	@scripts/step "tests on a cluster" scripts/with-cluster.sh $(TESTS) --test cluster --test uninstall -- --test-threads=1 --nocapture
 
 .PHONY: test-kernels
 test-kernels: build tools ## every program and each layer on Debian 5.10, 6.1, 6.12 and 7.2 under QEMU
 	@$(KERNELS) fetch
 	@scripts/step "the kernels" $(KERNELS) run --agent $(TRILOBITE_BIN)/trilobite-node
+
+.PHONY: test-kernels-and-more
+test-kernels-and-more: build tools
+	@scripts/beside.sh test-kernels test-api test-the-cluster
 
 .PHONY: bench
 bench: root images cache ## measure memory, load time, exec cost and flows; keeps e2e/bench/results/ (root)
