@@ -71,7 +71,7 @@ test-unit: root cache ## pure tests, CRDs and CEL, parsers, and the programs in 
 	@# Formats of classic tracepoints; it stays mounted, as on most machines.
 	@mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing
 	@scripts/step "unit tests" $(TESTS)
-	@scripts/step "flows and CPU profiles in this kernel" $(TESTS) --test flow_sums --test flow_layer --test flow_ends --test cpu_profile -- --ignored --test-threads=1
+	@scripts/step "flows and CPU profiles in this kernel" $(TESTS) --test flow_sums --test flow_layer --test flow_ends --test flow_neighbours --test cpu_profile -- --ignored --test-threads=1
 	@scripts/generated.sh
 
 .PHONY: test-api
