@@ -53,12 +53,18 @@ where
 }
 
 /// The stream of a node of a cluster whose stream has ended, when its agent is there again: a rollout and a crash make it
-/// another pod or another process. None when it stays away, and of an agent on a socket: whoever started that one ended it.
-pub(super) async fn again<T, A>(reach: Reach, node: String, open: impl Fn(Channel) -> A) -> Option<Streaming<T>>
+/// another pod or another process. None when it stays away, when nobody follows it, and of an agent on a socket: whoever
+/// started that one ended it.
+pub(super) async fn again<T, A>(
+    reach: Reach,
+    follow: bool,
+    node: String,
+    open: impl Fn(Channel) -> A,
+) -> Option<Streaming<T>>
 where
     A: Future<Output = Result<Response<Streaming<T>>, Status>>,
 {
-    if matches!(reach, Reach::Socket(_)) {
+    if !follow || matches!(reach, Reach::Socket(_)) {
         return None;
     }
     eprintln!("{node}: waiting for its agent");

@@ -33,10 +33,7 @@ pub(super) async fn run(arguments: &EventsArguments, reach: &Reach, out: &mut dy
     };
     let (reach, follow) = (reach.clone(), arguments.follow);
     let opened = streams(agents, "GetEvents", open.clone()).await?;
-    let mut events = merge(opened, move |node| {
-        let found = again(reach.clone(), node, open.clone());
-        async move { if follow { found.await } else { None } }
-    });
+    let mut events = merge(opened, move |node| again(reach.clone(), follow, node, open.clone()));
 
     let style = Style { paint: Paint(coloured(arguments.color)), timestamps: arguments.timestamps };
     let span = if arguments.follow { FOREVER } else { arguments.span };

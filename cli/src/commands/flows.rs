@@ -40,10 +40,7 @@ pub(super) async fn run(arguments: &FlowsArguments, reach: &Reach, out: &mut dyn
     let opened = streams(agents, "GetFlows", open(request.clone())).await?;
     // The latest were shown already.
     let (reach, follow, reopen) = (reach.clone(), arguments.follow, open(GetFlowsRequest { number: 0, ..request }));
-    let mut flows = merge(opened, move |node| {
-        let found = again(reach.clone(), node, reopen.clone());
-        async move { if follow { found.await } else { None } }
-    });
+    let mut flows = merge(opened, move |node| again(reach.clone(), follow, node, reopen.clone()));
 
     let mut found = Vec::new();
     let mut failed = None;
