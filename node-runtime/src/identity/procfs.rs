@@ -20,13 +20,14 @@ pub(super) fn same_image(entry: Option<&[u8]>, key: ExecKey) -> bool {
 /// Which pids our own /proc shows.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Proc {
-    namespace: u32,
+    /// Where it is not the first.
+    namespace: Option<u32>,
 }
 
 impl Proc {
     /// Looks which pid namespace this process is in.
     pub(super) fn here() -> Self {
-        Self { namespace: pid_namespace::own().unwrap_or(pid_namespace::FIRST) }
+        Self { namespace: pid_namespace::nested() }
     }
 
     /// Fills in binary, arguments and directory, as far as /proc has them for this very process.
@@ -60,12 +61,10 @@ impl Proc {
     }
 
     fn dir(&self, process: &Process) -> Option<PathBuf> {
-        let pid = if self.namespace == pid_namespace::FIRST {
-            process.key.pid
-        } else if process.namespaces[3] == self.namespace {
-            process.ns_pid
-        } else {
-            return None;
+        let pid = match self.namespace {
+            None => process.key.pid,
+            Some(own) if process.namespaces[3] == own => process.ns_pid,
+            Some(_) => return None,
         };
         Some(PathBuf::from(format!("/proc/{pid}")))
     }
