@@ -161,22 +161,13 @@ mod tests {
     use super::*;
 
     fn packet(transport: Transport, direction: FlowDirection, flags: u16, packets: u64) -> Observed {
-        let (client, server) = ("10.1.0.7:40000".parse().unwrap(), "10.2.0.9:80".parse().unwrap());
+        let (client, server) = ("10.1.0.7:40000", "10.2.0.9:80");
         let (source, destination) = if direction == FlowDirection::In { (client, server) } else { (server, client) };
-        Observed {
-            tuple: Tuple { interface: 3, direction, transport, source, destination },
-            reason: if packets == 1 { FlowReason::New } else { FlowReason::Flag },
-            time: 0,
-            connection: 1,
-            flags: TcpFlags(flags),
-            flags_seen: TcpFlags(flags),
-            packets,
-            bytes: packets * 100,
-            first: 0,
-            last: 0,
-            source_mac: [0; 6],
-            destination_mac: [0; 6],
-        }
+        let mut observed = Observed::first(source, destination, direction, flags);
+        observed.tuple.transport = transport;
+        observed.reason = if packets == 1 { FlowReason::New } else { FlowReason::Flag };
+        (observed.packets, observed.bytes) = (packets, packets * 100);
+        observed
     }
 
     /// Nobody knows the addresses.
@@ -227,7 +218,7 @@ mod tests {
             see(&mut connections, &of("10.1.0.8:60000", direction, flags, 1));
             see(&mut connections, &ended(of("10.1.0.8:60000", direction, flags, 1)));
         }
-        connections.forget(3);
+        connections.forget(12);
         let there = see(&mut connections, &of("10.1.0.7:40000", FlowDirection::In, 0x10, 1));
         let back = see(&mut connections, &of("10.1.0.7:40000", FlowDirection::Out, 0x10, 1));
         assert_eq!((there.is_reply, back.is_reply), (false, true));

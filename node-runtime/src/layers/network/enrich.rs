@@ -197,7 +197,6 @@ mod tests {
     use crate::layers::network::{
         directory::{NodePod, Table},
         end::Service,
-        record::{Transport, Tuple},
         tcp_flags::TcpFlags,
     };
 
@@ -231,37 +230,15 @@ mod tests {
         enricher
     }
 
-    fn packet(source: &str, destination: &str, direction: FlowDirection, flags: u16) -> Observed {
-        Observed {
-            tuple: Tuple {
-                interface: 12,
-                direction,
-                transport: Transport::Tcp,
-                source: source.parse().unwrap(),
-                destination: destination.parse().unwrap(),
-            },
-            reason: FlowReason::New,
-            time: 5,
-            connection: 1,
-            flags: TcpFlags(flags),
-            flags_seen: TcpFlags(flags),
-            packets: 1,
-            bytes: 74,
-            first: 5,
-            last: 5,
-            source_mac: [0; 6],
-            destination_mac: [0; 6],
-        }
-    }
-
     #[test]
     fn both_ends_are_named_and_the_direction_is_the_pods() {
         let mut enricher = a_pod_that_talks_to_another_node();
-        let there = enricher.flow(&packet("10.1.0.7:40000", "10.2.0.9:80", FlowDirection::In, 2), 1_000_000_000);
+        let there =
+            enricher.flow(&Observed::first("10.1.0.7:40000", "10.2.0.9:80", FlowDirection::In, 2), 1_000_000_000);
         assert_eq!((there.source_end.pod.as_str(), there.destination_end.pod.as_str()), ("front", "cart"));
         assert_eq!((there.began, there.is_reply, there.point), (Began::Egress, false, Point::ToStack));
         assert_eq!(there.time.as_nanosecond(), 1_000_000_005);
-        let back = enricher.flow(&packet("10.2.0.9:80", "10.1.0.7:40000", FlowDirection::Out, 0x12), 0);
+        let back = enricher.flow(&Observed::first("10.2.0.9:80", "10.1.0.7:40000", FlowDirection::Out, 0x12), 0);
         assert_eq!((back.source_end.pod.as_str(), back.destination_end.pod.as_str()), ("cart", "front"));
         assert_eq!((back.began, back.is_reply, back.point), (Began::Egress, true, Point::ToEndpoint));
         assert_ne!(there.uuid, back.uuid);
@@ -273,9 +250,9 @@ mod tests {
         let young = Arc::new(Pod { ips: Vec::new(), ..pod("front", "10.1.0.7", "n1") });
         let end = Arc::new(End::pod(&young));
         enricher.watched.get_mut(&12).unwrap().pod = Some((young, end));
-        let there = enricher.flow(&packet("10.1.0.7:40000", "10.2.0.9:80", FlowDirection::In, 2), 0);
+        let there = enricher.flow(&Observed::first("10.1.0.7:40000", "10.2.0.9:80", FlowDirection::In, 2), 0);
         assert_eq!((there.source_end.pod.as_str(), there.destination_end.pod.as_str()), ("front", "cart"));
-        let back = enricher.flow(&packet("198.51.100.1:80", "10.1.0.7:40000", FlowDirection::Out, 0x12), 0);
+        let back = enricher.flow(&Observed::first("198.51.100.1:80", "10.1.0.7:40000", FlowDirection::Out, 0x12), 0);
         assert_eq!((back.source_end.identity, back.destination_end.pod.as_str()), (2, "front"));
     }
 
@@ -284,7 +261,7 @@ mod tests {
         for port in [80, 50051] {
             let mut enricher = a_pod_that_talks_to_another_node();
             let there = format!("10.96.0.5:{port}");
-            let back = enricher.flow(&packet(&there, "10.1.0.7:40000", FlowDirection::Out, 0x10), 0);
+            let back = enricher.flow(&Observed::first(&there, "10.1.0.7:40000", FlowDirection::Out, 0x10), 0);
             assert_eq!((back.is_reply, back.began), (true, Began::Egress), "{port}");
         }
     }
@@ -292,7 +269,7 @@ mod tests {
     #[test]
     fn nothing_is_known_of_connections_once_nothing_is_watched() {
         let mut enricher = a_pod_that_talks_to_another_node();
-        enricher.flow(&packet("10.1.0.7:40000", "10.2.0.9:80", FlowDirection::In, 2), 0);
+        enricher.flow(&Observed::first("10.1.0.7:40000", "10.2.0.9:80", FlowDirection::In, 2), 0);
         assert_eq!(enricher.connections(), 1);
         enricher.reset();
         assert_eq!(enricher.connections(), 0);
@@ -301,8 +278,8 @@ mod tests {
     #[test]
     fn a_connection_that_another_began_is_ingress_in_both_directions() {
         let mut enricher = a_pod_that_talks_to_another_node();
-        let there = enricher.flow(&packet("10.2.0.9:40000", "10.1.0.7:8080", FlowDirection::Out, 2), 0);
-        let back = enricher.flow(&packet("10.1.0.7:8080", "10.2.0.9:40000", FlowDirection::In, 0x12), 0);
+        let there = enricher.flow(&Observed::first("10.2.0.9:40000", "10.1.0.7:8080", FlowDirection::Out, 2), 0);
+        let back = enricher.flow(&Observed::first("10.1.0.7:8080", "10.2.0.9:40000", FlowDirection::In, 0x12), 0);
         assert_eq!((there.began, back.began), (Began::Ingress, Began::Ingress));
         assert_eq!((there.is_reply, back.is_reply), (false, true));
     }
@@ -310,7 +287,7 @@ mod tests {
     #[test]
     fn a_cluster_address_is_its_service_with_the_identity_of_its_pods() {
         let mut enricher = a_pod_that_talks_to_another_node();
-        let flow = enricher.flow(&packet("10.1.0.7:40000", "10.96.0.5:80", FlowDirection::In, 2), 0);
+        let flow = enricher.flow(&Observed::first("10.1.0.7:40000", "10.96.0.5:80", FlowDirection::In, 2), 0);
         assert_eq!(flow.destination_service.unwrap().name, "cart");
         assert_eq!(flow.destination_end.identity, End::pod(&pod("cart", "10.2.0.9", "n2")).identity);
         assert_eq!(flow.destination_end.pod, "");
@@ -320,7 +297,7 @@ mod tests {
     fn an_address_that_nobody_has_is_the_world_and_the_machines_own_is_the_host() {
         let mut enricher = a_pod_that_talks_to_another_node();
         for (address, identity) in [("198.51.100.1:443", 2), ("10.1.0.1:10250", 1), ("192.0.2.2:6443", 6)] {
-            let flow = enricher.flow(&packet("10.1.0.7:40000", address, FlowDirection::In, 2), 0);
+            let flow = enricher.flow(&Observed::first("10.1.0.7:40000", address, FlowDirection::In, 2), 0);
             assert_eq!(flow.destination_end.identity, identity, "{address}");
         }
     }
@@ -332,10 +309,10 @@ mod tests {
         table.put_pod(&peer("job"), "n1");
         let mut enricher = a_pod_that_talks_to_another_node();
         enricher.directories.push(table.clone());
-        let call = packet("10.2.0.30:40000", "10.1.0.7:8080", FlowDirection::Out, 2);
+        let call = Observed::first("10.2.0.30:40000", "10.1.0.7:8080", FlowDirection::Out, 2);
         let ended = |call: &Observed| Observed { reason: FlowReason::End, flags: TcpFlags(0), ..*call };
         assert_eq!(enricher.flow(&call, 0).source_end.pod, "job");
-        let other = packet("10.2.0.30:40001", "10.1.0.7:8080", FlowDirection::Out, 2);
+        let other = Observed::first("10.2.0.30:40001", "10.1.0.7:8080", FlowDirection::Out, 2);
         enricher.flow(&other, 0);
 
         table.remove_pod("job");
@@ -350,23 +327,23 @@ mod tests {
     fn an_address_of_a_service_is_the_services_though_a_proxy_gave_it_to_the_machine() {
         let mut enricher = a_pod_that_talks_to_another_node();
         enricher.local.insert("10.96.0.5".parse().unwrap());
-        let flow = enricher.flow(&packet("10.1.0.7:40000", "10.96.0.5:80", FlowDirection::In, 2), 0);
+        let flow = enricher.flow(&Observed::first("10.1.0.7:40000", "10.96.0.5:80", FlowDirection::In, 2), 0);
         assert_eq!(flow.destination_end.identity, End::pod(&pod("cart", "10.2.0.9", "n2")).identity);
     }
 
     #[test]
     fn behind_its_interface_a_pod_is_named_by_an_address_that_nobody_told_of_but_not_by_one_of_many() {
         let mut enricher = a_pod_that_talks_to_another_node();
-        let from = enricher.flow(&packet("172.20.0.5:40000", "10.2.0.9:80", FlowDirection::In, 2), 0);
+        let from = enricher.flow(&Observed::first("172.20.0.5:40000", "10.2.0.9:80", FlowDirection::In, 2), 0);
         assert_eq!(from.source_end.pod, "front");
-        let to = enricher.flow(&packet("198.51.100.1:5353", "224.0.0.251:5353", FlowDirection::Out, 0), 0);
+        let to = enricher.flow(&Observed::first("198.51.100.1:5353", "224.0.0.251:5353", FlowDirection::Out, 0), 0);
         assert_eq!((to.source_end.identity, to.destination_end.identity), (2, 2));
     }
 
     #[test]
     fn an_id_is_a_uuid_of_version_4() {
-        let flow =
-            a_pod_that_talks_to_another_node().flow(&packet("10.1.0.7:1", "10.2.0.9:2", FlowDirection::In, 2), 0);
+        let flow = a_pod_that_talks_to_another_node()
+            .flow(&Observed::first("10.1.0.7:1", "10.2.0.9:2", FlowDirection::In, 2), 0);
         assert_eq!((flow.uuid >> 76) & 0xf, 4);
         assert_eq!((flow.uuid >> 62) & 0x3, 2);
     }

@@ -19,20 +19,16 @@ impl Party {
     /// Takes in who has the address now: that fills what was not known, and gives the labels as they are now. Another name
     /// than the one that is known is of one who came later.
     pub(super) fn hear(&mut self, now: Self) {
-        let is_same = |end: &Arc<End>| {
-            let known = self.end.as_ref();
-            known.is_none_or(|known| (&known.namespace, &known.pod) == (&end.namespace, &end.pod))
-        };
-        if let Some(end) = now.end.filter(is_same) {
-            self.end = Some(end);
-        }
-        let is_same = |service: &Arc<Service>| {
-            let known = self.service.as_ref();
-            known.is_none_or(|known| (&known.namespace, &known.name) == (&service.namespace, &service.name))
-        };
-        if let Some(service) = now.service.filter(is_same) {
-            self.service = Some(service);
-        }
+        take(&mut self.end, now.end, |end| (&end.namespace, &end.pod));
+        take(&mut self.service, now.service, |service| (&service.namespace, &service.name));
+    }
+}
+
+fn take<T>(known: &mut Option<Arc<T>>, now: Option<Arc<T>>, name: fn(&T) -> (&String, &String)) {
+    if let Some(now) = now
+        && known.as_ref().is_none_or(|known| name(known) == name(&now))
+    {
+        *known = Some(now);
     }
 }
 

@@ -134,6 +134,28 @@ fn address(bytes: [u8; 16], family: u8) -> Option<IpAddr> {
 }
 
 #[cfg(test)]
+impl Observed {
+    /// The first packet of a TCP flow with these flags, from one end to the other.
+    pub(super) fn first(source: &str, destination: &str, direction: FlowDirection, flags: u16) -> Self {
+        let (source, destination) = (source.parse().unwrap(), destination.parse().unwrap());
+        Self {
+            tuple: Tuple { interface: 12, direction, transport: Transport::Tcp, source, destination },
+            reason: FlowReason::New,
+            time: 5,
+            connection: 1,
+            flags: TcpFlags(flags),
+            flags_seen: TcpFlags(flags),
+            packets: 1,
+            bytes: 74,
+            first: 5,
+            last: 5,
+            source_mac: [0; 6],
+            destination_mac: [0; 6],
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
     use trilobite_node_ebpf::limits::RECORD_LAYOUT;

@@ -55,31 +55,12 @@ impl Servers {
 
 #[cfg(test)]
 mod tests {
-    use trilobite_node_ebpf::flow::{FlowDirection, FlowReason};
+    use trilobite_node_ebpf::flow::FlowDirection;
 
     use super::*;
 
     fn answer(source: &str, destination: &str) -> Observed {
-        Observed {
-            tuple: Tuple {
-                interface: 3,
-                direction: FlowDirection::Out,
-                transport: Transport::Tcp,
-                source: source.parse().unwrap(),
-                destination: destination.parse().unwrap(),
-            },
-            reason: FlowReason::New,
-            time: 0,
-            connection: 1,
-            flags: TcpFlags(0x12),
-            flags_seen: TcpFlags(0x12),
-            packets: 1,
-            bytes: 74,
-            first: 0,
-            last: 0,
-            source_mac: [0; 6],
-            destination_mac: [0; 6],
-        }
+        Observed::first(source, destination, FlowDirection::Out, 0x12)
     }
 
     #[test]
