@@ -2,22 +2,23 @@
 SHELL   := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-# cargo and go keep every processor busy by themselves, and tests share the machine.
+# cargo and go keep every processor busy by themselves, and tests share the machine; scripts/run-parallel says what runs beside what.
 .NOTPARALLEL:
 
 TARGET   := $(shell cargo metadata --format-version 1 --no-deps 2>/dev/null | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 PROGRAMS := $(TARGET)/x86_64-unknown-linux-gnu
-export TRILOBITE_CACHE ?= $(CURDIR)/target/cache
-# What users get is built for release; what only builds and tests it is built fast, and shares its parts with the tests.
-export TRILOBITE_BIN   := $(PROGRAMS)/release
+# Tests and the programs that they start are one build. RELEASE=1 is what is published: small, with LTO, and slow to build.
+export TRILOBITE_BIN   := $(PROGRAMS)/$(if $(RELEASE),release,debug)
 export TRILOBITE_TOOLS := $(PROGRAMS)/debug
 CLUSTER  := $(TRILOBITE_TOOLS)/trilobite-cluster
 KERNELS  := $(TRILOBITE_TOOLS)/trilobite-kernels
-# A proxy is for what is fetched: tests talk to this machine alone.
+# A proxy is for downloads: tests talk to this machine alone.
 export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER := env -u HTTP_PROXY -u HTTPS_PROXY -u ALL_PROXY -u http_proxy -u https_proxy -u all_proxy
-# Always the same packages and features, so that no test builds another's dependencies anew. What needs a server or a
-# cluster is asked for by name.
-TESTS    := cargo test --quiet --workspace --features trilobite-operator/api-server
+# Always the whole workspace with the same features, so that no command builds another's dependencies anew. Tests that need a
+# server or a cluster are asked for by name.
+WORKSPACE := --quiet --workspace --features trilobite-operator/api-server
+TESTS    := cargo test $(WORKSPACE)
+PUBLISHED := -p trilobite-node -p trilobite-worker -p trilobite-operator -p trilobite
 
 .PHONY: help
 help: ## print this list
@@ -27,16 +28,23 @@ help: ## print this list
 prerequisites:
 	@scripts/prerequisites.sh
 root kernel room no-cluster:
-	@scripts/needs $@
+	@scripts/preflight $@
 
-.PHONY: build tools
-build: prerequisites ## build the binaries: agent, operator, command line (static, release)
-	@scripts/step "building the agent, the operator and the command line" cargo build --quiet --release -p trilobite-node -p trilobite-operator -p trilobite
+.PHONY: build build-tests tools
+build: prerequisites ## build the static binaries: agent, worker, operator, command line (RELEASE=1: small and slow to build)
+ifdef RELEASE
+	@scripts/timed "building the binaries for release" cargo build --quiet --release $(PUBLISHED)
+else
+	@# Examples have the features of dependencies that tests have: one build for both.
+	@scripts/timed "building the binaries" cargo build $(WORKSPACE) --bins --examples
+endif
+build-tests: prerequisites
+	@scripts/timed "building the tests and the binaries" cargo build $(WORKSPACE) --bins --tests --examples
 tools: prerequisites
-	@scripts/step "building what starts the test cluster and the kernels" cargo build --quiet -p trilobite-cluster -p trilobite-kernels
+	@scripts/timed "building the tools for cluster and kernels" cargo build $(WORKSPACE) --bin trilobite-cluster --bin trilobite-kernels --bin with-capabilities
 
 .PHONY: images
-images: build tools ## write the two images, without a registry or a daemon
+images: build tools ## write the images, without a registry or a daemon (RELEASE=1: as published)
 	@scripts/images.sh
 
 .PHONY: cluster-up
@@ -49,65 +57,85 @@ cluster-down: root ## end that cluster; nothing is left behind
 	@[ -x $(CLUSTER) ] || $(MAKE) --no-print-directory tools
 	@$(CLUSTER) down
 
-.PHONY: demo
-demo: root kernel room images ## a cluster, the stack, and one answer of each layer (root)
-	@$(CLUSTER) build demo
-	@e2e/demo.sh
+# Targets `...-only` need the tools and do not ask cargo for them, which would wait for a build beside them.
+.PHONY: demo demo-cache-only demo-run
+demo: root kernel room ## a shell that reads a secret, a connection, a busy function: each layer's answer on a real cluster (root)
+	@scripts/with-phases $(MAKE) --no-print-directory demo-run
+demo-cache-only:
+	@scripts/timed "Kubernetes and the clients" $(CLUSTER) build demo
+demo-run: tools
+	@scripts/run-parallel demo-cache-only images
+	@scripts/timed "the demo" e2e/demo.sh
 
 .PHONY: demo-down
 demo-down: cluster-down ## end the demo and its cluster
 
-.PHONY: cache
-cache: tools ## build Kubernetes, its images and the clients people have, once
-	@$(CLUSTER) build all
+.PHONY: cache cache-only
+cache: tools ## build Kubernetes, its images, the clients, and get the kernels, once for all clones (~/.cache/trilobite)
+	@$(MAKE) --no-print-directory cache-only
+cache-only:
+	@scripts/timed "Kubernetes and the clients" $(CLUSTER) build all
+	@scripts/timed "the kernels of Debian" $(KERNELS) fetch
 
-.PHONY: test
+# Three parts: compilers beside each other, as each leaves a processor idle now and then; then the kernels under QEMU beside
+# everything else, as clusters mostly wait.
+.PHONY: test test-everything test-on-this-machine
 test: root kernel room no-cluster ## every test: unit, API server, cluster and clients, kernels (root)
-	@scripts/step "every test" $(MAKE) --no-print-directory cache test-unit test-kernels-and-more test-on-cluster
+	@scripts/with-phases $(MAKE) --no-print-directory test-everything
+test-everything: tools
+	@scripts/run-parallel cache-only build-tests
+	@scripts/images.sh
+	@scripts/run-parallel test-kernels test-on-this-machine
+test-on-this-machine: test-unit test-api test-the-cluster test-on-cluster
 
 .PHONY: test-unit
 test-unit: export TRILOBITE_REQUIRE_CLIENTS := 1
 test-unit: root cache ## pure tests, CRDs and CEL, parsers, and the programs in this machine's kernel (root)
 	@# Formats of classic tracepoints; it stays mounted, as on most machines.
 	@mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing
-	@scripts/step "unit tests" $(TESTS)
-	@scripts/step "flows and CPU profiles in this kernel" $(TESTS) --test flow_sums --test flow_layer --test flow_ends --test flow_neighbours --test cpu_profile -- --ignored --test-threads=1
-	@scripts/generated.sh
+	@scripts/timed "unit tests" $(TESTS)
+	@scripts/timed "flows and CPU profiles in this kernel" $(TESTS) --test flow_sums --test flow_layer --test flow_ends --test flow_neighbours --test cpu_profile -- --ignored --test-threads=1
+	@scripts/timed "generated files" scripts/generated.sh
 
 .PHONY: test-api
-test-api: build tools ## tests against a real API server
+test-api: build-tests tools ## tests against a real API server
 	@$(CLUSTER) build control-plane
-	@scripts/step "the CRDs before an API server" $(TESTS) --test api -- --test-threads=1
-	@scripts/step "the operator against an API server" $(TESTS) --test api_server -- --test-threads=1
+	@scripts/timed "the CRDs before an API server" $(TESTS) --test api -- --test-threads=1
+	@scripts/timed "the operator against an API server" $(TESTS) --test api_server -- --test-threads=1
 
 .PHONY: test-cluster test-the-cluster test-on-cluster
 test-cluster: test-the-cluster test-on-cluster ## tests on two real nodes, read by the clients people have (root)
 test-the-cluster: root kernel room no-cluster cache
-	@scripts/step "the cluster itself" $(TESTS) --test control_plane --test two_nodes -- --ignored --test-threads=1
-test-on-cluster: root kernel room no-cluster images cache
-	@scripts/step "tests on a cluster" scripts/with-cluster.sh $(TESTS) --test cluster --test uninstall -- --test-threads=1 --nocapture
+	@scripts/timed "the cluster itself" $(TESTS) --test control_plane --test two_nodes -- --ignored --test-threads=1
+test-on-cluster: root kernel room no-cluster build-tests cache
+	@scripts/images.sh
+	@scripts/timed "tests on a cluster" scripts/with-cluster.sh $(TESTS) --test cluster --test uninstall -- --test-threads=1 --nocapture
 
 .PHONY: test-kernels
-test-kernels: build tools ## every program and each layer on Debian 5.10, 6.1, 6.12 and 7.2 under QEMU
-	@$(KERNELS) fetch
-	@scripts/step "the kernels" $(KERNELS) run --agent $(TRILOBITE_BIN)/trilobite-node
+test-kernels: build-tests tools ## every program and each layer on Debian 5.10, 6.1, 6.12 and 7.2 under QEMU
+	@scripts/timed "the kernels of Debian" $(KERNELS) fetch
+	@scripts/timed "tests in the kernels" $(KERNELS) run --agent $(TRILOBITE_BIN)/trilobite-node
 
-.PHONY: test-kernels-and-more
-test-kernels-and-more: build tools
-	@scripts/beside.sh test-kernels test-api test-the-cluster
+.PHONY: test-long
+test-long: root kernel room no-cluster build-tests cache ## what is longer than CI may take; keeps e2e/results/ (root)
+	@e2e/test-long.sh
 
 .PHONY: bench
-bench: root images cache ## measure memory, load time, exec cost and flows; keeps e2e/bench/results/ (root)
+bench: root cache ## measure memory, load time, exec cost and flows of the release build; keeps e2e/bench/results/ (root)
+	@$(MAKE) --no-print-directory build RELEASE=1
 	@e2e/bench/run.sh
 
 .PHONY: lint
-lint: prerequisites ## rustfmt, clippy, licences, and the size of the house
-	@scripts/step "rustfmt" cargo fmt --all --check
-	@scripts/step "clippy" cargo clippy --quiet --workspace --all-targets --features trilobite-operator/api-server -- -D warnings
-	@scripts/deny.sh
-	@scripts/house.sh
+lint: prerequisites ## rustfmt, clippy, licences, words, imports and sizes
+	@scripts/timed "rustfmt" cargo fmt --all --check
+	@scripts/timed "clippy" cargo clippy $(WORKSPACE) --all-targets -- -D warnings
+	@scripts/timed "licences and advisories" scripts/deny.sh
+	@scripts/check-words
+	@scripts/check-imports
+	@scripts/check-signposts
+	@scripts/check-sizes
 
 .PHONY: generate
-generate: prerequisites ## write the CRDs from the Rust types, and config/default from the chart
-	@cargo run --quiet -p trilobite-crds --bin crdgen
+generate: prerequisites ## write the CRDs and docs/kinds from the Rust types, and config/default from the chart
+	@cargo build $(WORKSPACE) --bin crdgen && $(TRILOBITE_TOOLS)/crdgen
 	@scripts/render.sh

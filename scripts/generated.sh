@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# What is generated must be what is in the work tree, committed or not: a difference of contents, not of git's words for them.
+# Fails when `make generate` would change a file of the work tree, committed or not: contents are compared, not git's state.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 contents() {
-  { git ls-files -z -- config charts; git ls-files -z --others --exclude-standard -- config charts; } |
+  { git ls-files -z -- config charts docs/kinds; git ls-files -z --others --exclude-standard -- config charts docs/kinds; } |
     { xargs -0r sha256sum 2>/dev/null || true; } # a file that was removed is a difference too
 }
 before=$(contents)

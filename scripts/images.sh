@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# The images: FROM scratch, one static program each, reproducible.
+# Writes the images: FROM scratch, static programs, reproducible.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=target/images; mkdir -p "$out"
 image() { "$TRILOBITE_TOOLS/trilobite-cluster" image "$@"; }
-image localhost/trilobite-node:dev "$out/trilobite-node.tar" --entrypoint '["/trilobite-node"]' "$TRILOBITE_BIN/trilobite-node=trilobite-node"
+image localhost/trilobite-node:dev "$out/trilobite-node.tar" --entrypoint '["/trilobite-node"]' "$TRILOBITE_BIN/trilobite-node=trilobite-node" \
+  "$TRILOBITE_BIN/trilobite-worker=trilobite-worker"
 image localhost/trilobite-operator:dev "$out/trilobite-operator.tar" --entrypoint '["/trilobite-operator"]' --user 65532:65532 "$TRILOBITE_BIN/trilobite-operator=trilobite-operator"
 ls -lh "$out"/*.tar | awk '{ print $9 ": " $5 }'

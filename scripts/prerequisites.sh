@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# What must be here before anything is built. Debian packages are installed, after they are named; Rust and Go are asked for.
+# Prerequisites of every build. Missing Debian packages are named and installed; Rust and Go must be there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# By program, where a package of another name may bring it: Docker's own containerd.io has the first three, and Debian's of
-# these names would take it and Docker away.
+# By program, where a package of another name may provide it: Docker's containerd.io has the first three, and installing
+# Debian's packages would remove Docker.
 programs=(containerd:containerd ctr:containerd runc:runc etcd:etcd-server protoc:protobuf-compiler pkg-config:pkg-config
   gcc:gcc make:make nft:nftables ip:iproute2 iptables:iptables sysctl:procps qemu-system-x86_64:qemu-system-x86 git:git xz:xz-utils)
 packages=(libelf-dev zlib1g-dev libzstd-dev libc6-dev libprotobuf-dev containernetworking-plugins busybox-static ca-certificates)
@@ -25,14 +25,24 @@ for component in rustfmt clippy; do
     { echo "Rust's $component is missing: \`rustup component add $component\`, or your distribution's package" >&2; exit 1; }
 done
 
-# The versions that node-runtime-ebpf/build.rs takes, by the name that has the version in it.
+# The versions that node-runtime-ebpf/build.rs accepts, by the name with the version in it. bindgen loads libclang at build
+# time, from the folder that LIBCLANG_PATH names or from those where Debian installs it.
 compilers=({16..24})
+has_libclang() {
+  local version
+  [ -z "${LIBCLANG_PATH:-}" ] || return 0
+  for version in "${compilers[@]}"; do
+    ! compgen -G "/usr/lib/*/libclang-$version.so*" >/dev/null || return 0
+    ! compgen -G "/usr/lib/llvm-$version/lib/libclang-$version.so*" >/dev/null || return 0
+  done
+  return 1
+}
 has_compiler() { # Chosen by name, or one of each: they need not be of one version.
   local version clang=${BPF_CLANG:-} strip=${BPF_STRIP:-}
   for version in "${compilers[@]}"; do
     clang=${clang:-$(command -v "clang-$version" || true)} strip=${strip:-$(command -v "llvm-strip-$version" || true)}
   done
-  [ -n "$clang" ] && [ -n "$strip" ]
+  [ -n "$clang" ] && [ -n "$strip" ] && has_libclang
 }
 
 missing=()
@@ -45,18 +55,18 @@ done
 compiler=; has_compiler || compiler=wanted
 [ ${#missing[@]} -gt 0 ] || [ -n "$compiler" ] || exit 0
 
-command -v apt-get >/dev/null || { echo "install these, by the names they have here: ${missing[*]} ${compiler:+clang and llvm, 16 or newer}" >&2; exit 1; }
+command -v apt-get >/dev/null || { echo "install these, by the names they have here: ${missing[*]} ${compiler:+clang, llvm and libclang, 16 or newer}" >&2; exit 1; }
 sudo=; [ "$(id -u)" -eq 0 ] || sudo=sudo
 $sudo apt-get -qq update
 if [ -n "$compiler" ]; then
   for version in "${compilers[@]}"; do # the oldest that this Debian has
-    [ -n "$(apt-cache madison "clang-$version" 2>/dev/null)" ] && missing+=("clang-$version" "llvm-$version") && break
+    [ -n "$(apt-cache madison "clang-$version" 2>/dev/null)" ] && missing+=("clang-$version" "llvm-$version" "libclang1-$version") && break
   done
 fi
 mapfile -t missing < <(printf '%s\n' "${missing[@]}" | awk '!seen[$0]++')
 printf 'Installing Debian packages: %s\n' "${missing[*]}"
-# Nothing that a package brings may start here, now or at the next boot: the tests start their own etcd and containerd.
-# Debian's way to say so for now is a policy; one that the machine has is not ours to change.
+# No service of a package may start, now or at the next boot: the tests start their own etcd and containerd. Debian's way to
+# say so is a policy; an existing policy of this machine is left as it is.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
   trap '$sudo rm -f "$policy"' EXIT

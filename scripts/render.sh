@@ -2,10 +2,10 @@
 # Renders config/default from the chart, so that `kubectl apply -k config/default` and the chart are one thing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-helm=${TRILOBITE_CACHE:-target/cache}/bin/helm
+helm=target/cache/bin/helm
 [ -x "$helm" ] || helm=$(command -v helm) || {
   cargo run --quiet -p trilobite-cluster -- build clients
-  helm=${TRILOBITE_CACHE:-target/cache}/bin/helm
+  helm=target/cache/bin/helm
 }
 {
   echo "# Rendered from charts/trilobite by \`make generate\`."

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# with-cluster.sh COMMAND...: two real nodes with the images on them, for as long as COMMAND runs. When it fails, what the daemons
-# and the pods said is kept in target/cluster-logs/: a cluster takes its logs with it.
+# with-cluster.sh COMMAND...: two real nodes with the images on them while COMMAND runs. When it fails, the logs of daemons and
+# pods are copied to target/cluster-logs/, because `down` removes them with the cluster.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cluster=$TRILOBITE_TOOLS/trilobite-cluster

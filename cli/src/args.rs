@@ -7,21 +7,23 @@ use std::{
 };
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use trilobite_api::tetragon::EventType;
 
-use crate::{commands::PodName, proto::tetragon::EventType};
+use crate::pod_name::PodName;
 
 /// What the stack is doing, what is wrong, and what to do.
 #[derive(Debug, Parser)]
 #[command(name = "trilobite", version, arg_required_else_help = true)]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    pub(crate) way: WayArguments,
+    pub(crate) connection: ConnectionArgs,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
 impl Arguments {
-    /// Parses, or ends the process with what is wrong. Speaks as a plugin of kubectl when it was started as one.
+    /// Parses the command line, or prints what is wrong with it and exits. Help names `kubectl trilobite` when started
+    /// as a plugin of kubectl.
     pub(crate) fn from_command_line(program: &Path, line: impl Iterator<Item = OsString>) -> Self {
         let mut command = Self::command();
         if program.file_stem().is_some_and(|name| name == "kubectl-trilobite") {
@@ -34,21 +36,21 @@ impl Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// The stack, its nodes, what is wrong and what to do.
-    Status(StatusArguments),
-    /// Process events of all nodes as they happen.
-    Events(EventsArguments),
-    /// Network flows of all nodes: the latest, or as they happen.
-    Flows(FlowsArguments),
-    /// A CPU flame graph of one pod.
-    Profile(ProfileArguments),
-    /// A port of this machine that leads to one node's agent, for tetra and hubble.
-    Tunnel(TunnelArguments),
+    /// Show the stack, its nodes, what is wrong and what to do.
+    Status(StatusArgs),
+    /// Print process events of all nodes as they happen.
+    Events(EventsArgs),
+    /// Print network flows of all nodes: the latest, or as they happen.
+    Flows(FlowsArgs),
+    /// Draw a CPU flame graph of one pod.
+    Profile(ProfileArgs),
+    /// Forward a local port to one node's agent, for tetra and hubble.
+    Tunnel(TunnelArgs),
 }
 
-/// How agents are reached.
+/// How to reach the cluster or an agent.
 #[derive(Clone, Debug, Default, Args)]
-pub(crate) struct WayArguments {
+pub(crate) struct ConnectionArgs {
     /// Kubeconfig file; KUBECONFIG and ~/.kube/config otherwise.
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
@@ -76,7 +78,7 @@ pub(crate) enum StatusFormat {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct StatusArguments {
+pub(crate) struct StatusArgs {
     /// Output format.
     #[arg(short, long, value_enum, default_value_t = StatusFormat::Table)]
     pub(crate) output: StatusFormat,
@@ -106,19 +108,19 @@ impl EventKind {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum When {
+pub(crate) enum ColorMode {
     Auto,
     Always,
     Never,
 }
 
-/// Whose events or flows.
+/// Which pods and which node.
 #[derive(Clone, Debug, Default, Args)]
-pub(crate) struct WhoseArguments {
+pub(crate) struct FilterArgs {
     /// Only pods of this namespace.
     #[arg(short, long)]
     pub(crate) namespace: Option<String>,
-    /// Only pods whose name begins with this; NAMESPACE/POD names both.
+    /// Only pods whose name begins with this, as POD or NAMESPACE/POD.
     #[arg(long)]
     pub(crate) pod: Option<String>,
     /// Only this node's agent.
@@ -126,8 +128,8 @@ pub(crate) struct WhoseArguments {
     pub(crate) node: Option<String>,
 }
 
-impl WhoseArguments {
-    /// Namespace and beginning of the pod's name, wherever they were given.
+impl FilterArgs {
+    /// Namespace and prefix of the pod's name, given by either flag.
     pub(crate) fn pod(&self) -> (Option<&str>, Option<&str>) {
         match self.pod.as_deref().map(|pod| pod.split_once('/').ok_or(pod)) {
             None => (self.namespace.as_deref(), None),
@@ -141,16 +143,16 @@ impl WhoseArguments {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct EventsArguments {
+pub(crate) struct EventsArgs {
     #[command(flatten)]
-    pub(crate) whose: WhoseArguments,
+    pub(crate) filter: FilterArgs,
     /// Keep watching until Ctrl-C; without it the command ends after --for.
     #[arg(short, long, conflicts_with = "span")]
     pub(crate) follow: bool,
-    /// How long to watch; events of before are not kept by the agents.
+    /// How long to watch; agents do not keep past events.
     #[arg(long = "for", value_name = "TIME", value_parser = span, default_value = "10s")]
     pub(crate) span: Duration,
-    /// End after this many events.
+    /// Stop after this many events.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
     /// Kinds of events, comma-separated.
@@ -159,12 +161,12 @@ pub(crate) struct EventsArguments {
     /// Output format.
     #[arg(short, long, value_enum, default_value_t = EventsFormat::Compact)]
     pub(crate) output: EventsFormat,
-    /// The time before each compact line.
+    /// Begin each compact line with the time.
     #[arg(long)]
     pub(crate) timestamps: bool,
-    /// Colours in compact lines.
-    #[arg(long, value_enum, default_value_t = When::Auto)]
-    pub(crate) color: When,
+    /// Color compact lines.
+    #[arg(long, value_enum, default_value_t = ColorMode::Auto)]
+    pub(crate) color: ColorMode,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -190,48 +192,48 @@ impl FlowProtocol {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct FlowsArguments {
+pub(crate) struct FlowsArgs {
     #[command(flatten)]
-    pub(crate) whose: WhoseArguments,
+    pub(crate) filter: FilterArgs,
     /// Keep watching until Ctrl-C.
     #[arg(short, long)]
     pub(crate) follow: bool,
-    /// How many of the latest flows; with --follow none unless this is given.
+    /// Number of latest flows to print; with --follow the default is none.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) last: Option<u64>,
     /// Only this protocol.
     #[arg(long, value_enum)]
     pub(crate) protocol: Option<FlowProtocol>,
-    /// Output format; a table has an end, so that it cannot be followed.
+    /// Output format; a table cannot be combined with --follow.
     #[arg(short, long, value_enum, default_value_t = FlowsFormat::Compact)]
     pub(crate) output: FlowsFormat,
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct ProfileArguments {
-    /// The pod; with --socket, the AppProfile of the agent's files.
+pub(crate) struct ProfileArgs {
+    /// Pod to profile; with --socket, an AppProfile from the agent's files.
     #[arg(value_name = "NAMESPACE/POD")]
     pub(crate) pod: PodName,
     /// How long to sample, from 1s to 1h.
     #[arg(long = "for", value_name = "TIME", value_parser = profile_span, default_value = "30s")]
     pub(crate) span: Duration,
-    /// Where the flame graph is written.
+    /// File for the flame graph.
     #[arg(short, long, value_name = "FILE", default_value = "flame.svg")]
     pub(crate) output: PathBuf,
-    /// Where the folded stacks are written as well.
+    /// File for the folded stacks, if you want them too.
     #[arg(long, value_name = "FILE")]
     pub(crate) folded: Option<PathBuf>,
-    /// Samples a second on each CPU.
+    /// Samples per second on each CPU.
     #[arg(long, default_value_t = 49, value_parser = clap::value_parser!(i32).range(1..=999))]
     pub(crate) frequency: i32,
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct TunnelArguments {
-    /// The node; left out with --socket.
+pub(crate) struct TunnelArgs {
+    /// Name of the node; not needed with --socket.
     #[arg(required_unless_present = "socket")]
     pub(crate) node: Option<String>,
-    /// Port on 127.0.0.1; 0 takes any that is free.
+    /// Port on 127.0.0.1; 0 picks a free one.
     #[arg(long, default_value_t = 0)]
     pub(crate) port: u16,
 }
@@ -250,7 +252,7 @@ fn span(text: &str) -> Result<Duration, String> {
         _ => return Err(wrong()),
     };
     match number.checked_mul(milliseconds) {
-        Some(0) => Err("must be more than nothing".into()),
+        Some(0) => Err("must be more than zero".into()),
         Some(total) if total <= 366 * 24 * 3_600_000 => Ok(Duration::from_millis(total)),
         _ => Err("is longer than a year".into()),
     }
@@ -275,18 +277,18 @@ mod tests {
     }
 
     fn refused(line: &str) -> ErrorKind {
-        let error = parse(line).err().unwrap_or_else(|| panic!("{line} was taken"));
+        let error = parse(line).err().unwrap_or_else(|| panic!("{line} was accepted"));
         assert_eq!(error.exit_code(), 2, "{line}");
         error.kind()
     }
 
     #[test]
-    fn the_command_line_is_consistent() {
+    fn command_line_is_consistent() {
         Arguments::command().debug_assert();
     }
 
     #[test]
-    fn a_profile_is_asked_for_as_the_issue_writes_it() {
+    fn profile_takes_a_pod_a_time_and_a_file() {
         let Command::Profile(profile) = parse("trilobite profile shop/till-1 --for 30s -o flame.svg").unwrap().command
         else {
             panic!("another command");
@@ -296,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_meant_is_refused_with_2() {
+    fn invalid_command_lines_exit_with_2() {
         assert_eq!(refused("trilobite profile till-1"), ErrorKind::ValueValidation);
         assert_eq!(refused("trilobite profile shop/till-1 --for 0s"), ErrorKind::ValueValidation);
         assert_eq!(refused("trilobite profile shop/till-1 --for 2h"), ErrorKind::ValueValidation);
@@ -309,32 +311,32 @@ mod tests {
     }
 
     #[test]
-    fn a_local_agent_needs_no_node_and_flags_may_come_last() {
+    fn local_agent_needs_no_node_and_flags_may_come_last() {
         let arguments = parse("trilobite tunnel --port 7 --socket /run/s").unwrap();
-        assert_eq!(arguments.way.socket.unwrap().to_str(), Some("/run/s"));
+        assert_eq!(arguments.connection.socket.unwrap().to_str(), Some("/run/s"));
     }
 
     #[test]
-    fn a_pod_may_be_given_with_its_namespace_or_without() {
-        let whose = |namespace: Option<&str>, pod: Option<&str>| WhoseArguments {
+    fn pod_may_be_given_with_or_without_its_namespace() {
+        let filter = |namespace: Option<&str>, pod: Option<&str>| FilterArgs {
             namespace: namespace.map(Into::into),
             pod: pod.map(Into::into),
             node: None,
         };
-        assert_eq!(whose(Some("shop"), None).pod(), (Some("shop"), None));
-        assert_eq!(whose(Some("shop"), Some("till")).pod(), (Some("shop"), Some("till")));
-        assert_eq!(whose(None, Some("shop/till")).pod(), (Some("shop"), Some("till")));
-        assert_eq!(whose(None, Some("shop/")).pod(), (Some("shop"), None));
+        assert_eq!(filter(Some("shop"), None).pod(), (Some("shop"), None));
+        assert_eq!(filter(Some("shop"), Some("till")).pod(), (Some("shop"), Some("till")));
+        assert_eq!(filter(None, Some("shop/till")).pod(), (Some("shop"), Some("till")));
+        assert_eq!(filter(None, Some("shop/")).pod(), (Some("shop"), None));
         assert_eq!(
-            whose(None, Some("/till")).pod(),
+            filter(None, Some("/till")).pod(),
             (None, Some("till")),
             "a pod of any namespace, and no process of the host"
         );
-        assert_eq!(whose(Some("shop"), Some("/till")).pod(), (Some("shop"), Some("till")));
+        assert_eq!(filter(Some("shop"), Some("/till")).pod(), (Some("shop"), Some("till")));
     }
 
     #[test]
-    fn times_are_read_in_their_units() {
+    fn times_are_parsed_with_their_units() {
         for (text, milliseconds) in [("30s", 30_000), ("500ms", 500), ("5m", 300_000), ("1h", 3_600_000), ("7", 7_000)]
         {
             assert_eq!(span(text), Ok(Duration::from_millis(milliseconds)), "{text}");

@@ -5,16 +5,16 @@ mod agent;
 mod args;
 mod cluster;
 mod commands;
-mod failure;
+mod error_chain;
 mod fold;
+mod no_proxy;
 mod output;
-mod proto;
-mod proxy;
+mod pod_name;
 mod report;
 
 use std::{env, io, path::Path, process::ExitCode};
 
-use crate::{args::Arguments, failure::Failure};
+use crate::{args::Arguments, commands::Failure};
 
 fn main() -> ExitCode {
     let program = env::args_os().next().unwrap_or_default();
@@ -26,12 +26,12 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let ended = runtime.block_on(commands::run(arguments, &mut io::stdout().lock()));
-    // A name that is still being looked up, or a pod that is slow to close, must not hold the prompt back.
+    let ended = runtime.block_on(commands::execute(arguments, &mut io::stdout().lock()));
+    // A DNS lookup that is still running, or an exec that is slow to close, must not delay the prompt.
     runtime.shutdown_background();
     match ended {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever read the output has seen enough, as `head` does.
+        // The reader of the output has seen enough, as `head` does.
         Err(Failure::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("trilobite: {failure}");

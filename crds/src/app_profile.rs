@@ -1,13 +1,21 @@
-//! `AppProfile`: where the programs of some pods spend their time, for a time.
+//! `AppProfile`: where the programs of some pods spend their CPU time, for a limited time.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
+use validator::Validate;
 
-use crate::status::AppProfileStatus;
+use crate::{selector, status::AppProfileStatus};
 
-/// What is profiled, for how long, and with how much memory. It cannot change once made: its end is fixed at its start.
-#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Smallest budget in bytes: the ring, the symboliser and a useful result need this much.
+pub const MIN_PROFILE_BUDGET: i64 = 8 << 20;
+/// Largest budget in bytes.
+pub const MAX_PROFILE_BUDGET: i64 = 1 << 30;
+/// Budget in bytes of an AppProfile that names none.
+pub const DEFAULT_PROFILE_BUDGET: i64 = 32 << 20;
+
+/// What is profiled, for how long, and with how much memory. It cannot change after creation: its end is set once.
+#[derive(CustomResource, KubeSchema, Validate, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "trilobite.dev",
     version = "v1alpha1",
@@ -18,7 +26,7 @@ use crate::status::AppProfileStatus;
     namespaced,
     status = "AppProfileStatus",
     derive = "PartialEq",
-    doc = "A profile of some pods of one namespace, for a time and within a memory budget"
+    doc = "A CPU profile of some pods of one namespace, for a limited time and within a memory budget"
 )]
 #[x_kube(
     validation = Rule::new("has(self.cpu)").message("must ask for something: set cpu, as 'cpu: {}'"),
@@ -26,28 +34,30 @@ use crate::status::AppProfileStatus;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct AppProfileSpec {
-    /// The pods, by their labels; `{}` means every pod of the namespace.
+    /// Selects the pods by their labels, e.g. `matchLabels: {app: checkout}`; `{}` selects every pod of the namespace.
+    #[validate(custom(function = selector::check_bounds))]
     pub pod_selector: LabelSelector,
-    /// Sampled stacks on the CPU.
+    /// Samples the stacks of threads that run on a CPU, e.g. `cpu: {}` for the defaults. Required: no other profile exists yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[validate(nested)]
     pub cpu: Option<CpuSpec>,
-    /// How long, from the time that the operator accepts it.
+    /// How long to profile, in seconds from the moment the operator accepts the object, e.g. 120 for two minutes.
     #[serde(default = "five_minutes")]
-    #[schemars(range(min = 1, max = 3600))]
+    #[validate(range(min = 1, max = 3600))]
     pub duration_seconds: i64,
-    /// What rings, symboliser and result may hold together on each node, in bytes; at least 8 MiB.
-    #[serde(default = "thirty_two_mib")]
-    #[schemars(range(min = 8_388_608, max = 1_073_741_824))]
+    /// Memory on each node for ring, symboliser and result together, in bytes, e.g. 67108864 for 64 MiB. The least is 8 MiB.
+    #[serde(default = "default_budget")]
+    #[validate(range(min = MIN_PROFILE_BUDGET, max = MAX_PROFILE_BUDGET))]
     pub memory_budget_bytes: i64,
 }
 
-/// Sampled stacks on the CPU.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Settings of a CPU profile.
+#[derive(KubeSchema, Validate, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CpuSpec {
-    /// Samples a second on each CPU. The default is odd so that it does not beat with timers.
+    /// Samples per second on each CPU, e.g. 99. The default is odd, so that samples do not coincide with periodic timers.
     #[serde(default = "forty_nine")]
-    #[schemars(range(min = 1, max = 999))]
+    #[validate(range(min = 1, max = 999))]
     pub frequency_hz: i32,
 }
 
@@ -65,6 +75,6 @@ fn five_minutes() -> i64 {
     300
 }
 
-fn thirty_two_mib() -> i64 {
-    32 << 20
+fn default_budget() -> i64 {
+    DEFAULT_PROFILE_BUDGET
 }

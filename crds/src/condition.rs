@@ -1,96 +1,115 @@
-//! Conditions: their schema, and how a new set is merged with the one that stands. Time is an argument.
+//! Conditions: their schema, and how newly evaluated ones are merged with the previous ones. Time is an argument.
 
 use jiff::Timestamp;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use validator::Validate;
 
-use crate::{reason::Reason, status::MAX_MESSAGE};
+use crate::{bounds::REASON, reason::Reason};
+
+/// Most characters of a message.
+pub const MAX_MESSAGE: usize = 200;
+/// The same limit, in the type of a validated length.
+pub(crate) const MESSAGE_LENGTH: u64 = MAX_MESSAGE as u64;
 
 /// One condition.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(KubeSchema, Validate, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
-    /// When `status` last changed.
+    /// Time at which `status` last changed.
     #[schemars(with = "String", length(max = 40), extend("format" = "date-time"))]
     pub last_transition_time: Timestamp,
-    /// What, where, what next; at most 200 characters.
+    /// What is the case, where, and what to do; at most 200 characters.
     #[serde(default)]
-    #[schemars(length(max = 200))]
+    #[validate(length(max = MESSAGE_LENGTH))]
     pub message: String,
-    /// The generation of the spec that this condition is about.
+    /// Generation of the spec that the condition is about.
     #[serde(default)]
-    #[schemars(range(min = 0))]
+    #[validate(range(min = 0))]
     pub observed_generation: i64,
-    /// One word, stable: see docs/reasons.md.
-    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Z][A-Za-z0-9]*$"))]
+    /// Reason: one word that never changes; docs/reasons.md explains each.
+    #[validate(length(min = 1, max = 64), regex(path = *REASON, message = "must be one word, e.g. InvalidSpec"))]
     pub reason: String,
-    /// Whether it holds.
+    /// Whether the condition holds: `True`, `False` or `Unknown`.
     pub status: ConditionStatus,
-    /// What it is about.
+    /// What the condition is about, e.g. `Ready`.
     pub r#type: ConditionType,
 }
 
 /// Whether a condition holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum ConditionStatus {
-    /// It does.
+    /// The condition holds.
     True,
-    /// It does not.
+    /// The condition does not hold.
     False,
-    /// Nobody can say yet.
+    /// Not known yet.
     Unknown,
 }
 
 /// What a condition is about, in order of importance: the order in which a status lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum ConditionType {
-    /// What was asked is in force on enough nodes.
+    /// The spec is active on enough nodes.
     Ready,
-    /// Every counted node was told, and has answered.
+    /// Every counted node was given the spec and has answered.
     Programmed,
-    /// The spec can be carried out.
+    /// The spec is valid and supported.
     Accepted,
-    /// Some node has a problem, though perhaps fewer than `Ready` tolerates.
+    /// At least one node has a problem; `Ready` tolerates a few.
     Degraded,
-    /// Something is moving; listed only while true.
+    /// A change is under way; listed only while true.
     Reconciling,
-    /// Nothing will move until somebody acts; listed only while true.
+    /// No progress without a change by a user; listed only while true.
     Stalled,
-    /// Bounded work has come to its end.
+    /// Work that has an end has ended.
     Completed,
 }
 
 impl ConditionType {
-    /// These stand in a status only while they are true.
+    /// The meaning while the condition is true, in one sentence.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Ready => "The spec is active on enough nodes: all but 1 %.",
+            Self::Programmed => "Every counted node was given the spec and has answered.",
+            Self::Accepted => "The spec is valid and supported.",
+            Self::Degraded => "At least one node has a problem; `Ready` tolerates a few.",
+            Self::Reconciling => "A change is under way; listed only while true.",
+            Self::Stalled => "No progress without a change by a user; listed only while true.",
+            Self::Completed => "Work that has an end has ended.",
+        }
+    }
+
+    /// Whether a status lists conditions of this type only while they are true.
     pub fn only_while_true(self) -> bool {
         matches!(self, Self::Reconciling | Self::Stalled)
     }
 }
 
-/// A condition as it was evaluated, before it is known when it last changed.
+/// A condition as evaluated, before the time of its last change is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// What it is about.
+    /// What the condition is about.
     pub r#type: ConditionType,
     /// Whether it holds.
     pub status: ConditionStatus,
     /// Why.
     pub reason: Reason,
-    /// What, where, what next.
+    /// What is the case, where, and what to do.
     pub message: String,
 }
 
 impl Finding {
-    /// A finding; the message is cut at 200 characters when it is merged.
+    /// Makes a finding; `merge` cuts the message at 200 characters.
     pub fn new(r#type: ConditionType, status: ConditionStatus, reason: Reason, message: impl Into<String>) -> Self {
         Self { r#type, status, reason, message: message.into() }
     }
 }
 
 /// The conditions that follow from `findings`: in order of importance, each with the time at which its status last changed.
-/// Of several findings about one type the last counts. A type that nobody found anything about leaves.
-pub fn merge(standing: &[Condition], findings: &[Finding], generation: i64, now: Timestamp) -> Vec<Condition> {
+/// Of several findings about one type the last counts. A type without a finding is removed.
+pub fn merge(previous: &[Condition], findings: &[Finding], generation: i64, now: Timestamp) -> Vec<Condition> {
     let mut merged: Vec<Condition> = Vec::with_capacity(findings.len());
     for finding in findings {
         merged.retain(|condition| condition.r#type != finding.r#type);
@@ -98,7 +117,7 @@ pub fn merge(standing: &[Condition], findings: &[Finding], generation: i64, now:
             continue;
         }
         let unchanged =
-            standing.iter().find(|before| before.r#type == finding.r#type && before.status == finding.status);
+            previous.iter().find(|before| before.r#type == finding.r#type && before.status == finding.status);
         merged.push(Condition {
             last_transition_time: unchanged.map_or_else(|| whole_second(now), |before| before.last_transition_time),
             message: cut(&finding.message, MAX_MESSAGE),
@@ -160,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn conditions_stand_in_order_of_importance_whatever_the_order_of_findings() {
+    fn conditions_are_sorted_by_importance() {
         let findings = [
             Finding::new(ConditionType::Degraded, ConditionStatus::False, Reason::AsExpected, ""),
             Finding::new(ConditionType::Accepted, ConditionStatus::True, Reason::Valid, ""),

@@ -1,14 +1,18 @@
-//! `FlowCapture`: the flows of some pods, for a time.
+//! `FlowCapture`: the network flows of some pods, for a limited time.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use validator::{Validate, ValidationError};
 
-use crate::status::FlowCaptureStatus;
+use crate::{bounds, selector, status::FlowCaptureStatus};
 
-/// Which flows, for how long, and where they are written. It cannot change once made: its end is fixed at its start.
-#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+const MIN_PORT: i32 = 1;
+const MAX_PORT: i32 = 65535;
+
+/// Which flows are captured, for how long, and where they are written. It cannot change after creation: its end is set once.
+#[derive(CustomResource, KubeSchema, Validate, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "trilobite.dev",
     version = "v1alpha1",
@@ -19,30 +23,32 @@ use crate::status::FlowCaptureStatus;
     namespaced,
     status = "FlowCaptureStatus",
     derive = "PartialEq",
-    doc = "The TCP and UDP flows of some pods of one namespace, for a time"
+    doc = "The TCP and UDP flows of some pods of one namespace, for a limited time"
 )]
 #[x_kube(
     validation = Rule::new("self == oldSelf").message("a FlowCapture cannot change once made; delete it and make another")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct FlowCaptureSpec {
-    /// The pods, by their labels; `{}` means every pod of the namespace.
+    /// Selects the pods by their labels, e.g. `matchLabels: {app: checkout}`; `{}` selects every pod of the namespace.
+    #[validate(custom(function = selector::check_bounds))]
     pub pod_selector: LabelSelector,
-    /// Only flows with one of these ports on either end; unset means every port.
+    /// Captures only flows that use one of these ports on either end, e.g. `[443, 8080]`. Unset captures every port.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32), inner(range(min = 1, max = 65535)))]
+    #[schemars(inner(range(min = MIN_PORT, max = MAX_PORT)))]
+    #[validate(length(max = 32), custom(function = check_ports))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub ports: Vec<i32>,
-    /// Only these protocols; unset means both.
+    /// Captures only these protocols, e.g. `[TCP]`. Unset captures both.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 2))]
+    #[validate(length(max = 2))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub protocols: Vec<Protocol>,
-    /// How long, from the time that the operator accepts it.
+    /// How long to capture, in seconds from the moment the operator accepts the object, e.g. 600 for ten minutes.
     #[serde(default = "five_minutes")]
-    #[schemars(range(min = 1, max = 86400))]
+    #[validate(range(min = 1, max = 86400))]
     pub duration_seconds: i64,
-    /// Where flows are written besides the agent's socket.
+    /// Where flows are written in addition to the agent's socket, which always serves them.
     #[serde(default)]
     pub output: CaptureOutput,
 }
@@ -62,10 +68,10 @@ pub enum Protocol {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CaptureOutput {
-    /// JSON lines on the agent's standard output.
+    /// Writes flows as JSON lines to the agent's standard output, e.g. for a log collector.
     #[serde(default)]
     pub stdout: bool,
-    /// JSON lines in a rotated file on each node.
+    /// Writes flows as JSON lines to a rotated file on each node.
     #[serde(default)]
     pub file: bool,
 }
@@ -78,6 +84,14 @@ impl Protocol {
             Self::Udp => "UDP",
         }
     }
+}
+
+fn check_ports(ports: &[i32]) -> Result<(), ValidationError> {
+    bounds::check_items(ports, |port| match *port {
+        port if port < MIN_PORT => Some(format!("{port} must be at least {MIN_PORT}")),
+        port if port > MAX_PORT => Some(format!("{port} must be at most {MAX_PORT}")),
+        _ => None,
+    })
 }
 
 fn five_minutes() -> i64 {

@@ -1,10 +1,12 @@
 //! The resource types of `trilobite.dev/v1alpha1`, and the pure planner that turns them into a node's desired state.
-//! No client, no clock, no runtime: the operator and the agent both call this and must agree.
+//! No client, no clock, no async runtime: operator and agent both call this crate and must agree.
 
+#![warn(missing_docs)]
 // KubeSchema copies each struct into the function that makes its schema, where `pub` means nothing.
 #![allow(unreachable_pub)]
 
 pub mod app_profile;
+pub mod bounds;
 pub mod condition;
 pub mod files;
 pub mod flow_capture;
@@ -16,21 +18,21 @@ pub mod schema;
 pub mod selector;
 pub mod stack;
 pub mod status;
-pub mod user;
+pub mod user_kind;
 
 pub use app_profile::{AppProfile, AppProfileSpec, CpuSpec};
+pub use bounds::Violation;
 pub use condition::{Condition, ConditionStatus, ConditionType};
 pub use files::{ParseError, Resource, desired_from_resources, parse_documents};
 pub use flow_capture::{CaptureOutput, FlowCapture, FlowCaptureSpec, Protocol};
 pub use planner::{Inputs, Planned, Refusal, plan, session_for_capture, session_for_profile};
 pub use policy::{
-    Tracepoint, TracepointArgSpec, TracepointSelector, TracingPolicy, TracingPolicyNamespaced,
-    TracingPolicyNamespacedSpec, TracingPolicySpec,
+    Tracepoint, TracepointArgSpec, TracepointSelector, TracingPolicy, TracingPolicyNamespaced, TracingPolicySpec,
 };
 pub use reason::Reason;
 pub use stack::{Layer, LayerMode, ObservabilityStack, ObservabilityStackSpec};
 pub use status::{AppProfileStatus, Failure, FlowCaptureStatus, NodeCounts, ResourceStatus};
-pub use user::UserKind;
+pub use user_kind::UserKind;
 
 /// The API group of every kind in this crate.
 pub const GROUP: &str = "trilobite.dev";

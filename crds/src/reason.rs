@@ -4,24 +4,24 @@ use std::{fmt, str::FromStr};
 
 macro_rules! reasons {
     ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
-        /// One word that says why; docs/reasons.md says what to do.
+        /// The reason of a condition or a problem, one word; docs/reasons.md says what to do.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Reason {
             $($(#[doc = $doc])+ $name,)+
         }
 
         impl Reason {
-            /// All of them, in the order of docs/reasons.md.
+            /// All reasons, in the order of docs/reasons.md.
             pub const ALL: &'static [Self] = &[$(Self::$name,)+];
 
-            /// As it stands in conditions, problems, Events and metrics.
+            /// The word, as conditions, problems, Events and metrics show it.
             pub fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$name => stringify!($name),)+
                 }
             }
 
-            /// What it means, in one sentence.
+            /// The meaning in one sentence.
             pub fn meaning(self) -> &'static str {
                 match self {
                     $(Self::$name => concat!($($doc),+).trim_ascii(),)+
@@ -32,25 +32,25 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// The spec can be carried out.
+    /// The spec is valid and supported.
     Valid,
-    /// A field has a value, or a name, that nothing can be made of.
+    /// A field has a value or a name that is not valid.
     InvalidSpec,
-    /// A field asks for something that this version or this node does not carry out.
+    /// A field asks for something that this version or this node does not support.
     Unsupported,
-    /// The stack has switched off the layer that this resource needs.
+    /// The stack disables the layer that this resource needs.
     LayerDisabled,
-    /// There is no ObservabilityStack, so nothing can be in force.
+    /// There is no ObservabilityStack, so nothing can be active.
     NoStack,
     /// The spec names an object that does not exist.
     RefNotFound,
-    /// Another resource already asks for this, and only one can.
+    /// Another resource already asks for the same, and only one can have it.
     Conflict,
-    /// The list of parts would pass what one NodeProfile holds.
+    /// The list of parts would exceed what one NodeProfile can hold.
     ProfileTooLarge,
-    /// Every counted node was told and has answered.
+    /// Every counted node was given the spec and has answered.
     AllNodesApplied,
-    /// Nodes are being told of a change, a few at a time.
+    /// Nodes are given a change, a few at a time.
     RollingOut,
     /// A change was stopped because too many nodes failed with it.
     RolloutHalted,
@@ -58,51 +58,51 @@ reasons! {
     WaitingForAgents,
     /// No node matches the stack's nodeSelector.
     NoMatchingNodes,
-    /// No running pod matches, so no node has anything to do.
+    /// No running pod matches, so no node has work.
     NoMatchingPods,
-    /// What was asked is in force.
+    /// The spec is active.
     Ready,
-    /// Nodes are taking up what was asked.
+    /// Nodes are applying the spec.
     Progressing,
-    /// The operator failed at something and tries again.
+    /// An operation of the operator failed and is retried.
     ProgressingWithRetry,
-    /// More nodes fail than are tolerated.
+    /// More nodes fail than the stack tolerates.
     TooManyNodesFailing,
     /// The spec was not accepted; the condition Accepted says why.
     NotAccepted,
     /// The stack is suspended; nothing is loaded on any node.
     Suspended,
-    /// The operator has not looked yet.
+    /// The operator has not reconciled the resource yet.
     Pending,
-    /// The API server denies the operator something that it needs.
+    /// The API server denies the operator a permission that it needs.
     AccessDenied,
     /// Nodes fail for different reasons; the status lists them.
     Mixed,
     /// Nothing is wrong.
     AsExpected,
-    /// The time that was asked for is over.
+    /// The requested duration has elapsed.
     DurationElapsed,
-    /// A limit was met before the time was over.
+    /// A limit was reached before the requested duration elapsed.
     LimitReached,
-    /// The time that was asked for is not over.
+    /// The requested duration has not elapsed yet.
     Running,
     /// The namespace's Pod Security level forbids the agent's pods.
     PodSecurityForbidden,
-    /// A node that must run an agent has not been heard of for too long.
+    /// The agent of a node has not reported for too long.
     AgentSilent,
     /// The agent's pod runs but is not ready.
     AgentNotReady,
     /// The kernel's verifier refused a program.
     VerifierRejected,
-    /// The kernel lacks what the feature needs.
+    /// The kernel lacks a function that the feature needs.
     KernelTooOld,
-    /// The kernel has no BTF, so programs cannot be fitted to it.
+    /// The kernel has no BTF, so programs cannot be adapted to it.
     BtfMissing,
     /// The tracepoint does not exist in this node's kernel.
     NoSuchTracepoint,
-    /// The tracepoint exists, but not the field or argument that was asked for.
+    /// The tracepoint exists, but not the requested field or argument.
     NoSuchArgument,
-    /// A program could not be loaded or attached, for a reason that has no word of its own.
+    /// A program could not be loaded or attached, for a reason not listed here.
     LoadFailed,
     /// The agent does not hold a capability that the feature needs.
     MissingCapability,
@@ -118,21 +118,21 @@ reasons! {
     MemoryBudgetExceeded,
     /// The node already holds as many sessions as it can.
     NodeFull,
-    /// The end of the session had come before it could be started or resumed.
+    /// The session ended before it could be started or resumed.
     SessionExpired,
-    /// The last good state on the node's disk was damaged and was not used.
+    /// The last known good state on the node's disk was damaged and was not used.
     LastGoodRefused,
-    /// What the agent needs for a restart could not be kept on the node's disk.
+    /// State that the agent needs for a restart could not be written to the node's disk.
     StateNotKept,
-    /// The API server does not let the agent follow this node's pods, or namespaces.
+    /// The API server does not allow the agent to watch this node's pods, or namespaces.
     WatchFailed,
-    /// The node already tells as many selections of pods apart as it can.
+    /// The node has reached its limit of distinct pod selections.
     TooManySelections,
     /// A part of the profile could not be fetched, or is not what its digest says.
     PartUnavailable,
-    /// The process that parses what strangers wrote has ended unexpectedly.
+    /// The worker process, which parses untrusted data, has ended unexpectedly.
     WorkerFailed,
-    /// Events could not be written where the stack asks for.
+    /// Events could not be written to the file or stream that the stack names.
     ExportFailed,
     /// Records were lost; metrics and status count them.
     RecordsLost,

@@ -1,48 +1,58 @@
-//! Kubernetes label selectors, evaluated without an API server; an operator that does not exist is an error, not a mismatch.
+//! Kubernetes label selectors, evaluated without an API server. An unknown operator is an error, not a mismatch.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
+use validator::ValidationError;
 
-use crate::node::PodScope;
+use crate::bounds;
+
+/// Most `matchLabels`, and most `matchExpressions`, of a selector.
+pub(crate) const MAX_REQUIREMENTS: usize = 16;
+/// Most values of one expression.
+pub(crate) const MAX_VALUES: usize = 64;
+/// Longest key of a label: a prefix of 253 characters, `/`, and a name of 63.
+pub(crate) const MAX_KEY: usize = 317;
+/// Longest value of a label.
+pub(crate) const MAX_VALUE: usize = 63;
 
 /// Labels of a pod or a namespace.
 pub type Labels = BTreeMap<String, String>;
 
-/// Under this key Tetragon's selectors find the pod's namespace among its labels.
+/// The label under which Tetragon's pod selectors find the pod's namespace.
 pub const NAMESPACE_LABEL: &str = "k8s:io.kubernetes.pod.namespace";
 
-/// A selector that nothing can be made of.
+/// A selector that cannot be evaluated.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SelectorError {
     /// The operator does not exist.
     #[error("operator {operator:?} must be In, NotIn, Exists or DoesNotExist")]
     UnknownOperator {
-        /// Which of `matchExpressions`.
+        /// Index in `matchExpressions`.
         index: usize,
-        /// As it was written.
+        /// The operator as written.
         operator: String,
     },
     /// In and NotIn without values.
     #[error("operator {operator} must have values")]
     ValuesMissing {
-        /// Which of `matchExpressions`.
+        /// Index in `matchExpressions`.
         index: usize,
-        /// As it was written.
+        /// The operator as written.
         operator: String,
     },
     /// Exists and DoesNotExist with values.
     #[error("operator {operator} must not have values")]
     ValuesNotAllowed {
-        /// Which of `matchExpressions`.
+        /// Index in `matchExpressions`.
         index: usize,
-        /// As it was written.
+        /// The operator as written.
         operator: String,
     },
 }
 
 impl SelectorError {
-    /// Where in the selector, as `matchExpressions[2].operator`.
+    /// The field of the selector, e.g. `matchExpressions[2].operator`.
     pub fn field(&self) -> String {
         match self {
             Self::UnknownOperator { index, .. } => format!("matchExpressions[{index}].operator"),
@@ -55,19 +65,19 @@ impl SelectorError {
 
 /// Whether `labels` match. An empty selector matches everything.
 pub fn matches(selector: &LabelSelector, labels: &Labels) -> Result<bool, SelectorError> {
-    matches_what(selector, |key| labels.get(key).map(String::as_str))
+    matches_by(selector, |key| labels.get(key).map(String::as_str))
 }
 
 /// Whether a pod's labels match, its namespace among them.
 pub fn matches_pod(selector: &LabelSelector, namespace: &str, labels: &Labels) -> Result<bool, SelectorError> {
     let label = |key: &str| labels.get(key).map(String::as_str);
-    matches_what(selector, |key| if key == NAMESPACE_LABEL { Some(namespace) } else { label(key) })
+    matches_by(selector, |key| if key == NAMESPACE_LABEL { Some(namespace) } else { label(key) })
 }
 
-fn matches_what<'a>(selector: &LabelSelector, label: impl Fn(&str) -> Option<&'a str>) -> Result<bool, SelectorError> {
+fn matches_by<'a>(selector: &LabelSelector, label: impl Fn(&str) -> Option<&'a str>) -> Result<bool, SelectorError> {
     let equal = selector.match_labels.iter().flatten().all(|(key, value)| label(key) == Some(value));
     let mut all = equal;
-    // Every expression is looked at, so that an error does not depend on the labels at hand.
+    // Every expression is evaluated, so that an error does not depend on the labels at hand.
     for (index, requirement) in selector.match_expressions.iter().flatten().enumerate() {
         all &= requirement_matches(index, requirement, label(&requirement.key))?;
     }
@@ -79,23 +89,32 @@ pub fn check(selector: &LabelSelector) -> Result<(), SelectorError> {
     matches(selector, &Labels::new()).map(|_| ())
 }
 
-impl PodScope {
-    /// Whether a pod is in this scope: the one place where that is decided.
-    pub fn matches(
-        &self,
-        namespace: &str,
-        namespace_labels: &Labels,
-        pod_labels: &Labels,
-    ) -> Result<bool, SelectorError> {
-        let mut all = self.namespace.as_ref().is_none_or(|wanted| wanted == namespace);
-        if let Some(selector) = &self.namespace_selector {
-            all &= matches(selector, namespace_labels)?;
-        }
-        if let Some(selector) = &self.pod_selector {
-            all &= matches_pod(selector, namespace, pod_labels)?;
-        }
-        Ok(all)
+/// Checks sizes. The types of Kubernetes carry no bounds, so these are checked here and added to the schema elsewhere.
+pub(crate) fn check_bounds(selector: &LabelSelector) -> Result<(), ValidationError> {
+    let mut bad = Vec::new();
+    let too_many = |count: usize, max: usize, things: &str| {
+        (count > max).then(|| format!("must have at most {max} {things}, has {count}"))
+    };
+    let labels = selector.match_labels.iter().flatten();
+    let label_count = selector.match_labels.as_ref().map_or(0, BTreeMap::len);
+    bad.extend(too_many(label_count, MAX_REQUIREMENTS, "entries").map(|message| (".matchLabels".into(), message)));
+    bad.extend(labels.filter_map(|(key, value)| {
+        Some((format!(".matchLabels.{key}"), bounds::length_problem(value, 0, MAX_VALUE)?))
+    }));
+    let expressions = selector.match_expressions.as_deref().unwrap_or_default();
+    bad.extend(
+        too_many(expressions.len(), MAX_REQUIREMENTS, "items").map(|message| (".matchExpressions".into(), message)),
+    );
+    for (index, LabelSelectorRequirement { key, values, .. }) in expressions.iter().enumerate() {
+        let field = format!(".matchExpressions[{index}]");
+        let values = values.as_deref().unwrap_or_default();
+        bad.extend(bounds::length_problem(key, 1, MAX_KEY).map(|message| (format!("{field}.key"), message)));
+        bad.extend(too_many(values.len(), MAX_VALUES, "items").map(|message| (format!("{field}.values"), message)));
+        bad.extend(values.iter().enumerate().filter_map(|(at, value)| {
+            Some((format!("{field}.values[{at}]"), bounds::length_problem(value, 0, MAX_VALUE)?))
+        }));
     }
+    bounds::fail_below(bad)
 }
 
 fn requirement_matches(
@@ -122,6 +141,7 @@ fn requirement_matches(
 #[cfg(test)]
 mod tests {
     use proptest::{collection, option, prelude::*, sample};
+    use validator::Validate;
 
     use super::*;
 
@@ -155,25 +175,39 @@ mod tests {
     }
 
     #[test]
-    fn an_operator_that_does_not_exist_is_an_error_even_where_labels_differ() {
+    fn unknown_operator_is_an_error_even_where_labels_differ() {
         let mut selector = expression("app", "Matches", &["x"]);
-        selector.match_labels = Some(labels(&[("app", "nobody")]));
+        selector.match_labels = Some(labels(&[("app", "other")]));
         let error = matches(&selector, &labels(&[])).unwrap_err();
         assert_eq!(error.field(), "matchExpressions[0].operator");
     }
 
     #[test]
-    fn values_must_stand_where_they_mean_something() {
+    fn only_in_and_not_in_take_values() {
         assert_eq!(check(&expression("app", "In", &[])).unwrap_err().field(), "matchExpressions[0].values");
         assert_eq!(check(&expression("app", "Exists", &["x"])).unwrap_err().field(), "matchExpressions[0].values");
     }
 
     #[test]
-    fn a_pod_selector_can_name_the_namespace_as_tetragon_does() {
-        let selector = expression(NAMESPACE_LABEL, "In", &["payments"]);
-        let scope = PodScope { pod_selector: Some(selector), ..PodScope::default() };
-        assert_eq!(scope.matches("payments", &labels(&[]), &labels(&[])), Ok(true));
-        assert_eq!(scope.matches("shop", &labels(&[]), &labels(&[])), Ok(false));
+    fn every_oversized_part_of_a_selector_is_named() {
+        let many: Vec<&str> = vec!["x"; 65];
+        let mut selector = expression("", "In", &many);
+        selector.match_labels = Some(labels(&[("app", &"y".repeat(64))]));
+        #[derive(Validate)]
+        struct Holder {
+            #[validate(custom(function = check_bounds))]
+            pod_selector: LabelSelector,
+        }
+        let found = bounds::violations(&Holder { pod_selector: selector }, "spec");
+        let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            found,
+            [
+                "spec.podSelector.matchExpressions[0].key: must have at least 1 characters, has 0",
+                "spec.podSelector.matchExpressions[0].values: must have at most 64 items, has 65",
+                "spec.podSelector.matchLabels.app: must have at most 63 characters, has 64",
+            ]
+        );
     }
 
     fn any_labels() -> impl Strategy<Value = Labels> {
@@ -210,7 +244,7 @@ mod tests {
         }
 
         #[test]
-        fn two_selectors_joined_match_where_both_do(a in any_selector(), b in any_selector(), labels in any_labels()) {
+        fn joined_selectors_match_where_both_do(a in any_selector(), b in any_selector(), labels in any_labels()) {
             let mut joined = a.clone();
             joined.match_expressions.get_or_insert_default().extend(b.match_expressions.clone().unwrap_or_default());
             for (key, value) in b.match_labels.iter().flatten() {

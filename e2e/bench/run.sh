@@ -1,13 +1,11 @@
 #!/usr/bin/env bash
 # run.sh [memory|load|exec|flows|profile]... : measures what the agent costs, prints the table, and keeps it in results/.
-# Only a run of everything is kept, beside those of before. Needs root, the release binaries (make build) and the control
-# plane (make images). Ends with 1 where a number could not be had.
+# Only a run of everything is kept, beside those of before. Needs root, the release build (make build RELEASE=1) and the control
+# plane and workloads (make cache). Ends with 1 where a number is missing or impossible.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-target=$(cargo metadata --format-version 1 --no-deps | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
-bin=${TRILOBITE_BIN:-$target/x86_64-unknown-linux-gnu/release}
-export TRILOBITE_CACHE=${TRILOBITE_CACHE:-$PWD/target/cache}
-cargo build --quiet --release -p trilobite-bench
+target=$(cargo metadata --format-version 1 --no-deps | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')/x86_64-unknown-linux-gnu
+cargo build --quiet --workspace --features trilobite-operator/api-server --bin trilobite-bench
 
 exec 9>/tmp/trilobite-bench.lock
 flock -n 9 || { echo "another bench is running on this machine" >&2; exit 1; }
@@ -21,8 +19,8 @@ else
 fi
 revision=$(git rev-parse --short HEAD)$(git diff --quiet HEAD -- . || echo ", with changes")
 result=0
-"$target/x86_64-unknown-linux-gnu/release/trilobite-bench" run --agent "$bin/trilobite-node" \
-  --workloads "$TRILOBITE_CACHE/workloads" --date "$(date '+%F %T')" --revision "$revision" --output "$output" \
+"$target/debug/trilobite-bench" run --agent "$target/release/trilobite-node" \
+  --workloads target/cache/workloads --date "$(date '+%F %T')" --revision "$revision" --output "$output" \
   ${BENCH_RUNS:+--runs "$BENCH_RUNS"} "$@" || result=$?
 if [ $# = 0 ] && [ -f "$output" ]; then
   echo "kept in $output"

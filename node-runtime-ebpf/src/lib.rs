@@ -1,52 +1,78 @@
-//! The kernel programs as bytes, and the layouts and limits that both sides share. No logic.
+//! The kernel programs: types and limits that they share with the agent, and handles on their programs and maps, generated
+//! from the C sources when this crate is built.
 
-pub mod flow;
-pub mod limits;
-pub mod process;
-pub mod record;
-pub mod sample;
-pub mod tracepoint;
+/// Generated from `bpf/include/contract.h`, whose comments say what each type and constant is.
+#[allow(missing_docs, non_camel_case_types, unsafe_code, reason = "generated; the C headers document them")]
+mod contract {
+    include!(concat!(env!("OUT_DIR"), "/contract.rs"));
+}
+
+mod record;
+
+pub use contract::*;
+
+/// Handles on the programs, maps and constants of each object that is loaded as a whole.
+pub mod skeleton {
+    macro_rules! skeletons {
+        ($($(#[doc = $doc:literal])* $name:ident),*) => {
+            $($(#[doc = $doc])*
+            #[allow(missing_docs, non_camel_case_types, unsafe_code, unreachable_pub, single_use_lifetimes, clippy::all, clippy::unwrap_used, reason = "generated")]
+            pub mod $name {
+                include!(concat!(env!("OUT_DIR"), "/", stringify!($name), ".skel.rs"));
+            })*
+        };
+    }
+
+    skeletons!(
+        /// `bpf/identity/cgroup.bpf.c`: cgroups that are made and removed.
+        cgroup,
+        /// `bpf/application/cpu.bpf.c`: stacks on the CPU.
+        cpu,
+        /// `bpf/network/flow.bpf.c`: the flows of chosen interfaces.
+        flow,
+        /// `bpf/identity/process.bpf.c`: fork, exec, exit, and the processes that ran before.
+        process
+    );
+}
 
 /// Bytes of an object, aligned as libbpf wants them.
-#[repr(C, align(8))]
+#[repr(align(8))]
 struct Aligned<T: ?Sized>(T);
 
-macro_rules! object {
-    ($name:literal) => {{
-        static OBJECT: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".bpf.o")));
-        &OBJECT.0
-    }};
-}
-
-/// Every object by its name, for those who want to see what a kernel says of each.
-pub fn all() -> [(&'static str, &'static [u8]); 5] {
-    [("cgroup", cgroup()), ("process", process()), ("tracepoint", tracepoint()), ("flow", flow()), ("cpu", cpu())]
-}
-
-/// `bpf/identity/cgroup.bpf.c`: cgroups that come and go.
-pub fn cgroup() -> &'static [u8] {
-    object!("cgroup")
-}
-
-/// `bpf/network/flow.bpf.c`: the flows of chosen interfaces.
-pub fn flow() -> &'static [u8] {
-    object!("flow")
-}
-
-/// `bpf/application/cpu.bpf.c`: stacks on the CPU.
-pub fn cpu() -> &'static [u8] {
-    object!("cpu")
-}
-
-/// `bpf/identity/process.bpf.c`: fork, exec, exit, and who ran before.
-pub fn process() -> &'static [u8] {
-    object!("process")
-}
-
-/// `bpf/security/tracepoint.bpf.c`: one tracepoint of a policy.
+/// `bpf/security/tracepoint.bpf.c`: one tracepoint of a policy. It is loaded once for each, and has no skeleton.
 pub fn tracepoint() -> &'static [u8] {
-    object!("tracepoint")
+    static OBJECT: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/tracepoint.bpf.o")));
+    &OBJECT.0
 }
+
+/// Every object by its name, to try what a kernel says of each.
+pub fn all() -> [(&'static str, &'static [u8]); 5] {
+    [
+        ("cgroup", &skeleton::cgroup::DATA),
+        ("process", &skeleton::process::DATA),
+        ("tracepoint", tracepoint()),
+        ("flow", &skeleton::flow::DATA),
+        ("cpu", &skeleton::cpu::DATA),
+    ]
+}
+
+/// Why a packet is counted in no flow, by the numbers of `OtherReason`. The text is a metric's label.
+pub const OTHER_REASONS: [&str; OtherReason::Count as usize] = {
+    let mut labels = [""; OtherReason::Count as usize];
+    labels[OtherReason::Protocol as usize] = "protocol";
+    labels[OtherReason::NotIp as usize] = "not_ip";
+    labels[OtherReason::Fragment as usize] = "fragment";
+    labels[OtherReason::Malformed as usize] = "malformed";
+    labels[OtherReason::MapFull as usize] = "map_full";
+    labels[OtherReason::Ending as usize] = "ending";
+    labels[OtherReason::Share as usize] = "share";
+    let mut index = 0;
+    while index < labels.len() {
+        assert!(!labels[index].is_empty(), "a reason of the kernel side has no label");
+        index += 1;
+    }
+    labels
+};
 
 #[cfg(test)]
 mod tests {

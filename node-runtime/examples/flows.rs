@@ -10,15 +10,18 @@ use std::{
 
 use anyhow::Context;
 use trilobite_node::{
+    export::captures::line::FlowLines,
     layers::network::{
-        engine::{ENDED_FOR, Engine, PATIENCE, Target},
+        enrich::{Enricher, WatchTarget},
         flow::{Flow, Interface},
         netlink,
-        tap::Sizes,
+        sources::{
+            FlowSink,
+            tcx::{IdleTimeouts, MapSizes, REMOVE_ENDED_AFTER, TcxPrograms},
+        },
     },
-    serve::hubble,
 };
-use trilobite_node_ebpf::limits::{FLOW_ENTRIES, FLOW_RING_BYTES};
+use trilobite_node_ebpf::{FLOW_ENTRIES, FLOW_RING_BYTES};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
@@ -28,47 +31,49 @@ async fn main() -> anyhow::Result<()> {
     let links = netlink::links()?;
     let link = links.into_iter().find(|link| link.name == name).with_context(|| format!("there is no {name}"))?;
 
-    let mut engine = Engine::new(std::process::id().into());
-    engine.know(Vec::new(), netlink::addresses()?);
-    let sizes = Sizes { flow_entries: FLOW_ENTRIES, ring_bytes: FLOW_RING_BYTES };
+    let mut enricher = Enricher::new(std::process::id().into());
+    enricher.local = netlink::addresses()?;
+    let mut lines = FlowLines::new("here");
+    let mut print = |flow: Flow| {
+        let mut line = Vec::new();
+        lines.append_flow(&flow, &mut line);
+        // A reader that has closed the pipe wants no more.
+        let _ = std::io::stdout().write_all(&line);
+    };
+    let sink = &mut FlowSink { enricher: &mut enricher, emit: &mut print };
+    let sizes = MapSizes { flow_entries: FLOW_ENTRIES, ring_bytes: FLOW_RING_BYTES };
     let behind = link.peer_namespace.is_some();
-    let target = Target { interface: Interface { index: link.index, name: link.name }, pod: None, behind };
+    let target = WatchTarget { interface: Interface { index: link.index, name: link.name }, pod: None, behind };
     let began = Instant::now();
-    let problems = engine.set(sizes, &[target], &mut print).map_err(|problem| anyhow::anyhow!(problem.message()))?;
+    let mut programs = TcxPrograms::default();
+    let problems = programs.watch(sizes, &[target], sink).map_err(|problem| anyhow::anyhow!(problem.message()))?;
     if let Some(problem) = problems.values().next() {
         anyhow::bail!(problem.message());
     }
     eprintln!("watching {name} after {:?}", began.elapsed());
 
-    let ring = engine.ring().context("what watches has a ring")?;
+    let ring = programs.ring().context("no ring")?;
     let end = began + Duration::from_secs(seconds);
     while Instant::now() < end {
         let _ = tokio::time::timeout(Duration::from_secs(1), ring.readable()).await;
-        engine.drain(&mut print);
+        programs.drain(sink);
         let mut ended = 0;
-        while let Ok(some) = engine.end_idle(PATIENCE, &mut print) {
+        while let Ok(some) = programs.end_idle(IdleTimeouts::NORMAL, sink) {
             ended += some.flows;
             if !some.more {
                 break;
             }
         }
         if ended > 0 {
-            tokio::time::sleep(ENDED_FOR).await;
-            engine.remove_ended().map_err(|problem| anyhow::anyhow!(problem.message()))?;
+            tokio::time::sleep(REMOVE_ENDED_AFTER).await;
+            programs.remove_ended().map_err(|problem| anyhow::anyhow!(problem.message()))?;
         }
     }
-    for ((_, direction), sum) in engine.sums() {
+    for ((_, direction), sum) in programs.sums() {
         eprintln!("{direction:?}: {sum:?}");
     }
     let began = Instant::now();
-    engine.stop(&mut print);
+    programs.stop(sink);
     eprintln!("gone after {:?}", began.elapsed());
     Ok(())
-}
-
-fn print(flow: Flow) {
-    let mut line = Vec::new();
-    hubble::append_json_line(&flow, "here", &mut line);
-    // Whoever has closed the pipe wants no more.
-    let _ = std::io::stdout().write_all(&line);
 }

@@ -7,17 +7,17 @@ use trilobite_crds::node::{
     PartContent, PodScope, ProcessesPart, ProfilePartSpec, Source, SourceKind, desired::Desired,
 };
 use trilobite_node::{
-    identity::Identity,
+    identity::IdentityService,
     kernel::{account, probe},
     layers::{
-        Context,
+        LayerContext,
         security::{
             Security,
-            bus::{EventBus, Next},
+            event_bus::{EventBus, StreamItem},
         },
     },
+    loss::Ledger,
     plan::plan,
-    report::Ledger,
 };
 
 #[tokio::main(flavor = "current_thread")]
@@ -30,8 +30,8 @@ async fn main() {
     println!("{facts:#?}");
     let ledger = Ledger::default();
     let bus = EventBus::new(ledger.clone());
-    let identity = Identity::new(facts.clone(), ledger.clone(), false);
-    let context = Context {
+    let identity = IdentityService::new(facts.clone(), ledger.clone(), false);
+    let context = LayerContext {
         node_name: "laptop".into(),
         facts: facts.clone(),
         ledger: ledger.clone(),
@@ -52,10 +52,10 @@ async fn main() {
         tokio::select! {
             () = &mut end => break,
             received = reader.next() => match received {
-                Next::Event(event) => println!("{event:?}"),
-                Next::Lost(place, count) => println!("lost {count}: {}", place.as_str()),
-                Next::Gap(gap) => println!("nobody watched: {gap:?}"),
-                Next::Closed => break,
+                StreamItem::Event(event) => println!("{event:?}"),
+                StreamItem::Lost(place, count) => println!("lost {count}: {}", place.as_str()),
+                StreamItem::Gap(gap) => println!("no agent was running: {gap:?}"),
+                StreamItem::Closed => break,
             },
         }
     }

@@ -26,9 +26,6 @@ pub enum Command {
     Proxy(SocketArguments),
     /// Ends with 0 when the agent answers on its socket.
     Ready(SocketArguments),
-    /// The process without privilege; started by the agent alone.
-    #[command(hide = true)]
-    Worker,
 }
 
 /// What is to be looked at.
@@ -76,6 +73,9 @@ pub struct CommonArguments {
     /// Serves /metrics on this address; nothing is served by default.
     #[arg(long, env = "TRILOBITE_METRICS_ADDRESS")]
     pub metrics_address: Option<std::net::SocketAddr>,
+    /// The worker's binary; beside the agent's by default.
+    #[arg(long, env = "TRILOBITE_WORKER", hide = true)]
+    pub worker: Option<PathBuf>,
 }
 
 /// The node's agent.

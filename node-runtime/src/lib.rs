@@ -1,16 +1,19 @@
-//! The agent on each node, as rooms. `main` chooses a way in; what flows between the rooms is:
-//! `desired` -> `plan` -> `layers` (which load through `kernel` and ask `identity` who someone is) -> `serve` and `report`.
+//! The agent on each node. Rooms import downwards only, in this order; rooms on one line do not import each other:
+//!
+//! `commands` -> `agent` -> `serve`, `export` -> `layers` -> `report` -> `desired` -> `identity` -> `plan` -> `kernel`
+//! -> `problem`, `loss`.
 
+pub mod agent;
 pub mod args;
+pub mod commands;
 pub mod desired;
 pub mod export;
 pub mod identity;
 #[allow(unsafe_code)]
 pub mod kernel;
 pub mod layers;
+pub mod loss;
 pub mod plan;
+pub mod problem;
 pub mod report;
-pub mod runtime;
 pub mod serve;
-pub mod ways_in;
-pub mod worker;

@@ -1,22 +1,24 @@
-//! CPU profiles in this machine's kernel: who is sampled and who is not, what comes out, and that nothing stays.
-//! Needs root and a C compiler: `cargo test -p trilobite-node --test cpu_profile -- --ignored`.
+//! CPU profiles in this machine's kernel: which processes are sampled, what the result contains, and that nothing stays loaded.
+//! Needs root, a C compiler and the worker's binary:
+//! `cargo build -p trilobite-worker && cargo test -p trilobite-node --test cpu_profile -- --ignored`.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
-mod burners;
+mod cpu_load;
 
 use std::{collections::BTreeSet, process::Command, thread::sleep, time::Duration};
 
-use burners::{World, cpu_seconds, id, samples_with, until};
+use cpu_load::{ProfileFixture, cpu_seconds, id, samples_with, wait_until};
 use libbpf_rs::query::{LinkInfoIter, MapInfoIter, ProgInfoIter};
 use trilobite_node::{
-    kernel::RingView,
     layers::application::{
-        Belongs, Live,
-        sampler::{Sampler, SamplerSpec},
+        Membership, SessionStatus,
+        cpu::programs::{Sampler, SamplerSpec},
     },
-    report::Place,
+    loss::LossPoint,
 };
+use trilobite_node_ebpf::Record;
+use trilobite_worker_wire::RingView;
 
 const RING: u32 = 4 << 20;
 
@@ -24,25 +26,24 @@ const RING: u32 = 4 << 20;
 fn records(sampler: &Sampler) -> Vec<(u64, u32)> {
     let mut found = Vec::new();
     RingView::map(sampler.ring(), RING as usize).unwrap().drain(usize::MAX, &mut |record| {
-        let cgroup = u64::from_ne_bytes(record[16..24].try_into().unwrap());
-        let pid = u32::from_ne_bytes(record[32..36].try_into().unwrap());
-        found.push((cgroup, pid));
+        let record = Record::read(record).unwrap();
+        found.push((record.cgroup, record.exec_pid));
     });
     found
 }
 
 #[test]
 #[ignore = "needs root"]
-fn only_the_selected_of_two_cgroups_reaches_the_ring_and_with_all_of_its_time() {
-    let mut world = World::new("isolation");
-    let program = world.with_frame_pointers("burner", "outer", "inner");
-    let (mine, other) = (world.cgroup("mine"), world.cgroup("other"));
-    world.decide(&mine, true);
-    world.decide_everything_else();
-    let (pid, _) = (world.run(&program, &mine, &[]), world.run(&program, &other, &[]));
+fn all_time_of_the_selected_cgroup_is_sampled_and_no_other() {
+    let mut fixture = ProfileFixture::new("isolation");
+    let program = fixture.with_frame_pointers("burner", "outer", "inner");
+    let (mine, other) = (fixture.cgroup("mine"), fixture.cgroup("other"));
+    fixture.decide(&mine, true);
+    fixture.deselect_everything_else();
+    let (pid, _) = (fixture.start(&program, &mine, &[]), fixture.start(&program, &other, &[]));
 
     let frequency = 499;
-    let sampler = Sampler::start(&SamplerSpec { ring_bytes: RING, ..world.sampler(frequency) }).unwrap();
+    let sampler = Sampler::start(&SamplerSpec { ring_bytes: RING, ..fixture.sampler(frequency) }).unwrap();
     let before = cpu_seconds(pid).unwrap();
     sleep(Duration::from_secs(4));
     let seconds = cpu_seconds(pid).unwrap() - before;
@@ -51,22 +52,25 @@ fn only_the_selected_of_two_cgroups_reaches_the_ring_and_with_all_of_its_time() 
 
     let strangers = records.iter().filter(|record| **record != (id(&mine), pid)).count();
     let expected = seconds * f64::from(frequency);
-    println!("{} records, {expected:.0} expected of {seconds:.2} s, {strangers} of others, {lost} lost", records.len());
+    println!(
+        "{} records, {expected:.0} expected of {seconds:.2} s, {strangers} of other processes, {lost} lost",
+        records.len()
+    );
     assert_eq!((strangers, lost), (0, 0));
     assert!(records.len() as f64 >= 0.9 * expected && records.len() as f64 <= 1.1 * expected);
 }
 
 #[test]
 #[ignore = "needs root"]
-fn a_cgroup_below_a_selected_one_is_selected() {
-    let mut world = World::new("nested");
-    let program = world.with_frame_pointers("burner", "outer", "inner");
-    let (mine, nested) = (world.cgroup("mine"), world.cgroup("mine/nested"));
-    world.decide(&mine, true);
-    world.decide_everything_else();
-    let pid = world.run(&program, &nested, &[]);
+fn cgroup_below_a_selected_one_is_selected() {
+    let mut fixture = ProfileFixture::new("nested");
+    let program = fixture.with_frame_pointers("burner", "outer", "inner");
+    let (mine, nested) = (fixture.cgroup("mine"), fixture.cgroup("mine/nested"));
+    fixture.decide(&mine, true);
+    fixture.deselect_everything_else();
+    let pid = fixture.start(&program, &nested, &[]);
 
-    let sampler = Sampler::start(&SamplerSpec { ring_bytes: RING, ..world.sampler(199) }).unwrap();
+    let sampler = Sampler::start(&SamplerSpec { ring_bytes: RING, ..fixture.sampler(199) }).unwrap();
     sleep(Duration::from_secs(1));
     let records = records(&sampler);
     assert!(records.len() > 20, "{} records", records.len());
@@ -75,24 +79,24 @@ fn a_cgroup_below_a_selected_one_is_selected() {
 
 #[tokio::test]
 #[ignore = "needs root"]
-async fn stacks_have_the_names_of_the_functions_and_the_picture_has_the_pods() {
-    let mut world = World::new("names");
-    let mine = world.cgroup("mine");
-    world.decide(&mine, true);
-    world.decide_everything_else();
+async fn stacks_have_function_names_and_the_picture_has_the_pods() {
+    let mut fixture = ProfileFixture::new("names");
+    let mine = fixture.cgroup("mine");
+    fixture.decide(&mine, true);
+    fixture.deselect_everything_else();
     for (name, outer, inner) in [("primes", "find_primes", "divide"), ("words", "count_words", "split")] {
-        let program = world.with_frame_pointers(name, outer, inner);
-        world.run(&program, &mine, &[]);
+        let program = fixture.with_frame_pointers(name, outer, inner);
+        fixture.start(&program, &mine, &[]);
     }
-    let program = world.with_frame_pointers("brief", "run_shortly", "hurry");
-    let session = world.profile("shop/cart", |_| Belongs::Yes);
-    // Ends before the profile does: its code has to be looked up while it lives.
-    let brief = world.run(&program, &mine, &["3000"]);
-    until(&session, |live| live.meta.counts.samples > 400 && cpu_seconds(brief).is_none()).await;
+    let program = fixture.with_frame_pointers("brief", "run_shortly", "hurry");
+    let session = fixture.profile("shop/cart", |_| Membership::Selected);
+    // Ends before the profile does: its mappings have to be read while it runs.
+    let brief = fixture.start(&program, &mine, &["3000"]);
+    wait_until(&session, |status| status.meta.counts.samples > 400 && cpu_seconds(brief).is_none()).await;
     session.stop();
-    session.over().await;
+    session.wait_until_finished().await;
 
-    let (meta, folded, svg) = world.result("shop/cart");
+    let (meta, folded, svg) = fixture.result("shop/cart");
     for line in ["primes;", "words;", "brief;"] {
         assert!(samples_with(&folded, &[line]) > 10, "{line}");
     }
@@ -105,53 +109,53 @@ async fn stacks_have_the_names_of_the_functions_and_the_picture_has_the_pods() {
     assert_eq!(meta.problem, "");
 }
 
-/// Says to this test that it runs in a pid namespace of its own already.
+/// Environment variable that is set in the pid namespace of the nested test.
 const NESTED: &str = "TRILOBITE_TEST_NESTED";
 
 #[tokio::test]
 #[ignore = "needs root"]
 async fn stacks_have_names_on_a_node_that_is_a_container() {
     if std::env::var_os(NESTED).is_none() {
-        // As a node of kind: a pid namespace and a /proc of its own, with other numbers than the kernel's programs see.
+        // As a node of kind: a pid namespace and a /proc of its own, with other pids than the kernel programs see.
         let mut node = Command::new("unshare");
         node.args(["--pid", "--fork", "--kill-child", "--mount-proc"]).arg(std::env::current_exe().unwrap());
         node.args(["--exact", "stacks_have_names_on_a_node_that_is_a_container", "--ignored", "--nocapture"]);
         assert!(node.env(NESTED, "yes").status().unwrap().success());
         return;
     }
-    let mut world = World::new("container");
-    let program = world.with_frame_pointers("burner", "outer", "inner");
-    let mine = world.cgroup("mine");
-    world.decide(&mine, true);
-    world.decide_everything_else();
-    // The pod is in a namespace of its own below that.
+    let mut fixture = ProfileFixture::new("container");
+    let program = fixture.with_frame_pointers("burner", "outer", "inner");
+    let mine = fixture.cgroup("mine");
+    fixture.decide(&mine, true);
+    fixture.deselect_everything_else();
+    // The pod has a pid namespace below that.
     let pod = ["--pid", "--fork", "--kill-child", program.to_str().unwrap()];
-    world.run(std::path::Path::new("/usr/bin/unshare"), &mine, &pod);
-    let session = world.profile("shop/cart", |_| Belongs::Yes);
-    until(&session, |live| live.meta.counts.samples > 100).await;
+    fixture.start(std::path::Path::new("/usr/bin/unshare"), &mine, &pod);
+    let session = fixture.profile("shop/cart", |_| Membership::Selected);
+    wait_until(&session, |status| status.meta.counts.samples > 100).await;
     session.stop();
-    session.over().await;
+    session.wait_until_finished().await;
 
-    let (meta, folded, _) = world.result("shop/cart");
+    let (meta, folded, _) = fixture.result("shop/cart");
     assert!(samples_with(&folded, &["main;outer;inner"]) * 10 > meta.counts.samples * 8);
     assert!(meta.counts.unmapped * 10 < meta.counts.samples);
 }
 
 #[tokio::test]
 #[ignore = "needs root"]
-async fn binaries_without_frame_pointers_show_as_a_truncated_share() {
-    let mut world = World::new("truncated");
-    let program = world.program("bare", "outer", "inner", &["-O2", "-fomit-frame-pointer"]);
-    let mine = world.cgroup("mine");
-    world.decide(&mine, true);
-    world.decide_everything_else();
-    world.run(&program, &mine, &[]);
-    let session = world.profile("shop/bare", |_| Belongs::Yes);
-    until(&session, |live| live.meta.counts.samples > 100).await;
+async fn binaries_without_frame_pointers_have_truncated_stacks() {
+    let mut fixture = ProfileFixture::new("truncated");
+    let program = fixture.program("bare", "outer", "inner", &["-O2", "-fomit-frame-pointer"]);
+    let mine = fixture.cgroup("mine");
+    fixture.decide(&mine, true);
+    fixture.deselect_everything_else();
+    fixture.start(&program, &mine, &[]);
+    let session = fixture.profile("shop/bare", |_| Membership::Selected);
+    wait_until(&session, |status| status.meta.counts.samples > 100).await;
     session.stop();
-    session.over().await;
+    session.wait_until_finished().await;
 
-    let (meta, _, svg) = world.result("shop/bare");
+    let (meta, _, svg) = fixture.result("shop/bare");
     assert!(meta.counts.truncated * 10 > meta.counts.samples * 9);
     let share = meta.counts.truncated as f64 * 100.0 / meta.counts.samples as f64;
     assert!(svg.contains(&format!("{share:.1} % of the stacks truncated")));
@@ -159,21 +163,22 @@ async fn binaries_without_frame_pointers_show_as_a_truncated_share() {
 
 #[tokio::test]
 #[ignore = "needs root"]
-async fn samples_of_a_cgroup_that_turns_out_to_be_anothers_are_dropped_and_counted() {
-    let mut world = World::new("undecided");
-    let (mine, other) = (world.cgroup("mine"), world.cgroup("other"));
-    let (kept, dropped) = (world.with_frame_pointers("kept", "a", "b"), world.with_frame_pointers("dropped", "c", "d"));
-    // Nothing is decided, as just after a pod was made.
-    world.run(&kept, &mine, &[]);
-    world.run(&dropped, &other, &[]);
+async fn samples_of_a_cgroup_found_not_selected_are_dropped() {
+    let mut fixture = ProfileFixture::new("undecided");
+    let (mine, other) = (fixture.cgroup("mine"), fixture.cgroup("other"));
+    let (kept, dropped) =
+        (fixture.with_frame_pointers("kept", "a", "b"), fixture.with_frame_pointers("dropped", "c", "d"));
+    // No cgroup is decided, as just after a pod was created.
+    fixture.start(&kept, &mine, &[]);
+    fixture.start(&dropped, &other, &[]);
     let selected = id(&mine);
-    let belongs = move |cgroup| if cgroup == selected { Belongs::Yes } else { Belongs::No };
-    let session = world.profile("shop/new", belongs);
-    until(&session, |live| live.meta.counts.samples > 50 && live.meta.counts.others > 50).await;
+    let membership = move |cgroup| if cgroup == selected { Membership::Selected } else { Membership::NotSelected };
+    let session = fixture.profile("shop/new", membership);
+    wait_until(&session, |status| status.meta.counts.samples > 50 && status.meta.counts.others > 50).await;
     session.stop();
-    session.over().await;
+    session.wait_until_finished().await;
 
-    let (meta, folded, _) = world.result("shop/new");
+    let (meta, folded, _) = fixture.result("shop/new");
     assert!(samples_with(&folded, &["kept;"]) > 20);
     assert_eq!(samples_with(&folded, &["dropped;"]), 0);
     assert_eq!(samples_with(&folded, &["kept;"]), meta.counts.samples);
@@ -182,104 +187,104 @@ async fn samples_of_a_cgroup_that_turns_out_to_be_anothers_are_dropped_and_count
 
 #[tokio::test]
 #[ignore = "needs root"]
-async fn a_worker_that_is_killed_is_replaced_and_what_it_held_is_counted() {
-    let mut world = World::new("killed");
-    let program = world.with_frame_pointers("burner", "outer", "inner");
-    let mine = world.cgroup("mine");
-    world.decide(&mine, true);
-    world.decide_everything_else();
-    world.run(&program, &mine, &[]);
-    let session = world.profile("shop/killed", |_| Belongs::Yes);
-    until(&session, |live| live.meta.counts.samples > 50).await;
-    let first = session.live().worker;
-    // A container's cgroup ends as a whole: who is the first to go takes the agent along.
-    let place = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap();
-    assert_eq!(place(&first.to_string()), place("self"));
+async fn killed_worker_is_replaced_and_its_samples_are_counted() {
+    let mut fixture = ProfileFixture::new("killed");
+    let program = fixture.with_frame_pointers("burner", "outer", "inner");
+    let mine = fixture.cgroup("mine");
+    fixture.decide(&mine, true);
+    fixture.deselect_everything_else();
+    fixture.start(&program, &mine, &[]);
+    let session = fixture.profile("shop/killed", |_| Membership::Selected);
+    wait_until(&session, |status| status.meta.counts.samples > 50).await;
+    let first = session.status().worker;
+    // The OOM killer ends a container's cgroup as a whole: a worker that it prefers would take the agent along.
+    let oom_score = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap();
+    assert_eq!(oom_score(&first.to_string()), oom_score("self"));
     assert!(Command::new("kill").args(["-9", &first.to_string()]).status().unwrap().success());
-    let another = |live: &Live| live.worker != first && live.worker != 0 && !live.over;
-    until(&session, |live| another(live) && live.meta.counts.samples > 50).await;
+    let another = |status: &SessionStatus| status.worker != first && status.worker != 0 && !status.finished;
+    wait_until(&session, |status| another(status) && status.meta.counts.samples > 50).await;
     session.stop();
-    session.over().await;
+    session.wait_until_finished().await;
 
-    let (meta, folded, _) = world.result("shop/killed");
+    let (meta, folded, _) = fixture.result("shop/killed");
     assert_eq!(meta.counts.worker_deaths, 1);
     assert!(meta.counts.samples > 20 && meta.counts.lost > 20);
     assert!(samples_with(&folded, &["outer;inner"]) > 20);
     assert!(meta.problem.contains("signal: 9"), "{}", meta.problem);
-    assert_eq!(world.ledger.total(Place::Worker), meta.counts.lost);
+    assert_eq!(fixture.ledger.total_at(LossPoint::Worker), meta.counts.lost);
 }
 
 #[tokio::test]
 #[ignore = "needs root"]
-async fn workers_that_keep_dying_end_the_profile_and_the_agent_lives() {
-    let mut world = World::new("dying");
-    let program = world.with_frame_pointers("burner", "outer", "inner");
-    let mine = world.cgroup("mine");
-    world.decide(&mine, true);
-    world.run(&program, &mine, &[]);
-    let session = world.profile("shop/dying", |_| Belongs::Yes);
+async fn dying_workers_end_the_profile_and_not_the_agent() {
+    let mut fixture = ProfileFixture::new("dying");
+    let program = fixture.with_frame_pointers("burner", "outer", "inner");
+    let mine = fixture.cgroup("mine");
+    fixture.decide(&mine, true);
+    fixture.start(&program, &mine, &[]);
+    let session = fixture.profile("shop/dying", |_| Membership::Selected);
     let mut killed = BTreeSet::new();
-    while !session.live().over {
-        let worker = session.live().worker;
+    while !session.status().finished {
+        let worker = session.status().worker;
         if worker != 0 && killed.insert(worker) {
             assert!(Command::new("kill").args(["-9", &worker.to_string()]).status().unwrap().success());
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let (meta, folded, _) = world.result("shop/dying");
+    let (meta, folded, _) = fixture.result("shop/dying");
     assert_eq!((meta.counts.worker_deaths, killed.len()), (4, 4));
     assert!(folded.is_empty() && !meta.problem.is_empty());
 }
 
 #[tokio::test]
 #[ignore = "needs root"]
-async fn a_profile_that_an_agents_death_has_interrupted_says_what_was_lost() {
-    let mut world = World::new("again");
-    let program = world.with_frame_pointers("burner", "outer", "inner");
-    let mine = world.cgroup("mine");
-    world.decide(&mine, true);
-    world.decide_everything_else();
-    world.run(&program, &mine, &[]);
-    world.results.mark("shop/again", world.expires_at, 70).unwrap();
-    let session = world.profile("shop/again", |_| Belongs::Yes);
-    until(&session, |live| live.meta.counts.samples > 20).await;
+async fn profile_after_a_crash_of_the_agent_counts_lost_samples() {
+    let mut fixture = ProfileFixture::new("again");
+    let program = fixture.with_frame_pointers("burner", "outer", "inner");
+    let mine = fixture.cgroup("mine");
+    fixture.decide(&mine, true);
+    fixture.deselect_everything_else();
+    fixture.start(&program, &mine, &[]);
+    fixture.results.write_marker("shop/again", fixture.expires_at, 70).unwrap();
+    let session = fixture.profile("shop/again", |_| Membership::Selected);
+    wait_until(&session, |status| status.meta.counts.samples > 20).await;
     session.stop();
-    session.over().await;
+    session.wait_until_finished().await;
 
-    let (meta, ..) = world.result("shop/again");
+    let (meta, ..) = fixture.result("shop/again");
     assert_eq!(meta.counts.lost, 70);
     assert!(meta.problem.contains("the agent restarted; 70 samples"), "{}", meta.problem);
-    assert_eq!(world.ledger.total(Place::Worker), 70);
+    assert_eq!(fixture.ledger.total_at(LossPoint::Worker), 70);
 }
 
 #[tokio::test]
 #[ignore = "needs root"]
-async fn an_end_that_cannot_wait_leaves_neither_a_worker_nor_half_a_result() {
-    let mut world = World::new("cut");
-    let program = world.with_frame_pointers("burner", "outer", "inner");
-    let mine = world.cgroup("mine");
-    world.decide(&mine, true);
-    world.decide_everything_else();
-    world.run(&program, &mine, &[]);
-    let session = world.profile("shop/cut", |_| Belongs::Yes);
-    until(&session, |live| live.meta.counts.samples > 20).await;
-    let worker = session.live().worker;
-    session.end(Duration::ZERO).await;
+async fn immediate_shutdown_leaves_no_worker_and_no_partial_result() {
+    let mut fixture = ProfileFixture::new("cut");
+    let program = fixture.with_frame_pointers("burner", "outer", "inner");
+    let mine = fixture.cgroup("mine");
+    fixture.decide(&mine, true);
+    fixture.deselect_everything_else();
+    fixture.start(&program, &mine, &[]);
+    let session = fixture.profile("shop/cut", |_| Membership::Selected);
+    wait_until(&session, |status| status.meta.counts.samples > 20).await;
+    let worker = session.status().worker;
+    session.shut_down(Duration::ZERO).await;
     assert!(!std::path::Path::new(&format!("/proc/{worker}")).exists());
-    assert!(world.results.get("shop/cut", jiff::Timestamp::now()).unwrap().is_none());
+    assert!(fixture.results.get("shop/cut", jiff::Timestamp::now()).unwrap().is_none());
 
-    let session = world.profile("shop/cut", |_| Belongs::Yes);
-    until(&session, |live| live.meta.counts.samples > 20).await;
-    session.end(Duration::from_secs(60)).await;
-    assert!(samples_with(&world.result("shop/cut").1, &["outer;inner"]) > 10);
+    let session = fixture.profile("shop/cut", |_| Membership::Selected);
+    wait_until(&session, |status| status.meta.counts.samples > 20).await;
+    session.shut_down(Duration::from_secs(60)).await;
+    assert!(samples_with(&fixture.result("shop/cut").1, &["outer;inner"]) > 10);
 }
 
-/// Ids of everything in the kernel that a profile is made of, whoever has it.
+/// Ids of all programs, maps and links in the kernel that may be a profile's.
 fn in_the_kernel() -> BTreeSet<(&'static str, u32)> {
     let programs: BTreeSet<u32> =
         ProgInfoIter::default().filter(|program| program.name == "on_tick").map(|program| program.id).collect();
-    let maps =
-        MapInfoIter::default().filter(|map| ["samples", "scratch", "counts"].iter().any(|name| map.name == *name));
+    let maps = MapInfoIter::default()
+        .filter(|map| ["samples", "samples_seen", "scratch", "drops"].iter().any(|name| map.name == *name));
     let links = LinkInfoIter::default().filter(|link| programs.contains(&link.prog_id));
     let mut all: BTreeSet<_> = maps.map(|map| ("map", map.id)).chain(links.map(|link| ("link", link.id))).collect();
     all.extend(programs.iter().map(|id| ("program", *id)));
@@ -288,24 +293,24 @@ fn in_the_kernel() -> BTreeSet<(&'static str, u32)> {
 
 #[tokio::test]
 #[ignore = "needs root"]
-async fn nothing_stays_after_the_end() {
-    let mut world = World::new("after");
-    let program = world.with_frame_pointers("burner", "outer", "inner");
-    let mine = world.cgroup("mine");
-    world.decide(&mine, true);
-    world.decide_everything_else();
-    world.run(&program, &mine, &[]);
+async fn nothing_stays_loaded_after_the_end() {
+    let mut fixture = ProfileFixture::new("after");
+    let program = fixture.with_frame_pointers("burner", "outer", "inner");
+    let mine = fixture.cgroup("mine");
+    fixture.decide(&mine, true);
+    fixture.deselect_everything_else();
+    fixture.start(&program, &mine, &[]);
     let before = in_the_kernel();
-    let session = world.profile("shop/after", |_| Belongs::Yes);
-    until(&session, |live| live.meta.counts.samples > 20).await;
-    let worker = session.live().worker;
+    let session = fixture.profile("shop/after", |_| Membership::Selected);
+    wait_until(&session, |status| status.meta.counts.samples > 20).await;
+    let worker = session.status().worker;
     let ours: BTreeSet<_> = in_the_kernel().difference(&before).copied().collect();
     assert!(ours.iter().any(|(kind, _)| *kind == "program") && ours.iter().any(|(kind, _)| *kind == "map"));
     session.stop();
-    session.over().await;
+    session.wait_until_finished().await;
 
     assert!(!std::path::Path::new(&format!("/proc/{worker}")).exists());
-    // Maps are freed a little after their last descriptor is closed.
+    // The kernel frees maps a little after their last descriptor is closed.
     for _ in 0..50 {
         if in_the_kernel().is_disjoint(&ours) {
             return;

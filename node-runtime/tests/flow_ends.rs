@@ -1,4 +1,4 @@
-//! When flows end and what they leave to others: room in the map, room in the ring, the index of their interface.
+//! When flows end, and that they leave room in the map and in the ring, and the index of their interface, to others.
 //! Needs root and a kernel from 6.6 on: `cargo test -p trilobite-node --test flow_ends -- --ignored`.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
@@ -13,53 +13,53 @@ use std::{
     time::Duration,
 };
 
-use node_and_pod::{HOST_END, NODE, POD, World};
+use node_and_pod::{HOST_END, NODE, NodeAndPod, POD, Watcher};
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket, sockopt::set_socket_reuseaddr};
 use trilobite_node::layers::network::{
-    engine::{ENDED_FOR, Engine},
+    decode::Transport,
     flow::Flow,
-    record::Transport,
-    tap::{Patience, Sizes},
+    sources::tcx::{IdleTimeouts, MapSizes, REMOVE_ENDED_AFTER},
     tcp_flags::TcpFlags,
 };
-use trilobite_node_ebpf::flow::{FlowReason, OTHER_SHARE};
+use trilobite_node_ebpf::{FlowReason, OtherReason};
 
 const MILLISECOND: u64 = 1_000_000;
-/// Nothing waits but what is said to.
+/// Longer than any test.
 const NEVER: u64 = 3_600_000 * MILLISECOND;
 
 /// One sweep, as the layer makes it.
-fn sweep(engine: &mut Engine, patience: Patience) -> Vec<Flow> {
+fn sweep(watcher: &mut Watcher, timeouts: IdleTimeouts) -> Vec<Flow> {
     let mut flows = Vec::new();
-    while engine.end_idle(patience, &mut |flow| flows.push(flow)).unwrap().more {}
-    thread::sleep(ENDED_FOR);
-    engine.remove_ended().unwrap();
+    while watcher.end_idle(timeouts, &mut |flow| flows.push(flow)).unwrap().more {}
+    thread::sleep(REMOVE_ENDED_AFTER);
+    watcher.remove_ended().unwrap();
     flows
 }
 
 #[test]
 #[ignore = "needs root"]
-fn many_flows_that_end_together_leave_in_one_sweep_and_room_for_the_records_of_new_ones() {
-    let world = World::new();
-    let mut engine = world.watched(Sizes { flow_entries: 4096, ring_bytes: 4096 });
-    world.scatter(0, 2000);
-    engine.drain(&mut |_| {});
-    let to =
-        |port: u16, engine: &Engine| engine.live().iter().filter(|(tuple, _)| tuple.destination.port() == port).count();
-    let scattered = to(9, &engine);
+fn flows_that_end_together_leave_room_for_new_records() {
+    let link = NodeAndPod::new();
+    let mut watcher = link.watched(MapSizes { flow_entries: 4096, ring_bytes: 4096 });
+    link.scatter(0, 2000);
+    watcher.drain(&mut |_| {});
+    let to = |port: u16, watcher: &Watcher| {
+        watcher.live().iter().filter(|(tuple, _)| tuple.destination.port() == port).count()
+    };
+    let scattered = to(9, &watcher);
     assert!(scattered > 1500, "{scattered}");
     thread::sleep(Duration::from_millis(300));
 
-    // Each time that ends stand in the ring, as many as one order makes, two flows begin.
+    // Whenever one order has filled the ring with final records, two flows begin.
     let begin = || {
         for _ in 0..2 {
             UdpSocket::bind((NODE[0], 0)).unwrap().send_to(b"new", (POD[0], 10)).unwrap();
         }
     };
-    let (lost_before, _) = engine.losses();
-    let patience =
-        Patience { closed: 250 * MILLISECOND, syn: NEVER, tcp: NEVER, udp: 250 * MILLISECOND, answered: NEVER };
-    let mut told: Vec<Flow> = Vec::new();
+    let (lost_before, _) = watcher.losses();
+    let timeouts =
+        IdleTimeouts { closed: 250 * MILLISECOND, syn: NEVER, tcp: NEVER, udp: 250 * MILLISECOND, answered: NEVER };
+    let mut flows: Vec<Flow> = Vec::new();
     let mut more = true;
     while more {
         let mut is_first = true;
@@ -67,92 +67,92 @@ fn many_flows_that_end_together_leave_in_one_sweep_and_room_for_the_records_of_n
             if std::mem::take(&mut is_first) {
                 begin();
             }
-            told.push(flow);
+            flows.push(flow);
         };
-        more = engine.end_idle(patience, each).unwrap().more;
+        more = watcher.end_idle(timeouts, each).unwrap().more;
     }
-    thread::sleep(ENDED_FOR);
-    engine.remove_ended().unwrap();
-    let (lost, _) = engine.losses();
-    let ended = told.iter().filter(|flow| flow.reason == FlowReason::End).count();
-    assert_eq!((to(9, &engine), lost - lost_before), (0, 0));
-    assert!(ended >= scattered && told.iter().any(|flow| flow.reason == FlowReason::New), "{ended} of {scattered}");
+    thread::sleep(REMOVE_ENDED_AFTER);
+    watcher.remove_ended().unwrap();
+    let (lost, _) = watcher.losses();
+    let ended = flows.iter().filter(|flow| flow.reason == FlowReason::End).count();
+    assert_eq!((to(9, &watcher), lost - lost_before), (0, 0));
+    assert!(ended >= scattered && flows.iter().any(|flow| flow.reason == FlowReason::New), "{ended} of {scattered}");
 }
 
 #[test]
 #[ignore = "needs root"]
-fn a_refused_connect_and_a_syn_that_nobody_answers_do_not_wait_as_long_as_a_connection() {
-    let world = World::new();
-    let mut engine = world.watched(Sizes { flow_entries: 4096, ring_bytes: 65536 });
-    let silent = world.silent_neighbour();
-    let patience =
-        Patience { closed: 100 * MILLISECOND, syn: 500 * MILLISECOND, tcp: NEVER, udp: NEVER, answered: NEVER };
-    let tcp = |engine: &Engine| engine.live().iter().filter(|(tuple, _)| tuple.transport == Transport::Tcp).count();
+fn refused_and_unanswered_connects_end_sooner_than_connections() {
+    let link = NodeAndPod::new();
+    let mut watcher = link.watched(MapSizes { flow_entries: 4096, ring_bytes: 65536 });
+    let silent = link.silent_neighbour();
+    let timeouts =
+        IdleTimeouts { closed: 100 * MILLISECOND, syn: 500 * MILLISECOND, tcp: NEVER, udp: NEVER, answered: NEVER };
+    let tcp = |watcher: &Watcher| watcher.live().iter().filter(|(tuple, _)| tuple.transport == Transport::Tcp).count();
     assert!(TcpStream::connect((POD[0], 9)).is_err());
-    assert_eq!(tcp(&engine), 2);
+    assert_eq!(tcp(&watcher), 2);
     thread::sleep(Duration::from_millis(150));
-    sweep(&mut engine, patience);
-    assert_eq!(tcp(&engine), 0, "refused");
+    sweep(&mut watcher, timeouts);
+    assert_eq!(tcp(&watcher), 0, "refused");
 
     // The SYN is sent again after a second: it is silent for half of it.
     assert!(TcpStream::connect_timeout(&SocketAddr::new(silent, 9), Duration::from_millis(200)).is_err());
-    sweep(&mut engine, patience);
-    assert_eq!(tcp(&engine), 1, "not yet");
+    sweep(&mut watcher, timeouts);
+    assert_eq!(tcp(&watcher), 1, "not yet");
     thread::sleep(Duration::from_millis(600));
-    sweep(&mut engine, patience);
-    assert_eq!(tcp(&engine), 0, "unanswered");
+    sweep(&mut watcher, timeouts);
+    assert_eq!(tcp(&watcher), 0, "unanswered");
 }
 
 #[test]
 #[ignore = "needs root"]
-fn a_question_that_has_its_answer_does_not_wait_as_long_as_datagrams_that_go_on() {
-    let world = World::new();
-    let mut engine = world.watched(Sizes { flow_entries: 4096, ring_bytes: 65536 });
-    let patience =
-        Patience { closed: 50 * MILLISECOND, syn: NEVER, tcp: NEVER, udp: NEVER, answered: 300 * MILLISECOND };
-    let udp = |engine: &Engine| engine.live().iter().filter(|(tuple, _)| tuple.transport == Transport::Udp).count();
-    world.udp(0, &[40, 41]);
-    world.udp(1, &[40, 41, 42]);
-    world.scatter(0, 1);
-    assert_eq!(udp(&engine), 5);
+fn answered_udp_request_ends_sooner_than_a_udp_stream() {
+    let link = NodeAndPod::new();
+    let mut watcher = link.watched(MapSizes { flow_entries: 4096, ring_bytes: 65536 });
+    let timeouts =
+        IdleTimeouts { closed: 50 * MILLISECOND, syn: NEVER, tcp: NEVER, udp: NEVER, answered: 300 * MILLISECOND };
+    let udp = |watcher: &Watcher| watcher.live().iter().filter(|(tuple, _)| tuple.transport == Transport::Udp).count();
+    link.udp(0, &[40, 41]);
+    link.udp(1, &[40, 41, 42]);
+    link.scatter(0, 1);
+    assert_eq!(udp(&watcher), 5);
     thread::sleep(Duration::from_millis(100));
-    sweep(&mut engine, patience);
-    assert_eq!(udp(&engine), 5, "not yet");
+    sweep(&mut watcher, timeouts);
+    assert_eq!(udp(&watcher), 5, "not yet");
     thread::sleep(Duration::from_millis(300));
-    let ended = sweep(&mut engine, patience);
+    let ended = sweep(&mut watcher, timeouts);
     assert!(ended.iter().all(|flow| flow.reason == FlowReason::End && flow.total.packets == 2), "{ended:?}");
-    assert_eq!((ended.len(), udp(&engine)), (2, 3));
+    assert_eq!((ended.len(), udp(&watcher)), (2, 3));
 }
 
 #[test]
 #[ignore = "needs root"]
-fn what_a_flow_carried_before_it_fell_silent_is_told_once_and_does_not_wait_for_its_end() {
-    let world = World::new();
-    let mut engine = world.watched(Sizes { flow_entries: 4096, ring_bytes: 65536 });
+fn unreported_traffic_of_a_silent_flow_is_reported_once() {
+    let link = NodeAndPod::new();
+    let mut watcher = link.watched(MapSizes { flow_entries: 4096, ring_bytes: 65536 });
     let socket = UdpSocket::bind((NODE[0], 0)).unwrap();
-    let silent = world.silent_neighbour();
-    let never = Patience { closed: NEVER, syn: NEVER, tcp: NEVER, udp: NEVER, answered: NEVER };
+    let silent = link.silent_neighbour();
+    let never = IdleTimeouts { closed: NEVER, syn: NEVER, tcp: NEVER, udp: NEVER, answered: NEVER };
     for _ in 0..3 {
         socket.send_to(b"then nothing", (silent, 9)).unwrap();
         thread::sleep(Duration::from_millis(10));
     }
-    let told = |engine: &mut Engine| {
-        let flows = sweep(engine, never).into_iter().filter(|flow| flow.destination.ip() == silent);
+    let reported = |watcher: &mut Watcher| {
+        let flows = sweep(watcher, never).into_iter().filter(|flow| flow.destination.ip() == silent);
         flows.map(|flow| (flow.reason, flow.since.packets, flow.total.packets)).collect::<Vec<_>>()
     };
-    assert_eq!(told(&mut engine), [(FlowReason::New, 1, 1)]);
+    assert_eq!(reported(&mut watcher), [(FlowReason::New, 1, 1)]);
     thread::sleep(Duration::from_millis(5100));
-    assert_eq!(told(&mut engine), [(FlowReason::Active, 2, 3)]);
+    assert_eq!(reported(&mut watcher), [(FlowReason::Active, 2, 3)]);
     thread::sleep(Duration::from_millis(5100));
-    assert_eq!(told(&mut engine), []);
-    assert_eq!(engine.losses(), (0, 0));
+    assert_eq!(reported(&mut watcher), []);
+    assert_eq!(watcher.losses(), (0, 0));
 }
 
 #[test]
 #[ignore = "needs root"]
-fn neighbours_whose_ports_differ_as_their_addresses_do_are_two_connections() {
-    let world = World::new();
-    let mut engine = world.watched(Sizes { flow_entries: 4096, ring_bytes: 65536 });
+fn ports_that_differ_like_addresses_are_two_connections() {
+    let link = NodeAndPod::new();
+    let mut watcher = link.watched(MapSizes { flow_entries: 4096, ring_bytes: 65536 });
     let other = "10.253.7.1";
     let added = Command::new("ip").args(["addr", "add", &format!("{other}/32"), "dev", HOST_END]).status().unwrap();
     assert!(added.success());
@@ -161,19 +161,19 @@ fn neighbours_whose_ports_differ_as_their_addresses_do_are_two_connections() {
         UdpSocket::bind(from).unwrap().send_to(b"who", (POD[0], 9)).unwrap();
     }
     let mut connections = Vec::new();
-    engine.drain(&mut |flow| connections.extend((flow.destination.port() == 9).then_some(flow.connection)));
+    watcher.drain(&mut |flow| connections.extend((flow.destination.port() == 9).then_some(flow.connection)));
     assert_eq!(connections.len(), 2);
     assert_ne!(connections[0], connections[1]);
 }
 
 #[test]
 #[ignore = "needs root"]
-fn a_connection_on_the_ports_of_one_that_was_closed_is_told_from_its_syn_on() {
-    let world = World::new();
-    let mut engine = world.watched(Sizes { flow_entries: 4096, ring_bytes: 65536 });
-    let listener = world.in_pod(|| TcpListener::bind((POD[0], 0)).unwrap());
+fn reused_ports_begin_a_connection_with_its_syn() {
+    let link = NodeAndPod::new();
+    let mut watcher = link.watched(MapSizes { flow_entries: 4096, ring_bytes: 65536 });
+    let listener = link.in_pod(|| TcpListener::bind((POD[0], 0)).unwrap());
     let there = listener.local_addr().unwrap();
-    // It ends each first, so that the client's port is free again at once.
+    // The server closes first, so that the client's port is free again at once.
     thread::spawn(move || listener.incoming().for_each(drop));
     for connection in ["the first", "the second"] {
         let mut stream = from_port_40123(there);
@@ -181,7 +181,7 @@ fn a_connection_on_the_ports_of_one_that_was_closed_is_told_from_its_syn_on() {
         drop(stream);
         thread::sleep(Duration::from_millis(50));
         let mut begun = Vec::new();
-        engine.drain(&mut |flow| {
+        watcher.drain(&mut |flow| {
             if flow.flags.has(TcpFlags::SYN) {
                 begun.push((flow.is_reply, flow.is_new));
             }
@@ -200,47 +200,50 @@ fn from_port_40123(there: SocketAddr) -> TcpStream {
 
 #[test]
 #[ignore = "needs root"]
-fn a_flood_in_one_direction_leaves_room_for_the_other() {
-    let world = World::new();
-    let mut engine = world.watched(Sizes { flow_entries: 256, ring_bytes: 65536 });
-    world.scatter(0, 600);
+fn flood_in_one_direction_leaves_room_for_the_other() {
+    let link = NodeAndPod::new();
+    let mut watcher = link.watched(MapSizes { flow_entries: 256, ring_bytes: 65536 });
+    link.scatter(0, 600);
     let there = SocketAddr::new(NODE[0].parse().unwrap(), 10);
-    world.in_pod(move || UdpSocket::bind((POD[0], 0)).unwrap().send_to(b"let me in", there).unwrap());
-    let live = engine.live();
+    link.in_pod(move || UdpSocket::bind((POD[0], 0)).unwrap().send_to(b"let me in", there).unwrap());
+    let live = watcher.live();
     let from_pod = live.iter().filter(|(tuple, _)| tuple.destination == there).count();
     println!("{} flows, {from_pod} of them the other's", live.len());
     assert_eq!(from_pod, 1);
-    let share: u64 = engine.sums().values().map(|sum| sum.other[OTHER_SHARE].packets).sum();
+    let share: u64 = watcher.sums().values().map(|sum| sum.other[OtherReason::Share as usize].packets).sum();
     assert!(share > 300, "{share}");
 
-    engine.drain(&mut |_| {});
-    assert!(engine.is_crowded());
+    watcher.drain(&mut |_| {});
+    assert!(watcher.is_crowded());
 
-    // What has been removed is free for the next ones, and is counted so.
-    sweep(&mut engine, Patience { closed: 0, syn: 0, tcp: 0, udp: 0, answered: 0 });
-    assert!(!engine.is_crowded());
-    world.scatter(0, 100);
-    let again: u64 = engine.sums().values().map(|sum| sum.other[OTHER_SHARE].packets).sum();
+    // Removed flows make room for new ones.
+    sweep(&mut watcher, IdleTimeouts::ZERO);
+    assert!(!watcher.is_crowded());
+    link.scatter(0, 100);
+    let again: u64 = watcher.sums().values().map(|sum| sum.other[OtherReason::Share as usize].packets).sum();
     assert_eq!(again, share);
 }
 
 #[test]
 #[ignore = "needs root"]
-fn an_interface_that_got_the_index_of_a_watched_one_is_watched_itself() {
-    let world = World::new();
-    let sizes = Sizes { flow_entries: 4096, ring_bytes: 65536 };
-    let mut engine = world.watched(sizes);
-    let index = world.target().interface.index;
-    world.scatter(0, 3);
-    world.link_anew();
-    assert_eq!((world.target().interface.index, engine.watched(), engine.dead()), (index, vec![index], vec![index]));
+fn interface_that_reuses_a_watched_index_is_watched() {
+    let link = NodeAndPod::new();
+    let sizes = MapSizes { flow_entries: 4096, ring_bytes: 65536 };
+    let mut watcher = link.watched(sizes);
+    let index = link.target().interface.index;
+    link.scatter(0, 3);
+    link.link_anew();
+    assert_eq!(
+        (link.target().interface.index, watcher.watched(), watcher.deleted()),
+        (index, vec![index], vec![index])
+    );
     let mut ended = 0;
     let mut count = |flow: Flow| ended += usize::from(flow.reason == FlowReason::End);
-    let problems = engine.set(sizes, &[world.target()], &mut count).unwrap();
+    let problems = watcher.watch(sizes, &[link.target()], &mut count).unwrap();
     assert!(problems.is_empty() && ended >= 3, "{problems:?}, {ended}");
-    assert!(engine.dead().is_empty());
-    world.up();
-    world.scatter(0, 5);
-    let seen = engine.live().iter().filter(|(tuple, _)| tuple.destination.port() == 9).count();
+    assert!(watcher.deleted().is_empty());
+    link.up();
+    link.scatter(0, 5);
+    let seen = watcher.live().iter().filter(|(tuple, _)| tuple.destination.port() == 9).count();
     assert_eq!(seen, 5);
 }

@@ -1,4 +1,4 @@
-//! The layer from a plan to a client: who is behind an interface, what is in force and what is gone again.
+//! The layer from a plan to a client: what it watches, and that it leaves nothing behind.
 //! Needs root and a kernel from 6.6 on: `cargo test -p trilobite-node --test flow_layer -- --ignored`.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
@@ -7,17 +7,18 @@ mod node_and_pod;
 
 use std::{path::PathBuf, process::Command, sync::Arc, time::Duration};
 
-use node_and_pod::{HOST_END, World};
+use node_and_pod::{HOST_END, NodeAndPod};
 use trilobite_crds::node::{FlowOutput, FlowsPart, FlowsSession, PodScope, Source, SourceKind};
 use trilobite_node::{
-    identity::Identity,
+    export::captures::CaptureExport,
+    identity::IdentityService,
     kernel::{Facts, account},
     layers::{
-        Context, UnitKey, UnitState,
+        LayerContext,
         network::{Network, netlink},
     },
-    plan::{Plan, Unit},
-    report::Ledger,
+    loss::Ledger,
+    plan::{Plan, Unit, UnitContent, UnitKey, UnitState},
 };
 
 fn source(kind: SourceKind, name: &str) -> (UnitKey, Source) {
@@ -25,38 +26,38 @@ fn source(kind: SourceKind, name: &str) -> (UnitKey, Source) {
     (key, Source { kind, namespace: Some("shop".into()), name: name.into(), generation: 1 })
 }
 
-fn flows_of_the_machine() -> (UnitKey, Unit<FlowsPart>) {
+fn flows_of_the_machine() -> (UnitKey, Unit<UnitContent>) {
     let (key, source) = source(SourceKind::ObservabilityStack, "default");
-    let content = FlowsPart { pods: PodScope::default(), flow_entries: 1024, ring_bytes: 65536 };
+    let content = UnitContent::Flows(FlowsPart { pods: PodScope::default(), flow_entries: 1024, ring_bytes: 65536 });
     (key, Unit { source, expires_at: None, content })
 }
 
-fn capture_of_udp_to_a_file() -> (UnitKey, Unit<FlowsSession>) {
+fn capture_of_udp_to_a_file() -> (UnitKey, Unit<UnitContent>) {
     let (key, source) = source(SourceKind::FlowCapture, "udp");
-    let content = FlowsSession {
+    let content = UnitContent::Capture(FlowsSession {
         pods: PodScope::default(),
         ports: Vec::new(),
         protocols: vec!["UDP".into()],
         output: vec![FlowOutput::File],
         flow_entries: 4096,
         ring_bytes: 131_072,
-    };
+    });
     (key, Unit { source, expires_at: None, content })
 }
 
 /// The layer of a machine without a cluster, which keeps its files in `state_dir`.
 fn layer(state_dir: PathBuf) -> Network {
     let facts = Arc::new(Facts::default());
-    let context = Context { node_name: "n1".into(), facts: facts.clone(), ledger: Ledger::default(), state_dir };
-    let identity = Identity::new(facts, context.ledger.clone(), false);
+    let context = LayerContext { node_name: "n1".into(), facts: facts.clone(), ledger: Ledger::default(), state_dir };
+    let identity = IdentityService::new(facts, context.ledger.clone(), false);
     Network::new(context, identity, Arc::default())
 }
 
 #[test]
 #[ignore = "needs root"]
-fn the_host_end_of_a_veth_is_found_by_a_process_behind_it() {
-    let world = World::new();
-    let mut process = world.in_pod(|| Command::new("sleep").arg("60").spawn().unwrap());
+fn host_end_of_a_veth_is_found_by_a_process_behind_it() {
+    let link = NodeAndPod::new();
+    let mut process = link.in_pod(|| Command::new("sleep").arg("60").spawn().unwrap());
     let links = netlink::links().unwrap();
     let host_end = links.iter().find(|link| link.name == HOST_END).unwrap();
     let number = netlink::namespace_of(process.id()).unwrap();
@@ -68,22 +69,22 @@ fn the_host_end_of_a_veth_is_found_by_a_process_behind_it() {
 
 #[test]
 #[ignore = "needs root"]
-fn an_interface_that_comes_later_is_watched_and_one_that_goes_is_not() {
-    let world = World::new();
-    world.up();
+fn new_interface_is_watched_and_deleted_one_is_not() {
+    let link = NodeAndPod::new();
+    link.up();
     let ip = |arguments: &[&str]| assert!(Command::new("ip").args(arguments).status().unwrap().success());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut network = layer(std::env::temp_dir());
         let mut plan = Plan::default();
-        plan.flows.extend([flows_of_the_machine()]);
+        plan.units.extend([flows_of_the_machine()]);
         let states = network.apply(&plan).await;
         assert_eq!(states, network.states());
         let alone = account().links;
 
         // More than are attached to at a time.
         for number in 0..7 {
-            world.another_link(&format!("trblate{number}"));
+            link.another_link(&format!("trblate{number}"));
         }
         let watched = async |links: u64| {
             for _ in 0..200 {
@@ -105,30 +106,32 @@ fn an_interface_that_comes_later_is_watched_and_one_that_goes_is_not() {
 #[test]
 #[ignore = "needs root"]
 fn stack_and_capture_share_programs_and_leave_nothing_behind() {
-    let world = World::new();
-    world.up();
+    let link = NodeAndPod::new();
+    link.up();
     let folder = std::env::temp_dir().join(format!("trilobite-flow-layer-{}", std::process::id()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut network = layer(folder.clone());
+        let captures = network.subscribe_captures();
+        let _export = CaptureExport::start(captures, "n1".into(), &folder, Ledger::default());
         let before = account();
 
         let mut plan = Plan::default();
-        plan.flows.extend([flows_of_the_machine()]);
+        plan.units.extend([flows_of_the_machine()]);
         let states = network.apply(&plan).await;
-        assert!(states.values().all(|state| *state == UnitState::InForce { notes: Vec::new() }), "{states:?}");
+        assert!(states.values().all(|state| *state == UnitState::Active { notes: Vec::new() }), "{states:?}");
         let alone = account();
         assert!(alone.programs > before.programs && alone.links > before.links);
 
-        plan.captures.extend([capture_of_udp_to_a_file()]);
+        plan.units.extend([capture_of_udp_to_a_file()]);
         network.apply(&plan).await;
         let both = account();
         assert_eq!((both.programs, both.maps, both.links), (alone.programs, alone.maps, alone.links));
 
-        world.tcp(0, true, 1 << 20);
-        world.udp(1, &[100, 200]);
-        let history = network.history();
-        while history.len() < 6 {
+        link.tcp(0, true, 1 << 20);
+        link.udp(1, &[100, 200]);
+        let buffer = network.flow_buffer();
+        while buffer.len() < 6 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let counts = network.counts();
@@ -136,13 +139,13 @@ fn stack_and_capture_share_programs_and_leave_nothing_behind() {
         assert!(stack.records > capture.records && capture.records >= 2, "{counts:?}");
         assert_eq!((stack.lost, capture.lost), (0, 0));
 
-        plan.captures.clear();
+        plan.units.retain(|_, unit| !matches!(unit.content, UnitContent::Capture(_)));
         let states = network.apply(&plan).await;
         assert_eq!(states.len(), 1);
         network.apply(&Plan::default()).await;
         let after = account();
         assert_eq!((after.programs, after.maps, after.links), (before.programs, before.maps, before.links));
-        assert!(history.is_empty());
+        assert!(buffer.is_empty());
     });
     let file = folder.join("captures/shop.udp/events.log");
     let written = || std::fs::read_to_string(&file).unwrap_or_default();

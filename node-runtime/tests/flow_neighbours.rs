@@ -1,4 +1,4 @@
-//! Programs of others on the same interface, as a CNI has them: they end the chain, and flows are seen all the same.
+//! Other programs on the same interface, e.g. a CNI's, may end the chain: flows are seen all the same.
 //! Needs root and a kernel from 6.6 on: `cargo test -p trilobite-node --test flow_neighbours -- --ignored`.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
@@ -11,11 +11,11 @@ use std::{
     ptr,
 };
 
-use node_and_pod::World;
-use trilobite_node::layers::network::tap::Sizes;
-use trilobite_node_ebpf::flow::FlowDirection;
+use node_and_pod::NodeAndPod;
+use trilobite_node::layers::network::sources::tcx::MapSizes;
+use trilobite_node_ebpf::FlowDirection;
 
-/// A program that lets each packet pass and no other program see it: `return TC_ACT_OK`.
+/// A program that passes each packet and hides it from later programs: `return TC_ACT_OK`.
 fn ends_the_chain() -> OwnedFd {
     let word = |code: u32| libbpf_sys::bpf_insn { code: code as u8, ..libbpf_sys::bpf_insn::default() };
     let program = [
@@ -38,7 +38,7 @@ fn ends_the_chain() -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
-/// Attaches it for as long as the answer lives.
+/// Attaches it until the descriptor is dropped.
 fn attached(program: &OwnedFd, interface: u32, point: libbpf_sys::bpf_attach_type) -> OwnedFd {
     // SAFETY: the descriptor is open; an interface stands where a descriptor would; no options.
     let fd = unsafe { libbpf_sys::bpf_link_create(program.as_raw_fd(), interface.cast_signed(), point, ptr::null()) };
@@ -49,18 +49,18 @@ fn attached(program: &OwnedFd, interface: u32, point: libbpf_sys::bpf_attach_typ
 
 #[test]
 #[ignore = "needs root"]
-fn programs_that_were_there_first_and_end_the_chain_hide_nothing() {
-    let world = World::new();
-    let interface = world.target().interface.index;
+fn earlier_program_that_ends_the_chain_hides_no_packet() {
+    let link = NodeAndPod::new();
+    let interface = link.target().interface.index;
     let neighbour = ends_the_chain();
     let _links =
         [libbpf_sys::BPF_TCX_INGRESS, libbpf_sys::BPF_TCX_EGRESS].map(|point| attached(&neighbour, interface, point));
-    let mut engine = world.watched(Sizes { flow_entries: 4096, ring_bytes: 65536 });
-    world.tcp(0, true, 1 << 20);
-    world.udp(1, &[100, 200]);
-    world.down();
-    engine.drain(&mut |_| {});
-    let (sums, counted) = (engine.sums(), world.counted());
+    let mut watcher = link.watched(MapSizes { flow_entries: 4096, ring_bytes: 65536 });
+    link.tcp(0, true, 1 << 20);
+    link.udp(1, &[100, 200]);
+    link.down();
+    watcher.drain(&mut |_| {});
+    let (sums, counted) = (watcher.sums(), link.counted());
     println!("{counted:?}\n{sums:#?}");
     let of = |direction| {
         let sum = sums.get(&(interface, direction)).map(|sum| sum.all()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Flows and what is in no flow are together what the interface counts, whatever the traffic and whatever is lost.
+//! Traffic in flows and outside them adds up to the interface's own counters, whatever is lost.
 //! Needs root and a kernel from 6.6 on: `cargo test -p trilobite-node --test flow_sums -- --ignored`.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
@@ -14,104 +14,103 @@ use std::{
     time::{Duration, Instant},
 };
 
-use node_and_pod::World;
+use node_and_pod::{NodeAndPod, Watcher};
 use trilobite_node::layers::network::{
-    engine::{ENDED_FOR, Engine},
     flow::Flow,
-    tap::{Patience, Sizes},
+    sources::tcx::{IdleTimeouts, MapSizes, REMOVE_ENDED_AFTER},
 };
-use trilobite_node_ebpf::flow::{FlowDirection, FlowReason, PacketsBytes};
+use trilobite_node_ebpf::{FlowDirection, FlowReason, PacketsBytes};
 
-const ROOMY: Sizes = Sizes { flow_entries: 16384, ring_bytes: 1 << 20 };
-const TINY: Sizes = Sizes { flow_entries: 256, ring_bytes: 4096 };
+const ROOMY: MapSizes = MapSizes { flow_entries: 16384, ring_bytes: 1 << 20 };
+const TINY: MapSizes = MapSizes { flow_entries: 256, ring_bytes: 4096 };
 
 fn pair(counted: PacketsBytes) -> (u64, u64) {
     (counted.packets, counted.bytes)
 }
 
 /// The link is down, so that both sides stand still.
-fn assert_sums_hold(world: &World, engine: &mut Engine) {
-    engine.drain(&mut |_| {});
-    let index = world.target().interface.index;
-    let sums = engine.sums();
-    let counted = world.counted();
+fn assert_sums_hold(link: &NodeAndPod, watcher: &mut Watcher) {
+    watcher.drain(&mut |_| {});
+    let index = link.target().interface.index;
+    let sums = watcher.sums();
+    let counted = link.counted();
     println!("{counted:?}\n{sums:#?}");
     let of = |direction| sums.get(&(index, direction)).map(|sum| pair(sum.all())).unwrap_or_default();
     assert_eq!((of(FlowDirection::In), of(FlowDirection::Out)), (counted.rx, counted.tx));
 }
 
-/// Stops the engine; gives what its flows had in all at their ends, and what was in none.
-fn stop(engine: &mut Engine) -> (PacketsBytes, PacketsBytes) {
+/// Stops the watcher; returns the final totals of its flows, and the traffic outside flows.
+fn stop(watcher: &mut Watcher) -> (PacketsBytes, PacketsBytes) {
     let (mut ended, mut other) = (PacketsBytes::default(), PacketsBytes::default());
-    engine.stop(&mut |flow| {
+    watcher.stop(&mut |flow| {
         if flow.reason == FlowReason::End {
             ended.packets += flow.total.packets;
             ended.bytes += flow.total.bytes;
         }
     });
-    for none in engine.sums().values().flat_map(|sum| sum.other) {
+    for none in watcher.sums().values().flat_map(|sum| sum.other) {
         other.packets += none.packets;
         other.bytes += none.bytes;
     }
     (ended, other)
 }
 
-fn everything(world: &World) {
+fn everything(link: &NodeAndPod) {
     for family in [0, 1] {
-        world.tcp(family, true, 64 << 20);
-        world.tcp(family, false, 64 << 20);
-        world.udp(family, &[0, 1, 512, 1400, 9000, 60000]);
-        world.scatter(family, 20);
+        link.tcp(family, true, 64 << 20);
+        link.tcp(family, false, 64 << 20);
+        link.udp(family, &[0, 1, 512, 1400, 9000, 60000]);
+        link.scatter(family, 20);
     }
 }
 
 #[test]
 #[ignore = "needs root"]
-fn sums_are_what_the_interface_counts_for_offloaded_tcp_and_udp_in_both_families() {
-    let world = World::new();
-    let mut engine = world.watched(ROOMY);
-    everything(&world);
-    world.down();
-    let counted = world.counted();
+fn sums_equal_the_interface_counters_with_offloads() {
+    let link = NodeAndPod::new();
+    let mut watcher = link.watched(ROOMY);
+    everything(&link);
+    link.down();
+    let counted = link.counted();
     assert!(counted.tx.1 / counted.tx.0 > 1600, "no segmentation offload was at work: {counted:?}");
     let mut flows = Vec::new();
-    engine.drain(&mut |flow| flows.push(flow));
+    watcher.drain(&mut |flow| flows.push(flow));
     assert!(flows.iter().any(|flow: &Flow| flow.source.is_ipv6()));
-    assert_sums_hold(&world, &mut engine);
-    assert_eq!(engine.losses(), (0, 0));
-    engine.stop(&mut |flow| flows.push(flow));
+    assert_sums_hold(&link, &mut watcher);
+    assert_eq!(watcher.losses(), (0, 0));
+    watcher.stop(&mut |flow| flows.push(flow));
     let ended: u64 = flows.iter().filter(|flow| flow.reason == FlowReason::End).map(|flow| flow.total.bytes).sum();
     let told: u64 = flows.iter().map(|flow| flow.since.bytes).sum();
-    assert_eq!(ended, told, "what was told bit by bit is what was told at the end");
+    assert_eq!(ended, told, "the reported parts add up to the totals at the end");
 }
 
 #[test]
 #[ignore = "needs root"]
-fn sums_hold_when_the_map_is_full_and_nobody_reads_the_ring() {
-    let world = World::new();
-    let mut engine = world.watched(TINY);
-    everything(&world);
-    world.scatter(0, 600);
-    world.scatter(1, 600);
-    everything(&world);
-    world.down();
-    let (records, packets) = engine.losses();
+fn sums_hold_with_a_full_map_and_an_unread_ring() {
+    let link = NodeAndPod::new();
+    let mut watcher = link.watched(TINY);
+    everything(&link);
+    link.scatter(0, 600);
+    link.scatter(1, 600);
+    everything(&link);
+    link.down();
+    let (records, packets) = watcher.losses();
     assert!(records > 0 && packets > 0, "nothing was lost: {records} records, {packets} packets");
-    assert_sums_hold(&world, &mut engine);
-    let before = world.counted();
-    let (ended, other) = stop(&mut engine);
+    assert_sums_hold(&link, &mut watcher);
+    let before = link.counted();
+    let (ended, other) = stop(&mut watcher);
     assert_eq!(ended.bytes + other.bytes, before.rx.1 + before.tx.1);
 }
 
 #[test]
 #[ignore = "needs root"]
-fn every_end_is_told_when_all_flows_end_at_once_in_a_roomy_ring() {
-    let world = World::new();
-    let mut engine = world.watched(Sizes { flow_entries: 32768, ring_bytes: 4 << 20 });
-    world.scatter(0, 5000);
-    world.down();
-    let counted = world.counted();
-    let (ended, other) = stop(&mut engine);
+fn every_final_record_is_read_when_all_flows_end_at_once() {
+    let link = NodeAndPod::new();
+    let mut watcher = link.watched(MapSizes { flow_entries: 32768, ring_bytes: 4 << 20 });
+    link.scatter(0, 5000);
+    link.down();
+    let counted = link.counted();
+    let (ended, other) = stop(&mut watcher);
     assert!(ended.packets >= 5000, "{ended:?}");
     let counted = (counted.rx.0 + counted.tx.0, counted.rx.1 + counted.tx.1);
     assert_eq!((ended.packets + other.packets, ended.bytes + other.bytes), counted);
@@ -119,9 +118,9 @@ fn every_end_is_told_when_all_flows_end_at_once_in_a_roomy_ring() {
 
 #[test]
 #[ignore = "needs root"]
-fn no_byte_is_lost_while_flows_are_ended_and_removed_under_traffic() {
-    let world = World::new();
-    let mut engine = world.watched(ROOMY);
+fn no_byte_is_lost_while_flows_end_under_traffic() {
+    let link = NodeAndPod::new();
+    let mut watcher = link.watched(ROOMY);
     let done = Arc::new(AtomicBool::new(false));
     let traffic = {
         let done = done.clone();
@@ -134,39 +133,43 @@ fn no_byte_is_lost_while_flows_are_ended_and_removed_under_traffic() {
             let mut sent = 0u64;
             while !done.load(Ordering::Relaxed) {
                 for socket in &sockets {
-                    // A port that nobody listens at answers with an error now and then.
+                    // A closed port answers with an error now and then.
                     sent += u64::from(socket.send_to(b"again and again", there).is_ok());
                 }
             }
             sent
         })
     };
-    let hasty = Patience { closed: 0, syn: 0, tcp: 0, udp: 0, answered: 0 };
     let mut ended = 0;
     let give_up = Instant::now() + Duration::from_secs(20);
     while ended < 1000 && Instant::now() < give_up {
-        if engine.end_idle(hasty, &mut |flow| ended += u64::from(flow.reason == FlowReason::End)).unwrap().flows > 0 {
-            thread::sleep(ENDED_FOR);
-            engine.remove_ended().unwrap();
+        if watcher
+            .end_idle(IdleTimeouts::ZERO, &mut |flow| ended += u64::from(flow.reason == FlowReason::End))
+            .unwrap()
+            .flows
+            > 0
+        {
+            thread::sleep(REMOVE_ENDED_AFTER);
+            watcher.remove_ended().unwrap();
         }
     }
     done.store(true, Ordering::Relaxed);
     let sent = traffic.join().unwrap();
-    world.down();
+    link.down();
     assert!(sent > 10_000 && ended >= 1000, "too little happened: {sent} sent, {ended} ended");
-    assert_sums_hold(&world, &mut engine);
+    assert_sums_hold(&link, &mut watcher);
 }
 
 #[test]
 #[ignore = "needs root"]
-fn no_byte_is_lost_or_counted_twice_when_the_maps_change_their_size_under_traffic() {
-    let world = World::new();
-    let mut engine = world.watched(TINY);
-    let target = world.target();
+fn no_byte_is_lost_when_maps_are_resized_under_traffic() {
+    let link = NodeAndPod::new();
+    let mut watcher = link.watched(TINY);
+    let target = link.target();
     let address = node_and_pod::NODE[0];
     let receiver = std::net::TcpListener::bind((address, 0)).unwrap();
     let port = receiver.local_addr().unwrap().port();
-    let sender = world.begin_in_pod(move || {
+    let sender = link.begin_in_pod(move || {
         use std::io::Write;
         let mut stream = std::net::TcpStream::connect((address, port)).unwrap();
         let block = vec![1; 1 << 20];
@@ -178,10 +181,10 @@ fn no_byte_is_lost_or_counted_twice_when_the_maps_change_their_size_under_traffi
     for round in 0..6 {
         thread::sleep(Duration::from_millis(30));
         let sizes = if round % 2 == 0 { ROOMY } else { TINY };
-        engine.set(sizes, std::slice::from_ref(&target), &mut |_| {}).unwrap();
+        watcher.watch(sizes, std::slice::from_ref(&target), &mut |_| {}).unwrap();
     }
     sender.join().unwrap();
     assert_eq!(reader.join().unwrap(), 256 << 20);
-    world.down();
-    assert_sums_hold(&world, &mut engine);
+    link.down();
+    assert_sums_hold(&link, &mut watcher);
 }

@@ -1,4 +1,4 @@
-//! What a node makes of a desired state, as text: one world of resources on machines that differ. `UPDATE_GOLDEN=1` rewrites.
+//! The plan of one set of resources on different machines, as text. `UPDATE_GOLDEN=1` rewrites the golden files.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
@@ -11,14 +11,15 @@ use trilobite_node::{
     plan::plan,
 };
 
-const WORLD: &str = include_str!("plan/world.yaml");
+const RESOURCES: &str = include_str!("plan/resources.yaml");
 
-fn asked() -> Timestamp {
+fn planned_at() -> Timestamp {
     "2026-01-01T00:00:00Z".parse().unwrap()
 }
 
 fn desired() -> Desired {
-    let (desired, refusals) = desired_from_resources(&parse_documents(WORLD, "world.yaml").unwrap(), asked());
+    let (desired, refusals) =
+        desired_from_resources(&parse_documents(RESOURCES, "resources.yaml").unwrap(), planned_at());
     assert_eq!(refusals, []);
     desired
 }
@@ -48,43 +49,43 @@ fn golden(name: &str, desired: &Desired, facts: &Facts, now: Timestamp) {
 }
 
 #[test]
-fn a_machine_that_allows_everything_gets_everything() {
-    golden("everything", &desired(), &machine(), asked());
+fn everything_is_planned_where_everything_is_allowed() {
+    golden("everything", &desired(), &machine(), planned_at());
 }
 
 #[test]
-fn a_kernel_before_tcx_refuses_flows_and_nothing_else() {
+fn kernel_before_tcx_refuses_only_flows() {
     let facts = Facts { release_text: "5.10.0-46".into(), release: Release { major: 5, minor: 10 }, ..machine() };
-    golden("old-kernel", &desired(), &facts, asked());
+    golden("old-kernel", &desired(), &facts, planned_at());
 }
 
 #[test]
-fn a_paranoid_machine_refuses_samples_where_its_kernel_refuses_the_agent_an_event() {
+fn paranoid_kernel_refuses_samples() {
     let paranoid = Facts { perf_paranoid: 3, perf_refused: true, ..machine() };
-    golden("paranoid", &desired(), &paranoid, asked());
-    // CAP_PERFMON is enough for a kernel as it is upstream, SYS_ADMIN for those of distributions.
-    golden("everything", &desired(), &Facts { perf_refused: false, ..paranoid }, asked());
+    golden("paranoid", &desired(), &paranoid, planned_at());
+    // Upstream kernels accept CAP_PERFMON at every level; distributions' kernels ask for CAP_SYS_ADMIN.
+    golden("everything", &desired(), &Facts { perf_refused: false, ..paranoid }, planned_at());
 }
 
 #[test]
-fn a_missing_capability_refuses_what_needs_it() {
+fn missing_capability_refuses_only_what_needs_it() {
     let mut facts = machine();
     facts.capabilities.remove("CAP_NET_ADMIN");
-    golden("no-net-admin", &desired(), &facts, asked());
+    golden("no-net-admin", &desired(), &facts, planned_at());
 }
 
 #[test]
-fn pods_that_cannot_be_told_apart_are_not_watched() {
-    golden("cgroup-v1", &desired(), &Facts { cgroup: CgroupMode::V1, ..machine() }, asked());
+fn pure_cgroup_v1_refuses_everything() {
+    golden("cgroup-v1", &desired(), &Facts { cgroup: CgroupMode::V1, ..machine() }, planned_at());
 }
 
 #[test]
-fn a_session_whose_end_has_come_is_left_out() {
+fn expired_session_is_left_out() {
     golden("an-hour-later", &desired(), &machine(), "2026-01-01T01:00:00Z".parse().unwrap());
 }
 
 #[test]
-fn a_suspended_node_has_nothing_in_force() {
+fn suspended_node_has_an_empty_plan() {
     let suspended = Desired { suspended: true, ..desired() };
-    assert_eq!(plan(&suspended, &machine(), asked()).to_string(), "");
+    assert_eq!(plan(&suspended, &machine(), planned_at()).to_string(), "");
 }

@@ -1,4 +1,4 @@
-//! Exec and exit in the running kernel, as root: complete, told once, and the same after a restart.
+//! Exec and exit events of the running kernel, as root: complete, reported once, and with stable keys after a restart.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
@@ -16,11 +16,11 @@ use trilobite_node::{
     kernel::{Account, Opened, account},
     layers::security::{SecurityEvent, SecurityEventKind},
 };
-use trilobite_node_ebpf::limits::CWD_DEPTH_MAX;
+use trilobite_node_ebpf::CWD_DEPTH_MAX;
 
-/// Fills the ring more than once; all the 20,000 of a pod are counted on a cluster.
+/// Fills the ring more than once. The cluster tests count a storm of 20,000.
 const STORM: usize = 5_000;
-/// Many times what the small ring holds.
+/// Many times the capacity of the small ring.
 const UNREAD: usize = 1_000;
 
 fn storm(node: &Node, count: usize) -> std::process::Child {
@@ -44,19 +44,19 @@ fn unique(keys: &[ExecKey]) -> usize {
 }
 
 #[tokio::test]
-async fn the_execs_of_a_storm_are_told_once_each_and_every_parent_is_known() {
+async fn exec_storm_is_reported_once_each_with_known_parents() {
     let mut node = Node::new("storm");
-    node.want_processes(1 << 20);
+    node.request_processes(1 << 20);
     node.apply().await;
     let mut child = storm(&node, STORM);
     let events = node.events().await;
     child.wait().unwrap();
     let losses = node.identity.losses();
     let (execs, exits) = (keys(&events, is_exec), keys(&events, is_exit));
-    println!("{} execs told, {losses:?}", execs.len());
-    assert_eq!(unique(&execs), execs.len(), "an exec was told twice");
-    assert_eq!(unique(&exits), exits.len(), "an exit was told twice");
-    // The shell itself is one more.
+    println!("{} execs reported, {losses:?}", execs.len());
+    assert_eq!(unique(&execs), execs.len(), "an exec was reported twice");
+    assert_eq!(unique(&exits), exits.len(), "an exit was reported twice");
+    // One more for the shell itself.
     assert_eq!(execs.len() as u64 + losses.exec, STORM as u64 + 1, "{losses:?}");
     assert_eq!(exits.len() as u64 + losses.exit, STORM as u64 + 1, "{losses:?}");
     let shell = execs[0];
@@ -66,11 +66,11 @@ async fn the_execs_of_a_storm_are_told_once_each_and_every_parent_is_known() {
 }
 
 #[tokio::test]
-async fn a_small_ring_that_nobody_reads_loses_and_counts_what_it_loses() {
+async fn full_ring_counts_its_losses() {
     let mut node = Node::new("small");
-    node.want_processes(4096);
+    node.request_processes(4096);
     node.apply().await;
-    // The runtime has one thread: while this waits, nobody reads.
+    // The runtime has one thread, so that the ring is not read while this waits.
     storm(&node, UNREAD).wait().unwrap();
     let events = node.events().await;
     let losses = node.identity.losses();
@@ -80,14 +80,14 @@ async fn a_small_ring_that_nobody_reads_loses_and_counts_what_it_loses() {
 }
 
 #[tokio::test]
-async fn threads_that_end_together_make_one_exit() {
+async fn threads_ending_together_make_one_exit() {
     let mut node = Node::new("threads");
-    node.want_processes(1 << 20);
+    node.request_processes(1 << 20);
     node.apply().await;
     let program = std::env::current_exe().unwrap();
     let rounds = 100;
     let script = format!(
-        "i=0; while [ $i -lt {rounds} ]; do {} --exact a_process_of_many_threads --ignored >/dev/null; i=$((i+1)); done",
+        "i=0; while [ $i -lt {rounds} ]; do {} --exact process_with_many_threads --ignored >/dev/null; i=$((i+1)); done",
         program.display()
     );
     let mut child = node.sh(&script);
@@ -100,8 +100,8 @@ async fn threads_that_end_together_make_one_exit() {
 }
 
 #[test]
-#[ignore = "it is what the test above runs"]
-fn a_process_of_many_threads() {
+#[ignore = "run by the test above"]
+fn process_with_many_threads() {
     for _ in 0..8 {
         std::thread::spawn(|| std::thread::sleep(std::time::Duration::from_secs(60)));
     }
@@ -109,9 +109,9 @@ fn a_process_of_many_threads() {
 }
 
 #[tokio::test]
-async fn a_process_has_the_same_key_after_a_restart_of_the_agent() {
+async fn process_keeps_its_key_when_the_agent_restarts() {
     let mut node = Node::new("restart");
-    node.want_processes(256 << 10);
+    node.request_processes(256 << 10);
     node.apply().await;
     let mut child = node.sh("exec /bin/sleep 30");
     let events = node.events().await;
@@ -130,9 +130,9 @@ async fn a_process_has_the_same_key_after_a_restart_of_the_agent() {
 }
 
 #[tokio::test]
-async fn an_exec_says_binary_arguments_directory_and_who() {
+async fn exec_has_binary_arguments_directory_and_parent() {
     let mut node = Node::new("exec");
-    node.want_processes(256 << 10);
+    node.request_processes(256 << 10);
     node.apply().await;
     let mut child = node.sh("cd /proc/sys/kernel; /usr/bin/env -i true 'two words' ''; cd /; exit 3");
     let events = node.events().await;
@@ -162,9 +162,9 @@ async fn an_exec_says_binary_arguments_directory_and_who() {
 }
 
 #[tokio::test]
-async fn a_directory_is_whole_or_says_that_it_is_not() {
+async fn directory_is_whole_or_marked_as_cut() {
     let mut node = Node::new("deep");
-    node.want_processes(256 << 10);
+    node.request_processes(256 << 10);
     node.apply().await;
     let top = std::env::temp_dir().join(format!("trilobite-deep-{}", std::process::id()));
     let below = |names: usize| top.join("d/".repeat(names));
@@ -186,9 +186,9 @@ async fn a_directory_is_whole_or_says_that_it_is_not() {
 }
 
 #[tokio::test]
-async fn the_list_of_tasks_is_written_where_no_exec_writes() {
+async fn task_iterator_has_a_buffer_of_its_own() {
     let _alone = Node::new("list");
-    let mut opened = Opened::open("process", trilobite_node_ebpf::process()).unwrap();
+    let mut opened = Opened::open("process", &trilobite_node_ebpf::skeleton::process::DATA).unwrap();
     // The iterator may be preempted: with the others' scratch an exec on its processor would write over its record.
     opened.only(&["list_tasks"]);
     let loaded = opened.load().unwrap();
@@ -203,9 +203,9 @@ async fn the_list_of_tasks_is_written_where_no_exec_writes() {
 }
 
 #[tokio::test]
-async fn what_a_first_process_starts_is_in_its_tree_and_what_enters_its_namespace_is_not() {
+async fn only_descendants_of_a_first_process_are_in_its_tree() {
     let mut node = Node::new("tree");
-    node.want_processes(256 << 10);
+    node.request_processes(256 << 10);
     node.apply().await;
     let script = "unshare --pid --fork /bin/sh -c '/bin/sleep 3; :' & /bin/sleep 1
         nsenter --pid=/proc/$!/ns/pid_for_children /bin/echo entered; wait";
@@ -221,16 +221,16 @@ async fn what_a_first_process_starts_is_in_its_tree_and_what_enters_its_namespac
 }
 
 #[tokio::test]
-async fn a_ring_of_another_size_takes_over_without_a_gap_or_a_double() {
+async fn ring_of_another_size_takes_over_without_gap_or_duplicate() {
     let mut node = Node::new("swap");
-    node.want_processes(256 << 10);
+    node.request_processes(256 << 10);
     node.apply().await;
     let mut child = storm(&node, 3000);
     let a_while = std::time::Duration::from_millis(150);
     let mut events = Vec::new();
     for ring_bytes in [512 << 10, 1 << 20, 512 << 10, 256 << 10] {
         events.extend(node.events_of(a_while).await);
-        node.want_processes(ring_bytes);
+        node.request_processes(ring_bytes);
         node.apply().await;
     }
     // On a busy machine the storm may pause for longer than the reader waits.
@@ -246,12 +246,12 @@ async fn a_ring_of_another_size_takes_over_without_a_gap_or_a_double() {
 }
 
 #[tokio::test]
-async fn nothing_stays_in_the_kernel_when_nobody_asks() {
+async fn nothing_stays_in_the_kernel_without_units() {
     let mut node = Node::new("idle");
-    node.want_processes(256 << 10);
+    node.request_processes(256 << 10);
     node.apply().await;
     assert!(account().programs >= 5);
-    node.want_nothing();
+    node.request_nothing();
     node.apply().await;
     assert_eq!(account(), Account::default());
 }

@@ -1,4 +1,4 @@
-//! Policies' tracepoints in the running kernel, as root.
+//! Tracepoints of policies in the running kernel, as root.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
@@ -17,11 +17,9 @@ use node::Node;
 use trilobite_crds::node::{ArgType, PodScope, TracepointArg, TracepointHook, TracepointsPart};
 use trilobite_node::{
     kernel::{Account, account},
-    layers::{
-        UnitKey, UnitState,
-        security::{ArgValue, SecurityEvent, SecurityEventKind},
-    },
-    report::Problem,
+    layers::security::{ArgValue, SecurityEvent, SecurityEventKind},
+    plan::{UnitKey, UnitState},
+    problem::Problem,
 };
 
 fn hook(raw: bool, subsystem: &str, event: &str, args: &[(u32, ArgType)]) -> TracepointHook {
@@ -53,8 +51,8 @@ fn of_policy(events: &[Arc<SecurityEvent>], name: &str) -> Vec<(Arc<SecurityEven
     found.collect()
 }
 
-fn in_force(states: &BTreeMap<UnitKey, UnitState>, name: &str) -> bool {
-    states.iter().any(|(key, state)| key.name == name && matches!(state, UnitState::InForce { .. }))
+fn is_active(states: &BTreeMap<UnitKey, UnitState>, name: &str) -> bool {
+    states.iter().any(|(key, state)| key.name == name && matches!(state, UnitState::Active { .. }))
 }
 
 fn refusal(states: &BTreeMap<UnitKey, UnitState>, name: &str) -> Problem {
@@ -66,17 +64,17 @@ fn refusal(states: &BTreeMap<UnitKey, UnitState>, name: &str) -> Problem {
 }
 
 #[tokio::test]
-async fn a_classic_tracepoint_gives_the_fields_of_its_record() {
+async fn classic_tracepoint_reports_fields_of_its_record() {
     let mut node = Node::new("classic");
     let fields = [(4, ArgType::Auto), (5, ArgType::Auto), (6, ArgType::Int64)];
-    node.want_policy("execs", part(vec![hook(false, "sched", "sched_process_exec", &fields)]));
+    node.request_policy("execs", part(vec![hook(false, "sched", "sched_process_exec", &fields)]));
     let states = node.apply().await;
-    assert!(in_force(&states, "execs"), "{states:?}");
+    assert!(is_active(&states, "execs"), "{states:?}");
     let mut child = node.sh("/bin/true");
     let events = node.events().await;
     child.wait().unwrap();
-    let told = of_policy(&events, "execs");
-    let (event, args) = told.iter().find(|(_, args)| args[0] == ArgValue::String("/bin/true".into())).unwrap();
+    let reported = of_policy(&events, "execs");
+    let (event, args) = reported.iter().find(|(_, args)| args[0] == ArgValue::String("/bin/true".into())).unwrap();
     let pid = event.process.process.key.pid;
     assert_eq!(args[1..], [ArgValue::Int(pid.cast_signed()), ArgValue::Long(pid.into())]);
     assert_eq!(event.process.process.binary, "/bin/true");
@@ -85,12 +83,12 @@ async fn a_classic_tracepoint_gives_the_fields_of_its_record() {
 }
 
 #[tokio::test]
-async fn a_user_string_and_a_system_call_are_read() {
+async fn user_string_and_system_call_are_read() {
     let mut node = Node::new("syscalls");
-    node.want_policy("opens", part(vec![hook(false, "syscalls", "sys_enter_openat", &[(6, ArgType::String)])]));
-    node.want_policy("calls", part(vec![hook(true, "raw_syscalls", "sys_enter", &[(1, ArgType::Syscall64)])]));
+    node.request_policy("opens", part(vec![hook(false, "syscalls", "sys_enter_openat", &[(6, ArgType::String)])]));
+    node.request_policy("calls", part(vec![hook(true, "raw_syscalls", "sys_enter", &[(1, ArgType::Syscall64)])]));
     let states = node.apply().await;
-    assert!(in_force(&states, "opens") && in_force(&states, "calls"), "{states:?}");
+    assert!(is_active(&states, "opens") && is_active(&states, "calls"), "{states:?}");
     let mut child = node.sh("/bin/cat /proc/sys/kernel/ostype >/dev/null");
     let events = node.events().await;
     child.wait().unwrap();
@@ -101,9 +99,9 @@ async fn a_user_string_and_a_system_call_are_read() {
 }
 
 #[tokio::test]
-async fn a_string_longer_than_what_is_taken_of_it_is_told_as_cut() {
+async fn long_string_is_reported_as_cut() {
     let mut node = Node::new("cut");
-    node.want_policy("opens", part(vec![hook(false, "syscalls", "sys_enter_openat", &[(6, ArgType::String)])]));
+    node.request_policy("opens", part(vec![hook(false, "syscalls", "sys_enter_openat", &[(6, ArgType::String)])]));
     node.apply().await;
     let dots = "./".repeat(300);
     let mut child = node.sh(&format!("/bin/cat /proc/{dots}sys/kernel/ostype >/dev/null"));
@@ -114,14 +112,14 @@ async fn a_string_longer_than_what_is_taken_of_it_is_told_as_cut() {
 }
 
 #[tokio::test]
-async fn one_policy_that_this_kernel_cannot_honour_holds_back_no_other() {
+async fn unsupported_policy_blocks_no_other() {
     let mut node = Node::new("bad");
-    node.want_policy("good", part(vec![hook(true, "sched", "sched_process_exec", &[])]));
-    node.want_policy("no-classic", part(vec![hook(false, "sched", "no_such_event", &[])]));
-    node.want_policy("no-raw", part(vec![hook(true, "sched", "no_such_event", &[])]));
-    node.want_policy("no-arg", part(vec![hook(true, "sched", "sched_process_exec", &[(7, ArgType::Auto)])]));
+    node.request_policy("good", part(vec![hook(true, "sched", "sched_process_exec", &[])]));
+    node.request_policy("no-classic", part(vec![hook(false, "sched", "no_such_event", &[])]));
+    node.request_policy("no-raw", part(vec![hook(true, "sched", "no_such_event", &[])]));
+    node.request_policy("no-arg", part(vec![hook(true, "sched", "sched_process_exec", &[(7, ArgType::Auto)])]));
     let states = node.apply().await;
-    assert!(in_force(&states, "good"), "{states:?}");
+    assert!(is_active(&states, "good"), "{states:?}");
     let name = "sched/no_such_event".to_owned();
     let missing = Problem::NoSuchTracepoint { name, field: "spec.tracepoints[0].event".into() };
     assert_eq!(refusal(&states, "no-classic"), missing);
@@ -130,11 +128,11 @@ async fn one_policy_that_this_kernel_cannot_honour_holds_back_no_other() {
 }
 
 #[tokio::test]
-async fn a_new_version_takes_over_without_a_gap_or_a_double() {
+async fn new_version_takes_over_without_gap_or_duplicate() {
     let mut node = Node::new("versions");
     let version =
         |index: u32| part(vec![hook(true, "sched", "sched_process_exec", &[(1, ArgType::Int32)]); index as usize]);
-    node.want_policy("execs", version(1));
+    node.request_policy("execs", version(1));
     node.apply().await;
     let count = 2000;
     let mut child = node.sh(&format!("i=0; while [ $i -lt {count} ]; do /bin/true; i=$((i+1)); done"));
@@ -142,25 +140,25 @@ async fn a_new_version_takes_over_without_a_gap_or_a_double() {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         let mut next = version(1);
         next.hooks[0].tags = vec![format!("version-{tags}")];
-        node.want_policy("execs", next);
+        node.request_policy("execs", next);
         let states = node.apply().await;
-        assert!(in_force(&states, "execs"), "{states:?}");
+        assert!(is_active(&states, "execs"), "{states:?}");
     }
     let events = node.events().await;
     child.wait().unwrap();
-    let told = of_policy(&events, "execs");
-    let mut keys: Vec<_> = told.iter().map(|(event, _)| event.process.process.key).collect();
+    let reported = of_policy(&events, "execs");
+    let mut keys: Vec<_> = reported.iter().map(|(event, _)| event.process.process.key).collect();
     keys.sort_unstable();
     keys.dedup();
-    assert_eq!((told.len(), keys.len()), (count + 1, count + 1));
+    assert_eq!((reported.len(), keys.len()), (count + 1, count + 1));
 }
 
 #[tokio::test]
-async fn a_version_that_fails_leaves_the_one_before_it_in_force() {
+async fn failed_version_leaves_the_previous_one_active() {
     let mut node = Node::new("fallback");
-    node.want_policy("execs", part(vec![hook(true, "sched", "sched_process_exec", &[])]));
+    node.request_policy("execs", part(vec![hook(true, "sched", "sched_process_exec", &[])]));
     node.apply().await;
-    node.want_policy("execs", part(vec![hook(true, "sched", "no_such_event", &[])]));
+    node.request_policy("execs", part(vec![hook(true, "sched", "no_such_event", &[])]));
     let states = node.apply().await;
     assert!(matches!(refusal(&states, "execs"), Problem::NoSuchTracepoint { .. }));
     let mut child = node.sh("/bin/true");
@@ -170,13 +168,13 @@ async fn a_version_that_fails_leaves_the_one_before_it_in_force() {
 }
 
 #[tokio::test]
-async fn a_full_ring_counts_what_it_loses_for_the_policy_that_lost_it() {
+async fn full_ring_counts_losses_for_its_policy() {
     let mut node = Node::new("full");
     let mut small = part(vec![hook(true, "sched", "sched_process_exec", &[])]);
     small.ring_bytes = 4096;
-    node.want_policy("execs", small);
+    node.request_policy("execs", small);
     node.apply().await;
-    // The runtime has one thread: while this waits, nobody reads.
+    // The runtime has one thread, so that the ring is not read while this waits.
     node.sh("i=0; while [ $i -lt 500 ]; do /bin/true; i=$((i+1)); done").wait().unwrap();
     let events = node.events().await;
     let counts = node.security.counts();
@@ -187,10 +185,10 @@ async fn a_full_ring_counts_what_it_loses_for_the_policy_that_lost_it() {
 }
 
 #[tokio::test]
-async fn many_policies_at_once_hold_up_nobody_and_lose_no_process() {
+async fn many_policies_at_once_delay_no_task_and_lose_no_process() {
     let mut node = Node::new("many");
-    // The loop below fills it several times before all are in force.
-    node.want_processes(256 << 10);
+    // The loop below fills the ring several times before all are active.
+    node.request_processes(256 << 10);
     node.apply().await;
     let runs = Arc::new(AtomicU64::new(0));
     let other = tokio::spawn({
@@ -204,9 +202,9 @@ async fn many_policies_at_once_hold_up_nobody_and_lose_no_process() {
     });
     let mut child = node.sh("while :; do /bin/true; done");
     for number in 0..12 {
-        // Nobody renames a cgroup meanwhile.
+        // No cgroup is renamed meanwhile.
         let hooks = (0..4).map(|_| hook(true, "cgroup", "cgroup_rename", &[])).collect();
-        node.want_policy(&format!("many-{number}"), part(hooks));
+        node.request_policy(&format!("many-{number}"), part(hooks));
     }
     let begun = Instant::now();
     let states = node.apply().await;
@@ -214,7 +212,7 @@ async fn many_policies_at_once_hold_up_nobody_and_lose_no_process() {
     child.kill().unwrap();
     child.wait().unwrap();
     other.abort();
-    assert!((0..12).all(|number| in_force(&states, &format!("many-{number}"))), "{states:?}");
+    assert!((0..12).all(|number| is_active(&states, &format!("many-{number}"))), "{states:?}");
     let losses = node.identity.losses();
     assert_eq!((losses.records(), losses.map_full), (0, 0), "{losses:?}");
     let runs = runs.load(Ordering::Relaxed);
@@ -222,36 +220,36 @@ async fn many_policies_at_once_hold_up_nobody_and_lose_no_process() {
 }
 
 #[tokio::test]
-async fn a_policy_of_which_one_hook_fails_leaves_nothing_in_the_kernel() {
+async fn policy_with_a_failing_hook_leaves_nothing_in_the_kernel() {
     let mut node = Node::new("half");
     let good = hook(true, "sched", "sched_process_exec", &[]);
-    node.want_policy("half", part(vec![good, hook(true, "sched", "no_such_event", &[])]));
+    node.request_policy("half", part(vec![good, hook(true, "sched", "no_such_event", &[])]));
     let states = node.apply().await;
     assert!(matches!(refusal(&states, "half"), Problem::NoSuchTracepoint { .. }));
     assert_eq!(account(), Account::default());
 }
 
 #[tokio::test]
-async fn everything_that_a_policy_has_written_is_told_before_it_goes() {
+async fn last_records_of_a_policy_are_reported_before_it_unloads() {
     let mut node = Node::new("last");
-    node.want_policy("execs", part(vec![hook(true, "sched", "sched_process_exec", &[])]));
+    node.request_policy("execs", part(vec![hook(true, "sched", "sched_process_exec", &[])]));
     node.apply().await;
-    // The runtime has one thread: while this waits, nobody reads.
+    // The runtime has one thread, so that the ring is not read while this waits.
     node.sh("i=0; while [ $i -lt 3000 ]; do /bin/true; i=$((i+1)); done").wait().unwrap();
-    node.want_nothing();
+    node.request_nothing();
     node.apply().await;
     let events = node.events().await;
     assert_eq!(of_policy(&events, "execs").len(), 3001);
 }
 
 #[tokio::test]
-async fn a_ring_of_another_size_is_the_policies_from_the_next_version_on() {
+async fn next_version_gets_a_ring_of_its_size() {
     let mut node = Node::new("sizes");
     let mut small = part(vec![hook(true, "sched", "sched_process_exec", &[])]);
     small.ring_bytes = 4096;
-    node.want_policy("execs", small);
+    node.request_policy("execs", small);
     node.apply().await;
-    node.want_policy("execs", part(vec![hook(true, "sched", "sched_process_exec", &[])]));
+    node.request_policy("execs", part(vec![hook(true, "sched", "sched_process_exec", &[])]));
     node.apply().await;
     node.sh("i=0; while [ $i -lt 500 ]; do /bin/true; i=$((i+1)); done").wait().unwrap();
     let events = node.events().await;
@@ -259,13 +257,13 @@ async fn a_ring_of_another_size_is_the_policies_from_the_next_version_on() {
 }
 
 #[tokio::test]
-async fn nothing_stays_in_the_kernel_when_the_last_policy_goes() {
+async fn nothing_stays_in_the_kernel_after_the_last_policy() {
     let mut node = Node::new("gone");
-    node.want_policy("a", part(vec![hook(true, "sched", "sched_process_exec", &[])]));
-    node.want_policy("b", part(vec![hook(true, "sched", "sched_process_exit", &[])]));
+    node.request_policy("a", part(vec![hook(true, "sched", "sched_process_exec", &[])]));
+    node.request_policy("b", part(vec![hook(true, "sched", "sched_process_exit", &[])]));
     node.apply().await;
     assert!(account().programs >= 7);
-    node.want_nothing();
+    node.request_nothing();
     node.apply().await;
     assert_eq!(account(), Account::default());
 }

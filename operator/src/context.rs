@@ -1,4 +1,5 @@
-//! What every controller is given: a client, the stores, and the ways to the index and to each other.
+//! `Context`: what every controller is given. A client, the caches, and the channels to the index and between
+//! controllers.
 
 use std::sync::Arc;
 
@@ -14,91 +15,84 @@ use trilobite_crds::{
 };
 
 use crate::{
-    args::Arguments,
-    controllers::stack::Pace,
-    metrics::Metrics,
-    plan::Plan,
-    status::Report,
-    watch::{Guarded, pods::PodWatches},
+    args::Arguments, metrics::Metrics, plan::Plan, rate_limiter::RateLimiter, status::ControllerReport,
+    watch::pods::PodWatches,
 };
 
-/// Everything that is kept in memory.
+/// The caches of all watched kinds.
 #[derive(Clone)]
 pub(crate) struct Stores {
-    pub(crate) stacks: Store<Guarded<ObservabilityStack>>,
-    pub(crate) policies: Store<Guarded<TracingPolicy>>,
-    pub(crate) namespaced_policies: Store<Guarded<TracingPolicyNamespaced>>,
-    pub(crate) captures: Store<Guarded<FlowCapture>>,
-    pub(crate) profiles: Store<Guarded<AppProfile>>,
+    pub(crate) stacks: Store<DeserializeGuard<ObservabilityStack>>,
+    pub(crate) policies: Store<DeserializeGuard<TracingPolicy>>,
+    pub(crate) namespaced_policies: Store<DeserializeGuard<TracingPolicyNamespaced>>,
+    pub(crate) captures: Store<DeserializeGuard<FlowCapture>>,
+    pub(crate) profiles: Store<DeserializeGuard<AppProfile>>,
     pub(crate) namespaces: Store<PartialObjectMeta<Namespace>>,
     pub(crate) nodes: Store<Node>,
     pub(crate) runtimes: Store<NodeRuntime>,
-    /// The agents' pods.
-    pub(crate) agents: Store<Pod>,
+    /// Pods of the agents' DaemonSet.
+    pub(crate) agent_pods: Store<Pod>,
 }
 
-/// The stack, as far as it can be known.
 #[derive(Clone, Debug)]
-pub(crate) enum StackNow {
-    /// There is none, or it is on its way out.
+pub(crate) enum StackState {
+    /// No stack exists, or it is being deleted.
     Absent,
-    /// There is one, and this version cannot read it: whatever stands is left as it is.
+    /// The stack exists and this version cannot deserialize it: whatever was applied stays.
     Unreadable,
-    There(Arc<ObservabilityStack>),
+    Present(Arc<ObservabilityStack>),
 }
 
-impl StackNow {
-    fn among<'a>(stacks: impl IntoIterator<Item = &'a Guarded<ObservabilityStack>>) -> Self {
-        for DeserializeGuard(read) in stacks {
-            let meta = match read {
+impl StackState {
+    fn find_among<'a>(stacks: impl IntoIterator<Item = &'a DeserializeGuard<ObservabilityStack>>) -> Self {
+        for DeserializeGuard(stack) in stacks {
+            let meta = match stack {
                 Ok(stack) => &stack.metadata,
                 Err(invalid) => &invalid.metadata,
             };
             if meta.name.as_deref() != Some(STACK_NAME) || meta.deletion_timestamp.is_some() {
                 continue;
             }
-            return match read {
-                Ok(stack) => Self::There(Arc::new(stack.clone())),
+            return match stack {
+                Ok(stack) => Self::Present(Arc::new(stack.clone())),
                 Err(_) => Self::Unreadable,
             };
         }
         Self::Absent
     }
 
-    /// The stack, if it can be read.
-    pub(crate) fn there(&self) -> Option<&ObservabilityStack> {
+    pub(crate) fn present(&self) -> Option<&ObservabilityStack> {
         match self {
-            Self::There(stack) => Some(stack),
+            Self::Present(stack) => Some(stack),
             Self::Absent | Self::Unreadable => None,
         }
     }
 }
 
-/// See the head of this file.
 pub(crate) struct Context {
     pub(crate) client: Client,
     pub(crate) arguments: Arguments,
     pub(crate) stores: Stores,
     /// The last plan that was applied; none without a stack.
     pub(crate) plan: watch::Sender<Option<Arc<Plan>>>,
-    pub(crate) reports: mpsc::Sender<Report>,
+    pub(crate) reports: mpsc::Sender<ControllerReport>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) pods: PodWatches,
+    pub(crate) pod_watches: PodWatches,
     pub(crate) recorder: Recorder,
-    /// How fast nodes are told.
-    pub(crate) pace: Pace,
+    /// Limits how many nodes a rollout updates in a second.
+    pub(crate) rollout_limiter: RateLimiter,
 }
 
 impl Context {
-    pub(crate) fn stack(&self) -> StackNow {
+    pub(crate) fn stack(&self) -> StackState {
         let stacks = self.stores.stacks.state();
-        StackNow::among(stacks.iter().map(Arc::as_ref))
+        StackState::find_among(stacks.iter().map(Arc::as_ref))
     }
 
-    /// Tells the index. It is bounded: a controller waits rather than lets it fall behind.
-    pub(crate) async fn report(&self, report: Report) {
+    /// Sends a report to the index. The channel is bounded, so a controller waits while the index is behind.
+    pub(crate) async fn report(&self, report: ControllerReport) {
         if self.reports.send(report).await.is_err() {
-            tracing::error!("the index of statuses has ended");
+            tracing::error!("the status index has stopped");
         }
     }
 }
@@ -109,25 +103,24 @@ mod tests {
 
     use super::*;
 
-    fn stored(metadata: serde_json::Value, spec: serde_json::Value) -> Guarded<ObservabilityStack> {
-        let kind = json!({"apiVersion": "trilobite.dev/v1alpha1", "kind": "ObservabilityStack"});
-        let mut object = kind;
+    fn stored(metadata: serde_json::Value, spec: serde_json::Value) -> DeserializeGuard<ObservabilityStack> {
+        let mut object = json!({"apiVersion": "trilobite.dev/v1alpha1", "kind": "ObservabilityStack"});
         (object["metadata"], object["spec"]) = (metadata, spec);
         serde_json::from_value(object).unwrap()
     }
 
     #[test]
-    fn a_stack_that_cannot_be_read_is_not_taken_for_no_stack() {
+    fn an_unreadable_stack_is_not_an_absent_one() {
         let unreadable = stored(json!({"name": "default"}), json!({"security": "strict"}));
-        assert!(matches!(StackNow::among([&unreadable]), StackNow::Unreadable));
-        assert!(matches!(StackNow::among([]), StackNow::Absent));
-        let readable = stored(json!({"name": "default"}), json!({}));
-        assert!(StackNow::among([&readable]).there().is_some());
+        assert!(matches!(StackState::find_among([&unreadable]), StackState::Unreadable));
+        assert!(matches!(StackState::find_among([]), StackState::Absent));
+        let valid = stored(json!({"name": "default"}), json!({}));
+        assert!(StackState::find_among([&valid]).present().is_some());
     }
 
     #[test]
-    fn a_stack_that_is_on_its_way_out_is_none() {
-        let going = json!({"name": "default", "deletionTimestamp": "2026-01-01T00:00:00Z"});
-        assert!(matches!(StackNow::among([&stored(going, json!({}))]), StackNow::Absent));
+    fn a_stack_that_is_being_deleted_is_absent() {
+        let deleting = json!({"name": "default", "deletionTimestamp": "2026-01-01T00:00:00Z"});
+        assert!(matches!(StackState::find_among([&stored(deleting, json!({}))]), StackState::Absent));
     }
 }

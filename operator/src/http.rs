@@ -1,4 +1,4 @@
-//! What is served over HTTP: /metrics, /livez and /readyz. Nothing that changes anything.
+//! The HTTP endpoints /metrics, /livez and /readyz. All of them are read-only.
 
 use std::{
     net::SocketAddr,
@@ -13,45 +13,44 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 
-/// What the endpoints answer from.
 #[derive(Clone, Debug)]
-pub(crate) struct Served {
+pub(crate) struct HttpState {
     pub(crate) metrics: Arc<Metrics>,
-    /// Every first list has been read.
+    /// Every cache has synced.
     pub(crate) ready: Arc<AtomicBool>,
 }
 
 /// Serves until `stop`.
-pub(crate) async fn serve(address: SocketAddr, served: Served, stop: CancellationToken) -> std::io::Result<()> {
+pub(crate) async fn serve(address: SocketAddr, state: HttpState, stop: CancellationToken) -> std::io::Result<()> {
     let listener = match tokio::net::TcpListener::bind(address).await {
-        // Every address, on a node without IPv6.
+        // A node without IPv6 has no [::]; 0.0.0.0 is meant there.
         Err(_) if address.ip() == std::net::Ipv6Addr::UNSPECIFIED => {
             tokio::net::TcpListener::bind((std::net::Ipv4Addr::UNSPECIFIED, address.port())).await?
         }
         bound => bound?,
     };
     tracing::info!(address = %listener.local_addr()?, "serving /metrics, /livez and /readyz");
-    axum::serve(listener, router(served)).with_graceful_shutdown(stop.cancelled_owned()).await
+    axum::serve(listener, router(state)).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 
-fn router(served: Served) -> Router {
+fn router(state: HttpState) -> Router {
     Router::new()
         .route("/livez", get(async || "ok\n"))
-        .route("/readyz", get(ready))
+        .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        .with_state(served)
+        .with_state(state)
 }
 
-async fn ready(State(served): State<Served>) -> impl IntoResponse {
-    if served.ready.load(Ordering::Relaxed) {
+async fn readyz(State(state): State<HttpState>) -> impl IntoResponse {
+    if state.ready.load(Ordering::Relaxed) {
         (StatusCode::OK, "ok\n")
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "reading the first lists\n")
+        (StatusCode::SERVICE_UNAVAILABLE, "caches have not synced yet\n")
     }
 }
 
-async fn metrics(State(served): State<Served>) -> impl IntoResponse {
-    match served.metrics.text() {
+async fn metrics(State(state): State<HttpState>) -> impl IntoResponse {
+    match state.metrics.encode() {
         Ok(text) => {
             let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(header::CONTENT_TYPE, format)], text).into_response()

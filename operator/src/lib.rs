@@ -1,17 +1,22 @@
 //! The operator as a library, so that its tests can run it against an API server. Everything else is private.
+//!
+//! Modules import downwards only: `operator` -> `garbage_collector` -> `controllers` -> `context` -> `status` ->
+//! `watch` -> the files that stand alone (`args`, `labels`, `metrics`, `plan`, `resource_key`, ...).
 
 pub mod args;
-mod children;
 mod context;
 mod controllers;
-mod established;
+mod garbage_collector;
 mod http;
+mod json_depth_limit;
+mod labels;
 mod metrics;
+mod node_selection;
+pub mod operator;
 mod plan;
-pub mod run;
-mod selection;
-mod shallow;
+mod rate_limiter;
+mod resource_key;
 mod status;
-mod sweep;
 pub mod telemetry;
+mod wait_for_crds;
 mod watch;

@@ -1,4 +1,4 @@
-//! What the stack's controller last planned and applied, for the controllers of policies to look up.
+//! `Plan`: what the stack's controller last planned and applied. The policies' controllers look their outcome up here.
 
 use trilobite_crds::{
     Planned, Refusal,
@@ -13,18 +13,18 @@ pub(crate) struct Plan {
     suspended: bool,
 }
 
-/// What a plan says about one generation of one policy.
+/// What the plan says about one generation of one policy.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Outcome {
+pub(crate) enum PolicyOutcome {
     Part {
         profile: ProfileRef,
         digest: String,
     },
     Refused(Vec<Refusal>),
-    /// Nothing is in force, whatever the policy asks.
+    /// The stack is suspended, so no policy is active.
     Suspended,
     /// The plan is older than this generation.
-    NotYet,
+    NotPlanned,
 }
 
 impl Plan {
@@ -34,22 +34,22 @@ impl Plan {
         Self { planned, profile, suspended }
     }
 
-    pub(crate) fn outcome(&self, source: &Source) -> Outcome {
+    pub(crate) fn outcome(&self, source: &Source) -> PolicyOutcome {
         let refusals: Vec<_> =
             self.planned.refusals.iter().filter(|refusal| refusal.source == *source).cloned().collect();
         if !refusals.is_empty() {
-            return Outcome::Refused(refusals);
+            return PolicyOutcome::Refused(refusals);
         }
         let part = self.planned.parts.iter().find(|part| part.spec.source == *source);
         match part {
-            Some(part) => Outcome::Part { profile: self.profile.clone(), digest: part.spec.digest.clone() },
-            None if self.suspended => Outcome::Suspended,
-            None => Outcome::NotYet,
+            Some(part) => PolicyOutcome::Part { profile: self.profile.clone(), digest: part.spec.digest.clone() },
+            None if self.suspended => PolicyOutcome::Suspended,
+            None => PolicyOutcome::NotPlanned,
         }
     }
 }
 
-/// How a node is pointed at the plan's profile.
+/// The reference by which a NodeRuntime points at the plan's profile.
 pub(crate) fn profile_ref(planned: &Planned) -> ProfileRef {
     ProfileRef {
         name: planned.profile.metadata.name.clone().unwrap_or_default(),

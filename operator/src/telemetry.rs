@@ -1,11 +1,11 @@
-//! Log lines on standard error. `RUST_LOG` chooses what is shown; the default is what an administrator needs.
+//! Log lines on standard error. `RUST_LOG` selects them; the default suits an administrator.
 
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{Arguments, LogFormat};
 
 /// Starts logging for the whole process; a second call changes nothing.
-pub fn start(arguments: &Arguments) {
+pub fn start_logging(arguments: &Arguments) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,kube_client=warn"));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     let started = match arguments.log_format {
@@ -13,6 +13,6 @@ pub fn start(arguments: &Arguments) {
         LogFormat::Json => lines.json().try_init(),
     };
     if let Err(error) = started {
-        tracing::debug!(%error, "logging had been started already");
+        tracing::debug!(%error, "logging is already started");
     }
 }

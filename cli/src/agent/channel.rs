@@ -11,63 +11,61 @@ use tonic::{
 };
 use tower::service_fn;
 
-use super::{AgentError, Place};
-use crate::failure::chain;
+use super::{error::AgentError, transport::AgentAddress};
+use crate::error_chain::error_chain;
 
-/// How long an agent may take until it is connected to, and then until it begins to answer: one that is stuck keeps nobody
-/// from the others.
-pub(crate) const PATIENCE: Duration = if cfg!(test) { Duration::from_millis(300) } else { Duration::from_secs(10) };
+/// Limit for connecting to an agent, and then for the beginning of its answer: an agent that is stuck does not block
+/// the others.
+pub(crate) const ANSWER_TIMEOUT: Duration =
+    if cfg!(test) { Duration::from_millis(300) } else { Duration::from_secs(10) };
 
-/// An agent that has answered.
+/// A connected agent.
 #[derive(Clone)]
 pub(crate) struct Agent {
-    /// The node's name, or the socket's path.
     pub(crate) name: String,
-    /// Its services.
     pub(crate) channel: Channel,
 }
 
-impl Place {
-    /// Opens the way and shakes hands.
+impl AgentAddress {
+    /// Opens the stream and the gRPC connection on it.
     pub(crate) async fn connect(&self) -> Result<Agent, AgentError> {
-        let way = self.way.clone();
+        let route = self.route.clone();
         let connector = service_fn(move |_: Uri| {
-            let way = way.clone();
-            async move { way.open().await.map(TokioIo::new) }
+            let route = route.clone();
+            async move { route.open().await.map(TokioIo::new) }
         });
-        // Never resolved: the connector knows the way. Servers want an authority all the same.
+        // Never resolved, because the connector ignores it; servers require an authority.
         let endpoint = Endpoint::from_static("http://agent.trilobite");
-        match timeout(PATIENCE, endpoint.connect_with_connector(connector)).await {
-            Err(_) => Err(self.unreachable(&io::Error::new(io::ErrorKind::TimedOut, silent()))),
+        match timeout(ANSWER_TIMEOUT, endpoint.connect_with_connector(connector)).await {
+            Err(_) => Err(self.unreachable(&io::Error::new(io::ErrorKind::TimedOut, no_answer()))),
             Ok(Ok(channel)) => Ok(Agent { name: self.name.clone(), channel }),
             Ok(Err(error)) => Err(self.unreachable(&error)),
         }
     }
 
-    /// `error` with the node and what to do.
     pub(crate) fn unreachable(&self, error: &(dyn Error + 'static)) -> AgentError {
         AgentError::Unreachable {
-            place: self.name.clone(),
-            detail: chain(error).trim_start_matches("transport error: ").into(),
+            agent: self.name.clone(),
+            detail: error_chain(error).trim_start_matches("transport error: ").into(),
             next: self.next.clone(),
         }
     }
 }
 
-/// An answer, or that there was none in time.
-pub(crate) async fn patiently<T>(answer: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
-    timeout(PATIENCE, answer).await.unwrap_or_else(|_| Err(Status::deadline_exceeded(silent())))
+/// The answer, or DEADLINE_EXCEEDED.
+pub(crate) async fn within_timeout<T>(answer: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    timeout(ANSWER_TIMEOUT, answer).await.unwrap_or_else(|_| Err(Status::deadline_exceeded(no_answer())))
 }
 
-fn silent() -> String {
-    format!("no answer within {PATIENCE:?}")
+fn no_answer() -> String {
+    format!("no answer within {ANSWER_TIMEOUT:?}")
 }
 
-/// Those that answer, in the given order, and why the others do not.
-pub(crate) async fn connect_all(places: &[Place]) -> (Vec<Agent>, Vec<AgentError>) {
-    let mut agents = Vec::with_capacity(places.len());
+/// The agents that answer, in the given order, and why the others do not.
+pub(crate) async fn connect_all(addresses: &[AgentAddress]) -> (Vec<Agent>, Vec<AgentError>) {
+    let mut agents = Vec::with_capacity(addresses.len());
     let mut errors = Vec::new();
-    for outcome in join_all(places.iter().map(Place::connect)).await {
+    for outcome in join_all(addresses.iter().map(AgentAddress::connect)).await {
         match outcome {
             Ok(agent) => agents.push(agent),
             Err(error) => errors.push(error),

@@ -13,39 +13,42 @@ use futures::{Stream, StreamExt, stream};
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{Request, Response, Status, transport::Server};
-
-use super::{Place, Reach, exec::Way};
-use crate::proto::{
+use trilobite_api::{
     flow::{Endpoint, Flow, TraceObservationPoint, Verdict},
     observer::{
         self, GetFlowsRequest, GetFlowsResponse,
         get_flows_response::ResponseTypes,
         observer_server::{Observer, ObserverServer},
     },
-    tetragon::{
-        self, GetEventsRequest, GetEventsResponse, Pod, Process, ProcessExec,
-        fine_guidance_sensors_server::{FineGuidanceSensors, FineGuidanceSensorsServer},
-        get_events_response::Event,
-    },
-    trilobite::{
+    profiles::{
         GetProfileRequest, GetProfileResponse, ListProfilesRequest, ListProfilesResponse, Profile, ProfileState,
         WatchProfileRequest,
         get_profile_response::Content,
         profiles_server::{Profiles, ProfilesServer},
     },
+    tetragon::{
+        self, GetEventsRequest, GetEventsResponse, Pod, Process, ProcessExec,
+        fine_guidance_sensors_server::{FineGuidanceSensors, FineGuidanceSensorsServer},
+        get_events_response::Event,
+    },
+};
+
+use super::{
+    stream::Route,
+    transport::{AgentAddress, Transport},
 };
 
 type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// Serves while it lives; its socket's file goes with it.
+/// An agent on a socket for tests; removes the socket's file when it is dropped.
 pub(crate) struct FakeAgent {
     path: PathBuf,
-    what: Arc<std::sync::Mutex<What>>,
+    answers: Arc<parking_lot::Mutex<Answers>>,
     serving: tokio::task::JoinHandle<()>,
 }
 
 #[derive(Clone, Default)]
-struct What {
+struct Answers {
     events: Vec<GetEventsResponse>,
     flows: Vec<GetFlowsResponse>,
     folded: &'static str,
@@ -56,58 +59,58 @@ struct What {
 
 impl FakeAgent {
     pub(crate) fn with_events(events: Vec<GetEventsResponse>) -> Self {
-        Self::serving(What { events, ..What::default() })
+        Self::start(Answers { events, ..Answers::default() })
     }
 
     pub(crate) fn with_flows(flows: Vec<GetFlowsResponse>) -> Self {
-        Self::serving(What { flows, ..What::default() })
+        Self::start(Answers { flows, ..Answers::default() })
     }
 
-    /// One profile, whatever it is called, of which half the stacks are truncated.
+    /// One profile under any name; half of its stacks are truncated.
     pub(crate) fn with_profile(folded: &'static str, samples: u64) -> Self {
-        Self::serving(What { folded, samples, ..What::default() })
+        Self::start(Answers { folded, samples, ..Answers::default() })
     }
 
     /// Ends the stream after the last event.
     pub(crate) fn that_stops(self) -> Self {
-        self.what.lock().unwrap().stops = true;
+        self.answers.lock().stops = true;
         self
     }
 
     /// Answers INVALID_ARGUMENT.
     pub(crate) fn that_refuses(self, why: &'static str) -> Self {
-        self.what.lock().unwrap().refuses = Some(why);
+        self.answers.lock().refuses = Some(why);
         self
     }
 
-    pub(crate) fn reach(&self) -> Reach {
-        Reach::Socket(self.place())
+    pub(crate) fn transport(&self) -> Transport {
+        Transport::Socket(self.address())
     }
 
-    pub(crate) fn place(&self) -> Place {
-        Place { name: "alder".into(), way: Way::Socket(self.path.clone()), next: "start it".into() }
+    pub(crate) fn address(&self) -> AgentAddress {
+        AgentAddress { name: "alder".into(), route: Route::Socket(self.path.clone()), next: "start it".into() }
     }
 
-    /// The way to where it was.
-    pub(crate) fn gone(self) -> Place {
-        self.place()
+    /// The address of an agent that has stopped.
+    pub(crate) fn gone(self) -> AgentAddress {
+        self.address()
     }
 
-    fn serving(what: What) -> Self {
+    fn start(answers: Answers) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("trilobite-fake-{}-{number}.sock", std::process::id()));
         let listener = UnixListener::bind(&path).unwrap();
-        let what = Arc::new(std::sync::Mutex::new(what));
-        let face = Face(Arc::clone(&what));
+        let answers = Arc::new(parking_lot::Mutex::new(answers));
+        let services = FakeServices(Arc::clone(&answers));
         let router = Server::builder()
-            .add_service(FineGuidanceSensorsServer::new(face.clone()))
-            .add_service(ObserverServer::new(face.clone()))
-            .add_service(ProfilesServer::new(face));
+            .add_service(FineGuidanceSensorsServer::new(services.clone()))
+            .add_service(ObserverServer::new(services.clone()))
+            .add_service(ProfilesServer::new(services));
         let serving = tokio::spawn(async move {
             router.serve_with_incoming(UnixListenerStream::new(listener)).await.unwrap();
         });
-        Self { path, what, serving }
+        Self { path, answers, serving }
     }
 }
 
@@ -119,12 +122,12 @@ impl Drop for FakeAgent {
 }
 
 #[derive(Clone)]
-struct Face(Arc<std::sync::Mutex<What>>);
+struct FakeServices(Arc<parking_lot::Mutex<Answers>>);
 
-impl Face {
-    fn what(&self) -> Result<What, Status> {
-        let what = self.0.lock().unwrap().clone();
-        what.refuses.map_or(Ok(what), |why| Err(Status::invalid_argument(why)))
+impl FakeServices {
+    fn answers(&self) -> Result<Answers, Status> {
+        let answers = self.0.lock().clone();
+        answers.refuses.map_or(Ok(answers), |why| Err(Status::invalid_argument(why)))
     }
 }
 
@@ -149,13 +152,13 @@ macro_rules! not_served {
 }
 
 #[tonic::async_trait]
-impl FineGuidanceSensors for Face {
+impl FineGuidanceSensors for FakeServices {
     type GetEventsStream = Streamed<GetEventsResponse>;
 
     async fn get_events(&self, _: Request<GetEventsRequest>) -> Result<Response<Self::GetEventsStream>, Status> {
-        let what = self.what()?;
-        let events = stream::iter(what.events.into_iter().map(Ok));
-        Ok(Response::new(if what.stops { events.boxed() } else { events.chain(stream::pending()).boxed() }))
+        let answers = self.answers()?;
+        let events = stream::iter(answers.events.into_iter().map(Ok));
+        Ok(Response::new(if answers.stops { events.boxed() } else { events.chain(stream::pending()).boxed() }))
     }
 
     async fn get_health(
@@ -196,13 +199,13 @@ impl FineGuidanceSensors for Face {
 }
 
 #[tonic::async_trait]
-impl Observer for Face {
+impl Observer for FakeServices {
     type GetFlowsStream = Streamed<GetFlowsResponse>;
     type GetAgentEventsStream = Streamed<observer::GetAgentEventsResponse>;
     type GetDebugEventsStream = Streamed<observer::GetDebugEventsResponse>;
 
     async fn get_flows(&self, _: Request<GetFlowsRequest>) -> Result<Response<Self::GetFlowsStream>, Status> {
-        Ok(Response::new(stream::iter(self.what()?.flows.into_iter().map(Ok)).boxed()))
+        Ok(Response::new(stream::iter(self.answers()?.flows.into_iter().map(Ok)).boxed()))
     }
 
     async fn get_agent_events(
@@ -237,8 +240,8 @@ impl Observer for Face {
         &self,
         _: Request<observer::ServerStatusRequest>,
     ) -> Result<Response<observer::ServerStatusResponse>, Status> {
-        let what = self.what()?;
-        let num_flows = what.flows.len() as u64;
+        let answers = self.answers()?;
+        let num_flows = answers.flows.len() as u64;
         Ok(Response::new(observer::ServerStatusResponse {
             num_flows,
             max_flows: 4095,
@@ -249,7 +252,7 @@ impl Observer for Face {
 }
 
 #[tonic::async_trait]
-impl Profiles for Face {
+impl Profiles for FakeServices {
     type WatchStream = Streamed<Profile>;
     type GetStream = Streamed<GetProfileResponse>;
 
@@ -259,13 +262,13 @@ impl Profiles for Face {
 
     async fn watch(&self, _: Request<WatchProfileRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let running = Profile { state: ProfileState::Running.into(), ..Profile::default() };
-        Ok(Response::new(stream::iter([Ok(running), Ok(self.what()?.profile())]).boxed()))
+        Ok(Response::new(stream::iter([Ok(running), Ok(self.answers()?.profile())]).boxed()))
     }
 
     async fn get(&self, _: Request<GetProfileRequest>) -> Result<Response<Self::GetStream>, Status> {
-        let what = self.what()?;
-        let chunks = what.folded.as_bytes().chunks(5).map(|chunk| Content::Folded(chunk.to_vec()));
-        let answers: Vec<_> = std::iter::once(Content::Profile(what.profile()))
+        let answers = self.answers()?;
+        let chunks = answers.folded.as_bytes().chunks(5).map(|chunk| Content::Folded(chunk.to_vec()));
+        let answers: Vec<_> = std::iter::once(Content::Profile(answers.profile()))
             .chain(chunks)
             .map(|content| Ok(GetProfileResponse { content: Some(content) }))
             .collect();
@@ -273,7 +276,7 @@ impl Profiles for Face {
     }
 }
 
-impl What {
+impl Answers {
     fn profile(&self) -> Profile {
         Profile {
             state: ProfileState::Done.into(),

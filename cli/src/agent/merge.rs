@@ -1,5 +1,5 @@
-//! Streams of several agents as one, in the order of arrival. An end is an item too, so that nobody mistakes a node that
-//! left for a node where nothing happens.
+//! Merges the streams of several agents in the order of arrival. The end of a stream is an item too: a node that left
+//! differs from a node where nothing happens.
 
 use std::pin::Pin;
 
@@ -9,51 +9,47 @@ use futures::{
 };
 use tonic::Status;
 
-/// What came from a node.
+/// An item of the merged stream.
 pub(crate) enum Arrival<T> {
-    /// A message.
     Message(T),
-    /// Nothing more will come, unless the node is asked again; and why if it was an error.
+    /// The node's stream has ended, with an error or without; it may be reopened.
     End {
-        /// Which.
         node: String,
-        /// The error, if it was one.
         error: Option<Status>,
     },
 }
 
 type Merged<T> = SelectAll<Pin<Box<dyn Stream<Item = Arrival<T>> + Send>>>;
 
-/// All of them; ends after the last one's end. A node whose stream has ended is asked for another by `again`, which gives none
-/// when there will be none.
-pub(crate) fn merge<T, S, F, R>(streams: Vec<(String, S)>, again: F) -> Merged<T>
+/// Ends after the last stream's end. `reconnect` gives another stream of a node whose stream has ended, or none.
+pub(crate) fn merge<T, S, F, R>(streams: Vec<(String, S)>, reconnect: F) -> Merged<T>
 where
     T: Send + 'static,
     S: Stream<Item = Result<T, Status>> + Send + 'static,
     F: Fn(String) -> R + Clone + Send + 'static,
     R: Future<Output = Option<S>> + Send,
 {
-    streams.into_iter().map(|(node, stream)| told(node, stream, again.clone())).collect()
+    streams.into_iter().map(|(node, stream)| follow_node(node, stream, reconnect.clone())).collect()
 }
 
-fn told<T, S, F, R>(node: String, stream: S, again: F) -> Pin<Box<dyn Stream<Item = Arrival<T>> + Send>>
+fn follow_node<T, S, F, R>(node: String, stream: S, reconnect: F) -> Pin<Box<dyn Stream<Item = Arrival<T>> + Send>>
 where
     T: Send + 'static,
     S: Stream<Item = Result<T, Status>> + Send + 'static,
     F: Fn(String) -> R + Send + 'static,
     R: Future<Output = Option<S>> + Send,
 {
-    Box::pin(unfold((node, Some(Box::pin(stream)), again), |(node, stream, again)| async move {
+    Box::pin(unfold((node, Some(Box::pin(stream)), reconnect), |(node, stream, reconnect)| async move {
         let mut stream = match stream {
             Some(stream) => stream,
             None => {
-                let found = again(node.clone());
-                Box::pin(found.await?)
+                let reopened = reconnect(node.clone());
+                Box::pin(reopened.await?)
             }
         };
         Some(match stream.next().await {
-            Some(Ok(message)) => (Arrival::Message(message), (node, Some(stream), again)),
-            ended => (Arrival::End { node: node.clone(), error: ended.and_then(Result::err) }, (node, None, again)),
+            Some(Ok(message)) => (Arrival::Message(message), (node, Some(stream), reconnect)),
+            ended => (Arrival::End { node: node.clone(), error: ended.and_then(Result::err) }, (node, None, reconnect)),
         })
     }))
 }
@@ -70,7 +66,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn every_stream_ends_once_whether_by_an_error_or_not() {
+    async fn every_stream_ends_once_with_or_without_an_error() {
         let streams = vec![
             ("alder".to_owned(), iter(vec![Ok(1), Ok(2)])),
             ("birch".to_owned(), iter(vec![Ok(3), Err(Status::aborted("felled"))])),
@@ -90,15 +86,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_node_that_is_there_again_is_read_on_and_the_gap_is_told() {
+    async fn reopened_stream_is_read_on_after_its_end_was_reported() {
         let left = Arc::new(AtomicU32::new(2));
-        let again = move |node: String| {
+        let reconnect = move |node: String| {
             assert_eq!(node, "alder");
             let more = left.fetch_sub(1, Ordering::Relaxed);
             ready((more > 0).then(|| iter(vec![Ok(more)])))
         };
         let streams = vec![("alder".to_owned(), iter(vec![Ok(7)]))];
-        let arrivals = merge(streams, again).map(|arrival| match arrival {
+        let arrivals = merge(streams, reconnect).map(|arrival| match arrival {
             Arrival::Message(message) => message.to_string(),
             Arrival::End { node, .. } => format!("{node} ended"),
         });

@@ -1,4 +1,4 @@
-//! The agents that a command speaks with; those that do not answer are told on standard error, and why.
+//! Connects to the agents that a command needs. Agents that do not answer are reported on standard error.
 
 use std::time::Duration;
 
@@ -6,26 +6,25 @@ use futures::future::join_all;
 use tokio::time::{Instant, sleep};
 use tonic::{Response, Status, Streaming, transport::Channel};
 
-use crate::{
-    agent::{Agent, AgentError, Reach, connect_all, patiently},
-    failure::Failure,
-};
+use super::failure::Failure;
+use crate::agent::{Agent, AgentError, Transport, connect_all, within_timeout};
 
-/// How long a node that was read may be without an agent.
-const RETURN: Duration = Duration::from_secs(10 * 60);
-/// How often it is looked for.
-const LOOK: Duration = Duration::from_secs(2);
+/// How long a followed node may be without an agent.
+const RECONNECT_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+/// Pause between two attempts to reconnect.
+const RECONNECT_PAUSE: Duration = Duration::from_secs(2);
 
 /// Connected agents, at least one.
-pub(super) async fn answering(reach: &Reach, node: Option<&str>) -> Result<Vec<Agent>, Failure> {
-    let (places, mut errors) = reach.places(node).await?;
-    let (agents, unreachable) = connect_all(&places).await;
+pub(super) async fn connect(transport: &Transport, node: Option<&str>) -> Result<Vec<Agent>, Failure> {
+    let (addresses, mut errors) = transport.addresses(node).await?;
+    let (agents, unreachable) = connect_all(&addresses).await;
     errors.extend(unreachable);
     at_least_one(agents, errors)
 }
 
-/// The stream of each agent that begins one in time, at least one. `doing` is the method's name.
-pub(super) async fn streams<T, A>(
+/// Opens a stream of each agent, at least one. `doing` is the method's name. An agent that does not begin to answer in
+/// time is left out.
+pub(super) async fn open_streams<T, A>(
     agents: Vec<Agent>,
     doing: &'static str,
     open: impl Fn(Channel) -> A,
@@ -34,7 +33,7 @@ where
     A: Future<Output = Result<Response<Streaming<T>>, Status>>,
 {
     let opened = agents.into_iter().map(|Agent { name, channel }| {
-        let answer = patiently(open(channel));
+        let answer = within_timeout(open(channel));
         async move {
             match answer.await {
                 Ok(response) => Ok((name, response.into_inner())),
@@ -52,11 +51,11 @@ where
     at_least_one(streams, errors)
 }
 
-/// The stream of a node of a cluster whose stream has ended, when its agent is there again: a rollout and a crash make it
-/// another pod or another process. None when it stays away, when nobody follows it, and of an agent on a socket: whoever
-/// started that one ended it.
-pub(super) async fn again<T, A>(
-    reach: Reach,
+/// Reopens a node's stream that has ended, once its agent runs again: after a rollout in another pod, after a crash in
+/// another process. None when the agent stays away, without `follow`, and for an agent on a socket, whose user ended
+/// it.
+pub(super) async fn reconnect<T, A>(
+    transport: Transport,
     follow: bool,
     node: String,
     open: impl Fn(Channel) -> A,
@@ -64,27 +63,27 @@ pub(super) async fn again<T, A>(
 where
     A: Future<Output = Result<Response<Streaming<T>>, Status>>,
 {
-    if !follow || matches!(reach, Reach::Socket(_)) {
+    if !follow || matches!(transport, Transport::Socket(_)) {
         return None;
     }
     eprintln!("{node}: waiting for its agent");
-    let until = Instant::now() + RETURN;
+    let until = Instant::now() + RECONNECT_TIMEOUT;
     while Instant::now() < until {
-        sleep(LOOK).await;
-        let Ok((places, _)) = reach.places(Some(&node)).await else { continue };
-        for place in places {
-            let Ok(agent) = place.connect().await else { continue };
-            if let Ok(response) = patiently(open(agent.channel)).await {
-                eprintln!("{node}: its agent is there again; what was meanwhile is not shown");
+        sleep(RECONNECT_PAUSE).await;
+        let Ok((addresses, _)) = transport.addresses(Some(&node)).await else { continue };
+        for address in addresses {
+            let Ok(agent) = address.connect().await else { continue };
+            if let Ok(response) = within_timeout(open(agent.channel)).await {
+                eprintln!("{node}: its agent is back; what happened in between is not shown");
                 return Some(response.into_inner());
             }
         }
     }
-    eprintln!("warning: {node}: its agent was not there again within {} minutes", RETURN.as_secs() / 60);
+    eprintln!("warning: {node}: its agent did not come back within {} minutes", RECONNECT_TIMEOUT.as_secs() / 60);
     None
 }
 
-/// What is left after the errors were told; the last error if nothing is.
+/// Reports the errors as warnings and returns what was found; fails with the last error if nothing was.
 fn at_least_one<T>(found: Vec<T>, mut errors: Vec<AgentError>) -> Result<Vec<T>, Failure> {
     let last = if found.is_empty() { errors.pop() } else { None };
     for error in &errors {
@@ -98,13 +97,12 @@ fn at_least_one<T>(found: Vec<T>, mut errors: Vec<AgentError>) -> Result<Vec<T>,
 
 #[cfg(test)]
 mod tests {
+    use trilobite_api::tetragon::{GetEventsRequest, fine_guidance_sensors_client::FineGuidanceSensorsClient};
+
     use super::*;
-    use crate::{
-        agent::{
-            Place, Way,
-            fake::{FakeAgent, exec_in},
-        },
-        proto::tetragon::{GetEventsRequest, fine_guidance_sensors_client::FineGuidanceSensorsClient},
+    use crate::agent::{
+        AgentAddress, Route,
+        fake::{FakeAgent, exec_in},
     };
 
     fn absent(node: &str) -> AgentError {
@@ -112,7 +110,7 @@ mod tests {
         AgentError::NotRunning { node: node.into(), namespace, pod, phase }
     }
 
-    /// Takes connections and never says a word.
+    /// Accepts connections and never answers.
     struct Stuck {
         path: std::path::PathBuf,
         _listener: std::os::unix::net::UnixListener,
@@ -124,8 +122,8 @@ mod tests {
             Self { _listener: std::os::unix::net::UnixListener::bind(&path).unwrap(), path }
         }
 
-        fn place(&self) -> Place {
-            Place { name: "birch".into(), way: Way::Socket(self.path.clone()), next: "start it".into() }
+        fn address(&self) -> AgentAddress {
+            AgentAddress { name: "birch".into(), route: Route::Socket(self.path.clone()), next: "start it".into() }
         }
     }
 
@@ -136,27 +134,29 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_agent_that_is_stuck_keeps_nobody_from_the_others() {
+    async fn stuck_agent_does_not_block_the_others() {
         let fake = FakeAgent::with_events(vec![exec_in("shop", "till-1")]);
         let stuck = Stuck::new("one");
-        let (agents, unreachable) = connect_all(&[stuck.place(), fake.place()]).await;
+        let (agents, unreachable) = connect_all(&[stuck.address(), fake.address()]).await;
         assert_eq!(agents.len() + unreachable.len(), 2);
         let open = |channel| async move {
             FineGuidanceSensorsClient::new(channel).get_events(GetEventsRequest::default()).await
         };
-        let streams = streams(agents, "GetEvents", open).await.unwrap();
+        let streams = open_streams(agents, "GetEvents", open).await.unwrap();
         let names: Vec<String> = streams.into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["alder"]);
     }
 
     #[tokio::test]
-    async fn when_the_only_agent_is_stuck_the_command_fails_and_says_so() {
+    async fn command_fails_when_its_only_agent_is_stuck() {
         let stuck = Stuck::new("only");
         let open = |channel| async move {
             FineGuidanceSensorsClient::new(channel).get_events(GetEventsRequest::default()).await
         };
-        let failure = match connect_all(&[stuck.place()]).await {
-            (agents, _) if !agents.is_empty() => streams(agents, "GetEvents", open).await.err().unwrap().to_string(),
+        let failure = match connect_all(&[stuck.address()]).await {
+            (agents, _) if !agents.is_empty() => {
+                open_streams(agents, "GetEvents", open).await.err().unwrap().to_string()
+            }
             (_, mut errors) => errors.remove(0).to_string(),
         };
         assert!(failure.contains("birch") && failure.contains("no answer within"), "{failure}");
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn when_none_answers_the_command_fails_with_a_node_and_its_next_step() {
+    fn command_fails_with_advice_when_no_agent_answers() {
         let failure = at_least_one(Vec::<u8>::new(), vec![absent("alder"), absent("birch")]).unwrap_err();
         assert!(failure.to_string().starts_with("node birch: the agent's pod is Pending"), "{failure}");
     }

@@ -1,4 +1,4 @@
-//! `trilobite events`: GetEvents of every node, as one stream.
+//! `trilobite events`: GetEvents of every node as one stream.
 
 use std::{
     io::{IsTerminal, Write, stdout},
@@ -7,35 +7,40 @@ use std::{
 
 use futures::StreamExt;
 use tokio::time::{Instant, sleep_until};
+use trilobite_api::json;
+use trilobite_api::tetragon::{
+    EventType, Filter, GetEventsRequest, GetEventsResponse, fine_guidance_sensors_client::FineGuidanceSensorsClient,
+};
 
 use super::{
-    agents::{again, answering, streams},
-    print,
+    agents::{connect, open_streams, reconnect},
+    failure::Failure,
+    print::print_line,
 };
 use crate::{
-    agent::{Arrival, Reach, merge, words},
-    args::{EventsArguments, EventsFormat, When, WhoseArguments},
-    failure::Failure,
-    output::{event_line, event_line::Style, json, paint::Paint},
-    proto::tetragon::{
-        EventType, Filter, GetEventsRequest, GetEventsResponse, fine_guidance_sensors_client::FineGuidanceSensorsClient,
-    },
+    agent::{Arrival, Transport, merge, status_text},
+    args::{ColorMode, EventsArgs, EventsFormat, FilterArgs},
+    output::{event_line, event_line::Style, paint::Paint},
 };
 
 const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 
-pub(super) async fn run(arguments: &EventsArguments, reach: &Reach, out: &mut dyn Write) -> Result<(), Failure> {
-    let agents = answering(reach, arguments.whose.node.as_deref()).await?;
+pub(super) async fn print_events(
+    arguments: &EventsArgs,
+    transport: &Transport,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let agents = connect(transport, arguments.filter.node.as_deref()).await?;
     let request = request(arguments);
     let open = move |channel| {
         let request = request.clone();
         async move { FineGuidanceSensorsClient::new(channel).get_events(request).await }
     };
-    let (reach, follow) = (reach.clone(), arguments.follow);
-    let opened = streams(agents, "GetEvents", open.clone()).await?;
-    let mut events = merge(opened, move |node| again(reach.clone(), follow, node, open.clone()));
+    let (transport, follow) = (transport.clone(), arguments.follow);
+    let opened = open_streams(agents, "GetEvents", open.clone()).await?;
+    let mut events = merge(opened, move |node| reconnect(transport.clone(), follow, node, open.clone()));
 
-    let style = Style { paint: Paint(coloured(arguments.color)), timestamps: arguments.timestamps };
+    let style = Style { paint: Paint(use_color(arguments.color)), timestamps: arguments.timestamps };
     let span = if arguments.follow { FOREVER } else { arguments.span };
     let end = sleep_until(Instant::now() + span);
     tokio::pin!(end);
@@ -49,14 +54,14 @@ pub(super) async fn run(arguments: &EventsArguments, reach: &Reach, out: &mut dy
         match arrival {
             Some(Arrival::Message(event)) => {
                 if let Some(line) = line(&event, arguments.output, style)? {
-                    print(out, &line)?;
-                    // What is missing is told, and is no event.
+                    print_line(out, &line)?;
+                    // A loss is printed but does not count as an event.
                     let events = u64::from(!event_line::is_loss(&event));
                     (left, printed) = (left - events, printed + events);
                 }
             }
             Some(Arrival::End { node, error }) => {
-                let why = error.map_or("the agent has stopped".into(), |status| words(&status));
+                let why = error.map_or("the agent has stopped".into(), |status| status_text(&status));
                 eprintln!("warning: {node}: no more events: {why}");
             }
             None => return Err(Failure::AllEnded),
@@ -71,34 +76,34 @@ pub(super) async fn run(arguments: &EventsArguments, reach: &Reach, out: &mut dy
 fn line(event: &GetEventsResponse, format: EventsFormat, style: Style) -> Result<Option<String>, Failure> {
     Ok(match format {
         EventsFormat::Compact => event_line::line(event, style),
-        EventsFormat::Json => Some(json::line("tetragon.GetEventsResponse", event)?),
+        EventsFormat::Json => Some(json::to_string(event)),
     })
 }
 
-fn coloured(when: When) -> bool {
-    match when {
-        When::Always => true,
-        When::Never => false,
-        When::Auto => stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+fn use_color(mode: ColorMode) -> bool {
+    match mode {
+        ColorMode::Always => true,
+        ColorMode::Never => false,
+        ColorMode::Auto => stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
     }
 }
 
-fn request(arguments: &EventsArguments) -> GetEventsRequest {
+fn request(arguments: &EventsArgs) -> GetEventsRequest {
     let filter = Filter {
         event_set: arguments.types.iter().map(|kind| kind.event_type().into()).collect(),
-        ..whose(&arguments.whose)
+        ..pod_filter(&arguments.filter)
     };
-    // Filters are alternatives, an empty one lets all pass; losses come as what they are to whoever names them.
+    // Filters are alternatives, and an empty one passes all. Agents send losses as RateLimitInfo to clients that ask
+    // for it.
     let losses = Filter { event_set: vec![EventType::RateLimitInfo.into()], ..Filter::default() };
     GetEventsRequest { allow_list: vec![filter, losses], ..GetEventsRequest::default() }
 }
 
-fn whose(arguments: &WhoseArguments) -> Filter {
+fn pod_filter(arguments: &FilterArgs) -> Filter {
     let (namespace, pod) = arguments.pod();
     Filter {
         namespace: namespace.map(str::to_owned).into_iter().collect(),
-        // The names of pods hold no character but '.' that means something in a regular expression; what does not belong
-        // into a name is escaped all the same, for whoever tries.
+        // Only the '.' of a valid name has a meaning in a regular expression; anything else is escaped too.
         pod_regex: pod.map(|pod| format!("^{}", escaped(pod))).into_iter().collect(),
         ..Filter::default()
     }
@@ -118,15 +123,15 @@ fn escaped(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use trilobite_api::tetragon::{ProcessThrottle, RateLimitInfo, get_events_response::Event};
 
     use super::*;
     use crate::{
         agent::fake::{FakeAgent, exec_in},
         args::{Arguments, Command},
-        proto::tetragon::{ProcessThrottle, RateLimitInfo, get_events_response::Event},
     };
 
-    fn arguments(line: &str) -> (EventsArguments, Arguments) {
+    fn arguments(line: &str) -> (EventsArgs, Arguments) {
         let parse = || Arguments::try_parse_from(line.split_whitespace()).unwrap();
         let Command::Events(events) = parse().command else { panic!("another command") };
         (events, parse())
@@ -135,7 +140,7 @@ mod tests {
     async fn printed(agent: &FakeAgent, line: &str) -> Result<String, Failure> {
         let (events, _) = arguments(line);
         let mut out = Vec::new();
-        run(&events, &agent.reach(), &mut out).await?;
+        print_events(&events, &agent.transport(), &mut out).await?;
         Ok(String::from_utf8(out).unwrap())
     }
 
@@ -149,7 +154,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_lost_is_told_and_counts_for_no_event() {
+    async fn losses_are_printed_and_do_not_count_as_events() {
         let of = |event| GetEventsResponse { event: Some(event), node_name: "alder".into(), ..Default::default() };
         let missing = of(Event::RateLimitInfo(RateLimitInfo { number_of_dropped_process_events: 7 }));
         let slow = ProcessThrottle { cgroup: "9 events lost: too slow".into(), ..ProcessThrottle::default() };
@@ -162,27 +167,27 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_agent_that_stops_ends_the_command_with_a_failure() {
+    async fn command_fails_when_the_agent_stops() {
         let agent = FakeAgent::with_events(vec![exec_in("shop", "till-1")]).that_stops();
         let failure = printed(&agent, "trilobite events -f").await.unwrap_err();
         assert!(matches!(failure, Failure::AllEnded), "{failure}");
     }
 
     #[tokio::test]
-    async fn without_follow_the_command_ends_by_itself() {
+    async fn command_ends_by_itself_without_follow() {
         let agent = FakeAgent::with_events(Vec::new());
         assert_eq!(printed(&agent, "trilobite events --for 50ms").await.unwrap(), "");
     }
 
     #[tokio::test]
-    async fn what_the_agent_refuses_is_told_in_its_words() {
+    async fn refusal_is_shown_with_the_agents_reason() {
         let agent = FakeAgent::with_events(Vec::new()).that_refuses("pod_regex[0]: not a regular expression");
         let failure = printed(&agent, "trilobite events").await.unwrap_err();
         assert!(failure.to_string().ends_with("GetEvents: pod_regex[0]: not a regular expression"), "{failure}");
     }
 
     #[test]
-    fn the_agent_filters_and_a_name_is_not_an_expression() {
+    fn agent_filters_and_a_name_is_not_an_expression() {
         let (events, _) = arguments("trilobite events -n shop --pod till.1 --type exec,exit");
         let filter = &request(&events).allow_list[0];
         assert_eq!(filter.namespace, ["shop"]);

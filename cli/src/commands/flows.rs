@@ -1,35 +1,38 @@
-//! `trilobite flows`: GetFlows of every node. What has been is sorted by time; what comes is printed as it comes.
+//! `trilobite flows`: GetFlows of every node. Past flows are sorted by time; new ones are printed as they arrive.
 
 use std::io::Write;
 
 use futures::StreamExt;
 use tokio::time::timeout;
+use trilobite_api::{
+    flow::FlowFilter,
+    json,
+    observer::{GetFlowsRequest, GetFlowsResponse, get_flows_response::ResponseTypes, observer_client::ObserverClient},
+};
 
 use super::{
-    agents::{again, answering, streams},
-    print,
+    agents::{connect, open_streams, reconnect},
+    failure::Failure,
+    print::print_line,
 };
 use crate::{
-    agent::{AgentError, Arrival, PATIENCE, Reach, merge, words},
-    args::{FlowsArguments, FlowsFormat},
-    failure::Failure,
-    output::{flow_line, json, table::table},
-    proto::{
-        flow::FlowFilter,
-        observer::{
-            GetFlowsRequest, GetFlowsResponse, get_flows_response::ResponseTypes, observer_client::ObserverClient,
-        },
-    },
+    agent::{ANSWER_TIMEOUT, AgentError, Arrival, Transport, merge, status_text},
+    args::{FlowsArgs, FlowsFormat},
+    output::{flow_line, table::table},
 };
 
-/// How many flows are shown when nobody says.
-const LATEST: u64 = 20;
+/// Number of flows without --last.
+const DEFAULT_LAST: u64 = 20;
 
-pub(super) async fn run(arguments: &FlowsArguments, reach: &Reach, out: &mut dyn Write) -> Result<(), Failure> {
+pub(super) async fn print_flows(
+    arguments: &FlowsArgs,
+    transport: &Transport,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
     if arguments.follow && arguments.output == FlowsFormat::Table {
-        return Err(Failure::Usage("a table has an end, so that --follow cannot print one; use -o compact or -o json"));
+        return Err(Failure::Usage("--follow cannot print a table; use -o compact or -o json"));
     }
-    let agents = answering(reach, arguments.whose.node.as_deref()).await?;
+    let agents = connect(transport, arguments.filter.node.as_deref()).await?;
     let request = request(arguments);
     let open = |request: GetFlowsRequest| {
         move |channel| {
@@ -37,32 +40,33 @@ pub(super) async fn run(arguments: &FlowsArguments, reach: &Reach, out: &mut dyn
             async move { ObserverClient::new(channel).get_flows(request).await }
         }
     };
-    let opened = streams(agents, "GetFlows", open(request.clone())).await?;
-    // The latest were shown already.
-    let (reach, follow, reopen) = (reach.clone(), arguments.follow, open(GetFlowsRequest { number: 0, ..request }));
-    let mut flows = merge(opened, move |node| again(reach.clone(), follow, node, reopen.clone()));
+    let opened = open_streams(agents, "GetFlows", open(request.clone())).await?;
+    // A reopened stream must not repeat the latest flows.
+    let (transport, follow, reopen) =
+        (transport.clone(), arguments.follow, open(GetFlowsRequest { number: 0, ..request }));
+    let mut flows = merge(opened, move |node| reconnect(transport.clone(), follow, node, reopen.clone()));
 
     let mut found = Vec::new();
     let mut failed = None;
     loop {
-        // What has been is at hand; what comes takes its time.
+        // Past flows are there at once; new ones may take any time.
         let arrival = match arguments.follow {
             true => flows.next().await,
-            false => timeout(PATIENCE, flows.next()).await.unwrap_or_else(|_| {
-                eprintln!("warning: a node has stopped in the middle of its answer; this is what there is");
+            false => timeout(ANSWER_TIMEOUT, flows.next()).await.unwrap_or_else(|_| {
+                eprintln!("warning: a node has stopped in the middle of its answer; the flows may be incomplete");
                 None
             }),
         };
         let Some(arrival) = arrival else { break };
         match arrival {
-            Arrival::Message(flow) if arguments.follow => tell(&flow, arguments.output, out)?,
+            Arrival::Message(flow) if arguments.follow => print_flow(&flow, arguments.output, out)?,
             Arrival::Message(flow) => found.push(flow),
             Arrival::End { node, error: None } if arguments.follow => {
                 eprintln!("warning: {node}: no more flows: the agent has stopped");
             }
             Arrival::End { error: None, .. } => {}
             Arrival::End { node, error: Some(status) } => {
-                eprintln!("warning: {node}: no more flows: {}", words(&status));
+                eprintln!("warning: {node}: no more flows: {}", status_text(&status));
                 failed = Some(AgentError::refused(&node, "GetFlows", &status));
             }
         }
@@ -70,7 +74,7 @@ pub(super) async fn run(arguments: &FlowsArguments, reach: &Reach, out: &mut dyn
     if arguments.follow {
         return Err(Failure::AllEnded);
     }
-    let found = latest(found, arguments.last.unwrap_or(LATEST));
+    let found = latest(found, arguments.last.unwrap_or(DEFAULT_LAST));
     if found.is_empty() {
         if let Some(error) = failed {
             return Err(error.into());
@@ -80,10 +84,10 @@ pub(super) async fn run(arguments: &FlowsArguments, reach: &Reach, out: &mut dyn
     if arguments.output == FlowsFormat::Table {
         return out.write_all(as_table(&found).as_bytes()).map_err(Failure::Write);
     }
-    found.iter().try_for_each(|flow| tell(flow, arguments.output, out))
+    found.iter().try_for_each(|flow| print_flow(flow, arguments.output, out))
 }
 
-/// The `last` ones of all nodes together, in the order of time. Losses are kept whatever their number.
+/// The `last` flows of all nodes together in the order of time, and all losses.
 fn latest(mut found: Vec<GetFlowsResponse>, last: u64) -> Vec<GetFlowsResponse> {
     found.sort_by_key(|flow| flow.time.map(|time| (time.seconds, time.nanos)));
     let is_flow = |one: &GetFlowsResponse| matches!(one.response_types, Some(ResponseTypes::Flow(_)));
@@ -96,12 +100,12 @@ fn latest(mut found: Vec<GetFlowsResponse>, last: u64) -> Vec<GetFlowsResponse> 
     found
 }
 
-fn tell(flow: &GetFlowsResponse, format: FlowsFormat, out: &mut dyn Write) -> Result<(), Failure> {
+fn print_flow(flow: &GetFlowsResponse, format: FlowsFormat, out: &mut dyn Write) -> Result<(), Failure> {
     let line = match format {
-        FlowsFormat::Json => Some(json::line("observer.GetFlowsResponse", flow)?),
+        FlowsFormat::Json => Some(json::to_string(flow)),
         FlowsFormat::Compact | FlowsFormat::Table => flow_line::line(flow),
     };
-    line.map_or(Ok(()), |line| print(out, &line))
+    line.map_or(Ok(()), |line| print_line(out, &line))
 }
 
 fn as_table(flows: &[GetFlowsResponse]) -> String {
@@ -109,10 +113,13 @@ fn as_table(flows: &[GetFlowsResponse]) -> String {
         .iter()
         .filter_map(|response| match &response.response_types {
             Some(ResponseTypes::Flow(flow)) => {
-                let told = flow_line::tell(flow, response);
-                let (source, destination) =
-                    if told.arrow == "<-" { (told.destination, told.source) } else { (told.source, told.destination) };
-                Some([told.time, told.node, source, destination, told.kind, told.verdict, told.summary])
+                let cells = flow_line::cells(flow, response);
+                let (source, destination) = if cells.arrow == "<-" {
+                    (cells.destination, cells.source)
+                } else {
+                    (cells.source, cells.destination)
+                };
+                Some([cells.time, cells.node, source, destination, cells.kind, cells.verdict, cells.summary])
             }
             _ => None,
         })
@@ -120,21 +127,21 @@ fn as_table(flows: &[GetFlowsResponse]) -> String {
     table(["TIMESTAMP", "NODE", "SOURCE", "DESTINATION", "TYPE", "VERDICT", "SUMMARY"], &rows)
 }
 
-fn request(arguments: &FlowsArguments) -> GetFlowsRequest {
+fn request(arguments: &FlowsArgs) -> GetFlowsRequest {
     let number = match (arguments.last, arguments.follow) {
         (Some(number), _) => number,
         (None, true) => 0,
-        (None, false) => LATEST,
+        (None, false) => DEFAULT_LAST,
     };
     GetFlowsRequest { number, follow: arguments.follow, whitelist: filters(arguments), ..GetFlowsRequest::default() }
 }
 
-/// One filter for each end that the pod may stand at; filters are alternatives.
-fn filters(arguments: &FlowsArguments) -> Vec<FlowFilter> {
+/// Filters are alternatives: the pod may be the source or the destination.
+fn filters(arguments: &FlowsArgs) -> Vec<FlowFilter> {
     let protocol: Vec<String> = arguments.protocol.iter().map(|protocol| protocol.as_str().to_owned()).collect();
-    let pod = match arguments.whose.pod() {
+    let pod = match arguments.filter.pod() {
         (None, None) => None,
-        // The beginning of a name; an empty namespace is any.
+        // A prefix of the name; an empty namespace matches any.
         (namespace, pod) => Some(format!("{}/{}", namespace.unwrap_or_default(), pod.unwrap_or_default())),
     };
     match pod {
@@ -157,7 +164,7 @@ mod tests {
         args::{Arguments, Command},
     };
 
-    fn arguments(line: &str) -> FlowsArguments {
+    fn arguments(line: &str) -> FlowsArgs {
         let Command::Flows(flows) = Arguments::try_parse_from(line.split_whitespace()).unwrap().command else {
             panic!("another command")
         };
@@ -166,7 +173,7 @@ mod tests {
 
     async fn printed(agent: &FakeAgent, line: &str) -> String {
         let mut out = Vec::new();
-        run(&arguments(line), &agent.reach(), &mut out).await.unwrap();
+        print_flows(&arguments(line), &agent.transport(), &mut out).await.unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -204,6 +211,6 @@ mod tests {
     fn following_starts_from_now_unless_asked_otherwise() {
         assert_eq!(request(&arguments("trilobite flows -f")).number, 0);
         assert_eq!(request(&arguments("trilobite flows -f --last 5")).number, 5);
-        assert_eq!(request(&arguments("trilobite flows")).number, LATEST);
+        assert_eq!(request(&arguments("trilobite flows")).number, DEFAULT_LAST);
     }
 }

@@ -1,20 +1,19 @@
-//! Ctrl-C, being told to end by another program, and the terminal's end: all mean to tidy up and leave.
+//! SIGINT, SIGTERM and SIGHUP: the command cleans up and ends.
 
 use futures::future::{pending, select_all};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Listens from now on, also while nobody waits: without it a signal ends the command where it stands.
+/// Catches the signals from now on, also between two waits; otherwise a signal would end the command at once.
 pub(super) struct Interrupts(Vec<Signal>);
 
 impl Interrupts {
-    /// Begins to listen.
     pub(super) fn listen() -> Self {
         let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
         Self(kinds.into_iter().filter_map(|kind| signal(kind).ok()).collect())
     }
 
-    /// Ends when somebody wants the command to end, or has wanted it since it listens.
-    pub(super) async fn come(&mut self) {
+    /// Waits for a signal, or returns at once if one has come since `listen`.
+    pub(super) async fn received(&mut self) {
         if self.0.is_empty() {
             return pending().await;
         }
@@ -22,7 +21,7 @@ impl Interrupts {
     }
 }
 
-/// Ends when somebody wants the command to end.
+/// Waits for a signal.
 pub(super) async fn interrupted() {
-    Interrupts::listen().come().await;
+    Interrupts::listen().received().await;
 }

@@ -2,39 +2,33 @@
 
 mod agents;
 mod events;
+mod failure;
 mod flows;
 mod interrupt;
+mod print;
 mod profile;
+mod profile_error;
 mod status;
 mod tunnel;
 
 use std::io::Write;
 
-pub(crate) use profile::{PodName, ProfileError};
+pub(crate) use failure::Failure;
 
 use crate::{
-    agent::Reach,
+    agent::Transport,
     args::{Arguments, Command},
-    failure::Failure,
 };
 
-/// Does what was typed; data goes to `out`.
-pub(crate) async fn run(arguments: Arguments, out: &mut dyn Write) -> Result<(), Failure> {
-    let Arguments { way, command } = arguments;
-    let reach = Reach::new(&way).await?;
+/// Executes the command; data goes to `out`.
+pub(crate) async fn execute(arguments: Arguments, out: &mut dyn Write) -> Result<(), Failure> {
+    let Arguments { connection, command } = arguments;
+    let transport = Transport::new(&connection).await?;
     match command {
-        Command::Status(arguments) => status::run(&arguments, &reach, out).await,
-        Command::Events(arguments) => events::run(&arguments, &reach, out).await,
-        Command::Flows(arguments) => flows::run(&arguments, &reach, out).await,
-        Command::Profile(arguments) => profile::run(&arguments, &reach, out).await,
-        Command::Tunnel(arguments) => tunnel::run(&arguments, &reach, out).await,
+        Command::Status(args) => status::print_status(&args, &transport, out).await,
+        Command::Events(args) => events::print_events(&args, &transport, out).await,
+        Command::Flows(args) => flows::print_flows(&args, &transport, out).await,
+        Command::Profile(args) => profile::draw_profile(&args, &transport, out).await,
+        Command::Tunnel(args) => tunnel::forward_port(&args, &transport, out).await,
     }
-}
-
-/// Lets a reader at the other end of a pipe see it at once.
-fn print(out: &mut dyn Write, text: &str) -> Result<(), Failure> {
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.write_all(b"\n"))
-        .and_then(|()| out.flush())
-        .map_err(Failure::Write)
 }

@@ -1,4 +1,4 @@
-//! Folded stacks of several nodes: as one, and as a picture. Pure.
+//! Folded stacks of several nodes: merged, and drawn as a flame graph. Pure.
 
 pub(crate) mod flame;
 pub(crate) mod merge;

@@ -1,24 +1,23 @@
 //! A process event on one line, as `tetra getevents -o compact` prints it.
 
+use trilobite_api::tetragon::{CapabilitiesType, GetEventsResponse, Process, ThrottleType, get_events_response::Event};
+
 use super::{
     clock,
     paint::{Paint, plain, quoted},
 };
-use crate::proto::tetragon::{CapabilitiesType, GetEventsResponse, Process, ThrottleType, get_events_response::Event};
 
-/// Where the trailer about privileges ends.
+/// Column at which the mark of privileges ends.
 const WIDTH: usize = 120;
 
-/// What the lines carry besides the event.
 #[derive(Clone, Copy)]
 pub(crate) struct Style {
-    /// Colours.
     pub(crate) paint: Paint,
-    /// The time at the beginning.
+    /// Begin with the time.
     pub(crate) timestamps: bool,
 }
 
-/// The line without its end; nothing for an envelope whose event this version does not know.
+/// The line without its end; none for an event that this version does not know.
 pub(crate) fn line(response: &GetEventsResponse, style: Style) -> Option<String> {
     let (text, privileged) = Line { response, paint: style.paint }.event(response.event.as_ref()?)?;
     let time = response.time.as_ref().filter(|_| style.timestamps);
@@ -32,8 +31,8 @@ pub(crate) fn line(response: &GetEventsResponse, style: Style) -> Option<String>
     Some(line)
 }
 
-/// Whether it says what is missing instead of what happened. An agent says it by a throttle of no kind to readers that do not
-/// name the other.
+/// Whether the event reports lost events: RateLimitInfo, or to clients that do not ask for it a throttle event without
+/// a type.
 pub(crate) fn is_loss(response: &GetEventsResponse) -> bool {
     match &response.event {
         Some(Event::RateLimitInfo(_)) => true,
@@ -54,77 +53,79 @@ impl Line<'_> {
         let (process, text) = match event {
             Event::ProcessExec(exec) => {
                 let process = exec.process.as_ref();
-                (process, self.told("🚀", "process", process, &self.arguments(process)))
+                (process, self.process_line("🚀", "process", process, &self.arguments_of(process)))
             }
             Event::ProcessExit(exit) => {
                 let process = exit.process.as_ref();
                 let how = if exit.signal.is_empty() { exit.status.to_string() } else { plain(&exit.signal) };
-                let extra = format!("{} {}", self.arguments(process), paint.red(&how));
-                (process, self.told("💥", "exit", process, extra.trim_start()))
+                let extra = format!("{} {}", self.arguments_of(process), paint.red(&how));
+                (process, self.process_line("💥", "exit", process, extra.trim_start()))
             }
             Event::ProcessTracepoint(point) => {
                 let what = format!("{} {}", quoted(&point.subsys), quoted(&point.event));
-                (point.process.as_ref(), self.told("⁉️", "tracepoint", point.process.as_ref(), &what))
+                (point.process.as_ref(), self.process_line("⁉️", "tracepoint", point.process.as_ref(), &what))
             }
             Event::ProcessKprobe(probe) => {
                 let what = quoted(&probe.function_name);
-                (probe.process.as_ref(), self.told("❓", "syscall", probe.process.as_ref(), &what))
+                (probe.process.as_ref(), self.process_line("❓", "syscall", probe.process.as_ref(), &what))
             }
             Event::ProcessLsm(lsm) => {
                 let what = quoted(&lsm.function_name);
-                (lsm.process.as_ref(), self.told("🔒", "LSM", lsm.process.as_ref(), &what))
+                (lsm.process.as_ref(), self.process_line("🔒", "LSM", lsm.process.as_ref(), &what))
             }
             Event::ProcessUprobe(probe) => {
                 let what = format!("{} {}", quoted(&probe.path), quoted(&probe.symbol));
-                (probe.process.as_ref(), self.told("🕵️", "uprobe", probe.process.as_ref(), &what))
+                (probe.process.as_ref(), self.process_line("🕵️", "uprobe", probe.process.as_ref(), &what))
             }
             Event::ProcessUsdt(usdt) => {
                 let what = format!("{} {} {}", quoted(&usdt.path), quoted(&usdt.provider), quoted(&usdt.name));
-                (usdt.process.as_ref(), self.told("🕵️", "usdt", usdt.process.as_ref(), &what))
+                (usdt.process.as_ref(), self.process_line("🕵️", "usdt", usdt.process.as_ref(), &what))
             }
             Event::ProcessLoader(loader) => {
                 let id: String = loader.buildid.iter().map(|byte| format!("{byte:02x}")).collect();
                 let what = format!("{id} {}", paint.yellow(&quoted(&loader.path)));
-                (loader.process.as_ref(), self.told("🧬", "loader", loader.process.as_ref(), what.trim_start()))
+                (loader.process.as_ref(), self.process_line("🧬", "loader", loader.process.as_ref(), what.trim_start()))
             }
-            Event::ProcessThrottle(throttle) if is_loss(self.response) => (None, self.lost(&plain(&throttle.cgroup))),
+            Event::ProcessThrottle(throttle) if is_loss(self.response) => {
+                (None, self.loss_line(&plain(&throttle.cgroup)))
+            }
             Event::ProcessThrottle(throttle) => {
                 let verb = if throttle.r#type() == ThrottleType::ThrottleStop { "STOP " } else { "START" };
                 (None, format!("🧬 {} {verb} {}", paint.red("throttle"), quoted(&throttle.cgroup)))
             }
             Event::RateLimitInfo(lost) => {
-                (None, self.lost(&format!("{} events lost", lost.number_of_dropped_process_events)))
+                (None, self.loss_line(&format!("{} events lost", lost.number_of_dropped_process_events)))
             }
             Event::Test(_) => return None,
         };
         Some((text, process.is_some_and(privileged)))
     }
 
-    fn told(&self, emoji: &str, verb: &str, process: Option<&Process>, extra: &str) -> String {
+    fn process_line(&self, emoji: &str, verb: &str, process: Option<&Process>, extra: &str) -> String {
         let paint = self.paint;
         let binary = process.map(|process| quoted(&process.binary)).unwrap_or_default();
         format!(
             "{emoji} {} {} {} {extra}",
             paint.blue(&format!("{verb:<7}")),
-            paint.green(&self.place(process)),
+            paint.green(&self.origin(process)),
             paint.magenta(&binary)
         )
     }
 
-    fn lost(&self, what: &str) -> String {
+    fn loss_line(&self, what: &str) -> String {
         let paint = self.paint;
         format!("🕳 {} {} {}", paint.blue(&format!("{:<7}", "lost")), self.response.node_name, paint.red(what))
     }
 
-    /// Pod, or node where it is none.
-    fn place(&self, process: Option<&Process>) -> String {
+    /// The pod, or the node for a process of the host.
+    fn origin(&self, process: Option<&Process>) -> String {
         match process.and_then(|process| process.pod.as_ref()) {
             Some(pod) => plain(&format!("{}/{}", pod.namespace, pod.name)),
             None => quoted(&self.response.node_name),
         }
     }
 
-    fn arguments(&self, process: Option<&Process>) -> String {
+    fn arguments_of(&self, process: Option<&Process>) -> String {
         self.paint.cyan(&process.map(|process| plain(&process.arguments)).unwrap_or_default())
     }
 }
@@ -136,8 +137,9 @@ fn privileged(process: &Process) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use trilobite_api::tetragon::{Capabilities, Pod, ProcessExec, ProcessExit, ProcessTracepoint, RateLimitInfo};
+
     use super::*;
-    use crate::proto::tetragon::{Capabilities, Pod, ProcessExec, ProcessExit, ProcessTracepoint, RateLimitInfo};
 
     const PLAIN: Style = Style { paint: Paint(false), timestamps: false };
 
@@ -169,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exec_says_where_what_and_how() {
+    fn exec_shows_pod_binary_and_arguments() {
         assert_eq!(
             line(&exec(curl()), PLAIN).unwrap(),
             "🚀 process shop/till-1 /usr/bin/curl -s https://fossil.example"
@@ -179,14 +181,14 @@ mod tests {
     }
 
     #[test]
-    fn an_exit_ends_with_the_signal_or_the_status() {
+    fn exit_ends_with_the_signal_or_the_status() {
         let begin = "💥 exit    shop/till-1 /usr/bin/curl -s https://fossil.example";
         assert_eq!(line(&exit("SIGKILL", 0), PLAIN).unwrap(), format!("{begin} SIGKILL"));
         assert_eq!(line(&exit("", 60), PLAIN).unwrap(), format!("{begin} 60"));
     }
 
     #[test]
-    fn a_tracepoint_is_named_and_a_process_of_the_host_stands_with_its_node() {
+    fn tracepoint_of_a_host_process_shows_the_node() {
         let process = Process { pod: None, arguments: String::new(), ..curl() };
         let point = ProcessTracepoint {
             process: Some(process),
@@ -201,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_privileged_process_is_told_by_what_it_holds_and_not_by_how_much() {
+    fn mark_of_privileges_needs_cap_sys_admin() {
         let many =
             Process { cap: Some(Capabilities { effective: (0..21).collect(), ..Capabilities::default() }), ..curl() };
         assert!(!line(&exec(many), PLAIN).unwrap().contains("CAP_SYS_ADMIN"));
@@ -216,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_are_those_that_people_know() {
+    fn colors_are_those_of_tetra() {
         let text = line(&exec(curl()), Style { paint: Paint(true), timestamps: false }).unwrap();
         assert!(text.contains("\x1b[34mprocess\x1b[0m \x1b[32mshop/till-1\x1b[0m \x1b[35m/usr/bin/curl\x1b[0m"));
     }

@@ -1,17 +1,18 @@
-//! A flow on one line or as a row, as `hubble observe` prints it.
+//! A flow as a line or as cells of a table, in the form of `hubble observe`.
 
-use super::{clock, paint::plain};
-use crate::proto::{
+use trilobite_api::{
     flow::{Endpoint, Flow, Layer4, LostEvent, Service, TcpFlags, TraceObservationPoint, Verdict, layer4::Protocol},
     observer::GetFlowsResponse,
     observer::get_flows_response::ResponseTypes,
 };
 
-/// A flow's cells; a line is made of them.
-pub(crate) struct Told {
+use super::{clock, paint::plain};
+
+/// Parts of a line, and cells of a row.
+pub(crate) struct FlowCells {
     pub(crate) time: String,
     pub(crate) node: String,
-    /// The end that began the conversation.
+    /// The end that opened the connection.
     pub(crate) source: String,
     pub(crate) destination: String,
     pub(crate) arrow: &'static str,
@@ -20,11 +21,11 @@ pub(crate) struct Told {
     pub(crate) summary: String,
 }
 
-/// The line without its end; nothing for what is neither a flow nor a loss.
+/// The line without its end; none for a message that is neither a flow nor a loss.
 pub(crate) fn line(response: &GetFlowsResponse) -> Option<String> {
     match response.response_types.as_ref()? {
         ResponseTypes::Flow(flow) => {
-            let Told { time, source, destination, arrow, kind, verdict, summary, node: _ } = tell(flow, response);
+            let FlowCells { time, source, destination, arrow, kind, verdict, summary, node: _ } = cells(flow, response);
             let summary = if summary.is_empty() { summary } else { format!(" ({summary})") };
             Some(format!("{time}: {source} {arrow} {destination} {kind} {verdict}{summary}"))
         }
@@ -40,17 +41,17 @@ fn lost_line(lost: &LostEvent, response: &GetFlowsResponse) -> String {
 }
 
 /// The cells of one flow.
-pub(crate) fn tell(flow: &Flow, response: &GetFlowsResponse) -> Told {
+pub(crate) fn cells(flow: &Flow, response: &GetFlowsResponse) -> FlowCells {
     let (from, to) = ports(flow.l4.as_ref());
     let addresses = flow.ip.as_ref();
-    let source = end(
+    let source = endpoint_text(
         flow.source.as_ref(),
         flow.source_service.as_ref(),
         &flow.source_names,
         addresses.map(|ip| ip.source.as_str()),
         from,
     );
-    let destination = end(
+    let destination = endpoint_text(
         flow.destination.as_ref(),
         flow.destination_service.as_ref(),
         &flow.destination_names,
@@ -59,7 +60,7 @@ pub(crate) fn tell(flow: &Flow, response: &GetFlowsResponse) -> Told {
     );
     let reply = flow.is_reply;
     let (source, destination) = if reply == Some(true) { (destination, source) } else { (source, destination) };
-    Told {
+    FlowCells {
         time: flow.time.as_ref().or(response.time.as_ref()).map(clock::stamp).unwrap_or_default(),
         node: if flow.node_name.is_empty() { response.node_name.clone() } else { flow.node_name.clone() },
         source,
@@ -76,7 +77,7 @@ pub(crate) fn tell(flow: &Flow, response: &GetFlowsResponse) -> Told {
     }
 }
 
-/// `to-endpoint`, or why it was dropped.
+/// `to-endpoint` or the like, or the reason of a drop.
 fn kind(flow: &Flow) -> String {
     if flow.verdict() == Verdict::Dropped {
         let name = flow.drop_reason_desc().as_str_name().replace('_', " ").to_lowercase();
@@ -88,7 +89,7 @@ fn kind(flow: &Flow) -> String {
     }
 }
 
-fn end(
+fn endpoint_text(
     endpoint: Option<&Endpoint>,
     service: Option<&Service>,
     names: &[String],
@@ -102,7 +103,7 @@ fn end(
         .or_else(|| (!names.is_empty()).then(|| names.join(",")))
         .unwrap_or_else(|| address.unwrap_or_default().to_owned());
     let port = match port {
-        // An address of IPv6 has colons of its own.
+        // An IPv6 address has colons of its own.
         Some(port) if host.contains(':') => format!("[{host}]:{port}"),
         Some(port) => format!("{host}:{port}"),
         None => host,
@@ -166,8 +167,9 @@ fn flags(flags: &TcpFlags) -> String {
 
 #[cfg(test)]
 mod tests {
+    use trilobite_api::flow::{DropReason, Ip, LostEventSource, Tcp, Udp};
+
     use super::*;
-    use crate::proto::flow::{DropReason, Ip, LostEventSource, Tcp, Udp};
 
     fn pod(name: &str, identity: u32) -> Option<Endpoint> {
         let (namespace, pod_name) = ("shop".into(), name.into());
@@ -190,7 +192,7 @@ mod tests {
         }
     }
 
-    fn told(flow: Flow) -> String {
+    fn text_of(flow: Flow) -> String {
         let response =
             GetFlowsResponse { response_types: Some(ResponseTypes::Flow(flow)), ..GetFlowsResponse::default() };
         line(&response).unwrap()
@@ -199,7 +201,7 @@ mod tests {
     #[test]
     fn a_flow_and_its_reply_keep_the_ends_in_place() {
         assert_eq!(
-            told(syn()),
+            text_of(syn()),
             "Nov 22 12:46:23.248: shop/till-1:40000 (ID:1001) -> shop/shelf-1:80 (ID:1002) to-endpoint FORWARDED (TCP Flags: SYN)"
         );
         let flags = Some(TcpFlags { syn: true, ack: true, ..TcpFlags::default() });
@@ -214,7 +216,7 @@ mod tests {
             ..syn()
         };
         assert_eq!(
-            told(reply),
+            text_of(reply),
             "Nov 22 12:46:23.248: shop/till-1:40000 (ID:1001) <- shop/shelf-1:80 (ID:1002) to-stack FORWARDED (TCP Flags: SYN, ACK)"
         );
     }
@@ -227,7 +229,7 @@ mod tests {
             is_reply: None,
             ..syn()
         };
-        assert!(told(flow).contains("(ID:1001) <> shop/shelf-1:80 (ID:1002) Policy denied DROPPED (TCP"));
+        assert!(text_of(flow).contains("(ID:1001) <> shop/shelf-1:80 (ID:1002) Policy denied DROPPED (TCP"));
     }
 
     #[test]
@@ -240,7 +242,7 @@ mod tests {
             l4: Some(Layer4 { protocol: Some(Protocol::Udp(Udp { source_port: 5353, destination_port: 53 })) }),
             ..syn()
         };
-        assert!(told(flow).contains(": [fd00::7]:5353 -> fossil.example:53 (world) to-endpoint FORWARDED (UDP)"));
+        assert!(text_of(flow).contains(": [fd00::7]:5353 -> fossil.example:53 (world) to-endpoint FORWARDED (UDP)"));
     }
 
     #[test]

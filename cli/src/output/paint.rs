@@ -1,8 +1,8 @@
-//! Colours for a terminal, and names made safe for it: what a process is called was chosen by whoever ran it.
+//! Colors for a terminal, and escaping of untrusted text: any user of a pod chooses names of processes.
 
 use std::fmt::Write;
 
-/// ANSI colours, or none.
+/// ANSI colors, or none.
 #[derive(Clone, Copy)]
 pub(crate) struct Paint(pub(crate) bool);
 
@@ -36,7 +36,7 @@ impl Paint {
     }
 }
 
-/// In quotes when it holds blanks or what a terminal would act on.
+/// In quotes if the text contains blanks or control characters, which are escaped.
 pub(crate) fn quoted(text: &str) -> String {
     if text.contains(|c: char| c == '"' || c.is_whitespace() || c.is_control()) {
         format!("\"{}\"", plain(&text.replace('\\', "\\\\").replace('"', "\\\"")))
@@ -45,7 +45,7 @@ pub(crate) fn quoted(text: &str) -> String {
     }
 }
 
-/// Without what a terminal would act on; blanks stay.
+/// With control characters escaped; blanks stay.
 pub(crate) fn plain(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_cannot_act_on_the_terminal() {
+    fn names_cannot_control_the_terminal() {
         assert_eq!(quoted("/bin/\x1b[2Jrm"), "\"/bin/\\x1b[2Jrm\"");
         assert_eq!(plain("a b\nc"), "a b\\nc");
         assert_eq!(quoted("/usr/bin/curl"), "/usr/bin/curl");
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_coloured_where_nobody_looks() {
+    fn no_colors_without_a_terminal() {
         assert_eq!(Paint(false).blue("x"), "x");
         assert_eq!(Paint(true).blue("x"), "\x1b[34mx\x1b[0m");
     }

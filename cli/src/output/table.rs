@@ -1,6 +1,6 @@
-//! Columns as wide as their widest cell, two blanks apart; the last one is not padded.
+//! Tables: columns as wide as their widest cell, two blanks apart; the last one is not padded.
 
-/// Rows under `header`, each line ended.
+/// Rows under `header`; each line has its end.
 pub(crate) fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> String {
     let mut widths = header.map(|cell| cell.chars().count());
     for row in rows {

@@ -1,4 +1,4 @@
-//! Objects to a report. What is in order is counted, what is not is listed with its reason and what to do.
+//! Builds the report: objects that are in order are counted; others are listed with their reason and what to do.
 
 use kube::{Resource, ResourceExt};
 use serde::Serialize;
@@ -9,11 +9,11 @@ use trilobite_crds::{
     stack::Layer,
 };
 
-use super::words::{meaning, next, sentence};
+use super::messages::{meaning, next, sentence};
 
-/// What the API server holds.
+/// Objects of the API server.
 #[derive(Default)]
-pub(crate) struct Found {
+pub(crate) struct ClusterObjects {
     pub(crate) stacks: Vec<ObservabilityStack>,
     pub(crate) policies: Vec<TracingPolicy>,
     pub(crate) namespaced_policies: Vec<TracingPolicyNamespaced>,
@@ -22,16 +22,16 @@ pub(crate) struct Found {
     pub(crate) nodes: Vec<NodeRuntime>,
 }
 
-/// All that `trilobite status` knows.
+/// What `trilobite status` prints.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Report {
-    /// Whether nothing stands in `wrong`.
+    /// Whether `wrong` is empty.
     pub(crate) in_order: bool,
     pub(crate) stack: Option<StackReport>,
     pub(crate) nodes: Vec<NodeReport>,
     pub(crate) resources: Vec<KindCount>,
-    pub(crate) wrong: Vec<Wrong>,
+    pub(crate) wrong: Vec<Finding>,
 }
 
 #[derive(Debug, PartialEq, Serialize)]
@@ -67,7 +67,7 @@ pub(crate) struct ConditionReport {
 pub(crate) struct NodeReport {
     pub(crate) name: String,
     pub(crate) ready: bool,
-    /// Whether the profile in force is the one that is wanted; nothing where none is wanted.
+    /// Whether the active profile is the desired one; none if none is desired.
     pub(crate) profile_in_force: Option<bool>,
     pub(crate) parts_in_force: i32,
     pub(crate) running_sessions: usize,
@@ -77,7 +77,7 @@ pub(crate) struct NodeReport {
     pub(crate) agent_version: String,
 }
 
-/// What a node says is not in force, or not wholly.
+/// A part that a node reports as not active, or not completely.
 #[derive(Debug, PartialEq, Serialize)]
 pub(crate) struct ProblemReport {
     /// `TracingPolicy/watch-openat`
@@ -95,10 +95,10 @@ pub(crate) struct KindCount {
     pub(crate) in_order: usize,
 }
 
-/// Something that is not as it was asked.
+/// An object that is not in order.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Wrong {
+pub(crate) struct Finding {
     /// `TracingPolicy/watch-openat`
     pub(crate) object: String,
     pub(crate) reason: String,
@@ -109,17 +109,16 @@ pub(crate) struct Wrong {
 }
 
 impl Report {
-    /// The report of what was found.
-    pub(crate) fn new(found: Found) -> Self {
-        let Found { stacks, policies, namespaced_policies, captures, profiles, mut nodes } = found;
+    pub(crate) fn new(found: ClusterObjects) -> Self {
+        let ClusterObjects { stacks, policies, namespaced_policies, captures, profiles, mut nodes } = found;
         let mut wrong = Vec::new();
         let stack = stacks.first().map(|stack| {
-            wrong.extend(wrong_with(stack));
+            wrong.extend(findings(stack));
             stack_report(stack)
         });
         if stack.is_none() {
-            let message = "there is no ObservabilityStack, so nothing can be in force";
-            wrong.push(Wrong::new("ObservabilityStack/default".into(), "NoStack", message, ""));
+            let message = "there is no ObservabilityStack, so nothing can be active";
+            wrong.push(Finding::new("ObservabilityStack/default".into(), "NoStack", message, ""));
         }
         let resources = vec![
             count(&policies, &mut wrong),
@@ -129,15 +128,15 @@ impl Report {
         ];
         nodes.sort_by_key(ResourceExt::name_any);
         for node in &nodes {
-            let news: Vec<Wrong> = wrong_with_node(node, &wrong);
-            wrong.extend(news);
+            let more = node_findings(node, &wrong);
+            wrong.extend(more);
         }
         let nodes = nodes.iter().map(node_report).collect();
         Self { in_order: wrong.is_empty(), stack, nodes, resources, wrong }
     }
 }
 
-impl Wrong {
+impl Finding {
     fn new(object: String, reason: &str, message: &str, describe: &str) -> Self {
         Self {
             object,
@@ -149,7 +148,7 @@ impl Wrong {
     }
 }
 
-/// But for the first letter and the full stop.
+/// Apart from the first letter's case and the full stop.
 fn says_the_same(meaning: &str, message: &str) -> bool {
     meaning.trim_end_matches('.').eq_ignore_ascii_case(message.trim_end_matches('.'))
 }
@@ -203,37 +202,37 @@ fn node_report(node: &NodeRuntime) -> NodeReport {
     }
 }
 
-fn count<K: UserKind>(objects: &[K], wrong: &mut Vec<Wrong>) -> KindCount {
-    let found: Vec<Vec<Wrong>> = objects.iter().map(wrong_with).collect();
+fn count<K: UserKind>(objects: &[K], wrong: &mut Vec<Finding>) -> KindCount {
+    let found: Vec<Vec<Finding>> = objects.iter().map(findings).collect();
     let in_order = found.iter().filter(|of_one| of_one.is_empty()).count();
     wrong.extend(found.into_iter().flatten());
     KindCount { kind: K::kind(&()).into_owned(), total: objects.len(), in_order }
 }
 
-/// What is wrong with one object: its groups of failures, or else why it is not ready.
-fn wrong_with<K: UserKind>(object: &K) -> Vec<Wrong> {
+/// Findings about one object: its groups of failures, or else why it is not ready.
+fn findings<K: UserKind>(object: &K) -> Vec<Finding> {
     let name = object.source().to_string();
-    let describe = format!("see 'kubectl describe {}{}'", K::plural(&()), place(object));
+    let describe = format!("see 'kubectl describe {}{}'", K::plural(&()), object_args(object));
     let Some(status) = object.common_status() else {
-        let message = "the operator has not looked at it yet";
-        return vec![Wrong::new(name, "Pending", message, &describe)];
+        let message = "the operator has not processed it yet";
+        return vec![Finding::new(name, "Pending", message, &describe)];
     };
     let failures = status.failures.iter().map(|failure| {
         let message = failure_message(failure);
-        Wrong::new(name.clone(), &failure.reason, &message, &describe)
+        Finding::new(name.clone(), &failure.reason, &message, &describe)
     });
-    let failures: Vec<Wrong> = failures.collect();
+    let failures: Vec<Finding> = failures.collect();
     let conditions = &status.conditions;
-    // Work that has come to its end is not ready any more, and rightly so.
+    // A completed resource is rightly not ready.
     if !failures.is_empty() || holds(conditions, ConditionType::Completed) {
         return failures;
     }
-    // Not accepted says why; not ready because it is not accepted does not.
+    // The reason of Accepted=False explains more than Ready=False does.
     let accepted = find(conditions, ConditionType::Accepted).filter(|one| one.status == ConditionStatus::False);
     match accepted.or_else(|| find(conditions, ConditionType::Ready)) {
         Some(condition) if condition.status == ConditionStatus::True => Vec::new(),
-        Some(condition) => vec![Wrong::new(name, &condition.reason, &condition.message, &describe)],
-        None => vec![Wrong::new(name, "Pending", "the operator has not looked at it yet", &describe)],
+        Some(condition) => vec![Finding::new(name, &condition.reason, &condition.message, &describe)],
+        None => vec![Finding::new(name, "Pending", "the operator has not processed it yet", &describe)],
     }
 }
 
@@ -241,31 +240,31 @@ fn failure_message(failure: &Failure) -> String {
     let Failure { count, example_node, kernel, message, reason: _ } = failure;
     let nodes = if *count == 1 { "node" } else { "nodes" };
     let kernel = if kernel.is_empty() { String::new() } else { format!(", kernel {kernel}") };
-    format!("on {count} {nodes} (as {example_node}{kernel}): {message}")
+    format!("on {count} {nodes} (e.g. {example_node}{kernel}): {message}")
 }
 
-/// What is wrong with one node; what its resource tells already, with the number of nodes, is not told again.
-fn wrong_with_node(node: &NodeRuntime, told: &[Wrong]) -> Vec<Wrong> {
+/// Findings about one node, without the problems that a resource's finding reports already for all nodes.
+fn node_findings(node: &NodeRuntime, reported: &[Finding]) -> Vec<Finding> {
     let name = format!("Node/{}", node.name_any());
     let describe = format!("see 'kubectl describe noderuntime {}'", node.name_any());
     let Some(status) = &node.status else {
         let message = "its agent has not reported yet";
-        return vec![Wrong::new(name, "WaitingForAgents", message, &describe)];
+        return vec![Finding::new(name, "WaitingForAgents", message, &describe)];
     };
     let is_new = |problem: &&NodeProblem| {
         let source = problem.source.to_string();
-        !told.iter().any(|one| one.object == source && one.reason == problem.reason)
+        !reported.iter().any(|one| one.object == source && one.reason == problem.reason)
     };
     let problem = |problem: &NodeProblem| {
         let message = format!("{}: {}", problem.source, problem.message);
-        Wrong::new(name.clone(), &problem.reason, &message, &describe)
+        Finding::new(name.clone(), &problem.reason, &message, &describe)
     };
-    let mut wrong: Vec<Wrong> = status.problems.iter().filter(is_new).map(problem).collect();
+    let mut wrong: Vec<Finding> = status.problems.iter().filter(is_new).map(problem).collect();
     if let Some(ready) = find(&status.conditions, ConditionType::Ready)
         && ready.status != ConditionStatus::True
         && status.problems.is_empty()
     {
-        wrong.push(Wrong::new(name, &ready.reason, &ready.message, &describe));
+        wrong.push(Finding::new(name, &ready.reason, &ready.message, &describe));
     }
     wrong
 }
@@ -274,13 +273,9 @@ fn holds(conditions: &[Condition], r#type: ConditionType) -> bool {
     find(conditions, r#type).is_some_and(|condition| condition.status == ConditionStatus::True)
 }
 
-fn place<K: Resource>(object: &K) -> String {
+fn object_args<K: Resource>(object: &K) -> String {
     match object.namespace() {
         Some(namespace) => format!(" -n {namespace} {}", object.name_any()),
         None => format!(" {}", object.name_any()),
     }
 }
-
-#[cfg(test)]
-#[path = "golden.rs"]
-mod golden;

@@ -1,15 +1,17 @@
-//! Reports of worlds written down as YAML, as they are printed. `UPDATE_GOLDEN=1` rewrites them.
+//! Reports of clusters, as printed, against golden files. `UPDATE_GOLDEN=1` rewrites them.
 
 use std::{fs, path::PathBuf};
 
-use trilobite_crds::node::NodeRuntime;
+use trilobite_crds::{AppProfile, ObservabilityStack, TracingPolicy, condition::Condition, node::NodeRuntime};
 
-use super::*;
-use crate::report::render;
+use super::{
+    build::{ClusterObjects, Report},
+    render::render,
+};
 
 const IN_ORDER: &str = r#"
 - {type: Ready, status: "True", reason: Ready, message: 2 of 2 nodes ready, lastTransitionTime: "2026-01-01T00:00:00Z"}
-- {type: Accepted, status: "True", reason: Valid, message: the spec can be carried out, lastTransitionTime: "2026-01-01T00:00:00Z"}
+- {type: Accepted, status: "True", reason: Valid, message: the spec is supported, lastTransitionTime: "2026-01-01T00:00:00Z"}
 - {type: Degraded, status: "False", reason: AsExpected, message: nothing is wrong, lastTransitionTime: "2026-01-01T00:00:00Z"}
 "#;
 
@@ -49,7 +51,7 @@ fn policy(name: &str, status: &str) -> TracingPolicy {
     serde_yaml::from_str(&format!("{{metadata: {{name: {name}}}, spec: {{}}, status: {status}}}")).unwrap()
 }
 
-fn check(name: &str, found: Found) {
+fn check(name: &str, found: ClusterObjects) {
     let report = Report::new(found);
     let text = render(&report);
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/report/golden").join(format!("{name}.txt"));
@@ -61,17 +63,24 @@ fn check(name: &str, found: Found) {
 }
 
 #[test]
-fn a_stack_in_order_takes_few_lines() {
-    check("in-order", Found { stacks: vec![stack()], nodes: vec![node("birch"), node("alder")], ..Found::default() });
+fn stack_in_order_takes_few_lines() {
+    check(
+        "in-order",
+        ClusterObjects {
+            stacks: vec![stack()],
+            nodes: vec![node("birch"), node("alder")],
+            ..ClusterObjects::default()
+        },
+    );
 }
 
 #[test]
-fn without_a_stack_the_first_step_is_told() {
-    check("no-stack", Found::default());
+fn first_step_is_shown_without_a_stack() {
+    check("no-stack", ClusterObjects::default());
 }
 
 #[test]
-fn a_policy_that_fails_on_some_nodes_says_where_why_and_what_next() {
+fn policy_that_fails_on_some_nodes_is_explained() {
     let mut sick = node("birch");
     let status = sick.status.as_mut().unwrap();
     status.problems = serde_yaml::from_str(
@@ -91,20 +100,20 @@ fn a_policy_that_fails_on_some_nodes_says_where_why_and_what_next() {
     let fine = policy("watch-shore", &format!("{{conditions: [{}]}}", &IN_ORDER.lines().nth(1).unwrap()[2..]));
     check(
         "one-bad-policy",
-        Found {
+        ClusterObjects {
             stacks: vec![stack()],
             policies: vec![failing, fine],
             nodes: vec![node("alder"), sick],
-            ..Found::default()
+            ..ClusterObjects::default()
         },
     );
 }
 
 #[test]
-fn what_was_not_accepted_and_what_nobody_has_looked_at_are_told_apart_and_what_has_ended_is_in_order() {
+fn refused_pending_and_completed_resources_differ() {
     let refused = r#"{conditions: [
         {type: Ready, status: "False", reason: NotAccepted, message: not accepted, lastTransitionTime: "2026-01-01T00:00:00Z"},
-        {type: Accepted, status: "False", reason: Unsupported, message: "spec.kprobes: not carried out", lastTransitionTime: "2026-01-01T00:00:00Z"}]}"#;
+        {type: Accepted, status: "False", reason: Unsupported, message: "spec.kprobes: not supported", lastTransitionTime: "2026-01-01T00:00:00Z"}]}"#;
     let mut unseen = policy("unseen", "{}");
     unseen.status = None;
     let ended: AppProfile = serde_yaml::from_str(
@@ -117,12 +126,12 @@ fn what_was_not_accepted_and_what_nobody_has_looked_at_are_told_apart_and_what_h
     silent.status = None;
     check(
         "not-accepted",
-        Found {
+        ClusterObjects {
             stacks: vec![stack()],
             policies: vec![policy("refused", refused), unseen],
             profiles: vec![ended],
             nodes: vec![silent],
-            ..Found::default()
+            ..ClusterObjects::default()
         },
     );
 }

@@ -1,9 +1,11 @@
-//! The state of everything, from what the API server holds to what a person reads. Pure: no client, no clock.
+//! The state of the stack for people, from the objects of the API server. Pure: no client, no clock.
 
 mod build;
+#[cfg(test)]
+mod golden;
+mod messages;
 mod render;
-mod words;
 
-pub(crate) use build::{Found, Report};
+pub(crate) use build::{ClusterObjects, Report};
+pub(crate) use messages::next;
 pub(crate) use render::render;
-pub(crate) use words::next;

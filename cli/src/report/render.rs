@@ -1,11 +1,10 @@
-//! A report as text: what is in order in few lines, what is not with what to do.
+//! The report as text: few lines for what is in order, and what to do about the rest.
 
 use std::fmt::{self, Write};
 
-use super::build::{NodeReport, Report, StackReport, Wrong};
+use super::build::{Finding, NodeReport, Report, StackReport};
 use crate::output::table::table;
 
-/// The text, with its last line ended.
 pub(crate) fn render(report: &Report) -> String {
     let mut text = String::new();
     // Into a String this cannot fail.
@@ -32,7 +31,7 @@ fn write_all(report: &Report, text: &mut String) -> fmt::Result {
     }
     let lead = if text.is_empty() { "" } else { "\n" };
     writeln!(text, "{lead}Not in order:")?;
-    report.wrong.iter().try_for_each(|wrong| write_wrong(wrong, text))
+    report.wrong.iter().try_for_each(|finding| write_finding(finding, text))
 }
 
 fn write_stack(stack: &StackReport, text: &mut String) -> fmt::Result {
@@ -55,7 +54,7 @@ fn nodes_table(nodes: &[NodeReport]) -> String {
         .iter()
         .map(|node| {
             let profile = match node.profile_in_force {
-                Some(true) => "in force",
+                Some(true) => "active",
                 Some(false) => "another",
                 None => "none",
             };
@@ -76,8 +75,8 @@ fn nodes_table(nodes: &[NodeReport]) -> String {
     table(header, &rows)
 }
 
-fn write_wrong(wrong: &Wrong, text: &mut String) -> fmt::Result {
-    let Wrong { object, reason, message, meaning, next } = wrong;
+fn write_finding(finding: &Finding, text: &mut String) -> fmt::Result {
+    let Finding { object, reason, message, meaning, next } = finding;
     writeln!(text, "  {object}: {reason}")?;
     writeln!(text, "    what:  {message}")?;
     if let Some(meaning) = meaning {

@@ -1,16 +1,16 @@
--- Health of every kind of trilobite.dev, from its conditions. Argo CD knows nothing of them without this.
--- A stack of which a few nodes are bad but that is Ready is Healthy: three nodes of ten thousand must not hold up a sync;
--- its message says what is wrong.
-local function said(status, message)
+-- Health of every kind of trilobite.dev from its conditions, which Argo CD does not know by itself.
+-- A stack that is Ready is Healthy although a few nodes fail: three nodes of ten thousand must not block a sync. The message
+-- says what is wrong.
+local function health(status, message)
   return { status = status, message = message }
 end
 
 if obj.spec ~= nil and obj.spec.suspend == true then
-  return said("Suspended", "spec.suspend is true")
+  return health("Suspended", "spec.suspend is true")
 end
 local status = obj.status
 if status == nil or status.conditions == nil or status.observedGeneration ~= obj.metadata.generation then
-  return said("Progressing", "the operator has not looked at this generation yet")
+  return health("Progressing", "the operator has not reconciled this generation yet")
 end
 local by_type = {}
 for _, condition in ipairs(status.conditions) do
@@ -21,16 +21,16 @@ local function holds(kind)
 end
 
 if holds("Stalled") then
-  return said("Degraded", by_type.Stalled.message)
+  return health("Degraded", by_type.Stalled.message)
 end
 if holds("Ready") then
   local message = by_type.Ready.message
   if holds("Degraded") then
     message = message .. "; " .. by_type.Degraded.message
   end
-  return said("Healthy", message)
+  return health("Healthy", message)
 end
 if by_type.Ready ~= nil then
-  return said("Progressing", by_type.Ready.message)
+  return health("Progressing", by_type.Ready.message)
 end
-return said("Progressing", "no condition Ready yet")
+return health("Progressing", "no condition Ready yet")

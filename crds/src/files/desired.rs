@@ -1,17 +1,17 @@
-//! Resources of files to what a node keeps in force, as an operator would have planned it.
+//! The desired state of a node for resources from files, as an operator would have planned it.
 
 use std::collections::HashSet;
 
 use jiff::Timestamp;
 
-use super::Resource;
+use super::resource::Resource;
 use crate::{
     Inputs, ObservabilityStack, ObservabilityStackSpec, Refusal, STACK_NAME, UserKind, node::Desired, plan,
     reason::Reason, session_for_capture, session_for_profile,
 };
 
-/// Plans `resources` for this node alone. Sessions begin at `now`. Without a stack its defaults hold.
-/// What is refused is left out, and everything else is planned.
+/// Plans `resources` for this node alone. Sessions begin at `now`. Without a stack its defaults apply.
+/// Refused resources are left out; all others are planned.
 pub fn desired_from_resources(resources: &[Resource], now: Timestamp) -> (Desired, Vec<Refusal>) {
     let (unique, mut refusals) = unique(resources);
     let fallback = ObservabilityStack::new(STACK_NAME, ObservabilityStackSpec::default());
@@ -53,7 +53,7 @@ pub fn desired_from_resources(resources: &[Resource], now: Timestamp) -> (Desire
     (desired, refusals)
 }
 
-/// Of resources with the same kind, namespace and name, the first; the others are refused.
+/// The first of each kind, namespace and name; the others are refused.
 fn unique(resources: &[Resource]) -> (Vec<&Resource>, Vec<Refusal>) {
     let mut seen = HashSet::new();
     let mut refusals = Vec::new();
@@ -63,7 +63,7 @@ fn unique(resources: &[Resource]) -> (Vec<&Resource>, Vec<Refusal>) {
         if seen.insert((source.kind, source.namespace.clone(), source.name.clone())) {
             kept.push(resource);
         } else {
-            let message = "the same kind and name stands in the files before; remove one of them";
+            let message = "an earlier resource has the same kind and name; remove one of them";
             refusals.push(Refusal::new(&source, Reason::Conflict, "metadata.name", message));
         }
     }

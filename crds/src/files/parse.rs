@@ -3,8 +3,8 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::Resource;
-use crate::{GROUP, VERSION, schema};
+use super::resource::Resource;
+use crate::{GROUP, VERSION, bounds::Violation};
 
 /// Most bytes of one file.
 const MAX_BYTES: usize = 4 << 20;
@@ -15,13 +15,13 @@ const MAX_DOCUMENTS: usize = 1024;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{origin}, document {document}{}{field}: {message}", if field.is_empty() { "" } else { ", " })]
 pub struct ParseError {
-    /// The file, as it was given.
+    /// The file, as named by the caller.
     pub origin: String,
-    /// Which document of it, from 1.
+    /// Number of the document in the file, from 1.
     pub document: usize,
-    /// Which field; empty where it is about the whole document.
+    /// Path of the field; empty where the whole document is meant.
     pub field: String,
-    /// What it must be.
+    /// What the field must be.
     pub message: String,
 }
 
@@ -44,21 +44,21 @@ pub fn parse_documents(yaml: &str, origin: &str) -> Result<Vec<Resource>, Vec<Pa
             errors.push(error(number, "", format!("a file must have at most {MAX_DOCUMENTS} documents")));
             break;
         }
-        // By way of YAML's own value, which refuses a key that stands twice.
+        // Through YAML's own value type, which refuses a duplicate key.
         let value = serde_yaml::Value::deserialize(document)
             .map_err(|cause| cause.to_string())
             .and_then(|value| serde_json::to_value(value).map_err(|cause| cause.to_string()));
         match value {
-            // Past a broken document there is no telling where the next one begins.
+            // After a broken document the start of the next one is unknown.
             Err(cause) => {
                 errors.push(error(number, "", format!("is not valid YAML: {cause}")));
                 break;
             }
             Ok(Value::Null) => {}
-            Ok(value) => match resource(value) {
+            Ok(value) => match read_resource(value) {
                 Ok(resource) => resources.push(resource),
-                Err(found) => {
-                    errors.extend(found.into_iter().map(|(field, message)| error(number, &field, message)));
+                Err(violations) => {
+                    errors.extend(violations.into_iter().map(|bad| error(number, &bad.field, bad.message)));
                 }
             },
         }
@@ -66,54 +66,51 @@ pub fn parse_documents(yaml: &str, origin: &str) -> Result<Vec<Resource>, Vec<Pa
     if errors.is_empty() { Ok(resources) } else { Err(errors) }
 }
 
-type Found = Vec<(String, String)>;
-
-fn resource(mut value: Value) -> Result<Resource, Found> {
+fn read_resource(mut value: Value) -> Result<Resource, Vec<Violation>> {
     let Value::Object(object) = &mut value else {
-        return Err(vec![(String::new(), "must be an object with apiVersion and kind".into())]);
+        return Err(vec![violation("", "must be an object with apiVersion and kind")]);
     };
     let served = format!("{GROUP}/{VERSION}");
     if object.get("apiVersion") != Some(&json!(served)) {
         let written = object.get("apiVersion").map_or("nothing".into(), Value::to_string);
-        return Err(vec![("apiVersion".into(), format!("must be {served}, is {written}"))]);
+        return Err(vec![violation("apiVersion", format!("must be {served}, is {written}"))]);
     }
     let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default().to_string();
     let Some(crd) = Resource::crd(&kind) else {
         let kinds = "ObservabilityStack, TracingPolicy, TracingPolicyNamespaced, FlowCapture or AppProfile";
-        return Err(vec![("kind".into(), format!("must be {kinds}, is {kind:?}"))]);
+        return Err(vec![violation("kind", format!("must be {kinds}, is {kind:?}"))]);
     };
-    let mut found = metadata(object, crd["spec"]["scope"] == "Namespaced");
-    for (field, value) in object.iter() {
-        match field.as_str() {
-            "apiVersion" | "kind" | "metadata" | "status" => {}
-            "spec" => {
-                let spec = &schema::schema_of(&crd)["properties"]["spec"];
-                found.extend(schema::check(spec, value, "spec").into_iter().map(|bad| (bad.field, bad.message)));
-            }
-            _ => found.push((field.clone(), "unknown field; correct its name or remove it".into())),
+    let mut violations = check_metadata(object, crd["spec"]["scope"] == "Namespaced");
+    // A status describes some cluster and means nothing here.
+    object.remove("status");
+    let unknown = object.keys().filter(|field| !["apiVersion", "kind", "metadata", "spec"].contains(&field.as_str()));
+    violations.extend(unknown.map(|field| violation(field, "unknown field; correct its name or remove it")));
+    if !object.contains_key("spec") {
+        violations.push(violation("spec", "must be set"));
+        return Err(violations);
+    }
+    match Resource::read(&kind, &crd, &value) {
+        Ok(resource) if violations.is_empty() => Ok(resource),
+        Ok(_) => Err(violations),
+        Err(found) => {
+            // Without valid metadata, a violation of the whole object is a consequence.
+            let metadata_is_valid = violations.is_empty();
+            violations.extend(found.into_iter().filter(|bad| metadata_is_valid || !bad.field.is_empty()));
+            Err(violations)
         }
     }
-    if !object.contains_key("spec") {
-        found.push(("spec".into(), "must be set".into()));
-    }
-    if !found.is_empty() {
-        return Err(found);
-    }
-    // A status says how things were in some cluster; here it means nothing.
-    object.remove("status");
-    Resource::read(&kind, value).map_err(|cause| vec![(String::new(), cause.to_string())])
 }
 
-fn metadata(object: &mut Map<String, Value>, namespaced: bool) -> Found {
-    let mut found = Found::new();
+fn check_metadata(object: &mut Map<String, Value>, namespaced: bool) -> Vec<Violation> {
+    let mut violations = Vec::new();
     let Some(Value::Object(metadata)) = object.get_mut("metadata") else {
-        return vec![("metadata.name".into(), "must be set".into())];
+        return vec![violation("metadata.name", "must be set")];
     };
     let name = metadata.get("name").and_then(Value::as_str).unwrap_or_default();
     if !(1..=253).contains(&name.len()) || !name.split('.').all(is_dns_label) {
-        found.push((
-            "metadata.name".into(),
-            "must be 1 to 253 lower case letters, digits, '-' or '.', and begin and end with a letter or digit".into(),
+        violations.push(violation(
+            "metadata.name",
+            "must be 1 to 253 lower case letters, digits, '-' or '.', and begin and end with a letter or digit",
         ));
     }
     match (namespaced, metadata.get("namespace")) {
@@ -121,16 +118,20 @@ fn metadata(object: &mut Map<String, Value>, namespaced: bool) -> Found {
             metadata.insert("namespace".into(), json!("default"));
         }
         (true, Some(Value::String(namespace))) if namespace.len() <= 63 && is_dns_label(namespace) => {}
-        (true, Some(_)) => found.push((
-            "metadata.namespace".into(),
-            "must be 1 to 63 lower case letters, digits or '-', and begin and end with a letter or digit".into(),
+        (true, Some(_)) => violations.push(violation(
+            "metadata.namespace",
+            "must be 1 to 63 lower case letters, digits or '-', and begin and end with a letter or digit",
         )),
         (false, Some(_)) => {
-            found.push(("metadata.namespace".into(), "must not be set: the kind has no namespace".into()))
+            violations.push(violation("metadata.namespace", "must not be set: the kind has no namespace"));
         }
         (false, None) => {}
     }
-    found
+    violations
+}
+
+fn violation(field: &str, message: impl Into<String>) -> Violation {
+    Violation { field: field.into(), message: message.into() }
 }
 
 fn is_dns_label(label: &str) -> bool {

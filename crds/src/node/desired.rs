@@ -1,24 +1,24 @@
-//! The one value that every way in gives an agent: from its NodeRuntime, from files, or from the last good state on disk.
+//! The desired state of one node, whatever its origin: the node's NodeRuntime, files, or the last known good state on disk.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{part::ProfilePartSpec, runtime::ProfileRef, session::Session};
 
-/// All that a node has to keep in force.
+/// Everything that a node has to keep active.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Desired {
-    /// Which NodeProfile this is; none where there is no cluster.
+    /// The NodeProfile that this state comes from; none without a cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<ProfileRef>,
-    /// Nothing may be in force.
+    /// Nothing may be active.
     #[serde(default)]
     pub suspended: bool,
-    /// The parts, sorted by digest; each is a unit of its own.
+    /// The parts, sorted by digest; each is loaded or refused by itself.
     #[serde(default)]
     pub parts: Vec<ProfilePartSpec>,
-    /// The sessions that were asked for; the agent drops those whose end has come.
+    /// The requested sessions; the agent drops those that have expired.
     #[serde(default)]
     pub sessions: Vec<Session>,
     /// Where events are written.
@@ -26,7 +26,7 @@ pub struct Desired {
     pub export: ExportPlan,
 }
 
-/// Where an agent writes events besides its socket.
+/// Where an agent writes events in addition to its socket.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ExportPlan {
@@ -42,8 +42,8 @@ pub struct ExportPlan {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FileExport {
-    /// A file is closed and a new one begun at this size, in MiB.
+    /// Size in MiB at which the file is closed and a new one begins.
     pub max_size_mb: u32,
-    /// How many closed files are kept.
+    /// Number of closed files that are kept.
     pub max_backups: u32,
 }

@@ -1,14 +1,16 @@
-//! A `ProfilePart`: what one source object asks of a node for as long as it stands, resolved and immutable.
-//! An agent loads, keeps and refuses parts one by one.
+//! A `ProfilePart`: what one source object asks of a node for as long as the object exists, resolved and immutable.
+//! An agent loads, keeps and refuses each part by itself.
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use validator::{Validate, ValidationErrors};
 
 use super::scope::{PodScope, Source};
+use crate::bounds::DIGEST;
 
 /// One source object, resolved. Its name ends in the digest of this spec.
-#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(CustomResource, KubeSchema, Validate, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "trilobite.dev",
     version = "v1alpha1",
@@ -22,16 +24,18 @@ use super::scope::{PodScope, Source};
 #[x_kube(validation = Rule::new("self == oldSelf").message("a ProfilePart cannot change; its name is its content"))]
 #[serde(rename_all = "camelCase")]
 pub struct ProfilePartSpec {
-    /// Which resource asked.
+    /// The resource that asked.
+    #[validate(nested)]
     pub source: Source,
     /// Hex sha256 of the canonical JSON of `source` and `content`.
-    #[schemars(regex(pattern = r"^[0-9a-f]{64}$"), length(max = 64))]
+    #[validate(regex(path = *DIGEST, message = "must be a hex sha256"), length(max = 64))]
     pub digest: String,
-    /// What it asks for.
+    /// What the part asks for.
+    #[validate(nested)]
     pub content: PartContent,
 }
 
-/// What a part asks for; one variant per thing a node can keep in force.
+/// What a part asks for; one variant for each thing that a node can keep active.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum PartContent {
@@ -43,78 +47,92 @@ pub enum PartContent {
     Flows(FlowsPart),
 }
 
-/// Process execution and exit.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+impl Validate for PartContent {
+    fn validate(&self) -> Result<(), ValidationErrors> {
+        let (field, result) = match self {
+            Self::Processes(part) => ("processes", part.validate()),
+            Self::Tracepoints(part) => ("tracepoints", part.validate()),
+            Self::Flows(part) => ("flows", part.validate()),
+        };
+        ValidationErrors::merge(Ok(()), field, result)
+    }
+}
+
+/// Execution and exit of processes.
+#[derive(Validate, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ProcessesPart {
-    /// Whose events are emitted; identity itself follows every process of the node.
+    /// Pods whose events are emitted; identity itself follows every process of the node.
+    #[validate(nested)]
     pub pods: PodScope,
-    /// Size of the identity ring in bytes, a power of two and a multiple of the page size.
+    /// Size of the ring buffer for process events, in bytes: a power of two and a multiple of the page size.
     pub ring_bytes: u32,
 }
 
 /// The tracepoints of one policy.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Validate, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TracepointsPart {
-    /// Whose events are wanted; decided in the kernel.
+    /// Pods whose events are emitted; the kernel program decides.
+    #[validate(nested)]
     pub pods: PodScope,
     /// The hooks, in the order of the policy.
-    #[schemars(length(max = 32))]
+    #[validate(length(max = 32), nested)]
     pub hooks: Vec<TracepointHook>,
-    /// Size of the ring that policy events share, in bytes, a power of two and a multiple of the page size.
+    /// Size of the ring buffer that policy events share, in bytes: a power of two and a multiple of the page size.
     pub ring_bytes: u32,
 }
 
 /// One tracepoint.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Validate, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TracepointHook {
-    /// Where it stands in the user's object, as `spec.tracepoints[0]`.
-    #[schemars(length(max = 128))]
+    /// Path of the hook in the user's object, e.g. `spec.tracepoints[0]`.
+    #[validate(length(max = 128))]
     pub field_path: String,
-    /// `raw_syscalls`, `sched`, ...
-    #[schemars(length(max = 128))]
+    /// Group of the tracepoint, e.g. `raw_syscalls` or `sched`.
+    #[validate(length(max = 128))]
     pub subsystem: String,
-    /// `sys_enter`, `sched_process_fork`, ...
-    #[schemars(length(max = 128))]
+    /// Name of the tracepoint, e.g. `sys_enter` or `sched_process_fork`.
+    #[validate(length(max = 128))]
     pub event: String,
-    /// A raw tracepoint: arguments are those of the kernel function, not of the trace record.
+    /// Uses the raw tracepoint: arguments are those of the kernel function, not the fields of the trace record.
     #[serde(default)]
     pub raw: bool,
-    /// Shown in the event.
+    /// A text that each event shows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 256))]
+    #[validate(length(max = 256))]
     pub message: Option<String>,
-    /// Shown in the event.
+    /// Tags that each event shows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16), inner(length(max = 128)))]
+    #[schemars(inner(length(max = 128)))]
+    #[validate(length(max = 16))]
     pub tags: Vec<String>,
     /// The arguments to read, at most five.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 5))]
+    #[validate(length(max = 5), nested)]
     pub args: Vec<TracepointArg>,
 }
 
 /// One argument of a tracepoint.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Validate, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TracepointArg {
-    /// Field of the trace record (classic, counted as Tetragon counts: the record's fields in order) or argument (raw).
+    /// Number of the trace record's field, in the order of its format as in Tetragon; of the argument where `raw` is set.
     pub index: u32,
-    /// How to read it.
+    /// How the value is read.
     pub r#type: ArgType,
-    /// Shown beside the value.
+    /// A name that the event shows beside the value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 128))]
+    #[validate(length(max = 128))]
     pub label: Option<String>,
 }
 
-/// How an argument is read and shown. Spelled as in a policy.
+/// How an argument is read and shown, spelled as in a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ArgType {
-    /// Whatever the trace record's own format says.
+    /// The type that the trace record's format names.
     Auto,
     /// int_arg, 32 bits.
     Int,
@@ -154,14 +172,15 @@ pub enum ArgType {
     Syscall64,
 }
 
-/// Flows for as long as the stack wants them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// Flows for as long as the stack has the network layer Enabled.
+#[derive(Validate, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FlowsPart {
-    /// Whose interfaces are watched.
+    /// Pods whose interfaces are watched.
+    #[validate(nested)]
     pub pods: PodScope,
-    /// Entries of the kernel's flow map.
+    /// Number of entries of the kernel's flow map.
     pub flow_entries: u32,
-    /// Size of the flow ring in bytes, a power of two and a multiple of the page size.
+    /// Size of the ring buffer for flows, in bytes: a power of two and a multiple of the page size.
     pub ring_bytes: u32,
 }

@@ -1,11 +1,15 @@
-//! A `NodeProfile`: the list of parts that a pool of nodes keeps in force. Immutable; a change makes another one.
+//! A `NodeProfile`: the list of parts that a pool of nodes keeps active. Immutable; a change makes another one.
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use validator::Validate;
 
-/// The parts, sorted by name. Its name ends in the digest.
-#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+use super::desired::ExportPlan;
+use crate::bounds::DIGEST;
+
+/// The parts, sorted by name. The object's name ends in its digest.
+#[derive(CustomResource, KubeSchema, Validate, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "trilobite.dev",
     version = "v1alpha1",
@@ -14,40 +18,40 @@ use serde::{Deserialize, Serialize};
     shortname = "tbnp",
     category = "trilobite-internal",
     derive = "PartialEq",
-    doc = "The parts that a pool of nodes keeps in force; immutable"
+    doc = "The parts that a pool of nodes keeps active; immutable"
 )]
 #[x_kube(validation = Rule::new("self == oldSelf").message("a NodeProfile cannot change; its name is its content"))]
 #[serde(rename_all = "camelCase")]
 pub struct NodeProfileSpec {
-    /// The stack it belongs to.
-    #[schemars(length(max = 253))]
+    /// Name of the stack that the profile belongs to.
+    #[validate(length(max = 253))]
     pub stack: String,
     /// The pool of nodes; `default` until pools exist.
-    #[schemars(length(max = 63))]
+    #[validate(length(max = 63))]
     pub pool: String,
-    /// Hex sha256 of the canonical JSON of everything else here.
-    #[schemars(regex(pattern = r"^[0-9a-f]{64}$"), length(max = 64))]
+    /// Hex sha256 of the canonical JSON of the other fields.
+    #[validate(regex(path = *DIGEST, message = "must be a hex sha256"), length(max = 64))]
     pub digest: String,
-    /// Nothing is in force, agents stay.
+    /// Nothing is active; the agents keep running.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspended: bool,
     /// The parts, sorted by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 512))]
+    #[validate(length(max = 512), nested)]
     pub parts: Vec<PartRef>,
-    /// What the agent does with events: where they are written.
+    /// Where the agent writes events in addition to its socket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub export: Option<crate::node::desired::ExportPlan>,
+    pub export: Option<ExportPlan>,
 }
 
 /// A part by name and content.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(Validate, Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PartRef {
-    /// `metadata.name` of the ProfilePart.
-    #[schemars(length(max = 253))]
+    /// Name of the ProfilePart.
+    #[validate(length(max = 253))]
     pub name: String,
-    /// Its `spec.digest`.
-    #[schemars(length(max = 64))]
+    /// `spec.digest` of the ProfilePart.
+    #[validate(length(max = 64))]
     pub digest: String,
 }

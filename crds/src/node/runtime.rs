@@ -1,16 +1,23 @@
-//! A `NodeRuntime`: one per node. The operator writes the spec, the node's agent alone writes the status.
+//! A `NodeRuntime`: one for each node. The operator writes the spec, the node's agent the status.
 
 use jiff::Timestamp;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use validator::Validate;
 
 use super::{scope::Source, session::Session};
-use crate::condition::Condition;
-use crate::{condition::cut, reason::Reason, status::MAX_MESSAGE};
+use crate::{
+    bounds::REASON,
+    condition::{Condition, MAX_MESSAGE, MESSAGE_LENGTH, cut},
+    reason::Reason,
+};
 
-/// What a node has to run: a pointer to a shared profile, and what is asked of this node alone for a time.
-#[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+const MAX_FIELD: usize = 256;
+const FIELD_LENGTH: u64 = MAX_FIELD as u64;
+
+/// What a node has to run: a pointer to a shared profile, and sessions of this node alone.
+#[derive(CustomResource, KubeSchema, Validate, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "trilobite.dev",
     version = "v1alpha1",
@@ -21,176 +28,199 @@ use crate::{condition::cut, reason::Reason, status::MAX_MESSAGE};
     category = "trilobite-internal",
     status = "NodeRuntimeStatus",
     derive = "Default",
-    doc = "What one node has to run, and what its agent says of it"
+    doc = "What one node has to run, and what its agent reports"
 )]
 #[serde(rename_all = "camelCase")]
 pub struct NodeRuntimeSpec {
-    /// The profile; unset until one is planned.
+    /// The profile that the node has to run; unset until one is planned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[validate(nested)]
     pub profile_ref: Option<ProfileRef>,
-    /// Bounded requests for this node.
+    /// Requests to this node that have an end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
+    #[validate(length(max = 64), nested)]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub sessions: Vec<Session>,
 }
 
 /// A NodeProfile by name and content.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Validate, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ProfileRef {
-    /// `metadata.name` of the NodeProfile.
-    #[schemars(length(max = 253))]
+    /// Name of the NodeProfile.
+    #[validate(length(max = 253))]
     pub name: String,
-    /// Its `spec.digest`.
-    #[schemars(length(max = 64))]
+    /// `spec.digest` of the NodeProfile.
+    #[validate(length(max = 64))]
     pub digest: String,
 }
 
-/// What the agent says. Healthy is short: only what is wrong is listed.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// What the agent reports. Only what is wrong is listed.
+#[derive(KubeSchema, Validate, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeRuntimeStatus {
     /// The generation of the spec that this status is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// The profile in force: every part of it is loaded or has an entry in `problems`.
+    /// The active profile: every part of it is loaded or has an entry in `problems`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub applied_profile: Option<ProfileRef>,
-    /// Parts in force.
+    /// Number of active parts.
     #[serde(default)]
     pub parts_in_force: i32,
-    /// The agent's version.
+    /// Version of the agent, e.g. `0.1.0`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 64))]
+    #[validate(length(max = 64))]
     pub agent_version: Option<String>,
-    /// The kernel's boot id, so that a restart of the machine shows.
+    /// Boot id of the kernel, which changes with each start of the machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 64))]
+    #[validate(length(max = 64))]
     pub boot_id: Option<String>,
-    /// What kernel and privilege allow.
+    /// What the kernel and the agent's privileges allow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel: Option<KernelFacts>,
-    /// One line for each session of the spec.
+    /// State of each session of the spec.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
+    #[validate(length(max = 64))]
     pub sessions: Vec<SessionStatus>,
-    /// Parts that are not in force, each by the first 16 characters of its digest; `problems` has room for some of the reasons.
+    /// Parts that are not active, by the first 16 characters of their digests; `problems` lists some of the reasons.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 512), inner(length(max = 16)))]
+    #[schemars(inner(length(max = 16)))]
+    #[validate(length(max = 512))]
     pub refused: Vec<String>,
-    /// What is wrong, at most 20.
+    /// What is wrong; at most 20 problems.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 20))]
+    #[validate(length(max = 20))]
     pub problems: Vec<NodeProblem>,
-    /// Records that were lost since the agent's start, by the resource that they were for; written along with other news.
+    /// Records lost since the agent's start, by resource; updated with every other change of the status.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
+    #[validate(length(max = 64))]
     pub losses: Vec<SourceLoss>,
-    /// `Ready`.
+    /// The condition `Ready`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(with = "Vec<crate::condition::Condition>", length(max = 8))]
+    #[schemars(with = "Vec<crate::condition::Condition>")]
+    #[validate(length(max = 8))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
 }
 
-/// What the agent found at its start.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// What the agent detected at its start.
+#[derive(Validate, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KernelFacts {
-    /// `uname -r`.
-    #[schemars(length(max = 128))]
+    /// Release of the kernel, as `uname -r` prints it.
+    #[validate(length(max = 128))]
     pub release: String,
-    /// `v2`, `hybrid` or `v1`.
-    #[schemars(length(max = 16))]
+    /// Version of the cgroup hierarchy: `v2`, `hybrid` or `v1`.
+    #[validate(length(max = 16))]
     pub cgroup: String,
-    /// Capabilities of the design that the agent does not hold.
+    /// Capabilities that the agent lacks, e.g. `CAP_PERFMON`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16), inner(length(max = 32)))]
+    #[schemars(inner(length(max = 32)))]
+    #[validate(length(max = 16))]
     pub missing_capabilities: Vec<String>,
-    /// Features found, by name: `btf`, `tcx`, `perf_event`, ...
+    /// Detected features, e.g. `btf`, `tcx` or `perf_event`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), inner(length(max = 64)))]
+    #[schemars(inner(length(max = 64)))]
+    #[validate(length(max = 64))]
     pub features: Vec<String>,
 }
 
-/// How one session fares on this node.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// The state of one session on this node.
+#[derive(Validate, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionStatus {
-    /// `Session.name`.
-    #[schemars(length(max = 330))]
+    /// Name of the session.
+    #[validate(length(max = 330))]
     pub name: String,
-    /// `Session.expiresAt`: a line about an older session of the same name says nothing about the newer one.
+    /// End of the session, which tells it from an older one of the same name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", length(max = 40), extend("format" = "date-time"))]
     pub expires_at: Option<Timestamp>,
-    /// Where it stands.
+    /// State of the session.
     pub state: SessionState,
-    /// Samples or flows so far.
+    /// Number of samples or flows so far.
     #[serde(default)]
     pub records: i64,
-    /// Records lost, counted in the kernel and in the agent.
+    /// Number of records lost, in the kernel and in the agent.
     #[serde(default)]
     pub lost: i64,
 }
 
-/// Where a session stands.
+/// The state of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum SessionState {
     /// Loaded and counting.
     Running,
-    /// Its end has come; what it made can be fetched.
+    /// Ended; its result can be fetched.
     Completed,
-    /// Its end had come before this agent could start it.
+    /// Ended before this agent could start it.
     Expired,
-    /// Not carried out; `problems` says why.
+    /// Not started; `problems` says why.
     Refused,
 }
 
-/// Something that is not in force, or not wholly.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// Something that is not active, or only partly.
+#[derive(Validate, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeProblem {
-    /// The resource it is about.
+    /// The resource that is affected.
     pub source: Source,
-    /// One word, stable: see docs/reasons.md.
-    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Z][A-Za-z0-9]*$"))]
+    /// Reason: one word that never changes; docs/reasons.md explains each.
+    #[validate(length(min = 1, max = 64), regex(path = *REASON, message = "must be one word, e.g. InvalidSpec"))]
     pub reason: String,
-    /// The field of the resource, as `spec.tracepoints[0].event`; empty where it is about the whole.
+    /// Field of the resource, e.g. `spec.tracepoints[0].event`; empty where the whole resource is meant.
     #[serde(default, skip_serializing_if = "String::is_empty")]
-    #[schemars(length(max = 256))]
+    #[validate(length(max = FIELD_LENGTH))]
     pub field: String,
-    /// What, where, what next; at most 200 characters.
-    #[schemars(length(max = 200))]
+    /// What is wrong, where, and what to do; at most 200 characters.
+    #[validate(length(max = MESSAGE_LENGTH))]
     pub message: String,
 }
 
 impl NodeProblem {
-    /// A problem; what is too long for the object is cut, so that the API server never refuses the whole status for it.
+    /// Makes a problem. Long texts are cut, so that the API server never refuses the whole status.
     pub fn new(source: Source, reason: Reason, field: impl AsRef<str>, message: impl AsRef<str>) -> Self {
         Self {
             source,
             reason: reason.as_str().into(),
-            field: cut(field.as_ref(), 256),
+            field: cut(field.as_ref(), MAX_FIELD),
             message: cut(message.as_ref(), MAX_MESSAGE),
         }
     }
 }
 
 /// Records lost for one resource.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Validate, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SourceLoss {
-    /// The resource it is about.
+    /// The resource that is affected.
     pub source: Source,
-    /// Where the loss happened: a ring, a queue or a cap, by its metric's label.
-    #[schemars(length(max = 64))]
+    /// Where the loss happened: a ring buffer, a queue or a limit, by the label of its metric.
+    #[validate(length(max = 64))]
     pub place: String,
-    /// What kind of record, where the place carries several: `exec`, `exit`, ...; empty where it carries one.
+    /// Kind of record where the place carries several, e.g. `exec` or `exit`; empty where it carries one.
     #[serde(default, skip_serializing_if = "String::is_empty")]
-    #[schemars(length(max = 32))]
+    #[validate(length(max = 32))]
     pub kind: String,
-    /// How many.
+    /// Number of lost records.
     pub count: i64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scope::SourceKind;
+    use super::*;
+    use crate::bounds;
+
+    #[test]
+    fn problem_fits_its_bounds_however_long_its_texts_are() {
+        let source =
+            Source { kind: SourceKind::AppProfile, namespace: Some("shop".into()), name: "till".into(), generation: 1 };
+        let problem = NodeProblem::new(source, Reason::LoadFailed, "f".repeat(1000), "é".repeat(1000));
+        assert_eq!(bounds::violations(&problem, "problem"), []);
+        let unknown = NodeProblem { reason: "load failed".into(), ..problem };
+        let found = bounds::violations(&unknown, "problem");
+        assert_eq!(found[0].to_string(), "problem.reason: \"load failed\" must be one word, e.g. InvalidSpec");
+    }
 }

@@ -1,29 +1,33 @@
-//! What is asked of a node for a time, for some pods. A session carries an absolute end and is never resumed after it.
+//! A session: a request to a node about some pods for a limited time. It carries an absolute end and is never resumed
+//! after it.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use validator::{Validate, ValidationErrors};
 
 use super::scope::{PodScope, Source};
 
-/// How long a node may take after the end of a session to make the result of it.
+/// How long a node may take after the end of a session to write its result.
 pub const RESULT_WITHIN: Duration = Duration::from_secs(60);
 
-/// One bounded request.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// One request with an end.
+#[derive(Validate, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Session {
-    /// Unique on the node: `appprofile.NAMESPACE.NAME` or `flowcapture.NAMESPACE.NAME`.
-    #[schemars(length(max = 330))]
+    /// Name, unique on the node: `appprofile.NAMESPACE.NAME` or `flowcapture.NAMESPACE.NAME`.
+    #[validate(length(max = 330))]
     pub name: String,
-    /// Which resource asked.
+    /// The resource that asked.
+    #[validate(nested)]
     pub source: Source,
-    /// When it ends, whatever happens; RFC 3339 in UTC.
+    /// When the session ends at the latest, as RFC 3339 in UTC, e.g. `2026-01-31T12:00:00Z`.
     #[schemars(with = "String", length(max = 40), extend("format" = "date-time"))]
     pub expires_at: Timestamp,
-    /// What it asks for.
+    /// What the session asks for.
+    #[validate(nested)]
     pub content: SessionContent,
 }
 
@@ -37,39 +41,52 @@ pub enum SessionContent {
     Flows(FlowsSession),
 }
 
+impl Validate for SessionContent {
+    fn validate(&self) -> Result<(), ValidationErrors> {
+        let (field, result) = match self {
+            Self::CpuProfile(session) => ("cpuProfile", session.validate()),
+            Self::Flows(session) => ("flows", session.validate()),
+        };
+        ValidationErrors::merge(Ok(()), field, result)
+    }
+}
+
 /// A CPU profile.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Validate, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CpuProfileSession {
-    /// Whose stacks.
+    /// Pods whose stacks are sampled.
+    #[validate(nested)]
     pub pods: PodScope,
-    /// Samples a second and CPU.
+    /// Samples per second on each CPU.
     pub frequency_hz: u32,
-    /// What the rings, the worker and the result may hold together, in bytes.
+    /// Memory for ring buffers, worker and result together, in bytes.
     pub memory_budget_bytes: u64,
 }
 
 /// A flow capture.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Validate, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FlowsSession {
-    /// Whose flows.
+    /// Pods whose flows are captured.
+    #[validate(nested)]
     pub pods: PodScope,
-    /// Only flows with one of these ports on either end; empty means all.
+    /// Captures only flows with one of these ports on either end; empty means all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32))]
+    #[validate(length(max = 32))]
     pub ports: Vec<u16>,
-    /// `TCP` or `UDP`; empty means both.
+    /// Captures only these protocols, `TCP` or `UDP`; empty means both.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 2), inner(length(max = 8)))]
+    #[schemars(inner(length(max = 8)))]
+    #[validate(length(max = 2))]
     pub protocols: Vec<String>,
-    /// Where the flows go besides the node's own ring; empty means nowhere else.
+    /// Where flows are written in addition to the agent's socket.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 2))]
+    #[validate(length(max = 2))]
     pub output: Vec<FlowOutput>,
-    /// Entries of the kernel's flow map.
+    /// Number of entries of the kernel's flow map.
     pub flow_entries: u32,
-    /// Size of the flow ring in bytes.
+    /// Size of the ring buffer for flows, in bytes.
     pub ring_bytes: u32,
 }
 

@@ -1,4 +1,4 @@
-//! From bytes that a person writes to sizes that a kernel takes: powers of two, never more than the budget in all.
+//! Sizes of rings and maps for a budget in bytes: powers of two, whose sum never exceeds the budget.
 
 /// Smallest ring: one page.
 pub const MIN_RING_BYTES: u32 = 4096;
@@ -8,18 +8,18 @@ const MAX_RING_BYTES: u32 = 1 << 26;
 pub const MIN_FLOW_ENTRIES: u32 = 256;
 /// Largest flow map.
 const MAX_FLOW_ENTRIES: u32 = 1 << 20;
-/// What one entry of the flow map is counted as: key, value and the kernel's own book-keeping, rounded up.
+/// Memory of one entry of the flow map: key, value and the kernel's bookkeeping, rounded up.
 pub const FLOW_ENTRY_BYTES: u32 = 256;
-/// A flow map gets the whole budget but for a seventeenth, because a ring holds records only until the next read; that may be
-/// as far as the kernel lets an agent wait that attaches to an interface.
+/// The ring gets a seventeenth of the budget and the flow map the rest, because a ring holds records only until the next read.
+/// The next read may wait for as long as the kernel blocks an agent that attaches to an interface.
 const FLOW_RING_SHARE: i64 = 17;
 
 /// Sizes of the security layer's rings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SecuritySizes {
-    /// Ring of processes, and of nothing else.
+    /// Ring of process events alone.
     pub identity_ring_bytes: u32,
-    /// Ring that the events of policies share.
+    /// Ring that all policies share.
     pub policy_ring_bytes: u32,
 }
 
@@ -43,23 +43,20 @@ pub struct TooSmall {
 pub const MIN_SECURITY_BUDGET: i64 = 2 * MIN_RING_BYTES as i64;
 /// Smallest budget of the network layer: 256 flows and a ring of a page.
 pub const MIN_NETWORK_BUDGET: i64 = MIN_FLOW_ENTRIES as i64 * FLOW_ENTRY_BYTES as i64 + MIN_RING_BYTES as i64;
-/// Smallest budget of an AppProfile: rings, the symboliser and a result of some use do not fit into less.
-pub const MIN_PROFILE_BUDGET: i64 = 8 << 20;
-/// Largest budget of an AppProfile.
-pub const MAX_PROFILE_BUDGET: i64 = 1 << 30;
-/// What an unset security budget means: two rings of 256 KiB.
+/// Budget of the security layer where none is set: two rings of 256 KiB.
 pub const DEFAULT_SECURITY_BUDGET: i64 = 512 << 10;
-/// What an unset network budget means: 16384 flows and a ring of 256 KiB.
+/// Budget of the network layer where none is set: 16384 flows and a ring of 256 KiB.
 pub const DEFAULT_NETWORK_BUDGET: i64 = (4 << 20) + (256 << 10);
 
-/// Each ring gets half, rounded down to a power of two, 64 MiB at most.
+/// Each ring gets half of the budget, rounded down to a power of two, at most 64 MiB.
 pub fn security_sizes(budget: Option<i64>) -> Result<SecuritySizes, TooSmall> {
     let budget = at_least(budget.unwrap_or(DEFAULT_SECURITY_BUDGET), MIN_SECURITY_BUDGET)?;
     let ring = power_of_two(budget / 2, MIN_RING_BYTES, MAX_RING_BYTES);
     Ok(SecuritySizes { identity_ring_bytes: ring, policy_ring_bytes: ring })
 }
 
-/// The ring gets a seventeenth, the flow map what is left at 256 bytes a flow; each rounded down to a power of two.
+/// The ring gets a seventeenth of the budget, the flow map the rest at 256 bytes for each flow; each is rounded down to a power
+/// of two.
 pub fn flow_sizes(budget: Option<i64>) -> Result<FlowSizes, TooSmall> {
     let budget = at_least(budget.unwrap_or(DEFAULT_NETWORK_BUDGET), MIN_NETWORK_BUDGET)?;
     let ring = power_of_two(budget / FLOW_RING_SHARE, MIN_RING_BYTES, MAX_RING_BYTES);
@@ -71,7 +68,7 @@ fn at_least(budget: i64, minimum: i64) -> Result<i64, TooSmall> {
     if budget < minimum { Err(TooSmall { minimum }) } else { Ok(budget) }
 }
 
-/// The largest power of two that is not above `value`, brought between `low` and `high`, themselves powers of two.
+/// The largest power of two that does not exceed `value`, clamped to `low..=high`, which are powers of two.
 fn power_of_two(value: i64, low: u32, high: u32) -> u32 {
     let value = u32::try_from(value.max(1)).unwrap_or(u32::MAX);
     (1 << value.ilog2()).clamp(low, high)
@@ -84,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_defaults_are_those_of_the_documentation() {
+    fn defaults_match_the_documentation() {
         assert_eq!(
             security_sizes(None),
             Ok(SecuritySizes { identity_ring_bytes: 256 << 10, policy_ring_bytes: 256 << 10 })
@@ -93,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn the_smallest_budget_gives_the_smallest_sizes_and_one_byte_less_gives_none() {
+    fn smallest_budget_gives_smallest_sizes_and_less_is_refused() {
         assert_eq!(
             security_sizes(Some(8192)),
             Ok(SecuritySizes { identity_ring_bytes: 4096, policy_ring_bytes: 4096 })

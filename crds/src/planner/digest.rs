@@ -1,4 +1,4 @@
-//! Names that follow from content: canonical JSON, its sha256, and object names that stay within 63 characters.
+//! Names made from content: canonical JSON, its sha256, and object names of at most 63 characters.
 
 use std::fmt::Write as _;
 
@@ -8,11 +8,11 @@ use sha2::{Digest, Sha256};
 
 use crate::node::{NodeProfileSpec, PartContent, PartRef, ProfilePartSpec, Source, desired::ExportPlan};
 
-/// A label value holds this many characters, and names of ours stand in labels.
+/// The names are values of labels, which hold this many characters.
 const MAX_NAME: usize = 63;
 const HASH_IN_NAME: usize = 10;
 
-/// Digest of a part: over `source` and `content`.
+/// Digest of a part's `source` and `content`.
 pub fn part_digest(source: &Source, content: &PartContent) -> String {
     #[derive(Serialize)]
     struct Digested<'a> {
@@ -22,7 +22,7 @@ pub fn part_digest(source: &Source, content: &PartContent) -> String {
     sha256(&Digested { source, content })
 }
 
-/// Digest of a profile: over everything in it but the digest.
+/// Digest of every field of a profile but the digest itself.
 pub fn profile_digest(
     stack: &str,
     pool: &str,
@@ -42,25 +42,25 @@ pub fn profile_digest(
 }
 
 impl ProfilePartSpec {
-    /// Whether the content is what the digest says; what comes over a network or from a disk is checked so.
+    /// Whether the content matches the digest. Parts that come over the network or from a disk are checked with it.
     pub fn is_intact(&self) -> bool {
         self.digest == part_digest(&self.source, &self.content)
     }
 }
 
 impl NodeProfileSpec {
-    /// Whether the content is what the digest says.
+    /// Whether the content matches the digest.
     pub fn is_intact(&self) -> bool {
         self.digest == profile_digest(&self.stack, &self.pool, self.suspended, &self.parts, self.export.as_ref())
     }
 }
 
-/// Hex sha256 of the canonical JSON of anything, for a label or a comparison; equal content has an equal digest.
+/// Hex sha256 of the canonical JSON of `value`, for labels and comparisons; equal content has an equal digest.
 pub fn content_digest(value: &impl Serialize) -> String {
     sha256(value)
 }
 
-/// `words-hash10`, at most 63 characters: what is too long is cut, and the hash tells the cut ones apart.
+/// `words-hash10`, at most 63 characters. Long words are cut; the hash keeps the names distinct.
 pub fn object_name(words: &[&str], digest: &str) -> String {
     let joined = words.join("-").to_ascii_lowercase();
     let prefix: String = joined.chars().filter(char::is_ascii).take(MAX_NAME - HASH_IN_NAME - 1).collect();
@@ -79,7 +79,7 @@ fn sha256(value: &impl Serialize) -> String {
     })
 }
 
-/// Keys sorted, no white space; the same whatever order a map keeps its keys in.
+/// Writes JSON with sorted keys and no white space, independent of the order in which a map keeps its keys.
 fn write_canonical(value: &Value, text: &mut String) {
     match value {
         Value::Object(map) => {

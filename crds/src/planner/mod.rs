@@ -1,6 +1,7 @@
-//! The planner: user resources to what nodes are told. Pure; operator and agent call it and must agree.
+//! The planner: turns user resources into the profile and parts of nodes. Pure; operator and agent call it and must agree.
 
 pub mod budget;
+mod capacity;
 mod digest;
 mod policy;
 mod refusal;
@@ -9,12 +10,14 @@ mod tetragon;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
+pub use capacity::{MAX_PARTS, MAX_PROFILE_BYTES};
 pub use digest::{content_digest, object_name, part_digest, profile_digest};
 pub use refusal::Refusal;
 pub use session::{session_for_capture, session_for_profile};
 
 use crate::{
-    ObservabilityStack, TracingPolicy, TracingPolicyNamespaced, UserKind,
+    ObservabilityStack, TracingPolicy, TracingPolicyNamespaced, TracingPolicySpec, UserKind,
+    app_profile::MIN_PROFILE_BUDGET,
     node::{
         FlowsPart, NodeProfile, NodeProfileSpec, PartContent, PartRef, PodScope, ProcessesPart, ProfilePart,
         ProfilePartSpec, Source,
@@ -22,16 +25,12 @@ use crate::{
     selector,
     stack::{Layer, LayerMode, LayerView},
 };
-use policy::PolicyView;
+use capacity::{ProfileCapacity, json_bytes};
 
-/// Most parts of a profile.
-pub const MAX_PARTS: usize = 512;
-/// Most bytes of a profile's JSON.
-pub const MAX_PROFILE_BYTES: usize = 64 << 10;
 /// The pool of nodes until pools exist.
 pub const DEFAULT_POOL: &str = "default";
 
-/// All that lasts: the stack and the policies. What is bounded in time is a session.
+/// Everything that lasts: the stack and the policies. Captures and profiles have an end and become sessions.
 #[derive(Clone, Debug)]
 pub struct Inputs<'a> {
     /// The stack.
@@ -42,14 +41,14 @@ pub struct Inputs<'a> {
     pub namespaced_policies: Vec<&'a TracingPolicyNamespaced>,
 }
 
-/// What nodes are told, and what is refused.
+/// The plan of a pool of nodes, and what is refused.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Planned {
-    /// Sorted by name.
+    /// The parts, sorted by name.
     pub parts: Vec<ProfilePart>,
-    /// Lists exactly `parts`.
+    /// The profile, which lists exactly `parts`.
     pub profile: NodeProfile,
-    /// In the order of resources; one resource may have several.
+    /// What is refused; one resource may have several refusals.
     pub refusals: Vec<Refusal>,
 }
 
@@ -77,13 +76,13 @@ struct Planning {
 }
 
 impl Planning {
-    /// Nothing of this layer lasts, so all that can be said of it is what is wrong.
+    /// Refusals of the application layer, which has no parts: AppProfiles become sessions.
     fn application(&mut self, stack: &ObservabilityStack) {
-        if stack.spec.application.mode == LayerMode::Enabled {
+        if stack.spec.layer(Layer::Application).mode == LayerMode::Enabled {
             self.refusals.push(Refusal::always_on_profiles(&self.source));
         }
         let layer = stack.spec.layer(Layer::Application);
-        let least = budget::MIN_PROFILE_BUDGET;
+        let least = MIN_PROFILE_BUDGET;
         if let Some(budget) = layer.memory_budget_bytes.filter(|budget| *budget < least) {
             let small = budget::TooSmall { minimum: least };
             self.refusals.push(Refusal::budget_too_small(&self.source, Layer::Application, budget, small));
@@ -91,12 +90,12 @@ impl Planning {
         self.scope(Layer::Application, layer);
     }
 
-    /// The flows that the stack itself wants.
+    /// The part for flows that the stack itself asks for.
     fn network(&mut self, stack: &ObservabilityStack) -> Option<ProfilePart> {
         let layer = stack.spec.layer(Layer::Network);
         let sizes = budget::flow_sizes(layer.memory_budget_bytes);
         let budget = layer.memory_budget_bytes.unwrap_or_default();
-        let sizes = self.kept(sizes.map_err(|small| (Layer::Network, budget, small)));
+        let sizes = self.sizes_or_refusal(sizes.map_err(|small| (Layer::Network, budget, small)));
         let namespace_selector = self.scope(Layer::Network, layer)?;
         let sizes = sizes.filter(|_| layer.mode == LayerMode::Enabled)?;
         let pods = PodScope { namespace_selector, ..PodScope::default() };
@@ -104,12 +103,12 @@ impl Planning {
         Some(part(&self.source, PartContent::Flows(content)))
     }
 
-    /// Policies, and the processes that the stack itself wants.
+    /// The parts of policies, and the part for processes that the stack itself asks for.
     fn security(&mut self, stack: &ObservabilityStack, inputs: &Inputs<'_>) -> Vec<ProfilePart> {
         let layer = stack.spec.layer(Layer::Security);
         let sizes = budget::security_sizes(layer.memory_budget_bytes);
         let budget = layer.memory_budget_bytes.unwrap_or_default();
-        let sizes = self.kept(sizes.map_err(|small| (Layer::Security, budget, small)));
+        let sizes = self.sizes_or_refusal(sizes.map_err(|small| (Layer::Security, budget, small)));
         let scope = self.scope(Layer::Security, layer);
         let candidates = candidates(inputs);
         let open = sizes.zip(scope).filter(|_| layer.mode != LayerMode::Disabled);
@@ -130,14 +129,16 @@ impl Planning {
                 ring_bytes: sizes.identity_ring_bytes,
             }),
         );
-        let mut room = Room::new(stack, &[part_ref(&processes)]);
+        // Room for every part of the stack is reserved from the start, so that enabling a layer refuses no policy.
+        let stack_parts = vec![part_ref(&processes), part_ref(&processes)];
+        let mut capacity = ProfileCapacity::new(stack_parts.len(), json_bytes(&profile(stack, stack_parts).spec));
         let mut parts = Vec::new();
         for Candidate { source, policy, .. } in candidates {
             match policy::tracepoints(policy, &source, namespace_selector.as_ref(), sizes.policy_ring_bytes) {
                 Err(refusals) => self.refusals.extend(refusals),
                 Ok(content) => {
                     let part = part(&source, PartContent::Tracepoints(content));
-                    match room.take(&part_ref(&part)) {
+                    match capacity.reserve(&part_ref(&part)) {
                         Ok(()) => parts.push(part),
                         Err(full) => self.refusals.push(Refusal::profile_full(&source, full.parts, full.bytes)),
                     }
@@ -150,7 +151,7 @@ impl Planning {
         parts
     }
 
-    /// The layer's namespaceSelector, or nothing and a refusal where nothing can be made of it.
+    /// The layer's namespaceSelector; none, and a refusal, where it is not valid.
     fn scope(&mut self, layer: Layer, view: LayerView<'_>) -> Option<Option<LabelSelector>> {
         if let Some(Err(error)) = view.namespace_selector.map(selector::check) {
             let field = format!("{}.namespaceSelector", layer.field());
@@ -160,7 +161,7 @@ impl Planning {
         Some(view.namespace_selector.cloned())
     }
 
-    fn kept<T>(&mut self, sizes: Result<T, (Layer, i64, budget::TooSmall)>) -> Option<T> {
+    fn sizes_or_refusal<T>(&mut self, sizes: Result<T, (Layer, i64, budget::TooSmall)>) -> Option<T> {
         sizes
             .map_err(|(layer, budget, small)| {
                 self.refusals.push(Refusal::budget_too_small(&self.source, layer, budget, small));
@@ -172,51 +173,21 @@ impl Planning {
 struct Candidate<'a> {
     created: Option<jiff::Timestamp>,
     source: Source,
-    policy: PolicyView<'a>,
+    policy: &'a TracingPolicySpec,
 }
 
-/// The oldest first, so that a full profile refuses the newest; what has no time yet is the newest.
+/// Policies, oldest first, so that a full profile refuses the newest. A policy without a creation time is the newest.
 fn candidates<'a>(inputs: &Inputs<'a>) -> Vec<Candidate<'a>> {
-    let cluster = inputs.policies.iter().map(|policy| candidate(*policy, (&policy.spec).into()));
-    let namespaced = inputs.namespaced_policies.iter().map(|policy| candidate(*policy, (&policy.spec).into()));
+    let cluster = inputs.policies.iter().map(|policy| candidate(*policy, &policy.spec));
+    let namespaced = inputs.namespaced_policies.iter().map(|policy| candidate(*policy, &policy.spec.0));
     let mut all: Vec<_> = cluster.chain(namespaced).collect();
     all.sort_by(|a, b| (a.created.is_none(), a.created, &a.source).cmp(&(b.created.is_none(), b.created, &b.source)));
     all
 }
 
-fn candidate<'a>(object: &'a impl UserKind, policy: PolicyView<'a>) -> Candidate<'a> {
+fn candidate<'a>(object: &'a impl UserKind, policy: &'a TracingPolicySpec) -> Candidate<'a> {
     let created = object.meta().creation_timestamp.as_ref().map(|time| time.0);
     Candidate { created, source: object.source(), policy }
-}
-
-/// What a profile still holds. Once something did not fit, nothing newer does, so that age alone decides.
-struct Room {
-    parts: usize,
-    bytes: usize,
-    full: bool,
-}
-
-impl Room {
-    fn new(stack: &ObservabilityStack, stack_parts: &[PartRef]) -> Self {
-        // Room for every part that the stack may want is kept from the start, so that switching on a layer refuses no policy.
-        let kept = profile(stack, [stack_parts, stack_parts].concat());
-        Self { parts: 2, bytes: json_bytes(&kept.spec), full: false }
-    }
-
-    fn take(&mut self, part: &PartRef) -> Result<(), Room> {
-        let bytes = json_bytes(part) + 1;
-        self.full |= self.parts + 1 > MAX_PARTS || self.bytes + bytes > MAX_PROFILE_BYTES;
-        if self.full {
-            return Err(Room { ..*self });
-        }
-        self.parts += 1;
-        self.bytes += bytes;
-        Ok(())
-    }
-}
-
-fn json_bytes(value: &impl serde::Serialize) -> usize {
-    serde_json::to_vec(value).map_or(usize::MAX / 2, |json| json.len())
 }
 
 fn part(source: &Source, content: PartContent) -> ProfilePart {

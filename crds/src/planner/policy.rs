@@ -1,4 +1,4 @@
-//! One tracing policy to the tracepoints of a part. Everything that is not carried out exactly is refused by its path.
+//! Turns one tracing policy into the tracepoints of a part. Everything that is not supported exactly is refused by its path.
 
 use std::collections::BTreeMap;
 
@@ -10,54 +10,33 @@ use super::{
     tetragon,
 };
 use crate::{
+    bounds,
     node::{ArgType, PodScope, Source, TracepointArg, TracepointHook, TracepointsPart},
-    policy::{
-        Tracepoint, TracepointAction, TracepointArgSpec, TracepointSelector, TracingPolicyNamespacedSpec,
-        TracingPolicySpec,
-    },
+    policy::{Tracepoint, TracepointAction, TracepointArgSpec, TracepointSelector, TracingPolicySpec},
     selector,
 };
 
 /// Most bytes of a message that an event shows, as in Tetragon.
 const MAX_MESSAGE_BYTES: usize = 256;
 
-/// Either spec of a tracing policy.
-#[derive(Clone, Copy)]
-pub(super) struct PolicyView<'a> {
-    pod_selector: Option<&'a LabelSelector>,
-    tracepoints: &'a [Tracepoint],
-    other: &'a BTreeMap<String, Value>,
-}
-
-impl<'a> From<&'a TracingPolicySpec> for PolicyView<'a> {
-    fn from(spec: &'a TracingPolicySpec) -> Self {
-        let TracingPolicySpec { pod_selector, tracepoints, other } = spec;
-        Self { pod_selector: pod_selector.as_ref(), tracepoints, other }
-    }
-}
-
-impl<'a> From<&'a TracingPolicyNamespacedSpec> for PolicyView<'a> {
-    fn from(spec: &'a TracingPolicyNamespacedSpec) -> Self {
-        let TracingPolicyNamespacedSpec { pod_selector, tracepoints, other } = spec;
-        Self { pod_selector: pod_selector.as_ref(), tracepoints, other }
-    }
-}
-
-/// The part of one policy, or everything that is wrong with it.
+/// The part of one policy, or its refusals.
 pub(super) fn tracepoints(
-    policy: PolicyView<'_>,
+    policy: &TracingPolicySpec,
     source: &Source,
     namespace_selector: Option<&LabelSelector>,
     ring_bytes: u32,
 ) -> Result<TracepointsPart, Vec<Refusal>> {
     let mut reader = Reader { source, refusals: Vec::new(), unlisted: 0 };
-    reader.only_known("spec", policy.other, tetragon::SPEC);
-    if let Some(Err(error)) = policy.pod_selector.map(selector::check) {
+    reader.only_known("spec", &policy.other, tetragon::SPEC);
+    for violation in bounds::violations(policy, "spec") {
+        reader.refuse(|source| Refusal::violation(source, &violation));
+    }
+    if let Some(Err(error)) = policy.pod_selector.as_ref().map(selector::check) {
         reader.refuse(|source| Refusal::bad_selector(source, "spec.podSelector", &error));
     }
     let hooks = policy.tracepoints.iter().enumerate().map(|(index, point)| reader.hook(index, point)).collect();
     if policy.tracepoints.is_empty() && reader.refusals.is_empty() {
-        reader.refuse(Refusal::asks_for_nothing);
+        reader.refuse(Refusal::nothing_requested);
     }
     if let Some(last) = reader.refusals.last_mut() {
         last.unlisted = reader.unlisted;
@@ -67,8 +46,8 @@ pub(super) fn tracepoints(
         pods: PodScope {
             namespace: source.namespace.clone(),
             namespace_selector: namespace_selector.cloned(),
-            pod_selector: policy.pod_selector.cloned(),
-            // As in Tetragon: a policy that selects no pods is about the whole node.
+            pod_selector: policy.pod_selector.clone(),
+            // As in Tetragon: a policy without a selector is about the whole node.
             include_host: source.namespace.is_none() && policy.pod_selector.is_none() && namespace_selector.is_none(),
         },
         hooks,
@@ -79,12 +58,12 @@ pub(super) fn tracepoints(
 struct Reader<'a> {
     source: &'a Source,
     refusals: Vec<Refusal>,
-    /// Those that came when enough were listed.
+    /// Refusals beyond those listed.
     unlisted: u32,
 }
 
 impl Reader<'_> {
-    /// Lists a refusal while there is room; what is only counted is not even made.
+    /// Lists a refusal up to the limit, and counts the others without making them.
     fn refuse(&mut self, make: impl FnOnce(&Source) -> Refusal) {
         if self.refusals.len() < MOST_LISTED {
             self.refusals.push(make(self.source));
@@ -97,12 +76,6 @@ impl Reader<'_> {
         let Tracepoint { subsystem, event, raw, message, args, selectors, tags, other } = point;
         let path = format!("spec.tracepoints[{index}]");
         self.only_known(&path, other, &[]);
-        for (field, name) in [("subsystem", subsystem), ("event", event)] {
-            if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
-                let must = "letters, digits and _";
-                self.refuse(|source| Refusal::invalid_value(source, format!("{path}.{field}"), name, must));
-            }
-        }
         for (index, selector) in selectors.iter().enumerate() {
             self.selector(&format!("{path}.selectors[{index}]"), selector);
         }
@@ -120,7 +93,7 @@ impl Reader<'_> {
         }
     }
 
-    /// As in Tetragon: empty is none, one character is an error, and what is too long is cut without a word.
+    /// As in Tetragon: an empty message is none, one character is an error, and a long message is cut silently.
     fn message(&mut self, path: &str, message: Option<&str>) -> Option<String> {
         let message = message.filter(|message| !message.is_empty())?;
         if message.len() == 1 {
@@ -134,10 +107,6 @@ impl Reader<'_> {
     fn arg(&mut self, path: &str, arg: &TracepointArgSpec) -> Option<TracepointArg> {
         let TracepointArgSpec { index, r#type, label, other } = arg;
         self.only_known(path, other, tetragon::ARG);
-        let index_read = u32::try_from(*index).ok();
-        if index_read.is_none() {
-            self.refuse(|source| Refusal::out_of_bounds(source, &format!("{path}.index"), (*index).into(), 0, 127));
-        }
         let type_read = serde_json::from_value::<ArgType>(r#type.as_str().into()).ok();
         if type_read.is_none() {
             self.word(
@@ -148,7 +117,8 @@ impl Reader<'_> {
             );
         }
         Some(TracepointArg {
-            index: index_read?,
+            // The bounds of the spec are checked first.
+            index: u32::try_from(*index).ok()?,
             r#type: type_read?,
             label: label.clone().filter(|label| !label.is_empty()),
         })
@@ -166,32 +136,32 @@ impl Reader<'_> {
         }
     }
 
-    /// Refuses every field that is left: as not carried out where Tetragon has it, as unknown where nobody does.
+    /// Refuses every other field: as not supported where Tetragon has it, as unknown otherwise.
     fn only_known(&mut self, path: &str, other: &BTreeMap<String, Value>, known: &[&str]) {
         for (name, value) in other {
             let field = || format!("{path}.{name}");
             if !known.contains(&name.as_str()) {
                 self.refuse(|source| Refusal::unknown_field(source, field()));
-            } else if !asks_for_nothing(value) {
-                self.refuse(|source| Refusal::not_carried_out(source, field()));
+            } else if !is_default(value) {
+                self.refuse(|source| Refusal::unsupported_field(source, field()));
             }
         }
     }
 
-    fn word(&mut self, field: String, word: &str, known: &[&str], carried_out: &str) {
+    fn word(&mut self, field: String, word: &str, known: &[&str], supported: &str) {
         self.refuse(|source| {
             if known.contains(&word) {
-                Refusal::value_not_carried_out(source, field, word, carried_out)
+                Refusal::unsupported_value(source, field, word, supported)
             } else {
-                Refusal::invalid_value(source, field, word, carried_out)
+                Refusal::invalid_value(source, field, word, supported)
             }
         });
     }
 }
 
-/// `false`, `null`, zero, an empty text and an empty list are what a field that was not written means to Tetragon, whose API
-/// server writes some of them by itself; so they change nothing. An empty object is not: an empty selector selects everything.
-fn asks_for_nothing(value: &Value) -> bool {
+/// Whether a value means the same as a missing field. Tetragon's API server adds some fields with `false`, `null`, zero, an
+/// empty string or an empty list. An empty object is different: an empty selector selects everything.
+fn is_default(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => true,
         Value::Number(number) => number.as_f64() == Some(0.0),

@@ -1,11 +1,14 @@
-//! What is asked for a time: one FlowCapture or AppProfile to the session that a node with a matching pod gets.
+//! Turns one FlowCapture or AppProfile into the session of every node that runs a matching pod.
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use validator::Validate;
 
-use super::{Refusal, budget};
+use super::{budget, refusal::Refusal};
 use crate::{
     AppProfile, FlowCapture, ObservabilityStack, UserKind,
+    app_profile::MIN_PROFILE_BUDGET,
+    bounds,
     node::{CpuProfileSession, FlowOutput, FlowsSession, PodScope, Session, SessionContent, Source},
     selector,
     stack::{Layer, LayerMode, LayerView},
@@ -23,15 +26,15 @@ pub fn session_for_profile(
         return Err(Refusal::layer_not_accepted(&source, Layer::Application));
     }
     let spec = &profile.spec;
-    let Some(cpu) = &spec.cpu else { return Err(Refusal::asks_for_nothing(&source)) };
-    let budget = profile_budget(&source, &layer, spec.memory_budget_bytes)?;
-    let frequency = bounded(&source, "spec.cpu.frequencyHz", cpu.frequency_hz.into(), 1, 999)?;
+    let Some(cpu) = &spec.cpu else { return Err(Refusal::nothing_requested(&source)) };
+    check_bounds(&source, spec)?;
+    check_layer_budget(&source, &layer, spec.memory_budget_bytes)?;
     let content = SessionContent::CpuProfile(CpuProfileSession {
         pods: pods(&source, &layer, &spec.pod_selector)?,
-        frequency_hz: frequency.try_into().unwrap_or(u32::MAX),
-        memory_budget_bytes: budget,
+        frequency_hz: cpu.frequency_hz.unsigned_abs(),
+        memory_budget_bytes: spec.memory_budget_bytes.unsigned_abs(),
     });
-    session("appprofile", source, started_at, spec.duration_seconds, 3600, content)
+    session("appprofile", source, started_at, spec.duration_seconds, content)
 }
 
 /// The session of a FlowCapture that was accepted at `started_at`.
@@ -45,11 +48,8 @@ pub fn session_for_capture(
     let sizes = budget::flow_sizes(layer.memory_budget_bytes)
         .map_err(|_| Refusal::layer_not_accepted(&source, Layer::Network))?;
     let spec = &capture.spec;
-    let mut ports = Vec::with_capacity(spec.ports.len());
-    for (index, port) in spec.ports.iter().enumerate() {
-        let port = bounded(&source, &format!("spec.ports[{index}]"), (*port).into(), 1, 65535)?;
-        ports.push(u16::try_from(port).unwrap_or(u16::MAX));
-    }
+    check_bounds(&source, spec)?;
+    let mut ports: Vec<u16> = spec.ports.iter().filter_map(|port| u16::try_from(*port).ok()).collect();
     ports.sort_unstable();
     ports.dedup();
     let mut protocols: Vec<String> = spec.protocols.iter().map(|protocol| protocol.as_str().into()).collect();
@@ -60,21 +60,29 @@ pub fn session_for_capture(
         pods: pods(&source, &layer, &spec.pod_selector)?,
         ports,
         protocols,
-        output: output.into_iter().filter_map(|(wanted, output)| wanted.then_some(output)).collect(),
+        output: output.into_iter().filter_map(|(requested, output)| requested.then_some(output)).collect(),
         flow_entries: sizes.flow_entries,
         ring_bytes: sizes.ring_bytes,
     });
-    session("flowcapture", source, started_at, spec.duration_seconds, 86400, content)
+    session("flowcapture", source, started_at, spec.duration_seconds, content)
 }
 
-/// Within what an agent can work with, and within what the stack allows.
-fn profile_budget(source: &Source, layer: &LayerView<'_>, asked: i64) -> Result<u64, Refusal> {
-    let budget =
-        bounded(source, "spec.memoryBudgetBytes", asked, budget::MIN_PROFILE_BUDGET, budget::MAX_PROFILE_BUDGET)?;
+/// An API server with an older schema may have let other values pass.
+fn check_bounds(source: &Source, spec: &impl Validate) -> Result<(), Refusal> {
+    match bounds::violations(spec, "spec").first() {
+        Some(violation) => Err(Refusal::violation(source, violation)),
+        None => Ok(()),
+    }
+}
+
+/// The stack may limit what one profile asks for.
+fn check_layer_budget(source: &Source, layer: &LayerView<'_>, requested: i64) -> Result<(), Refusal> {
     match layer.memory_budget_bytes {
-        Some(most) if most < budget::MIN_PROFILE_BUDGET => Err(Refusal::layer_not_accepted(source, Layer::Application)),
-        Some(most) if most < asked => Err(Refusal::more_than_the_layer_allows(source, Layer::Application, asked, most)),
-        _ => Ok(budget),
+        Some(limit) if limit < MIN_PROFILE_BUDGET => Err(Refusal::layer_not_accepted(source, Layer::Application)),
+        Some(limit) if limit < requested => {
+            Err(Refusal::above_layer_budget(source, Layer::Application, requested, limit))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -107,22 +115,12 @@ fn session(
     source: Source,
     started_at: Timestamp,
     seconds: i64,
-    most_seconds: i64,
     content: SessionContent,
 ) -> Result<Session, Refusal> {
-    let field = "spec.durationSeconds";
-    bounded(&source, field, seconds, 1, most_seconds)?;
-    let expires_at = started_at
-        .checked_add(SignedDuration::from_secs(seconds))
-        .map_err(|_| Refusal::out_of_bounds(&source, field, seconds, 1, most_seconds))?;
+    let expires_at = started_at.checked_add(SignedDuration::from_secs(seconds)).map_err(|_| {
+        let must = "a duration that ends before the year 10000";
+        Refusal::invalid_value(&source, "spec.durationSeconds".into(), &seconds.to_string(), must)
+    })?;
     let name = format!("{kind}.{}.{}", source.namespace.as_deref().unwrap_or_default(), source.name);
     Ok(Session { name, source, expires_at, content })
-}
-
-fn bounded(source: &Source, field: &str, value: i64, low: i64, high: i64) -> Result<u64, Refusal> {
-    if (low..=high).contains(&value) {
-        Ok(value.unsigned_abs())
-    } else {
-        Err(Refusal::out_of_bounds(source, field, value, low, high))
-    }
 }

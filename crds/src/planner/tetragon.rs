@@ -1,6 +1,6 @@
-//! The words of Tetragon's policies: what exists there, so that a typing error is told from what is not carried out yet.
+//! The fields and values of Tetragon's policies, to distinguish what is not supported yet from typing errors.
 
-/// Fields of `spec` besides those that are carried out.
+/// Fields of `spec` that are not supported yet.
 pub(super) const SPEC: &[&str] = &[
     "kprobes",
     "fentries",
@@ -79,7 +79,7 @@ pub(super) const ACTION: &[&str] = &[
     "argValue",
 ];
 
-/// Values of an argument's `type` besides those that are carried out.
+/// Values of an argument's `type` that are not supported yet.
 pub(super) const ARG_TYPES: &[&str] = &[
     "char_buf",
     "char_iovec",

@@ -1,13 +1,13 @@
-//! What `kubectl get` prints. The same columns for every kind that people write, so they stand here once.
+//! The columns of `kubectl get`. They are the same for every kind that users write.
 
 use serde_json::{Value, json};
 
 /// Ready, Reason, Nodes, Age; with `-o wide` Accepted and Programmed.
-pub(super) fn of_user_kinds(mut crd: Value) -> Value {
+pub(super) fn user_columns(mut crd: Value) -> Value {
     crd["spec"]["versions"][0]["additionalPrinterColumns"] = json!([
         condition("Ready", "Ready", "status", 0),
         condition("Reason", "Ready", "reason", 0),
-        { "name": "Nodes", "type": "string", "jsonPath": ".status.readyNodes", "description": "Nodes that are ready, of those that count" },
+        { "name": "Nodes", "type": "string", "jsonPath": ".status.readyNodes", "description": "Ready nodes of those that count" },
         condition("Accepted", "Accepted", "status", 1),
         condition("Programmed", "Programmed", "status", 1),
         age(),
@@ -15,10 +15,10 @@ pub(super) fn of_user_kinds(mut crd: Value) -> Value {
     crd
 }
 
-/// Besides, for what ends by itself: whether it has, and when it does. A time to come is printed as it is written; as an age
-/// kubectl would call it invalid.
-pub(super) fn of_bounded_kinds(crd: Value) -> Value {
-    let mut crd = of_user_kinds(crd);
+/// In addition, for kinds that end by themselves: whether they have ended, and when they end. A time in the future is printed
+/// as text, because kubectl would print its age as invalid.
+pub(super) fn time_limited_columns(crd: Value) -> Value {
+    let mut crd = user_columns(crd);
     if let Some(columns) = crd["spec"]["versions"][0]["additionalPrinterColumns"].as_array_mut() {
         let age = columns.pop();
         columns.push(condition("Completed", "Completed", "status", 0));
@@ -28,13 +28,13 @@ pub(super) fn of_bounded_kinds(crd: Value) -> Value {
     crd
 }
 
-/// Ready, Reason, Parts, Kernel, Age; with `-o wide` the profile and the agent's version. Fields by which a person looks for
-/// nodes among thousands can be selected by: `kubectl get noderuntimes --field-selector status.kernel.release=...`.
-pub(super) fn of_nodes(mut crd: Value) -> Value {
+/// Ready, Reason, Parts, Kernel, Age; with `-o wide` the profile and the agent's version. Some fields can be selected by, to
+/// find nodes among thousands: `kubectl get noderuntimes --field-selector status.kernel.release=...`.
+pub(super) fn node_columns(mut crd: Value) -> Value {
     crd["spec"]["versions"][0]["additionalPrinterColumns"] = json!([
         condition("Ready", "Ready", "status", 0),
         condition("Reason", "Ready", "reason", 0),
-        { "name": "Parts", "type": "integer", "jsonPath": ".status.partsInForce", "description": "Parts in force" },
+        { "name": "Parts", "type": "integer", "jsonPath": ".status.partsInForce", "description": "Active parts" },
         { "name": "Kernel", "type": "string", "jsonPath": ".status.kernel.release" },
         { "name": "Profile", "type": "string", "jsonPath": ".status.appliedProfile.name", "priority": 1 },
         { "name": "Digest", "type": "string", "jsonPath": ".status.appliedProfile.digest", "priority": 1 },

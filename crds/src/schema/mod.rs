@@ -1,13 +1,15 @@
-//! The CRDs as the API server gets them: what the derive makes of the Rust types, rewritten to what Kubernetes likes.
+//! The CRDs, made from the Rust types, and what an API server checks by them.
 
-mod check;
 mod columns;
+mod read;
 mod rewrite;
+mod rules;
+mod structure;
 
 use kube::CustomResourceExt;
 use serde_json::Value;
 
-pub use check::{Violation, check};
+pub use read::read;
 
 use crate::{
     AppProfile, FlowCapture, ObservabilityStack, TracingPolicy, TracingPolicyNamespaced,
@@ -20,20 +22,20 @@ pub fn crds() -> Vec<Value> {
         user_crd::<ObservabilityStack>(),
         user_crd::<TracingPolicy>(),
         user_crd::<TracingPolicyNamespaced>(),
-        columns::of_bounded_kinds(user_crd::<FlowCapture>()),
-        columns::of_bounded_kinds(user_crd::<AppProfile>()),
+        columns::time_limited_columns(user_crd::<FlowCapture>()),
+        columns::time_limited_columns(user_crd::<AppProfile>()),
         rewrite::crd(ProfilePart::crd()),
         rewrite::crd(NodeProfile::crd()),
-        columns::of_nodes(rewrite::crd(NodeRuntime::crd())),
+        columns::node_columns(rewrite::crd(NodeRuntime::crd())),
     ]
 }
 
-/// The CRD of a kind that people write: with the common columns, and a status that says that nobody has looked.
+/// The CRD of a kind that users write, with its columns and a default status for an object not reconciled yet.
 pub fn user_crd<K: CustomResourceExt>() -> Value {
-    columns::of_user_kinds(rewrite::unobserved(rewrite::crd(K::crd())))
+    columns::user_columns(rewrite::unobserved(rewrite::crd(K::crd())))
 }
 
-/// The schema of a CRD's only version.
+/// The schema of the only version of a CRD.
 pub fn schema_of(crd: &Value) -> &Value {
     &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
 }

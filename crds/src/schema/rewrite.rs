@@ -1,8 +1,10 @@
-//! From what the derive emits to what Kubernetes likes: no `nullable`, no unsigned formats, whole numbers, list types,
-//! and bounds on the types of Kubernetes itself, whose schemas have none.
+//! From the schema that the derive emits to one that Kubernetes accepts without warnings: no `nullable`, no unsigned
+//! formats, whole numbers, list types, and bounds on the types of Kubernetes itself, whose schemas have none.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::{Map, Value, json};
+
+use crate::{bounds, selector};
 
 /// The API server holds bounds as floats; this is the highest whole number that a float holds exactly.
 const MAX_EXACT: i64 = (1 << 53) - 1;
@@ -16,7 +18,7 @@ pub(super) fn crd(crd: CustomResourceDefinition) -> Value {
     crd
 }
 
-/// Makes kstatus say InProgress until the operator has looked.
+/// Makes kstatus report InProgress until the operator has reconciled the resource.
 pub(super) fn unobserved(mut crd: Value) -> Value {
     crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["default"] =
         json!({ "observedGeneration": -1 });
@@ -46,11 +48,11 @@ fn node(schema: &mut Value) {
     if let Some(Value::Object(properties)) = map.get_mut("properties") {
         properties.values_mut().for_each(node);
     }
-    // Values of a string map: as long as a label's value may be, or a quantity, or a node label.
+    // Values of a map of strings are values of node labels, or have a bound of their own.
     if let Some(Value::Object(values)) = map.get_mut("additionalProperties")
         && values.get("type") == Some(&json!("string"))
     {
-        values.entry("maxLength").or_insert(json!(253));
+        values.entry("maxLength").or_insert(json!(bounds::MAX_MAP_VALUE));
     }
 }
 
@@ -64,34 +66,34 @@ fn label_selector(map: &mut Map<String, Value>) {
         "properties".into(),
         json!({
             "matchExpressions": {
-                "description": "Requirements that must all hold",
+                "description": "Expressions that must all hold, e.g. `[{key: app, operator: In, values: [checkout]}]`.",
                 "type": "array",
-                "maxItems": 16,
+                "maxItems": selector::MAX_REQUIREMENTS,
                 "x-kubernetes-list-type": "atomic",
                 "items": {
                     "type": "object",
                     "required": ["key", "operator"],
                     "properties": {
-                        "key": { "description": "Key of the label", "type": "string", "minLength": 1, "maxLength": 317 },
-                        "operator": { "description": "How the label's value is compared", "type": "string",
+                        "key": { "description": "Key of the label, e.g. `app`.", "type": "string", "minLength": 1, "maxLength": selector::MAX_KEY },
+                        "operator": { "description": "How the label's value is compared: In, NotIn, Exists or DoesNotExist.", "type": "string",
                             "enum": ["In", "NotIn", "Exists", "DoesNotExist"] },
-                        "values": { "description": "For In and NotIn", "type": "array", "maxItems": 64,
-                            "x-kubernetes-list-type": "atomic", "items": { "type": "string", "maxLength": 63 } },
+                        "values": { "description": "Values to compare with; only for In and NotIn.", "type": "array", "maxItems": selector::MAX_VALUES,
+                            "x-kubernetes-list-type": "atomic", "items": { "type": "string", "maxLength": selector::MAX_VALUE } },
                     },
                 },
             },
             "matchLabels": {
-                "description": "Labels that must all be there with these values",
+                "description": "Labels that must all exist with these values, e.g. `app: checkout`.",
                 "type": "object",
-                "maxProperties": 16,
-                "additionalProperties": { "type": "string", "maxLength": 63 },
+                "maxProperties": selector::MAX_REQUIREMENTS,
+                "additionalProperties": { "type": "string", "maxLength": selector::MAX_VALUE },
             },
         }),
     );
     map.insert("x-kubernetes-map-type".into(), json!("atomic"));
 }
 
-/// The derive prints bounds as `65535.0`.
+/// The derive writes bounds as `65535.0`.
 fn whole_numbers(map: &mut Map<String, Value>) {
     for bound in ["minimum", "maximum"] {
         if let Some(value) = map.get_mut(bound)
@@ -104,7 +106,7 @@ fn whole_numbers(map: &mut Map<String, Value>) {
     }
 }
 
-/// Kubernetes knows int32 and int64 only, and warns of anything else at each apply.
+/// Kubernetes knows int32 and int64 only, and warns of any other format at each apply.
 fn signed_format(map: &mut Map<String, Value>) {
     let Some(format) = map.get("format").and_then(Value::as_str) else { return };
     let (format, highest) = match format {
@@ -121,7 +123,7 @@ fn signed_format(map: &mut Map<String, Value>) {
     }
 }
 
-/// A number whose bounds nobody wrote is a count.
+/// A number without bounds is a count.
 fn counts(map: &mut Map<String, Value>) {
     if map.get("type") == Some(&json!("integer")) {
         let highest = if map.get("format") == Some(&json!("int32")) { i64::from(i32::MAX) } else { MAX_EXACT };
@@ -130,7 +132,7 @@ fn counts(map: &mut Map<String, Value>) {
     }
 }
 
-/// Either an integer or a string; a type beside it would forbid the other.
+/// Either an integer or a string; a `type` would forbid the other.
 fn int_or_string(map: &mut Map<String, Value>) {
     if map.contains_key("x-kubernetes-int-or-string") {
         for other in ["type", "format", "anyOf", "oneOf"] {

@@ -1,12 +1,13 @@
-//! Where events go besides the agent's socket, and the agent's metrics.
+//! Where events are written in addition to the agent's socket, and the agent's metrics.
 
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
+use validator::Validate;
 
 use crate::node::desired::{ExportPlan, FileExport};
 
-/// Ways out for events.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// Where events are written.
+#[derive(KubeSchema, Validate, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ExportSpec {
     /// JSON lines on the agent's standard output.
@@ -14,6 +15,7 @@ pub struct ExportSpec {
     pub stdout: StdoutExportSpec,
     /// JSON lines in a rotated file on each node.
     #[serde(default)]
+    #[validate(nested)]
     pub file: FileExportSpec,
 }
 
@@ -21,43 +23,43 @@ pub struct ExportSpec {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StdoutExportSpec {
-    /// Whether events are written there.
+    /// Whether events are written to standard output.
     #[serde(default)]
     pub enabled: bool,
 }
 
 /// A rotated file.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(KubeSchema, Validate, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FileExportSpec {
-    /// Whether events are written there.
+    /// Whether events are written to the file.
     #[serde(default)]
     pub enabled: bool,
-    /// A file is closed and a new one begun at this size, in MiB.
+    /// Size in MiB at which the file is closed and a new one begins, e.g. 100.
     #[serde(default = "ten")]
-    #[schemars(range(min = 1, max = 1024))]
+    #[validate(range(min = 1, max = 1024))]
     pub max_size_mb: i32,
-    /// How many closed files are kept.
+    /// Number of closed files that are kept.
     #[serde(default = "five")]
-    #[schemars(range(min = 0, max = 100))]
+    #[validate(range(min = 0, max = 100))]
     pub max_backups: i32,
 }
 
 /// The metrics endpoint of each agent.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(KubeSchema, Validate, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MetricsSpec {
-    /// Whether the agent opens the port.
+    /// Whether each agent serves metrics for Prometheus.
     #[serde(default)]
     pub enabled: bool,
-    /// The port.
+    /// TCP port of the endpoint on each node.
     #[serde(default = "metrics_port")]
-    #[schemars(range(min = 1, max = 65535))]
+    #[validate(range(min = 1, max = 65535))]
     pub port: i32,
 }
 
 impl ExportSpec {
-    /// What a node is told. Numbers outside the schema's bounds are brought inside.
+    /// The agent's settings. Numbers outside the schema's bounds are clamped.
     pub fn plan(&self) -> ExportPlan {
         ExportPlan {
             stdout: self.stdout.enabled,

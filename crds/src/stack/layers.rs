@@ -1,20 +1,25 @@
-//! The three layers of a stack. Each has a struct of its own because each has a default of its own.
+//! The three layers of a stack: one spec, whose default mode and bounds depend on the layer.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::KubeSchema;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use validator::{Validate, ValidationError};
 
-use super::ObservabilityStackSpec;
+use crate::{app_profile::MIN_PROFILE_BUDGET, bounds, selector};
 
-/// When a layer costs something.
+/// Largest budget of a layer, in bytes.
+const MAX_LAYER_BUDGET: i64 = 1 << 30;
+
+/// When a layer runs, and so when it costs something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum LayerMode {
     /// Always on, for every pod in the layer's scope.
     Enabled,
-    /// On only while some resource asks for it.
+    /// On only while a resource asks for it.
     OnDemand,
-    /// Off; what asks for it is refused with `LayerDisabled`.
+    /// Off; resources that need it are refused with `LayerDisabled`.
     Disabled,
 }
 
@@ -29,8 +34,48 @@ pub enum Layer {
     Application,
 }
 
+/// What all layers have. A field of one layer alone belongs to a struct of its own that contains this one.
+#[derive(KubeSchema, Validate, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LayerSpec {
+    /// When the layer runs; the default depends on the layer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "LayerMode")]
+    pub mode: Option<LayerMode>,
+    /// Limits the layer to pods of the namespaces with these labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[validate(custom(function = selector::check_bounds))]
+    pub namespace_selector: Option<LabelSelector>,
+    /// Memory on each node, in bytes; what it is for and its default depend on the layer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[validate(range(min = 1, max = MAX_LAYER_BUDGET))]
+    pub memory_budget_bytes: Option<i64>,
+}
+
+/// One layer of a stack with its default mode resolved.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LayerView<'a> {
+    /// When the layer runs.
+    pub mode: LayerMode,
+    /// Namespaces in scope; unset means all.
+    pub namespace_selector: Option<&'a LabelSelector>,
+    /// Memory in bytes on each node.
+    pub memory_budget_bytes: Option<i64>,
+}
+
+impl LayerSpec {
+    /// The settings that hold for this spec as the spec of `layer`.
+    pub(super) fn view(&self, layer: Layer) -> LayerView<'_> {
+        LayerView {
+            mode: self.mode.unwrap_or(layer.default_mode()),
+            namespace_selector: self.namespace_selector.as_ref(),
+            memory_budget_bytes: self.memory_budget_bytes,
+        }
+    }
+}
+
 impl Layer {
-    /// The field of the stack's spec, as it stands in messages.
+    /// The field of the stack's spec, as messages name it.
     pub fn field(self) -> &'static str {
         match self {
             Self::Security => "spec.security",
@@ -38,106 +83,70 @@ impl Layer {
             Self::Application => "spec.application",
         }
     }
-}
 
-/// The security layer.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SecuritySpec {
-    /// Enabled shows every process of the pods in scope; OnDemand does so only while some tracing policy stands.
-    #[serde(default = "enabled")]
-    pub mode: LayerMode,
-    /// Only pods of namespaces with these labels; unset means every pod, and the node's own processes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub namespace_selector: Option<LabelSelector>,
-    /// Bytes for the rings of each node: half for processes, half for policies. At least 8192; unset means 524288.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 1_073_741_824))]
-    pub memory_budget_bytes: Option<i64>,
-}
+    fn default_mode(self) -> LayerMode {
+        match self {
+            Self::Security => LayerMode::Enabled,
+            Self::Network | Self::Application => LayerMode::OnDemand,
+        }
+    }
 
-/// The network layer.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct NetworkSpec {
-    /// Enabled watches the flows of every pod in scope; OnDemand only those that a FlowCapture selects.
-    #[serde(default = "on_demand")]
-    pub mode: LayerMode,
-    /// Only pods of namespaces with these labels; unset means every pod.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub namespace_selector: Option<LabelSelector>,
-    /// Bytes for the flow map and its ring on each node. At least 69632; unset means 4456448, for 16384 flows.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 1_073_741_824))]
-    pub memory_budget_bytes: Option<i64>,
-}
-
-/// The application layer.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ApplicationSpec {
-    /// OnDemand carries out AppProfiles. Enabled is not carried out yet and is answered with `Unsupported`.
-    #[serde(default = "on_demand")]
-    pub mode: LayerMode,
-    /// Only pods of namespaces with these labels may be profiled; unset means every pod.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub namespace_selector: Option<LabelSelector>,
-    /// The most that one AppProfile may ask for, in bytes; at least 8 MiB, the least that one needs. Unset means what its own
-    /// schema allows.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 8_388_608, max = 1_073_741_824))]
-    pub memory_budget_bytes: Option<i64>,
-}
-
-/// What all layers have, whichever it is.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct LayerView<'a> {
-    /// When it costs something.
-    pub mode: LayerMode,
-    /// Namespaces in scope; unset means all.
-    pub namespace_selector: Option<&'a LabelSelector>,
-    /// Bytes on each node.
-    pub memory_budget_bytes: Option<i64>,
-}
-
-impl ObservabilityStackSpec {
-    /// One layer of this stack.
-    pub fn layer(&self, layer: Layer) -> LayerView<'_> {
-        let (mode, selector, budget) = match layer {
-            Layer::Security => {
-                (self.security.mode, &self.security.namespace_selector, self.security.memory_budget_bytes)
-            }
-            Layer::Network => (self.network.mode, &self.network.namespace_selector, self.network.memory_budget_bytes),
-            Layer::Application => {
-                (self.application.mode, &self.application.namespace_selector, self.application.memory_budget_bytes)
-            }
-        };
-        LayerView { mode, namespace_selector: selector.as_ref(), memory_budget_bytes: budget }
+    /// Adds to the schema of `LayerSpec` the default, bounds and descriptions of this layer.
+    fn refine(self, schema: &mut Schema, mode: &str, namespaces: &str, budget: &str) {
+        schema.insert("default".into(), json!({ "mode": self.default_mode() }));
+        let Some(fields) = schema.get_mut("properties") else { return };
+        fields["mode"]["default"] = json!(self.default_mode());
+        for (field, text) in [("mode", mode), ("namespaceSelector", namespaces), ("memoryBudgetBytes", budget)] {
+            fields[field]["description"] = Value::from(text);
+        }
+        if self == Self::Application {
+            fields["memoryBudgetBytes"]["minimum"] = MIN_PROFILE_BUDGET.into();
+        }
     }
 }
 
-fn enabled() -> LayerMode {
-    LayerMode::Enabled
+/// The schema of `spec.security`.
+pub(super) fn security_schema(schema: &mut Schema) {
+    Layer::Security.refine(
+        schema,
+        "Enabled reports every process of the pods in scope; OnDemand does so only while a tracing policy exists; \
+         Disabled refuses tracing policies.",
+        "Limits the layer to pods of the namespaces with these labels, e.g. `matchLabels: {team: shop}`. Unset means every \
+         pod, and the processes of the nodes themselves.",
+        "Memory on each node for ring buffers, in bytes: half for process events, half for policy events, e.g. 1048576 \
+         for 1 MiB. The least that works is 8192; unset means 524288.",
+    );
 }
 
-fn on_demand() -> LayerMode {
-    LayerMode::OnDemand
+/// The schema of `spec.network`.
+pub(super) fn network_schema(schema: &mut Schema) {
+    Layer::Network.refine(
+        schema,
+        "Enabled follows the flows of every pod in scope; OnDemand only those that a FlowCapture selects; Disabled \
+         refuses FlowCaptures.",
+        "Limits the layer to pods of the namespaces with these labels, e.g. `matchLabels: {team: shop}`. Unset means every \
+         pod.",
+        "Memory on each node for the flow map and its ring buffer, in bytes, e.g. 8912896 for 32768 flows. The least that \
+         works is 69632; unset means 4456448, for 16384 flows.",
+    );
 }
 
-impl Default for SecuritySpec {
-    fn default() -> Self {
-        Self { mode: enabled(), namespace_selector: None, memory_budget_bytes: None }
-    }
+/// The schema of `spec.application`.
+pub(super) fn application_schema(schema: &mut Schema) {
+    Layer::Application.refine(
+        schema,
+        "OnDemand runs AppProfiles; Disabled refuses them. Enabled is not supported yet and is answered with \
+         `Unsupported`.",
+        "Allows profiles only of pods in namespaces with these labels, e.g. `matchLabels: {team: shop}`. Unset allows \
+         every pod.",
+        "The most that one AppProfile may ask for, in bytes, e.g. 67108864 for 64 MiB. The least is 8 MiB, which one \
+         profile needs. Unset means the limit of AppProfile itself.",
+    );
 }
 
-impl Default for NetworkSpec {
-    fn default() -> Self {
-        Self { mode: on_demand(), namespace_selector: None, memory_budget_bytes: None }
-    }
-}
-
-impl Default for ApplicationSpec {
-    fn default() -> Self {
-        Self { mode: on_demand(), namespace_selector: None, memory_budget_bytes: None }
-    }
+/// Checks the lower bound that `application_schema` adds.
+pub(super) fn check_application(layer: &LayerSpec) -> Result<(), ValidationError> {
+    let too_small = layer.memory_budget_bytes.filter(|budget| *budget < MIN_PROFILE_BUDGET);
+    let problem = too_small.map(|budget| format!("{budget} must be at least {MIN_PROFILE_BUDGET}"));
+    bounds::fail_below(problem.map(|message| (".memoryBudgetBytes".into(), message)).into_iter().collect())
 }

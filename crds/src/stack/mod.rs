@@ -6,15 +6,16 @@ mod runtime;
 
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
+use validator::Validate;
 
 pub use export::{ExportSpec, FileExportSpec, MetricsSpec, StdoutExportSpec};
-pub use layers::{ApplicationSpec, Layer, LayerMode, LayerView, NetworkSpec, SecuritySpec};
+pub use layers::{Layer, LayerMode, LayerSpec, LayerView};
 pub use runtime::{ImagePullPolicy, Resources, RuntimeSpec, Toleration, TolerationOperator, UpdateStrategy};
 
 use crate::status::ResourceStatus;
 
 /// What the cluster's agents do, and how they run. There is one, named `default`.
-#[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(CustomResource, KubeSchema, Validate, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "trilobite.dev",
     version = "v1alpha1",
@@ -32,23 +33,44 @@ use crate::status::ResourceStatus;
 pub struct ObservabilityStackSpec {
     /// How the agent runs on each node.
     #[serde(default)]
+    #[validate(nested)]
     pub runtime: RuntimeSpec,
-    /// Processes and tracing policies.
+    /// The security layer: processes and tracing policies.
     #[serde(default)]
-    pub security: SecuritySpec,
-    /// Flows between pods.
+    #[schemars(transform = layers::security_schema)]
+    #[validate(nested)]
+    pub security: LayerSpec,
+    /// The network layer: flows between pods.
     #[serde(default)]
-    pub network: NetworkSpec,
-    /// Profiles of programs.
+    #[schemars(transform = layers::network_schema)]
+    #[validate(nested)]
+    pub network: LayerSpec,
+    /// The application layer: profiles of programs.
     #[serde(default)]
-    pub application: ApplicationSpec,
-    /// Where events are written besides the agent's socket.
+    #[schemars(transform = layers::application_schema)]
+    #[validate(nested, custom(function = layers::check_application))]
+    pub application: LayerSpec,
+    /// Where events are written in addition to the agent's socket, which always serves them.
     #[serde(default)]
+    #[validate(nested)]
     pub export: ExportSpec,
     /// The metrics endpoint of each agent.
     #[serde(default)]
+    #[validate(nested)]
     pub metrics: MetricsSpec,
-    /// Unload everything from every node; the agents stay.
+    /// Unloads everything from every node; the agents keep running.
     #[serde(default)]
     pub suspend: bool,
+}
+
+impl ObservabilityStackSpec {
+    /// One layer of this stack.
+    pub fn layer(&self, layer: Layer) -> LayerView<'_> {
+        let spec = match layer {
+            Layer::Security => &self.security,
+            Layer::Network => &self.network,
+            Layer::Application => &self.application,
+        };
+        spec.view(layer)
+    }
 }

@@ -5,18 +5,20 @@ use std::{fs, path::Path, process::Command};
 use super::repository;
 
 #[test]
-fn the_files_of_the_repository_are_those_that_crdgen_writes() {
+fn generated_files_are_up_to_date() {
     let fresh = tempdir();
-    let (out, chart) = (fresh.join("crd"), fresh.join("chart"));
-    let status = Command::new(env!("CARGO_BIN_EXE_crdgen")).arg("--out").arg(&out).arg("--chart").arg(&chart).status();
+    let (out, chart, docs) = (fresh.join("crd"), fresh.join("chart"), fresh.join("docs"));
+    let mut crdgen = Command::new(env!("CARGO_BIN_EXE_crdgen"));
+    let status = crdgen.arg("--out").arg(&out).arg("--chart").arg(&chart).arg("--docs").arg(&docs).status();
     assert!(status.unwrap().success());
     same_files(&out, &repository("config/crd"));
     same_files(&chart, &repository("charts/trilobite-crds"));
+    same_files(&docs, &repository("docs/kinds"));
     fs::remove_dir_all(fresh).unwrap();
 }
 
 #[test]
-fn the_chart_keeps_its_crds_when_it_leaves() {
+fn chart_keeps_its_crds_on_uninstall() {
     for entry in fs::read_dir(repository("charts/trilobite-crds/templates")).unwrap() {
         let path = entry.unwrap().path();
         let text = fs::read_to_string(&path).unwrap();

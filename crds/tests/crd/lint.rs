@@ -1,4 +1,4 @@
-//! What every CRD must be, whatever it says.
+//! Properties that every CRD must have.
 
 use serde_json::Value;
 use trilobite_crds::schema::{crds, schema_of};
@@ -82,7 +82,7 @@ fn plain_kubectl_apply_has_room_for_every_crd() {
 }
 
 #[test]
-fn a_user_kind_is_in_progress_until_the_operator_has_looked() {
+fn user_kinds_are_in_progress_until_reconciled() {
     for crd in &crds()[..5] {
         let status = &schema_of(crd)["properties"]["status"];
         assert_eq!(status["default"]["observedGeneration"], -1, "{}", crd["metadata"]["name"]);

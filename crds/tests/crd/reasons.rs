@@ -7,7 +7,7 @@ use trilobite_crds::Reason;
 use super::repository;
 
 #[test]
-fn the_page_explains_every_reason_in_its_order_and_says_what_to_do() {
+fn page_explains_every_reason_in_order() {
     let page = fs::read_to_string(repository("docs/reasons.md")).unwrap();
     let rows: Vec<Vec<&str>> = page
         .lines()
@@ -23,7 +23,7 @@ fn the_page_explains_every_reason_in_its_order_and_says_what_to_do() {
 }
 
 #[test]
-fn a_reason_reads_back_from_its_word() {
+fn every_reason_can_be_parsed() {
     for reason in Reason::ALL {
         assert_eq!(reason.as_str().parse(), Ok(*reason));
     }

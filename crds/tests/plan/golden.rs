@@ -1,24 +1,27 @@
-//! Worlds to plans.
+//! Fixtures and their plans.
 
 use std::{env, fmt::Write as _, fs, path::Path};
 
+use kube::{CustomResourceExt, core::object::HasSpec};
+use serde::{Serialize, de::DeserializeOwned};
 use trilobite_crds::{
-    Inputs, Planned, Refusal, Resource, desired_from_resources,
-    node::{Desired, NodeRuntimeSpec, ProfileRef},
+    Inputs, Planned, Refusal, Resource, Violation, desired_from_resources,
+    node::{Desired, NodeRuntime, NodeRuntimeSpec, ProfileRef},
     plan, schema,
 };
+use validator::Validate;
 
-use super::{now, world};
+use super::{now, resources};
 
 #[test]
-fn every_world_gives_the_plan_that_is_written_down() {
+fn every_fixture_gives_its_golden_plan() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plan");
-    let mut worlds: Vec<_> =
-        fs::read_dir(directory.join("worlds")).unwrap().map(|entry| entry.unwrap().path()).collect();
-    worlds.sort();
+    let mut fixtures: Vec<_> =
+        fs::read_dir(directory.join("fixtures")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    fixtures.sort();
     let mut differing = Vec::new();
-    for path in worlds {
-        let text = shown(&world(&fs::read_to_string(&path).unwrap()));
+    for path in fixtures {
+        let text = shown(&resources(&fs::read_to_string(&path).unwrap()));
         let golden = directory.join("golden").join(path.file_name().unwrap()).with_extension("txt");
         if env::var_os("UPDATE_GOLDEN").is_some() {
             fs::write(&golden, &text).unwrap();
@@ -30,21 +33,21 @@ fn every_world_gives_the_plan_that_is_written_down() {
 }
 
 #[test]
-fn the_order_of_resources_changes_nothing() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plan/worlds");
+fn order_of_resources_does_not_change_the_plan() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plan/fixtures");
     for entry in fs::read_dir(directory).unwrap() {
-        let mut resources = world(&fs::read_to_string(entry.unwrap().path()).unwrap());
-        let forward = planned(&resources);
-        resources.reverse();
-        let backward = planned(&resources);
+        let mut shuffled = resources(&fs::read_to_string(entry.unwrap().path()).unwrap());
+        let forward = planned(&shuffled);
+        shuffled.reverse();
+        let backward = planned(&shuffled);
         assert_eq!((forward.parts, forward.profile), (backward.parts, backward.profile));
     }
 }
 
 #[test]
-fn every_digest_can_be_checked_by_who_reads_it() {
-    let yaml = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plan/worlds/all-layers.yaml"));
-    let planned = planned(&world(&yaml.unwrap()));
+fn every_digest_matches_its_content() {
+    let yaml = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plan/fixtures/all-layers.yaml"));
+    let planned = planned(&resources(&yaml.unwrap()));
     assert!(planned.profile.spec.is_intact() && planned.parts.iter().all(|part| part.spec.is_intact()));
     let mut changed = planned.parts[0].spec.clone();
     changed.source.generation += 1;
@@ -52,32 +55,35 @@ fn every_digest_can_be_checked_by_who_reads_it() {
 }
 
 #[test]
-fn what_is_planned_fits_the_schemas_of_parts_profiles_and_nodes() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plan/worlds");
-    let crds = schema::crds();
-    let violations = |kind: &str, spec: serde_json::Value| {
-        let crd = crds.iter().find(|crd| crd["spec"]["names"]["kind"] == kind).unwrap();
-        schema::check(&schema::schema_of(crd)["properties"]["spec"], &spec, kind)
-    };
+fn planned_objects_fit_their_crds() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plan/fixtures");
     for entry in fs::read_dir(directory).unwrap() {
-        let resources = world(&fs::read_to_string(entry.unwrap().path()).unwrap());
+        let resources = resources(&fs::read_to_string(entry.unwrap().path()).unwrap());
         let Planned { parts, profile, .. } = planned(&resources);
         let profile_ref =
             ProfileRef { name: profile.metadata.name.clone().unwrap(), digest: profile.spec.digest.clone() };
         let sessions = desired_from_resources(&resources, now()).0.sessions;
-        let node = NodeRuntimeSpec { profile_ref: Some(profile_ref), sessions };
-        let mut found = violations("NodeProfile", serde_json::to_value(&profile.spec).unwrap());
-        found.extend(violations("NodeRuntime", serde_json::to_value(&node).unwrap()));
-        for part in parts {
-            found.extend(violations("ProfilePart", serde_json::to_value(&part.spec).unwrap()));
-        }
-        assert_eq!(found, []);
+        let node = NodeRuntime::new("node1", NodeRuntimeSpec { profile_ref: Some(profile_ref), sessions });
+        let mut violations = violations(&profile);
+        violations.extend(self::violations(&node));
+        violations.extend(parts.iter().flat_map(self::violations));
+        assert_eq!(violations, []);
     }
 }
 
+fn violations<K>(object: &K) -> Vec<Violation>
+where
+    K: CustomResourceExt + HasSpec<Spec: Validate> + Serialize + DeserializeOwned,
+{
+    let crds = schema::crds();
+    let crd = crds.iter().find(|crd| crd["metadata"]["name"] == K::crd_name()).unwrap();
+    schema::read::<K>(crd, &serde_json::to_value(object).unwrap(), None).err().unwrap_or_default()
+}
+
 fn planned(resources: &[Resource]) -> Planned {
-    let fallback =
-        world("{apiVersion: trilobite.dev/v1alpha1, kind: ObservabilityStack, metadata: {name: default}, spec: {}}");
+    let fallback = super::resources(
+        "{apiVersion: trilobite.dev/v1alpha1, kind: ObservabilityStack, metadata: {name: default}, spec: {}}",
+    );
     let stack = |resource: &Resource| match resource {
         Resource::Stack(stack) => Some((**stack).clone()),
         _ => None,

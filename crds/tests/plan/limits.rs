@@ -1,4 +1,4 @@
-//! A profile that is full refuses the newest policies and keeps the others.
+//! A full profile refuses the newest policies and keeps the others.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use trilobite_crds::{
@@ -8,7 +8,7 @@ use trilobite_crds::{
     planner::{MAX_PARTS, MAX_PROFILE_BYTES},
 };
 
-/// A policy that was made `age` seconds after the first.
+/// A policy created at `second`.
 fn policy(name: String, second: i64) -> TracingPolicy {
     let hook = Tracepoint { subsystem: "sched".into(), event: "sched_switch".into(), ..Tracepoint::default() };
     let mut policy = TracingPolicy::new(&name, TracingPolicySpec { tracepoints: vec![hook], ..Default::default() });
@@ -16,8 +16,8 @@ fn policy(name: String, second: i64) -> TracingPolicy {
     policy
 }
 
-/// Names in the opposite order of age. The newest are short, so that by itself one of them might still fit;
-/// the oldest have `padding`, so that in some of the worlds one does.
+/// Names in the opposite order of age. The newest are short, so that one of them alone might still fit; the oldest have
+/// `padding`, so that in some rounds one does.
 fn name_at(age: i64, padding: usize) -> String {
     let long = match age {
         0..5 => padding,
@@ -28,7 +28,7 @@ fn name_at(age: i64, padding: usize) -> String {
 }
 
 #[test]
-fn a_full_profile_refuses_the_newest_policies_and_keeps_the_others() {
+fn full_profile_refuses_newest_policies_and_keeps_others() {
     for padding in (0..36).step_by(6) {
         let stack = ObservabilityStack::new("default", Default::default());
         let policies: Vec<_> = (0..600).rev().map(|age| policy(name_at(age, padding), age)).collect();
@@ -50,7 +50,7 @@ fn a_full_profile_refuses_the_newest_policies_and_keeps_the_others() {
 }
 
 #[test]
-fn of_a_policy_with_very_many_faults_some_are_listed_and_the_others_are_counted() {
+fn refusals_beyond_the_limit_are_counted() {
     let stack = ObservabilityStack::new("default", Default::default());
     let mut faulty = policy("faulty".into(), 0);
     faulty.spec.other = (0..180_000).map(|number| (format!("k{number}"), true.into())).collect();
@@ -64,7 +64,7 @@ fn of_a_policy_with_very_many_faults_some_are_listed_and_the_others_are_counted(
 }
 
 #[test]
-fn a_key_as_long_as_the_policy_makes_no_long_refusal() {
+fn long_key_makes_no_long_refusal() {
     let stack = ObservabilityStack::new("default", Default::default());
     let mut faulty = policy("faulty".into(), 0);
     faulty.spec.other.insert("x".repeat(1_000_000), true.into());
@@ -74,7 +74,7 @@ fn a_key_as_long_as_the_policy_makes_no_long_refusal() {
 }
 
 #[test]
-fn a_message_is_cut_where_tetragon_cuts_it_and_never_within_a_character() {
+fn message_is_cut_as_in_tetragon_between_characters() {
     let stack = ObservabilityStack::new("default", Default::default());
     let with = |message: &str| {
         let mut one = policy("one".into(), 0);
@@ -95,7 +95,7 @@ fn a_message_is_cut_where_tetragon_cuts_it_and_never_within_a_character() {
 }
 
 #[test]
-fn names_of_parts_stay_names_however_long_the_names_of_policies_are() {
+fn long_policy_names_give_valid_part_names() {
     let stack = ObservabilityStack::new("default", Default::default());
     let policies = [policy("a".repeat(253), 0), policy(format!("{}b", "a".repeat(252)), 0)];
     let inputs = Inputs { stack: &stack, policies: policies.iter().collect(), namespaced_policies: Vec::new() };

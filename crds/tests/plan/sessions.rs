@@ -1,17 +1,17 @@
-//! What is asked for a time.
+//! Sessions of FlowCaptures and AppProfiles.
 
 use trilobite_crds::{
     AppProfile, FlowCapture, Inputs, ObservabilityStack, Reason, Refusal, Resource, plan, session_for_capture,
     session_for_profile,
 };
 
-use super::{now, world};
+use super::{now, resources};
 
 fn stack(spec: &str) -> ObservabilityStack {
     let yaml = format!(
         "{{apiVersion: trilobite.dev/v1alpha1, kind: ObservabilityStack, metadata: {{name: default}}, spec: {spec}}}"
     );
-    match world(&yaml).remove(0) {
+    match resources(&yaml).remove(0) {
         Resource::Stack(stack) => *stack,
         other => panic!("{other:?}"),
     }
@@ -21,7 +21,7 @@ fn profile(spec: &str) -> AppProfile {
     let yaml = format!(
         "{{apiVersion: trilobite.dev/v1alpha1, kind: AppProfile, metadata: {{name: slow, namespace: shop}}, spec: {spec}}}"
     );
-    match world(&yaml).remove(0) {
+    match resources(&yaml).remove(0) {
         Resource::Profile(profile) => profile,
         other => panic!("{other:?}"),
     }
@@ -31,7 +31,7 @@ fn capture(spec: &str) -> FlowCapture {
     let yaml = format!(
         "{{apiVersion: trilobite.dev/v1alpha1, kind: FlowCapture, metadata: {{name: web, namespace: shop}}, spec: {spec}}}"
     );
-    match world(&yaml).remove(0) {
+    match resources(&yaml).remove(0) {
         Resource::Capture(capture) => capture,
         other => panic!("{other:?}"),
     }
@@ -43,7 +43,7 @@ fn refusal<T: std::fmt::Debug>(result: Result<T, Refusal>) -> (Reason, String) {
 }
 
 #[test]
-fn a_session_ends_its_duration_after_it_was_accepted() {
+fn session_ends_its_duration_after_acceptance() {
     let session = session_for_profile(&profile("{podSelector: {}, cpu: {}, durationSeconds: 90}"), &stack("{}"), now());
     let session = session.unwrap();
     assert_eq!(session.expires_at.to_string(), "2026-11-23T18:01:30Z");
@@ -51,7 +51,7 @@ fn a_session_ends_its_duration_after_it_was_accepted() {
 }
 
 #[test]
-fn a_disabled_layer_refuses_by_name() {
+fn disabled_layer_refuses_by_name() {
     let profile =
         session_for_profile(&profile("{podSelector: {}, cpu: {}}"), &stack("{application: {mode: Disabled}}"), now());
     assert_eq!(refusal(profile), (Reason::LayerDisabled, String::new()));
@@ -60,13 +60,13 @@ fn a_disabled_layer_refuses_by_name() {
 }
 
 #[test]
-fn a_suspended_stack_starts_nothing() {
+fn suspended_stack_starts_no_session() {
     let capture = session_for_capture(&capture("{podSelector: {}}"), &stack("{suspend: true}"), now());
     assert_eq!(refusal(capture), (Reason::Suspended, String::new()));
 }
 
 #[test]
-fn a_profile_may_not_ask_for_more_memory_than_the_layer_has() {
+fn profile_budget_is_limited_by_the_layer() {
     let stack = stack("{application: {memoryBudgetBytes: 16777216}}");
     let refused = session_for_profile(&profile("{podSelector: {}, cpu: {}}"), &stack, now()).unwrap_err();
     assert_eq!((refused.reason, refused.field.as_str()), (Reason::InvalidSpec, "spec.memoryBudgetBytes"));
@@ -80,7 +80,7 @@ fn a_profile_may_not_ask_for_more_memory_than_the_layer_has() {
 }
 
 #[test]
-fn a_stack_whose_limit_no_profile_can_keep_is_itself_what_is_wrong() {
+fn too_small_layer_budget_is_a_refusal_of_the_stack() {
     let mut narrow = stack("{}");
     narrow.spec.application.memory_budget_bytes = Some(4 << 20);
     let refused = session_for_profile(&profile("{podSelector: {}, cpu: {}}"), &narrow, now());
@@ -91,7 +91,7 @@ fn a_stack_whose_limit_no_profile_can_keep_is_itself_what_is_wrong() {
 }
 
 #[test]
-fn numbers_that_passed_an_older_schema_are_refused_by_field() {
+fn out_of_range_numbers_are_refused_by_field() {
     let mut asked = profile("{podSelector: {}, cpu: {}}");
     asked.spec.duration_seconds = i64::MAX;
     assert_eq!(
@@ -107,7 +107,10 @@ fn numbers_that_passed_an_older_schema_are_refused_by_field() {
 }
 
 #[test]
-fn a_profile_that_asks_for_nothing_is_refused() {
-    let refused = session_for_profile(&profile("{podSelector: {}}"), &stack("{}"), now());
+fn profile_without_cpu_is_refused() {
+    // Rules refuse this spec in a file and in the API server; the planner must not rely on them.
+    let mut empty = profile("{podSelector: {}, cpu: {}}");
+    empty.spec.cpu = None;
+    let refused = session_for_profile(&empty, &stack("{}"), now());
     assert_eq!(refusal(refused), (Reason::InvalidSpec, "spec.cpu".into()));
 }

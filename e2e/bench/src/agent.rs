@@ -17,14 +17,17 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::{cage::Cage, process::Memory, waiting::poll};
+use crate::{cgroup::Cgroup, process::Memory, waiting::poll};
 
-/// How long an agent may take for anything.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The node's name in the API server and in events.
+pub(crate) const NODE: &str = "bench";
+
+/// How long an agent may take to start, to become active, or to end.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Where the agent's desired state comes from.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Way<'a> {
+pub(crate) enum DesiredSource<'a> {
     /// `trilobite-node run -f FILE`.
     File(&'a Path),
     /// `trilobite-node agent`, with the API server that this kubeconfig names.
@@ -33,7 +36,7 @@ pub(crate) enum Way<'a> {
 
 /// Where an agent runs, and where its events go.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Place<'a> {
+pub(crate) struct Launch<'a> {
     /// The binary.
     pub program: &'a Path,
     /// The cgroup, which is made for it.
@@ -45,7 +48,7 @@ pub(crate) struct Place<'a> {
 /// An agent that runs. Dropping it kills it.
 pub(crate) struct Agent {
     child: Child,
-    cage: Cage,
+    cgroup: Cgroup,
     folder: PathBuf,
     started: Instant,
     said: Arc<Mutex<Vec<(Instant, String)>>>,
@@ -53,24 +56,24 @@ pub(crate) struct Agent {
 
 impl Agent {
     /// Starts one with a state folder of its own, and waits until it answers on its socket.
-    pub(crate) fn start(place: Place<'_>, way: Way<'_>) -> Result<Self> {
-        let cage = Cage::make(place.cgroup)?;
+    pub(crate) fn start(launch: Launch<'_>, source: DesiredSource<'_>) -> Result<Self> {
+        let cgroup = Cgroup::make(launch.cgroup)?;
         let folder = std::env::temp_dir().join(format!("trilobite-bench-{}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-        let mut command = cage.command(place.program);
-        match way {
-            Way::File(file) => command.arg("run").arg("-f").arg(file),
-            Way::Cluster(kubeconfig) => command.arg("agent").env("KUBECONFIG", kubeconfig),
+        let mut command = cgroup.command(launch.program);
+        match source {
+            DesiredSource::File(file) => command.arg("run").arg("-f").arg(file),
+            DesiredSource::Cluster(kubeconfig) => command.arg("agent").env("KUBECONFIG", kubeconfig),
         };
-        command.args(["--node-name", crate::NODE, "--state-dir"]).arg(folder.join("state"));
+        command.args(["--node-name", NODE, "--state-dir"]).arg(folder.join("state"));
         command.arg("--socket").arg(folder.join("socket"));
-        let agent = Self::spawn(command, place.output, cage, folder)?;
+        let agent = Self::spawn(command, launch.output, cgroup, folder)?;
         agent.until("it answers on its socket", || UnixStream::connect(agent.folder.join("socket")).is_ok())?;
         Ok(agent)
     }
 
-    fn spawn(mut command: Command, output: Option<&Path>, cage: Cage, folder: PathBuf) -> Result<Self> {
+    fn spawn(mut command: Command, output: Option<&Path>, cgroup: Cgroup, folder: PathBuf) -> Result<Self> {
         let output = match output {
             Some(path) => File::create(path).with_context(|| format!("making {}", path.display()))?.into(),
             None => Stdio::null(),
@@ -87,7 +90,7 @@ impl Agent {
                 }
             });
         }
-        Ok(Self { child, cage, folder, started, said })
+        Ok(Self { child, cgroup, folder, started, said })
     }
 
     /// The process.
@@ -96,8 +99,8 @@ impl Agent {
     }
 
     /// Its cgroup.
-    pub(crate) fn cage(&self) -> &Cage {
-        &self.cage
+    pub(crate) fn cgroup(&self) -> &Cgroup {
+        &self.cgroup
     }
 
     /// Time since it was started.
@@ -105,15 +108,15 @@ impl Agent {
         self.started.elapsed()
     }
 
-    /// Waits until a unit is in force; gives the time from the start to that line. An error line is an error.
-    pub(crate) fn in_force(&self) -> Result<Duration> {
+    /// Waits until a unit is active; gives the time from the start to that log line. An error line is an error.
+    pub(crate) fn wait_until_active(&self) -> Result<Duration> {
         let mut found = None;
-        self.until("it says `in force`", || {
+        self.until("it logs `active`", || {
             let said = lock(&self.said);
-            found = said.iter().find(|(_, line)| line.contains(" in force ")).map(|(at, _)| *at - self.started);
+            found = said.iter().find(|(_, line)| line.contains(" active resource=")).map(|(at, _)| *at - self.started);
             found.is_some() || said.iter().any(|(_, line)| line.contains("ERROR"))
         })?;
-        found.with_context(|| format!("nothing is in force:\n{}", self.log()))
+        found.with_context(|| format!("nothing is active:\n{}", self.log()))
     }
 
     /// Memory of the agent itself.
@@ -126,12 +129,12 @@ impl Agent {
         let from = Instant::now();
         kill(Pid::from_raw(i32::try_from(self.pid())?), Signal::SIGTERM).context("ending the agent")?;
         let mut ended = None;
-        while ended.is_none() && from.elapsed() < PATIENCE {
+        while ended.is_none() && from.elapsed() < TIMEOUT {
             thread::sleep(Duration::from_micros(200));
             ended = self.child.try_wait()?;
         }
         let took = from.elapsed();
-        let status = ended.with_context(|| format!("the agent did not end in {PATIENCE:?}"))?;
+        let status = ended.with_context(|| format!("the agent did not end in {TIMEOUT:?}"))?;
         ensure!(status.success(), "the agent ended with {status}:\n{}", self.log());
         Ok(took)
     }
@@ -145,7 +148,7 @@ impl Agent {
         let alive =
             || Path::new(&format!("/proc/{}/fdinfo", self.pid())).read_dir().is_ok_and(|mut dir| dir.next().is_some());
         let mut ended = false;
-        let done = poll(PATIENCE, Duration::from_millis(1), || {
+        let done = poll(TIMEOUT, Duration::from_millis(1), || {
             done() || {
                 ended = !alive();
                 ended

@@ -1,4 +1,4 @@
-//! The API server, asked without a process for each question: what is timed must not contain the start of kubectl.
+//! Requests to the API server without a process for each: what is timed must not contain the start of kubectl.
 
 use std::{
     fs,

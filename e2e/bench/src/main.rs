@@ -1,9 +1,10 @@
-//! What the agent costs, measured on whole processes: `e2e/bench/run.sh` runs it. A goal that is not met is printed and
-//! fails nothing; a number that could not be had fails the run, after everything else was measured and kept.
+//! What the agent costs, measured on whole processes: `e2e/bench/run.sh` runs it. A goal that is not met fails nothing; a number
+//! that is missing or impossible fails the run, after everything else was measured and kept.
 
 mod agent;
 mod api;
-mod cage;
+mod bench;
+mod cgroup;
 mod machine;
 mod measure;
 mod node;
@@ -24,15 +25,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::{
-    machine::Machine,
-    measure::{Bench, What},
-    node::Node,
-    traffic::Traffic,
-};
-
-/// The node's name in the API server and in events.
-const NODE: &str = "bench";
+use crate::{bench::Bench, machine::Machine, measure::What, node::Node, samples::FEWEST_PAIRS, traffic::Traffic};
 
 #[derive(Parser)]
 #[command(name = "trilobite-bench", about = "What the agent costs")]
@@ -60,9 +53,9 @@ struct Run {
     /// The folder of the compiled programs of e2e/workloads.
     #[arg(long)]
     workloads: PathBuf,
-    /// How often each thing is done.
-    #[arg(long, default_value_t = 5)]
-    runs: u32,
+    /// How often each thing is measured; fewer than nine pairs decide nothing.
+    #[arg(long, default_value_t = FEWEST_PAIRS)]
+    runs: usize,
     /// The file that the table is kept in; it must not be there.
     #[arg(long)]
     output: PathBuf,
@@ -79,8 +72,8 @@ struct Run {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
-        Command::Run(arguments) => run(&arguments),
-        Command::Traffic { traffic } => traffic::run(&traffic),
+        Command::Run(arguments) => measure_and_print(&arguments),
+        Command::Traffic { traffic } => traffic::generate(&traffic),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -91,7 +84,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Run) -> Result<()> {
+fn measure_and_print(arguments: &Run) -> Result<()> {
     for file in [&arguments.agent, &arguments.workloads.join("execstorm")] {
         ensure!(file.exists(), "{} is not there: `make bench` builds it", file.display());
     }
@@ -108,13 +101,15 @@ fn run(arguments: &Run) -> Result<()> {
             "measuring {}",
             what.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
         );
-        lines.extend(bench.measure(*what));
+        lines.extend(measure::measure(&bench, *what));
     }
     let page = table::page(&arguments.date, &arguments.revision, &machine, "make bench", &lines);
     keep(&arguments.output, &page)?;
     write!(std::io::stdout(), "{page}").context("printing the table")?;
     let absent = lines.iter().filter(|line| line.is_absent()).count();
     ensure!(absent == 0, "{absent} of {} numbers could not be measured; the table says why", lines.len());
+    let impossible = lines.iter().filter(|line| line.is_impossible()).count();
+    ensure!(impossible == 0, "{impossible} ratios cannot be true: the benchmark measures something else there");
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! A node without a kubelet: an API server, objects that say what the node has to do, and two pods whose cgroups and
+//! A node without a kubelet: an API server, the objects of its desired state, and two pods whose cgroups and
 //! interfaces are real. The agent on it is the agent of a cluster.
 
 use std::{
@@ -19,22 +19,21 @@ use trilobite_crds::{
 };
 
 use crate::{
-    NODE,
-    agent::{Agent, Place, Way},
+    agent::{Agent, DesiredSource, Launch, NODE},
     api::Api,
     pods::Pods,
     waiting::poll,
 };
 
-/// Of the node's cgroups; whatever is above `kubepods` is the node.
+/// Of the node's cgroups; the folders above `kubepods` are the node's.
 const CGROUP: &str = "trilobite-bench-node/kubepods/burstable";
 /// Where the agent's own pod is, which has the host's network.
 const HOST: &str = "192.0.2.1";
 const GROUP: &str = "/apis/trilobite.dev/v1alpha1";
 
-/// What the node was asked for last.
+/// The spec that the node got last.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Asked {
+pub(crate) struct AppliedSpec {
     generation: i64,
     parts: usize,
     sessions: usize,
@@ -77,13 +76,13 @@ impl Node {
         Ok(Self { pods, agent: agents, api, kubeconfig: control.kubeconfig(), _control: control })
     }
 
-    /// Starts an agent among the node's pods, with what was asked last.
+    /// Starts an agent among the node's pods, with the spec that it got last.
     pub(crate) fn agent(&self, program: &Path, output: Option<&Path>) -> Result<Agent> {
-        Agent::start(Place { program, cgroup: &self.agent, output }, Way::Cluster(&self.kubeconfig))
+        Agent::start(Launch { program, cgroup: &self.agent, output }, DesiredSource::Cluster(&self.kubeconfig))
     }
 
-    /// Asks the node for what the file says, as the operator would.
-    pub(crate) fn ask(&self, file: &Path) -> Result<Asked> {
+    /// Gives the node the spec that the file's resources make, as the operator would.
+    pub(crate) fn apply(&self, file: &Path) -> Result<AppliedSpec> {
         let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
         let resources = parse_documents(&text, &file.display().to_string()).map_err(|errors| anyhow!("{errors:?}"))?;
         let fallback = ObservabilityStack::new(STACK_NAME, ObservabilityStackSpec::default());
@@ -104,23 +103,23 @@ impl Node {
         let spec = json!({ "profileRef": reference, "sessions": sessions });
         let object = self.api.merge(&format!("{GROUP}/noderuntimes/{NODE}"), &json!({ "spec": spec }))?;
         let generation = object["metadata"]["generation"].as_i64().context("the NodeRuntime has no generation")?;
-        Ok(Asked { generation, parts: planned.parts.len(), sessions: sessions.len() })
+        Ok(AppliedSpec { generation, parts: planned.parts.len(), sessions: sessions.len() })
     }
 
-    /// Waits until the agent says that all of it is in force.
-    pub(crate) fn done(&self, asked: Asked, agent: &Agent) -> Result<()> {
+    /// Waits until the agent reports all of it as active.
+    pub(crate) fn wait_until_active(&self, applied: AppliedSpec, agent: &Agent) -> Result<()> {
         let mut status = Value::Null;
         let done = poll(Duration::from_secs(20), Duration::from_millis(20), || {
             status = self.status().unwrap_or_default();
             let sessions = status["sessions"].as_array().into_iter().flatten();
             let running = sessions.filter(|session| session["state"] == "Running").count();
-            status["observedGeneration"].as_i64() == Some(asked.generation)
-                && status["partsInForce"].as_u64() >= Some(asked.parts as u64)
-                && running == asked.sessions
+            status["observedGeneration"].as_i64() == Some(applied.generation)
+                && status["partsInForce"].as_u64() >= Some(applied.parts as u64)
+                && running == applied.sessions
         });
         let wrong: String =
             status["problems"].as_array().into_iter().flatten().map(|problem| format!("{problem} ")).collect();
-        ensure!(done, "not all is in force: {wrong}\n{status}\n{}", agent.log());
+        ensure!(done, "not everything is active: {wrong}\n{status}\n{}", agent.log());
         Ok(())
     }
 

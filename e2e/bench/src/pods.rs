@@ -10,7 +10,11 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::{cage::Cage, traffic::Traffic, waiting::poll};
+use crate::{
+    cgroup::Cgroup,
+    traffic::{Pinned, Traffic},
+    waiting::poll,
+};
 
 const BRIDGE: &str = "tbbench0";
 /// Of the range that RFC 2544 gives to benchmarks.
@@ -23,16 +27,16 @@ pub(crate) struct Pod {
     pub name: &'static str,
     /// Its address.
     pub address: &'static str,
-    cage: Cage,
+    cgroup: Cgroup,
     holder: Child,
     interface: String,
 }
 
 /// Both pods, and what joins them. Dropping it ends and removes all of it.
 pub(crate) struct Pods {
-    /// Who asks.
+    /// The client of every connection.
     pub client: Pod,
-    /// Who answers.
+    /// The server of every connection.
     pub server: Pod,
     answering: Option<Child>,
 }
@@ -45,7 +49,7 @@ impl Pods {
         ip(&["link", "add", "name", BRIDGE, "type", "bridge"])?;
         ip(&["link", "set", BRIDGE, "up"])?;
         let mut pods = Self { client: Pod::make(0, cgroups[0])?, server: Pod::make(1, cgroups[1])?, answering: None };
-        let mut command = pods.server.command(&Traffic::Serve)?;
+        let mut command = pods.server.command(&Traffic::Serve { pinned: Pinned { to_last_cpu: true } })?;
         let mut server = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("starting the server")?;
         let output = server.stdout.take().context("the server has no output")?;
         pods.answering = Some(server);
@@ -59,7 +63,7 @@ impl Pods {
 impl Drop for Pods {
     fn drop(&mut self) {
         if let Some(a) = self.answering.take() {
-            end(a)
+            kill_and_wait(a);
         }
         remove_interfaces();
     }
@@ -69,12 +73,12 @@ impl Pod {
     fn make(number: usize, cgroup: &str) -> Result<Self> {
         let (name, address) = (NAMES[number], ADDRESSES[number]);
         let interface = format!("tbbench{}", number + 1);
-        let cage = Cage::make(cgroup)?;
-        let mut command = cage.command(Path::new("unshare"));
+        let cgroup = Cgroup::make(cgroup)?;
+        let mut command = cgroup.command(Path::new("unshare"));
         // It ends when its standard input does: also when this process is killed.
         command.args(["-n", "cat"]).stdin(Stdio::piped()).stdout(Stdio::null());
         let holder = command.spawn().with_context(|| format!("starting the pod {name}"))?;
-        let pod = Self { name, address, cage, holder, interface };
+        let pod = Self { name, address, cgroup, holder, interface };
         let of = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/net"));
         let pid = pod.holder.id().to_string();
         let own = of("self")?;
@@ -97,21 +101,21 @@ impl Pod {
     }
 
     /// The cgroup of everything in it.
-    pub(crate) fn cage(&self) -> &Cage {
-        &self.cage
+    pub(crate) fn cgroup(&self) -> &Cgroup {
+        &self.cgroup
     }
 
     fn command(&self, traffic: &Traffic) -> Result<Command> {
-        let mut command = self.cage.command(Path::new("nsenter"));
+        let mut command = self.cgroup.command(Path::new("nsenter"));
         command.args(["-t", &self.holder.id().to_string(), "-n"]).arg(std::env::current_exe()?).arg("traffic");
         match traffic {
-            Traffic::Serve => command.arg("serve"),
-            Traffic::Connect { address, rate, seconds, from_port } => {
+            Traffic::Serve { pinned } => command.arg("serve").args(pin(pinned)),
+            Traffic::Connect { address, rate, seconds, from_port, pinned } => {
                 command.args(["connect", &address.to_string(), "--from-port", &from_port.to_string()]);
-                command.args(["--rate", &rate.to_string(), "--seconds", &seconds.to_string()])
+                command.args(["--rate", &rate.to_string(), "--seconds", &seconds.to_string()]).args(pin(pinned))
             }
-            Traffic::Bulk { address, seconds } => {
-                command.args(["bulk", &address.to_string(), "--seconds", &seconds.to_string()])
+            Traffic::Bulk { address, seconds, pinned } => {
+                command.args(["bulk", &address.to_string(), "--seconds", &seconds.to_string()]).args(pin(pinned))
             }
             Traffic::Burn { threads, seconds } => {
                 command.args(["burn", "--threads", &threads.to_string(), "--seconds", &seconds.to_string()])
@@ -122,11 +126,11 @@ impl Pod {
 
     /// Runs a program in it to its end.
     pub(crate) fn run(&self, program: &Path, words: &[&str]) -> Result<()> {
-        succeed(self.cage.command(program).args(words).stdout(Stdio::null()))
+        succeed(self.cgroup.command(program).args(words).stdout(Stdio::null()))
     }
 
-    /// Carries out one kind of load in it; gives what it got done.
-    pub(crate) fn load(&self, traffic: &Traffic) -> Result<Value> {
+    /// Generates one kind of load in it, and gives the work done.
+    pub(crate) fn generate(&self, traffic: &Traffic) -> Result<Value> {
         let done = self.command(traffic)?.stdin(Stdio::null()).output().context("starting the load")?;
         ensure!(done.status.success(), "{traffic:?}: {}", String::from_utf8_lossy(&done.stderr));
         serde_json::from_slice(&done.stdout).with_context(|| format!("what {traffic:?} printed"))
@@ -140,7 +144,11 @@ impl Drop for Pod {
     }
 }
 
-fn end(mut child: Child) {
+fn pin(pinned: &Pinned) -> Option<&'static str> {
+    pinned.to_last_cpu.then_some("--pin")
+}
+
+fn kill_and_wait(mut child: Child) {
     let _ = child.kill();
     let _ = child.wait();
 }

@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_of_a_daemonset_is_told_from_the_benchs_own_and_from_other_ways_in() {
+    fn agents_of_a_daemonset_are_told_from_those_of_the_bench() {
         let pod = "0::/node1/kubepods.slice/kubepods-burstable.slice/cri-0a.scope";
         assert!(is_agent(b"/trilobite-node\0agent\0", pod));
         assert!(!is_agent(b"/trilobite-node\0proxy\0", pod));

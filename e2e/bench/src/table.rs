@@ -1,8 +1,11 @@
 //! The lines of the result: each with its number, its goal, and the command that made it.
 
-use crate::{machine::Machine, samples::Samples};
+use crate::{
+    machine::Machine,
+    samples::{Pairs, Samples, Verdict},
+};
 
-/// What a number should be. A goal is never a reason to fail.
+/// The highest that a number should be. A goal that is not met fails nothing.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Goal(pub f64);
 
@@ -14,6 +17,7 @@ pub(crate) struct Line {
     goal: String,
     spread: String,
     command: String,
+    impossible: bool,
 }
 
 impl Line {
@@ -27,7 +31,25 @@ impl Line {
             goal: String::new(),
             spread,
             command: command.to_owned(),
+            impossible: false,
         }
+    }
+
+    /// The median of ratios, beside the spread of the same without the agent in both places.
+    pub(crate) fn ratio(what: &str, pairs: &Pairs, decimals: usize, goal: Option<Goal>, command: &str) -> Self {
+        let mut line = Self::median(what, pairs.ratios(), decimals, "", command);
+        line.spread += &format!("; without/without {}", pairs.control().spread(decimals));
+        let verdict = pairs.judge(goal.map(|Goal(goal)| goal));
+        let words = match verdict {
+            Some(Verdict::Met) => "met".to_owned(),
+            Some(Verdict::NotMet) => "not met".to_owned(),
+            Some(Verdict::NotDecided) => format!("not decided, noise {:.decimals$}", pairs.noise()),
+            Some(Verdict::Impossible) => format!("IMPOSSIBLE: below 1 by more than {:.decimals$}", pairs.noise()),
+            None => String::new(),
+        };
+        line.goal = goal.map_or(words.clone(), |Goal(goal)| format!("<= {goal}: {words}"));
+        line.impossible = verdict == Some(Verdict::Impossible);
+        line
     }
 
     /// The same with the highest that it should be.
@@ -46,12 +68,18 @@ impl Line {
             goal: String::new(),
             spread: why.replace('|', "/").replace('\n', " "),
             command: command.to_owned(),
+            impossible: false,
         }
     }
 
     /// It has no number.
     pub(crate) fn is_absent(&self) -> bool {
         self.number == NOT_MEASURED
+    }
+
+    /// Its ratio cannot be true.
+    pub(crate) fn is_impossible(&self) -> bool {
+        self.impossible
     }
 
     fn cells(&self) -> [&str; 5] {
@@ -67,7 +95,8 @@ pub(crate) fn page(date: &str, revision: &str, machine: &Machine, command: &str,
     let mut page = format!(
         "# What the agent costs, {date}\n\nMade by `{command}` at {revision} on {}.\nLoad averages when it began: {}. \
          A ratio is the median of pairs measured in turns, \
-         in cgroups of the highest weight.\n\n\
+         in cgroups of the highest weight; without/without is the same ratio of neighbouring turns without the agent. A goal \
+         within the noise of those is not decided.\n\n\
          \"With an API server\" is `trilobite-node agent` as a plain process beside a control plane, with two pods that the \
          bench made: the same binary, but neither the image nor the limits of the DaemonSet. Lines of \"the DaemonSet\" are \
          from the agents of the two-node cluster, and are here only if that cluster ran.\n\n",
@@ -109,6 +138,15 @@ mod tests {
             let line = Line::median("RSS", &samples(value), 1, "MiB", "x").at_most(Goal(12.0), &samples(value));
             assert_eq!(line.goal, verdict);
         }
+    }
+
+    #[test]
+    fn impossible_ratio_is_marked_and_never_met() {
+        let mut pairs = Pairs::default();
+        (0..9).for_each(|_| pairs.add(1.0, 0.567));
+        let line = Line::ratio("connections", &pairs, 3, Some(Goal(1.1)), "x");
+        assert!(line.is_impossible() && line.goal.contains("IMPOSSIBLE"), "{}", line.goal);
+        assert_eq!(line.spread, "9 x 0.567..0.567; without/without 1.000..1.000");
     }
 
     #[test]

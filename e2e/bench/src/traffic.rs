@@ -1,5 +1,4 @@
-//! What is done while something is measured: connections at a rate, one bulk stream, CPUs kept busy. Each prints one JSON
-//! line with what it got done. Addresses are those of the bench's own network namespaces.
+//! The load of a measurement: connections at a rate, one bulk stream, busy CPUs. Each prints one JSON line with the work done. Addresses are those of the bench's own network namespaces.
 
 use std::{
     hint::black_box,
@@ -14,6 +13,7 @@ use clap::Subcommand;
 use rustix::{
     io::Errno,
     net::{AddressFamily, SocketType, socket, sockopt::set_socket_reuseaddr},
+    thread::{CpuSet, sched_getaffinity, sched_setaffinity},
 };
 use serde_json::{Value, json};
 
@@ -24,11 +24,35 @@ const PIECE: usize = 256 << 10;
 /// How long one connection may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Where a load runs.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct Pinned {
+    /// On the last CPU alone.
+    #[arg(long = "pin")]
+    pub(crate) to_last_cpu: bool,
+}
+
+impl Pinned {
+    fn apply(self) -> Result<()> {
+        if self.to_last_cpu {
+            let allowed = sched_getaffinity(None)?;
+            let last = (0..CpuSet::MAX_CPU).rev().find(|cpu| allowed.is_set(*cpu)).context("no CPU is allowed")?;
+            let mut only = CpuSet::new();
+            only.set(last);
+            sched_setaffinity(None, &only)?;
+        }
+        Ok(())
+    }
+}
+
 /// One kind of load.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Traffic {
     /// Answers both other kinds, until standard input ends.
-    Serve,
+    Serve {
+        #[command(flatten)]
+        pinned: Pinned,
+    },
     /// Connections that ask once, are answered once and end.
     Connect {
         /// The server.
@@ -42,6 +66,8 @@ pub(crate) enum Traffic {
         /// Each from the port behind that of the one before it, from this one on; 0 means from any.
         #[arg(long)]
         from_port: u16,
+        #[command(flatten)]
+        pinned: Pinned,
     },
     /// One stream of TCP.
     Bulk {
@@ -50,6 +76,8 @@ pub(crate) enum Traffic {
         /// For so long.
         #[arg(long)]
         seconds: u32,
+        #[command(flatten)]
+        pinned: Pinned,
     },
     /// Threads that compute.
     Burn {
@@ -62,12 +90,21 @@ pub(crate) enum Traffic {
     },
 }
 
-/// Carries it out.
-pub(crate) fn run(traffic: &Traffic) -> Result<()> {
+/// Generates the load until its time is over, and prints the work done.
+pub(crate) fn generate(traffic: &Traffic) -> Result<()> {
     let done = match *traffic {
-        Traffic::Serve => return serve(),
-        Traffic::Connect { address, rate, seconds, from_port } => connect(address, rate, seconds, from_port)?,
-        Traffic::Bulk { address, seconds } => bulk(address, seconds)?,
+        Traffic::Serve { pinned } => {
+            pinned.apply()?;
+            return serve();
+        }
+        Traffic::Connect { address, rate, seconds, from_port, pinned } => {
+            pinned.apply()?;
+            connect(address, rate, seconds, from_port)?
+        }
+        Traffic::Bulk { address, seconds, pinned } => {
+            pinned.apply()?;
+            bulk(address, seconds)?
+        }
         Traffic::Burn { threads, seconds } => burn(threads, seconds),
     };
     Ok(writeln!(stdout(), "{done}")?)
@@ -110,19 +147,19 @@ fn connect(address: IpAddr, rate: u32, seconds: u32, from_port: u16) -> Result<V
         if let Some(due) = Duration::from_secs(1).checked_mul(count).and_then(|time| time.checked_div(rate)) {
             thread::sleep(due.saturating_sub(start.elapsed()));
         }
-        let mut asked = ask(address, port);
-        while asked.as_ref().is_err_and(is_taken) {
+        let mut answer = ask(address, port);
+        while answer.as_ref().is_err_and(is_taken) {
             port += 1;
-            asked = ask(address, port);
+            answer = ask(address, port);
         }
         port += u16::from(port != 0);
-        asked.with_context(|| format!("connection {count} to {address}"))?;
+        answer.with_context(|| format!("connection {count} to {address}"))?;
         count += 1;
     }
     Ok(json!({ "connections": count, "seconds": start.elapsed().as_secs_f64() }))
 }
 
-/// A connection of before has the port still.
+/// An earlier connection still has the port.
 fn is_taken(error: &anyhow::Error) -> bool {
     error.downcast_ref() == Some(&Errno::ADDRINUSE)
 }

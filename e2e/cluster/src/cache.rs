@@ -1,4 +1,4 @@
-//! Where the built programs and images are kept, and what belongs there.
+//! Built programs and images: entries keyed by their inputs in a store that all clones share, and a folder of links to them.
 
 use std::path::{Path, PathBuf};
 
@@ -11,41 +11,53 @@ pub fn workspace_root() -> PathBuf {
     here.ancestors().nth(2).unwrap_or(here).to_owned()
 }
 
-/// The folder of everything that `build` made.
+/// The store that clones share: `TRILOBITE_CACHE`, or `trilobite` in the user's cache folder.
+#[must_use]
+pub fn store_folder() -> PathBuf {
+    choose_store(|name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from))
+}
+
+/// Without any of the variables (no home), the store is in this clone.
+fn choose_store(variable: impl Fn(&str) -> Option<PathBuf>) -> PathBuf {
+    variable("TRILOBITE_CACHE")
+        .or_else(|| Some(variable("XDG_CACHE_HOME")?.join("trilobite")))
+        .or_else(|| Some(variable("HOME")?.join(".cache/trilobite")))
+        .unwrap_or_else(|| workspace_root().join("target/cache/store"))
+}
+
+/// What this clone has built: links below `target/cache` to entries of the shared store.
 #[derive(Debug, Clone)]
 pub struct Cache {
-    folder: PathBuf,
+    links: PathBuf,
+    store: PathBuf,
 }
 
 impl Cache {
-    /// The cache that `TRILOBITE_CACHE` names, or `target/cache` of the workspace.
+    /// The links of this clone and the shared store.
     #[must_use]
     pub fn from_environment() -> Self {
-        let named = std::env::var_os("TRILOBITE_CACHE").filter(|v| !v.is_empty());
-        Self { folder: named.map_or_else(|| workspace_root().join("target/cache"), PathBuf::from) }
+        Self { links: workspace_root().join("target/cache"), store: store_folder() }
     }
 
-    /// A cache in this folder.
+    /// A cache with its links in this folder and a store of its own.
     pub fn at(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into() }
+        let links = folder.into();
+        Self { store: links.join("store"), links }
     }
 
-    pub(crate) fn folder(&self) -> &Path {
-        &self.folder
+    pub(crate) fn links(&self) -> &Path {
+        &self.links
+    }
+
+    pub(crate) fn store(&self) -> &Path {
+        &self.store
     }
 
     pub(crate) fn bin(&self) -> PathBuf {
-        self.folder.join("bin")
-    }
-
-    pub(crate) fn images(&self) -> PathBuf {
-        self.folder.join("images")
+        self.links.join("bin")
     }
 
     /// A program that `build` made: `kubectl`, `tetra`, `hubble`, `helm`, `kubelet`...
-    ///
-    /// # Errors
-    /// When it was not built yet; the error says how to.
     pub fn program(&self, name: &str) -> Result<PathBuf> {
         let path = self.bin().join(name);
         let part = if matches!(name, "tetra" | "hubble" | "helm") { " clients" } else { "" };
@@ -53,12 +65,9 @@ impl Cache {
     }
 
     /// The archives of the images that every node gets.
-    ///
-    /// # Errors
-    /// When one was not built yet.
     pub fn image_archives(&self) -> Result<Vec<PathBuf>> {
         let names = ["pause", "coredns", "trilobite-workloads"].iter();
-        names.map(|name| existing(self.images().join(format!("{name}.tar")), "")).collect()
+        names.map(|name| existing(self.links.join(format!("images/{name}.tar")), "")).collect()
     }
 }
 
@@ -67,7 +76,7 @@ fn existing(path: PathBuf, part: &str) -> Result<PathBuf> {
         return Ok(path);
     }
     Err(Error::Missing(format!(
-        "{} is not there: run `cargo run -p trilobite-cluster -- build{part}` first",
+        "{} is missing: run `cargo run -p trilobite-cluster -- build{part}` first",
         path.display()
     )))
 }
@@ -77,14 +86,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_that_was_not_built_is_refused_with_the_command_that_builds_it() {
+    fn missing_program_names_the_command_that_builds_it() {
         let empty = Cache::at("/nonexistent");
         assert!(empty.program("tetra").unwrap_err().to_string().contains("-- build clients"));
         assert!(empty.program("kubectl").unwrap_err().to_string().contains("-- build`"));
     }
 
     #[test]
-    fn the_workspace_root_holds_the_lock_file() {
+    fn workspace_root_holds_the_lock_file() {
         assert!(workspace_root().join("Cargo.lock").exists());
+    }
+
+    #[test]
+    fn store_is_in_the_users_cache_unless_it_is_named() {
+        let with = |set: &'static [(&str, &str)]| {
+            choose_store(move |name| set.iter().find(|(key, _)| *key == name).map(|(_, value)| PathBuf::from(value)))
+        };
+        assert_eq!(with(&[("HOME", "/h")]), Path::new("/h/.cache/trilobite"));
+        assert_eq!(with(&[("HOME", "/h"), ("XDG_CACHE_HOME", "/x")]), Path::new("/x/trilobite"));
+        assert_eq!(with(&[("HOME", "/h"), ("TRILOBITE_CACHE", "/t")]), Path::new("/t"));
+        assert_eq!(with(&[]), workspace_root().join("target/cache/store"));
     }
 }

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::files;
 
 /// Who a certificate is for, in the terms of Kubernetes.
-pub(crate) struct Subject<'a> {
+pub(crate) struct CertificateSubject<'a> {
     pub user: &'a str,
     pub group: Option<&'a str>,
     /// DNS names and addresses it may be reached by.
@@ -51,7 +51,7 @@ impl Authority {
     }
 
     /// Signs a certificate for the subject, and writes `<file>.crt` and `<file>.key` into the folder.
-    pub(crate) fn issue(&self, folder: &Path, file: &str, subject: &Subject<'_>) -> Result<()> {
+    pub(crate) fn issue(&self, folder: &Path, file: &str, subject: &CertificateSubject<'_>) -> Result<()> {
         let failed = |source| Error::Certificate { name: subject.user.to_owned(), source };
         let params = params(subject).map_err(failed)?;
         let key = KeyPair::generate().map_err(failed)?;
@@ -68,7 +68,7 @@ pub(crate) fn create_token_key(folder: &Path) -> Result<()> {
     files::write(&folder.join("sa.pub"), key.public_key_pem())
 }
 
-fn params(subject: &Subject<'_>) -> std::result::Result<CertificateParams, rcgen::Error> {
+fn params(subject: &CertificateSubject<'_>) -> std::result::Result<CertificateParams, rcgen::Error> {
     let mut params = CertificateParams::new(subject.names.clone())?;
     params.distinguished_name = name(subject.user, subject.group);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn addresses_become_address_names_and_the_rest_dns_names() {
         let names = api_server_names(&["10.99.0.1".parse().unwrap(), "fd00:99::1".parse().unwrap()]);
-        let params = params(&Subject { user: "kube-apiserver", group: None, names }).unwrap();
+        let params = params(&CertificateSubject { user: "kube-apiserver", group: None, names }).unwrap();
         let addresses: Vec<IpAddr> = params
             .subject_alt_names
             .iter()
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_user_and_its_group_are_the_subject() {
-        let subject = Subject { user: "system:node:node1", group: Some("system:nodes"), names: Vec::new() };
+        let subject = CertificateSubject { user: "system:node:node1", group: Some("system:nodes"), names: Vec::new() };
         let name = params(&subject).unwrap().distinguished_name;
         assert_eq!(name.get(&DnType::CommonName), Some(&"system:node:node1".into()));
         assert_eq!(name.get(&DnType::OrganizationName), Some(&"system:nodes".into()));
@@ -118,7 +118,9 @@ mod tests {
     fn the_authority_writes_each_certificate_with_its_key() {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::create(folder.path()).unwrap();
-        authority.issue(folder.path(), "admin", &Subject { user: "admin", group: None, names: Vec::new() }).unwrap();
+        authority
+            .issue(folder.path(), "admin", &CertificateSubject { user: "admin", group: None, names: Vec::new() })
+            .unwrap();
         create_token_key(folder.path()).unwrap();
         for file in ["ca.crt", "ca.key", "admin.crt", "admin.key", "sa.key", "sa.pub"] {
             assert!(files::read(&folder.path().join(file)).unwrap().starts_with("-----BEGIN"), "{file}");

@@ -65,8 +65,8 @@ impl Hierarchies {
     fn delegate(&self, cgroup: &Path) -> Result<()> {
         let controllers = files::read(&cgroup.join("cgroup.controllers"))?;
         for controller in controllers.split_whitespace() {
-            // One by one: a controller that cannot be given (cpu, while a real-time process runs) must not hold back
-            // the rest. The kubelet names those that it misses.
+            // One by one: a controller that cannot be given (cpu, while a real-time process runs) must not keep the
+            // rest from it. The kubelet names those that it misses.
             let _ = fs::write(cgroup.join("cgroup.subtree_control"), format!("+{controller}"));
         }
         Ok(())

@@ -29,41 +29,26 @@ enum Part<'a> {
 
 impl Cluster {
     /// Starts a cluster with this many nodes.
-    ///
-    /// # Errors
-    /// When something is missing or does not become ready. `down` cleans up what was started.
     pub fn up(folder: &Path, cache: &Cache, nodes: u8) -> Result<Self> {
         Ok(Self { state: up::with_nodes(folder, cache, nodes)? })
     }
 
     /// Starts a control plane without nodes, which outlives this program; `ControlPlane` is the one that does not.
-    ///
-    /// # Errors
-    /// When something is missing or does not become ready.
     pub fn up_control_plane(folder: &Path, cache: &Cache) -> Result<Self> {
         Ok(Self { state: up::control_plane_only(folder, cache)? })
     }
 
     /// The cluster that is up in this folder.
-    ///
-    /// # Errors
-    /// When there is none.
     pub fn open(folder: &Path) -> Result<Self> {
         Ok(Self { state: State::open_existing(folder)? })
     }
 
     /// Takes down the cluster of this folder, if there is one.
-    ///
-    /// # Errors
-    /// When something of it is left; the error names each thing.
     pub fn down(folder: &Path) -> Result<()> {
         down::down(folder)
     }
 
     /// That `up` came to its end here and the API server answers.
-    ///
-    /// # Errors
-    /// When it did not, or does not.
     pub fn check(&self) -> Result<()> {
         if !self.state.is_complete() {
             let folder = self.state.folder.display();
@@ -91,17 +76,11 @@ impl Cluster {
     }
 
     /// containerd's own client on a node, in the namespace of the kubelet's pods.
-    ///
-    /// # Errors
-    /// When the cluster has no such node.
     pub fn ctr(&self, node: &str) -> Result<Command> {
         Ok(node::ctr(&self.state, self.state.node(node)?))
     }
 
     /// Imports image archives on every node.
-    ///
-    /// # Errors
-    /// When an archive cannot be imported.
     pub fn load(&self, archives: &[PathBuf]) -> Result<()> {
         for node in self.state.nodes() {
             step(&format!("{} has the images", node.name()), || node::load(&self.state, node, archives))?;
@@ -110,9 +89,6 @@ impl Cluster {
     }
 
     /// Stops `apiserver`, another part of the control plane, a whole node (`node2`), or a part of one (`node2/kubelet`).
-    ///
-    /// # Errors
-    /// When there is no such part or it does not end.
     pub fn stop(&self, what: &str) -> Result<()> {
         let part = self.part(what)?;
         if let Part::Node(name) = part {
@@ -122,25 +98,19 @@ impl Cluster {
         let Some(process) = self.process(&part)? else { return Ok(()) };
         step(&format!("{what} has ended"), || {
             // An API server that is asked to end goes on serving open watches for as long as they like.
-            let left = daemon::end(&[process], Duration::from_secs(3), &self.state.folder);
+            let left = daemon::stop_all(&[process], Duration::from_secs(3), &self.state.folder);
             if left.is_empty() { Ok(()) } else { Err(Error::Left(vec![format!("{what}, process {process}")])) }
         })
     }
 
     /// Ends a daemon as a crash does. An API server that is asked to end takes its address out of the Service, and kube-proxy
     /// may wait for a minute before it looks for it again.
-    ///
-    /// # Errors
-    /// When there is no such part, or it is a whole node.
     pub fn kill(&self, what: &str) -> Result<()> {
         self.signal(what, Signal::SIGKILL)?;
         self.stop(what)
     }
 
     /// Starts again what was stopped, and waits until it is ready.
-    ///
-    /// # Errors
-    /// When there is no such part or it does not become ready.
     pub fn start(&self, what: &str) -> Result<()> {
         match self.part(what)? {
             Part::ControlPlane(name) => control_plane::start(&self.state, name),
@@ -155,17 +125,11 @@ impl Cluster {
 
     /// Freezes a daemon (`apiserver`, `node2/kubelet`): it keeps its connections and its process id, and does and answers
     /// nothing until `thaw`. A frozen part may be stopped.
-    ///
-    /// # Errors
-    /// When there is no such part, it does not run, or it is a whole node.
     pub fn freeze(&self, what: &str) -> Result<()> {
         self.signal(what, Signal::SIGSTOP)
     }
 
     /// Lets a frozen daemon go on where it was.
-    ///
-    /// # Errors
-    /// As `freeze`.
     pub fn thaw(&self, what: &str) -> Result<()> {
         self.signal(what, Signal::SIGCONT)
     }
@@ -217,12 +181,12 @@ mod tests {
     use super::*;
     use crate::daemon::Daemon;
     use crate::ports::Ports;
-    use crate::state::{Found, Record};
+    use crate::state::{OriginalSettings, Record};
 
     /// A cluster of one node, of which nothing runs but a kubelet that sleeps.
     fn a_node_with_a_kubelet(folder: &Path) -> (Cluster, std::process::Child) {
         let ports = Ports { etcd: 1, etcd_peers: 2, api: 3 };
-        let record = Record { nodes: 1, ports, cache: PathBuf::from("/none"), found: Found::default() };
+        let record = Record { nodes: 1, ports, cache: PathBuf::from("/none"), original: OriginalSettings::default() };
         let state = State::create(folder, record).unwrap();
         let kubelet = Daemon {
             name: node::KUBELET,

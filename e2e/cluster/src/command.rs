@@ -19,9 +19,6 @@ fn line(command: &Command) -> String {
 }
 
 /// Runs the command and gives its standard output.
-///
-/// # Errors
-/// When it cannot be started or ends with a failure; the error holds what it said.
 pub fn output(command: &mut Command) -> Result<String> {
     let done = command.stdin(Stdio::null()).output();
     let done = done.map_err(|source| Error::Start { program: line(command), source })?;
@@ -33,17 +30,11 @@ pub fn output(command: &mut Command) -> Result<String> {
 }
 
 /// Runs a program with these words and gives its standard output.
-///
-/// # Errors
-/// When it cannot be started or ends with a failure.
-pub fn run(program: &str, words: &[&str]) -> Result<String> {
+pub fn output_of(program: &str, words: &[&str]) -> Result<String> {
     output(Command::new(program).args(words))
 }
 
 /// Runs a line whose words are separated by spaces: for programs whose words never hold one (`ip`, `nft`).
-///
-/// # Errors
-/// When it cannot be started or ends with a failure.
 pub(crate) fn words(text: &str) -> Result<String> {
     let mut words = text.split_whitespace();
     let program = words.next().unwrap_or_default();
@@ -64,7 +55,7 @@ mod tests {
 
     #[test]
     fn a_failure_names_the_command_and_what_it_said() {
-        let error = run("sh", &["-c", "echo no such thing >&2; exit 3"]).unwrap_err().to_string();
+        let error = output_of("sh", &["-c", "echo no such thing >&2; exit 3"]).unwrap_err().to_string();
         assert!(error.contains("sh -c"), "{error}");
         assert!(error.contains("exit status: 3"), "{error}");
         assert!(error.contains("no such thing"), "{error}");

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::addresses::{API_SERVICE, NodeNumber, SERVICES_V4, SERVICES_V6};
-use crate::certificates::{Authority, Subject, api_server_names, create_token_key};
+use crate::certificates::{Authority, CertificateSubject, api_server_names, create_token_key};
 use crate::command::without_proxies;
 use crate::daemon::{Daemon, running};
 use crate::error::{Error, Result};
@@ -34,20 +34,20 @@ pub(crate) fn write_identities(state: &State) -> Result<()> {
     reached_by.extend(NodeNumber(1).addresses());
     reached_by.extend(API_SERVICE.iter().filter_map(|address| address.parse::<std::net::IpAddr>().ok()));
     let names = api_server_names(&reached_by);
-    authority.issue(&folder, "apiserver", &Subject { user: "kube-apiserver", group: None, names })?;
+    authority.issue(&folder, "apiserver", &CertificateSubject { user: "kube-apiserver", group: None, names })?;
     for (file, user, group) in [
         ("admin", "admin", Some("system:masters")),
         ("scheduler", "system:kube-scheduler", None),
         ("proxy", "system:kube-proxy", None),
     ] {
-        authority.issue(&folder, file, &Subject { user, group, names: Vec::new() })?;
+        authority.issue(&folder, file, &CertificateSubject { user, group, names: Vec::new() })?;
         write_kubeconfig(state, file)?;
     }
     for node in state.nodes() {
         let name = node.name();
         let names = [name.clone()].into_iter().chain(node.addresses().map(|address| address.to_string()));
         let user = format!("system:node:{name}");
-        let subject = Subject { user: &user, group: Some("system:nodes"), names: names.collect() };
+        let subject = CertificateSubject { user: &user, group: Some("system:nodes"), names: names.collect() };
         authority.issue(&folder, &name, &subject)?;
         write_kubeconfig(state, &name)?;
     }
@@ -194,7 +194,7 @@ fn etcd_is_healthy(port: u16) -> bool {
 }
 
 fn api_server_is_ready(state: &State) -> bool {
-    // kubectl is slow to start: not before somebody listens.
+    // kubectl is slow to start: not before the port is open.
     TcpStream::connect((state.api_address(), state.record.ports.api)).is_ok()
         && kubectl(state).args(["get", "--raw", "/readyz"]).output().is_ok_and(|done| done.status.success())
 }
@@ -212,11 +212,11 @@ mod tests {
 
     use super::*;
     use crate::ports::Ports;
-    use crate::state::{Found, Record};
+    use crate::state::{OriginalSettings, Record};
 
     fn state(nodes: u8) -> State {
         let ports = Ports { etcd: 20_001, etcd_peers: 20_002, api: 20_003 };
-        let record = Record { nodes, ports, cache: PathBuf::from("/cache"), found: Found::default() };
+        let record = Record { nodes, ports, cache: PathBuf::from("/cache"), original: OriginalSettings::default() };
         State { folder: PathBuf::from("/state"), record }
     }
 

@@ -103,7 +103,7 @@ pub(crate) fn send(process: u32, signal: Signal) {
 }
 
 /// Asks these processes to end, waits, and kills what does not; gives those that live on even so.
-pub(crate) fn end(processes: &[u32], patience: Duration, cluster: &Path) -> Vec<u32> {
+pub(crate) fn stop_all(processes: &[u32], patience: Duration, cluster: &Path) -> Vec<u32> {
     let mut left = processes.to_vec();
     for (signal, patience) in [(Signal::SIGTERM, patience), (Signal::SIGKILL, Duration::from_secs(5))] {
         left.iter().for_each(|process| send(*process, signal));
@@ -149,13 +149,13 @@ mod tests {
         };
         assert_eq!(process, child.id());
         assert_eq!(all_of(home.path()), [process]);
-        assert!(end(&[process], Duration::from_secs(5), home.path()).is_empty());
+        assert!(stop_all(&[process], Duration::from_secs(5), home.path()).is_empty());
         child.wait().unwrap();
         assert_eq!(running(home.path(), "sleeper", home.path()), None);
     }
 
     #[test]
-    fn a_stranger_that_got_an_old_process_id_is_not_ours() {
+    fn process_that_reused_an_id_is_not_ours() {
         let home = tempfile::tempdir().unwrap();
         files::write(&home.path().join("pid/etcd"), std::process::id().to_string()).unwrap();
         assert_eq!(running(home.path(), "etcd", home.path()), None);

@@ -11,9 +11,6 @@ use crate::state::{Record, State};
 use crate::{daemon, host, network};
 
 /// Removes everything of the cluster in this folder. Again is fine.
-///
-/// # Errors
-/// When something is left afterwards; the error names each thing.
 pub(crate) fn down(folder: &Path) -> Result<()> {
     let Some(state) = find(folder)? else {
         eprintln!("no cluster in {}", folder.display());
@@ -28,7 +25,7 @@ pub(crate) fn down(folder: &Path) -> Result<()> {
     }
     step("control plane ended", || {
         // Their data goes too: nothing is lost by haste.
-        let ended = daemon::end(&daemon::all_of(&state.folder), Duration::ZERO, &state.folder);
+        let ended = daemon::stop_all(&daemon::all_of(&state.folder), Duration::ZERO, &state.folder);
         left.extend(ended.iter().map(|process| format!("process {process}")));
         Ok(())
     })?;
@@ -85,7 +82,7 @@ fn give_back(state: &State) -> Result<Vec<String>> {
         .flat_map(|node| cgroups.remove(&node.name()))
         .map(|cgroup| format!("cgroup {}", cgroup.display()))
         .collect();
-    left.extend(host::restore(&state.record.found));
+    left.extend(host::restore(&state.record.original));
     left.extend(host::forget_agents(&nodes));
     left.extend(network::left());
     let mounts = host::mount_points()?.into_iter().filter(|point| point.starts_with(&state.folder));

@@ -7,32 +7,13 @@ use std::path::{Path, PathBuf};
 pub enum Error {
     /// A file operation failed.
     #[error("cannot {doing} {}: {source}", path.display())]
-    File {
-        /// The verb: read, write, create.
-        doing: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    File { doing: &'static str, path: PathBuf, source: std::io::Error },
     /// A program could not be started.
     #[error("cannot start {program}: {source}")]
-    Start {
-        /// Its name or path.
-        program: String,
-        /// Why.
-        source: std::io::Error,
-    },
+    Start { program: String, source: std::io::Error },
     /// A program ended with a failure.
     #[error("`{command}` failed ({status}): {stderr}")]
-    Command {
-        /// The command line.
-        command: String,
-        /// Its exit status.
-        status: std::process::ExitStatus,
-        /// What it said.
-        stderr: String,
-    },
+    Command { command: String, status: std::process::ExitStatus, stderr: String },
     /// Something did not become ready in time.
     #[error("waited {seconds} s in vain for: {what}\n{tail}")]
     Timeout {
@@ -46,7 +27,6 @@ pub enum Error {
     /// A program that must keep running has ended.
     #[error("{name} ended while it was waited for: {what}\n{tail}")]
     Ended {
-        /// The program.
         name: String,
         /// What was waited for.
         what: String,
@@ -55,20 +35,10 @@ pub enum Error {
     },
     /// A certificate could not be made.
     #[error("cannot make the certificate {name}: {source}")]
-    Certificate {
-        /// Its common name.
-        name: String,
-        /// Why.
-        source: rcgen::Error,
-    },
+    Certificate { name: String, source: rcgen::Error },
     /// A file that the cluster wrote cannot be understood.
     #[error("{} is not what this program writes: {source}", path.display())]
-    Record {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: serde_json::Error,
-    },
+    Record { path: PathBuf, source: serde_json::Error },
     /// Something that must be there first is not.
     #[error("{0}")]
     Missing(String),

@@ -1,5 +1,4 @@
-//! What a cluster needs of the machine and changes on it: kernel settings, mounts, folders; taken note of first and
-//! given back at the end.
+//! Kernel settings, mounts and folders that a cluster changes on the machine: recorded before `up`, restored by `down`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +10,7 @@ use crate::addresses::NodeNumber;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::iptables;
-use crate::state::Found;
+use crate::state::OriginalSettings;
 
 /// Kernel settings that the cluster or its kubelet and kube-proxy set.
 const SYSCTLS: [&str; 10] = [
@@ -27,7 +26,7 @@ const SYSCTLS: [&str; 10] = [
     "kernel/keys/root_maxbytes",
 ];
 
-/// Debian's 3 and 4 refuse perf events to whoever has not CAP_SYS_ADMIN, and agents have not.
+/// Debian's 3 and 4 refuse perf events to processes without CAP_SYS_ADMIN, which agents do not have.
 const PARANOID: &str = "kernel/perf_event_paranoid";
 const HIGHEST_THAT_SAMPLES: i32 = 2;
 
@@ -44,7 +43,7 @@ const FOLDERS: [&str; 9] = [
     "/usr/libexec/kubernetes",
 ];
 
-/// Folders in which an agent has one of its own, by its node's name: what it remembers, and its socket.
+/// Folders with one for each agent, by its node's name: its state, and its socket.
 const AGENTS: [&str; 2] = ["/var/lib/trilobite", "/run/trilobite"];
 
 /// File systems that agents expect, with the kind of each.
@@ -57,15 +56,15 @@ const KERNELS_OWN_PINS: [&str; 2] = ["maps.debug", "progs.debug"];
 
 const NETNS: &str = "/run/netns";
 
-/// Takes note of the machine as it is.
-pub(crate) fn look() -> Result<Found> {
+/// Reads the settings of the machine as they are.
+pub(crate) fn inspect() -> Result<OriginalSettings> {
     let read = |name: &&str| {
         let value = fs::read_to_string(Path::new("/proc/sys").join(name)).ok()?;
         Some(((*name).to_owned(), value.trim().to_owned()))
     };
     let mounted = mount_points()?;
     let mounts = MOUNTS.iter().map(|(path, _)| PathBuf::from(path)).chain([PathBuf::from(NETNS)]);
-    Ok(Found {
+    Ok(OriginalSettings {
         sysctls: SYSCTLS.iter().filter_map(read).collect(),
         missing_folders: FOLDERS.iter().map(PathBuf::from).filter(|path| !path.exists()).collect(),
         missing_mounts: mounts.filter(|path| !mounted.contains(path)).collect(),
@@ -74,14 +73,14 @@ pub(crate) fn look() -> Result<Found> {
 }
 
 /// Mounts what agents expect and is missing, and lets them sample.
-pub(crate) fn prepare(found: &Found) -> Result<()> {
-    if let Some(level) = lowered(found) {
+pub(crate) fn prepare(original: &OriginalSettings) -> Result<()> {
+    if let Some(level) = lowered(original) {
         let path = Path::new("/proc/sys").join(PARANOID);
         fs::write(&path, level.to_string()).map_err(Error::file("write", &path))?;
     }
     for (path, kind) in MOUNTS {
         let path = Path::new(path);
-        if found.missing_mounts.iter().any(|missing| missing == path) && path.is_dir() {
+        if original.missing_mounts.iter().any(|missing| missing == path) && path.is_dir() {
             mount(Some(kind), path, Some(kind), MsFlags::empty(), None::<&str>)
                 .map_err(|source| Error::file("mount", path)(source.into()))?;
         }
@@ -90,26 +89,26 @@ pub(crate) fn prepare(found: &Found) -> Result<()> {
 }
 
 /// What `perf_event_paranoid` must become, where it must.
-fn lowered(found: &Found) -> Option<i32> {
-    let level: i32 = found.sysctls.get(PARANOID)?.parse().ok()?;
+fn lowered(original: &OriginalSettings) -> Option<i32> {
+    let level: i32 = original.sysctls.get(PARANOID)?.parse().ok()?;
     (level > HIGHEST_THAT_SAMPLES).then_some(HIGHEST_THAT_SAMPLES)
 }
 
-/// Gives the machine back as it was found, and says what it could not give back.
-pub(crate) fn restore(found: &Found) -> Vec<String> {
+/// Restores the settings, and gives a line for each that could not be restored.
+pub(crate) fn restore(original: &OriginalSettings) -> Vec<String> {
     let mut left = Vec::new();
-    iptables::forget(&found.missing_tables);
-    for (name, value) in &found.sysctls {
+    iptables::forget(&original.missing_tables);
+    for (name, value) in &original.sysctls {
         let path = Path::new("/proc/sys").join(name);
         let now = fs::read_to_string(&path).unwrap_or_default();
         if now.trim() != value && fs::write(&path, value).is_err() {
             left.push(format!("kernel setting {name} is {} and was {value}", now.trim()));
         }
     }
-    for path in found.missing_mounts.iter().rev() {
+    for path in original.missing_mounts.iter().rev() {
         left.extend(unmount(path));
     }
-    for path in &found.missing_folders {
+    for path in &original.missing_folders {
         if let Err(error) = files::remove(path) {
             left.push(error.to_string());
         }
@@ -117,7 +116,7 @@ pub(crate) fn restore(found: &Found) -> Vec<String> {
     left
 }
 
-/// Removes what the agents of these nodes left: an agent of the next cluster would take it for its own. Gives what could not be.
+/// Removes the folders of these nodes' agents, which an agent of the next cluster would read; gives a line for each that stays.
 /// An agent that is not of this cluster keeps its folder.
 pub(crate) fn forget_agents(nodes: &[NodeNumber]) -> Vec<String> {
     AGENTS.iter().flat_map(|folder| forget_agents_in(Path::new(folder), nodes)).collect()
@@ -197,18 +196,20 @@ mod tests {
 
     #[test]
     fn sampling_is_let_through_where_debian_refuses_it_and_nowhere_else() {
-        let found =
-            |level: &str| Found { sysctls: [(PARANOID.to_owned(), level.to_owned())].into(), ..Found::default() };
-        assert_eq!(["3", "4"].map(|level| lowered(&found(level))), [Some(2), Some(2)]);
-        assert_eq!(["2", "1", "-1"].map(|level| lowered(&found(level))), [None; 3]);
-        assert_eq!(lowered(&Found::default()), None, "a kernel without perf events");
-        assert!(look().unwrap().sysctls.contains_key(PARANOID), "it is not given back");
+        let original = |level: &str| OriginalSettings {
+            sysctls: [(PARANOID.to_owned(), level.to_owned())].into(),
+            ..OriginalSettings::default()
+        };
+        assert_eq!(["3", "4"].map(|level| lowered(&original(level))), [Some(2), Some(2)]);
+        assert_eq!(["2", "1", "-1"].map(|level| lowered(&original(level))), [None; 3]);
+        assert_eq!(lowered(&OriginalSettings::default()), None, "a kernel without perf events");
+        assert!(inspect().unwrap().sysctls.contains_key(PARANOID), "`down` does not restore it");
     }
 
     #[test]
     fn what_was_there_before_is_not_noted_as_missing() {
-        let found = look().unwrap();
-        assert!(found.sysctls.contains_key("net/ipv4/ip_forward"));
-        assert!(found.missing_folders.iter().all(|path| !path.exists()));
+        let original = inspect().unwrap();
+        assert!(original.sysctls.contains_key("net/ipv4/ip_forward"));
+        assert!(original.missing_folders.iter().all(|path| !path.exists()));
     }
 }

@@ -45,9 +45,6 @@ impl Image {
     }
 
     /// Adds `source=path`, or `@target=path` for a link.
-    ///
-    /// # Errors
-    /// When the word has another form.
     pub fn add(&mut self, word: &str) -> Result<()> {
         let Some((source, path)) = word.rsplit_once('=').filter(|(s, p)| !s.is_empty() && !p.is_empty()) else {
             return Err(Error::Refused(format!("`{word}` is neither source=path nor @target=path")));
@@ -61,9 +58,6 @@ impl Image {
     }
 
     /// Writes the archive and gives the digest of its configuration, which is the image's id.
-    ///
-    /// # Errors
-    /// When a source cannot be read or the archive cannot be written.
     pub fn write(&self, archive: &Path) -> Result<String> {
         let layer = self.layer()?;
         let layer_digest = sha256(&layer);
@@ -95,10 +89,7 @@ impl Image {
         write(&mut out, format!("{id}.json"), config.as_bytes())?;
         write(&mut out, "manifest.json".to_owned(), manifest.to_string().as_bytes())?;
         let bytes = out.into_inner().map_err(Error::file("write", archive))?;
-        // Beside and renamed: a reader of the cache never sees half an archive.
-        let beside = archive.with_extension("partial");
-        files::write(&beside, bytes)?;
-        fs::rename(&beside, archive).map_err(Error::file("write", archive))?;
+        files::write(archive, bytes)?;
         Ok(format!("sha256:{id}"))
     }
 

@@ -1,7 +1,7 @@
 //! The machine's own packet filter, as iptables keeps it in nftables: lets the nodes through where another program
 //! (Docker) drops what is forwarded, and takes out what kubelet and the port mappings of pods left: where such chains were
-//! there before, no cluster is started (`strangers`). What nftables lists decides whether iptables is called at all, as a
-//! call may make tables that nobody had.
+//! there before, no cluster is started (`refuse_if_any`). What nftables lists decides whether iptables is called at all, as a
+//! call may create tables that did not exist.
 
 use crate::addresses::{PODS_V4, PODS_V6};
 use crate::command::words;
@@ -42,7 +42,7 @@ pub(crate) fn forget(missing_before: &[String]) {
     }
     for table in missing_before {
         let listing = words(&format!("nft list table {table}")).unwrap_or_default();
-        // Its base chains alone: nobody else put a rule in meanwhile.
+        // Only its base chains: no other program added a rule meanwhile.
         if !listing.is_empty() && !listing.contains("counter") {
             let _ = words(&format!("nft delete table {table}"));
         }
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_cluster_put_in_is_undone_from_the_rule_to_the_chain_and_nothing_else_is() {
+    fn rules_and_chains_of_the_cluster_are_removed_and_no_others() {
         let listing = "table ip nat { # handle 7\n\
             \tchain CNI-HOSTPORT-MASQ { # handle 1\n\
             \t\tmeta mark & 0x2000 == 0x2000 counter packets 0 bytes 0 masquerade # handle 9\n\

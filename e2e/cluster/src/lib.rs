@@ -25,7 +25,7 @@ mod state;
 mod temporary;
 mod up;
 
-pub use cache::{Cache, workspace_root};
+pub use cache::{Cache, store_folder, workspace_root};
 pub use cluster::{Cluster, default_folder};
 pub use error::{Error, Result};
 pub use image::{Content, Image};

@@ -48,7 +48,7 @@ impl Folder {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Build what is needed, once, into the cache (TRILOBITE_CACHE, or target/cache).
+    /// Build what is needed, once, into the cache (TRILOBITE_CACHE, or ~/.cache/trilobite).
     Build {
         #[arg(value_enum, default_value = "cluster")]
         what: What,
@@ -126,7 +126,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match run(Arguments::parse().command) {
+    match execute(Arguments::parse().command) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("{error}");
@@ -135,7 +135,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<ExitCode> {
+fn execute(command: Command) -> Result<ExitCode> {
     let cache = Cache::from_environment();
     match command {
         Command::Build { what } => build_what(&cache, what)?,
@@ -178,7 +178,9 @@ fn build_what(cache: &Cache, what: What) -> Result<()> {
         What::Clients => build::clients(cache),
         What::Demo => build::cluster(cache).and_then(|()| build::readers(cache)),
         What::All => build::cluster(cache).and_then(|()| build::clients(cache)),
-    }
+    }?;
+    build::prune(cache);
+    Ok(())
 }
 
 fn up(cache: &Cache, nodes: u8, folder: &Folder) -> Result<()> {
@@ -197,7 +199,7 @@ fn up(cache: &Cache, nodes: u8, folder: &Folder) -> Result<()> {
 }
 
 fn say(line: &str) {
-    // Nobody reads any more: then there is nobody to tell.
+    // A closed pipe is no failure: the reader has what it wanted.
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 

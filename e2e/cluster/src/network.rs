@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::addresses::{NODES_V4, NODES_V6, NodeNumber, PODS_V4, PODS_V6, SERVICES_V4, SERVICES_V6};
-use crate::command::{output, run, words};
+use crate::command::{output, output_of, words};
 use crate::error::{Error, Result};
 use crate::iptables;
 
@@ -16,8 +16,8 @@ const TABLE: &str = "trilobite-cluster";
 /// Ports of node1 in the machine's own network: kubelet's, and kube-proxy's for its health.
 const PORTS: [u16; 2] = [10_250, 10_256];
 
-/// Refuses a second cluster with nodes on this machine, and one beside another Kubernetes: `down` could not tell whose is
-/// what, and would take it from a stranger or call it left for ever.
+/// Refuses a second cluster with nodes on this machine, and one beside another Kubernetes: `down` could not
+/// tell them apart.
 pub(crate) fn check_free() -> Result<()> {
     if let Some(owner) = owner() {
         return Err(Error::Refused(format!(
@@ -27,10 +27,10 @@ pub(crate) fn check_free() -> Result<()> {
         )));
     }
     let taken = PORTS.into_iter().filter(|port| TcpListener::bind(("0.0.0.0", *port)).is_err());
-    strangers([left(), taken.map(|port| format!("port {port}: somebody listens")).collect()].concat())
+    refuse_if_any([left(), taken.map(|port| format!("port {port}: in use")).collect()].concat())
 }
 
-fn strangers(found: Vec<String>) -> Result<()> {
+fn refuse_if_any(found: Vec<String>) -> Result<()> {
     if found.is_empty() {
         return Ok(());
     }
@@ -45,7 +45,7 @@ fn strangers(found: Vec<String>) -> Result<()> {
 pub(crate) fn create(cluster: &Path, nodes: &[NodeNumber]) -> Result<()> {
     words(&format!("ip link add {BRIDGE} type bridge"))?;
     // The alias says whose bridge it is, so that no other state folder takes it down.
-    run("ip", &["link", "set", BRIDGE, "alias", &cluster.display().to_string()])?;
+    output_of("ip", &["link", "set", BRIDGE, "alias", &cluster.display().to_string()])?;
     let first = NodeNumber(1);
     words(&format!("ip address add {}/24 dev {BRIDGE}", first.v4()))?;
     words(&format!("ip address add {}/64 dev {BRIDGE} nodad", first.v6()))?;
@@ -135,7 +135,7 @@ pub(crate) fn remove(nodes: &[NodeNumber]) {
     }
 }
 
-/// What of the network is there: after `down` it was left, before `up` it is a stranger's.
+/// Parts of a cluster's network that exist: after `down` they were left, before `up` they are another program's.
 pub(crate) fn left() -> Vec<String> {
     let of = |kind: &str, command: &str, is_one: &dyn Fn(&str) -> bool| -> Vec<String> {
         let text = words(command).unwrap_or_default();
@@ -188,9 +188,9 @@ mod tests {
     }
 
     #[test]
-    fn what_a_stranger_has_here_is_named_with_what_to_do() {
-        assert!(strangers(Vec::new()).is_ok());
-        let said = strangers(vec!["nft chain: chain KUBE-FIREWALL {".to_owned()]).unwrap_err().to_string();
+    fn network_of_another_kubernetes_is_named() {
+        assert!(refuse_if_any(Vec::new()).is_ok());
+        let said = refuse_if_any(vec!["nft chain: chain KUBE-FIREWALL {".to_owned()]).unwrap_err().to_string();
         assert!(said.contains("KUBE-FIREWALL") && said.contains("kubeadm reset"), "{said}");
     }
 

@@ -117,11 +117,11 @@ mod tests {
 
     use super::*;
     use crate::ports::Ports;
-    use crate::state::{Found, Record};
+    use crate::state::{OriginalSettings, Record};
 
     fn state() -> State {
         let ports = Ports { etcd: 1, etcd_peers: 2, api: 3 };
-        let record = Record { nodes: 2, ports, cache: PathBuf::from("/cache"), found: Found::default() };
+        let record = Record { nodes: 2, ports, cache: PathBuf::from("/cache"), original: OriginalSettings::default() };
         State { folder: PathBuf::from("/state"), record }
     }
 

@@ -19,7 +19,7 @@ pub(crate) struct Ports {
 }
 
 impl Ports {
-    /// Three ports that nobody listens on, searched from a place that differs from process to process.
+    /// Three free ports; each process begins its search at another number.
     pub(crate) fn free() -> Result<Self> {
         let moment = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let moment = moment.map_or(0, |since| since.subsec_micros());

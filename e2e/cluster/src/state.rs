@@ -1,4 +1,4 @@
-//! The state folder: what this cluster is, what it changed on the machine, where each file lies.
+//! The state folder of a cluster: its record, what it changed on the machine, and the paths of its files.
 //! The record is written before anything is started, so that `down` can clean up after a crash at any point.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::ports::Ports;
 
-/// The variable that every process of a cluster carries, so that `down` ends no stranger that got an old process id.
+/// The variable that every process of a cluster carries, so that `down` ends no other process that reused a process id.
 pub(crate) const MARK: &str = "TRILOBITE_CLUSTER";
 
 /// A copy of the record of the cluster whose nodes are on this machine, for when its folder is removed under it.
@@ -20,10 +20,13 @@ const COPY: &str = "/run/trilobite-cluster.json";
 /// The last file that `up` writes.
 const COMPLETE: &str = "complete";
 
+/// The longest path below a state folder counts on one digit.
+pub(crate) const MOST_NODES: u8 = 9;
+
 /// A unix socket's path may have 107 bytes; the longest below a state folder takes these.
 const LONGEST_FOLDER: usize = 107 - "/node9/kubelet/pod-resources/kubelet.sock".len();
 
-/// What `up` decided and what it found on the machine.
+/// Decisions of `up`, and the settings of the machine before it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Record {
     /// How many nodes; none is a control plane alone.
@@ -31,20 +34,20 @@ pub(crate) struct Record {
     pub ports: Ports,
     /// The folder of the programs.
     pub cache: PathBuf,
-    pub found: Found,
+    pub original: OriginalSettings,
 }
 
 impl Record {
-    /// What can be said of a cluster whose record is gone.
+    /// A record for a cluster whose own is gone.
     pub(crate) fn lost(nodes: u8) -> Self {
         let ports = Ports { etcd: 0, etcd_peers: 0, api: 0 };
-        Self { nodes, ports, cache: PathBuf::new(), found: Found::default() }
+        Self { nodes, ports, cache: PathBuf::new(), original: OriginalSettings::default() }
     }
 }
 
-/// The machine before the cluster came: what `down` gives back.
+/// Settings of the machine before the cluster; `down` restores them.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(crate) struct Found {
+pub(crate) struct OriginalSettings {
     pub sysctls: BTreeMap<String, String>,
     /// Folders outside the state folder that were not there.
     pub missing_folders: Vec<PathBuf>,
@@ -95,16 +98,16 @@ impl State {
     /// The cluster whose nodes are on this machine, of which the folder is gone.
     pub(crate) fn without_folder(folder: &Path) -> Self {
         let copy = files::read(Path::new(COPY)).ok().and_then(|text| serde_json::from_str(&text).ok());
-        let record = copy.unwrap_or_else(|| Record::lost(crate::up::MOST_NODES));
+        let record = copy.unwrap_or_else(|| Record::lost(MOST_NODES));
         Self { folder: folder.to_owned(), record }
     }
 
-    /// Says that `up` came to its end.
+    /// Marks the cluster as complete: `up` succeeded.
     pub(crate) fn mark_complete(&self) -> Result<()> {
         files::write(&self.folder.join(COMPLETE), "")
     }
 
-    /// Whether it did: one that was interrupted has a record and may answer, without what comes last.
+    /// False for a cluster whose `up` was interrupted: it has a record and may answer, but lacks its last parts.
     pub(crate) fn is_complete(&self) -> bool {
         self.folder.join(COMPLETE).exists()
     }
@@ -153,7 +156,7 @@ impl State {
         self.node_folder(node).join("containerd.sock")
     }
 
-    /// The administrator's way in.
+    /// The administrator's kubeconfig.
     pub(crate) fn kubeconfig(&self) -> PathBuf {
         self.folder.join("kubeconfig")
     }
@@ -174,7 +177,7 @@ mod tests {
 
     fn record() -> Record {
         let ports = Ports { etcd: 1, etcd_peers: 2, api: 3 };
-        Record { nodes: 2, ports, cache: PathBuf::from("/cache"), found: Found::default() }
+        Record { nodes: 2, ports, cache: PathBuf::from("/cache"), original: OriginalSettings::default() }
     }
 
     #[test]
@@ -199,9 +202,12 @@ mod tests {
 
     #[test]
     fn what_is_asked_before_the_long_build_is_what_is_refused_after_it() {
-        let asked = include_str!("../../../scripts/needs");
+        let asked = include_str!("../../../scripts/preflight");
         let longest = LONGEST_FOLDER - "/target/cluster".len();
-        assert!(asked.contains(&format!("longest={longest}\n")), "scripts/needs takes another length than {longest}");
+        assert!(
+            asked.contains(&format!("longest={longest}\n")),
+            "scripts/preflight takes another length than {longest}"
+        );
     }
 
     #[test]

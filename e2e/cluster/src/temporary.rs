@@ -25,9 +25,6 @@ pub struct ControlPlane {
 
 impl ControlPlane {
     /// Starts one and waits until it is ready, about three seconds.
-    ///
-    /// # Errors
-    /// When the programs were not built (`trilobite-cluster build`), or one does not become ready.
     pub fn start() -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -57,17 +54,11 @@ impl ControlPlane {
     }
 
     /// Stops the API server; etcd keeps what it held.
-    ///
-    /// # Errors
-    /// When it does not end.
     pub fn stop_api_server(&self) -> Result<()> {
         self.cluster.stop("apiserver")
     }
 
     /// Starts the API server again, on the same port.
-    ///
-    /// # Errors
-    /// When it does not become ready.
     pub fn start_api_server(&self) -> Result<()> {
         self.cluster.start("apiserver")
     }

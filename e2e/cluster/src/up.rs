@@ -1,4 +1,4 @@
-//! Brings a cluster up: what can begin at the same time does, and what fails leaves its logs for a look.
+//! Brings a cluster up, independent parts at the same time. A failed start leaves its logs in the state folder.
 
 use std::path::Path;
 use std::process::Command;
@@ -12,7 +12,7 @@ use crate::control_plane::{self, API_SERVER, CONTROLLERS, ETCD, SCHEDULER, kubec
 use crate::error::{Error, Result};
 use crate::ports::Ports;
 use crate::progress::{Wait, step};
-use crate::state::{Found, Record, State};
+use crate::state::{MOST_NODES, OriginalSettings, Record, State};
 use crate::{host, network, node};
 
 /// Programs that a cluster takes from the machine, with the Debian package of each.
@@ -30,13 +30,10 @@ const TOOLS: [(&str, &str); 9] = [
 /// How many of them a control plane alone needs.
 const WITHOUT_NODES: usize = 2;
 
-/// The longest path below a state folder counts on one digit.
-pub(crate) const MOST_NODES: u8 = 9;
-
 /// Starts etcd, the API server and the controllers: no root, no fixed port, nothing outside the folder.
 pub(crate) fn control_plane_only(folder: &Path, cache: &Cache) -> Result<State> {
     check_tools(&TOOLS[..WITHOUT_NODES])?;
-    let state = create(folder, cache, 0, Found::default())?;
+    let state = create(folder, cache, 0, OriginalSettings::default())?;
     begin_control_plane(&state)?;
     state.mark_complete()?;
     Ok(state)
@@ -64,7 +61,7 @@ pub(crate) fn with_nodes(folder: &Path, cache: &Cache, nodes: u8) -> Result<Stat
     node::network_plugins()?;
     cache.image_archives()?;
     network::check_free()?;
-    let state = create(folder, cache, nodes, host::look()?)?;
+    let state = create(folder, cache, nodes, host::inspect()?)?;
     state.keep_copy()?;
     let numbers: Vec<NodeNumber> = state.nodes().collect();
     let left = host::forget_agents(&numbers);
@@ -72,7 +69,7 @@ pub(crate) fn with_nodes(folder: &Path, cache: &Cache, nodes: u8) -> Result<Stat
         return Err(Error::Left(left));
     }
     step("network", || network::create(&state.folder, &numbers))?;
-    host::prepare(&state.record.found)?;
+    host::prepare(&state.record.original)?;
     let cgroups = Hierarchies::of_this_machine()?;
     numbers.iter().try_for_each(|number| cgroups.create(&number.name()).map(|_| ()))?;
     step("certificates", || control_plane::write_identities(&state))?;
@@ -101,16 +98,16 @@ pub(crate) fn with_nodes(folder: &Path, cache: &Cache, nodes: u8) -> Result<Stat
     Ok(state)
 }
 
-fn create(folder: &Path, cache: &Cache, nodes: u8, found: Found) -> Result<State> {
+fn create(folder: &Path, cache: &Cache, nodes: u8, original: OriginalSettings) -> Result<State> {
     cache.program("kubectl")?;
-    State::create(folder, Record { nodes, ports: Ports::free()?, cache: cache.folder().to_owned(), found })
+    State::create(folder, Record { nodes, ports: Ports::free()?, cache: cache.links().to_owned(), original })
 }
 
 /// A namespace has no ServiceAccount for some milliseconds, and takes no pod before.
 fn wait_service_account(state: &State) -> Result<()> {
     let log = state.folder.join("log").join(CONTROLLERS);
     let wait =
-        Wait { what: "the default ServiceAccount is there", limit: Duration::from_secs(60), log: Some(&log), of: None };
+        Wait { what: "the default ServiceAccount exists", limit: Duration::from_secs(60), log: Some(&log), of: None };
     let ask = ["-n=default", "get", "serviceaccount", "default", "-o=name"];
     wait.until(|| succeeded_with(kubectl(state).args(ask), "serviceaccount/default"))
 }

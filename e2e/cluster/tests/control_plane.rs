@@ -22,7 +22,7 @@ fn processes_of(folder: &str) -> usize {
 
 #[test]
 #[ignore = "starts etcd and an API server: needs `trilobite-cluster build control-plane`"]
-fn two_run_beside_each_other_keep_what_they_hold_through_a_stop_and_leave_nothing() {
+fn two_control_planes_keep_their_objects_through_a_stop() {
     let first = ControlPlane::start().unwrap();
     let second = ControlPlane::start().unwrap();
     said(first.kubectl().args(["create", "configmap", "kept", "--from-literal=a=b"]));

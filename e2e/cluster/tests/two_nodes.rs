@@ -40,7 +40,7 @@ impl Drop for TakenDown<'_> {
 
 #[test]
 #[ignore = "starts a cluster: needs root and `trilobite-cluster build`"]
-fn two_nodes_serve_pods_in_both_families_survive_a_power_cut_and_leave_nothing() {
+fn two_nodes_serve_pods_and_survive_a_power_cut() {
     let folder = Path::new("/tmp/trilobite-two-nodes");
     Cluster::down(folder).unwrap();
     let _guard = TakenDown(folder);
@@ -99,7 +99,7 @@ fn logs_and_port_forward_reach_the_second_node(cluster: &Cluster) {
     let mut forward = cluster.kubectl();
     let mut forward = forward.args(["port-forward", "pod/two", ":7000"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
-    // Open until the end: kubectl says more later, and would end if nobody heard it.
+    // Open until the end: kubectl prints more later, and would end on a closed pipe.
     let mut said = BufReader::new(forward.stdout.take().unwrap());
     said.read_line(&mut line).unwrap();
     // Forwarding from 127.0.0.1:PORT -> 7000
@@ -131,7 +131,7 @@ fn a_node_and_its_pods_share_a_cgroup_tree(cluster: &Cluster) {
 }
 
 fn nothing_leaves_the_machine(cluster: &Cluster) {
-    // Addresses that are for documentation: nobody is there even if the fence is broken.
+    // Addresses that are for documentation: no host has them, even if the fence is broken.
     for outside in ["198.51.100.1", "2001:db8::1"] {
         let mut send = cluster.kubectl();
         let done = send.args(["exec", "two", "--", "netecho", "send", "tcp", outside, "80", "1"]).output().unwrap();
@@ -152,7 +152,7 @@ fn a_node_that_lost_power_comes_back(cluster: &Cluster) {
     kubectl(cluster, &["wait", "--for=condition=Ready=Unknown", "node/node2", "--timeout=60s"]);
     cluster.start("node2").unwrap();
     let start = Instant::now();
-    // Its pods are started anew, with new addresses.
+    // Its pods are restarted, with new addresses.
     let restarted = || address(cluster, "pod/two", ".status.containerStatuses[0].restartCount") == "1";
     while !restarted() {
         assert!(start.elapsed() < Duration::from_secs(60), "the pod was not started again");

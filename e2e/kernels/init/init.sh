@@ -21,14 +21,16 @@ done
 . /init.d/verdict.sh
 make_node
 
-PATIENCE=240     # seconds: longer than the longest test waits for everything that it waits for
+DEFAULT_LIMIT=240     # seconds: longer than the longest script waits for everything that it waits for
 for script in /tests/*.sh; do
+	LIMIT=$(sed -n 's/^# Limit: //p' "$script")
+	LIMIT=${LIMIT:-$DEFAULT_LIMIT}
 	name=${script##*/}
 	name=${name%.sh}
 	export TEST="${name#[0-9][0-9]-}"
-	timeout -s KILL $PATIENCE sh "$script" </dev/null
+	timeout -s KILL $LIMIT sh "$script" </dev/null
 	status=$?
-	has_a_verdict || speak_for_the_dead $status
+	has_a_verdict || report_the_dead $status
 	give_node_back
 done
 echo "DONE $(cut -d' ' -f1 /proc/uptime)"

@@ -49,13 +49,13 @@ in_container() {
 	)
 }
 
-# give_node_back: the node as the next test must find it, however this one ended; only init calls this
+# give_node_back: resets the node for the next test, however this one ended; only init calls this
 give_node_back() {
 	kill -9 -1               # all but init: agents, pods, whatever listens
-	nobody_in_pods=$(($(cut -d. -f1 /proc/uptime) + 30))
+	pods_empty_by=$(($(cut -d. -f1 /proc/uptime) + 30))
 	while [ -n "$(in_pods)" ]; do
 		kill -9 -1
-		[ "$(cut -d. -f1 /proc/uptime)" -lt $nobody_in_pods ] || {
+		[ "$(cut -d. -f1 /proc/uptime)" -lt $pods_empty_by ] || {
 			echo "# still in a pod after $TEST: $(in_pods | tr '\n' ' ')"
 			break
 		}

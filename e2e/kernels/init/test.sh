@@ -87,9 +87,12 @@ eventually() {
 	done
 }
 
-# wait_until_in_force: attaching is not one step: what happens before the last hook is there is seen in parts
-wait_until_in_force() {
-	eventually 60 said "in force" >/dev/null || fail "nothing was in force in 60 s"
+# What the agent logs for each resource that is active.
+ACTIVE="active resource="
+
+# wait_until_active: attaching is not one step: before the last hook is attached only a part is seen
+wait_until_active() {
+	eventually 60 said "$ACTIVE" >/dev/null || fail "nothing was active in 60 s"
 }
 
 # event WORD...: prints the first event that has all of them; one program, because each one is two events
@@ -101,5 +104,5 @@ event() {
 	' "$@" "$EVENTS"
 }
 
-# said WORD: prints what the agent said about WORD; false when it said nothing. Not its events: the search itself is in them.
+# said WORD: prints the first log line of the agent with WORD; false without one. Not its events: the search itself is in them.
 said() { grep -F -m 1 -e "$1" "$LOG" | sed 's/^[^ ]* *//' | cut -c1-400 | grep .; }

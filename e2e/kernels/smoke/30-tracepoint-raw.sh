@@ -3,7 +3,7 @@
 . /init.d/test.sh
 
 run_agent /smoke/security.yaml /smoke/tracepoint-raw.yaml
-wait_until_in_force
+wait_until_active
 reported() {
 	in_container "$WEB" /bin/true "marker-$TEST"
 	event '"process_tracepoint"' '"subsys":"sched"' '"event":"sched_process_exec"' '"policy_name":"watch-exec"' '"args":[{' >/dev/null

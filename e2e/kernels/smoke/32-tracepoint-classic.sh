@@ -4,7 +4,7 @@
 
 echo 2 >/proc/sys/kernel/perf_event_paranoid
 run_agent /smoke/security.yaml /smoke/tracepoint-classic.yaml
-wait_until_in_force
+wait_until_active
 reported() {
 	in_container "$WEB" /bin/cat "/tmp/marker-$TEST" 2>/dev/null
 	event '"process_tracepoint"' '"event":"sys_enter_openat"' '"policy_name":"watch-openat"' "\"/tmp/marker-$TEST\"" >/dev/null

@@ -1,5 +1,5 @@
 # Passes when a TCP connection from a pod to the node is one of the flows, with both addresses and the port; before 6.6 (tcx) when
-# the capture is refused by name. Without a cluster nobody says which pod is behind which veth, and the machine's own interfaces
+# the capture is refused by name. Without a cluster it is not known which pod is behind which veth, and the machine's own interfaces
 # are watched: here the bridge that the pods are joined to.
 # Expect: ok
 # Expect on 5.10 6.1: refused needs 6.6
@@ -14,8 +14,8 @@ seen_or_refused() {
 	ask_node 8080
 	event '"flow"' "\"$WEB_IP\"" "\"$NODE_IP\"" '"destination_port":8080' >/dev/null
 }
-in_force_or_refused() { said "in force" >/dev/null || said "needs 6.6" >/dev/null; }
-eventually 60 in_force_or_refused || fail "neither in force nor refused in 60 s"
+active_or_refused() { said "$ACTIVE" >/dev/null || said "needs 6.6" >/dev/null; }
+eventually 60 active_or_refused || fail "neither active nor refused in 60 s"
 eventually 45 seen_or_refused || {
 	late=yes
 	ip -o link | while read -r link; do detail "link: $(echo "$link" | cut -c1-160)"; done

@@ -9,7 +9,7 @@ echo 2 >/proc/sys/kernel/perf_event_paranoid
 	exec sh -c 'while :; do :; done'
 ) &
 run_agent /smoke/profile.yaml
-wait_until_in_force
+wait_until_active
 sampled() { grep -q '"samples":"\{0,1\}[1-9]' "$EVENTS"; }
 # The profile's 20 s, and the 60 s that the worker may take for it.
 eventually 100 sampled || fail "no samples of a container that burns CPU"

@@ -16,7 +16,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Get the kernels from Debian's packages into $TRILOBITE_CACHE/kernels (default: target/cache).
+    /// Get the kernels from Debian's packages into the cache ($TRILOBITE_CACHE, or ~/.cache/trilobite).
     Fetch {
         /// Only this kernel; may be repeated.
         #[arg(long = "kernel", value_name = "5.10|6.1|6.12|7.2")]

@@ -68,7 +68,7 @@ pub(crate) fn boot(vmlinuz: &Path, initramfs: &[u8], silence: Duration) -> Resul
     let _ = machine.kill();
     machine.wait().map_err(BootError::Wait)?;
     let mut said = Transcript::default();
-    console.iter().for_each(|line| said.take(line));
+    console.iter().for_each(|line| said.record(line));
     Ok(Boot { said, console, seconds: start.elapsed().as_secs_f64() })
 }
 
@@ -112,23 +112,23 @@ fn listen(machine: &mut Child, init_by: Instant, silence: Duration) -> Vec<Strin
             }
         }
     });
-    heard(&lines, init_by, silence)
+    collect_lines(&lines, init_by, silence)
 }
 
-fn heard(lines: &Receiver<String>, init_by: Instant, silence: Duration) -> Vec<String> {
-    let mut heard: Vec<String> = Vec::new();
+fn collect_lines(lines: &Receiver<String>, init_by: Instant, silence: Duration) -> Vec<String> {
+    let mut console: Vec<String> = Vec::new();
     let mut begun = false;
     loop {
         let patience = if begun { silence } else { init_by.saturating_duration_since(Instant::now()) };
         match lines.recv_timeout(patience) {
             Ok(line) => {
                 begun |= line.starts_with("BOOT ");
-                heard.push(line);
+                console.push(line);
             }
-            Err(RecvTimeoutError::Disconnected) => return heard,
+            Err(RecvTimeoutError::Disconnected) => return console,
             Err(RecvTimeoutError::Timeout) => {
-                heard.push(format!("(switched off: it said nothing for {} s)", patience.as_secs()));
-                return heard;
+                console.push(format!("(switched off: no output for {} s)", patience.as_secs()));
+                return console;
             }
         }
     }
@@ -152,17 +152,17 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_that_goes_on_speaking_is_not_switched_off_however_long_it_takes() {
+    fn machine_that_goes_on_printing_is_not_switched_off() {
         let lines = machine(&[(0, "BOOT 6.1 3.0"), (200, "TEST a ok"), (200, "TEST b ok"), (200, "TEST c ok")]);
-        let heard = heard(&lines, Instant::now() + Duration::from_millis(300), Duration::from_millis(400));
-        assert_eq!(heard.len(), 5, "{heard:?}");
-        assert!(heard[4].starts_with("(switched off"));
+        let console = collect_lines(&lines, Instant::now() + Duration::from_millis(300), Duration::from_millis(400));
+        assert_eq!(console.len(), 5, "{console:?}");
+        assert!(console[4].starts_with("(switched off"));
     }
 
     #[test]
     fn a_machine_that_does_not_reach_init_is_switched_off_though_it_speaks() {
         let lines = machine(&[(0, "random: crng init done"), (300, "still booting"), (300, "BOOT 6.1 3.0")]);
-        let heard = heard(&lines, Instant::now() + Duration::from_millis(100), Duration::from_secs(60));
-        assert_eq!(heard.len(), 2, "{heard:?}");
+        let console = collect_lines(&lines, Instant::now() + Duration::from_millis(100), Duration::from_secs(60));
+        assert_eq!(console.len(), 2, "{console:?}");
     }
 }

@@ -1,28 +1,29 @@
 //! Boots each supported kernel under QEMU with the agent in it.
 
+mod acts;
 mod args;
 mod boot;
+mod boot_all;
 mod console;
 mod fetch;
 mod initramfs;
 mod kernels;
-mod place;
+mod paths;
 mod program;
 mod protocol;
 mod report;
-mod run;
-mod smoke;
+mod scripts;
 mod summary;
 
-use std::{env, error::Error, path::PathBuf, process::ExitCode, thread, time::Duration};
+use std::{env, error::Error, process::ExitCode, thread, time::Duration};
 
 use clap::Parser;
 
 use crate::{
     args::{Args, Command},
+    boot_all::Request,
     kernels::{KERNELS, Kernel},
-    place::Place,
-    run::Run,
+    paths::Paths,
 };
 
 fn main() -> ExitCode {
@@ -37,16 +38,16 @@ fn main() -> ExitCode {
 }
 
 fn command(command: Command) -> Result<bool, Box<dyn Error>> {
-    let place = Place::find(&env::current_dir()?, env::var_os("TRILOBITE_CACHE").map(PathBuf::from))?;
+    let paths = Paths::find(&env::current_dir()?)?;
     match command {
         Command::Fetch { kernels, again } => {
-            fetch::fetch(&place, &all_unless_named(kernels), again)?;
+            fetch::fetch(&paths, &all_unless_named(kernels), again)?;
             Ok(true)
         }
         Command::Run { agent, kernels, scripts, silence, jobs } => {
             let (kernels, silence) = (all_unless_named(kernels), Duration::from_secs(silence));
             let at_a_time = jobs.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
-            Ok(run::run(&place, Run { agent, kernels, scripts, silence, at_a_time })?)
+            Ok(boot_all::boot_all(&paths, Request { agent, kernels, scripts, silence, at_a_time })?)
         }
     }
 }

@@ -64,7 +64,7 @@ pub(crate) struct Transcript {
 
 impl Transcript {
     /// Takes the next line; one that is not of the protocol (the kernel's own messages) changes nothing.
-    pub(crate) fn take(&mut self, line: &str) {
+    pub(crate) fn record(&mut self, line: &str) {
         let line = line.trim_end();
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         match word {
@@ -93,15 +93,15 @@ impl Transcript {
 mod tests {
     use super::*;
 
-    fn heard(lines: &str) -> Transcript {
+    fn transcript_of(lines: &str) -> Transcript {
         let mut transcript = Transcript::default();
-        lines.lines().for_each(|line| transcript.take(line));
+        lines.lines().for_each(|line| transcript.record(line));
         transcript
     }
 
     #[test]
     fn a_whole_boot_is_understood_among_the_kernels_own_messages() {
-        let said = heard(
+        let said = transcript_of(
             "[    0.1] random: crng init done\r\nBOOT 5.10.0-46-cloud-amd64 4.12\r\n# agent: loaded 3 programs\r\n\
              TEST exec ok 2 events\r\nTEST flows refused needs 6.6\r\nDONE 17.80\r\n",
         );
@@ -119,13 +119,13 @@ mod tests {
 
     #[test]
     fn a_verdict_that_does_not_exist_is_no_verdict() {
-        assert_eq!(heard("TEST exec skipped later").outcomes, []);
-        assert_eq!(heard("TEST exec").outcomes, []);
-        assert_eq!(heard("xTEST exec ok").outcomes, []);
+        assert_eq!(transcript_of("TEST exec skipped later").outcomes, []);
+        assert_eq!(transcript_of("TEST exec").outcomes, []);
+        assert_eq!(transcript_of("xTEST exec ok").outcomes, []);
     }
 
     #[test]
     fn a_boot_that_stops_in_the_middle_has_no_end() {
-        assert_eq!(heard("BOOT 6.1 3.00\nTEST probe ok").done, None);
+        assert_eq!(transcript_of("BOOT 6.1 3.00\nTEST probe ok").done, None);
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::{
     kernels::Kernel,
     protocol::{Outcome, Transcript},
-    smoke::{Expected, Test},
+    scripts::{Expected, Test},
 };
 
 /// One line of the table.
@@ -108,13 +108,15 @@ mod tests {
     use crate::kernels::KERNELS;
 
     fn tests_called(names: &[(&str, &str)]) -> Vec<Test> {
-        let parse = |(name, header): &(&str, &str)| Test::parse(Path::new(name), header.to_string()).unwrap();
+        let parse = |(name, header): &(&str, &str)| {
+            Test::parse(Path::new(name), name, &header.lines().collect::<Vec<_>>()).unwrap()
+        };
         names.iter().map(parse).collect()
     }
 
-    fn heard(lines: &str) -> Transcript {
+    fn transcript_of(lines: &str) -> Transcript {
         let mut transcript = Transcript::default();
-        lines.lines().for_each(|line| transcript.take(line));
+        lines.lines().for_each(|line| transcript.record(line));
         transcript
     }
 
@@ -123,8 +125,9 @@ mod tests {
     #[test]
     fn the_table_shows_what_was_seen_beside_what_was_expected() {
         let tests = tests_called(&[("exec", "# Expect: ok"), ("flows", FLOWS)]);
-        let said =
-            heard("BOOT 5.10.0-9 4.12\nTEST exec ok 2 events\nTEST flows refused needs 6.6, this is 5.10\nDONE 9.0");
+        let said = transcript_of(
+            "BOOT 5.10.0-9 4.12\nTEST exec ok 2 events\nTEST flows refused needs 6.6, this is 5.10\nDONE 9.0",
+        );
         let report = report(KERNELS[0], &tests, &said, 12.34, &[]);
         assert_eq!(
             report.text,
@@ -137,9 +140,9 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_where_none_is_documented_fails_and_so_does_one_with_another_reason() {
+    fn undocumented_refusal_fails_and_so_does_another_reason() {
         let tests = tests_called(&[("flows", FLOWS)]);
-        let verdict = |kernel, line: &str| report(kernel, &tests, &heard(line), 1.0, &[]).counts().1;
+        let verdict = |kernel, line: &str| report(kernel, &tests, &transcript_of(line), 1.0, &[]).counts().1;
         assert_eq!(verdict(KERNELS[2], "TEST flows refused needs 6.6"), 1);
         assert_eq!(verdict(KERNELS[0], "TEST flows refused no memory"), 1);
         assert_eq!(verdict(KERNELS[0], "TEST flows ok 3 flows"), 1);
@@ -149,7 +152,7 @@ mod tests {
     fn a_test_that_said_nothing_is_missing_and_fails_with_the_console_shown() {
         let tests = tests_called(&[("exec", "# Expect: ok")]);
         let console = ["Kernel panic - not syncing".to_owned()];
-        let report = report(KERNELS[1], &tests, &heard("BOOT 6.1 3.0"), 5.0, &console);
+        let report = report(KERNELS[1], &tests, &transcript_of("BOOT 6.1 3.0"), 5.0, &console);
         assert_eq!(report.counts(), (0, 1));
         assert!(report.text.contains("FAIL exec  missing"), "{}", report.text);
         assert!(report.text.contains("| Kernel panic - not syncing"), "{}", report.text);

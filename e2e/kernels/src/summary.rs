@@ -28,16 +28,16 @@ mod tests {
     use super::*;
     use crate::{kernels::KERNELS, report::Judged};
 
-    fn of(kernel: usize, verdicts: [(&str, &str, bool); 2]) -> Report {
+    fn report_of(kernel: usize, verdicts: [(&str, &str, bool); 2]) -> Report {
         let judged =
             |(name, verdict, passed): (&str, &str, bool)| Judged { name: name.into(), verdict: verdict.into(), passed };
         Report { text: String::new(), kernel: KERNELS[kernel], tests: verdicts.map(judged).into() }
     }
 
     #[test]
-    fn every_test_is_a_line_with_what_each_kernel_said_and_a_failure_is_seen_at_once() {
-        let old = of(0, [("exec", "ok", true), ("flows", "refused", true)]);
-        let new = of(3, [("exec", "missing", false), ("flows", "ok", true)]);
+    fn each_test_is_a_line_and_a_failure_stands_out() {
+        let old = report_of(0, [("exec", "ok", true), ("flows", "refused", true)]);
+        let new = report_of(3, [("exec", "missing", false), ("flows", "ok", true)]);
         assert_eq!(
             summary(&[old, new]),
             "         5.10        7.2\n  exec   ok          !! MISSING\n  flows  refused     ok\n"

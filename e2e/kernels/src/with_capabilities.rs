@@ -29,7 +29,7 @@ enum Refused {
 
 fn main() {
     let mut arguments = std::env::args_os().skip(1);
-    let refused = match run(arguments.next(), arguments.next(), arguments.collect()) {
+    let refused = match confine_and_exec(arguments.next(), arguments.next(), arguments.collect()) {
         Ok(never) => match never {},
         Err(refused) => refused,
     };
@@ -37,7 +37,7 @@ fn main() {
     std::process::exit(126);
 }
 
-fn run(
+fn confine_and_exec(
     names: Option<OsString>,
     program: Option<OsString>,
     arguments: Vec<OsString>,

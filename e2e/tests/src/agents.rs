@@ -1,8 +1,8 @@
-//! The agents' pods: which one is on a node, and what the host knows of it.
+//! The agents' pods and processes, by node.
 
 use serde_json::Value;
 
-use crate::{Kubectl, eventually, stage::NAMESPACE};
+use crate::{Kubectl, eventually, fixture::NAMESPACE};
 
 /// Name of the agent's pod on a node; waits until it is ready.
 #[track_caller]
@@ -38,9 +38,9 @@ pub fn pid_on(node: &str) -> u32 {
     })
 }
 
-/// Replaces the agent's pod on a node, of which a kubelet hears late after an outage of the API server: in a new one the kubelet waits for nothing before it starts a killed agent again.
+/// Replaces the agent's pod on a node: in a new pod the kubelet restarts a killed agent without a back-off.
 #[track_caller]
-pub fn renew(kubectl: &Kubectl, node: &str) {
+pub fn replace_pod(kubectl: &Kubectl, node: &str) {
     let old = pod_on(kubectl, node);
     kubectl.run(&["-n", NAMESPACE, "delete", "pod", &old, "--wait=true", "--timeout=120s"]);
     let new = pod_on(kubectl, node);
@@ -49,7 +49,11 @@ pub fn renew(kubectl: &Kubectl, node: &str) {
 
 /// Processes without privilege that parse for an agent, on any node.
 pub fn workers() -> Vec<u32> {
-    processes().into_iter().filter(|(_, command, _)| command.contains("\0worker\0")).map(|(pid, ..)| pid).collect()
+    processes()
+        .into_iter()
+        .filter(|(_, command, _)| command.starts_with("trilobite-worker\0"))
+        .map(|(pid, ..)| pid)
+        .collect()
 }
 
 /// The NodeRuntime of a node.

@@ -12,7 +12,7 @@ use std::{
 use serde_json::Value;
 use trilobite_cluster::{Cache, command::without_proxies};
 
-use crate::{Kubectl, stage::binary};
+use crate::{Kubectl, fixture::binary};
 
 /// A client that streams JSON lines, ended when it is dropped.
 pub struct Stream {

@@ -49,7 +49,7 @@ spec:
         kubectl.delete(&self.yaml());
     }
 
-    /// Deletes it and does not wait: after an outage of the API server a kubelet hears of it late.
+    /// Deletes it and does not wait: after an outage of the API server a kubelet learns of it late.
     #[track_caller]
     pub fn leave(&self, kubectl: &Kubectl) {
         kubectl.run(&["-n", self.namespace, "delete", "pod", self.name, "--wait=false"]);

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{
     clients::{self, socket},
-    stage::binary,
+    fixture::binary,
 };
 
 /// Folded stacks of a result: each line is a stack, its root first, and its samples.

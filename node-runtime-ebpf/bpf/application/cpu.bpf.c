@@ -1,33 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* Where the selected pods spend their CPU time: a stack for each tick of a processor's sampling clock.
+/* CPU time of the selected pods: a stack for each tick of a processor's sampling clock.
  * Not counted: ticks at which the processor already ran a program of a perf event, or changed a map; the kernel skips them.
- * Not here: names. Addresses leave the kernel; the worker makes names of them. */
+ * Addresses leave the kernel; the worker symbolises them. */
 #include "kernel.h"
 
 #include <linux/bpf_perf_event.h>
 
 #include "credentials.h"
-#include "record.h"
+#include "drops.h"
 #include "sample.h"
 #include "selection.h"
+#include "task.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-/* Bit of this profile in the map of cgroups; 0 means every process of the node. */
-const volatile __u64 slot = 0;
-/* The agent's pid namespace, by inode, where it is not the first: what its /proc shows has other numbers there. */
+/* Bit of this profile in the state of a cgroup; 0 means every process of the node. */
+const volatile __u64 selector = 0;
+/* The agent's pid namespace, by inode, where it is not the initial one: pids in the agent's /proc are of that namespace. */
 const volatile __u32 proc_namespace = 0;
-/* As every record carries them. */
+/* Copied to the record's header. */
 const volatile __u32 unit_source = 0;
 const volatile __u32 unit_generation = 0;
 
-/* A class of its own: a flood of samples takes nothing from identity or policies. Resized before the load. */
+/* A ring of its own: a flood of samples leaves the rings of identity and policies alone. Resized before the load. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, SAMPLE_RING_MIN);
 } samples SEC(".maps");
 
-/* A sample is put together here, because what goes into the ring has the size that its stacks turned out to have. */
+/* A sample is assembled here, because its size in the ring depends on the depth of its stacks. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -35,22 +36,24 @@ struct {
 	__type(value, struct sample);
 } scratch SEC(".maps");
 
+/* Samples that were meant for the ring: those in it, and those in `drops`. */
 struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, SAMPLE_COUNTS);
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, __u64);
-} counts SEC(".maps");
+} samples_seen SEC(".maps");
 
-static __always_inline void count(__u32 what)
+static __always_inline void count_sample(void)
 {
-	__u64 *counter = bpf_map_lookup_elem(&counts, &what);
+	__u32 zero = 0;
+	__u64 *count = bpf_map_lookup_elem(&samples_seen, &zero);
 
-	if (counter)
-		__sync_fetch_and_add(counter, 1);
+	if (count)
+		__sync_fetch_and_add(count, 1);
 }
 
-/* Bytes of a stack, as an index that even 5.10's verifier believes. */
+/* Bytes of a stack, masked so that even 5.10's verifier accepts them as an index. */
 static __always_inline __u32 stack_bytes(long length)
 {
 	if (length < 0)
@@ -62,61 +65,52 @@ static __always_inline __u32 stack_bytes(long length)
 
 /* application/cpu: the sampling clock of a processor ticked.
  * Kernels    5.10+ (perf_event, software CPU clock)   Arguments  registers at the tick
- * Why here   only what runs is charged, only while a profile lasts, and no instruction of the pod is changed
- * Costs      a lookup for each level of the cgroup when it is another's tick (under 1 us); two walks along frame
- *            pointers and one record of 88 bytes + 8 a frame when it is the selected pods'; where the agent is in a pid
+ * Why here   only running threads cost something, only while a profile lasts, and no instruction of the pod is changed
+ * Costs      a lookup for each level of the cgroup at a tick of another pod (under 1 us); two walks along frame
+ *            pointers and one record of 88 bytes + 8 a frame at a tick of a selected pod; where the agent is in a pid
  *            namespace of its own, a few reads more
  */
 SEC("perf_event")
 int on_tick(struct bpf_perf_event_data *ctx)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
-	struct task_struct *leader;
-	enum wanted wanted = WANTED;
+	enum selection selection = SELECTED;
 	__u64 id = bpf_get_current_pid_tgid();
 	struct sample *sample;
 	__u32 zero = 0, kernel, user, size;
 
 	if (!(__u32)id || !task_on_node(task))          /* 0: the idle task */
 		return 0;
-	if (slot)
-		wanted = cgroup_wanted(task, slot);
-	if (wanted == NOT_WANTED)
+	if (selector)
+		selection = task_selection(task, selector);
+	if (selection == NOT_SELECTED)
 		return 0;
 	sample = bpf_map_lookup_elem(&scratch, &zero);
 	if (!sample)
 		return 0;
 
-	leader = BPF_CORE_READ(task, group_leader);
-	sample->record.layout = RECORD_LAYOUT;
-	sample->record.kind = RECORD_SAMPLE;
-	sample->record.time = bpf_ktime_get_boot_ns();
-	sample->record.cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
-	sample->record.exec_ktime = BPF_CORE_READ(leader, start_boottime) + BPF_CORE_READ(leader, self_exec_id);
-	sample->record.exec_pid = id >> 32;
-	sample->record.tid = (__u32)id;
-	sample->record.connection = 0;
-	sample->record.source = unit_source;
-	sample->record.generation = unit_generation;
-	sample->proc_pid = proc_namespace ? task_pid_in(task, proc_namespace) : (__u32)(id >> 32);
-	bpf_get_current_comm(sample->comm, sizeof(sample->comm));
-
 	kernel = stack_bytes(bpf_get_stack(ctx, sample->stack, STACK_BYTES, 0));
 	user = stack_bytes(bpf_get_stack(ctx, (void *)sample->stack + kernel, STACK_BYTES, BPF_F_USER_STACK));
-	sample->kernel_bytes = kernel;
-	sample->user_bytes = user;
-	sample->flags = wanted == UNDECIDED ? SAMPLE_UNDECIDED : 0;
+	size = sizeof(sample->header) + kernel + user;
+	fill_header(&sample->header.record, RECORD_SAMPLE, size, bpf_ktime_get_boot_ns(), task);
+	sample->header.record.source = unit_source;
+	sample->header.record.generation = unit_generation;
+	sample->header.proc_pid = proc_namespace ? task_pid_in(task, proc_namespace) : (__u32)(id >> 32);
+	bpf_get_current_comm(sample->header.comm, sizeof(sample->header.comm));
+	sample->header.kernel_bytes = kernel;
+	sample->header.user_bytes = user;
+	sample->header.flags = selection == SELECTION_UNKNOWN ? SAMPLE_SELECTION_UNKNOWN : 0;
 	if (kernel == STACK_BYTES || user == STACK_BYTES)
-		sample->flags |= SAMPLE_TOO_DEEP;
+		sample->header.flags |= SAMPLE_TOO_DEEP;
 	if (user && user <= STACK_SHORT_BYTES)
-		sample->flags |= SAMPLE_SHORT;
+		sample->header.flags |= SAMPLE_SHORT;
 
-	size = __builtin_offsetof(struct sample, stack) + kernel + user;
-	sample->record.size = size;
-	if (size > sizeof(*sample))                     /* never: for the verifier */
+	count_sample();
+	/* Never: for the verifier of 5.10, which forgets the bounds of a number on the stack. */
+	barrier_var(size);
+	if (size > sizeof(*sample))
 		return 0;
-	count(SAMPLES_SEEN);
 	if (bpf_ringbuf_output(&samples, sample, size, 0))
-		count(SAMPLES_LOST);
+		count_drop(DROP_SAMPLE);
 	return 0;
 }

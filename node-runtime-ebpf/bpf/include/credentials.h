@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Who a task runs as, and in which namespaces. */
+/* Credentials and namespaces of a task. */
 #ifndef TRILOBITE_CREDENTIALS_H
 #define TRILOBITE_CREDENTIALS_H
 
@@ -10,9 +10,9 @@
 #include "process.h"
 
 #define PID_LEVEL_MAX 32        /* the kernel's own limit of nested pid namespaces */
-#define PID_LEVEL_AGENT 4       /* how deep the agent may be in them: a node in a container, or a node in such a node */
+#define PID_LEVEL_AGENT 4       /* depth at which the agent may be: a node in a container, or a node in such a node */
 
-/* The number of a process in one of its pid namespaces, and that namespace; the first has level 0. */
+/* Pid of a process in one of its pid namespaces, and that namespace; the initial one has level 0. */
 static __always_inline struct upid upid_at(struct pid *pid, __u32 level)
 {
 	struct upid found = {};
@@ -34,7 +34,7 @@ static __always_inline struct upid task_upid(struct task_struct *task)
 	return upid_at(pid, BPF_CORE_READ(pid, level));
 }
 
-/* The number of a process in this pid namespace, which is its own or one above; 0 where it has none there. */
+/* Pid of a process in this pid namespace, by inode: its own or one above; 0 where it has none there. */
 static __always_inline __u32 task_pid_in(struct task_struct *task, __u32 namespace)
 {
 	struct pid *pid = BPF_CORE_READ(task, group_leader, thread_pid);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The working directory, by walking dentries: bpf_d_path is not allowed in tp_btf, and /proc is gone with a short process. */
+/* The working directory, by walking dentries: bpf_d_path is not allowed in tp_btf, and a short process has left /proc. */
 #ifndef TRILOBITE_CWD_H
 #define TRILOBITE_CWD_H
 
@@ -12,10 +12,10 @@
 #define CWD_NAME_MAX 256
 #define CWD_OFFSET_MASK 0xfff
 
-/* As deep as this kernel's verifier follows; the agent knows the release. */
+/* Names and mounts that this kernel's verifier accepts; the agent sets it by the release. */
 const volatile __u32 cwd_depth = CWD_DEPTH_OLD;
 
-/* Writes the names from the leaf to the root of the task's file system behind `offset`; gives where they end.
+/* Writes the names from the leaf to the root of the task's file system behind `offset`; returns where they end.
  * PROCESS_ERROR_CWD: the root was not reached, and the names are the last ones of a longer path. */
 static __always_inline __u64 read_cwd(struct task_struct *task, char *data, __u64 offset, __u32 *flags)
 {
@@ -23,7 +23,7 @@ static __always_inline __u64 read_cwd(struct task_struct *task, char *data, __u6
 	struct dentry *root_dentry, *dentry;
 	struct vfsmount *root_mnt, *mnt;
 	__u64 end = offset + CWD_MAX;
-	bool below = false;
+	bool found_name = false;
 
 	if (!fs) {
 		*flags |= PROCESS_NO_CWD;
@@ -41,7 +41,7 @@ static __always_inline __u64 read_cwd(struct task_struct *task, char *data, __u6
 		if (walked >= (int)cwd_depth)
 			break;
 		if (dentry == root_dentry && mnt == root_mnt) {
-			if (!below)
+			if (!found_name)
 				*flags |= PROCESS_ROOT_CWD;
 			return offset;
 		}
@@ -50,8 +50,8 @@ static __always_inline __u64 read_cwd(struct task_struct *task, char *data, __u6
 			struct mount *above = BPF_CORE_READ(mount, mnt_parent);
 
 			if (above == mount) {
-				/* The root of everything, and not the task's: it was detached, or lies outside of a chroot. */
-				if (!below)
+				/* The root of all mounts but not the task's: the directory is detached, or outside of a chroot. */
+				if (!found_name)
 					*flags |= PROCESS_ROOT_CWD;
 				return offset;
 			}
@@ -67,7 +67,7 @@ static __always_inline __u64 read_cwd(struct task_struct *task, char *data, __u6
 		if (read < 0)
 			break;
 		offset += read & (2 * CWD_NAME_MAX - 1);
-		below = true;
+		found_name = true;
 		dentry = parent;
 	}
 	*flags |= PROCESS_ERROR_CWD;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The kernel's types, as far as we read them; offsets come from the running kernel's BTF (CO-RE).
+/* The fields of the kernel's types that we read; offsets come from the running kernel's BTF (CO-RE).
  * Small on purpose: the whole vmlinux.h costs half a second an object and brings names that clash. */
 #ifndef TRILOBITE_KERNEL_H
 #define TRILOBITE_KERNEL_H

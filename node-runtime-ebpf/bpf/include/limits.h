@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Every limit of the kernel side. `src/limits.rs` says the same to the agent; a test compares the two. */
+/* Every limit of the kernel side; the agent's constants are generated from it. */
 #ifndef TRILOBITE_LIMITS_H
 #define TRILOBITE_LIMITS_H
 
 #define RECORD_LAYOUT 2         /* goes up whenever any record changes */
 #define CGROUP_DEPTH_MAX 12     /* levels that a lookup climbs from the leaf */
 #define CGROUPS_MAX 8192        /* cgroups whose state is kept */
-#define SLOTS_MAX 64            /* distinct selections on a node */
+#define SELECTORS_MAX 64        /* distinct selections on a node */
 #define FLOW_ENTRIES 16384      /* flows that are counted at a time; the agent sets what the stack says */
 #define FLOW_RING_BYTES 262144  /* ring of flow records; the agent sets what the stack says */
 #define FLOW_INTERFACES 1024    /* interfaces that are watched at a time */
-#define FLOW_REPORT_NS 5000000000  /* a flow that goes on is told again after this long */
-#define STACK_FRAMES_MAX 127    /* frames that are taken of a stack */
-#define STACK_FRAMES_SHORT 2    /* a user stack of so few frames counts as truncated, unless one has the name of a root */
+#define FLOW_REPORT_NS 5000000000  /* a flow that goes on is reported again after this long */
+#define STACK_FRAMES_MAX 127    /* frames that are read of a stack */
+#define STACK_FRAMES_SHORT 2    /* a user stack of so few frames is truncated, unless it has an entry function */
 #define SAMPLE_RING_MIN 65536   /* bytes of the smallest ring of samples */
-#define PROCESSES_MAX 16384     /* processes that are followed */
+#define PROCESSES_MAX 16384     /* processes that are tracked */
 #define FILENAME_MAX 1024       /* bytes of a binary's path */
 #define CWD_MAX 1024            /* bytes of a working directory, its last name not counted */
 #define CWD_DEPTH_MAX 64        /* names and mounts on the way to the root */
@@ -22,6 +22,6 @@
 #define ARGS_MAX 4096           /* bytes of arguments; less where the ring is small */
 #define CGROUP_NAME_MAX 128     /* bytes of a cgroup's own name */
 #define TRACEPOINT_ARGS_MAX 5   /* arguments of a policy's tracepoint */
-#define TRACEPOINT_STRING_MAX 512 /* bytes of one of them that is a string, its end included */
+#define TRACEPOINT_STRING_MAX 512 /* bytes of one of them that is a string, its NUL included */
 
 #endif

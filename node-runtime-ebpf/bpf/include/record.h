@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The header that every record begins with. It is what joins the layers: by cgroup, by exec key, by connection. */
+/* The header that every record begins with: it joins the layers by cgroup, by exec key and by connection. */
 #ifndef TRILOBITE_RECORD_H
 #define TRILOBITE_RECORD_H
 
-enum record_kind {
+#include "limits.h"
+
+enum record_kind : __u16 {
 	RECORD_FORK = 1,
 	RECORD_EXEC = 2,
 	RECORD_EXIT = 3,
@@ -19,17 +21,28 @@ struct record {
 	__u16 kind;             /* enum record_kind */
 	__u32 size;             /* bytes, this header included */
 	__u64 time;             /* boot clock, ns */
-	__u64 cgroup;           /* leaf cgroup, v2 id; 0 where there is none */
+	__u64 cgroup;           /* leaf cgroup, v2 id; 0: none */
 	__u64 exec_ktime;       /* exec key of the process: start of the leader on the boot clock, ns, + self_exec_id */
-	__u32 exec_pid;         /*   and its thread group id; 0 where there is none */
+	__u32 exec_pid;         /*   and its thread group id; 0: none */
 	__u32 tid;              /* thread that was current */
-	__u64 connection;       /* key of the connection; 0 where there is none */
+	__u64 connection;       /* key of the connection; 0: none */
 	__u32 source;           /* number that the agent gave the unit; 0 for identity */
 	__u32 generation;       /* generation of the resource that asked */
 };
-_Static_assert(sizeof(struct record) == 56, "src/record.rs has the same");
 
-/* Keeps a record's type in the object's BTF, where a test compares it with the agent's. */
-#define RECORD_TYPE(type) const struct type *record_type_##type __attribute__((unused))
+/* Keys of the map `drops`: records that found no room in their ring, and entries that found none in their map. */
+enum drop_reason {
+	DROP_FORK,
+	DROP_EXEC,
+	DROP_EXIT,
+	DROP_CGROUP_MKDIR,
+	DROP_CGROUP_RMDIR,
+	DROP_TRACEPOINT,
+	DROP_FLOW,
+	DROP_SAMPLE,
+	DROP_PROCESS_ENTRY,     /* the map of processes was full */
+	DROP_CGROUP_ENTRY,      /* the map of cgroups was full, for a new cgroup that was to inherit its state */
+	DROP_COUNT,
+};
 
 #endif

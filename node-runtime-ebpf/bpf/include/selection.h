@@ -1,24 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Who is selected. A selection is a slot (a bit); changing it is a map write, never a reload.
- * The leaf cgroup is asked first, then its ancestors: the nearest that has been decided for this slot wins. */
+/* Which cgroups are selected. A selector is a bit in the state of a cgroup; a new selection is a map write, never a reload.
+ * The leaf cgroup is looked up first, then its ancestors: the nearest whose state is known for this selector decides. */
 #ifndef TRILOBITE_SELECTION_H
 #define TRILOBITE_SELECTION_H
 
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 
+#include "cgroup.h"
 #include "kernel.h"
-#include "limits.h"
-
-#define CGROUP_INHERIT 1u       /* a cgroup made below this one begins with this one's state */
-#define CGROUP_PODS 2u          /* pods begin below: what lies above says nothing about them */
-
-struct cgroup_state {
-	__u64 decided;          /* slots for which the agent knows the answer */
-	__u64 wanted;           /* slots that want this cgroup */
-	__u32 flags;
-	__u32 pad;
-};
 
 /* One map for all programs: created once, then shared by descriptor. */
 struct {
@@ -29,10 +19,10 @@ struct {
 	__type(value, struct cgroup_state);
 } cgroups SEC(".maps");
 
-enum wanted {
-	NOT_WANTED = 0,
-	WANTED = 1,
-	UNDECIDED = 2,
+enum selection {
+	NOT_SELECTED = 0,
+	SELECTED = 1,
+	SELECTION_UNKNOWN = 2,
 };
 
 /* The cgroup above this node's pods, and its depth; 0 where the whole machine is the node. */
@@ -57,7 +47,7 @@ static __always_inline __u64 cgroup_ancestor(struct cgroup *cgroup, __u32 level)
 	return id;
 }
 
-/* The task runs on this node, and not on another one that shares its kernel. */
+/* The task runs on this node, and not on another node that shares the kernel. */
 static __always_inline bool task_on_node(struct task_struct *task)
 {
 	struct cgroup *cgroup;
@@ -70,7 +60,7 @@ static __always_inline bool task_on_node(struct task_struct *task)
 	return cgroup_ancestor(cgroup, node_cgroup_level) == node_cgroup;
 }
 
-static __always_inline enum wanted cgroup_wanted(struct task_struct *task, __u64 slot)
+static __always_inline enum selection task_selection(struct task_struct *task, __u64 selector)
 {
 	struct cgroup *cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp);
 	int level = BPF_CORE_READ(cgroup, level);
@@ -84,13 +74,13 @@ static __always_inline enum wanted cgroup_wanted(struct task_struct *task, __u64
 			break;
 		id = cgroup_ancestor(cgroup, level);
 		state = bpf_map_lookup_elem(&cgroups, &id);
-		if (state && (state->decided & slot))
-			return state->wanted & slot ? WANTED : NOT_WANTED;
+		if (state && (state->known & selector))
+			return state->selected & selector ? SELECTED : NOT_SELECTED;
 		if (state && (state->flags & CGROUP_PODS))
 			break;
 		level--;
 	}
-	return UNDECIDED;
+	return SELECTION_UNKNOWN;
 }
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* What a task is called in a record. */
+/* The key of a task, and the header of a record about it. */
 #ifndef TRILOBITE_TASK_H
 #define TRILOBITE_TASK_H
 
@@ -7,33 +7,31 @@
 #include <bpf/bpf_helpers.h>
 
 #include "kernel.h"
-#include "limits.h"
 #include "record.h"
 
-/* The same number whenever it is asked for: an exec in a thread hands the leader's start on, and only an exec counts. */
+/* The same number for every thread at any time: an exec in a thread inherits the leader's start, and only an exec
+ * increments the count. */
 static __always_inline __u64 task_exec_ktime(struct task_struct *task)
 {
 	return BPF_CORE_READ(task, group_leader, start_boottime) + BPF_CORE_READ(task, self_exec_id);
 }
 
-static __always_inline __u64 task_cgroup(struct task_struct *task)
+/* Fills all of a header. `task` is NULL where the record is about no process; what else the record knows better (a cgroup,
+ * a connection, the unit's source) is set behind it. */
+static __always_inline void fill_header(struct record *header, enum record_kind kind, __u32 size, __u64 time,
+					struct task_struct *task)
 {
-	return BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
-}
-
-static __always_inline void record_begin(struct record *record, __u16 kind, __u32 size, struct task_struct *task)
-{
-	record->layout = RECORD_LAYOUT;
-	record->kind = kind;
-	record->size = size;
-	record->time = bpf_ktime_get_boot_ns();
-	record->cgroup = task_cgroup(task);
-	record->exec_ktime = task_exec_ktime(task);
-	record->exec_pid = BPF_CORE_READ(task, tgid);
-	record->tid = BPF_CORE_READ(task, pid);
-	record->connection = 0;
-	record->source = 0;
-	record->generation = 0;
+	header->layout = RECORD_LAYOUT;
+	header->kind = kind;
+	header->size = size;
+	header->time = time;
+	header->cgroup = task ? BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id) : 0;
+	header->exec_ktime = task ? task_exec_ktime(task) : 0;
+	header->exec_pid = task ? BPF_CORE_READ(task, tgid) : 0;
+	header->tid = task ? BPF_CORE_READ(task, pid) : 0;
+	header->connection = 0;
+	header->source = 0;
+	header->generation = 0;
 }
 
 #endif

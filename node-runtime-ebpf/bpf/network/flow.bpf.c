@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* TCP and UDP flows of the interfaces that the agent attaches to: counted in a map, told by records.
+/* TCP and UDP flows of the interfaces that the agent attaches to: counted in a map, reported by records.
  *
  * Sums are exact: every packet that an interface counts is in one flow or in one `other`, with the bytes that the
- * interface counts (skb->len with the link header; a segmentation offload skb is one packet), but for what a program of
- * others drops behind these on its way out: the interface does not count that. A flow's counters only grow, under its
- * lock, until `end_flows` marks it ended and tells its final counters in the same critical section.
+ * interface counts (skb->len with the link header; a segmentation offload skb is one packet). The exception is packets
+ * that another program drops behind these on the way out: the interface does not count them. A flow's counters only grow,
+ * under its lock, until `end_flows` marks it ended and reports its final counters in the same critical section.
  */
 #include "kernel.h"
 
@@ -14,31 +14,18 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#include "drops.h"
 #include "flow.h"
 #include "headers.h"
+#include "task.h"
 
-#define TCX_NEXT (-1)           /* younger than some distributions' linux/bpf.h */
+#define TCX_NEXT (-1)           /* missing in older linux/bpf.h */
 #define FLAG_FIN 0x01
 #define FLAG_SYN 0x02
 #define FLAG_RST 0x04
 #define FLAG_ECE 0x40
 #define FLAG_CWR 0x80
-#define QUESTIONS_MAX 2         /* of a flow that is taken for a question and its answer */
-
-RECORD_TYPE(flow_record);
-
-struct flow_value {
-	struct bpf_spin_lock lock;
-	__u16 flags_seen;
-	__u16 ended;            /* its END record is out: whatever comes now is `other` */
-	__u64 packets;
-	__u64 bytes;
-	__u64 first;
-	__u64 last;
-	__u64 reported;
-	__u64 tag;              /* a hash of the key: the kernel gives the memory of a removed entry to another at once */
-};
-_Static_assert(sizeof(struct flow_value) == 56, "src/flow.rs has the same");
+#define QUESTIONS_MAX 2         /* packets of a flow that counts as a question and its answer */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -61,10 +48,10 @@ struct {
 	__uint(max_entries, FLOW_RING_BYTES);
 } flow_ring SEC(".maps");
 
-/* A flow that goes on is told again after this long. */
+/* A flow that goes on is reported again after this long. */
 const volatile __u64 report_every = FLOW_REPORT_NS;
 
-/* What `flows` is made for, as the agent has sized it, and how many it holds. */
+/* Entries that `flows` has room for, as the agent has sized it, and entries that it has. */
 const volatile __u64 flow_entries = FLOW_ENTRIES;
 static __u64 flows_held;
 
@@ -79,15 +66,15 @@ static __always_inline int count_other(struct __sk_buff *skb, __u32 direction, e
 {
 	struct interface_counts *counts = counts_of(skb->ifindex, direction);
 
-	if (counts && reason < OTHER_REASONS) {
+	if (counts && reason < OTHER_COUNT) {
 		__sync_fetch_and_add(&counts->other[reason].packets, 1);
 		__sync_fetch_and_add(&counts->other[reason].bytes, skb->len);
 	}
 	return TCX_NEXT;
 }
 
-/* The address is mixed before the port comes in: neighbours differ in the same few bits as their ports do. */
-static __always_inline __u64 mix(const __u8 *address, __u16 port)
+/* The address is mixed before the port is added: addresses of neighbours differ in the same few bits as their ports. */
+static __always_inline __u64 hash_address(const __u8 *address, __u16 port)
 {
 	__u64 high = *(__u64 *)address, low = *(__u64 *)(address + 8);
 
@@ -97,25 +84,28 @@ static __always_inline __u64 mix(const __u8 *address, __u16 port)
 	return low ^ (low >> 32);
 }
 
-/* Same for both directions, so that it names the connection; never 0. */
+/* Key of the connection: the same for both directions, never 0. */
 static __always_inline __u64 connection_of(const struct flow_key *key)
 {
-	__u64 sum = mix(key->source, key->source_port) + mix(key->destination, key->destination_port) + key->protocol;
+	__u64 source = hash_address(key->source, key->source_port);
+	__u64 destination = hash_address(key->destination, key->destination_port);
+	__u64 sum = source + destination + key->protocol;
 
 	return sum ? sum : 1;
 }
 
-/* Not the same for both directions; says whose value it is. */
+/* Differs between the directions; identifies the flow that a value belongs to. */
 static __always_inline __u64 tag_of(const struct flow_key *key)
 {
-	__u64 there = mix(key->source, key->source_port), back = mix(key->destination, key->destination_port);
+	__u64 source = hash_address(key->source, key->source_port);
+	__u64 destination = hash_address(key->destination, key->destination_port);
 	__u64 way = (__u64)key->interface << 16 | key->protocol << 8 | key->direction;
 
-	return (there ^ way) * 0x9e3779b97f4a7c15ull + back;
+	return (source ^ way) * 0x9e3779b97f4a7c15ull + destination;
 }
 
-/* An interface and direction may hold twice as many flows as are free: one that is scanned or floods takes two thirds
- * of the map at most, several share what there is, and something is always left for those that hold little.
+/* An interface and direction may have twice as many flows as there are free entries: one that is scanned or flooded uses
+ * two thirds of the map at most, several share it, and there is always room for those that have few.
  */
 static __always_inline bool has_its_share(const struct interface_counts *counts)
 {
@@ -124,33 +114,27 @@ static __always_inline bool has_its_share(const struct interface_counts *counts)
 	return counts && held < entries && counts->flows >= 2 * (entries - held);
 }
 
-static __always_inline struct flow_record *reserve(const struct flow_key *key, __u64 now, enum flow_reason reason)
+static __always_inline struct flow_record *reserve_record(const struct flow_key *key, __u64 now, enum flow_reason reason)
 {
 	struct flow_record *record = bpf_ringbuf_reserve(&flow_ring, sizeof(*record), 0);
 
 	if (!record)
 		return NULL;
 	__builtin_memset(record, 0, sizeof(*record));
-	record->header.layout = RECORD_LAYOUT;
-	record->header.kind = RECORD_FLOW;
-	record->header.size = sizeof(*record);
-	record->header.time = now;
+	fill_header(&record->header, RECORD_FLOW, sizeof(*record), now, NULL);
 	record->header.connection = connection_of(key);
 	record->key = *key;
 	record->reason = reason;
 	return record;
 }
 
-static __always_inline void tell(struct __sk_buff *skb, const struct flow_key *key, const struct flow_value *value,
-				 __u16 flags, enum flow_reason reason)
+static __always_inline void emit_record(struct __sk_buff *skb, const struct flow_key *key, const struct flow_value *value,
+					__u16 flags, enum flow_reason reason)
 {
-	struct flow_record *record = reserve(key, value->last, reason);
+	struct flow_record *record = reserve_record(key, value->last, reason);
 
 	if (!record) {
-		struct interface_counts *counts = counts_of(key->interface, key->direction);
-
-		if (counts)
-			__sync_fetch_and_add(&counts->records_lost, 1);
+		count_drop(DROP_FLOW);
 		return;
 	}
 	record->flags = flags;
@@ -187,22 +171,22 @@ static __always_inline int count_flow(struct __sk_buff *skb, struct flow_key *ke
 			__sync_fetch_and_add(&flows_held, 1);
 			if (counts)
 				__sync_fetch_and_add(&counts->flows, 1);
-			tell(skb, key, &now, flags, FLOW_NEW);
+			emit_record(skb, key, &now, flags, FLOW_NEW);
 			return TCX_NEXT;
 		}
-		/* No room, or another processor was first. */
+		/* No room, or another processor inserted it first. */
 		value = bpf_map_lookup_elem(&flows, key);
 		if (!value)
 			return count_other(skb, key->direction, OTHER_MAP_FULL);
 	}
 
 	bpf_spin_lock(&value->lock);
-	/* The found entry may have been removed since, and its memory be another flow's by now. */
+	/* The entry may have been removed since the lookup, and its memory belong to another flow by now. */
 	if (value->ended || value->tag != now.tag) {
 		bpf_spin_unlock(&value->lock);
 		return count_other(skb, key->direction, OTHER_ENDING);
 	}
-	/* Ports that were closed are used anew: another connection, which is told from its first flag on. */
+	/* Closed ports are used again: another connection, which is reported from its first flag on. */
 	if (flags & FLAG_SYN && value->flags_seen & (FLAG_FIN | FLAG_RST))
 		value->flags_seen = 0;
 	value->packets += 1;
@@ -224,11 +208,11 @@ static __always_inline int count_flow(struct __sk_buff *skb, struct flow_key *ke
 	}
 	bpf_spin_unlock(&value->lock);
 	if (reason)
-		tell(skb, key, &now, flags, reason);
+		emit_record(skb, key, &now, flags, reason);
 	return TCX_NEXT;
 }
 
-static __always_inline int see(struct __sk_buff *skb, __u32 direction)
+static __always_inline int account_packet(struct __sk_buff *skb, __u32 direction)
 {
 	struct flow_key key = {.interface = skb->ifindex, .direction = direction};
 	struct tcp_start start = {};
@@ -256,32 +240,32 @@ static __always_inline int see(struct __sk_buff *skb, __u32 direction)
 
 /* network/flow: a packet that the interface received.
  * Kernels    6.6+ (tcx)                          Arguments  the packet, link header included
- * Why here   the host end of a pod's veth sees all that the pod sends, before NAT and before any policy. It is first in the
- *            chain of tcx, as a program of the CNI may end the chain, and answers that the next one is to run
+ * Why here   the host end of a pod's veth receives all that the pod sends, before NAT and before any policy. It is first in
+ *            the chain of tcx, as a program of the CNI may end the chain, and returns TCX_NEXT so that the next one runs
  * Costs      one hash lookup and a lock a packet, one 152 B record on new, on a new flag and every 5 s
  */
 SEC("tcx/ingress")
 int flow_in(struct __sk_buff *skb)
 {
-	return see(skb, INTERFACE_IN);
+	return account_packet(skb, INTERFACE_IN);
 }
 
 /* network/flow: a packet that the interface is about to send.
  * Kernels    6.6+ (tcx)                          Arguments  the packet, link header included
- * Why here   what is seen here was let through to the pod: after netfilter's policy, and after a Service's answer has its
- *            name back. First in the chain of tcx, as flow_in: only a program of the CNI there can still drop it
+ * Why here   packets here are allowed to the pod: after netfilter's policy, and after NAT has restored the address of a
+ *            Service. First in the chain of tcx, as flow_in: only a program of the CNI there can still drop them
  * Costs      as flow_in
  */
 SEC("tcx/egress")
 int flow_out(struct __sk_buff *skb)
 {
-	return see(skb, INTERFACE_OUT);
+	return account_packet(skb, INTERFACE_OUT);
 }
 
 struct ending {
 	struct flow_end_order order;
 	__u64 now;
-	__u64 room;             /* bytes of the ring that records of ends may fill */
+	__u64 room;             /* bytes of the ring that these records may fill */
 	__u32 done;
 	bool more;
 };
@@ -308,18 +292,18 @@ static __always_inline struct flow_value *other_direction(const struct flow_key 
 	return bpf_map_lookup_elem(&flows, &back);
 }
 
-/* The other end has said that there is no connection: a refused connect shows no RST of its own. Its FIN is another
- * matter: this direction may go on for long after it.
+/* The other end has reset the connection: a refused connect shows no RST in its own direction. A FIN of the other end does
+ * not count: this direction may go on for long after it.
  */
-static __always_inline bool was_reset_by_the_other(const struct flow_key *key)
+static __always_inline bool was_reset_by_peer(const struct flow_key *key)
 {
 	struct flow_value *back = other_direction(key);
 
 	return back && back->flags_seen & FLAG_RST;
 }
 
-/* Each question has its answer, as a resolver's that asks for both families at once. Both directions have been silent for
- * so long, so that both are ended by one walk: the one that is left alone would not be known for an answer.
+/* Each question has its answer, e.g. of a resolver that asks for both families at once. Both directions must be idle, so
+ * that one walk ends both: a direction that is left alone would not be recognised as answered.
  */
 static __always_inline bool is_answered(const struct flow_key *key, const struct flow_value *value,
 					const struct ending *ending)
@@ -332,14 +316,14 @@ static __always_inline bool is_answered(const struct flow_key *key, const struct
 	return back && back->packets == value->packets && is_silent(back, ending, ending->order.idle_answered);
 }
 
-static __always_inline __u64 patience_with(const struct flow_key *key, const struct flow_value *value,
-					   const struct ending *ending)
+static __always_inline __u64 idle_timeout(const struct flow_key *key, const struct flow_value *value,
+					  const struct ending *ending)
 {
 	const struct flow_end_order *order = &ending->order;
 
 	if (key->protocol != IPPROTO_TCP)
 		return is_answered(key, value, ending) ? order->idle_answered : order->idle_udp;
-	if (value->flags_seen & (FLAG_FIN | FLAG_RST) || was_reset_by_the_other(key))
+	if (value->flags_seen & (FLAG_FIN | FLAG_RST) || was_reset_by_peer(key))
 		return order->idle_closed;
 	if ((value->flags_seen & ~(FLAG_ECE | FLAG_CWR)) == FLAG_SYN)
 		return order->idle_syn;
@@ -353,15 +337,15 @@ static __always_inline void remove_entry(struct flow_key *key, struct ending *en
 	if (bpf_map_delete_elem(&flows, key))
 		return;
 	ending->done++;
-	/* Nobody else takes away. An interface whose counters were made anew has none for what it held before. */
+	/* Only this program subtracts. Counters that were made again for an interface do not include its earlier flows. */
 	if (flows_held > 0)
 		__sync_fetch_and_add(&flows_held, -1);
 	if (counts && counts->flows > 0)
 		__sync_fetch_and_add(&counts->flows, -1);
 }
 
-/* It has carried something since it was told, and is to be told again; no packet may come that would do it. */
-static __always_inline bool is_untold(const struct flow_value *value, const struct ending *ending)
+/* It has had traffic since its last record, and a further record is due that no packet may come to cause. */
+static __always_inline bool is_report_due(const struct flow_value *value, const struct ending *ending)
 {
 	return value->last > value->reported && ending->now > value->reported &&
 	       ending->now - value->reported >= report_every;
@@ -371,7 +355,7 @@ static long end_one(void *map, struct flow_key *key, struct flow_value *value, s
 {
 	struct flow_record *record;
 	__u64 allowed = 0;
-	bool ends = false, told;
+	bool ends = false, due;
 
 	if (ending->order.interface && key->interface != ending->order.interface)
 		return 0;
@@ -383,24 +367,24 @@ static long end_one(void *map, struct flow_key *key, struct flow_value *value, s
 	if (value->ended)
 		return 0;
 	if (is_silent(value, ending, ending->order.idle_closed)) {
-		allowed = patience_with(key, value, ending);
+		allowed = idle_timeout(key, value, ending);
 		ends = is_silent(value, ending, allowed);
 	}
-	if (!ends && !is_untold(value, ending))
+	if (!ends && !is_report_due(value, ending))
 		return 0;
-	/* The other half of the ring is for those that begin meanwhile. */
+	/* The other half of the ring is for flows that begin meanwhile. */
 	ending->more = bpf_ringbuf_query(&flow_ring, BPF_RB_AVAIL_DATA) > ending->room;
 	if (ending->more)
 		return 1;
-	/* What does not fit is no loss: the flow stays and is asked again. */
-	record = reserve(key, ending->now, ends ? FLOW_END : FLOW_ACTIVE);
+	/* A record that does not fit is no drop: the flow stays, and the next run handles it. */
+	record = reserve_record(key, ending->now, ends ? FLOW_END : FLOW_ACTIVE);
 	if (!record) {
 		ending->more = true;
 		return 1;
 	}
 	bpf_spin_lock(&value->lock);
-	told = ends ? is_silent(value, ending, allowed) : is_untold(value, ending);
-	if (told) {
+	due = ends ? is_silent(value, ending, allowed) : is_report_due(value, ending);
+	if (due) {
 		value->ended = ends;
 		value->reported = value->last;
 		record->flags_seen = value->flags_seen;
@@ -410,7 +394,7 @@ static long end_one(void *map, struct flow_key *key, struct flow_value *value, s
 		record->last = value->last;
 	}
 	bpf_spin_unlock(&value->lock);
-	if (told) {
+	if (due) {
 		bpf_ringbuf_submit(record, 0);
 		ending->done += ends;
 	} else {
@@ -419,11 +403,11 @@ static long end_one(void *map, struct flow_key *key, struct flow_value *value, s
 	return 0;
 }
 
-/* network/flow: run by the agent itself, attached nowhere. Ends flows that are idle, and later removes them; tells those
- * that fell silent after they were told last.
- * Kernels    6.6+ (as the rest)                  Arguments  a packet that holds a struct flow_end_order
- * Why here   user space cannot read and delete an entry without losing what is counted in between. An entry is marked
- *            ended under its lock and removed by a second run, when no packet can be on its way to it any more
+/* network/flow: run by the agent itself, attached nowhere. Ends flows that are idle, and later removes them; reports flows
+ * that became silent after their last record.
+ * Kernels    6.6+ (as the rest)                  Arguments  a packet that contains a struct flow_end_order
+ * Why here   user space cannot read and delete an entry without losing the packets in between. An entry is marked ended
+ *            under its lock and removed by a second run, when no processor can still be about to count a packet there
  * Costs      one walk of the map, every 2 s while flows are watched (bench: flows); one more for each half ring of records
  */
 SEC("tc")

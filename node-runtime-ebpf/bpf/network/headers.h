@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* What a packet's headers say of the flow that it belongs to: both families, with IPv6's extension headers. */
+/* Reads the flow key of a packet from its headers: both families, with IPv6's extension headers. */
 #ifndef TRILOBITE_FLOW_HEADERS_H
 #define TRILOBITE_FLOW_HEADERS_H
 
@@ -40,7 +40,7 @@ struct ipv6_header {
 	__u8 destination[16];
 };
 
-/* The part of an extension header that all have, and the offset that a fragment header has in its place. */
+/* The fields that all extension headers share, and the fragment offset that a fragment header has in that place. */
 struct extension_header {
 	__u8 next;
 	__u8 units;
@@ -57,7 +57,7 @@ struct tcp_start {
 	__u8 flags;
 };
 
-/* Where the transport header begins, counted from the network header; negative: an other_reason, as -1 - reason. */
+/* Returns where the transport header begins, counted from the network header; negative: an other_reason, as -1 - reason. */
 static __always_inline int read_ipv4(struct __sk_buff *skb, struct flow_key *key)
 {
 	struct ipv4_header header;

@@ -1,20 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* One tracepoint of a policy. Loaded once for each, with its own constants: what is not read is not in the program. */
+/* One tracepoint of a policy. Loaded once for each, with its own constants, so that the verifier removes unused code. */
 #include "kernel.h"
 
 #include <bpf/bpf_tracing.h>
 
 #include "credentials.h"
+#include "drops.h"
 #include "selection.h"
 #include "task.h"
 #include "tracepoint.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-RECORD_TYPE(tracepoint_record);
-
 #define TS_COMPAT 0x0002
-#define SYSCALL_COMPAT (1ull << 63)
 #define DATA_LOC_OFFSET 0xffff
 
 const volatile struct hook_spec hook;
@@ -24,14 +22,6 @@ struct {
 	__uint(max_entries, 256 * 1024);
 } policy_ring SEC(".maps");
 
-/* Records of this hook that found no room. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u64);
-} hook_lost SEC(".maps");
-
 struct tracepoint_out {
 	struct tracepoint_record record;
 	char strings[TRACEPOINT_ARGS_MAX][TRACEPOINT_STRING_MAX];
@@ -39,7 +29,7 @@ struct tracepoint_out {
 
 static __always_inline long read_string(char *to, const void *from)
 {
-	/* The upper half of the addresses is the kernel's, on every machine that we run on. */
+	/* The upper half of the address space is the kernel's, on every supported architecture. */
 	if ((long)from < 0)
 		return bpf_probe_read_kernel_str(to, TRACEPOINT_STRING_MAX, from);
 	return bpf_probe_read_user_str(to, TRACEPOINT_STRING_MAX, from);
@@ -52,7 +42,7 @@ static __always_inline __u64 read_syscall(__u64 id, struct task_struct *task)
 	return id & 0xffffffff;
 }
 
-/* Reads one argument; gives whether a string was written. */
+/* Reads one argument; returns whether a string was written. */
 static __always_inline bool read_arg(const void *args, __u32 kind, __u32 offset, __u32 bytes, __u64 *value, char *to,
 				     struct task_struct *task)
 {
@@ -96,7 +86,7 @@ static __always_inline bool read_arg(const void *args, __u32 kind, __u32 offset,
 	return false;
 }
 
-/* By the number that the agent knows itself by: in the first pid namespace it may have another one. */
+/* Compares the pid in the agent's own pid namespace: in the initial one it may be another. */
 static __always_inline bool is_agent(struct task_struct *task)
 {
 	struct upid found = task_upid(task);
@@ -104,32 +94,29 @@ static __always_inline bool is_agent(struct task_struct *task)
 	return (__u32)found.nr == hook.agent && BPF_CORE_READ(found.ns, ns.inum) == hook.agent_namespace;
 }
 
-static __always_inline int passed(const void *args)
+static __always_inline int emit_record(const void *args)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	const __u64 size = sizeof(struct tracepoint_record) + (__u64)hook.strings * TRACEPOINT_STRING_MAX;
 	struct tracepoint_out *out;
-	enum wanted wanted;
+	enum selection selection;
 	__u32 string = 0;
 
 	if (!task_on_node(task))
 		return 0;
-	wanted = cgroup_wanted(task, hook.slot);
-	if (wanted == NOT_WANTED || is_agent(task))
+	selection = task_selection(task, hook.selector);
+	if (selection == NOT_SELECTED || is_agent(task))
 		return 0;
 	out = bpf_ringbuf_reserve(&policy_ring, size, 0);
 	if (!out) {
-		__u64 *lost = bpf_map_lookup_elem(&hook_lost, &string);
-
-		if (lost)
-			__sync_fetch_and_add(lost, 1);
+		count_drop(DROP_TRACEPOINT);
 		return 0;
 	}
-	record_begin(&out->record.header, RECORD_TRACEPOINT, size, task);
+	fill_header(&out->record.header, RECORD_TRACEPOINT, size, bpf_ktime_get_boot_ns(), task);
 	out->record.header.source = hook.source;
 	out->record.header.generation = hook.generation;
 	out->record.hook = hook.hook;
-	out->record.undecided = wanted == UNDECIDED;
+	out->record.selection_unknown = selection == SELECTION_UNKNOWN;
 #pragma unroll
 	for (int i = 0; i < TRACEPOINT_ARGS_MAX; i++) {
 		__u64 value;
@@ -143,18 +130,18 @@ static __always_inline int passed(const void *args)
 	return 0;
 }
 
-/* security/tracepoint, classic: a policy's tracepoint was passed.
+/* security/tracepoint, classic: a policy's tracepoint was hit.
  * Kernels    5.10+ (perf_event_open)        Arguments  the trace record, by the offsets of its format file
- * Why here   the record's fields are what people know, and what Tetragon's policies count
- * Costs      two lookups where the pod is not wanted; one record of 104 B and 512 B for each string where it is
+ * Why here   Tetragon's policies number the fields of the trace record, which its format file documents
+ * Costs      two lookups where the pod is not selected; one record of 104 B and 512 B for each string where it is
  */
 SEC("tp")
 int on_tracepoint(void *ctx)
 {
-	return passed(ctx);
+	return emit_record(ctx);
 }
 
-/* security/tracepoint, raw: the same with the arguments of the kernel's function.
+/* security/tracepoint, raw: the same with the arguments of the kernel's tracepoint function.
  * Kernels    5.10+ (no perf event needed)   Arguments  as the tracepoint's prototype
  * Why here   works without SYS_ADMIN wherever perf_event_paranoid is above 2
  * Costs      as the classic one, without the trace record
@@ -162,5 +149,5 @@ int on_tracepoint(void *ctx)
 SEC("raw_tp")
 int on_raw_tracepoint(struct bpf_raw_tracepoint_args *ctx)
 {
-	return passed(ctx);
+	return emit_record(ctx);
 }

@@ -1,58 +1,35 @@
-//! From a NodeRuntime to what it asks for: its profile, and the parts that this agent lacks, each checked against its digest.
+//! Fetches the NodeProfile of a NodeRuntime and the parts that this agent lacks, each checked against its digest.
 
 use std::collections::BTreeMap;
 
 use kube::{Api, Client};
 use trilobite_crds::node::{Desired, NodeProfile, NodeProfileSpec, NodeRuntime, ProfilePart, ProfilePartSpec};
 
-/// What went wrong on the way from a NodeRuntime to a desired state.
+/// Why a NodeRuntime could not be resolved to a desired state.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FetchError {
-    /// An object that the NodeRuntime or its profile names could not be had.
     #[error("getting {kind} {name}: {source}")]
-    Get {
-        /// Its kind.
-        kind: &'static str,
-        /// Its name.
-        name: String,
-        /// The API server's words.
-        source: kube::Error,
-    },
-    /// The object is not the one that was named.
+    Get { kind: &'static str, name: String, source: kube::Error },
+    /// The object of that name has another digest.
     #[error("{kind} {name} has digest {found}, not {wanted}")]
-    Digest {
-        /// Its kind.
-        kind: &'static str,
-        /// Its name.
-        name: String,
-        /// What it has.
-        found: String,
-        /// What was named.
-        wanted: String,
-    },
-    /// What is in the object is not what its digest was made of.
-    #[error("{kind} {name} is not what its digest says: somebody has changed it")]
-    Changed {
-        /// Its kind.
-        kind: &'static str,
-        /// Its name.
-        name: String,
-    },
+    Digest { kind: &'static str, name: String, found: String, wanted: String },
+    /// The content does not match the object's own digest.
+    #[error("the content of {kind} {name} does not match its digest: it was changed")]
+    Changed { kind: &'static str, name: String },
 }
 
-/// The parts that were fetched last, by digest.
-pub(super) struct Fetch {
+/// Keeps the parts of the last fetch, by digest.
+pub(super) struct ProfileFetcher {
     client: Client,
     parts: BTreeMap<String, ProfilePartSpec>,
 }
 
-impl Fetch {
-    /// Nothing was fetched yet.
+impl ProfileFetcher {
     pub(super) fn new(client: Client) -> Self {
         Self { client, parts: BTreeMap::new() }
     }
 
-    /// All that the NodeRuntime asks for, or nothing: what is not whole is not taken.
+    /// The whole desired state, or an error: a partial one is never returned.
     pub(super) async fn resolve(&mut self, runtime: &NodeRuntime) -> Result<Desired, FetchError> {
         let sessions = runtime.spec.sessions.clone();
         let Some(reference) = runtime.spec.profile_ref.clone() else {
@@ -64,7 +41,7 @@ impl Fetch {
             name: reference.name.clone(),
             source,
         })?;
-        let profile = the_profile(&reference.name, &reference.digest, profile.spec)?;
+        let profile = check_profile(&reference.name, &reference.digest, profile.spec)?;
         let mut parts = BTreeMap::new();
         for wanted in &profile.parts {
             let part = match self.parts.get(&wanted.digest) {
@@ -90,22 +67,22 @@ impl Fetch {
             name: name.into(),
             source,
         })?;
-        the_part(name, digest, part.spec)
+        check_part(name, digest, part.spec)
     }
 }
 
-fn the_profile(name: &str, wanted: &str, profile: NodeProfileSpec) -> Result<NodeProfileSpec, FetchError> {
-    check("NodeProfile", name, &profile.digest, wanted, profile.is_intact())?;
+fn check_profile(name: &str, wanted: &str, profile: NodeProfileSpec) -> Result<NodeProfileSpec, FetchError> {
+    check_digest("NodeProfile", name, &profile.digest, wanted, profile.is_intact())?;
     Ok(profile)
 }
 
-fn the_part(name: &str, wanted: &str, part: ProfilePartSpec) -> Result<ProfilePartSpec, FetchError> {
-    check("ProfilePart", name, &part.digest, wanted, part.is_intact())?;
+fn check_part(name: &str, wanted: &str, part: ProfilePartSpec) -> Result<ProfilePartSpec, FetchError> {
+    check_digest("ProfilePart", name, &part.digest, wanted, part.is_intact())?;
     Ok(part)
 }
 
-/// The API server refuses changes, but whoever may write to etcd, or may take the rule away, is not held by it.
-fn check(kind: &'static str, name: &str, found: &str, wanted: &str, intact: bool) -> Result<(), FetchError> {
+/// The API server refuses changes of a part; a writer with access to etcd or to the CRD could still make one.
+fn check_digest(kind: &'static str, name: &str, found: &str, wanted: &str, intact: bool) -> Result<(), FetchError> {
     if found != wanted {
         return Err(FetchError::Digest { kind, name: name.into(), found: found.into(), wanted: wanted.into() });
     }
@@ -130,30 +107,30 @@ mod tests {
     }
 
     #[test]
-    fn what_the_planner_made_is_taken() {
+    fn objects_of_the_planner_are_accepted() {
         let (profile, part) = planned();
-        assert!(the_profile("p", &profile.digest.clone(), profile).is_ok());
-        assert!(the_part("p", &part.digest.clone(), part).is_ok());
+        assert!(check_profile("p", &profile.digest.clone(), profile).is_ok());
+        assert!(check_part("p", &part.digest.clone(), part).is_ok());
     }
 
     #[test]
-    fn a_part_that_was_changed_under_its_digest_is_refused() {
+    fn part_changed_under_its_digest_is_refused() {
         let (_, mut part) = planned();
-        part.source.name = "somebody-else".into();
-        let error = the_part("p", &part.digest.clone(), part).unwrap_err();
+        part.source.name = "another-policy".into();
+        let error = check_part("p", &part.digest.clone(), part).unwrap_err();
         assert!(matches!(error, FetchError::Changed { kind: "ProfilePart", .. }), "{error}");
     }
 
     #[test]
-    fn a_profile_that_lacks_a_part_of_its_digest_is_refused() {
+    fn profile_that_lacks_a_part_is_refused() {
         let (mut profile, _) = planned();
         profile.parts.clear();
-        assert!(matches!(the_profile("p", &profile.digest.clone(), profile), Err(FetchError::Changed { .. })));
+        assert!(matches!(check_profile("p", &profile.digest.clone(), profile), Err(FetchError::Changed { .. })));
     }
 
     #[test]
-    fn another_object_of_the_name_is_refused() {
+    fn object_with_another_digest_is_refused() {
         let (_, part) = planned();
-        assert!(matches!(the_part("p", "0123", part), Err(FetchError::Digest { .. })));
+        assert!(matches!(check_part("p", "0123", part), Err(FetchError::Digest { .. })));
     }
 }

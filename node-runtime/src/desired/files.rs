@@ -1,4 +1,4 @@
-//! The desired state of a machine without a cluster: resources in files, planned by the planner that the operator uses.
+//! The desired state from files, planned by the same planner as the operator's.
 
 use std::{fs, io, io::Read, path::PathBuf};
 
@@ -9,18 +9,12 @@ use trilobite_crds::{
     planner::Refusal,
 };
 
-/// Why the files were not taken. All that is wrong is said at once.
+/// Why the files were refused; every error is reported at once.
 #[derive(Debug, thiserror::Error)]
 pub enum FilesError {
-    /// A file cannot be read.
     #[error("{path}: {source}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The system's words.
-        source: io::Error,
-    },
-    /// Documents that are no resources of ours; each line names file, document and field.
+    Read { path: PathBuf, source: io::Error },
+    /// Invalid documents; each line names file, document and field.
     #[error("{}", .0.join("\n"))]
     Parse(Vec<String>),
 }
@@ -28,26 +22,26 @@ pub enum FilesError {
 /// Reads the files; `-` is standard input.
 pub fn read(files: &[PathBuf]) -> Result<Vec<Resource>, FilesError> {
     let mut resources: Vec<Resource> = Vec::new();
-    let mut wrong = Vec::new();
+    let mut invalid = Vec::new();
     for path in files {
-        let text = text_of(path).map_err(|source| FilesError::Read { path: path.clone(), source })?;
+        let text = read_text(path).map_err(|source| FilesError::Read { path: path.clone(), source })?;
         match parse_documents(&text, &path.display().to_string()) {
             Ok(found) => resources.extend(found),
-            Err(errors) => wrong.extend(errors.iter().map(ToString::to_string)),
+            Err(errors) => invalid.extend(errors.iter().map(ToString::to_string)),
         }
     }
-    if !wrong.is_empty() {
-        return Err(FilesError::Parse(wrong));
+    if !invalid.is_empty() {
+        return Err(FilesError::Parse(invalid));
     }
     Ok(resources)
 }
 
-/// Plans them: what is asked for a time begins at `now`.
+/// Plans the resources; sessions start at `now`.
 pub fn plan(resources: &[Resource], now: Timestamp) -> (Desired, Vec<Refusal>) {
     desired_from_resources(resources, now)
 }
 
-fn text_of(path: &PathBuf) -> io::Result<String> {
+fn read_text(path: &PathBuf) -> io::Result<String> {
     if path.as_os_str() == "-" {
         let mut text = String::new();
         io::stdin().read_to_string(&mut text)?;

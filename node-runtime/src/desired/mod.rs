@@ -1,42 +1,41 @@
-//! Where the desired state comes from. Every way in gives the same value.
+//! Sources of the desired state: the API server, files, and the last-known-good state on disk.
 
+mod active;
 pub mod cluster;
 mod fetch;
 pub mod files;
-mod in_force;
-pub mod last_good;
+pub mod last_known_good;
 
-pub use in_force::{InForce, in_place_of, may_stand};
+pub use active::{ActiveState, is_version_of, keeps_previous_version};
 
 use std::sync::Arc;
 
 use trilobite_crds::node::Desired;
 
-use crate::report::Problem;
+use crate::problem::Problem;
 
-/// What a node hears about what it has to do.
+/// A change of the desired state, as a source reports it.
 #[derive(Clone, Debug, PartialEq)]
-pub enum News {
-    /// This is wanted.
-    Wanted(Update),
-    /// What this node's object asks for cannot be had. What is in force stays, and this is said of it.
+pub enum DesiredUpdate {
+    /// There is a new desired state.
+    Changed(Update),
+    /// The profile of this node's NodeRuntime could not be fetched. The active state stays, and the status says why.
     Unavailable {
         /// `metadata.uid` of the NodeRuntime.
         uid: String,
         /// Why.
         problem: Problem,
     },
-    /// Nothing is wanted of this node any more: its object is gone. Nothing may stay in force, nor on its disk.
-    Forgotten,
+    /// The NodeRuntime is gone. Everything is unloaded and the disk is cleared.
+    Removed,
 }
 
 /// A desired state, and the generation of the NodeRuntime that it came with (0 where there is none).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Update {
-    /// What to keep in force.
     pub desired: Arc<Desired>,
     /// `metadata.generation` of the NodeRuntime.
     pub generation: i64,
-    /// `metadata.uid` of the NodeRuntime; none where there is none, or it was not asked for yet.
+    /// `metadata.uid` of the NodeRuntime; none without a cluster, and before the first answer of the API server.
     pub uid: Option<String>,
 }

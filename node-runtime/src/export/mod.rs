@@ -1,48 +1,44 @@
-//! Events as JSON lines on standard output and in a rotated file, as far as the stack asks for it. Each way out has a
-//! queue and a thread of its own: one that is stuck holds back neither the agent nor the other.
+//! Exports events as JSON lines to standard output and to a rotated file, as the stack configures it. Each export has
+//! its own queue and thread: one that is stuck blocks neither the agent nor the other.
 
-pub mod lines;
-mod rotated;
-mod running;
+pub mod captures;
+mod event_writer;
+pub mod line_queue;
+mod rotated_file;
+mod sink;
 mod stdout;
-mod writer;
+mod writer_thread;
 
 use std::{path::PathBuf, time::Duration};
 
 use trilobite_crds::node::ExportPlan;
 
-use crate::{
-    layers::security::bus::EventBus,
-    report::{Ledger, Problem},
-    serve::tetragon::Scene,
-};
+use crate::{layers::security::event_bus::EventBus, loss::Ledger, problem::Problem, serve::tetragon::EventEncoder};
 
-use rotated::{Limits, Rotated};
-use running::Running;
+use rotated_file::{RotatedFile, RotationLimits};
+use sink::Sink;
 use stdout::Stdout;
-use writer::Sink;
+use writer_thread::WriterThread;
 
-/// How long the end of the agent waits for a way out that takes nothing more.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Limit for writing queued events when the agent ends.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What is written where.
-pub struct Export {
+pub struct EventExport {
     bus: EventBus,
-    scene: Scene,
+    encoder: EventEncoder,
     ledger: Ledger,
     state_dir: PathBuf,
-    stdout: Option<Running>,
-    file: Option<(Running, Limits)>,
+    stdout: Option<WriterThread>,
+    file: Option<(WriterThread, RotationLimits)>,
 }
 
-impl Export {
-    /// Nothing is written yet. The file will be `events.log` in `state_dir`.
-    pub fn new(bus: EventBus, scene: Scene, ledger: Ledger, state_dir: PathBuf) -> Self {
-        Self { bus, scene, ledger, state_dir, stdout: None, file: None }
+impl EventExport {
+    /// Exports nothing yet. The file will be `events.log` in `state_dir`.
+    pub fn new(bus: EventBus, encoder: EventEncoder, ledger: Ledger, state_dir: PathBuf) -> Self {
+        Self { bus, encoder, ledger, state_dir, stdout: None, file: None }
     }
 
-    /// Brings what is written in line with what is wanted. A way out that stays wanted loses nothing; one that is no
-    /// longer wanted still writes what is queued for it.
+    /// Starts and ends exports. An export that stays loses nothing; one that ends still writes its queued events.
     pub fn apply(&mut self, plan: &ExportPlan) {
         match (plan.stdout, &self.stdout) {
             (true, None) => self.stdout = Some(self.start("standard output", || Ok(Stdout))),
@@ -52,36 +48,38 @@ impl Export {
         match (&plan.file, &self.file) {
             (Some(wanted), Some((_, limits))) => limits.set(wanted),
             (Some(wanted), None) => {
-                let limits = Limits::new(wanted);
-                let (folder, of) = (self.state_dir.clone(), limits.clone());
-                let path = rotated::path(&folder);
-                self.file =
-                    Some((self.start(&path.to_string_lossy(), move || Rotated::open(&folder, of.clone())), limits));
+                let limits = RotationLimits::new(wanted);
+                let (folder, shared) = (self.state_dir.clone(), limits.clone());
+                let path = rotated_file::path(&folder);
+                self.file = Some((
+                    self.start(&path.to_string_lossy(), move || RotatedFile::open(&folder, shared.clone())),
+                    limits,
+                ));
             }
             (None, Some(_)) => self.file = None,
             (None, None) => {}
         }
     }
 
-    /// What is wrong now: a write that failed and was not followed by one that did not.
+    /// Exports whose last write failed.
     pub fn problems(&self) -> Vec<Problem> {
-        let running = self.stdout.iter().chain(self.file.iter().map(|(running, _)| running));
-        running.filter_map(Running::problem).collect()
+        let thread = self.stdout.iter().chain(self.file.iter().map(|(thread, _)| thread));
+        thread.filter_map(WriterThread::problem).collect()
     }
 
-    /// Writes what is queued, and no more; gives up on what cannot be written within two seconds.
+    /// Writes queued events, for two seconds at most.
     pub async fn finish(&mut self) {
-        let file = self.file.take().map(|(running, _)| running);
-        let running = self.stdout.take().into_iter().chain(file);
-        for running in running {
-            if tokio::time::timeout(PATIENCE, running.finish()).await.is_err() {
-                tracing::warn!("an export takes nothing more; what was queued for it is lost");
+        let file = self.file.take().map(|(thread, _)| thread);
+        let thread = self.stdout.take().into_iter().chain(file);
+        for thread in thread {
+            if tokio::time::timeout(SHUTDOWN_TIMEOUT, thread.finish()).await.is_err() {
+                tracing::warn!("an export is stuck; its queued events are lost");
             }
         }
     }
 
-    fn start<S: Sink>(&self, name: &str, open: impl Fn() -> std::io::Result<S> + Send + 'static) -> Running {
-        Running::start(name, &self.bus, self.scene.clone(), self.ledger.clone(), open)
+    fn start<S: Sink>(&self, name: &str, open: impl Fn() -> std::io::Result<S> + Send + 'static) -> WriterThread {
+        WriterThread::start(name, &self.bus, self.encoder.clone(), self.ledger.clone(), open)
     }
 }
 
@@ -89,20 +87,24 @@ impl Export {
 mod tests {
     use std::sync::Arc;
 
+    use jiff::Timestamp;
     use trilobite_crds::node::FileExport;
 
     use super::*;
-    use crate::serve::tetragon::samples;
+    use crate::{
+        loss::{LossPoint, gap::Gap},
+        serve::tetragon::{samples, tetra_client_tests::printed_from_stdin},
+    };
 
     #[tokio::test]
-    async fn all_that_was_published_is_in_the_file_when_the_agent_has_ended() {
+    async fn all_published_events_are_in_the_file_after_finish() {
         let folder = std::env::temp_dir().join(format!("trilobite-export-all-{}", std::process::id()));
         let (ledger, plan) = (Ledger::default(), |max_backups| ExportPlan {
             stdout: false,
             file: Some(FileExport { max_size_mb: 1, max_backups }),
         });
         let bus = EventBus::new(ledger.clone());
-        let mut export = Export::new(bus.clone(), samples::scene(), ledger.clone(), folder.clone());
+        let mut export = EventExport::new(bus.clone(), samples::encoder(), ledger.clone(), folder.clone());
         export.apply(&plan(1));
         for round in 0..300 {
             bus.publish(Arc::new(samples::exec()));
@@ -118,12 +120,31 @@ mod tests {
     }
 
     #[test]
-    fn with_nothing_wanted_nobody_reads_the_bus() {
+    fn bus_has_no_readers_without_exports() {
         let bus = EventBus::new(Ledger::default());
-        let mut export = Export::new(bus.clone(), samples::scene(), Ledger::default(), std::env::temp_dir());
+        let mut export = EventExport::new(bus.clone(), samples::encoder(), Ledger::default(), std::env::temp_dir());
         export.apply(&ExportPlan { stdout: true, file: None });
-        assert!(bus.is_read());
+        assert!(bus.has_readers());
         export.apply(&ExportPlan::default());
-        assert!(!bus.is_read());
+        assert!(!bus.has_readers());
+    }
+
+    #[tokio::test]
+    async fn tetra_prints_exported_gaps_and_losses() {
+        let folder = tempfile::tempdir().unwrap();
+        let bus = EventBus::new(Ledger::default());
+        let mut export = EventExport::new(bus.clone(), samples::encoder(), Ledger::default(), folder.path().to_owned());
+        export.apply(&ExportPlan { stdout: false, file: Some(FileExport { max_size_mb: 1, max_backups: 1 }) });
+        let at = |second| Timestamp::from_second(second).unwrap();
+        bus.publish_gap(Gap { from: at(10), to: at(15), reason: "the agent was not running" });
+        bus.publish_loss(LossPoint::PolicyRing, 7);
+        bus.publish(Arc::new(samples::exec()));
+        export.finish().await;
+        let lines = std::fs::read_to_string(folder.path().join("events.log")).unwrap();
+        let Some(printed) = printed_from_stdin(&lines, &["-o", "compact", "--color", "never"]) else { return };
+        let [gap, lost, exec] = printed.lines().collect::<Vec<_>>()[..] else { panic!("{printed}") };
+        assert!(gap.contains("no events from 1970-01-01T00:00:10Z"), "{gap}");
+        assert!(lost.contains("7 events lost: "), "{lost}");
+        assert!(exec.contains("/usr/bin/curl"), "{exec}");
     }
 }

@@ -5,12 +5,11 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use super::writer::Sink;
+use super::sink::Sink;
 
-/// The last write stopped inside a line, whoever's it was. Changed while standard output is locked.
+/// The last write of any export stopped inside a line. Changed while standard output is locked.
 static TORN: AtomicBool = AtomicBool::new(false);
 
-/// The process's standard output.
 pub(super) struct Stdout;
 
 impl Sink for Stdout {

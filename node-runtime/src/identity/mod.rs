@@ -1,34 +1,20 @@
-//! Who is this: processes, cgroups and network namespaces to pod, container and workload. One table that every layer reads.
+//! Who a process, a cgroup or an address is: its pod, container and workload. One index that every layer reads.
 
-pub mod cgroup_map;
-mod cgroups;
-mod changes;
+mod cgroup;
 pub mod decode;
-mod descent;
-mod follow;
-mod handle;
 pub mod index;
-mod lease;
-pub mod place;
-pub mod pod;
-pub mod pods;
+pub mod pending;
+mod pod;
 pub mod process;
-pub mod processes;
-mod procfs;
-mod prune;
-mod readable;
-pub mod slots;
-mod trouble;
-mod walk;
-mod watched;
-mod written;
+mod programs;
+pub mod selection;
+mod service;
+mod watch;
 
-pub use changes::{Listener, Pace, ProcessChange};
-pub use follow::Losses;
-pub use handle::Identity;
-pub use lease::{ProcessLease, Slot};
+pub(crate) use cgroup::kernel_map::create_cgroup_map;
 pub use pod::{Container, Owner, Pod, PodContainer};
-pub use pods::ClusterWatch;
-pub use process::{Credentials, ExecKey, Located, Process};
-pub(crate) use prune::owner_of;
-pub(crate) use readable::{Readable, say_unread};
+pub(crate) use pod::{Lenient, warn_unreadable, workload_of};
+pub use process::{Credentials, ExecKey, Located, Process, ProcessChange, ProcessListener, UNKNOWN};
+pub use programs::KernelLosses;
+pub use service::{IdentityService, ProcessLease, SelectorLease, Throttle};
+pub use watch::ClusterWatch;

@@ -1,21 +1,18 @@
-//! What of ours is in the kernel, counted from our own descriptors: listing everybody's needs SYS_ADMIN.
+//! Programs, maps and links that this process holds, counted from its own descriptors: listing all of the machine's needs
+//! CAP_SYS_ADMIN.
 
 use std::{collections::BTreeSet, fs};
 
-/// Counts of what this process holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Account {
-    /// Programs.
     pub programs: u64,
-    /// Maps.
     pub maps: u64,
-    /// Links.
     pub links: u64,
     /// Bytes that the kernel charges for programs and maps.
     pub bytes: u64,
 }
 
-/// Counts our own descriptors; two of one object count once.
+/// Two descriptors of one object count once.
 pub fn account() -> Account {
     let mut seen = BTreeSet::new();
     let mut account = Account::default();
@@ -58,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_descriptors_of_one_map_count_once() {
+    fn duplicate_descriptors_count_once() {
         let mut account = Account::default();
         let mut seen = BTreeSet::new();
         let info = "pos:\t0\nmap_type:\t27\nmemlock:\t4096\nmap_id:\t7\n";

@@ -1,4 +1,4 @@
-//! What the kernel's own types say of raw tracepoints.
+//! Arguments of raw tracepoints, from the kernel's BTF.
 
 use std::{cell::OnceCell, fs, path::Path};
 
@@ -7,14 +7,13 @@ use libbpf_rs::btf::{
     types::{FuncProto, Int, Ptr, Typedef},
 };
 
-/// An argument of a tracepoint's prototype, as far as it can be read.
+/// The type of one argument in a tracepoint's prototype.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RawArg {
-    /// A number of so many bytes.
+    /// An integer or enum.
     Number {
         /// 1, 2, 4 or 8.
         bytes: u16,
-        /// Below 0 is possible.
         signed: bool,
     },
     /// `char *`.
@@ -25,32 +24,32 @@ pub enum RawArg {
     Other,
 }
 
-/// Where the kernel shows its types and those of its modules, a file each.
-const TYPES: &str = "/sys/kernel/btf";
+/// The BTF of the kernel and of each module, one file each.
+const BTF_DIR: &str = "/sys/kernel/btf";
 
-/// The kernel's types, read when they are first asked for: megabytes, which are let go of with this.
+/// The kernel's BTF, parsed at the first use; several megabytes, freed on drop.
 #[derive(Default)]
-pub struct Kernel(OnceCell<Option<Btf<'static>>>);
+pub struct KernelTypes(OnceCell<Option<Btf<'static>>>);
 
-impl Kernel {
-    /// The arguments of a raw tracepoint; none if the kernel itself has no such tracepoint.
+impl KernelTypes {
+    /// The arguments of a raw tracepoint; none if vmlinux has no such tracepoint.
     pub fn raw_tracepoint(&self, event: &str) -> Option<Vec<RawArg>> {
         let kernel = self.0.get_or_init(|| Btf::from_vmlinux().ok()).as_ref()?;
         let typedef: Typedef<'_> = kernel.type_by_name(&typedef_of(event))?;
         let pointer = Ptr::try_from(typedef.referenced_type()).ok()?;
         let prototype = FuncProto::try_from(pointer.referenced_type()).ok()?;
-        // The first one is the tracepoint's own.
+        // The first one is the `void *` of the tracepoint itself.
         let arguments = prototype.iter().skip(1);
         Some(arguments.map(|param| kernel.type_by_id(param.ty).map_or(RawArg::Other, argument)).collect())
     }
 }
 
-/// The module that has a raw tracepoint of this name, whose arguments are not read yet.
+/// The module that defines a raw tracepoint of this name. Arguments of modules' tracepoints are not read yet.
 pub fn module_of(event: &str) -> Option<String> {
-    module_in(Path::new(TYPES), event)
+    module_in(Path::new(BTF_DIR), event)
 }
 
-/// Names stand in such a file as they are, each ended by NUL.
+/// BTF stores names as NUL-terminated strings, so that a search for the bytes is enough.
 fn module_in(types: &Path, event: &str) -> Option<String> {
     let name = format!("\0{}\0", typedef_of(event));
     let holds = |bytes: &[u8]| bytes.windows(name.len()).any(|window| window == name.as_bytes());
@@ -63,13 +62,13 @@ fn typedef_of(event: &str) -> String {
     format!("btf_trace_{event}")
 }
 
-fn argument(found: BtfType<'_>) -> RawArg {
-    let found = found.skip_mods_and_typedefs();
-    match found.kind() {
-        BtfKind::Int => Int::try_from(found).map_or(RawArg::Other, |int| number(&int)),
+fn argument(r#type: BtfType<'_>) -> RawArg {
+    let r#type = r#type.skip_mods_and_typedefs();
+    match r#type.kind() {
+        BtfKind::Int => Int::try_from(r#type).map_or(RawArg::Other, |int| number(&int)),
         BtfKind::Enum | BtfKind::Enum64 => RawArg::Number { bytes: 4, signed: true },
         BtfKind::Ptr => {
-            let target = Ptr::try_from(found).map(|pointer| pointer.referenced_type().skip_mods_and_typedefs());
+            let target = Ptr::try_from(r#type).map(|pointer| pointer.referenced_type().skip_mods_and_typedefs());
             match target {
                 Ok(target) if Int::try_from(target).is_ok_and(|int| int.size() == 1) => RawArg::Text,
                 _ => RawArg::Pointer,
@@ -92,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tracepoint_of_a_module_is_found_by_its_whole_name() {
+    fn tracepoint_of_a_module_is_found_by_its_whole_name() {
         let types = std::env::temp_dir().join(format!("trilobite-btf-{}", std::process::id()));
         fs::create_dir_all(&types).unwrap();
         fs::write(types.join("vmlinux"), b"\0btf_trace_of_the_kernel\0").unwrap();

@@ -1,4 +1,4 @@
-//! Which capabilities are effective.
+//! The effective capabilities of this process.
 
 use std::{collections::BTreeSet, fs};
 
@@ -47,7 +47,7 @@ const NAMES: [&str; 41] = [
     "CAP_CHECKPOINT_RESTORE",
 ];
 
-/// Effective capabilities of this process; none where /proc cannot be read.
+/// Empty when /proc cannot be read.
 pub fn effective() -> BTreeSet<String> {
     fs::read_to_string("/proc/self/status").map(|status| from_status(&status)).unwrap_or_default()
 }
@@ -66,9 +66,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_capabilities_of_the_daemon_set_are_named() {
-        let found = from_status("Name:\ttrilobite\nCapEff:\t000000c000081004\n");
+    fn capabilities_of_the_daemon_set_are_named() {
+        let names = from_status("Name:\ttrilobite\nCapEff:\t000000c000081004\n");
         let expected = ["CAP_BPF", "CAP_DAC_READ_SEARCH", "CAP_NET_ADMIN", "CAP_PERFMON", "CAP_SYS_PTRACE"];
-        assert_eq!(found.into_iter().collect::<Vec<_>>(), expected);
+        assert_eq!(names.into_iter().collect::<Vec<_>>(), expected);
     }
 }

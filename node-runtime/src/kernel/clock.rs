@@ -1,13 +1,13 @@
-//! The boot clock, which records carry, and how it lies to the wall clock.
+//! The boot clock (CLOCK_BOOTTIME, as in records) and its offset to the wall clock.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use jiff::{SignedDuration, Timestamp};
 
-/// Both clocks are read at one moment where no more than this lies between: nanoseconds.
-const ONE_MOMENT: u64 = 1_000_000;
-/// What the wall clock may have moved against the boot clock before that is followed: nanoseconds.
-const TREMBLE: u64 = 10_000_000;
+/// Two clock reads count as simultaneous when they are at most this far apart, in nanoseconds.
+const SIMULTANEOUS_NS: u64 = 1_000_000;
+/// A smaller change of the offset is jitter and ignored, in nanoseconds.
+const JITTER_NS: u64 = 10_000_000;
 
 fn now_ns(clock: libc::clockid_t) -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -21,50 +21,51 @@ pub fn boot_ns() -> u64 {
     now_ns(libc::CLOCK_BOOTTIME)
 }
 
-/// The wall clock at a moment of the boot clock, as the two lie to each other now.
-pub fn wall(boot: u64) -> Timestamp {
+/// Converts a boot time in nanoseconds to the wall clock, by the current offset.
+pub fn wall_time(boot: u64) -> Timestamp {
     let since = boot_ns().cast_signed() - boot.cast_signed();
     Timestamp::now().checked_sub(SignedDuration::from_nanos(since)).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
-/// Where the boot clock's zero lies on the wall clock. It follows a wall clock that is set, as by NTP some time after the
-/// agent's start, and does not tremble: a process has one start time, whenever it is asked for.
+/// The wall-clock time of boot. It follows a wall clock that is set, e.g. by NTP after the agent's start, and ignores jitter, so
+/// that a process has the same start time in every event.
 #[derive(Debug)]
-pub struct Booted {
+pub struct BootTime {
     /// Nanoseconds since 1970.
     known: AtomicI64,
     follows: bool,
 }
 
-impl Booted {
+impl BootTime {
     /// Of this machine.
-    pub fn here() -> Self {
-        Self { follows: true, ..Self::fixed(wall(0)) }
+    pub fn of_this_machine() -> Self {
+        Self { follows: true, ..Self::fixed(wall_time(0)) }
     }
 
-    /// Of a machine whose clock nobody sets.
+    /// A constant boot time, for tests and golden files.
     pub fn fixed(at: Timestamp) -> Self {
         Self { known: AtomicI64::new(i64::try_from(at.as_nanosecond()).unwrap_or_default()), follows: false }
     }
 
-    /// As the clocks lie to each other now.
-    pub fn at(&self) -> Timestamp {
+    /// The current value.
+    pub fn get(&self) -> Timestamp {
         let known = self.known.load(Ordering::Relaxed);
-        let now = if self.follows { measured().map_or(known, |measured| followed(known, measured)) } else { known };
+        let now =
+            if self.follows { measure_offset().map_or(known, |measured| followed(known, measured)) } else { known };
         self.known.store(now, Ordering::Relaxed);
         Timestamp::from_nanosecond(now.into()).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 }
 
-/// None where this thread was put aside between the clocks.
-fn measured() -> Option<i64> {
+/// None when this thread was preempted between the two reads.
+fn measure_offset() -> Option<i64> {
     let before = boot_ns();
     let wall = i64::try_from(Timestamp::now().as_nanosecond()).ok()?;
-    (boot_ns() - before < ONE_MOMENT).then(|| wall - before.cast_signed())
+    (boot_ns() - before < SIMULTANEOUS_NS).then(|| wall - before.cast_signed())
 }
 
 fn followed(known: i64, measured: i64) -> i64 {
-    if known.abs_diff(measured) > TREMBLE { measured } else { known }
+    if known.abs_diff(measured) > JITTER_NS { measured } else { known }
 }
 
 #[cfg(test)]
@@ -72,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wall_clock_that_is_set_is_followed_and_one_that_trembles_is_not() {
+    fn set_clock_is_followed_and_jitter_is_ignored() {
         let known = 1_700_000_000_000_000_000;
         assert_eq!(followed(known, known + 9_000_000), known);
         for set in [known + 3_600_000_000_000, known - 3_600_000_000_000] {
@@ -81,11 +82,11 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_that_began_with_a_wrong_clock_does_not_keep_it() {
-        let wrong = Booted { follows: true, ..Booted::fixed(Timestamp::UNIX_EPOCH) };
-        let off = || wrong.at().duration_since(wall(0)).abs();
-        // A thread that is put aside at every try is none that we know.
+    fn wrong_clock_at_the_start_is_corrected() {
+        let wrong = BootTime { follows: true, ..BootTime::fixed(Timestamp::UNIX_EPOCH) };
+        let off = || wrong.get().duration_since(wall_time(0)).abs();
+        // A thread that is preempted at each of 1,000 tries is not to be expected.
         assert!((0..1000).any(|_| off() < SignedDuration::from_secs(1)));
-        assert_eq!(Booted::fixed(Timestamp::UNIX_EPOCH).at(), Timestamp::UNIX_EPOCH);
+        assert_eq!(BootTime::fixed(Timestamp::UNIX_EPOCH).get(), Timestamp::UNIX_EPOCH);
     }
 }

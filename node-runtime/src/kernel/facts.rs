@@ -1,4 +1,4 @@
-//! What this kernel and this privilege allow; probed once at start, and a plain value from then on, so that `plan` is pure.
+//! Facts about the kernel and the agent's privilege: probed once at start, a plain value afterwards, so that `plan` is pure.
 
 use std::{collections::BTreeSet, fmt, path::PathBuf};
 
@@ -20,47 +20,44 @@ impl fmt::Display for Release {
 /// How cgroups are mounted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CgroupMode {
-    /// One v2 tree.
+    /// One v2 hierarchy.
     #[default]
     V2,
-    /// v1 controllers beside a v2 tree in which pods have cgroups of their own.
+    /// v1 controllers beside a v2 hierarchy in which pods have their own cgroups.
     Hybrid,
-    /// No v2 tree in use.
+    /// No v2 hierarchy.
     V1,
 }
 
-/// What was found at start.
+/// Everything that planning depends on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// `uname -r`, whole.
+    /// `uname -r`.
     pub release_text: String,
-    /// The same, to compare.
+    /// `release_text` as numbers, for comparison.
     pub release: Release,
-    /// `/sys/kernel/btf/vmlinux` is there.
+    /// Whether `/sys/kernel/btf/vmlinux` exists.
     pub btf: bool,
-    /// How cgroups are mounted.
     pub cgroup: CgroupMode,
-    /// Where the host's v2 tree can be read.
+    /// Mount point of the host's v2 hierarchy.
     pub cgroup_root: PathBuf,
-    /// Inode of the cgroup above the node's pods; none where the whole machine is the node.
+    /// Inode of the cgroup above the node's pods; none when the whole machine is the node.
     pub node_cgroup: Option<u64>,
-    /// Its depth below the v2 root.
+    /// Depth of `node_cgroup` below the v2 root.
     pub node_cgroup_level: u32,
-    /// Effective capabilities, as `CAP_BPF`.
+    /// Effective capabilities, e.g. `CAP_BPF`.
     pub capabilities: BTreeSet<String>,
     /// `kernel.perf_event_paranoid`.
     pub perf_paranoid: i32,
-    /// The kernel refused this process a perf event. What it makes of the level is its own: upstream CAP_PERFMON is enough at
-    /// any, Debian's and Ubuntu's kernels ask for SYS_ADMIN above 2.
+    /// The kernel refused this process a perf event. The paranoid level alone does not decide: upstream kernels accept
+    /// CAP_PERFMON at any level, Debian's and Ubuntu's ask for CAP_SYS_ADMIN above 2.
     pub perf_refused: bool,
-    /// Processors that are online.
+    /// Online CPUs.
     pub cpus: u32,
-    /// The kernel's boot id.
     pub boot_id: String,
 }
 
 impl Facts {
-    /// A capability is effective.
     pub fn has(&self, capability: &str) -> bool {
         self.capabilities.contains(capability)
     }

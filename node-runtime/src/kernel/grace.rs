@@ -1,14 +1,14 @@
-//! Waiting for programs that run just now: detaching one does not wait for them, and a ring that is read to its end before
-//! they are done is read too early.
+//! Waits for BPF programs that are running: detaching does not wait for them, so a ring that is drained right after may still
+//! get records.
 
 use std::os::fd::{AsFd, AsRawFd};
 
 use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType, Result};
 
-/// Returns when every program that ran when it was called has ended: some tens of milliseconds.
+/// Returns once every program that was running at the call has ended: some tens of milliseconds.
 ///
-/// The kernel promises it for a write into a map of maps (`maybe_wait_bpf_programs`, since 4.20), also where membarrier(2)
-/// does not wait: with one processor, or with processors that have no ticks.
+/// The kernel guarantees this for an update of a map of maps (`maybe_wait_bpf_programs`, since 4.20), also where membarrier(2)
+/// does not wait: with a single CPU, and with nohz_full CPUs.
 pub fn wait_for_programs() -> Result<()> {
     let size = size_of::<libbpf_sys::bpf_map_create_opts>() as libbpf_sys::size_t;
     let plain = libbpf_sys::bpf_map_create_opts { sz: size, ..Default::default() };

@@ -1,4 +1,4 @@
-//! What keeps a program attached. Owned by the process: dropping it detaches.
+//! A BPF link owned by the process: dropping it detaches the program.
 
 use std::{
     os::fd::{AsFd, AsRawFd, OwnedFd},
@@ -7,11 +7,11 @@ use std::{
 
 use libbpf_rs::ProgramMut;
 
-/// An attachment. There is no pinned kind yet; it will be a type of its own.
+/// An attachment. A pinned link would be a type of its own; there is none yet.
 #[derive(Debug)]
 pub struct Link {
     link: libbpf_rs::Link,
-    /// The program is ours to account for as long as it is attached, also when its object is gone.
+    /// Kept so that the program is accounted for while it is attached, also after its object was dropped.
     program: Option<OwnedFd>,
 }
 
@@ -20,15 +20,14 @@ impl Link {
         Self { link, program: program.as_fd().try_clone_to_owned().ok() }
     }
 
-    /// Puts another program in this one's place, with none between them.
-    pub(super) fn take(&mut self, program: &ProgramMut<'_>) -> libbpf_rs::Result<()> {
+    /// Replaces the program atomically (`bpf_link_update`).
+    pub(super) fn replace_program(&mut self, program: &ProgramMut<'_>) -> libbpf_rs::Result<()> {
         self.link.update_prog(program)?;
         self.program = program.as_fd().try_clone_to_owned().ok();
         Ok(())
     }
 
-    /// It still holds what it was attached to. An interface that goes away leaves its links behind, empty; what cannot be
-    /// told apart counts as attached.
+    /// False once the interface of a tcx link is gone: the link stays, without a device. Links of other kinds count as attached.
     pub fn is_attached(&self) -> bool {
         let mut info = libbpf_sys::bpf_link_info::default();
         let mut size = size_of::<libbpf_sys::bpf_link_info>() as libbpf_sys::__u32;
@@ -39,11 +38,11 @@ impl Link {
         if answer != 0 || info.type_ != libbpf_sys::BPF_LINK_TYPE_TCX {
             return true;
         }
-        // SAFETY: the kernel has said that it is a tcx link, so that this member of the union is the one it wrote.
+        // SAFETY: the kernel reported a tcx link, so this is the member of the union that it wrote.
         unsafe { info.__bindgen_anon_1.tcx.ifindex != 0 }
     }
 
-    /// A descriptor of the program of one's own, which stays when the link goes.
+    /// A new descriptor of the program, which outlives the link.
     pub fn program(&self) -> Option<OwnedFd> {
         self.program.as_ref()?.try_clone().ok()
     }

@@ -1,23 +1,23 @@
-//! libbpf's own log: kept for the load that is under way on this thread, so that a refusal can be explained; to tracing otherwise.
+//! libbpf's log: its warnings are collected during a load on this thread, to explain a refusal; everything goes to tracing.
 
 use std::{cell::RefCell, sync::Once};
 
 use libbpf_rs::{PrintLevel, set_print};
 
 thread_local! {
-    static KEPT: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    static WARNINGS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
-/// What is kept of one load; a verifier's log alone may be megabytes.
+/// Warnings kept of one load. A single verifier log may have megabytes.
 const LINES_MAX: usize = 64;
 
 fn print(level: PrintLevel, line: String) {
     match level {
         PrintLevel::Warn => {
             tracing::debug!(target: "libbpf", "{}", line.trim_end());
-            KEPT.with_borrow_mut(|kept| {
-                if kept.len() < LINES_MAX {
-                    kept.push(line);
+            WARNINGS.with_borrow_mut(|warnings| {
+                if warnings.len() < LINES_MAX {
+                    warnings.push(line);
                 }
             });
         }
@@ -26,7 +26,7 @@ fn print(level: PrintLevel, line: String) {
     }
 }
 
-/// Does `work` and gives, with its answer, the warnings that libbpf wrote meanwhile.
+/// Runs `work` and returns its result with the warnings that libbpf logged meanwhile.
 pub(super) fn with_warnings<T>(work: impl FnOnce() -> T) -> (T, Vec<String>) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -37,7 +37,7 @@ pub(super) fn with_warnings<T>(work: impl FnOnce() -> T) -> (T, Vec<String>) {
         };
         set_print(Some((level, print)));
     });
-    KEPT.with_borrow_mut(Vec::clear);
+    WARNINGS.with_borrow_mut(Vec::clear);
     let answer = work();
-    (answer, KEPT.take())
+    (answer, WARNINGS.take())
 }

@@ -1,69 +1,76 @@
-//! A map of the kernel's, by a descriptor of our own: it outlives the object that it came from.
+//! A BPF map, by a descriptor of its own: it outlives the object that it came from.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::{
+    borrow::Cow,
+    fmt,
+    os::fd::{AsFd, BorrowedFd},
+};
 
-use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType, Result};
+use libbpf_rs::{MapCore, MapFlags, MapHandle, MapImpl, MapType, Result};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-/// A map.
+use crate::problem::Problem;
+
 #[derive(Debug)]
 pub struct Map(MapHandle);
 
 impl Map {
-    pub(super) fn of(map: &libbpf_rs::Map<'_>) -> Result<Self> {
-        MapHandle::try_from(map).map(Self)
+    pub fn from_object<T: fmt::Debug>(map: &MapImpl<'_, T>) -> std::result::Result<Self, Problem> {
+        MapHandle::try_from(map).map(Self).map_err(|error| Problem::LoadFailed {
+            what: format!("a descriptor of map {}", map.name().to_string_lossy()),
+            detail: error.to_string(),
+        })
     }
 
-    /// A hash, made by the agent to be shared by objects. Before 6.1 a perf event's program may look into a
-    /// preallocated one only.
-    pub fn hash(name: &str, key_bytes: u32, value_bytes: u32, max_entries: u32, preallocated: bool) -> Result<Self> {
+    /// Creates a hash map that several objects share. Before 6.1 a program of a perf event may only use a preallocated one.
+    pub fn hash<K, V>(name: &str, max_entries: u32, preallocated: bool) -> Result<Self> {
         let options = libbpf_sys::bpf_map_create_opts {
             sz: size_of::<libbpf_sys::bpf_map_create_opts>() as libbpf_sys::size_t,
             map_flags: if preallocated { 0 } else { libbpf_sys::BPF_F_NO_PREALLOC },
             ..Default::default()
         };
-        MapHandle::create(MapType::Hash, Some(name), key_bytes, value_bytes, max_entries, &options).map(Self)
+        let (key, value) = (size_of::<K>() as u32, size_of::<V>() as u32);
+        MapHandle::create(MapType::Hash, Some(name), key, value, max_entries, &options).map(Self)
     }
 
-    /// Entries of a hash or an array, bytes of a ring.
+    pub(super) fn name(&self) -> Cow<'_, str> {
+        self.0.name().to_string_lossy()
+    }
+
+    /// Entries of a hash or array, bytes of a ring.
     pub(super) fn max_entries(&self) -> u32 {
         self.0.max_entries()
     }
 
-    /// The value of a key.
-    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        self.0.lookup(key, MapFlags::ANY)
+    /// The value of a key; none also if the map's values are not as long as `V`.
+    pub fn get<V: FromBytes>(&self, key: &(impl IntoBytes + Immutable)) -> Result<Option<V>> {
+        let value = self.0.lookup(key.as_bytes(), MapFlags::ANY)?;
+        Ok(value.and_then(|value| V::read_from_bytes(&value).ok()))
     }
 
-    /// The values of a key, one for each processor that is possible.
-    pub fn get_percpu(&self, key: &[u8]) -> Result<Option<Vec<Vec<u8>>>> {
-        self.0.lookup_percpu(key, MapFlags::ANY)
-    }
-
-    /// The sum of a per-processor counter of 64 bits; zero where it cannot be read.
+    /// The sum of a per-CPU u64 counter; 0 when it cannot be read.
     pub fn sum(&self, key: u32) -> u64 {
-        let values = self.get_percpu(&key.to_ne_bytes()).ok().flatten().unwrap_or_default();
-        values.iter().filter_map(|value| Some(u64::from_ne_bytes(value.get(..8)?.try_into().ok()?))).sum()
+        let values = self.0.lookup_percpu(key.as_bytes(), MapFlags::ANY).ok().flatten().unwrap_or_default();
+        values.iter().filter_map(|value| Some(u64::read_from_prefix(value).ok()?.0)).sum()
     }
 
-    /// Writes a value.
-    pub fn set(&self, key: &[u8], value: &[u8]) -> Result<()> {
-        self.0.update(key, value, MapFlags::ANY)
+    pub fn set(&self, key: &(impl IntoBytes + Immutable), value: &(impl IntoBytes + Immutable)) -> Result<()> {
+        self.0.update(key.as_bytes(), value.as_bytes(), MapFlags::ANY)
     }
 
-    /// Takes a key out; one that is not there is no error.
-    pub fn delete(&self, key: &[u8]) -> Result<()> {
-        match self.0.delete(key) {
+    /// Deletes a key; a missing one is no error.
+    pub fn delete(&self, key: &(impl IntoBytes + Immutable)) -> Result<()> {
+        match self.0.delete(key.as_bytes()) {
             Err(error) if error.kind() == libbpf_rs::ErrorKind::NotFound => Ok(()),
             answer => answer,
         }
     }
 
-    /// All keys, as they are found while others come and go.
-    pub fn keys(&self) -> impl Iterator<Item = Vec<u8>> + '_ {
-        self.0.keys()
+    /// All keys. Not a snapshot: keys that are added or deleted during the walk may be missed.
+    pub fn keys<K: FromBytes>(&self) -> impl Iterator<Item = K> + '_ {
+        self.0.keys().filter_map(|key| K::read_from_bytes(&key).ok())
     }
 
-    /// The descriptor.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }

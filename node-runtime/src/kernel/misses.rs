@@ -1,10 +1,10 @@
-//! Calls of a program that the kernel left out: it was running on that processor already, or, where a perf event is
-//! underneath (a classic tracepoint, a sample), any other program of this kind, or a change of a map. Nobody else counts them.
+//! Calls that the kernel skipped (`recursion_misses`): the program was already running on that CPU or, for programs on perf events
+//! (classic tracepoints, samples), another such program or a map update was. No other counter includes them.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// Calls that were left out since the program was loaded; 0 where the kernel does not count them: before 5.12, of a classic
-/// tracepoint before 6.7, and of a perf event on any.
+/// Skipped calls since the program was loaded; 0 where the kernel does not count them: before 5.12, for classic tracepoints
+/// before 6.7, and for perf events on every release.
 pub fn recursion_misses(program: BorrowedFd<'_>) -> u64 {
     let mut info = libbpf_sys::bpf_prog_info::default();
     let mut bytes = size_of::<libbpf_sys::bpf_prog_info>() as u32;

@@ -1,25 +1,19 @@
-//! An object of kernel programs, before and after the kernel has taken it.
+//! An object that is loaded many times, once for each hook of a policy, with its programs and maps by name. Objects that are
+//! loaded as a whole have a skeleton instead.
 
-use std::{
-    ffi::OsStr,
-    io::Read,
-    mem,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
-    ptr, slice,
-};
+use std::{ffi::OsStr, os::fd::BorrowedFd};
 
 use libbpf_rs::{
-    AsRawLibbpf, Iter, MapType, Object, ObjectBuilder, OpenObject, ProgramMut,
+    AsRawLibbpf, MapType, Object, ObjectBuilder, OpenObject, ProgramMut,
     btf::{Btf, types},
 };
+use zerocopy::{Immutable, IntoBytes};
 
 use super::{
-    Link, Map, Ring, capabilities, log,
-    misses::recursion_misses,
-    perf, probe,
+    Map, capabilities, log, probe,
     refusal::{Failure, explain},
 };
-use crate::report::Problem;
+use crate::problem::Problem;
 
 /// An object that the kernel has not seen yet: constants can be set, maps sized and shared, programs left out.
 pub struct Opened {
@@ -37,16 +31,14 @@ impl Opened {
     /// Reads an object; `name` is how problems call it.
     pub fn open(name: &'static str, bytes: &'static [u8]) -> Result<Self, Problem> {
         let (opened, warnings) = log::with_warnings(|| ObjectBuilder::default().open_memory(bytes));
-        let object = opened.map_err(|error| Problem::LoadFailed {
-            what: format!("opening {name}"),
-            detail: warnings.first().map_or_else(|| error.to_string(), |line| line.trim().to_owned()),
-        })?;
+        let object = opened.map_err(|error| not_opened(name, &error, &warnings))?;
         Ok(Self { name, object })
     }
 
-    /// Sets a `const volatile` of the object. Its type must have the size of `T`, and `T` no padding.
-    pub fn set<T: Copy>(&mut self, global: &str, value: T) -> Result<(), Problem> {
-        let offset = self.constant(global, mem::size_of::<T>())?;
+    /// Sets a `const volatile` of the object. Its type must have the size of `T`.
+    pub fn set<T: IntoBytes + Immutable>(&mut self, global: &str, value: T) -> Result<(), Problem> {
+        let bytes = value.as_bytes();
+        let offset = self.constant(global, bytes.len())?;
         let name = self.name;
         let data = self
             .object
@@ -55,8 +47,6 @@ impl Opened {
             .ok_or_else(|| wrong(name, global, "the object has no constants"))?;
         let mut data = data;
         let section = data.initial_value_mut().ok_or_else(|| wrong(name, global, "the constants have no value"))?;
-        // SAFETY: any initialised, padding-free value may be read as bytes; the slice ends with the borrow of `value`.
-        let bytes = unsafe { slice::from_raw_parts(ptr::from_ref(&value).cast::<u8>(), mem::size_of::<T>()) };
         section
             .get_mut(offset..offset + bytes.len())
             .ok_or_else(|| wrong(name, global, "it ends behind the section"))?
@@ -141,97 +131,20 @@ impl Opened {
     /// Hands the object to the kernel.
     pub fn load(self) -> Result<Loaded, Problem> {
         let Self { name, object } = self;
-        let maps: Vec<(String, u64)> =
-            object.maps().map(|map| (map.name().to_string_lossy().into_owned(), bytes(&map))).collect();
+        let maps = map_bytes(&object);
         let (loaded, warnings) = log::with_warnings(|| object.load());
-        match loaded {
-            Ok(object) => Ok(Loaded { name, object }),
-            Err(error) => Err(explain(&Failure {
-                object: name,
-                errno: errno(&error),
-                log: &warnings,
-                maps: &maps,
-                capabilities: &capabilities::effective(),
-                release: probe::release(),
-            })),
-        }
+        let object = loaded.map_err(|error| not_loaded(name, &error, &warnings, &maps))?;
+        Ok(Loaded { name, object })
     }
 }
 
 impl Loaded {
-    /// Attaches a program as its section says.
-    pub fn attach(&mut self, program: &str) -> Result<Link, Problem> {
-        let found = self.program(program)?;
-        let section = found.section().to_string_lossy().into_owned();
-        let (link, warnings) = log::with_warnings(|| found.attach());
-        link.map(|link| Link::new(link, &found))
-            .map_err(|error| self.not_attached(program, &section, &error, &warnings))
-    }
-
-    /// Attaches to a classic tracepoint, whatever the section names.
-    pub fn attach_tracepoint(&mut self, program: &str, category: &str, event: &str) -> Result<Link, Problem> {
-        let found = self.program(program)?;
-        let target = libbpf_rs::TracepointCategory::Custom(category.to_owned());
-        let (link, warnings) = log::with_warnings(|| found.attach_tracepoint(target, event));
-        link.map(|link| Link::new(link, &found))
-            .map_err(|error| self.not_attached(program, &format!("tp/{category}/{event}"), &error, &warnings))
-    }
-
-    /// Attaches to a raw tracepoint, whatever the section names.
-    pub fn attach_raw_tracepoint(&mut self, program: &str, event: &str) -> Result<Link, Problem> {
-        let found = self.program(program)?;
-        let (link, warnings) = log::with_warnings(|| found.attach_raw_tracepoint(event));
-        link.map(|link| Link::new(link, &found))
-            .map_err(|error| self.not_attached(program, &format!("raw_tp/{event}"), &error, &warnings))
-    }
-
-    /// Attaches to an interface, before those that are there: a program whose answer is not `TCX_NEXT` ends the chain, and
-    /// those of a CNI do. `SEC("tcx/ingress")` or `SEC("tcx/egress")`.
-    pub fn attach_tcx(&mut self, program: &str, ifindex: u32) -> Result<Link, Problem> {
-        let found = self.program(program)?;
-        // With no program named, the place before all.
-        let first = libbpf_sys::bpf_tcx_opts {
-            sz: mem::size_of::<libbpf_sys::bpf_tcx_opts>() as libbpf_sys::size_t,
-            flags: libbpf_sys::BPF_F_BEFORE,
-            ..Default::default()
-        };
-        let (link, warnings) = log::with_warnings(|| {
-            // SAFETY: the program belongs to a loaded object that we hold; the options say their size and outlive the call.
-            let pointer = unsafe {
-                libbpf_sys::bpf_program__attach_tcx(
-                    found.as_libbpf_object().as_ptr(),
-                    ifindex.cast_signed(),
-                    &raw const first,
-                )
-            };
-            // Before anything else can overwrite errno.
-            let error = std::io::Error::last_os_error();
-            ptr::NonNull::new(pointer).ok_or(error)
-        });
-        match link {
-            // SAFETY: libbpf has just made this link and gives it to us alone.
-            Ok(pointer) => Ok(Link::new(unsafe { libbpf_rs::Link::from_ptr(pointer) }, &found)),
-            Err(error) => Err(self.not_attached(
-                program,
-                &format!("interface {ifindex}"),
-                &libbpf_rs::Error::from(error),
-                &warnings,
-            )),
-        }
-    }
-
-    /// Attaches to a perf event; the link keeps the event open.
-    pub fn attach_perf(&mut self, program: &str, event: OwnedFd) -> Result<Link, Problem> {
-        let found = self.program(program)?;
-        let (link, warnings) = log::with_warnings(|| found.attach_perf_event(event.as_raw_fd()));
-        match link {
-            Ok(link) => {
-                // libbpf closes the event when the link is destroyed.
-                mem::forget(event);
-                Ok(Link::new(link, &found))
-            }
-            Err(error) => Err(self.not_attached(program, "a perf event", &error, &warnings)),
-        }
+    /// A program of this object.
+    pub fn program(&self, name: &str) -> Result<ProgramMut<'_>, Problem> {
+        self.object
+            .progs_mut()
+            .find(|program| program.name() == OsStr::new(name))
+            .ok_or_else(|| wrong(self.name, name, "there is no such program"))
     }
 
     /// A map of this object, by a descriptor of its own.
@@ -241,64 +154,51 @@ impl Loaded {
             .maps()
             .find(|map| libbpf_rs::MapCore::name(map) == OsStr::new(name))
             .ok_or_else(|| wrong(self.name, name, "there is no such map"))?;
-        Map::of(&found).map_err(|error| wrong(self.name, name, &error.to_string()))
+        Map::from_object(&found)
     }
+}
 
-    /// A ring of this object, with its reader.
-    pub fn ring(&self, name: &str) -> Result<Ring, Problem> {
-        Ring::new(self.map(name)?).map_err(|error| wrong(self.name, name, &error.to_string()))
+/// Problem of an object that libbpf cannot read.
+pub(super) fn not_opened(name: &str, error: &libbpf_rs::Error, warnings: &[String]) -> Problem {
+    Problem::LoadFailed {
+        what: format!("opening {name}"),
+        detail: warnings.first().map_or_else(|| error.to_string(), |line| line.trim().to_owned()),
     }
+}
 
-    /// Runs an iterator to its end and gives what it wrote.
-    pub fn iterate(&mut self, program: &str) -> Result<Vec<u8>, Problem> {
-        let link = self.attach(program)?;
-        let mut written = Vec::new();
-        Iter::new(link.inner())
-            .map_err(|error| wrong(self.name, program, &error.to_string()))?
-            .read_to_end(&mut written)
-            .map_err(|error| wrong(self.name, program, &error.to_string()))?;
-        Ok(written)
-    }
+/// Problem of an object that the kernel refuses, with the maps that it asked for.
+pub(super) fn not_loaded(
+    name: &'static str,
+    error: &libbpf_rs::Error,
+    warnings: &[String],
+    maps: &[(String, u64)],
+) -> Problem {
+    explain(&Failure {
+        object: name,
+        errno: errno(error),
+        log: warnings,
+        maps,
+        capabilities: &capabilities::effective(),
+        release: probe::release(),
+    })
+}
 
-    /// Calls of a program that the kernel left out: see `recursion_misses`.
-    pub fn misses(&self, program: &str) -> u64 {
-        self.program(program).map_or(0, |found| recursion_misses(found.as_fd()))
-    }
-
-    pub(super) fn program(&self, name: &str) -> Result<ProgramMut<'_>, Problem> {
-        self.object
-            .progs_mut()
-            .find(|program| program.name() == OsStr::new(name))
-            .ok_or_else(|| wrong(self.name, name, "there is no such program"))
-    }
-
-    fn not_attached(&self, program: &str, target: &str, error: &libbpf_rs::Error, warnings: &[String]) -> Problem {
-        let number = errno(error);
-        if matches!(number, libc::EACCES | libc::EPERM) && (target.starts_with("tp/") || target.contains("perf event"))
-        {
-            return perf::refused(number);
-        }
-        let words = std::io::Error::from_raw_os_error(number).to_string();
-        let detail = match warnings.first() {
-            Some(line) => format!("{words}: {}", line.trim()),
-            None => words,
-        };
-        Problem::LoadFailed { what: format!("attaching {program} of {} to {target}", self.name), detail }
-    }
+/// The maps of an object with the bytes that each will ask the kernel for, roughly.
+pub(super) fn map_bytes(object: &OpenObject) -> Vec<(String, u64)> {
+    object.maps().map(|map| (map.name().to_string_lossy().into_owned(), bytes(&map))).collect()
 }
 
 fn wrong(object: &str, what: &str, detail: &str) -> Problem {
     Problem::LoadFailed { what: format!("{what} of {object}"), detail: detail.to_owned() }
 }
 
-/// What a map will ask the kernel for, roughly.
 fn bytes(map: &libbpf_rs::OpenMap<'_>) -> u64 {
     let entries = u64::from(map.max_entries());
     if map.map_type() == MapType::RingBuf { entries } else { entries * u64::from(map.key_size() + map.value_size()) }
 }
 
 /// libbpf-rs keeps the number only in its text.
-fn errno(error: &libbpf_rs::Error) -> i32 {
+pub(super) fn errno(error: &libbpf_rs::Error) -> i32 {
     let text = format!("{error:#}");
     text.rsplit("(os error ").next().and_then(|tail| tail.split(')').next()?.parse().ok()).unwrap_or(
         match error.kind() {

@@ -1,32 +1,29 @@
-//! Programs that look at packets: one takes another's place on an interface with no packet unseen between them, and one
-//! is run by the agent itself on a packet that holds an order.
+//! Packet programs: replacing one on its interface without missing a packet, and running one from the agent (BPF_PROG_TEST_RUN)
+//! with a request in the packet's payload.
 
-use libbpf_rs::ProgramInput;
+use libbpf_rs::{ProgramInput, ProgramMut};
 
-use super::{Link, Loaded};
-use crate::report::Problem;
+use super::Link;
+use crate::problem::Problem;
 
-/// A program that the agent runs gets an Ethernet header of no protocol in front of its order.
+/// The Ethernet header in front of the request: the experimental EtherType 0x88b5, which no program parses further.
 const EXPERIMENTAL_ETHERNET: [u8; 14] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x88, 0xb5];
 
-impl Loaded {
-    /// Puts a program of this object in the place of the one that `link` holds.
-    pub fn take_over(&mut self, program: &str, link: &mut Link) -> Result<(), Problem> {
-        let found = self.program(program)?;
-        link.take(&found).map_err(|error| Problem::LoadFailed {
-            what: format!("replacing {program} on its interface"),
-            detail: error.to_string(),
-        })
-    }
+/// Replaces the program of `link`.
+pub fn replace_program(link: &mut Link, program: &ProgramMut<'_>) -> Result<(), Problem> {
+    link.replace_program(program).map_err(|error| Problem::LoadFailed {
+        what: format!("replacing {} on its interface", program.name().to_string_lossy()),
+        detail: error.to_string(),
+    })
+}
 
-    /// Runs a program once, on a packet with these bytes behind the Ethernet header, and gives what it answers.
-    pub fn run_on_packet(&mut self, program: &str, payload: &[u8]) -> Result<i32, Problem> {
-        let found = self.program(program)?;
-        let packet = [&EXPERIMENTAL_ETHERNET, payload].concat();
-        let input = ProgramInput { data_in: Some(&packet), repeat: 1, ..ProgramInput::default() };
-        let output = found
-            .test_run(input)
-            .map_err(|error| Problem::LoadFailed { what: format!("running {program}"), detail: error.to_string() })?;
-        Ok(output.return_value.cast_signed())
-    }
+/// Runs a program once on a packet with `payload` behind the Ethernet header, and returns its return value.
+pub fn test_run(program: &ProgramMut<'_>, payload: &[u8]) -> Result<i32, Problem> {
+    let packet = [&EXPERIMENTAL_ETHERNET, payload].concat();
+    let input = ProgramInput { data_in: Some(&packet), repeat: 1, ..ProgramInput::default() };
+    let output = program.test_run(input).map_err(|error| Problem::LoadFailed {
+        what: format!("running {}", program.name().to_string_lossy()),
+        detail: error.to_string(),
+    })?;
+    Ok(output.return_value.cast_signed())
 }

@@ -1,16 +1,16 @@
-//! Perf events: what samples a processor. Opening one is not part of bpf(2) and has a lock of its own, the paranoid level.
+//! Perf events that sample a CPU. `perf_event_open` has a permission check of its own: kernel.perf_event_paranoid.
 
 use std::{
     fs, io,
     os::fd::{FromRawFd, OwnedFd},
 };
 
-use crate::report::Problem;
+use crate::problem::Problem;
 
-/// Levels above it are of distributions, whose patches let nobody but SYS_ADMIN open an event then.
-const KERNELS_OWN_MOST: i32 = 2;
+/// Upstream's strictest level. Debian and Ubuntu patch in higher ones, which ask for CAP_SYS_ADMIN.
+const UPSTREAM_MAX_LEVEL: i32 = 2;
 
-/// `kernel.perf_event_paranoid`; 2, the kernel's own default, where it cannot be read.
+/// `kernel.perf_event_paranoid`; 2, upstream's default, when it cannot be read.
 pub fn paranoid() -> i32 {
     fs::read_to_string("/proc/sys/kernel/perf_event_paranoid")
         .ok()
@@ -18,7 +18,7 @@ pub fn paranoid() -> i32 {
         .unwrap_or(2)
 }
 
-/// Opens one event, and closes it: the sysctl alone does not say what this kernel allows this process.
+/// Tries to open an event: the sysctl alone does not say what this kernel allows this process.
 pub fn is_refused() -> bool {
     let cpu = online().first().copied().unwrap_or(0);
     open(cpu, 1).is_err_and(|error| is_refusal(error.raw_os_error().unwrap_or_default()))
@@ -26,7 +26,7 @@ pub fn is_refused() -> bool {
 
 /// Why an event is refused at this level.
 pub fn refusal(level: i32) -> Problem {
-    if level > KERNELS_OWN_MOST {
+    if level > UPSTREAM_MAX_LEVEL {
         return Problem::PerfParanoid { level };
     }
     Problem::LoadFailed {
@@ -47,13 +47,13 @@ fn is_refusal(errno: i32) -> bool {
     matches!(errno, libc::EACCES | libc::EPERM)
 }
 
-/// Processors that are online now.
+/// Online CPUs.
 pub fn online() -> Vec<u32> {
     let list = fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_else(|_| "0".to_owned());
     ranges(&list)
 }
 
-/// `0-3,6`, as the kernel writes lists.
+/// Parses the kernel's list format, e.g. `0-3,6`.
 fn ranges(list: &str) -> Vec<u32> {
     let number = |text: &str| text.trim().parse::<u32>().ok();
     list.split(',')
@@ -65,7 +65,7 @@ fn ranges(list: &str) -> Vec<u32> {
         .collect()
 }
 
-/// A software clock that ticks `frequency_hz` times a second on one processor, for every task, kernel included.
+/// Opens a software CPU clock that fires `frequency_hz` times a second on one CPU, for every task, kernel code included.
 pub fn cpu_clock(cpu: u32, frequency_hz: u32) -> Result<OwnedFd, Problem> {
     open(cpu, frequency_hz).map_err(|error| refused(error.raw_os_error().unwrap_or(libc::EINVAL)))
 }
@@ -96,7 +96,7 @@ fn open(cpu: u32, frequency_hz: u32) -> io::Result<OwnedFd> {
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: just opened, and nobody else's.
+    // SAFETY: just opened and owned by no other value.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
@@ -105,14 +105,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_blames_the_sysctl_only_where_it_can_be_the_cause() {
+    fn sysctl_is_blamed_only_where_it_can_be_the_cause() {
         assert_eq!(refusal(3), Problem::PerfParanoid { level: 3 });
         let by_another = refusal(2).message();
         assert!(by_another.contains("though kernel.perf_event_paranoid is 2, by seccomp"), "{by_another}");
     }
 
     #[test]
-    fn a_list_of_processors_may_have_gaps() {
+    fn cpu_list_may_have_gaps() {
         assert_eq!(ranges("0-2,5,7-8\n"), [0, 1, 2, 5, 7, 8]);
         assert_eq!(ranges("0\n"), [0]);
     }

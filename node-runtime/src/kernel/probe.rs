@@ -1,4 +1,4 @@
-//! Finds the facts, once, at start.
+//! Probes the facts, once, at start.
 
 use std::{fs, path::Path, thread};
 
@@ -6,18 +6,18 @@ use nix::sys::utsname::uname;
 
 use super::{Facts, Release, capabilities, cgroup, perf};
 
-/// Looks at the machine. `cgroup_root` is where the host's cgroup file system is mounted; none means wherever it is here.
+/// `cgroup_root` is the mount point of the host's cgroup file system; by default the one in this mount namespace.
 pub fn facts(cgroup_root: Option<&Path>) -> Facts {
     let release_text = release_text();
-    let found = cgroup::find(cgroup_root);
+    let cgroups = cgroup::read_tree(cgroup_root);
     Facts {
         release: numbers_of(&release_text),
         release_text,
         btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
-        cgroup: found.mode,
-        cgroup_root: found.root,
-        node_cgroup: found.node,
-        node_cgroup_level: found.level,
+        cgroup: cgroups.mode,
+        cgroup_root: cgroups.root,
+        node_cgroup: cgroups.node,
+        node_cgroup_level: cgroups.level,
         capabilities: capabilities::effective(),
         perf_paranoid: perf::paranoid(),
         perf_refused: perf::is_refused(),
@@ -26,7 +26,6 @@ pub fn facts(cgroup_root: Option<&Path>) -> Facts {
     }
 }
 
-/// Of the running kernel.
 pub(super) fn release() -> Release {
     numbers_of(&release_text())
 }
@@ -45,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_release_is_its_first_two_numbers() {
+    fn release_is_its_first_two_numbers() {
         assert_eq!(numbers_of("5.10.0-46-cloud-amd64"), Release { major: 5, minor: 10 });
         assert_eq!(numbers_of("7.2"), Release { major: 7, minor: 2 });
         assert_eq!(numbers_of(""), Release::default());

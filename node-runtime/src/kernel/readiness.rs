@@ -1,12 +1,11 @@
-//! Waiting for a descriptor of our own. Not for rings: they wait by themselves.
+//! Waiting for an owned descriptor in tokio. Rings have a wait of their own.
 
 use std::{io, os::fd::OwnedFd};
 
 use tokio::io::{Interest, unix::AsyncFd};
 
-/// A descriptor that can be waited for.
-pub fn watched(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: an `OwnedFd` gives the same open descriptor for as long as it lives, and it is closed after it was
-    // taken off the reactor, for `AsyncFd` owns it.
+/// Registers a descriptor with the reactor.
+pub fn register(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` stays open and the same as long as it lives, and `AsyncFd`, which owns it, deregisters before closing.
     Ok(unsafe { AsyncFd::register_with_interest(fd, interest) }?)
 }

@@ -1,30 +1,27 @@
-//! Why the kernel did not load an object, out of an errno and libbpf's log. Pure.
+//! Why the kernel refused an object, from the errno and libbpf's log. Pure.
 
 use std::collections::BTreeSet;
 
 use super::Release;
-use crate::report::Problem;
+use crate::problem::Problem;
 
-/// Since this release a cgroup is charged for maps and programs, and RLIMIT_MEMLOCK says nothing any more.
+/// Since 5.11 maps and programs are charged to the cgroup and RLIMIT_MEMLOCK no longer applies.
 const CHARGED_TO_CGROUPS_SINCE: Release = Release { major: 5, minor: 11 };
 
-/// What was known when the load failed.
+/// The circumstances of a failed load.
 pub(super) struct Failure<'a> {
-    /// Name of the object.
     pub object: &'static str,
-    /// The system's number, positive.
+    /// Positive.
     pub errno: i32,
     /// libbpf's warnings.
     pub log: &'a [String],
-    /// Its maps and what each would hold, in bytes.
+    /// Maps of the object and their size in bytes.
     pub maps: &'a [(String, u64)],
-    /// Effective capabilities.
     pub capabilities: &'a BTreeSet<String>,
-    /// Of the running kernel.
     pub release: Release,
 }
 
-/// The verifier's log, as libbpf frames it.
+/// libbpf's markers around the verifier's log.
 const LOG_BEGINS: &str = "-- BEGIN PROG LOAD LOG --";
 const LOG_ENDS: &str = "-- END PROG LOAD LOG --";
 
@@ -68,12 +65,12 @@ pub(super) fn explain(failure: &Failure<'_>) -> Problem {
     Problem::LoadFailed { what: format!("loading {object}"), detail }
 }
 
-/// An EPERM to a process that has every capability it needs can be for want of locked memory.
+/// Whether an EPERM despite all capabilities can mean that RLIMIT_MEMLOCK is exceeded.
 pub fn memlock_counts(release: Release) -> bool {
     release < CHARGED_TO_CGROUPS_SINCE
 }
 
-/// An EPERM to a process that has every capability it needs, and that no limit of memory explains.
+/// An EPERM despite all capabilities that no memory limit explains.
 pub fn forbidden(what: String) -> Problem {
     Problem::LoadFailed { what, detail: "forbidden despite all capabilities, by seccomp, lockdown or an LSM".into() }
 }
@@ -95,7 +92,7 @@ fn refused_map(line: &str) -> Option<String> {
     quoted(line, "map '")
 }
 
-/// The program and the last line that says something: counts of what was processed say nothing.
+/// The program, and the last line of the verifier's log that is not a statistic.
 fn verdict(log: &[String]) -> Option<(String, String)> {
     let text = log.iter().find(|line| line.contains(LOG_BEGINS))?;
     let program = quoted(text, "prog '")?;
@@ -134,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn the_verifiers_last_telling_line_is_told() {
+    fn last_telling_line_of_the_verifier_is_reported() {
         let log = "libbpf: prog 'on_exec': -- BEGIN PROG LOAD LOG --\n0: R1=ctx()\nR3 invalid mem access 'scalar'\n\
                    processed 12 insns (limit 1000000)\n-- END PROG LOAD LOG --\n";
         assert_eq!(
@@ -144,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_map_refused_for_want_of_memory_is_not_a_missing_capability() {
+    fn map_without_memory_is_not_a_missing_capability() {
         let log = "libbpf: map 'ring': failed to create: -EPERM\n";
         let refused = Problem::MapMemoryExceeded { map: "ring".into(), bytes: 262_144 };
         assert_eq!(explained(libc::EPERM, &[log], &["CAP_BPF", "CAP_PERFMON"]), refused);
@@ -152,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_forbidden_to_a_process_with_every_capability_is_for_want_of_memory_only_before_5_11() {
+    fn eperm_with_all_capabilities_is_memlock_only_before_5_11() {
         let (all, map) = (["CAP_BPF", "CAP_PERFMON"], "libbpf: map 'ring': failed to create: -EPERM\n");
         for log in [&[map][..], &[]] {
             let before = explained(libc::EPERM, log, &all);
@@ -169,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_map_refused_for_want_of_privilege_names_the_capability() {
+    fn map_refused_without_privilege_names_the_capability() {
         let log = "libbpf: map 'ring': failed to create: -EPERM\n";
         let problem = explained(libc::EPERM, &[log], &["CAP_PERFMON"]);
         assert!(matches!(problem, Problem::MissingCapability { .. }));
@@ -177,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_without_a_log_keeps_the_systems_words() {
+    fn refusal_without_a_log_keeps_the_errno_text() {
         let problem = explained(libc::ENOENT, &[], &["CAP_BPF", "CAP_PERFMON"]);
         assert!(problem.message().starts_with("loading process: No such file or directory (os error 2); "));
     }

@@ -6,8 +6,11 @@ use std::{
     time::Duration,
 };
 
-use super::{UnitCount, UnitKey, UnitState, application::Application, network::Network, security::Security};
-use crate::{kernel::Facts, plan::Plan};
+use super::{application::Application, network::Network, security::Security};
+use crate::{
+    kernel::Facts,
+    plan::{Plan, UnitCount, UnitKey, UnitState},
+};
 
 /// All layers of a node.
 pub struct Layers {
@@ -19,44 +22,43 @@ pub struct Layers {
     pub network: Network,
     /// CPU profiles.
     pub application: Application,
-    answered: BTreeMap<UnitKey, UnitState>,
+    applied: BTreeMap<UnitKey, UnitState>,
 }
 
 impl Layers {
-    /// Nothing is in force.
     pub fn new(facts: Arc<Facts>, security: Security, network: Network, application: Application) -> Self {
-        Self { facts, security, network, application, answered: BTreeMap::new() }
+        Self { facts, security, network, application, applied: BTreeMap::new() }
     }
 
-    /// Brings every layer in line with the plan. A layer that refuses a unit holds back nothing else.
+    /// Brings every layer in line with the plan. A refused unit affects no other unit.
     pub async fn apply(&mut self, plan: &Plan) {
-        self.answered =
+        self.applied =
             plan.refused.iter().map(|(key, (_, problem))| (key.clone(), UnitState::Refused(problem.clone()))).collect();
-        self.answered.extend(self.security.apply(plan).await);
-        self.answered.extend(self.network.apply(plan).await);
-        self.answered.extend(self.application.apply(plan).await);
+        self.applied.extend(self.security.apply(plan).await);
+        self.applied.extend(self.network.apply(plan).await);
+        self.applied.extend(self.application.apply(plan).await);
     }
 
-    /// How every unit fares now: what was answered when it was planned, and what has become of it since.
+    /// The state of every unit: as of the last `apply`, updated by what the layers have found since.
     pub fn states(&self) -> BTreeMap<UnitKey, UnitState> {
-        let mut states = self.answered.clone();
-        states.extend(self.since());
+        let mut states = self.applied.clone();
+        states.extend(self.later_states());
         states
     }
 
-    /// What the layers found after they had answered, as a worker that died or an interface that went.
-    fn since(&self) -> BTreeMap<UnitKey, UnitState> {
+    /// Changes after the last `apply`, e.g. a worker that crashed or an interface that disappeared.
+    fn later_states(&self) -> BTreeMap<UnitKey, UnitState> {
         let mut states = self.network.states();
         states.extend(self.application.states());
         states
     }
 
-    /// Sessions of which something is still being made, though their end may have come.
+    /// Sessions whose result is still being written, also after their end.
     pub fn unfinished(&self) -> BTreeSet<UnitKey> {
         self.application.unfinished()
     }
 
-    /// Records of every unit that is or was in force.
+    /// Records of every unit that is or was active.
     pub fn counts(&self) -> BTreeMap<UnitKey, UnitCount> {
         let mut counts = self.security.counts();
         counts.extend(self.network.counts());
@@ -64,10 +66,9 @@ impl Layers {
         counts
     }
 
-    /// Takes everything out of force. What is still being written may end by itself `within` this time; after it no layer
-    /// writes to the disk any more.
-    pub async fn end(&mut self, within: Duration) {
+    /// Unloads every unit. Results that are still being written get `results_timeout`; after that no layer writes to disk.
+    pub async fn unload(&mut self, results_timeout: Duration) {
         self.apply(&Plan::default()).await;
-        self.application.end(within).await;
+        self.application.shut_down(results_timeout).await;
     }
 }

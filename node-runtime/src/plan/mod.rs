@@ -1,7 +1,11 @@
-//! Desired state + kernel facts -> what each layer has to keep in force. Pure, and golden-tested as text.
+//! Desired state + kernel facts -> the units that each layer loads, and those that this node refuses. Pure; golden-tested as text.
 
+mod allowed;
 mod text;
 mod unit;
+
+pub use allowed::{flows_allowed, sampling_allowed, tracing_allowed};
+pub use unit::{Unit, UnitContent, UnitCount, UnitKey, UnitState};
 
 use std::collections::BTreeMap;
 
@@ -11,146 +15,89 @@ use trilobite_crds::node::{
     TracepointsPart,
 };
 
-use crate::{
-    kernel::{CgroupMode, Facts, Release, perf},
-    layers::UnitKey,
-    report::Problem,
-};
+use crate::{kernel::Facts, problem::Problem};
 
-/// What each layer has to keep in force, and what this node refuses.
+/// The units of a node.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
-    /// process_exec and process_exit.
-    pub processes: BTreeMap<UnitKey, Unit<ProcessesPart>>,
-    /// process_tracepoint, a unit for each policy.
-    pub tracepoints: BTreeMap<UnitKey, Unit<TracepointsPart>>,
-    /// Flows that the stack wants.
-    pub flows: BTreeMap<UnitKey, Unit<FlowsPart>>,
-    /// Flows that somebody wants for a time.
-    pub captures: BTreeMap<UnitKey, Unit<FlowsSession>>,
-    /// CPU profiles.
-    pub cpu_profiles: BTreeMap<UnitKey, Unit<CpuProfileSession>>,
-    /// Units that this kernel or privilege cannot honour.
+    pub units: BTreeMap<UnitKey, Unit<UnitContent>>,
+    /// Units that this kernel or privilege does not support.
     pub refused: BTreeMap<UnitKey, (Source, Problem)>,
 }
 
 impl Plan {
-    /// Who asked for a unit.
+    /// The resource that requested a unit.
     pub fn source(&self, key: &UnitKey) -> Option<&Source> {
         let refused = self.refused.get(key).map(|(source, _)| source);
-        refused
-            .or_else(|| self.processes.get(key).map(|unit| &unit.source))
-            .or_else(|| self.tracepoints.get(key).map(|unit| &unit.source))
-            .or_else(|| self.flows.get(key).map(|unit| &unit.source))
-            .or_else(|| self.captures.get(key).map(|unit| &unit.source))
-            .or_else(|| self.cpu_profiles.get(key).map(|unit| &unit.source))
+        refused.or_else(|| self.units.get(key).map(|unit| &unit.source))
+    }
+
+    /// process_exec and process_exit.
+    pub fn processes(&self) -> BTreeMap<UnitKey, Unit<ProcessesPart>> {
+        self.of_kind(|content| if let UnitContent::Processes(part) = content { Some(part) } else { None })
+    }
+
+    /// process_tracepoint, one unit for each policy.
+    pub fn tracepoints(&self) -> BTreeMap<UnitKey, Unit<TracepointsPart>> {
+        self.of_kind(|content| if let UnitContent::Tracepoints(part) = content { Some(part) } else { None })
+    }
+
+    /// Flows of the stack.
+    pub fn flows(&self) -> BTreeMap<UnitKey, Unit<FlowsPart>> {
+        self.of_kind(|content| if let UnitContent::Flows(part) = content { Some(part) } else { None })
+    }
+
+    /// Flows of a FlowCapture, for a limited time.
+    pub fn captures(&self) -> BTreeMap<UnitKey, Unit<FlowsSession>> {
+        self.of_kind(|content| if let UnitContent::Capture(session) = content { Some(session) } else { None })
+    }
+
+    pub fn cpu_profiles(&self) -> BTreeMap<UnitKey, Unit<CpuProfileSession>> {
+        self.of_kind(|content| if let UnitContent::CpuProfile(session) = content { Some(session) } else { None })
+    }
+
+    fn of_kind<T: Clone>(&self, content_of: fn(&UnitContent) -> Option<&T>) -> BTreeMap<UnitKey, Unit<T>> {
+        let units = self.units.iter().filter_map(|(key, unit)| {
+            let content = content_of(&unit.content)?.clone();
+            Some((key.clone(), Unit { source: unit.source.clone(), expires_at: unit.expires_at, content }))
+        });
+        units.collect()
+    }
+
+    fn add(&mut self, key: UnitKey, unit: Unit<UnitContent>, facts: &Facts) {
+        let allowed = match &unit.content {
+            UnitContent::Processes(_) | UnitContent::Tracepoints(_) => tracing_allowed(facts),
+            UnitContent::Flows(_) | UnitContent::Capture(_) => flows_allowed(facts),
+            UnitContent::CpuProfile(_) => sampling_allowed(facts),
+        };
+        match allowed {
+            Ok(()) => drop(self.units.insert(key, unit)),
+            Err(problem) => drop(self.refused.insert(key, (unit.source, problem))),
+        }
     }
 }
 
-/// One unit: who asked, until when, for what.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Unit<T> {
-    /// Who asked.
-    pub source: Source,
-    /// When it ends; none for a part.
-    pub expires_at: Option<Timestamp>,
-    /// What is wanted.
-    pub content: T,
-}
-
-/// tcx came with this release; there is no second way for flows.
-const TCX_SINCE: Release = Release { major: 6, minor: 6 };
-
-/// Plans a node. Sessions whose end has come by `now` are left out.
+/// Plans a node. Sessions that have expired by `now` are left out.
 pub fn plan(desired: &Desired, facts: &Facts, now: Timestamp) -> Plan {
     let mut plan = Plan::default();
     if desired.suspended {
         return plan;
     }
     for part in &desired.parts {
-        let key = UnitKey::of_part(part);
-        let source = part.source.clone();
-        let refusal = match &part.content {
-            PartContent::Processes(_) | PartContent::Tracepoints(_) => tracing_allowed(facts),
-            PartContent::Flows(_) => flows_allowed(facts),
+        let content = match part.content.clone() {
+            PartContent::Processes(content) => UnitContent::Processes(content),
+            PartContent::Tracepoints(content) => UnitContent::Tracepoints(content),
+            PartContent::Flows(content) => UnitContent::Flows(content),
         };
-        if let Err(problem) = refusal {
-            plan.refused.insert(key, (source, problem));
-            continue;
-        }
-        match part.content.clone() {
-            PartContent::Processes(content) => {
-                drop(plan.processes.insert(key, Unit { source, expires_at: None, content }))
-            }
-            PartContent::Tracepoints(content) => {
-                drop(plan.tracepoints.insert(key, Unit { source, expires_at: None, content }))
-            }
-            PartContent::Flows(content) => drop(plan.flows.insert(key, Unit { source, expires_at: None, content })),
-        }
+        plan.add(UnitKey::of_part(part), Unit { source: part.source.clone(), expires_at: None, content }, facts);
     }
     for session in desired.sessions.iter().filter(|session| session.expires_at > now) {
-        let key = UnitKey::of_session(session);
-        let source = session.source.clone();
-        let expires_at = Some(session.expires_at);
-        let refusal = match &session.content {
-            SessionContent::CpuProfile(_) => sampling_allowed(facts),
-            SessionContent::Flows(_) => flows_allowed(facts),
+        let content = match session.content.clone() {
+            SessionContent::CpuProfile(content) => UnitContent::CpuProfile(content),
+            SessionContent::Flows(content) => UnitContent::Capture(content),
         };
-        if let Err(problem) = refusal {
-            plan.refused.insert(key, (source, problem));
-            continue;
-        }
-        match session.content.clone() {
-            SessionContent::CpuProfile(content) => {
-                drop(plan.cpu_profiles.insert(key, Unit { source, expires_at, content }))
-            }
-            SessionContent::Flows(content) => drop(plan.captures.insert(key, Unit { source, expires_at, content })),
-        }
+        let unit = Unit { source: session.source.clone(), expires_at: Some(session.expires_at), content };
+        plan.add(UnitKey::of_session(session), unit, facts);
     }
     plan
-}
-
-/// Tracing of processes and tracepoints.
-pub fn tracing_allowed(facts: &Facts) -> Result<(), Problem> {
-    bpf_allowed(facts)?;
-    needs(facts, "CAP_PERFMON", "tracing")
-}
-
-/// Flows.
-pub fn flows_allowed(facts: &Facts) -> Result<(), Problem> {
-    if facts.release < TCX_SINCE {
-        return Err(Problem::KernelTooOld {
-            what: "flows".into(),
-            needs: TCX_SINCE.to_string(),
-            release: facts.release_text.clone(),
-        });
-    }
-    bpf_allowed(facts)?;
-    needs(facts, "CAP_NET_ADMIN", "flows")
-}
-
-/// CPU samples.
-pub fn sampling_allowed(facts: &Facts) -> Result<(), Problem> {
-    tracing_allowed(facts)?;
-    if facts.perf_refused {
-        return Err(perf::refusal(facts.perf_paranoid));
-    }
-    Ok(())
-}
-
-fn bpf_allowed(facts: &Facts) -> Result<(), Problem> {
-    if facts.cgroup == CgroupMode::V1 {
-        return Err(Problem::CgroupV1);
-    }
-    if !facts.btf {
-        return Err(Problem::BtfMissing);
-    }
-    needs(facts, "CAP_BPF", "loading a program")
-}
-
-fn needs(facts: &Facts, capability: &str, needed_for: &str) -> Result<(), Problem> {
-    if facts.has(capability) || facts.has("CAP_SYS_ADMIN") {
-        return Ok(());
-    }
-    Err(Problem::MissingCapability { capability: capability.into(), needed_for: needed_for.into() })
 }

@@ -1,46 +1,17 @@
-//! A plan as text, a line for each unit: for golden tests and for people.
+//! A plan as text, one line per unit: for golden tests and for people.
 
 use std::fmt;
 
-use super::Plan;
+use trilobite_crds::node::PodScope;
+
+use super::{Plan, Unit, UnitContent};
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for unit in self.processes.values() {
-            writeln!(f, "processes    {} ring={} {}", unit.source, unit.content.ring_bytes, scope(&unit.content.pods))?;
-        }
-        for unit in self.tracepoints.values() {
-            let hooks: Vec<String> = unit
-                .content
-                .hooks
-                .iter()
-                .map(|hook| format!("{}{}/{}", if hook.raw { "raw:" } else { "" }, hook.subsystem, hook.event))
-                .collect();
-            writeln!(f, "tracepoints  {} {} {}", unit.source, hooks.join(","), scope(&unit.content.pods))?;
-        }
-        for unit in self.flows.values() {
-            writeln!(
-                f,
-                "flows        {} entries={} {}",
-                unit.source,
-                unit.content.flow_entries,
-                scope(&unit.content.pods)
-            )?;
-        }
-        for unit in self.captures.values() {
-            let until = unit.expires_at.map(|end| end.to_string()).unwrap_or_default();
-            writeln!(f, "capture      {} until={until} {}", unit.source, scope(&unit.content.pods))?;
-        }
-        for unit in self.cpu_profiles.values() {
-            let until = unit.expires_at.map(|end| end.to_string()).unwrap_or_default();
-            writeln!(
-                f,
-                "cpu profile  {} {} Hz until={until} {}",
-                unit.source,
-                unit.content.frequency_hz,
-                scope(&unit.content.pods)
-            )?;
-        }
+        let mut units: Vec<_> = self.units.values().collect();
+        // By kind, in the order of the enum; units of a kind keep the order of their keys.
+        units.sort_by_key(|unit| unit.content.kind_rank());
+        units.into_iter().try_for_each(|unit| line(f, unit))?;
         for (source, problem) in self.refused.values() {
             writeln!(f, "refused      {source} {}: {}", problem.reason(), problem.message())?;
         }
@@ -48,19 +19,43 @@ impl fmt::Display for Plan {
     }
 }
 
-fn scope(pods: &trilobite_crds::node::PodScope) -> String {
-    let mut words = Vec::new();
+fn line(f: &mut fmt::Formatter<'_>, unit: &Unit<UnitContent>) -> fmt::Result {
+    let source = &unit.source;
+    let until = unit.expires_at.map(|end| end.to_string()).unwrap_or_default();
+    match &unit.content {
+        UnitContent::Processes(part) => {
+            writeln!(f, "processes    {source} ring={} {}", part.ring_bytes, scope(&part.pods))
+        }
+        UnitContent::Tracepoints(part) => {
+            let hooks = part.hooks.iter();
+            let hooks: Vec<String> = hooks
+                .map(|hook| format!("{}{}/{}", if hook.raw { "raw:" } else { "" }, hook.subsystem, hook.event))
+                .collect();
+            writeln!(f, "tracepoints  {source} {} {}", hooks.join(","), scope(&part.pods))
+        }
+        UnitContent::Flows(part) => {
+            writeln!(f, "flows        {source} entries={} {}", part.flow_entries, scope(&part.pods))
+        }
+        UnitContent::Capture(session) => writeln!(f, "capture      {source} until={until} {}", scope(&session.pods)),
+        UnitContent::CpuProfile(session) => {
+            writeln!(f, "cpu profile  {source} {} Hz until={until} {}", session.frequency_hz, scope(&session.pods))
+        }
+    }
+}
+
+fn scope(pods: &PodScope) -> String {
+    let mut parts = Vec::new();
     if let Some(namespace) = &pods.namespace {
-        words.push(format!("namespace={namespace}"));
+        parts.push(format!("namespace={namespace}"));
     }
     if pods.namespace_selector.is_some() {
-        words.push("by-namespace-labels".into());
+        parts.push("by-namespace-labels".into());
     }
     if pods.pod_selector.is_some() {
-        words.push("by-pod-labels".into());
+        parts.push("by-pod-labels".into());
     }
     if pods.include_host {
-        words.push("and-host".into());
+        parts.push("and-host".into());
     }
-    format!("[{}]", if words.is_empty() { "every pod".into() } else { words.join(" ") })
+    format!("[{}]", if parts.is_empty() { "every pod".into() } else { parts.join(" ") })
 }

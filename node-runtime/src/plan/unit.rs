@@ -1,24 +1,93 @@
-//! How a unit gets its name.
+//! A unit: the smallest thing that is loaded or refused by itself. Its key, its state, its counts.
 
+use jiff::Timestamp;
 use sha2::{Digest, Sha256};
-use trilobite_crds::node::{ProfilePartSpec, Session, Source};
+use trilobite_crds::node::{
+    CpuProfileSession, FlowsPart, FlowsSession, ProcessesPart, ProfilePartSpec, Session, Source, SourceKind,
+    TracepointsPart,
+};
 
-use crate::layers::UnitKey;
+use crate::problem::Problem;
+
+/// Identifies a unit: a part by resource and digest, a session by resource and expiry. A new digest is a new unit, which is
+/// attached before the old one is detached.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UnitKey {
+    /// Kind of the resource.
+    pub kind: SourceKind,
+    /// `name` or `namespace/name` of the resource.
+    pub name: String,
+    /// Digest of the part, or expiry of the session: two versions of a resource differ in it.
+    pub version: String,
+}
+
+/// One unit of the plan, of one kind or (`UnitContent`) of any.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unit<T> {
+    pub source: Source,
+    /// End of a session; none for a part.
+    pub expires_at: Option<Timestamp>,
+    pub content: T,
+}
+
+/// What a unit loads, by kind.
+#[derive(Clone, Debug, PartialEq)]
+pub enum UnitContent {
+    Processes(ProcessesPart),
+    Tracepoints(TracepointsPart),
+    Flows(FlowsPart),
+    Capture(FlowsSession),
+    CpuProfile(CpuProfileSession),
+}
+
+impl UnitContent {
+    /// Position of the kind in the plan's text.
+    pub(super) fn kind_rank(&self) -> u8 {
+        match self {
+            Self::Processes(_) => 0,
+            Self::Tracepoints(_) => 1,
+            Self::Flows(_) => 2,
+            Self::Capture(_) => 3,
+            Self::CpuProfile(_) => 4,
+        }
+    }
+}
+
+/// The state of one unit after `apply`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UnitState {
+    /// Loaded and attached. Notes say what is missing, e.g. a hostNetwork pod among the selected ones.
+    Active {
+        /// Problems that do not keep the unit from being active.
+        notes: Vec<Problem>,
+    },
+    /// Not loaded. An older version of the same resource stays active.
+    Refused(Problem),
+}
+
+/// Records of a unit so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UnitCount {
+    /// Delivered to subscribers.
+    pub records: u64,
+    /// Lost, at any loss point.
+    pub lost: u64,
+}
 
 impl UnitKey {
-    /// A part: the resource, at what it asks. A new generation that asks the same is the same unit: nothing is loaded anew.
+    /// The key of a part. A new generation with the same content is the same unit: nothing is loaded again.
     pub fn of_part(part: &ProfilePartSpec) -> Self {
         let content = serde_json::to_vec(&part.content).unwrap_or_default();
         let digest = Sha256::digest(content).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        Self::of(&part.source, digest)
+        Self::new(&part.source, digest)
     }
 
-    /// A session: the resource, at the end that it was given.
+    /// The key of a session.
     pub fn of_session(session: &Session) -> Self {
-        Self::of(&session.source, session.expires_at.to_string())
+        Self::new(&session.source, session.expires_at.to_string())
     }
 
-    fn of(source: &Source, version: String) -> Self {
+    fn new(source: &Source, version: String) -> Self {
         let name = match &source.namespace {
             Some(namespace) => format!("{namespace}/{}", source.name),
             None => source.name.clone(),

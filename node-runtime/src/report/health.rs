@@ -1,4 +1,4 @@
-//! What health says, to clients that never see the node's status: the same, from the same snapshot. Pure.
+//! The health that gRPC clients read, from the same snapshot as the node's status. Pure.
 
 use trilobite_crds::{
     condition::ConditionStatus,
@@ -8,11 +8,11 @@ use trilobite_crds::{
 use super::status::{Snapshot, ready};
 use crate::{
     kernel::Facts,
-    layers::{UnitKey, UnitState},
+    plan::{UnitKey, UnitState},
 };
 
-/// What is wrong with the node, in words; nothing while it is Ready and has no problem of its own.
-pub fn wrong(snapshot: &Snapshot, facts: &Facts) -> Option<String> {
+/// The message of what is wrong with the node; none while it is Ready and has no problem of its own.
+pub fn unhealthy_message(snapshot: &Snapshot, facts: &Facts) -> Option<String> {
     let ready = ready(snapshot, facts);
     if ready.status != ConditionStatus::True {
         return Some(ready.message);
@@ -20,7 +20,7 @@ pub fn wrong(snapshot: &Snapshot, facts: &Facts) -> Option<String> {
     snapshot.node_problems.first().map(|(_, problem)| problem.message())
 }
 
-/// Flows are asked for, and none can be had: whoever waits for one waits for nothing.
+/// Whether every unit that asks for flows is refused, so that a client waiting for flows would wait forever.
 pub fn flows_are_refused(snapshot: &Snapshot) -> bool {
     let parts = snapshot.desired.parts.iter().filter(|part| matches!(part.content, PartContent::Flows(_)));
     let sessions =
@@ -37,7 +37,7 @@ mod tests {
     use trilobite_crds::node::{Desired, ProfilePartSpec, Source, SourceKind};
 
     use super::*;
-    use crate::report::{Problem, stack, status::UnitReport};
+    use crate::{loss::stack_source, problem::Problem, report::status::UnitReport};
 
     fn part(name: &str, content: serde_json::Value) -> ProfilePartSpec {
         let source = Source { kind: SourceKind::ObservabilityStack, namespace: None, name: name.into(), generation: 1 };
@@ -63,30 +63,30 @@ mod tests {
         UnitState::Refused(Problem::BtfMissing)
     }
 
-    fn in_force() -> UnitState {
-        UnitState::InForce { notes: Vec::new() }
+    fn active() -> UnitState {
+        UnitState::Active { notes: Vec::new() }
     }
 
-    fn able() -> Facts {
+    fn facts() -> Facts {
         let all = ["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN", "CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH", "CAP_SYSLOG"];
         Facts { capabilities: all.map(String::from).into(), ..Facts::default() }
     }
 
     #[test]
-    fn health_is_wrong_for_all_that_makes_the_node_not_ready_and_for_what_is_wrong_with_it() {
-        assert_eq!(wrong(&with(&[(flows("a"), in_force())]), &able()), None);
-        assert!(wrong(&with(&[(flows("a"), refused())]), &able()).unwrap().contains("BTF"));
-        assert!(wrong(&Snapshot::default(), &Facts::default()).unwrap().contains("CAP_BPF"));
+    fn node_is_unhealthy_when_not_ready_or_with_a_problem() {
+        assert_eq!(unhealthy_message(&with(&[(flows("a"), active())]), &facts()), None);
+        assert!(unhealthy_message(&with(&[(flows("a"), refused())]), &facts()).unwrap().contains("BTF"));
+        assert!(unhealthy_message(&Snapshot::default(), &Facts::default()).unwrap().contains("CAP_BPF"));
         let problem = Problem::LastGoodRefused { detail: "cut short".into() };
-        let troubled = Snapshot { node_problems: vec![(stack(), problem)], ..Snapshot::default() };
-        assert!(wrong(&troubled, &able()).unwrap().contains("cut short"));
+        let with_problem = Snapshot { node_problems: vec![(stack_source(), problem)], ..Snapshot::default() };
+        assert!(unhealthy_message(&with_problem, &facts()).unwrap().contains("cut short"));
     }
 
     #[test]
-    fn flows_are_refused_when_all_that_ask_for_them_are() {
+    fn flows_are_refused_when_all_their_units_are() {
         let processes = part("p", serde_json::json!({"processes": {"pods": {}, "ringBytes": 4096}}));
         assert!(!flows_are_refused(&with(&[(processes, refused())])));
-        assert!(!flows_are_refused(&with(&[(flows("a"), refused()), (flows("b"), in_force())])));
+        assert!(!flows_are_refused(&with(&[(flows("a"), refused()), (flows("b"), active())])));
         assert!(flows_are_refused(&with(&[(flows("a"), refused()), (flows("b"), refused())])));
     }
 }

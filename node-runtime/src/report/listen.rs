@@ -1,4 +1,4 @@
-//! Where `/metrics` listens. A port that is taken, or a node without IPv6, is said and tried again: it never ends the agent.
+//! Binds the `/metrics` address. A port that is taken is reported and retried; a node without IPv6 falls back to IPv4.
 
 use std::{
     io,
@@ -8,28 +8,31 @@ use std::{
 
 use tokio::{net::TcpListener, sync::watch, time::sleep};
 
-use super::Problem;
+use crate::problem::Problem;
 
-/// How soon an address that could not be had is asked for again.
-const RETRY: Duration = Duration::from_secs(10);
+const RETRY_DELAY: Duration = Duration::from_secs(10);
 
-/// A listener on `address`, or on every IPv4 address where there is no IPv6. While there is none, `trouble` says why.
-pub async fn listen(address: SocketAddr, trouble: &watch::Sender<Option<Problem>>) -> TcpListener {
-    keep_asking(address, trouble, RETRY).await
+/// A listener on `address`, or on `0.0.0.0` where `[::]` was asked for and there is no IPv6. Until it exists, `problem` says why.
+pub async fn listen(address: SocketAddr, problem_sender: &watch::Sender<Option<Problem>>) -> TcpListener {
+    bind_with_retry(address, problem_sender, RETRY_DELAY).await
 }
 
-async fn keep_asking(address: SocketAddr, trouble: &watch::Sender<Option<Problem>>, every: Duration) -> TcpListener {
+async fn bind_with_retry(
+    address: SocketAddr,
+    problem_sender: &watch::Sender<Option<Problem>>,
+    every: Duration,
+) -> TcpListener {
     loop {
         match bind(address).await {
             Ok(listener) => {
-                trouble.send_replace(None);
+                problem_sender.send_replace(None);
                 return listener;
             }
             Err(error) => {
                 let problem = Problem::MetricsNotServed { address: address.to_string(), detail: error.to_string() };
-                if trouble.borrow().as_ref() != Some(&problem) {
+                if problem_sender.borrow().as_ref() != Some(&problem) {
                     tracing::warn!("{}", problem.message());
-                    trouble.send_replace(Some(problem));
+                    problem_sender.send_replace(Some(problem));
                 }
                 sleep(every).await;
             }
@@ -46,7 +49,7 @@ async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     }
 }
 
-/// Neither a kernel without IPv6 nor one where it is switched off has `[::]`; a port that is taken is taken on both.
+/// The errors of `[::]` on a kernel without IPv6 and on one where it is disabled; a taken port gives EADDRINUSE instead.
 fn is_without_ipv6(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
 }
@@ -56,14 +59,15 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_port_that_is_taken_is_said_and_had_when_it_is_free() {
+    async fn taken_port_is_reported_and_bound_once_free() {
         let other = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = other.local_addr().unwrap();
-        let (trouble, mut heard) = watch::channel(None);
+        let (problem_sender, mut problems) = watch::channel(None);
         let every = Duration::from_millis(10);
-        let listening = tokio::spawn(async move { keep_asking(address, &trouble, every).await.local_addr().unwrap() });
-        heard.wait_for(Option::is_some).await.unwrap();
-        assert!(matches!(&*heard.borrow(), Some(Problem::MetricsNotServed { .. })));
+        let listening =
+            tokio::spawn(async move { bind_with_retry(address, &problem_sender, every).await.local_addr().unwrap() });
+        problems.wait_for(Option::is_some).await.unwrap();
+        assert!(matches!(&*problems.borrow(), Some(Problem::MetricsNotServed { .. })));
         drop(other);
         assert_eq!(listening.await.unwrap(), address);
     }

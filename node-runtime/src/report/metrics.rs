@@ -1,4 +1,4 @@
-//! `/metrics`: what is in force, what was lost, and what it costs, collected when somebody asks.
+//! `/metrics` of the agent: units, losses and kernel memory, collected at each scrape.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -11,14 +11,19 @@ use prometheus_client::{
 };
 use tokio::sync::watch;
 
-use super::{Ledger, Problem, ledger::Loss, listen::listen, status::Snapshot};
-use crate::{kernel::account, layers::UnitState};
+use super::{listen::listen, status::Snapshot};
+use crate::{
+    kernel::account,
+    loss::{Ledger, Loss},
+    plan::UnitState,
+    problem::Problem,
+};
 
-/// Serves `/metrics` on `address` as soon as it can be had, and says in `trouble` while it cannot; `of_layers` are what the
-/// layers have to say themselves.
+/// Serves `/metrics` on `address`; while the address cannot be bound, `problem_sender` says why. `of_layers` are the layers' own
+/// collectors.
 pub async fn serve(
     address: SocketAddr,
-    trouble: watch::Sender<Option<Problem>>,
+    problem_sender: watch::Sender<Option<Problem>>,
     ledger: Ledger,
     snapshots: watch::Receiver<Option<Snapshot>>,
     of_layers: Vec<Box<dyn Collector>>,
@@ -37,7 +42,7 @@ pub async fn serve(
         }
     });
     loop {
-        let listener = listen(address, &trouble).await;
+        let listener = listen(address, &problem_sender).await;
         if let Err(error) = axum::serve(listener, Router::new().route("/metrics", page.clone())).await {
             tracing::error!(%error, "serving /metrics");
         }
@@ -46,18 +51,18 @@ pub async fn serve(
 
 fn registry(ledger: Ledger, snapshots: watch::Receiver<Option<Snapshot>>) -> Registry {
     let mut registry = Registry::with_prefix("trilobite_node");
-    registry.register_collector(Box::new(Now { ledger, snapshots }));
+    registry.register_collector(Box::new(AgentCollector { ledger, snapshots }));
     registry
 }
 
-/// Everything is read when it is asked for: nothing is counted twice, and nothing is kept for a scrape that never comes.
+/// Reads everything at the scrape: nothing is counted twice, and nothing is kept between scrapes.
 #[derive(Debug)]
-struct Now {
+struct AgentCollector {
     ledger: Ledger,
     snapshots: watch::Receiver<Option<Snapshot>>,
 }
 
-impl Collector for Now {
+impl Collector for AgentCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         self.losses(&mut encoder)?;
         self.units(&mut encoder)?;
@@ -65,7 +70,7 @@ impl Collector for Now {
     }
 }
 
-impl Now {
+impl AgentCollector {
     fn losses(&self, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
         let lost = ConstCounter::new(0u64);
         let mut family = encoder.encode_descriptor(
@@ -82,23 +87,23 @@ impl Now {
     }
 
     fn units(&self, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
-        let (mut in_force, mut refused) = (0i64, 0i64);
+        let (mut active, mut refused) = (0i64, 0i64);
         if let Some(snapshot) = self.snapshots.borrow().as_ref() {
             for unit in snapshot.units.values() {
                 match unit.state {
-                    UnitState::InForce { .. } => in_force += 1,
+                    UnitState::Active { .. } => active += 1,
                     UnitState::Refused(_) => refused += 1,
                 }
             }
         }
-        let gauge = ConstGauge::new(in_force);
+        let gauge = ConstGauge::new(active);
         let mut family = encoder.encode_descriptor("units", "Units by state", None, gauge.metric_type())?;
         gauge.encode(family.encode_family(&[("state", "in_force")])?)?;
         ConstGauge::new(refused).encode(family.encode_family(&[("state", "refused")])?)
     }
 }
 
-/// What the kernel holds for us, counted from our own descriptors.
+/// Programs, maps and links that the agent holds, and their kernel memory.
 fn cost(encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
     let cost = account();
     let counts = [("program", cost.programs), ("map", cost.maps), ("link", cost.links)];

@@ -1,4 +1,4 @@
-//! What the agent says of its node, as a pure function of what is in force. Healthy is short.
+//! The NodeRuntime's status as a pure function of a snapshot. A healthy node has a short one.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,79 +15,76 @@ use trilobite_crds::{
     reason::Reason,
 };
 
-use super::Problem;
 use crate::{
     kernel::{CgroupMode, Facts},
-    layers::{UnitCount, UnitKey, UnitState},
+    plan::{UnitCount, UnitKey, UnitState},
+    problem::Problem,
 };
 
 /// Most problems, refused parts, losses that a status lists: the schema's bounds.
 const PROBLEMS_MAX: usize = 20;
 const REFUSED_MAX: usize = 512;
 const LOSSES_MAX: usize = 64;
-/// What the agent needs on every node, whatever is wanted.
+/// Capabilities that the agent needs on every node, whatever is desired.
 const CAPABILITIES: [&str; 6] =
     ["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN", "CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH", "CAP_SYSLOG"];
 
-/// One unit and how it fares.
+/// One unit, its state, and the resource that requested it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UnitReport {
-    /// Who asked.
     pub source: Source,
-    /// How it fares.
     pub state: UnitState,
     /// The part's digest; none for a session.
     pub part: Option<String>,
 }
 
-/// All that a status is made of.
+/// Everything that status, health and metrics are made of.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
-    /// The NodeRuntime that `desired` came with; none before there is one, or when it is gone.
+    /// `metadata.uid` of the NodeRuntime; none before there is one, and after it is gone.
     pub uid: Option<String>,
-    /// Generation of the NodeRuntime that `desired` came with.
+    /// `metadata.generation` of the NodeRuntime that `desired` came with.
     pub generation: i64,
-    /// What was asked.
     pub desired: Arc<Desired>,
     /// Every unit that was planned, refused ones included.
     pub units: BTreeMap<UnitKey, UnitReport>,
-    /// By units that are refused: the generation of the same resource that stays in force.
-    pub standing: BTreeMap<UnitKey, i64>,
-    /// Sessions that are not over yet, whether or not their end has come: their results are still being made.
+    /// For each refused unit: the generation of the same resource that stays active.
+    pub previous_generations: BTreeMap<UnitKey, i64>,
+    /// Sessions whose result is not written yet, also after their end.
     pub unfinished: BTreeSet<UnitKey>,
-    /// Records so far, units that have ended included.
+    /// Records so far, including units that have ended.
     pub counts: BTreeMap<UnitKey, UnitCount>,
-    /// Losses since the agent's start, by whose they are.
+    /// Losses since the agent's start, by resource.
     pub losses: Vec<SourceLoss>,
-    /// What went wrong outside any unit, as a last good state that was refused.
+    /// Problems outside any unit, e.g. a state file that was refused.
     pub node_problems: Vec<(Source, Problem)>,
 }
 
-/// The status at `now`; transition times come from the conditions that stand.
-pub fn status(snapshot: &Snapshot, facts: &Facts, standing: &[Condition], now: Timestamp) -> NodeRuntimeStatus {
+/// The status at `now`; transition times are taken over from `previous` conditions.
+pub fn status(snapshot: &Snapshot, facts: &Facts, previous: &[Condition], now: Timestamp) -> NodeRuntimeStatus {
     let problems = problems(snapshot);
-    let in_force = snapshot
+    let active_parts = snapshot
         .units
         .values()
-        .filter(|unit| unit.part.is_some() && matches!(unit.state, UnitState::InForce { .. }))
+        .filter(|unit| unit.part.is_some() && matches!(unit.state, UnitState::Active { .. }))
         .count();
     let ready = ready(snapshot, facts);
     NodeRuntimeStatus {
         observed_generation: Some(snapshot.generation),
         applied_profile: snapshot.desired.profile.clone(),
-        parts_in_force: i32::try_from(in_force).unwrap_or(i32::MAX),
+        parts_in_force: i32::try_from(active_parts).unwrap_or(i32::MAX),
         agent_version: Some(env!("CARGO_PKG_VERSION").into()),
         boot_id: Some(facts.boot_id.clone()),
         kernel: Some(kernel_facts(facts)),
         sessions: sessions(snapshot, now),
         losses: snapshot.losses.iter().take(LOSSES_MAX).cloned().collect(),
         refused: refused(snapshot),
-        conditions: merge(standing, &[ready], snapshot.generation, now),
+        conditions: merge(previous, &[ready], snapshot.generation, now),
         problems,
     }
 }
 
-/// The node is ready when what the stack itself asks is in force; a user's bad policy is the policy's own matter.
+/// The node is ready when the stack's own parts are active. A refused policy shows on the policy alone.
 pub(super) fn ready(snapshot: &Snapshot, facts: &Facts) -> Finding {
     let missing = missing_capabilities(facts);
     let stack = snapshot.units.values().find_map(|unit| match &unit.state {
@@ -100,12 +97,12 @@ pub(super) fn ready(snapshot: &Snapshot, facts: &Facts) -> Finding {
             let problem = Problem::MissingCapability { capability: capability.clone(), needed_for: "the agent".into() };
             (ConditionStatus::False, problem.reason(), problem.message())
         }
-        (None, None) => (ConditionStatus::True, Reason::Ready, "what the stack asks is in force".into()),
+        (None, None) => (ConditionStatus::True, Reason::Ready, "everything that the stack asks for is active".into()),
     };
     Finding { r#type: ConditionType::Ready, status, reason, message }
 }
 
-/// Every part that is refused, with or without room for its reason below.
+/// Digests of all refused parts, also of those whose problem did not fit into the list.
 fn refused(snapshot: &Snapshot) -> Vec<String> {
     let parts = snapshot.units.values().filter(|unit| matches!(unit.state, UnitState::Refused(_)));
     let short: BTreeSet<String> =
@@ -113,29 +110,29 @@ fn refused(snapshot: &Snapshot) -> Vec<String> {
     short.into_iter().take(REFUSED_MAX).collect()
 }
 
-/// What is refused comes before what is wrong with the node, and both before what is not perfect. Each resource has one
-/// problem listed before any has a second.
+/// Refusals first, then problems of the node, then notes on active units. Every resource gets one entry before any gets a
+/// second.
 fn problems(snapshot: &Snapshot) -> Vec<NodeProblem> {
-    let of_units = |wanted: fn(&UnitState) -> &[Problem]| {
+    let of_units = |select: fn(&UnitState) -> &[Problem]| {
         snapshot.units.iter().flat_map(move |(key, unit)| {
-            let standing = snapshot.standing.get(key).copied();
-            wanted(&unit.state).iter().map(move |problem| (&unit.source, problem, standing))
+            let previous = snapshot.previous_generations.get(key).copied();
+            select(&unit.state).iter().map(move |problem| (&unit.source, problem, previous))
         })
     };
     let refusals = of_units(|state| match state {
         UnitState::Refused(problem) => std::slice::from_ref(problem),
-        UnitState::InForce { .. } => &[],
+        UnitState::Active { .. } => &[],
     });
     let notes = of_units(|state| match state {
-        UnitState::InForce { notes } => notes,
+        UnitState::Active { notes } => notes,
         UnitState::Refused(_) => &[],
     });
     let of_node = snapshot.node_problems.iter().map(|(source, problem)| (source, problem, None));
     let mut named = BTreeSet::new();
     let (first, more): (Vec<_>, Vec<_>) =
         refusals.chain(of_node).chain(notes).partition(|(source, ..)| named.insert(source.to_string()));
-    let line = |(source, problem, standing): (&Source, &Problem, Option<i64>)| {
-        let message = standing.map_or_else(|| problem.message(), |generation| problem.beside(generation));
+    let line = |(source, problem, previous): (&Source, &Problem, Option<i64>)| {
+        let message = previous.map_or_else(|| problem.message(), |generation| problem.message_beside(generation));
         NodeProblem::new(source.clone(), problem.reason(), problem.field(), message)
     };
     first.into_iter().chain(more).take(PROBLEMS_MAX).map(line).collect()
@@ -173,7 +170,7 @@ fn kernel_facts(facts: &Facts) -> KernelFacts {
         release: facts.release_text.clone(),
         cgroup: cgroup.into(),
         missing_capabilities: missing_capabilities(facts),
-        features: features.iter().filter(|(_, there)| *there).map(|(name, _)| (*name).into()).collect(),
+        features: features.iter().filter(|(_, exists)| *exists).map(|(name, _)| (*name).into()).collect(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Writes a node's status: when something changed, at most every two seconds (counts alone: every five), never as a heartbeat.
+//! Writes the NodeRuntime's status: on a change only, at most every two seconds (counts alone: every five); never as a heartbeat.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,8 +12,8 @@ use tokio::{
     sync::watch,
     time::{Instant, sleep, sleep_until},
 };
+use trilobite_backoff::ExponentialBackoff;
 use trilobite_crds::node::{NodeRuntime, NodeRuntimeStatus};
-use trilobite_patience::Patience;
 
 use super::status::{Snapshot, status};
 use crate::kernel::Facts;
@@ -29,32 +29,37 @@ const BETWEEN_COUNTS: Duration = Duration::from_secs(5);
 /// The longest wait after a refused write; the first is `BETWEEN_WRITES`.
 const LONGEST_WAIT: Duration = Duration::from_secs(8);
 
-/// What was written last: to which object, when, and what.
+/// The last write: the object's uid, when, and the status.
 struct Written {
     uid: String,
     at: Instant,
     status: NodeRuntimeStatus,
 }
 
-/// Writes what `snapshots` says until its sender is gone. A write that fails is tried again with what is true by then.
-/// Nothing is written before the object is known, nor after it is gone.
-pub async fn run(client: Client, node: String, facts: Arc<Facts>, mut snapshots: watch::Receiver<Option<Snapshot>>) {
+/// Writes the status of each snapshot until the sender is dropped. A failed write is repeated with the newest snapshot. Nothing is
+/// written before the object is known, nor after it is gone.
+pub async fn write_statuses(
+    client: Client,
+    node: String,
+    facts: Arc<Facts>,
+    mut snapshots: watch::Receiver<Option<Snapshot>>,
+) {
     let runtimes: Api<NodeRuntime> = Api::all(client);
     let mut written: Option<Written> = None;
-    let mut patience = Patience::between(BETWEEN_WRITES, LONGEST_WAIT);
+    let mut backoff = ExponentialBackoff::between(BETWEEN_WRITES, LONGEST_WAIT);
     while snapshots.changed().await.is_ok() {
         loop {
             sleep(COALESCE).await;
             let Some(snapshot) = snapshots.borrow_and_update().clone() else { break };
             let Some(uid) = snapshot.uid.clone() else { break };
-            // An object that was made again has no status, whatever the one before it had.
+            // A recreated object has no status yet, whatever its predecessor had.
             let before = written.as_ref().filter(|before| before.uid == uid);
-            let standing = before.map(|before| before.status.conditions.as_slice()).unwrap_or_default();
-            let wanted = status(&snapshot, &facts, standing, Timestamp::now());
+            let previous = before.map(|before| before.status.conditions.as_slice()).unwrap_or_default();
+            let wanted = status(&snapshot, &facts, previous, Timestamp::now());
             if before.is_some_and(|before| before.status == wanted) {
                 break;
             }
-            if let Some(due) = before.map(|before| before.at + between(&before.status, &wanted))
+            if let Some(due) = before.map(|before| before.at + least_delay(&before.status, &wanted))
                 && due > Instant::now()
             {
                 tokio::select! {
@@ -66,20 +71,20 @@ pub async fn run(client: Client, node: String, facts: Arc<Facts>, mut snapshots:
             match write(&runtimes, &node, &uid, &wanted).await {
                 Ok(()) => {
                     written = Some(Written { uid, at: Instant::now(), status: wanted });
-                    patience.reset();
+                    backoff.reset();
                     break;
                 }
                 Err(error) => {
                     tracing::warn!(%error, "writing the node's status; trying again");
-                    sleep(patience.wait()).await;
+                    sleep(backoff.next_delay()).await;
                 }
             }
         }
     }
 }
 
-/// How long `after` may wait for its turn: counts go up all the time, and nobody acts on one of them.
-fn between(before: &NodeRuntimeStatus, after: &NodeRuntimeStatus) -> Duration {
+/// The least delay before `after`: counts change all the time, and a single change matters to no reader.
+fn least_delay(before: &NodeRuntimeStatus, after: &NodeRuntimeStatus) -> Duration {
     if without_counts(before) == without_counts(after) { BETWEEN_COUNTS } else { BETWEEN_WRITES }
 }
 
@@ -94,7 +99,7 @@ fn without_counts(status: &NodeRuntimeStatus) -> NodeRuntimeStatus {
     status
 }
 
-/// With the uid, an object that was made again meanwhile is not told what holds of the one before it.
+/// The uid makes the API server refuse the patch when the object was recreated meanwhile.
 fn patch(node: &str, uid: &str, status: &NodeRuntimeStatus) -> Value {
     json!({
         "apiVersion": "trilobite.dev/v1alpha1",
@@ -126,15 +131,15 @@ mod tests {
     }
 
     #[test]
-    fn a_status_is_for_the_object_that_it_was_made_for_and_no_other_of_its_name() {
+    fn patch_names_the_uid_of_the_object() {
         let patch = patch("reef", "u1", &NodeRuntimeStatus::default());
         assert_eq!(patch["metadata"], json!({"name": "reef", "uid": "u1"}));
     }
 
     #[test]
-    fn more_samples_wait_longer_than_the_end_of_a_session() {
+    fn new_counts_wait_longer_than_a_new_state() {
         let before = running(SessionState::Running, 10);
-        assert_eq!(between(&before, &running(SessionState::Running, 99)), BETWEEN_COUNTS);
-        assert_eq!(between(&before, &running(SessionState::Completed, 99)), BETWEEN_WRITES);
+        assert_eq!(least_delay(&before, &running(SessionState::Running, 99)), BETWEEN_COUNTS);
+        assert_eq!(least_delay(&before, &running(SessionState::Completed, 99)), BETWEEN_WRITES);
     }
 }

@@ -1,4 +1,4 @@
-//! One server for all faces, on the agent's socket.
+//! The gRPC server of all services, on the agent's socket.
 
 use std::{convert::Infallible, future::pending};
 
@@ -16,35 +16,35 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{service::Routes, transport::Server};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-/// The name under which `grpc.health.v1` says SERVING as long as anything is served, as for the server as a whole. Clients ask
-/// for exactly this one, and for Hubble's.
+/// `grpc.health.v1` reports SERVING under this name, and for the server as a whole, as long as the server runs. Clients
+/// ask for exactly this name, and for Hubble's.
 const LIVENESS: &str = "liveness";
 
-/// Serves `faces` until the socket fails or `end` comes or is dropped; then ends when the last call does. While
-/// `flows_refused`, health says so of Hubble's observer.
+/// Serves until the socket fails, or `shutdown` is sent or dropped; then waits for open calls. While `flows_refused`,
+/// health reports NOT_SERVING for Hubble's observer.
 pub async fn serve(
     listener: UnixListener,
-    faces: Routes,
+    services: Routes,
     flows_refused: watch::Receiver<bool>,
-    end: oneshot::Receiver<()>,
+    shutdown: oneshot::Receiver<()>,
 ) -> Result<(), tonic::transport::Error> {
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_service_status(LIVENESS, ServingStatus::Serving).await;
     let incoming = UnixListenerStream::new(listener);
     let ended = async {
-        let _ = end.await;
+        let _ = shutdown.await;
     };
-    let faces = faces.add_service(health).into_axum_router().layer(from_fn(named));
-    let served = Server::builder().add_routes(faces.into()).serve_with_incoming_shutdown(incoming, ended);
+    let services = services.add_service(health).into_axum_router().layer(from_fn(name_unimplemented));
+    let served = Server::builder().add_routes(services.into()).serve_with_incoming_shutdown(incoming, ended);
     tokio::select! {
-        // First of all health: whoever is served asks for it.
+        // Health first: clients ask for it before anything else.
         biased;
-        never = tell_of_flows(reporter, flows_refused) => match never {},
+        never = report_flow_health(reporter, flows_refused) => match never {},
         served = served => served,
     }
 }
 
-async fn tell_of_flows(reporter: HealthReporter, mut refused: watch::Receiver<bool>) -> Infallible {
+async fn report_flow_health(reporter: HealthReporter, mut refused: watch::Receiver<bool>) -> Infallible {
     loop {
         let status = if *refused.borrow_and_update() { ServingStatus::NotServing } else { ServingStatus::Serving };
         reporter.set_service_status(super::hubble::HEALTH_SERVICE, status).await;
@@ -54,15 +54,15 @@ async fn tell_of_flows(reporter: HealthReporter, mut refused: watch::Receiver<bo
     }
 }
 
-/// An answer of UNIMPLEMENTED that says nothing gets the name of what is not there.
-async fn named(request: Request, next: Next) -> Response {
-    // It comes from a stranger: only what may stand in a header as it is.
+/// Adds the method's name to an UNIMPLEMENTED answer without a message.
+async fn name_unimplemented(request: Request, next: Next) -> Response {
+    // Untrusted: only characters that a header may contain unescaped.
     let path: String =
         request.uri().path().chars().filter(|letter| letter.is_ascii_graphic() && *letter != '%').collect();
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
-    let unnamed = headers.get("grpc-message").is_none_or(HeaderValue::is_empty);
-    if unnamed
+    let has_no_message = headers.get("grpc-message").is_none_or(HeaderValue::is_empty);
+    if has_no_message
         && headers.get("grpc-status").is_some_and(|status| status == "12")
         && let Ok(message) = HeaderValue::from_str(&format!("{path} is not served by this agent"))
     {
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_is_not_served_is_answered_with_its_name_and_what_is_served_is_not_touched() {
+    async fn unknown_method_is_named_and_health_is_served() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("agent.sock");
         let (end, ended) = oneshot::channel();
@@ -95,11 +95,11 @@ mod tests {
             async move { UnixStream::connect(path).await.map(TokioIo::new) }
         });
         let channel = Endpoint::from_static("http://agent").connect_with_connector(connector).await.unwrap();
-        let mut ask = tonic::client::Grpc::new(channel.clone());
-        ask.ready().await.unwrap();
+        let mut client = tonic::client::Grpc::new(channel.clone());
+        client.ready().await.unwrap();
         let codec = tonic_prost::ProstCodec::<HealthCheckRequest, HealthCheckRequest>::default();
         let path = tonic::codegen::http::uri::PathAndQuery::from_static("/fossil.Dig/Deeper");
-        let refused = ask.unary(Request::new(HealthCheckRequest::default()), path, codec).await.unwrap_err();
+        let refused = client.unary(Request::new(HealthCheckRequest::default()), path, codec).await.unwrap_err();
         assert_eq!(refused.code(), Code::Unimplemented);
         assert_eq!(refused.message(), "/fossil.Dig/Deeper is not served by this agent");
         let status = async |service: &str| {
@@ -109,7 +109,7 @@ mod tests {
         assert_eq!(status("liveness").await, Status::Serving);
         assert_eq!(status("hubble.server.Observer").await, Status::Serving);
         flows.send_replace(true);
-        // The one thread tells it before it serves the next call.
+        // The one thread updates health before it serves the next call.
         assert_eq!(status("hubble.server.Observer").await, Status::NotServing);
         assert_eq!(status("liveness").await, Status::Serving);
         drop(end);

@@ -1,4 +1,4 @@
-//! The agent's socket: mode 0600, replaced when an agent starts, gone when it stops.
+//! The agent's socket: mode 0600, replaced at the start of an agent, removed at its end.
 
 use std::{
     fs, io,
@@ -8,13 +8,10 @@ use std::{
 
 use tokio::net::UnixListener;
 
-/// Why there is no socket.
 #[derive(Debug, thiserror::Error)]
 #[error("the agent's socket {path}: {source}")]
 pub struct SocketError {
-    /// Where it was to be.
     pub path: PathBuf,
-    /// The system's words.
     pub source: io::Error,
 }
 
@@ -24,11 +21,11 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Listens at `path`. One that a dead agent left is replaced; one that answers is not.
+    /// Listens at `path`. Replaces the socket of an agent that has died, but not one that answers.
     pub fn listen(path: &Path) -> Result<(Self, UnixListener), SocketError> {
         let fail = |source| SocketError { path: path.to_owned(), source };
         if std::os::unix::net::UnixStream::connect(path).is_ok() {
-            return Err(fail(io::Error::new(io::ErrorKind::AddrInUse, "another agent answers there")));
+            return Err(fail(io::Error::new(io::ErrorKind::AddrInUse, "another agent uses it")));
         }
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(fail)?;
@@ -46,7 +43,7 @@ impl Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_file(&self.path) {
-            tracing::debug!(%error, path = %self.path.display(), "the socket was gone already");
+            tracing::debug!(%error, path = %self.path.display(), "the socket was removed already");
         }
     }
 }
@@ -56,7 +53,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_socket_that_a_dead_agent_left_is_replaced_and_one_that_answers_is_not() {
+    async fn stale_socket_is_replaced_and_a_live_one_is_not() {
         let folder = std::env::temp_dir().join(format!("trilobite-socket-{}", std::process::id()));
         let path = folder.join("agent.sock");
         fs::create_dir_all(&folder).unwrap();

@@ -1,4 +1,4 @@
-//! A node for a test: a cgroup of its own, in which the test's processes run, and an agent that sees that part alone.
+//! A node for a test: a cgroup in which the test's processes run, and an agent that sees only that cgroup.
 
 #![allow(dead_code, reason = "each test program uses its part")]
 
@@ -17,24 +17,24 @@ use trilobite_crds::node::{
     PartContent, PodScope, ProcessesPart, ProfilePartSpec, Source, SourceKind, TracepointsPart, desired::Desired,
 };
 use trilobite_node::{
-    identity::Identity,
+    identity::IdentityService,
     kernel::{Account, Facts, account, probe},
     layers::{
-        Context, UnitKey, UnitState,
+        LayerContext,
         security::{
             Security, SecurityEvent,
-            bus::{EventBus, Next, Subscription},
+            event_bus::{EventBus, StreamItem, Subscription},
         },
     },
+    loss::{Ledger, LossPoint},
     plan::plan,
-    report::{Ledger, Place},
+    plan::{UnitKey, UnitState},
 };
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// The node.
 pub(crate) struct Node {
-    pub(crate) identity: Identity,
+    pub(crate) identity: IdentityService,
     pub(crate) security: Security,
     pub(crate) ledger: Ledger,
     pub(crate) reader: Subscription,
@@ -45,11 +45,11 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// An agent that was just started, on a node that nobody else is on.
+    /// A node on which an agent has just started. Only one exists at a time.
     pub(crate) fn new(name: &str) -> Self {
         assert!(nix::unistd::geteuid().is_root(), "this test loads programs into the kernel: run it as root");
         let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-        // The runtime of the test before ends a moment after its node does.
+        // The runtime of the previous test ends a moment after its node is dropped.
         while account() != Account::default() {
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -64,67 +64,67 @@ impl Node {
         Self { identity, security, ledger, reader, facts, cgroup, parts: Vec::new(), _alone: alone }
     }
 
-    /// The agent ends, and another one begins.
+    /// Stops the agent and starts another one.
     pub(crate) async fn restart_agent(&mut self) {
         self.security.apply(&plan(&Desired::default(), &self.facts, Timestamp::now())).await;
         (self.identity, self.security, self.ledger, self.reader) = agent(&self.facts);
     }
 
-    /// Asks for exec and exit.
-    pub(crate) fn want_processes(&mut self, ring_bytes: u32) {
+    /// Requests exec and exit.
+    pub(crate) fn request_processes(&mut self, ring_bytes: u32) {
         let content = PartContent::Processes(ProcessesPart { pods: PodScope::default(), ring_bytes });
-        self.want(SourceKind::ObservabilityStack, "default", content);
+        self.request(SourceKind::ObservabilityStack, "default", content);
     }
 
-    /// Asks for a policy; one of the same name is replaced.
-    pub(crate) fn want_policy(&mut self, name: &str, part: TracepointsPart) {
-        self.want(SourceKind::TracingPolicy, name, PartContent::Tracepoints(part));
+    /// Requests a policy; replaces one of the same name.
+    pub(crate) fn request_policy(&mut self, name: &str, part: TracepointsPart) {
+        self.request(SourceKind::TracingPolicy, name, PartContent::Tracepoints(part));
     }
 
-    /// Asks for nothing.
-    pub(crate) fn want_nothing(&mut self) {
+    /// Removes every request.
+    pub(crate) fn request_nothing(&mut self) {
         self.parts.clear();
     }
 
-    fn want(&mut self, kind: SourceKind, name: &str, content: PartContent) {
+    fn request(&mut self, kind: SourceKind, name: &str, content: PartContent) {
         let source = Source { kind, namespace: None, name: name.into(), generation: 1 };
         let digest = serde_json::to_string(&content).unwrap();
         self.parts.retain(|part| part.source != source);
         self.parts.push(ProfilePartSpec { source, digest, content });
     }
 
-    /// Brings the agent in line with what was asked.
+    /// Applies the requests.
     pub(crate) async fn apply(&mut self) -> BTreeMap<UnitKey, UnitState> {
         let desired = Desired { parts: self.parts.clone(), ..Desired::default() };
         self.security.apply(&plan(&desired, &self.facts, Timestamp::now())).await
     }
 
-    /// Runs a shell script on the node: the shell begins, by exec, inside its cgroup.
+    /// Runs a shell script on the node; the shell is started by an exec inside of its cgroup.
     pub(crate) fn sh(&self, script: &str) -> Child {
         let enter = format!("echo $$ > {}/cgroup.procs; exec /bin/sh -c \"$0\"", self.cgroup.display());
         Command::new("/bin/sh").args(["-c", &enter, script]).spawn().unwrap()
     }
 
-    /// The events of a while: a reader that does not read loses what its queue has no room for.
+    /// The events of a period; without reading, the queue would overflow.
     pub(crate) async fn events_of(&mut self, time: Duration) -> Vec<Arc<SecurityEvent>> {
         let end = tokio::time::Instant::now() + time;
         self.events_until(|| end).await
     }
 
-    /// All events until there is none for a while.
+    /// All events until none has come for 1.5 s.
     pub(crate) async fn events(&mut self) -> Vec<Arc<SecurityEvent>> {
         self.events_until(|| tokio::time::Instant::now() + Duration::from_millis(1500)).await
     }
 
-    /// All events; each is waited for until the time that is asked for before it.
+    /// All events; `end` gives the deadline for the next one.
     async fn events_until(&mut self, end: impl Fn() -> tokio::time::Instant) -> Vec<Arc<SecurityEvent>> {
         let mut events = Vec::new();
         while let Ok(next) = tokio::time::timeout_at(end(), self.reader.next()).await {
             match next {
-                Next::Event(event) => events.push(event),
-                Next::Lost(Place::StreamReader, count) => panic!("the test read too slowly and lost {count}"),
-                Next::Lost(..) | Next::Gap(_) => {}
-                Next::Closed => break,
+                StreamItem::Event(event) => events.push(event),
+                StreamItem::Lost(LossPoint::StreamReader, count) => panic!("the test read too slowly and lost {count}"),
+                StreamItem::Lost(..) | StreamItem::Gap(_) => {}
+                StreamItem::Closed => break,
             }
         }
         events
@@ -143,12 +143,12 @@ impl Drop for Node {
     }
 }
 
-fn agent(facts: &Arc<Facts>) -> (Identity, Security, Ledger, Subscription) {
+fn agent(facts: &Arc<Facts>) -> (IdentityService, Security, Ledger, Subscription) {
     let ledger = Ledger::default();
     let bus = EventBus::new(ledger.clone());
     let reader = bus.subscribe();
-    let identity = Identity::new(facts.clone(), ledger.clone(), false);
-    let context = Context {
+    let identity = IdentityService::new(facts.clone(), ledger.clone(), false);
+    let context = LayerContext {
         node_name: "test".into(),
         facts: facts.clone(),
         ledger: ledger.clone(),
@@ -157,7 +157,7 @@ fn agent(facts: &Arc<Facts>) -> (Identity, Security, Ledger, Subscription) {
     (identity.clone(), Security::new(context, identity, bus), ledger, reader)
 }
 
-/// Depth of a new cgroup directly below the root that we were shown.
+/// Depth of a cgroup below the mounted root.
 fn cgroup_level(facts: &Facts, cgroup: &std::path::Path) -> u32 {
     let below = cgroup.strip_prefix(&facts.cgroup_root).unwrap();
     u32::try_from(below.components().count()).unwrap()

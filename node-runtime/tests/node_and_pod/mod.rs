@@ -4,9 +4,11 @@
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part")]
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{Read, Write},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    ops::{Deref, DerefMut},
     os::fd::AsRawFd,
     process::Command,
     thread::{self, JoinHandle},
@@ -15,11 +17,15 @@ use std::{
 
 use nix::sched::{CloneFlags, setns, unshare};
 use trilobite_node::layers::network::{
-    engine::{Engine, Target},
-    flow::Interface,
+    enrich::{Enricher, WatchTarget},
+    flow::{Flow, Interface},
     netlink,
-    tap::Sizes,
+    sources::{
+        FlowSink,
+        tcx::{EndedFlows, IdleTimeouts, MapSizes, TcxPrograms},
+    },
 };
+use trilobite_node::problem::Problem;
 
 /// The host end of the veth.
 pub const HOST_END: &str = "trbveth0";
@@ -28,12 +34,12 @@ pub const NODE: [&str; 2] = ["10.254.7.1", "fd00:254:7::1"];
 /// See `NODE`.
 pub const POD: [&str; 2] = ["10.254.7.2", "fd00:254:7::2"];
 
-/// Two namespaces. The thread that makes it stays in the node's.
-pub struct World {
+/// Two namespaces. The thread that creates it stays in the node's.
+pub struct NodeAndPod {
     pod: File,
 }
 
-/// What an interface has counted.
+/// Counters of an interface: packets and bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counted {
     /// Received.
@@ -42,7 +48,7 @@ pub struct Counted {
     pub tx: (u64, u64),
 }
 
-impl World {
+impl NodeAndPod {
     /// Moves this thread into a new node; the interfaces are down.
     pub fn new() -> Self {
         let pod = thread::spawn(|| {
@@ -51,11 +57,11 @@ impl World {
         });
         let pod = pod.join().unwrap();
         unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace needs root");
-        let world = Self { pod };
-        world.link(None);
+        let link = Self { pod };
+        link.link(None);
         ip(&["link", "set", "lo", "up"]);
-        world.in_pod(|| ip(&["link", "set", "lo", "up"]));
-        world
+        link.in_pod(|| ip(&["link", "set", "lo", "up"]));
+        link
     }
 
     /// Joins the two; the interfaces are down.
@@ -76,21 +82,21 @@ impl World {
         });
     }
 
-    /// Takes the link away and makes another with the same index and name, down.
+    /// Deletes the link and creates another with the same index and name, down.
     pub fn link_anew(&self) {
         let index = self.target().interface.index;
         ip(&["link", "del", HOST_END]);
         self.link(Some(index));
     }
 
-    /// Joins the two once more, up on the node's side.
+    /// Creates another link between the two, up on the node's side.
     pub fn another_link(&self, name: &str) {
         let path = format!("/proc/{}/fd/{}", std::process::id(), self.pod.as_raw_fd());
         ip(&["link", "add", name, "type", "veth", "peer", "name", &format!("p{name}"), "netns", &path]);
         ip(&["link", "set", name, "up"]);
     }
 
-    /// Gives the node a neighbour behind the link that answers nothing.
+    /// Adds a neighbour behind the link that answers nothing.
     pub fn silent_neighbour(&self) -> IpAddr {
         ip(&["neigh", "add", "10.254.7.9", "lladdr", "02:00:00:00:00:09", "dev", HOST_END]);
         "10.254.7.9".parse().unwrap()
@@ -115,12 +121,12 @@ impl World {
         self.in_pod(|| ip(&["link", "set", "trbeth0", "down"]));
     }
 
-    /// Does something in the pod and waits for it.
+    /// Runs work in the pod and waits for it.
     pub fn in_pod<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         self.begin_in_pod(work).join().unwrap()
     }
 
-    /// Does something in the pod.
+    /// Starts work in the pod.
     pub fn begin_in_pod<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
         let namespace = self.pod.try_clone().unwrap();
         thread::spawn(move || {
@@ -129,23 +135,23 @@ impl World {
         })
     }
 
-    /// Brings both ends up with the host end watched, so that no packet was before its programs.
-    pub fn watched(&self, sizes: Sizes) -> Engine {
-        let mut engine = Engine::new(1);
-        let problems = engine.set(sizes, &[self.target()], &mut |_| {}).unwrap();
+    /// Brings both ends up with the host end watched, so that its programs see every packet.
+    pub fn watched(&self, sizes: MapSizes) -> Watcher {
+        let mut watcher = Watcher::new();
+        let problems = watcher.watch(sizes, &[self.target()], &mut |_| {}).unwrap();
         assert!(problems.is_empty(), "{problems:?}");
         self.up();
-        engine
+        watcher
     }
 
-    /// The host end, to be watched.
-    pub fn target(&self) -> Target {
+    /// The host end as a target.
+    pub fn target(&self) -> WatchTarget {
         let link = netlink::links().unwrap().into_iter().find(|link| link.name == HOST_END).unwrap();
         assert_eq!(link.kind, "veth");
-        Target { interface: Interface { index: link.index, name: link.name }, pod: None, behind: true }
+        WatchTarget { interface: Interface { index: link.index, name: link.name }, pod: None, behind: true }
     }
 
-    /// What the interface itself has counted.
+    /// The interface's own counters.
     pub fn counted(&self) -> Counted {
         let table = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap();
         let line = table.lines().find_map(|line| line.trim().strip_prefix(&format!("{HOST_END}:"))).unwrap();
@@ -183,13 +189,64 @@ impl World {
         }
     }
 
-    /// A datagram from each of `sockets` sockets of the node to a port of the pod that nobody listens at.
+    /// Sends a datagram from each of `sockets` sockets of the node to a closed port of the pod.
     pub fn scatter(&self, family: usize, sockets: usize) {
         let there = SocketAddr::new(POD[family].parse().unwrap(), 9);
         for _ in 0..sockets {
             let socket = UdpSocket::bind(SocketAddr::new(NODE[family].parse().unwrap(), 0)).unwrap();
             socket.send_to(b"lost", there).unwrap();
         }
+    }
+}
+
+/// Programs and enricher, as the layer combines them.
+pub struct Watcher {
+    pub programs: TcxPrograms,
+    pub enricher: Enricher,
+}
+
+impl Watcher {
+    pub fn new() -> Self {
+        Self { programs: TcxPrograms::default(), enricher: Enricher::new(1) }
+    }
+
+    pub fn watch(
+        &mut self,
+        sizes: MapSizes,
+        targets: &[WatchTarget],
+        emit: &mut dyn FnMut(Flow),
+    ) -> Result<BTreeMap<u32, Problem>, Problem> {
+        self.programs.watch(sizes, targets, &mut FlowSink { enricher: &mut self.enricher, emit })
+    }
+
+    pub fn drain(&mut self, emit: &mut dyn FnMut(Flow)) {
+        self.programs.drain(&mut FlowSink { enricher: &mut self.enricher, emit });
+    }
+
+    pub fn end_idle(&mut self, timeouts: IdleTimeouts, emit: &mut dyn FnMut(Flow)) -> Result<EndedFlows, Problem> {
+        self.programs.end_idle(timeouts, &mut FlowSink { enricher: &mut self.enricher, emit })
+    }
+
+    pub fn stop(&mut self, emit: &mut dyn FnMut(Flow)) {
+        self.programs.stop(&mut FlowSink { enricher: &mut self.enricher, emit });
+    }
+
+    pub fn is_crowded(&self) -> bool {
+        self.programs.is_crowded(&self.enricher)
+    }
+}
+
+impl Deref for Watcher {
+    type Target = TcxPrograms;
+
+    fn deref(&self) -> &TcxPrograms {
+        &self.programs
+    }
+}
+
+impl DerefMut for Watcher {
+    fn deref_mut(&mut self) -> &mut TcxPrograms {
+        &mut self.programs
     }
 }
 

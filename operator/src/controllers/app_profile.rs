@@ -1,12 +1,12 @@
-//! AppProfile: what makes it one of the bounded kinds; its phases are those of `bounded`.
+//! AppProfile as a time-limited kind; `time_limited` has its phases.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use trilobite_crds::{AppProfile, ObservabilityStack, Refusal, node::Session, session_for_profile};
 
-use super::bounded::Bounded;
+use super::time_limited::TimeLimited;
 
-impl Bounded for AppProfile {
+impl TimeLimited for AppProfile {
     fn pod_selector(&self) -> &LabelSelector {
         &self.spec.pod_selector
     }

@@ -1,4 +1,4 @@
-//! From a tally to conditions: the contract of docs/reasons.md. Pure.
+//! From a node summary to conditions: the contract of docs/reasons.md. Pure.
 
 use trilobite_crds::{
     Failure, NodeCounts, Reason,
@@ -7,234 +7,241 @@ use trilobite_crds::{
 };
 
 use super::{
-    asked::{Asked, Rollout, SessionAsked, Wanted},
-    tally::Tally,
-    words,
+    controller_report::{Requested, Rollout, SessionRequest, StatusInput},
+    messages,
+    node_summary::NodeSummary,
 };
 
-/// How a session fares on all nodes together.
+/// The sums of a session over all nodes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct SessionTally {
+pub(crate) struct SessionResults {
     pub(crate) records: i64,
     pub(crate) lost: i64,
     pub(crate) nodes: i32,
-    pub(crate) over: Option<Over>,
+    /// None while it runs.
+    pub(crate) end: Option<SessionEnd>,
 }
 
-/// Why a session is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Over {
-    Time,
-    Limit,
+pub(crate) enum SessionEnd {
+    DurationElapsed,
+    LimitReached,
 }
 
-/// What is evaluated.
+/// What the conditions of one resource are computed from.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Case<'a> {
-    pub(crate) asked: &'a Asked,
-    pub(crate) tally: &'a Tally,
+pub(crate) struct Evaluation<'a> {
+    pub(crate) input: &'a StatusInput,
+    pub(crate) nodes: &'a NodeSummary,
     pub(crate) failures: &'a [Failure],
     pub(crate) rollout: &'a Rollout,
-    /// Nodes that are the stack's, counted or not; none while that is not known.
+    /// Number of nodes that the stack selects, counted or not; none while the stack is unknown.
     pub(crate) selected: Option<usize>,
-    /// Where the agents' pods are.
+    /// Namespace of the agents' pods.
     pub(crate) namespace: &'a str,
-    pub(crate) session: SessionTally,
-    pub(crate) trouble: Option<(Reason, &'a str)>,
+    pub(crate) session: SessionResults,
+    pub(crate) reconcile_error: Option<(Reason, &'a str)>,
 }
 
 use ConditionStatus::{False, True, Unknown};
 use ConditionType::{Accepted, Completed, Degraded, Programmed, Ready, Reconciling, Stalled};
 
-/// Every condition that is to stand.
-pub(crate) fn findings(case: &Case<'_>) -> Vec<Finding> {
-    let mut findings = vec![ready(case), programmed(case), accepted(case), degraded(case)];
-    findings.extend(moving(case));
-    findings.extend(completed(case));
+pub(crate) fn findings(evaluation: &Evaluation<'_>) -> Vec<Finding> {
+    let mut findings = vec![ready(evaluation), programmed(evaluation), accepted(evaluation), degraded(evaluation)];
+    findings.extend(reconciling_or_stalled(evaluation));
+    findings.extend(completed(evaluation));
     findings
 }
 
-/// Why nothing is evaluated beyond the spec itself.
-fn held_back(case: &Case<'_>) -> Option<(ConditionStatus, Reason, String)> {
-    let asked = case.asked;
-    if !asked.refusals.is_empty() {
-        return Some((False, Reason::NotAccepted, words::not_accepted().into()));
+/// Why nodes are not evaluated at all.
+fn blocked(evaluation: &Evaluation<'_>) -> Option<(ConditionStatus, Reason, String)> {
+    let input = evaluation.input;
+    if !input.refusals.is_empty() {
+        return Some((False, Reason::NotAccepted, messages::not_accepted().into()));
     }
-    if asked.suspended {
-        let stack = asked.source.kind == SourceKind::ObservabilityStack;
-        let text = if stack { words::suspended_stack() } else { words::suspended() };
+    if input.suspended {
+        let stack = input.source.kind == SourceKind::ObservabilityStack;
+        let text = if stack { messages::suspended_stack() } else { messages::suspended() };
         return Some((False, Reason::Suspended, text.into()));
     }
-    if asked.wanted == Wanted::Nothing {
-        return Some((Unknown, Reason::Pending, words::pending().into()));
+    if input.requested == Requested::Nothing {
+        return Some((Unknown, Reason::Pending, messages::pending().into()));
     }
     None
 }
 
-fn ready(case: &Case<'_>) -> Finding {
-    if let Some((status, reason, message)) = held_back(case) {
+fn ready(evaluation: &Evaluation<'_>) -> Finding {
+    if let Some((status, reason, message)) = blocked(evaluation) {
         return Finding::new(Ready, status, reason, message);
     }
-    if let Some((status, reason, message)) = nowhere(case) {
+    if let Some((status, reason, message)) = no_nodes(evaluation) {
         return Finding::new(Ready, status, reason, message);
     }
-    let counts = &case.tally.counts;
+    let counts = &evaluation.nodes.counts;
     let tolerated = counts.desired / 100;
     if counts.desired > 0 && counts.ready >= counts.desired - tolerated {
-        return Finding::new(Ready, True, Reason::Ready, words::ready(counts));
+        return Finding::new(Ready, True, Reason::Ready, messages::ready(counts));
     }
     if counts.failing > tolerated {
-        let message = words::too_many_failing(counts, case.failures);
+        let message = messages::too_many_failing(counts, evaluation.failures);
         return Finding::new(Ready, False, Reason::TooManyNodesFailing, message);
     }
-    Finding::new(Ready, False, Reason::Progressing, words::rolling_out(counts))
+    Finding::new(Ready, False, Reason::Progressing, messages::rolling_out(counts))
 }
 
-/// There is no node to be ready.
-fn nowhere(case: &Case<'_>) -> Option<(ConditionStatus, Reason, String)> {
-    if let Wanted::Session(session) = &case.asked.wanted {
+/// Ready if no node counts: because no pod or node matches, or because none is known yet.
+fn no_nodes(evaluation: &Evaluation<'_>) -> Option<(ConditionStatus, Reason, String)> {
+    if let Requested::Session(session) = &evaluation.input.requested {
         match &session.nodes {
-            None => return Some((False, Reason::Progressing, words::looking_for_pods().into())),
-            Some(nodes) if nodes.is_empty() => return Some((True, Reason::NoMatchingPods, no_pod(case, session))),
+            None => return Some((False, Reason::Progressing, messages::listing_pods().into())),
+            Some(nodes) if nodes.is_empty() => {
+                return Some((True, Reason::NoMatchingPods, no_matching_pods(evaluation, session)));
+            }
             Some(_) => {}
         }
     }
-    let counts = &case.tally.counts;
-    match (counts.desired, case.selected) {
-        (0, Some(0)) => Some((True, Reason::NoMatchingNodes, no_node(case).into())),
-        (0, Some(_)) => Some((False, Reason::Progressing, words::waiting_for_agents(case.namespace, counts))),
-        (0, None) => Some((False, Reason::Progressing, words::pending().into())),
+    let counts = &evaluation.nodes.counts;
+    match (counts.desired, evaluation.selected) {
+        (0, Some(0)) => Some((True, Reason::NoMatchingNodes, no_matching_nodes(evaluation).into())),
+        (0, Some(_)) => Some((False, Reason::Progressing, messages::waiting_for_agents(evaluation.namespace, counts))),
+        (0, None) => Some((False, Reason::Progressing, messages::pending().into())),
         _ => None,
     }
 }
 
-fn no_pod(case: &Case<'_>, session: &SessionAsked) -> String {
-    let source = &case.asked.source;
+fn no_matching_pods(evaluation: &Evaluation<'_>, session: &SessionRequest) -> String {
+    let source = &evaluation.input.source;
     match &source.namespace {
-        Some(namespace) if session.out_of_scope => words::namespace_out_of_scope(source.kind, namespace),
-        _ => words::no_matching_pods().into(),
+        Some(namespace) if session.out_of_scope => messages::namespace_out_of_scope(source.kind, namespace),
+        _ => messages::no_matching_pods().into(),
     }
 }
 
-fn no_node(case: &Case<'_>) -> &'static str {
-    match case.asked.wanted {
-        Wanted::Session(_) => words::pods_elsewhere(),
-        _ if case.asked.source.kind == SourceKind::ObservabilityStack => words::no_matching_nodes(),
-        _ => words::no_matching_nodes_here(),
+fn no_matching_nodes(evaluation: &Evaluation<'_>) -> &'static str {
+    match evaluation.input.requested {
+        Requested::Session(_) => messages::pods_on_unselected_nodes(),
+        _ if evaluation.input.source.kind == SourceKind::ObservabilityStack => messages::no_matching_nodes(),
+        _ => messages::no_matching_nodes_of_stack(),
     }
 }
 
-fn programmed(case: &Case<'_>) -> Finding {
+fn programmed(evaluation: &Evaluation<'_>) -> Finding {
     let finding = |status, reason, message: String| Finding::new(Programmed, status, reason, message);
-    if !case.asked.refusals.is_empty() {
-        return finding(False, Reason::NotAccepted, words::not_accepted().into());
+    if !evaluation.input.refusals.is_empty() {
+        return finding(False, Reason::NotAccepted, messages::not_accepted().into());
     }
-    if case.asked.wanted == Wanted::Nothing {
-        let (status, reason, message) = held_back(case).unwrap_or((Unknown, Reason::Pending, words::pending().into()));
+    if evaluation.input.requested == Requested::Nothing {
+        let pending = (Unknown, Reason::Pending, messages::pending().into());
+        let (status, reason, message) = blocked(evaluation).unwrap_or(pending);
         return finding(status, reason, message);
     }
-    if let Some((_, reason, message)) = nowhere(case) {
+    if let Some((_, reason, message)) = no_nodes(evaluation) {
         let reason = if reason == Reason::Progressing { Reason::WaitingForAgents } else { reason };
         return finding(False, reason, message);
     }
-    if let (Rollout::Halted { failing, told }, true) = (case.rollout, follows_the_rollout(case)) {
-        return finding(False, Reason::RolloutHalted, words::halted(*failing, *told));
+    if let (Rollout::Halted { failing, updated }, true) = (evaluation.rollout, is_part_of_rollout(evaluation)) {
+        return finding(False, Reason::RolloutHalted, messages::halted(*failing, *updated));
     }
-    let counts = &case.tally.counts;
-    if case.tally.pending() == 0 && counts.updated == counts.desired {
-        return finding(True, Reason::AllNodesApplied, words::all_applied(counts));
+    let counts = &evaluation.nodes.counts;
+    if evaluation.nodes.pending() == 0 && counts.updated == counts.desired {
+        return finding(True, Reason::AllNodesApplied, messages::all_updated(counts));
     }
     if counts.updated == 0 && counts.ready == 0 {
-        return finding(False, Reason::WaitingForAgents, words::waiting_for_agents(case.namespace, counts));
+        return finding(False, Reason::WaitingForAgents, messages::waiting_for_agents(evaluation.namespace, counts));
     }
-    finding(False, Reason::RollingOut, words::rolling_out(counts))
+    finding(False, Reason::RollingOut, messages::rolling_out(counts))
 }
 
-/// Whether the change that is under way concerns it. A part that every node was told of, in whichever profile, is no part of
-/// what has stopped.
-fn follows_the_rollout(case: &Case<'_>) -> bool {
-    match case.asked.wanted {
-        Wanted::Profile(_) => true,
-        Wanted::Part { .. } => case.tally.counts.updated < case.tally.counts.desired,
-        Wanted::Nothing | Wanted::Session(_) => false,
-    }
-}
-
-fn accepted(case: &Case<'_>) -> Finding {
-    match case.asked.refusals.first() {
-        Some(first) => Finding::new(Accepted, False, first.reason, words::refused(&case.asked.refusals)),
-        None => Finding::new(Accepted, True, Reason::Valid, words::accepted()),
+/// Whether the current rollout changes this resource. A part that every node has already, in the old profile or the new
+/// one, does not depend on it.
+fn is_part_of_rollout(evaluation: &Evaluation<'_>) -> bool {
+    match evaluation.input.requested {
+        Requested::Profile(_) => true,
+        Requested::Part { .. } => evaluation.nodes.counts.updated < evaluation.nodes.counts.desired,
+        Requested::Nothing | Requested::Session(_) => false,
     }
 }
 
-fn degraded(case: &Case<'_>) -> Finding {
-    let fine = || Finding::new(Degraded, False, Reason::AsExpected, words::as_expected());
-    // What is refused of a stack does not hide how the rest of it fares.
-    if case.asked.wanted == Wanted::Nothing {
-        return fine();
+fn accepted(evaluation: &Evaluation<'_>) -> Finding {
+    match evaluation.input.refusals.first() {
+        Some(first) => Finding::new(Accepted, False, first.reason, messages::refused(&evaluation.input.refusals)),
+        None => Finding::new(Accepted, True, Reason::Valid, messages::accepted()),
     }
-    if let Some((True, reason, message)) = nowhere(case) {
+}
+
+fn degraded(evaluation: &Evaluation<'_>) -> Finding {
+    let as_expected = || Finding::new(Degraded, False, Reason::AsExpected, messages::as_expected());
+    // A stack that is refused in part still shows failures of the rest.
+    if evaluation.input.requested == Requested::Nothing {
+        return as_expected();
+    }
+    if let Some((True, reason, message)) = no_nodes(evaluation) {
         return Finding::new(Degraded, True, reason, message);
     }
-    if case.tally.counts.failing == 0 {
-        return fine();
+    if evaluation.nodes.counts.failing == 0 {
+        return as_expected();
     }
-    let reason = case.tally.only_reason().map_or(Reason::Mixed, |word| word.parse().unwrap_or(Reason::LoadFailed));
-    Finding::new(Degraded, True, reason, words::worst(case.failures))
+    let single = evaluation.nodes.single_reason();
+    let reason = single.map_or(Reason::Mixed, |reason| reason.parse().unwrap_or(Reason::LoadFailed));
+    Finding::new(Degraded, True, reason, messages::worst_failure(evaluation.failures))
 }
 
-/// Reconciling or Stalled, while true.
-fn moving(case: &Case<'_>) -> Option<Finding> {
-    if let Some(first) = case.asked.refusals.first() {
-        let r#type = if heals_elsewhere(first.reason) { Reconciling } else { Stalled };
-        return Some(Finding::new(r#type, True, first.reason, words::refused(&case.asked.refusals)));
+/// Reconciling or Stalled; both are only present while true.
+fn reconciling_or_stalled(evaluation: &Evaluation<'_>) -> Option<Finding> {
+    if let Some(first) = evaluation.input.refusals.first() {
+        let r#type = if depends_on_other_object(first.reason) { Reconciling } else { Stalled };
+        return Some(Finding::new(r#type, True, first.reason, messages::refused(&evaluation.input.refusals)));
     }
-    match case.trouble {
+    match evaluation.reconcile_error {
         Some((Reason::AccessDenied, why)) => {
-            return Some(Finding::new(Stalled, True, Reason::AccessDenied, words::denied(why)));
+            return Some(Finding::new(Stalled, True, Reason::AccessDenied, messages::denied(why)));
         }
-        Some((reason, why)) => return Some(Finding::new(Reconciling, True, reason, words::trouble(why))),
+        Some((reason, why)) => return Some(Finding::new(Reconciling, True, reason, messages::retrying(why))),
         None => {}
     }
-    if let (Rollout::Halted { failing, told }, true) = (case.rollout, follows_the_rollout(case)) {
-        return Some(Finding::new(Stalled, True, Reason::RolloutHalted, words::halted(*failing, *told)));
+    if let (Rollout::Halted { failing, updated }, true) = (evaluation.rollout, is_part_of_rollout(evaluation)) {
+        return Some(Finding::new(Stalled, True, Reason::RolloutHalted, messages::halted(*failing, *updated)));
     }
-    if case.asked.wanted == Wanted::Nothing {
-        let waits = !case.asked.suspended;
-        return waits.then(|| Finding::new(Reconciling, True, Reason::Progressing, words::pending()));
+    if evaluation.input.requested == Requested::Nothing {
+        let waits = !evaluation.input.suspended;
+        return waits.then(|| Finding::new(Reconciling, True, Reason::Progressing, messages::pending()));
     }
-    let message = match nowhere(case) {
+    let message = match no_nodes(evaluation) {
         Some((False, Reason::Progressing, message)) => message,
         Some(_) => return None,
-        None if case.tally.pending() > 0 => words::rolling_out(&case.tally.counts),
+        None if evaluation.nodes.pending() > 0 => messages::rolling_out(&evaluation.nodes.counts),
         None => return None,
     };
     Some(Finding::new(Reconciling, True, Reason::Progressing, message))
 }
 
-/// Whether another object can heal it: then whoever waits, waits on, and nobody has to touch this one.
-fn heals_elsewhere(reason: Reason) -> bool {
+/// Whether a change of another object resolves the refusal, so that clients that wait for this one should keep waiting.
+fn depends_on_other_object(reason: Reason) -> bool {
     matches!(reason, Reason::NoStack | Reason::LayerDisabled | Reason::NotAccepted)
 }
 
-fn completed(case: &Case<'_>) -> Option<Finding> {
-    let Wanted::Session(session) = &case.asked.wanted else { return None };
-    let what = if case.asked.source.kind == SourceKind::AppProfile { "samples" } else { "flow records" };
-    let SessionTally { records, lost, nodes, over } = case.session;
-    let so_far = words::records(what, records, lost, nodes);
-    Some(match over {
-        None => Finding::new(Completed, False, Reason::Running, words::running_until(session.expires_at, &so_far)),
-        Some(Over::Time) => Finding::new(Completed, True, Reason::DurationElapsed, words::ended(&so_far)),
-        Some(Over::Limit) => Finding::new(Completed, True, Reason::LimitReached, words::ended_early(&so_far)),
+fn completed(evaluation: &Evaluation<'_>) -> Option<Finding> {
+    let Requested::Session(session) = &evaluation.input.requested else { return None };
+    let unit = if evaluation.input.source.kind == SourceKind::AppProfile { "samples" } else { "flow records" };
+    let SessionResults { records, lost, nodes, end } = evaluation.session;
+    let so_far = messages::records(unit, records, lost, nodes);
+    Some(match end {
+        None => Finding::new(Completed, False, Reason::Running, messages::running_until(session.expires_at, &so_far)),
+        Some(SessionEnd::DurationElapsed) => {
+            Finding::new(Completed, True, Reason::DurationElapsed, messages::ended(&so_far))
+        }
+        Some(SessionEnd::LimitReached) => {
+            Finding::new(Completed, True, Reason::LimitReached, messages::ended_early(&so_far))
+        }
     })
 }
 
-/// The sentence that stands above the Events.
-pub(crate) fn summary(case: &Case<'_>, counts: &NodeCounts) -> String {
-    let counted = words::summary(counts, case.failures);
-    match (case.asked.refusals.as_slice(), &case.asked.wanted) {
+/// The sentence above the Events in `kubectl describe`.
+pub(crate) fn summary(evaluation: &Evaluation<'_>, counts: &NodeCounts) -> String {
+    let counted = messages::summary(counts, evaluation.failures);
+    match (evaluation.input.refusals.as_slice(), &evaluation.input.requested) {
         ([], _) => counted,
-        (refusals, Wanted::Nothing) => words::summary_of_refused(refusals, None),
-        (refusals, _) => words::summary_of_refused(refusals, Some(&counted)),
+        (refusals, Requested::Nothing) => messages::summary_of_refused(refusals, None),
+        (refusals, _) => messages::summary_of_refused(refusals, Some(&counted)),
     }
 }

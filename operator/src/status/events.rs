@@ -1,4 +1,4 @@
-//! Events on transitions, and on nothing else: what changed between two statuses that is worth a line to a person. Pure.
+//! Events for transitions of conditions, and for nothing else. Pure.
 
 use kube::runtime::events::{Event, EventType};
 use trilobite_crds::{
@@ -6,10 +6,10 @@ use trilobite_crds::{
     condition::{ConditionStatus, ConditionType, find},
 };
 
-use super::{Written, words};
+use super::{messages, user_status::UserStatus};
 
-/// Conditions whose change is told, and the value at which it is a warning.
-const TOLD: [(ConditionType, Option<ConditionStatus>); 5] = [
+/// Conditions whose transitions are published, and the status that is a warning.
+const PUBLISHED: [(ConditionType, Option<ConditionStatus>); 5] = [
     (ConditionType::Ready, None),
     (ConditionType::Accepted, Some(ConditionStatus::False)),
     (ConditionType::Degraded, Some(ConditionStatus::True)),
@@ -17,32 +17,31 @@ const TOLD: [(ConditionType, Option<ConditionStatus>); 5] = [
     (ConditionType::Completed, None),
 ];
 
-/// The Events of a change.
-pub(super) fn transitions(before: &Written, after: &Written) -> Vec<Event> {
-    TOLD.iter().filter_map(|(r#type, warning)| transition(before, after, *r#type, *warning)).collect()
+pub(super) fn transitions(before: &UserStatus, after: &UserStatus) -> Vec<Event> {
+    PUBLISHED.iter().filter_map(|(r#type, warning)| transition(before, after, *r#type, *warning)).collect()
 }
 
 fn transition(
-    before: &Written,
-    after: &Written,
+    before: &UserStatus,
+    after: &UserStatus,
     r#type: ConditionType,
     warning: Option<ConditionStatus>,
 ) -> Option<Event> {
     let now = find(&after.common.conditions, r#type)?;
     let was = find(&before.common.conditions, r#type);
-    let told = match warning {
+    let published = match warning {
         Some(status) => now.status == status,
         None => now.status == ConditionStatus::True,
     };
-    // Stalled repeats what Accepted says, but for what only it can say.
-    let said_already = r#type == ConditionType::Stalled
+    // Stalled with the reason of Accepted would only repeat it.
+    let repeats_accepted = r#type == ConditionType::Stalled
         && find(&after.common.conditions, ConditionType::Accepted)
             .is_some_and(|accepted| accepted.reason == now.reason);
-    if !told || said_already || was.is_some_and(|was| same(was, now)) {
+    if !published || repeats_accepted || was.is_some_and(|was| is_same_state(was, now)) {
         return None;
     }
     let type_ = if warning.is_some() { EventType::Warning } else { EventType::Normal };
-    let action = now.reason.parse().map_or("Reconciling", |reason: Reason| words::event_action(reason));
+    let action = now.reason.parse().map_or("Reconciling", |reason: Reason| messages::event_action(reason));
     Some(Event {
         type_,
         reason: now.reason.clone(),
@@ -52,7 +51,7 @@ fn transition(
     })
 }
 
-fn same(was: &Condition, now: &Condition) -> bool {
+fn is_same_state(was: &Condition, now: &Condition) -> bool {
     was.status == now.status && was.reason == now.reason
 }
 
@@ -62,8 +61,8 @@ mod tests {
 
     use super::*;
 
-    fn with(findings: &[Finding]) -> Written {
-        let mut written = Written::default();
+    fn with(findings: &[Finding]) -> UserStatus {
+        let mut written = UserStatus::default();
         written.common.conditions = merge(&[], findings, 1, jiff::Timestamp::UNIX_EPOCH);
         written
     }
@@ -73,24 +72,24 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_changes_is_no_transition() {
+    fn a_changed_message_is_not_a_transition() {
         let before = with(&[degraded(ConditionStatus::True, Reason::AgentSilent, "on 1 node")]);
         let after = with(&[degraded(ConditionStatus::True, Reason::AgentSilent, "on 2 nodes")]);
         assert!(transitions(&before, &after).is_empty());
     }
 
     #[test]
-    fn a_new_reason_is_one() {
+    fn a_changed_reason_is_a_transition() {
         let before = with(&[degraded(ConditionStatus::True, Reason::AgentSilent, "")]);
         let after = with(&[degraded(ConditionStatus::True, Reason::KernelTooOld, "needs 6.6")]);
-        let told = transitions(&before, &after);
-        assert_eq!(told.len(), 1);
-        assert_eq!((told[0].reason.as_str(), told[0].note.as_deref()), ("KernelTooOld", Some("needs 6.6")));
+        let events = transitions(&before, &after);
+        assert_eq!(events.len(), 1);
+        assert_eq!((events[0].reason.as_str(), events[0].note.as_deref()), ("KernelTooOld", Some("needs 6.6")));
     }
 
     #[test]
-    fn what_is_as_expected_from_the_start_is_not_told() {
+    fn a_resource_that_starts_healthy_has_no_event() {
         let after = with(&[degraded(ConditionStatus::False, Reason::AsExpected, "")]);
-        assert!(transitions(&Written::default(), &after).is_empty());
+        assert!(transitions(&UserStatus::default(), &after).is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! What the index keeps of a Node, of an agent's Pod and of a NodeRuntime: only what a status can depend on.
+//! What the index keeps of a Node, an agent's Pod and a NodeRuntime: only the fields that a status depends on.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,9 @@ use trilobite_crds::{
     node::{NodeProblem, NodeRuntime, ProfileRef, SessionStatus},
 };
 
-use super::asked::SessionAsked;
-use crate::{children::TEMPLATE, watch::node_runtimes};
+use super::controller_report::SessionRequest;
+use crate::{labels::TEMPLATE, watch::node_runtimes::spec_written_at};
 
-/// A node.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct NodeFact {
     pub(crate) labels: BTreeMap<String, String>,
@@ -21,7 +20,7 @@ pub(crate) struct NodeFact {
     pub(crate) deleting: bool,
     pub(crate) created: Option<Timestamp>,
     pub(crate) kernel: String,
-    /// Its kubelet has not been heard of for a while: what it last said of its pods is old news.
+    /// The kubelet has stopped reporting, so the state of its pods may be outdated.
     pub(crate) silent: bool,
 }
 
@@ -35,30 +34,29 @@ impl From<&Node> for NodeFact {
             created: node.creation_timestamp().map(|time| time.0),
             kernel: info.map(|info| info.kernel_version.clone()).unwrap_or_default(),
             silent: node.status.iter().flat_map(|status| status.conditions.iter().flatten()).any(|condition| {
-                // Unknown is what the control plane writes when the kubelet has stopped writing.
+                // The control plane sets Unknown when the kubelet stops reporting.
                 condition.type_ == "Ready" && condition.status == "Unknown"
             }),
         }
     }
 }
 
-/// An agent's pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct AgentFact {
     pub(crate) node: String,
     pub(crate) ready: bool,
     pub(crate) running: bool,
-    /// Since when it is ready, or not.
+    /// Last transition of the pod's condition Ready.
     pub(crate) since: Option<Timestamp>,
-    /// Why its container does not run, in the kubelet's word: `ImagePullBackOff`, `CrashLoopBackOff`.
+    /// The kubelet's reason why the container waits, e.g. `ImagePullBackOff`, `CrashLoopBackOff`.
     pub(crate) waiting: Option<String>,
-    /// Which template its pod was made from.
+    /// Digest of the template that the pod was made from.
     pub(crate) template: Option<String>,
 }
 
 impl AgentFact {
-    /// None while the pod has no node, or is on its way out.
-    pub(crate) fn of(pod: &Pod) -> Option<Self> {
+    /// None if the pod has no node or is being deleted.
+    pub(crate) fn from_pod(pod: &Pod) -> Option<Self> {
         let spec = pod.spec.as_ref()?;
         let status = pod.status.clone().unwrap_or_default();
         let node = spec.node_name.clone().filter(|_| pod.metadata.deletion_timestamp.is_none())?;
@@ -77,32 +75,32 @@ impl AgentFact {
     }
 }
 
-/// Why the API server refuses the agents' pods, in its own words.
+/// Why the API server refuses the agents' pods, as its message says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum PodsRefused {
-    /// Pod Security: only a label of the namespace heals that.
+    /// Pod Security; a label of the namespace is needed.
     BySecurity(String),
-    /// A quota, an admission policy, or something that passes.
+    /// A quota, an admission policy, or a temporary failure.
     Otherwise(String),
 }
 
-/// What a node was told, and what its agent says.
+/// The spec of a NodeRuntime, and the status that the agent reports.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct RuntimeFact {
     pub(crate) generation: i64,
-    pub(crate) told: Option<ProfileRef>,
-    /// When, as far as the API server remembers.
-    pub(crate) told_at: Option<Timestamp>,
+    pub(crate) desired_profile: Option<ProfileRef>,
+    /// When the operator last changed the spec, as recorded by the API server.
+    pub(crate) spec_written_at: Option<Timestamp>,
     /// Name and end of each session.
-    pub(crate) told_sessions: Vec<(String, Timestamp)>,
-    pub(crate) observed: Option<i64>,
-    pub(crate) applied: Option<ProfileRef>,
+    pub(crate) desired_sessions: Vec<(String, Timestamp)>,
+    pub(crate) observed_generation: Option<i64>,
+    pub(crate) applied_profile: Option<ProfileRef>,
     /// Reason and message of a condition Ready that is false.
     pub(crate) not_ready: Option<(String, String)>,
     pub(crate) kernel: String,
     pub(crate) problems: Vec<NodeProblem>,
-    /// Parts that are not in force, by the beginning of their digest.
-    pub(crate) refused: Vec<String>,
+    /// Parts that are not active, by a prefix of their digest.
+    pub(crate) refused_parts: Vec<String>,
     pub(crate) sessions: Vec<SessionStatus>,
 }
 
@@ -112,67 +110,73 @@ impl From<&NodeRuntime> for RuntimeFact {
         let ready = find(&status.conditions, ConditionType::Ready);
         Self {
             generation: runtime.metadata.generation.unwrap_or_default(),
-            told: runtime.spec.profile_ref.clone(),
-            told_at: node_runtimes::told_at(runtime),
-            told_sessions: runtime
+            desired_profile: runtime.spec.profile_ref.clone(),
+            spec_written_at: spec_written_at(runtime),
+            desired_sessions: runtime
                 .spec
                 .sessions
                 .iter()
                 .map(|session| (session.name.clone(), session.expires_at))
                 .collect(),
-            observed: status.observed_generation,
-            applied: status.applied_profile,
+            observed_generation: status.observed_generation,
+            applied_profile: status.applied_profile,
             not_ready: ready
                 .filter(|condition| condition.status == ConditionStatus::False)
                 .map(|condition| (condition.reason.clone(), condition.message.clone())),
             kernel: status.kernel.map(|kernel| kernel.release).unwrap_or_default(),
             problems: status.problems,
-            refused: status.refused,
+            refused_parts: status.refused,
             sessions: status.sessions,
         }
     }
 }
 
 impl RuntimeFact {
-    /// Whether the node was told of this session, and not of an older one of the same name.
-    pub(crate) fn was_told(&self, session: &SessionAsked) -> bool {
-        self.told_sessions.iter().any(|(name, end)| *name == session.name && *end == session.expires_at)
+    /// Whether the spec contains this session, and not an older one of the same name.
+    pub(crate) fn has_session(&self, session: &SessionRequest) -> bool {
+        self.desired_sessions.iter().any(|(name, end)| *name == session.name && *end == session.expires_at)
     }
 
-    /// Whether `line` is about this session. A line that does not say which end it is about is believed only of a node that
-    /// was told this session and has seen all that it was told.
-    pub(crate) fn speaks_of(&self, line: &SessionStatus, session: &SessionAsked) -> bool {
-        line.name == session.name
-            && match line.expires_at {
+    /// Whether `status` is about this session. Older agents report no `expires_at`; their status is only trusted if the
+    /// spec contains this session and the agent has observed that spec.
+    pub(crate) fn is_status_of(&self, status: &SessionStatus, session: &SessionRequest) -> bool {
+        status.name == session.name
+            && match status.expires_at {
                 Some(end) => end == session.expires_at,
-                None => self.observed == Some(self.generation) && self.was_told(session),
+                None => self.observed_generation == Some(self.generation) && self.has_session(session),
             }
     }
 
-    /// Whether nothing is new but how sessions fare.
-    pub(crate) fn is_same_but_for_sessions(&self, other: &Self) -> bool {
-        // Without `..`: a new field does not compile before somebody compares it.
+    /// Whether the two differ in the status of sessions at most.
+    pub(crate) fn equals_except_sessions(&self, other: &Self) -> bool {
+        // Without `..`: a new field does not compile before it is compared here.
         let Self {
             generation,
-            told,
-            told_at,
-            told_sessions,
-            observed,
-            applied,
+            desired_profile,
+            spec_written_at,
+            desired_sessions,
+            observed_generation,
+            applied_profile,
             not_ready,
             kernel,
             problems,
-            refused,
+            refused_parts,
             sessions: _,
         } = self;
-        (generation, told, told_at, told_sessions, observed)
-            == (&other.generation, &other.told, &other.told_at, &other.told_sessions, &other.observed)
-            && (applied, not_ready, kernel, problems, refused)
-                == (&other.applied, &other.not_ready, &other.kernel, &other.problems, &other.refused)
+        (generation, desired_profile, spec_written_at, desired_sessions, observed_generation)
+            == (
+                &other.generation,
+                &other.desired_profile,
+                &other.spec_written_at,
+                &other.desired_sessions,
+                &other.observed_generation,
+            )
+            && (applied_profile, not_ready, kernel, problems, refused_parts)
+                == (&other.applied_profile, &other.not_ready, &other.kernel, &other.problems, &other.refused_parts)
     }
 
-    /// What controllers act upon; the rest is only said.
-    pub(crate) fn acted_upon(&self) -> (i64, Option<&ProfileRef>, Option<&ProfileRef>, bool) {
-        (self.generation, self.told.as_ref(), self.applied.as_ref(), self.not_ready.is_some())
+    /// The fields that controllers reconcile on; the others only appear in statuses.
+    pub(crate) fn reconciled_fields(&self) -> (i64, Option<&ProfileRef>, Option<&ProfileRef>, bool) {
+        (self.generation, self.desired_profile.as_ref(), self.applied_profile.as_ref(), self.not_ready.is_some())
     }
 }

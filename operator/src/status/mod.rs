@@ -1,58 +1,23 @@
-//! From what nodes say to what people read: facts -> index -> tally -> conditions -> one writer.
+//! From the state of nodes to the status of user resources: facts -> index -> node states -> conditions -> one writer.
 
-mod asked;
 mod conditions;
+mod controller_report;
+mod daemon_set_events;
 mod debounce;
 mod events;
 mod facts;
-mod feed;
-mod fit;
-mod fleet_events;
 mod index;
-#[cfg(test)]
-mod index_tests;
-mod node;
-#[cfg(test)]
-mod session_tests;
-mod tally;
-pub(crate) mod words;
-#[cfg(test)]
-mod words_tests;
+mod index_driver;
+pub(crate) mod messages;
+mod node_state;
+mod node_summary;
+mod shorten;
+mod user_status;
 mod writer;
-#[cfg(test)]
-mod writer_tests;
-mod written;
 
-use std::fmt;
-
-use trilobite_crds::node::{Source, SourceKind};
-
-pub(crate) use asked::{Asked, Report, Rollout, SessionAsked, Wanted};
+pub(crate) use controller_report::{ControllerReport, Requested, Rollout, SessionRequest, StatusInput};
 pub(crate) use facts::AgentFact;
-pub(crate) use feed::{Feed, refusals};
-pub(crate) use node::Patience;
-pub(crate) use writer::{Writer, reporter};
-pub(crate) use written::{Reported, Written};
-
-/// A user resource, whatever its generation.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Key {
-    pub(crate) kind: SourceKind,
-    pub(crate) namespace: Option<String>,
-    pub(crate) name: String,
-}
-
-impl From<&Source> for Key {
-    fn from(source: &Source) -> Self {
-        Self { kind: source.kind, namespace: source.namespace.clone(), name: source.name.clone() }
-    }
-}
-
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.namespace {
-            Some(namespace) => write!(f, "{:?}/{}/{}", self.kind, namespace, self.name),
-            None => write!(f, "{:?}/{}", self.kind, self.name),
-        }
-    }
-}
+pub(crate) use index_driver::{IndexDriver, watch_pod_refusals};
+pub(crate) use node_state::GracePeriods;
+pub(crate) use user_status::{UserResource, UserStatus};
+pub(crate) use writer::{StatusWriter, event_reporter};

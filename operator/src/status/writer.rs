@@ -1,4 +1,8 @@
-//! The one writer of user status: debounced, server-side apply on /status, Events after a transition was written.
+//! `StatusWriter`: the one writer of user status. Debounced server-side apply on /status; Events follow a written
+//! transition.
+
+#[cfg(test)]
+mod tests;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -17,154 +21,156 @@ use trilobite_crds::{
     AppProfile, FlowCapture, ObservabilityStack, TracingPolicy, TracingPolicyNamespaced, node::SourceKind,
 };
 
-use super::{Key, Written, debounce::Debounce, events};
-use crate::metrics::{Metrics, Patched};
+use super::{debounce::Debounce, events, user_status::UserStatus};
+use crate::{
+    metrics::{Metrics, PatchResult},
+    resource_key::ResourceKey,
+};
 
 /// Field manager of user status.
-const MANAGER: &str = "trilobite-operator-status";
+const STATUS_MANAGER: &str = "trilobite-operator-status";
 /// A patch that takes longer has failed.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// A patch that failed is tried again after this, then after twice as long, up to a minute.
+const PATCH_TIMEOUT: Duration = Duration::from_secs(10);
+/// Delay after the first failed patch; it doubles up to about a minute.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// One status to write.
 #[derive(Clone, Debug)]
-pub(crate) struct Write {
-    pub(crate) key: Key,
+pub(crate) struct StatusWrite {
+    pub(crate) key: ResourceKey,
     pub(crate) uid: String,
-    /// What the API server had when the resource was first looked at.
-    pub(crate) standing: Written,
-    pub(crate) wanted: Written,
+    /// What the API server had when the resource was last reconciled.
+    pub(crate) current: UserStatus,
+    pub(crate) desired: UserStatus,
 }
 
 #[derive(Debug)]
-struct Waiting {
-    write: Write,
+struct PendingWrite {
+    write: StatusWrite,
     due: Instant,
     failures: u32,
 }
 
-/// Owns all writes.
-pub(crate) struct Writer {
+pub(crate) struct StatusWriter {
     client: Client,
     recorder: Recorder,
     metrics: Arc<Metrics>,
     debounce: Debounce,
-    waiting: BTreeMap<Key, Waiting>,
-    written: BTreeMap<Key, (String, Written)>,
+    pending: BTreeMap<ResourceKey, PendingWrite>,
+    /// The last written status, with the UID of the object.
+    written: BTreeMap<ResourceKey, (String, UserStatus)>,
 }
 
-/// Who Events are from.
-pub(crate) fn reporter() -> Reporter {
+pub(crate) fn event_reporter() -> Reporter {
     Reporter { controller: "trilobite-operator".into(), instance: std::env::var("HOSTNAME").ok() }
 }
 
-impl Writer {
+impl StatusWriter {
     pub(crate) fn new(client: Client, recorder: Recorder, metrics: Arc<Metrics>, interval: Duration) -> Self {
         let debounce = Debounce::new(interval);
-        Self { client, recorder, metrics, debounce, waiting: BTreeMap::new(), written: BTreeMap::new() }
+        Self { client, recorder, metrics, debounce, pending: BTreeMap::new(), written: BTreeMap::new() }
     }
 
-    /// Writes until nobody sends any more, then what still waits.
-    pub(crate) async fn run(mut self, mut writes: mpsc::Receiver<Write>) {
+    /// Writes until all senders are gone, then everything that is still pending.
+    pub(crate) async fn write_until_closed(mut self, mut writes: mpsc::Receiver<StatusWrite>) {
         loop {
-            let due = self.waiting.values().map(|waiting| waiting.due).min();
+            let due = self.pending.values().map(|pending| pending.due).min();
             tokio::select! {
                 write = writes.recv() => match write {
-                    Some(write) => self.take(write),
+                    Some(write) => self.enqueue(write),
                     None => break,
                 },
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.write_due(Instant::now()).await,
             }
-            self.metrics.status_queue(self.waiting.len());
+            self.metrics.set_status_queue(self.pending.len());
         }
-        for waiting in self.waiting.values_mut() {
-            waiting.due = Instant::now();
+        for pending in self.pending.values_mut() {
+            pending.due = Instant::now();
         }
         self.write_due(Instant::now()).await;
     }
 
-    fn take(&mut self, write: Write) {
-        let before = self.before(&write);
-        if before == write.wanted {
-            self.waiting.remove(&write.key);
+    fn enqueue(&mut self, write: StatusWrite) {
+        let current = self.current(&write);
+        if current == write.desired {
+            self.pending.remove(&write.key);
             return;
         }
-        let due = self.debounce.due(&write.key, &before, &write.wanted, Instant::now());
-        let waiting = self.waiting.get(&write.key).filter(|waiting| waiting.write.uid == write.uid);
-        let (due, failures) = match waiting {
+        let due = self.debounce.due(&write.key, &current, &write.desired, Instant::now());
+        let pending = self.pending.get(&write.key).filter(|pending| pending.write.uid == write.uid);
+        let (due, failures) = match pending {
             None => (due, 0),
-            // Changes that never pause must not push it away for ever.
-            Some(Waiting { due: earlier, failures: 0, .. }) => (due.min(*earlier), 0),
-            // News does not make the API server well.
-            Some(Waiting { due: again, failures, .. }) => (*again, *failures),
+            // Continuous changes must not postpone the write forever.
+            Some(PendingWrite { due: earlier, failures: 0, .. }) => (due.min(*earlier), 0),
+            // After a failure the retry delay applies, whatever changes meanwhile.
+            Some(PendingWrite { due: retry_at, failures, .. }) => (*retry_at, *failures),
         };
-        self.waiting.insert(write.key.clone(), Waiting { write, due, failures });
+        self.pending.insert(write.key.clone(), PendingWrite { write, due, failures });
     }
 
-    fn before(&self, write: &Write) -> Written {
+    /// The status in the API server: what was last written, or else what was read.
+    fn current(&self, write: &StatusWrite) -> UserStatus {
         let written = self.written.get(&write.key).filter(|(uid, _)| *uid == write.uid);
-        written.map_or_else(|| write.standing.clone(), |(_, written)| written.clone())
+        written.map_or_else(|| write.current.clone(), |(_, status)| status.clone())
     }
 
     async fn write_due(&mut self, now: Instant) {
-        let due: Vec<Key> =
-            self.waiting.iter().filter(|(_, waiting)| waiting.due <= now).map(|(key, _)| key.clone()).collect();
+        let due = self.pending.iter().filter(|(_, pending)| pending.due <= now);
+        let due: Vec<ResourceKey> = due.map(|(key, _)| key.clone()).collect();
         for key in due {
-            let Some(mut waiting) = self.waiting.remove(&key) else { continue };
-            match self.patch(&waiting.write).await {
+            let Some(mut pending) = self.pending.remove(&key) else { continue };
+            match self.patch(&pending.write).await {
                 Ok(()) => {
-                    self.metrics.patched(Patched::Ok);
-                    let before = self.before(&waiting.write);
-                    self.tell(&waiting.write, &before).await;
-                    self.debounce.wrote(&key, Instant::now());
-                    self.written.insert(key, (waiting.write.uid, waiting.write.wanted));
+                    self.metrics.record_patch(PatchResult::Ok);
+                    let before = self.current(&pending.write);
+                    self.publish_events(&pending.write, &before).await;
+                    self.debounce.record_write(&key, Instant::now());
+                    self.written.insert(key, (pending.write.uid, pending.write.desired));
                 }
                 Err(WriteError::Gone) => {
-                    self.metrics.patched(Patched::Gone);
+                    self.metrics.record_patch(PatchResult::Gone);
                     self.written.remove(&key);
                     self.debounce.forget(&key);
                 }
                 Err(error) => {
-                    self.metrics.patched(Patched::Error);
-                    tracing::warn!(%key, %error, "writing a status; it will be tried again");
-                    waiting.due = Instant::now() + RETRY * 2u32.pow(waiting.failures.min(6));
-                    waiting.failures += 1;
-                    self.waiting.insert(key, waiting);
+                    self.metrics.record_patch(PatchResult::Error);
+                    tracing::warn!(%key, %error, "writing a status failed; it will be retried");
+                    pending.due = Instant::now() + RETRY * 2u32.pow(pending.failures.min(6));
+                    pending.failures += 1;
+                    self.pending.insert(key, pending);
                 }
             }
         }
     }
 
-    async fn patch(&self, write: &Write) -> Result<(), WriteError> {
+    async fn patch(&self, write: &StatusWrite) -> Result<(), WriteError> {
         let (key, resource) = (&write.key, api_resource(write.key.kind));
         let api: Api<DynamicObject> = match &key.namespace {
             Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
             None => Api::all_with(self.client.clone(), &resource),
         };
-        // With the uid, an object of the same name that was made in between is not given another's status.
+        // The UID keeps the status from a newer object of the same name.
         let body = json!({
             "apiVersion": resource.api_version, "kind": resource.kind,
-            "metadata": {"name": key.name, "uid": write.uid}, "status": write.wanted,
+            "metadata": {"name": key.name, "uid": write.uid}, "status": write.desired,
         });
-        let params = PatchParams::apply(MANAGER).force();
-        match timeout(PATIENCE, api.patch_status(&key.name, &params, &Patch::Apply(&body))).await {
+        let params = PatchParams::apply(STATUS_MANAGER).force();
+        match timeout(PATCH_TIMEOUT, api.patch_status(&key.name, &params, &Patch::Apply(&body))).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => Err(WriteError::Gone),
             Ok(Err(error)) => Err(WriteError::Patch(error)),
-            Err(_) => Err(WriteError::Late),
+            Err(_) => Err(WriteError::Timeout),
         }
     }
 
-    async fn tell(&self, write: &Write, before: &Written) {
+    async fn publish_events(&self, write: &StatusWrite, before: &UserStatus) {
         let resource = api_resource(write.key.kind);
         let mut object = DynamicObject::new(&write.key.name, &resource);
         object.metadata.namespace.clone_from(&write.key.namespace);
         object.metadata.uid = Some(write.uid.clone());
         let reference = object.object_ref(&resource);
-        for event in events::transitions(before, &write.wanted) {
+        for event in events::transitions(before, &write.desired) {
             if let Err(error) = self.recorder.publish(&event, &reference).await {
-                tracing::warn!(key = %write.key, reason = event.reason, %error, "publishing an Event");
+                tracing::warn!(key = %write.key, reason = event.reason, %error, "publishing an Event failed");
             }
         }
     }
@@ -174,8 +180,8 @@ impl Writer {
 enum WriteError {
     #[error("the object is gone")]
     Gone,
-    #[error("no answer in {} s", PATIENCE.as_secs())]
-    Late,
+    #[error("no response in {} s", PATCH_TIMEOUT.as_secs())]
+    Timeout,
     #[error(transparent)]
     Patch(kube::Error),
 }

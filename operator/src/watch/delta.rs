@@ -1,40 +1,39 @@
-//! From a watch, which may list everything anew, to what was set and what is gone.
+//! Turns the events of a watch, which may restart with a whole list, into changes of single objects.
 
 use std::collections::BTreeSet;
 
 use kube::{Resource, ResourceExt as _, runtime::watcher::Event};
 
-/// One change.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Delta<K> {
-    Set(K),
+    Applied(K),
     /// By name.
-    Gone(String),
+    Deleted(String),
     /// A whole list has been read.
     Listed,
 }
 
-/// Remembers names, so that what a new list lacks is known to be gone.
+/// Remembers names: an object that a new list lacks was deleted while the watch was down.
 #[derive(Debug, Default)]
-pub(crate) struct Deltas {
+pub(crate) struct DeltaTracker {
     known: BTreeSet<String>,
     listing: BTreeSet<String>,
 }
 
-impl Deltas {
-    pub(crate) fn take<K: Resource>(&mut self, event: Event<K>) -> Vec<Delta<K>> {
+impl DeltaTracker {
+    pub(crate) fn apply<K: Resource>(&mut self, event: Event<K>) -> Vec<Delta<K>> {
         match event {
             Event::Apply(object) => {
                 self.known.insert(object.name_any());
-                vec![Delta::Set(object)]
+                vec![Delta::Applied(object)]
             }
             Event::InitApply(object) => {
                 self.listing.insert(object.name_any());
-                vec![Delta::Set(object)]
+                vec![Delta::Applied(object)]
             }
             Event::Delete(object) => {
                 self.known.remove(&object.name_any());
-                vec![Delta::Gone(object.name_any())]
+                vec![Delta::Deleted(object.name_any())]
             }
             Event::Init => {
                 self.listing.clear();
@@ -43,8 +42,8 @@ impl Deltas {
             Event::InitDone => {
                 let listed = std::mem::take(&mut self.listing);
                 let before = std::mem::replace(&mut self.known, listed);
-                let gone = before.difference(&self.known).cloned().map(Delta::Gone);
-                gone.chain([Delta::Listed]).collect()
+                let deleted = before.difference(&self.known).cloned().map(Delta::Deleted);
+                deleted.chain([Delta::Listed]).collect()
             }
         }
     }
@@ -63,15 +62,15 @@ mod tests {
     }
 
     #[test]
-    fn what_a_new_list_lacks_is_gone() {
-        let mut deltas = Deltas::default();
+    fn an_object_that_a_new_list_lacks_was_deleted() {
+        let mut tracker = DeltaTracker::default();
         for event in [Event::Init, Event::InitApply(node("a")), Event::InitApply(node("b")), Event::InitDone] {
-            deltas.take(event);
+            tracker.apply(event);
         }
-        deltas.take(Event::Apply(node("c")));
-        deltas.take(Event::<Node>::Init);
-        deltas.take(Event::InitApply(node("b")));
-        let last = deltas.take(Event::<Node>::InitDone);
-        assert_eq!(last, [Delta::Gone("a".into()), Delta::Gone("c".into()), Delta::Listed]);
+        tracker.apply(Event::Apply(node("c")));
+        tracker.apply(Event::<Node>::Init);
+        tracker.apply(Event::InitApply(node("b")));
+        let last = tracker.apply(Event::<Node>::InitDone);
+        assert_eq!(last, [Delta::Deleted("a".into()), Delta::Deleted("c".into()), Delta::Listed]);
     }
 }

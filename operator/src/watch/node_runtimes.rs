@@ -1,33 +1,32 @@
-//! The watch on NodeRuntimes. One that this version cannot read breaks nothing: it stands as a node that was told nothing and
-//! says nothing.
+//! The watch on NodeRuntimes. One that cannot be deserialized is treated as a node without spec and status.
 
 use futures::{Stream, StreamExt as _};
 use kube::{
     Api, Client,
-    core::ObjectMeta,
+    core::{DeserializeGuard, ObjectMeta},
     runtime::watcher::{self, Event},
 };
 use trilobite_crds::node::{NodeRuntime, NodeRuntimeSpec};
 
-use super::{Book, Guarded, Kept, keep, watched};
-use crate::children::MANAGER;
+use super::registry::{Reflected, WatchRegistry, reflect, watch_objects};
+use crate::labels::MANAGER;
 
-/// When the stack's controller last wrote it, in RFC 3339: kept of `managedFields`, which is dropped.
-pub(crate) const TOLD_AT: &str = "trilobite.dev/told-at";
+/// Annotation in the cache only: when the stack's controller last wrote the spec, in RFC 3339. Copied from
+/// `managedFields`, which are not cached.
+pub(crate) const SPEC_WRITTEN_AT: &str = "trilobite.dev/spec-written-at";
 
-/// Every NodeRuntime.
-pub(crate) fn watch(
+pub(crate) fn watch_node_runtimes(
     client: &Client,
-    book: &Book,
-) -> Kept<NodeRuntime, impl Stream<Item = Result<Event<NodeRuntime>, watcher::Error>> + Send + 'static> {
-    let metrics = book.metrics.clone();
-    let guarded = watched(Api::<Guarded<NodeRuntime>>::all(client.clone()), watcher::Config::default());
-    let read = move |object: Guarded<NodeRuntime>| match object.0 {
+    registry: &WatchRegistry,
+) -> Reflected<NodeRuntime, impl Stream<Item = Result<Event<NodeRuntime>, watcher::Error>> + Send + 'static> {
+    let metrics = registry.metrics.clone();
+    let guarded = watch_objects(Api::<DeserializeGuard<NodeRuntime>>::all(client.clone()), watcher::Config::default());
+    let read = move |object: DeserializeGuard<NodeRuntime>| match object.0 {
         Ok(runtime) => runtime,
         Err(invalid) => {
-            metrics.malformed("NodeRuntime");
-            tracing::warn!(node = invalid.metadata.name, error = invalid.error, "a NodeRuntime cannot be read");
-            bare(invalid.metadata)
+            metrics.record_malformed("NodeRuntime");
+            tracing::warn!(node = invalid.metadata.name, error = invalid.error, "a NodeRuntime cannot be deserialized");
+            without_spec(invalid.metadata)
         }
     };
     let events = guarded.map(move |event| {
@@ -39,23 +38,23 @@ pub(crate) fn watch(
             Event::InitDone => Event::InitDone,
         })
     });
-    keep(events, "NodeRuntime", book, keep_the_time)
+    reflect(events, "NodeRuntime", registry, copy_write_time)
 }
 
-fn bare(metadata: ObjectMeta) -> NodeRuntime {
+fn without_spec(metadata: ObjectMeta) -> NodeRuntime {
     NodeRuntime { metadata, spec: NodeRuntimeSpec::default(), status: None }
 }
 
-fn keep_the_time(runtime: &mut NodeRuntime) {
+fn copy_write_time(runtime: &mut NodeRuntime) {
     let meta = &mut runtime.metadata;
     let ours = meta.managed_fields.iter().flatten().filter(|entry| entry.manager.as_deref() == Some(MANAGER));
-    let told_at = ours.filter_map(|entry| entry.time.as_ref()).map(|time| time.0).max();
-    meta.annotations = told_at.map(|time| [(TOLD_AT.to_owned(), time.to_string())].into());
+    let written_at = ours.filter_map(|entry| entry.time.as_ref()).map(|time| time.0).max();
+    meta.annotations = written_at.map(|time| [(SPEC_WRITTEN_AT.to_owned(), time.to_string())].into());
 }
 
-/// When the stack's controller last told the node something else, as far as the API server remembers.
-pub(crate) fn told_at(runtime: &NodeRuntime) -> Option<jiff::Timestamp> {
-    runtime.metadata.annotations.as_ref()?.get(TOLD_AT)?.parse().ok()
+/// When the stack's controller last changed the spec, as recorded by the API server.
+pub(crate) fn spec_written_at(runtime: &NodeRuntime) -> Option<jiff::Timestamp> {
+    runtime.metadata.annotations.as_ref()?.get(SPEC_WRITTEN_AT)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -65,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_time_at_which_a_node_was_told_outlives_the_fields_that_say_it() {
+    fn the_write_time_outlives_managed_fields() {
         let entry = |manager: &str, time: &str| {
             json!({"manager": manager, "operation": "Apply", "apiVersion": "trilobite.dev/v1alpha1", "time": time,
                 "fieldsType": "FieldsV1", "fieldsV1": {}})
@@ -78,16 +77,16 @@ mod tests {
         let stored = json!({"apiVersion": "trilobite.dev/v1alpha1", "kind": "NodeRuntime", "spec": {},
             "metadata": {"name": "reef-1", "managedFields": entries}});
         let mut runtime: NodeRuntime = serde_json::from_value(stored).unwrap();
-        keep_the_time(&mut runtime);
-        assert_eq!(told_at(&runtime), Some("2026-01-01T00:00:10Z".parse().unwrap()));
+        copy_write_time(&mut runtime);
+        assert_eq!(spec_written_at(&runtime), Some("2026-01-01T00:00:10Z".parse().unwrap()));
     }
 
     #[test]
-    fn one_that_cannot_be_read_is_a_node_that_was_told_nothing() {
+    fn a_malformed_node_runtime_has_no_spec() {
         let stored = json!({"apiVersion": "trilobite.dev/v1alpha1", "kind": "NodeRuntime",
             "metadata": {"name": "reef-1", "uid": "uid-of-reef-1"}, "spec": {"sessions": "some"}});
-        let guarded: Guarded<NodeRuntime> = serde_json::from_value(stored).unwrap();
-        let runtime = bare(guarded.0.unwrap_err().metadata);
+        let guarded: DeserializeGuard<NodeRuntime> = serde_json::from_value(stored).unwrap();
+        let runtime = without_spec(guarded.0.unwrap_err().metadata);
         assert_eq!((runtime.spec.profile_ref, runtime.metadata.uid.as_deref()), (None, Some("uid-of-reef-1")));
     }
 }

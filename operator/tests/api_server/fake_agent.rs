@@ -1,8 +1,8 @@
-//! FakeAgent: stands for a kubelet and an agent. Binds the DaemonSet's pod to its node, says that it is ready, and answers
-//! its NodeRuntime as an agent would.
+//! `FakeAgent`: a fake kubelet and agent. Binds the DaemonSet's pod to its node, reports it as ready, and reports the
+//! status of its NodeRuntime.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -11,29 +11,28 @@ use kube::{
     Api, Client, ResourceExt as _,
     api::{DeleteParams, ListParams, Patch, PatchParams},
 };
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use trilobite_crds::node::{NodeProfile, NodeRuntime, ProfilePart, SessionState};
 
-use crate::world::NAMESPACE;
+use crate::test_cluster::NAMESPACE;
 
-/// The control plane waits for several of them.
+/// The control plane marks a node as Unknown only after several missing heartbeats.
 const BETWEEN_HEARTBEATS: Duration = Duration::from_secs(5);
 
-/// How an agent fares.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Behaviour {
-    /// Its pod is not ready.
+    /// The pod is not ready.
     pub(crate) not_ready: bool,
-    /// It never answers.
+    /// The agent never writes a status.
     pub(crate) silent: bool,
-    /// Names of policies that it refuses, with a reason and a message.
+    /// Policies that the agent refuses: name, reason, message.
     pub(crate) refuses: Vec<(String, String, String)>,
-    /// Its condition Ready is false, with a reason and a message.
+    /// Reason and message of a condition Ready that is false.
     pub(crate) fails: Option<(String, String)>,
 }
 
-/// See the head of this file.
 pub(crate) struct FakeAgent {
     pub(crate) behaviour: Arc<Mutex<Behaviour>>,
     work: JoinHandle<()>,
@@ -48,29 +47,29 @@ impl Drop for FakeAgent {
 impl FakeAgent {
     pub(crate) fn start(client: Client, node: &str, behaviour: Behaviour) -> Self {
         let behaviour = Arc::new(Mutex::new(behaviour));
-        let work = tokio::spawn(work(client, node.to_owned(), behaviour.clone()));
+        let work = tokio::spawn(simulate(client, node.to_owned(), behaviour.clone()));
         Self { behaviour, work }
     }
 }
 
-async fn work(client: Client, node: String, behaviour: Arc<Mutex<Behaviour>>) {
-    let mut answered = None;
-    let mut heard_of: Option<Instant> = None;
+async fn simulate(client: Client, node: String, behaviour: Arc<Mutex<Behaviour>>) {
+    let mut reported = None;
+    let mut last_heartbeat: Option<Instant> = None;
     loop {
-        if heard_of.is_none_or(|last| last.elapsed() > BETWEEN_HEARTBEATS) {
+        if last_heartbeat.is_none_or(|last| last.elapsed() > BETWEEN_HEARTBEATS) {
             heartbeat(&client, &node).await;
-            heard_of = Some(Instant::now());
+            last_heartbeat = Some(Instant::now());
         }
-        let behaviour = behaviour.lock().unwrap().clone();
-        kubelet(&client, &node, &behaviour).await;
+        let behaviour = behaviour.lock().clone();
+        run_kubelet(&client, &node, &behaviour).await;
         if !behaviour.silent {
-            agent(&client, &node, &behaviour, &mut answered).await;
+            report_status(&client, &node, &behaviour, &mut reported).await;
         }
         tokio::time::sleep(Duration::from_millis(150)).await;
     }
 }
 
-/// Without it the control plane takes the node for one that is not heard of.
+/// Without heartbeats the control plane sets the node's condition Ready to Unknown.
 async fn heartbeat(client: &Client, node: &str) {
     let now = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second()).unwrap();
     let ready = json!({
@@ -82,7 +81,7 @@ async fn heartbeat(client: &Client, node: &str) {
         Api::<Node>::all(client.clone()).patch_status(node, &PatchParams::default(), &Patch::Strategic(&status)).await;
 }
 
-async fn kubelet(client: &Client, node: &str, behaviour: &Behaviour) {
+async fn run_kubelet(client: &Client, node: &str, behaviour: &Behaviour) {
     let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
     let Ok(list) = pods.list(&ListParams::default()).await else { return };
     for pod in list {
@@ -113,12 +112,12 @@ async fn kubelet(client: &Client, node: &str, behaviour: &Behaviour) {
     }
 }
 
-async fn agent(client: &Client, node: &str, behaviour: &Behaviour, answered: &mut Option<Value>) {
+async fn report_status(client: &Client, node: &str, behaviour: &Behaviour, reported: &mut Option<Value>) {
     let runtimes: Api<NodeRuntime> = Api::all(client.clone());
     let Ok(runtime) = runtimes.get(node).await else { return };
     let mut problems = Vec::new();
     let Some(reference) = &runtime.spec.profile_ref else { return };
-    // A real one fetches what it is pointed at, and must find it.
+    // The profile and its parts must exist before a NodeRuntime points at them.
     let profile = Api::<NodeProfile>::all(client.clone()).get(&reference.name).await.unwrap();
     assert!(profile.spec.is_intact(), "the profile is what its digest says");
     for wanted in &profile.spec.parts {
@@ -137,7 +136,7 @@ async fn agent(client: &Client, node: &str, behaviour: &Behaviour, answered: &mu
     });
     let (status, reason, message) = match &behaviour.fails {
         Some((reason, message)) => ("False", reason.as_str(), message.as_str()),
-        None => ("True", "Ready", "what the stack asks is in force"),
+        None => ("True", "Ready", "the stack's profile is active"),
     };
     let status = json!({
         "observedGeneration": runtime.metadata.generation, "appliedProfile": reference, "partsInForce": profile.spec.parts.len(),
@@ -145,11 +144,11 @@ async fn agent(client: &Client, node: &str, behaviour: &Behaviour, answered: &mu
         "conditions": [{"type": "Ready", "status": status, "reason": reason, "message": message,
             "observedGeneration": runtime.metadata.generation, "lastTransitionTime": "2026-01-01T00:00:00Z"}],
     });
-    if answered.as_ref() != Some(&status) {
+    if reported.as_ref() != Some(&status) {
         let patch = json!({"apiVersion": "trilobite.dev/v1alpha1", "kind": "NodeRuntime", "status": status});
         let params = PatchParams::apply("trilobite-node-status").force();
         if runtimes.patch_status(node, &params, &Patch::Apply(&patch)).await.is_ok() {
-            *answered = Some(status);
+            *reported = Some(status);
         }
     }
 }

@@ -1,11 +1,11 @@
-//! The operator against a real API server, with agents that only patch statuses. What a kernel does is tested elsewhere.
+//! The operator against a real API server, with fake agents that only patch statuses; no kernel program is loaded.
 //! Needs `trilobite-cluster build control-plane`; run with `--features api-server`.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
-mod bounded;
 mod fake_agent;
 mod lifecycle;
 mod rights;
 mod stack;
-mod world;
+mod test_cluster;
+mod time_limited;

@@ -1,42 +1,42 @@
-//! What each node made of a profile, through its agent.
+//! Fetches each node's result of a profile from its agent.
 
 use std::{future::Future, time::Duration};
 
 use futures::{StreamExt, future::join_all};
 use tokio::time::{Instant, sleep, timeout};
 use tonic::{Code, Status};
+use trilobite_api::profiles::{
+    GetProfileRequest, Profile, ProfilePart, ProfileState, WatchProfileRequest, get_profile_response::Content,
+    profiles_client::ProfilesClient,
+};
 use trilobite_crds::node::RESULT_WITHIN;
 
-use super::ProfileError;
 use crate::{
-    agent::{Agent, PATIENCE, patiently, words},
-    proto::trilobite::{
-        GetProfileRequest, Profile, ProfilePart, ProfileState, WatchProfileRequest, get_profile_response::Content,
-        profiles_client::ProfilesClient,
-    },
+    agent::{ANSWER_TIMEOUT, Agent, status_text, within_timeout},
+    commands::profile_error::ProfileError,
 };
 
-/// How long a node may take to make its result after the last sample and to say so, and one that knows nothing to learn of it.
-const UNTIL_MADE: Duration = RESULT_WITHIN.saturating_add(Duration::from_secs(5));
-const UNTIL_KNOWN: Duration = Duration::from_secs(5);
-/// How often an answer that may change is asked for again.
-const AGAIN: Duration = Duration::from_millis(500);
+/// Limit for a node to write its result after the last sample, and for a node to learn of the profile.
+const RESULT_TIMEOUT: Duration = RESULT_WITHIN.saturating_add(Duration::from_secs(5));
+const DISCOVERY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause before asking a node again that does not know the profile.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// One node's result.
 #[derive(Debug)]
-pub(super) struct Made {
+pub(super) struct NodeResult {
     pub(super) node: String,
     pub(super) profile: Profile,
     /// Folded stacks.
     pub(super) folded: String,
 }
 
-/// The results of all that have one; why not, on standard error, for those that have none. None at all is an error.
-/// Where the profile still runs, its end is waited for.
-pub(super) async fn from_all(agents: &[Agent], name: &str) -> Result<Vec<Made>, ProfileError> {
+/// The results of all nodes that have one, after the end of a profile that still runs. Nodes without a result are
+/// reported on standard error; it is an error if there is none at all.
+pub(super) async fn fetch_all(agents: &[Agent], name: &str) -> Result<Vec<NodeResult>, ProfileError> {
     let mut made = Vec::new();
     let mut why = Vec::new();
-    for (agent, outcome) in agents.iter().zip(join_all(agents.iter().map(|agent| from_one(agent, name))).await) {
+    for (agent, outcome) in agents.iter().zip(join_all(agents.iter().map(|agent| fetch_one(agent, name))).await) {
         match outcome {
             Ok(one) => made.push(one),
             Err(detail) => why.push(format!("{}: {detail}", agent.name)),
@@ -49,18 +49,18 @@ pub(super) async fn from_all(agents: &[Agent], name: &str) -> Result<Vec<Made>, 
     Ok(made)
 }
 
-async fn from_one(agent: &Agent, name: &str) -> Result<Made, String> {
+async fn fetch_one(agent: &Agent, name: &str) -> Result<NodeResult, String> {
     let mut client = ProfilesClient::new(agent.channel.clone());
-    let profile = ended(&mut client, name).await?;
+    let profile = wait_for_result(&mut client, name).await?;
     if profile.state() == ProfileState::Failed {
         return Err(if profile.problem.is_empty() { "the profile failed".into() } else { profile.problem });
     }
     let request = GetProfileRequest { name: name.into(), parts: vec![ProfilePart::Folded.into()] };
     let (mut profile, mut folded) = (profile, Vec::new());
-    let mut stream = patiently(client.get(request)).await.map_err(|status| words(&status))?.into_inner();
+    let mut stream = within_timeout(client.get(request)).await.map_err(|status| status_text(&status))?.into_inner();
     let stuck = |_| "it has stopped in the middle of its answer".to_owned();
-    while let Some(response) = timeout(PATIENCE, stream.next()).await.map_err(stuck)? {
-        match response.map_err(|status| words(&status))?.content {
+    while let Some(response) = timeout(ANSWER_TIMEOUT, stream.next()).await.map_err(stuck)? {
+        match response.map_err(|status| status_text(&status))?.content {
             Some(Content::Profile(last)) => profile = last,
             Some(Content::Folded(bytes)) => folded.extend(bytes),
             Some(Content::Svg(_)) | None => {}
@@ -68,53 +68,58 @@ async fn from_one(agent: &Agent, name: &str) -> Result<Made, String> {
     }
     let folded = String::from_utf8(folded).map_err(|_| "its stacks are not UTF-8".to_owned())?;
     let node = if profile.node.is_empty() { agent.name.clone() } else { profile.node.clone() };
-    Ok(Made { node, profile, folded })
+    Ok(NodeResult { node, profile, folded })
 }
 
-/// Waits until the node has a result, or says that it has none.
-async fn ended(client: &mut ProfilesClient<tonic::transport::Channel>, name: &str) -> Result<Profile, String> {
-    let asked = Instant::now();
+/// Waits until the node has a result, or reports that it has none.
+async fn wait_for_result(
+    client: &mut ProfilesClient<tonic::transport::Channel>,
+    name: &str,
+) -> Result<Profile, String> {
+    let started = Instant::now();
     loop {
-        match last(client, name).await {
+        match watch_to_end(client, name).await {
             Ok(profile) => return Ok(profile),
-            Err(status) if status.code() == Code::NotFound && asked.elapsed() < UNTIL_KNOWN => sleep(AGAIN).await,
-            Err(status) => return Err(words(&status)),
+            Err(status) if status.code() == Code::NotFound && started.elapsed() < DISCOVERY_TIMEOUT => {
+                sleep(RETRY_PAUSE).await
+            }
+            Err(status) => return Err(status_text(&status)),
         }
     }
 }
 
-/// The last thing that watching it tells.
-async fn last(client: &mut ProfilesClient<tonic::transport::Channel>, name: &str) -> Result<Profile, Status> {
-    let mut stream = patiently(client.watch(WatchProfileRequest { name: name.into() })).await?.into_inner();
-    let mut waiting = Waiting::default();
-    while let Some(profile) = waiting.patiently(stream.next()).await? {
+/// Watches the profile until it no longer runs.
+async fn watch_to_end(client: &mut ProfilesClient<tonic::transport::Channel>, name: &str) -> Result<Profile, Status> {
+    let mut stream = within_timeout(client.watch(WatchProfileRequest { name: name.into() })).await?.into_inner();
+    let mut result_timeout = ResultTimeout::default();
+    while let Some(profile) = result_timeout.within_timeout(stream.next()).await? {
         let profile = profile?;
         if profile.state() != ProfileState::Running {
             return Ok(profile);
         }
-        waiting.see(&profile);
+        result_timeout.observe(&profile);
     }
-    Err(Status::aborted("the agent has stopped before the result was made"))
+    Err(Status::aborted("the agent has stopped before the result was written"))
 }
 
-/// Patience that begins anew with each sample: a profile may run for an hour, a result may not be made for one.
+/// A timeout that starts anew with each sample: a profile may run for an hour, writing its result may not take one.
 #[derive(Default)]
-struct Waiting {
+struct ResultTimeout {
     samples: u64,
     since: Option<Instant>,
 }
 
-impl Waiting {
-    fn see(&mut self, profile: &Profile) {
+impl ResultTimeout {
+    fn observe(&mut self, profile: &Profile) {
         let sampling = profile.ended.is_none();
         if sampling || profile.samples != self.samples || self.since.is_none() {
             (self.samples, self.since) = (profile.samples, Some(Instant::now()));
         }
     }
 
-    async fn patiently<T>(&self, what: impl Future<Output = T>) -> Result<T, Status> {
+    async fn within_timeout<T>(&self, what: impl Future<Output = T>) -> Result<T, Status> {
         let gone = self.since.map_or(Duration::ZERO, |since| since.elapsed());
-        let left = UNTIL_MADE.saturating_sub(gone);
-        timeout(left, what).await.map_err(|_| Status::deadline_exceeded("its result was not made within a minute"))
+        let left = RESULT_TIMEOUT.saturating_sub(gone);
+        timeout(left, what).await.map_err(|_| Status::deadline_exceeded("its result was not written within a minute"))
     }
 }

@@ -1,18 +1,16 @@
-//! `trilobite profile NAMESPACE/POD`: makes an AppProfile for that pod alone, shows how far it is, fetches what the nodes
-//! made of it, draws one flame graph, and deletes the AppProfile whatever happened.
+//! `trilobite profile NAMESPACE/POD`: creates an AppProfile for that pod alone, shows its progress, fetches the nodes'
+//! results, draws one flame graph, and deletes the AppProfile in any case.
 
-mod ask;
-mod error;
 mod fetch;
+mod merged;
 mod progress;
+mod request;
 mod select;
-mod sum;
 
 use std::{
     fs,
     io::{self, Write},
     path::{Path, PathBuf},
-    str::FromStr,
     time::Duration,
 };
 
@@ -21,75 +19,60 @@ use kube::{Api, Client, ResourceExt};
 use tokio::time::sleep;
 use trilobite_crds::AppProfile;
 
-pub(crate) use error::ProfileError;
-
 use self::{
-    ask::Asked,
-    fetch::Made,
+    fetch::NodeResult,
+    merged::MergedProfile,
     progress::{Step, step},
-    sum::Sum,
+    request::ProfileRequest,
 };
-use super::{agents::answering, interrupt::Interrupts, print};
-use crate::{agent::Reach, args::ProfileArguments, cluster::ClusterError, failure::Failure, fold::flame, report};
+use super::{agents::connect, failure::Failure, interrupt::Interrupts, print::print_line, profile_error::ProfileError};
+use crate::{agent::Transport, args::ProfileArgs, cluster::ClusterError, fold::flame, pod_name::PodName, report};
 
-/// How often the AppProfile is looked at.
-const LOOK: Duration = Duration::from_secs(1);
+/// Interval of reading the AppProfile.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// `NAMESPACE/POD`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct PodName {
-    pub(crate) namespace: String,
-    pub(crate) name: String,
-}
-
-impl FromStr for PodName {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let is_name = |name: &str| {
-            !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c))
-        };
-        match text.split_once('/') {
-            Some((namespace, name)) if is_name(namespace) && is_name(name) => {
-                Ok(Self { namespace: namespace.into(), name: name.into() })
-            }
-            _ => Err("write NAMESPACE/POD, as in payments/api-0".into()),
-        }
-    }
-}
-
-pub(super) async fn run(arguments: &ProfileArguments, reach: &Reach, out: &mut dyn Write) -> Result<(), Failure> {
+pub(super) async fn draw_profile(
+    arguments: &ProfileArgs,
+    transport: &Transport,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
     for path in [Some(&arguments.output), arguments.folded.as_ref()].into_iter().flatten() {
-        has_folder(path)?;
+        require_folder(path)?;
     }
     let PodName { namespace, name } = &arguments.pod;
-    let made = match reach {
-        // Without a cluster the name is that of an AppProfile in the agent's files.
-        Reach::Socket(_) => fetch::from_all(&answering(reach, None).await?, &format!("{namespace}/{name}")).await?,
-        Reach::Cluster { client, .. } => {
+    let results = match transport {
+        // Without a cluster, the name is that of an AppProfile in the agent's files.
+        Transport::Socket(_) => {
+            fetch::fetch_all(&connect(transport, None).await?, &format!("{namespace}/{name}")).await?
+        }
+        Transport::Cluster { client, .. } => {
             let mut interrupts = Interrupts::listen();
-            let (asked, profile) = tokio::select! {
-                planned = ask::plan(client, arguments) => planned?,
-                () = interrupts.come() => return Err(ProfileError::Interrupted.into()),
+            let (request, profile) = tokio::select! {
+                planned = request::plan_profile(client, arguments) => planned?,
+                () = interrupts.received() => return Err(ProfileError::Interrupted.into()),
             };
-            // Not interrupted: what is on its way to the API server cannot be taken back before it is there.
-            ask::make(client, arguments, &asked, &profile).await?;
+            // Not interruptible: a request that is on its way to the API server cannot be taken back.
+            request::create(client, arguments, &request, &profile).await?;
             let outcome = tokio::select! {
-                outcome = wait_and_fetch(client, reach, &asked) => outcome,
-                () = interrupts.come() => Err(ProfileError::Interrupted.into()),
+                outcome = wait_and_fetch(client, transport, &request) => outcome,
+                () = interrupts.received() => Err(ProfileError::Interrupted.into()),
             };
-            ask::withdraw(client, &asked).await;
+            request::delete(client, &request).await;
             outcome?
         }
     };
-    finish(arguments, made, out)
+    finish(arguments, results, out)
 }
 
-async fn wait_and_fetch(client: &Client, reach: &Reach, asked: &Asked) -> Result<Vec<Made>, Failure> {
-    let sampling = wait(client, asked).await?;
+async fn wait_and_fetch(
+    client: &Client,
+    transport: &Transport,
+    request: &ProfileRequest,
+) -> Result<Vec<NodeResult>, Failure> {
+    let sampling = wait_for_end(client, request).await?;
     let mut agents = Vec::new();
-    for node in ask::nodes_now(client, asked).await {
-        match answering(reach, Some(&node)).await {
+    for node in request::current_nodes(client, request).await {
+        match connect(transport, Some(&node)).await {
             Ok(found) => agents.extend(found),
             Err(error) => eprintln!("warning: {error}"),
         }
@@ -99,92 +82,92 @@ async fn wait_and_fetch(client: &Client, reach: &Reach, asked: &Asked) -> Result
             ProfileError::NoResult { detail: "no agent of its nodes could be reached (see above)".into() }.into()
         );
     }
-    let made = fetch::from_all(&agents, &format!("{}/{}", asked.namespace, asked.name)).await?;
-    if let Some(warning) = not_fetched(made.len(), sampling, asked) {
+    let results = fetch::fetch_all(&agents, &format!("{}/{}", request.namespace, request.name)).await?;
+    if let Some(warning) = not_fetched(results.len(), sampling, request) {
         eprintln!("warning: {warning}");
     }
-    Ok(made)
+    Ok(results)
 }
 
-/// What to say where more nodes have sampled than were found by their pods.
-fn not_fetched(fetched: usize, sampling: usize, asked: &Asked) -> Option<String> {
+/// A warning if more nodes have sampled than results were fetched.
+fn not_fetched(fetched: usize, sampling: usize, request: &ProfileRequest) -> Option<String> {
     let missing = sampling.checked_sub(fetched).filter(|missing| *missing > 0)?;
     Some(format!(
-        "{missing} of the {sampling} nodes that sampled are not in the picture: their results could not be had, or \
-         their pods came and went meanwhile; on such a node its agent's socket has the profile {asked} for an hour"
+        "{missing} of the {sampling} nodes that sampled are missing from the flame graph: their results could not be fetched, or \
+         their pods have gone; the agent's socket on such a node serves profile {request} for an hour"
     ))
 }
 
-/// Until no more samples are taken; on how many nodes they were, as far as that was told. An API server that is away for a
-/// moment does not end it.
-async fn wait(client: &Client, asked: &Asked) -> Result<usize, Failure> {
-    let profiles: Api<AppProfile> = Api::namespaced(client.clone(), &asked.namespace);
-    let mut told = String::new();
+/// Waits until sampling has ended; returns the number of nodes that sampled, as far as the status says. Survives an API
+/// server that is away for a moment.
+async fn wait_for_end(client: &Client, request: &ProfileRequest) -> Result<usize, Failure> {
+    let profiles: Api<AppProfile> = Api::namespaced(client.clone(), &request.namespace);
+    let mut shown = String::new();
     loop {
         let now = Timestamp::now();
-        match profiles.get_opt(&asked.name).await {
-            Ok(None) => return Err(ProfileError::Gone { name: asked.to_string() }.into()),
-            Ok(Some(profile)) => match step(&profile, asked.made, now) {
+        match profiles.get_opt(&request.name).await {
+            Ok(None) => return Err(ProfileError::Gone { name: request.to_string() }.into()),
+            Ok(Some(profile)) => match step(&profile, request.created, now) {
                 Step::Ended => {
                     let results = profile.status.and_then(|status| status.results).unwrap_or_default();
                     return Ok(usize::try_from(results.nodes).unwrap_or_default());
                 }
                 Step::Failed { reason, message } => {
                     let describe =
-                        format!("see 'kubectl describe appprofiles -n {} {}'", asked.namespace, profile.name_any());
+                        format!("see 'kubectl describe appprofiles -n {} {}'", request.namespace, profile.name_any());
                     let next = report::next(&reason, &describe);
                     return Err(ProfileError::Refused { reason, message, next }.into());
                 }
-                Step::Waiting(text) | Step::Running(text) => tell(&mut told, text),
+                Step::Waiting(text) | Step::Running(text) => print_change(&mut shown, text),
             },
             Err(kube::Error::Api(status)) if status.code == 403 => {
-                let doing = format!("look at appprofile {asked}");
+                let doing = format!("read appprofile {request}");
                 return Err(ClusterError::new(doing, "appprofiles", kube::Error::Api(status)).into());
             }
-            Err(error) if now.duration_since(asked.made) > asked.patience => {
-                return Err(ClusterError::new(format!("look at appprofile {asked}"), "appprofiles", error).into());
+            Err(error) if now.duration_since(request.created) > request.api_timeout => {
+                return Err(ClusterError::new(format!("read appprofile {request}"), "appprofiles", error).into());
             }
-            Err(_) => tell(&mut told, "the API server does not answer; trying again".into()),
+            Err(_) => print_change(&mut shown, "the API server does not answer; trying again".into()),
         }
-        sleep(LOOK).await;
+        sleep(POLL_INTERVAL).await;
     }
 }
 
-/// A line for each change, so that a log of it can be read too.
-fn tell(told: &mut String, text: String) {
-    if *told != text {
+/// One line for each change, which reads well in a log too.
+fn print_change(shown: &mut String, text: String) {
+    if *shown != text {
         eprintln!("  {text}");
-        *told = text;
+        *shown = text;
     }
 }
 
-fn finish(arguments: &ProfileArguments, made: Vec<Made>, out: &mut dyn Write) -> Result<(), Failure> {
-    let sum = Sum::of(made)?;
-    for problem in &sum.problems {
+fn finish(arguments: &ProfileArgs, results: Vec<NodeResult>, out: &mut dyn Write) -> Result<(), Failure> {
+    let merged = MergedProfile::new(results)?;
+    for problem in &merged.problems {
         eprintln!("warning: {problem}");
     }
     let title = format!("{}/{}", arguments.pod.namespace, arguments.pod.name);
-    if sum.folded.samples() == 0 {
-        return Err(ProfileError::Idle { pod: title, lost: sum.lost, undecided: sum.undecided }.into());
+    if merged.folded.samples() == 0 {
+        return Err(ProfileError::Idle { pod: title, lost: merged.lost, undecided: merged.undecided }.into());
     }
-    // First: it needs no picture, and half a minute of sampling is not done again for want of one.
+    // The stacks first: they must not be lost if the flame graph cannot be drawn.
     if let Some(path) = &arguments.folded {
-        let text: String = sum.folded.lines().map(|line| line + "\n").collect();
+        let text: String = merged.folded.lines().map(|line| line + "\n").collect();
         write(path, text.as_bytes())?;
     }
-    let svg = flame::draw(&sum.folded, &title, &sum.words()).map_err(ProfileError::Draw)?;
+    let svg = flame::draw(&merged.folded, &title, &merged.summary()).map_err(ProfileError::Draw)?;
     write(&arguments.output, &svg)?;
-    eprintln!("{title}: {} from {}", sum.words(), sum.nodes.join(", "));
-    print(out, &arguments.output.display().to_string())?;
-    arguments.folded.iter().try_for_each(|path| print(out, &path.display().to_string()))
+    eprintln!("{title}: {} from {}", merged.summary(), merged.nodes.join(", "));
+    print_line(out, &arguments.output.display().to_string())?;
+    arguments.folded.iter().try_for_each(|path| print_line(out, &path.display().to_string()))
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), ProfileError> {
     fs::write(path, bytes).map_err(|source| ProfileError::Write { path: path.into(), source })
 }
 
-/// Told before half a minute of sampling rather than after it.
-fn has_folder(path: &Path) -> Result<(), ProfileError> {
+/// Checked before sampling rather than after it.
+fn require_folder(path: &Path) -> Result<(), ProfileError> {
     let folder = match path.parent() {
         Some(folder) if folder != Path::new("") => folder.to_owned(),
         _ => PathBuf::from("."),
@@ -203,8 +186,8 @@ mod tests {
     use super::*;
     use crate::agent::fake::FakeAgent;
 
-    fn arguments(folder: &Path) -> ProfileArguments {
-        ProfileArguments {
+    fn arguments(folder: &Path) -> ProfileArgs {
+        ProfileArgs {
             pod: "shop/till-1".parse().unwrap(),
             span: Duration::from_secs(1),
             output: folder.join("flame.svg"),
@@ -220,11 +203,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_profile_of_a_local_agent_is_fetched_in_chunks_and_drawn() {
+    async fn profile_of_a_local_agent_is_fetched_in_chunks_and_drawn() {
         let agent = FakeAgent::with_profile("main;dig 30\nmain;rest 12\n", 42);
         let folder = folder("drawn");
         let mut out = Vec::new();
-        run(&arguments(&folder), &agent.reach(), &mut out).await.unwrap();
+        draw_profile(&arguments(&folder), &agent.transport(), &mut out).await.unwrap();
         let svg = fs::read_to_string(folder.join("flame.svg")).unwrap();
         let folded = fs::read_to_string(folder.join("out.folded")).unwrap();
         fs::remove_dir_all(&folder).unwrap();
@@ -234,11 +217,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_stacks_are_there_though_the_picture_cannot_be_written() {
+    async fn stacks_are_written_though_the_flame_graph_cannot_be() {
         let agent = FakeAgent::with_profile("main;dig 30\n", 30);
         let folder = folder("no-picture");
         fs::create_dir(folder.join("flame.svg")).unwrap();
-        let failed = run(&arguments(&folder), &agent.reach(), &mut Vec::new()).await.is_err();
+        let failed = draw_profile(&arguments(&folder), &agent.transport(), &mut Vec::new()).await.is_err();
         let folded = fs::read_to_string(folder.join("out.folded"));
         fs::remove_dir_all(&folder).unwrap();
         assert!(failed);
@@ -246,19 +229,19 @@ mod tests {
     }
 
     #[test]
-    fn nodes_that_sampled_and_are_not_in_the_picture_are_told() {
-        let asked = Asked::for_test("shop", "cli-till");
-        assert_eq!(not_fetched(2, 2, &asked), None);
-        assert_eq!(not_fetched(2, 0, &asked), None);
-        let warning = not_fetched(1, 3, &asked).unwrap();
+    fn nodes_without_a_fetched_result_are_reported() {
+        let request = ProfileRequest::for_test("shop", "cli-till");
+        assert_eq!(not_fetched(2, 2, &request), None);
+        assert_eq!(not_fetched(2, 0, &request), None);
+        let warning = not_fetched(1, 3, &request).unwrap();
         assert!(warning.starts_with("2 of the 3 nodes") && warning.contains("shop/cli-till"), "{warning}");
     }
 
     #[tokio::test]
-    async fn a_pod_that_used_no_cpu_is_no_picture() {
+    async fn idle_pod_has_no_flame_graph() {
         let agent = FakeAgent::with_profile("", 0);
         let folder = folder("idle");
-        let failure = run(&arguments(&folder), &agent.reach(), &mut Vec::new()).await.unwrap_err();
+        let failure = draw_profile(&arguments(&folder), &agent.transport(), &mut Vec::new()).await.unwrap_err();
         let left = folder.join("flame.svg").exists();
         fs::remove_dir_all(&folder).unwrap();
         assert!(
@@ -269,10 +252,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_folder_that_does_not_exist_is_told_before_anything_is_asked_for() {
+    async fn missing_folder_is_reported_before_sampling() {
         let agent = FakeAgent::with_profile("main 1\n", 1);
         let arguments = arguments(Path::new("/nowhere-to-be-found"));
-        let failure = run(&arguments, &agent.reach(), &mut Vec::new()).await.unwrap_err();
+        let failure = draw_profile(&arguments, &agent.transport(), &mut Vec::new()).await.unwrap_err();
         assert!(failure.to_string().contains("/nowhere-to-be-found/flame.svg"), "{failure}");
     }
 }

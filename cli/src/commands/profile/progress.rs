@@ -1,4 +1,4 @@
-//! How far an AppProfile is, from its status and the time. Pure.
+//! Progress of an AppProfile, from its status and the time. Pure.
 
 use jiff::{SignedDuration, Timestamp};
 use trilobite_crds::{
@@ -6,26 +6,26 @@ use trilobite_crds::{
     condition::{ConditionStatus, ConditionType, find},
 };
 
-/// How long the operator may take to accept it.
-pub(super) const UNTIL_ACCEPTED: SignedDuration = SignedDuration::from_secs(30);
-/// How long nodes may take to say that its end has come.
-const UNTIL_ENDED: SignedDuration = SignedDuration::from_secs(20);
+/// How long the operator may take to accept an AppProfile.
+pub(super) const ACCEPT_TIMEOUT: SignedDuration = SignedDuration::from_secs(30);
+/// How long nodes may take to report the end.
+const END_TIMEOUT: SignedDuration = SignedDuration::from_secs(20);
 
-/// Where it stands.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Nothing is sampled yet.
+    /// No samples yet.
     Waiting(String),
-    /// Samples are taken.
     Running(String),
-    /// No more samples will be taken.
+    /// Sampling has ended.
     Ended,
-    /// It will not be.
-    Failed { reason: String, message: String },
+    Failed {
+        reason: String,
+        message: String,
+    },
 }
 
-/// The step at `now` of a profile that was made at `made`.
-pub(super) fn step(profile: &AppProfile, made: Timestamp, now: Timestamp) -> Step {
+/// The step at `now` of a profile that was created at `created`.
+pub(super) fn step(profile: &AppProfile, created: Timestamp, now: Timestamp) -> Step {
     let status = profile.status.clone().unwrap_or_default();
     let conditions = &status.common.conditions;
     let holds = |kind, wanted| find(conditions, kind).filter(|condition| condition.status == wanted);
@@ -36,14 +36,14 @@ pub(super) fn step(profile: &AppProfile, made: Timestamp, now: Timestamp) -> Ste
         return Step::Ended;
     }
     let Some(end) = status.expires_at else {
-        if now.duration_since(made) > UNTIL_ACCEPTED {
+        if now.duration_since(created) > ACCEPT_TIMEOUT {
             let message = "the operator has not accepted it; look at its logs: kubectl -n trilobite-system logs \
                            deploy/trilobite-operator";
             return Step::Failed { reason: "Pending".into(), message: message.into() };
         }
         return Step::Waiting("waiting for the operator".into());
     };
-    if now > end + UNTIL_ENDED {
+    if now > end + END_TIMEOUT {
         return Step::Ended;
     }
     let counts = status.common.nodes.unwrap_or_default();
@@ -92,14 +92,14 @@ mod tests {
     }
 
     #[test]
-    fn before_the_operator_has_looked_it_waits_but_not_for_ever() {
+    fn waits_for_the_operator_but_not_forever() {
         assert_eq!(step(&profile("{}"), at(0), at(5)), Step::Waiting("waiting for the operator".into()));
         let Step::Failed { reason, .. } = step(&profile("{}"), at(0), at(31)) else { panic!("still waiting") };
         assert_eq!(reason, "Pending");
     }
 
     #[test]
-    fn samples_and_the_time_left_are_told() {
+    fn samples_and_the_time_left_are_shown() {
         let running = profile(r#"{expiresAt: "1970-01-01T00:00:40Z", results: {samples: 120, lost: 3, nodes: 1}}"#);
         assert_eq!(step(&running, at(0), at(28)), Step::Running("120 samples, 3 lost, 12 s left".into()));
         let Step::Running(text) = step(&running, at(0), at(41)) else { panic!("not running") };
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_told_with_its_reason() {
+    fn refusal_is_shown_with_its_reason() {
         let refused = profile(&format!("{{conditions: [{}]}}", condition("Accepted", "False", "LayerDisabled")));
         assert_eq!(
             step(&refused, at(0), at(1)),
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_on_every_node_ends_the_wait() {
+    fn failure_on_every_node_ends_the_wait() {
         let failing = profile(
             r#"{expiresAt: "1970-01-01T00:00:40Z", nodes: {desired: 1, failing: 1},
                 failures: [{count: 1, exampleNode: birch, reason: PerfParanoid, message: set the sysctl}]}"#,
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn it_has_ended_when_the_status_says_so_or_when_nobody_says_it_for_too_long() {
+    fn ends_by_the_status_or_by_the_timeout() {
         let ended = profile(&format!("{{conditions: [{}]}}", condition("Completed", "True", "DurationElapsed")));
         assert_eq!(step(&ended, at(0), at(1)), Step::Ended);
         let silent = profile(r#"{expiresAt: "1970-01-01T00:00:40Z"}"#);

@@ -1,11 +1,10 @@
-//! Labels that select one pod, or as few others with it as labels allow. Pure.
+//! Labels that select one pod, with as few others as its labels allow. Pure.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
-/// What selects the pod.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Selected {
     /// For `matchLabels`.
@@ -14,15 +13,15 @@ pub(super) struct Selected {
     pub(super) others: Vec<String>,
 }
 
-/// A label that no other pod of the namespace has with this value; or all labels, and who else has them.
-/// Nothing for a pod without labels.
+/// A label that no other pod of the namespace has with this value; otherwise all labels, and the other pods that have
+/// them. None for a pod without labels.
 pub(super) fn select(pod: &Pod, namespace: &[Pod]) -> Option<Selected> {
     let own = pod.labels();
     if own.is_empty() {
         return None;
     }
     let name = pod.name_any();
-    let others = || namespace.iter().filter(|other| other.name_any() != name && !ended(other));
+    let others = || namespace.iter().filter(|other| other.name_any() != name && !has_finished(other));
     let unique = own.iter().find(|(key, value)| others().all(|other| other.labels().get(*key) != Some(value)));
     let labels = match unique {
         Some((key, value)) => [(key.clone(), value.clone())].into(),
@@ -34,8 +33,8 @@ pub(super) fn select(pod: &Pod, namespace: &[Pod]) -> Option<Selected> {
     Some(Selected { labels, others: names })
 }
 
-/// Its processes are gone, so that it does not matter whether it matches.
-fn ended(pod: &Pod) -> bool {
+/// A finished pod has no processes, so it does not matter whether it matches.
+fn has_finished(pod: &Pod) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     matches!(phase, Some("Succeeded" | "Failed"))
 }
@@ -54,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn one_label_that_nobody_else_has_is_enough() {
+    fn one_unique_label_is_enough() {
         let till = pod("till-0", &[("app", "till"), ("statefulset.kubernetes.io/pod-name", "till-0")]);
         let other = pod("till-1", &[("app", "till"), ("statefulset.kubernetes.io/pod-name", "till-1")]);
         let selected = select(&till, &[till.clone(), other]).unwrap();
@@ -63,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn without_one_all_labels_are_asked_for_and_who_else_has_them_is_told() {
+    fn without_a_unique_label_all_are_used_and_others_listed() {
         let labels = [("app", "till"), ("pod-template-hash", "7f")];
         let till = pod("till-a", &labels);
         let twin = pod("till-b", &labels);
@@ -75,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_that_has_ended_does_not_count() {
+    fn finished_pod_does_not_count() {
         let mut gone = pod("till-b", &[("app", "till")]);
         gone.status = Some(PodStatus { phase: Some("Succeeded".into()), ..PodStatus::default() });
         let till = pod("till-a", &[("app", "till")]);
@@ -83,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_without_labels_cannot_be_selected() {
+    fn pod_without_labels_cannot_be_selected() {
         assert_eq!(select(&pod("till", &[]), &[]), None);
     }
 }

@@ -10,12 +10,12 @@ use std::{
 use anyhow::{Result, ensure};
 use serde_json::Value;
 
-use super::{Bench, absent, command};
 use crate::{
-    agent::{Agent, Place, Way},
-    cage::Cage,
+    agent::{Agent, DesiredSource, Launch},
+    bench::{Bench, absent, command},
+    cgroup::Cgroup,
     node::Node,
-    samples::{Pairs, Samples, turn},
+    samples::{Pairs, Samples, paired},
     table::{Goal, Line},
 };
 
@@ -25,7 +25,7 @@ const GOAL: Goal = Goal(1.15);
 const STATUS: Duration = Duration::from_secs(6);
 
 #[derive(Default)]
-struct Seen {
+struct ExecSamples {
     wall: Pairs,
     cpu: Pairs,
     agent: Samples,
@@ -43,13 +43,13 @@ pub(super) fn measure(bench: &Bench) -> Vec<Line> {
 /// Every event is made, and written as a JSON line.
 fn whole_machine(bench: &Bench, how: &str) -> Result<Vec<Line>> {
     let storm = bench.workloads.join("execstorm");
-    let mut seen = Seen::default();
-    let run = || run(&storm, "trilobite-bench-storm");
+    let mut seen = ExecSamples::default();
+    let run = || run_storm(&storm, "trilobite-bench-storm");
     for number in 0..bench.runs {
-        let pair = turn(number, run, || {
-            let place = Place { program: &bench.agent, cgroup: "trilobite-bench-agent", output: None };
-            let agent = Agent::start(place, Way::File(&Bench::stack("security")))?;
-            agent.in_force()?;
+        let pair = paired(number, run, || {
+            let launch = Launch { program: &bench.agent, cgroup: "trilobite-bench-agent", output: None };
+            let agent = Agent::start(launch, DesiredSource::File(&Bench::stack("security")))?;
+            agent.wait_until_active()?;
             let with = seen.with(&agent, run)?;
             agent.stop()?;
             Ok(with)
@@ -59,21 +59,21 @@ fn whole_machine(bench: &Bench, how: &str) -> Result<Vec<Line>> {
     Ok(seen.lines("events as JSON", how))
 }
 
-/// The node's own agent, whose events nobody reads.
+/// The node's own agent, whose events have no reader.
 fn in_a_pod(bench: &Bench, node: &Node, how: &str) -> Result<Vec<Line>> {
     let storm = bench.workloads.join("execstorm");
-    let mut seen = Seen::default();
+    let mut seen = ExecSamples::default();
     let run = || {
-        let (from, cpu) = (Instant::now(), node.pods.client.cage().cpu_seconds()?);
+        let (from, cpu) = (Instant::now(), node.pods.client.cgroup().cpu_seconds()?);
         node.pods.client.run(&storm, &[&PROCESSES.to_string()])?;
-        Ok((from.elapsed().as_secs_f64(), node.pods.client.cage().cpu_seconds()? - cpu))
+        Ok((from.elapsed().as_secs_f64(), node.pods.client.cgroup().cpu_seconds()? - cpu))
     };
-    let asked = node.ask(&Bench::stack("security"))?;
+    let applied = node.apply(&Bench::stack("security"))?;
     let mut lost = Samples::default();
     for number in 0..bench.runs {
-        let pair = turn(number, run, || {
+        let pair = paired(number, run, || {
             let agent = node.agent(&bench.agent, None)?;
-            node.done(asked, &agent)?;
+            node.wait_until_active(applied, &agent)?;
             let with = seen.with(&agent, run)?;
             // What is not read costs nothing: a ratio says something only where nothing was lost.
             thread::sleep(STATUS);
@@ -83,8 +83,8 @@ fn in_a_pod(bench: &Bench, node: &Node, how: &str) -> Result<Vec<Line>> {
         })?;
         seen.pair(pair);
     }
-    let mut lines = seen.lines("in a pod, nobody reads", how);
-    lines.push(Line::median("records lost of them, in a pod, nobody reads", &lost, 0, "", how));
+    let mut lines = seen.lines("in a pod, without a reader", how);
+    lines.push(Line::median("records lost of them, in a pod, without a reader", &lost, 0, "", how));
     Ok(lines)
 }
 
@@ -95,22 +95,22 @@ fn records_lost(status: &Value) -> f64 {
 }
 
 /// Wall clock and CPU time of one storm, in seconds.
-fn run(storm: &Path, cgroup: &str) -> Result<(f64, f64)> {
-    let cage = Cage::make(cgroup)?;
+fn run_storm(storm: &Path, cgroup: &str) -> Result<(f64, f64)> {
+    let cgroup = Cgroup::make(cgroup)?;
     let from = Instant::now();
-    let status = cage.command(storm).arg(PROCESSES.to_string()).stdout(Stdio::null()).status()?;
+    let status = cgroup.command(storm).arg(PROCESSES.to_string()).stdout(Stdio::null()).status()?;
     ensure!(status.success(), "execstorm ended with {status}");
-    Ok((from.elapsed().as_secs_f64(), cage.cpu_seconds()?))
+    Ok((from.elapsed().as_secs_f64(), cgroup.cpu_seconds()?))
 }
 
-impl Seen {
+impl ExecSamples {
     /// One storm beside the agent, whose own work is taken note of.
     fn with(&mut self, agent: &Agent, storm: impl FnOnce() -> Result<(f64, f64)>) -> Result<(f64, f64)> {
-        let before = agent.cage().cpu_seconds()?;
+        let before = agent.cgroup().cpu_seconds()?;
         let with = storm()?;
         // What it has not read yet is its work as well.
         thread::sleep(Duration::from_secs(1));
-        self.agent.add((agent.cage().cpu_seconds()? - before) * 1e6 / f64::from(PROCESSES));
+        self.agent.add((agent.cgroup().cpu_seconds()? - before) * 1e6 / f64::from(PROCESSES));
         Ok(with)
     }
 
@@ -123,15 +123,8 @@ impl Seen {
         let mut each = Samples::default();
         each.add(self.wall.without.median() * 1e6 / f64::from(PROCESSES));
         vec![
-            Line::median(&format!("exec, {title}: time with / without the agent"), self.wall.ratios(), 3, "", how)
-                .at_most(GOAL, self.wall.ratios()),
-            Line::median(
-                &format!("exec, {title}: CPU time of the program with / without"),
-                self.cpu.ratios(),
-                3,
-                "",
-                how,
-            ),
+            Line::ratio(&format!("exec, {title}: time with / without the agent"), &self.wall, 3, Some(GOAL), how),
+            Line::ratio(&format!("exec, {title}: CPU time of the program with / without"), &self.cpu, 3, None, how),
             Line::median(&format!("one fork, exec and exit, {title}: without the agent"), &each, 0, "us", how),
             Line::median(&format!("agent's CPU for one exec and exit, {title}"), &self.agent, 1, "us", how),
         ]

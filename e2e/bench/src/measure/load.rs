@@ -7,16 +7,16 @@ use std::{
 
 use anyhow::{Result, ensure};
 
-use super::{Bench, absent, command};
 use crate::{
-    agent::{Agent, Place, Way},
+    agent::{Agent, DesiredSource, Launch},
+    bench::{Bench, absent, command},
     node::Node,
     process::Memory,
     samples::Samples,
     table::Line,
 };
 
-/// Without any change for so long, all that was asked is loaded.
+/// Without any change for this time, everything that was asked for is loaded.
 const STILL: Duration = Duration::from_millis(300);
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -38,14 +38,14 @@ pub(super) fn measure(bench: &Bench) -> Vec<Line> {
 fn process(bench: &Bench, stack: &str, how: &str) -> Result<Vec<Line>> {
     let (mut start, mut end) = (Samples::default(), Samples::default());
     for _ in 0..bench.runs {
-        let place = Place { program: &bench.agent, cgroup: "trilobite-bench-agent", output: None };
-        let agent = Agent::start(place, Way::File(&Bench::stack(stack)))?;
-        let took = if stack == "idle" { agent.age() } else { agent.in_force()? };
+        let launch = Launch { program: &bench.agent, cgroup: "trilobite-bench-agent", output: None };
+        let agent = Agent::start(launch, DesiredSource::File(&Bench::stack(stack)))?;
+        let took = if stack == "idle" { agent.age() } else { agent.wait_until_active()? };
         start.add(took.as_secs_f64() * 1e3);
         thread::sleep(STILL);
         end.add(agent.stop()?.as_secs_f64() * 1e3);
     }
-    let until = if stack == "idle" { "it answers" } else { "`in force`" };
+    let until = if stack == "idle" { "it answers" } else { "`active`" };
     Ok(vec![
         Line::median(&format!("from start to {until}, {stack}"), &start, 1, "ms", how),
         Line::median(&format!("from SIGTERM to exit, {stack}"), &end, 1, "ms", how),
@@ -53,16 +53,16 @@ fn process(bench: &Bench, stack: &str, how: &str) -> Result<Vec<Line>> {
 }
 
 fn on_demand(bench: &Bench, node: &Node, layer: &str, how: &str) -> Result<Vec<Line>> {
-    node.ask(&Bench::stack("idle"))?;
+    node.apply(&Bench::stack("idle"))?;
     let agent = node.agent(&bench.agent, None)?;
     thread::sleep(Duration::from_secs(2));
-    ensure!(agent.memory()?.bpf_bytes == 0, "an agent that was asked for nothing holds programs or maps");
+    ensure!(agent.memory()?.bpf_bytes == 0, "an agent without a task holds programs or maps");
     let (mut load, mut unload) = (Samples::default(), Samples::default());
     for _ in 0..bench.runs {
-        let asked = node.ask(&Bench::stack(layer))?;
+        let applied = node.apply(&Bench::stack(layer))?;
         load.add(settled(&agent, true)?.as_secs_f64() * 1e3);
-        node.done(asked, &agent)?;
-        node.ask(&Bench::stack("idle"))?;
+        node.wait_until_active(applied, &agent)?;
+        node.apply(&Bench::stack("idle"))?;
         unload.add(settled(&agent, false)?.as_secs_f64() * 1e3);
     }
     agent.stop()?;

@@ -4,9 +4,9 @@ use std::{thread, time::Duration};
 
 use anyhow::Result;
 
-use super::{Bench, absent, command};
 use crate::{
-    agent::{Agent, Place, Way},
+    agent::{Agent, DesiredSource, Launch},
+    bench::{Bench, absent, command},
     node::Node,
     process::{Memory, agents_of_a_daemonset},
     samples::Samples,
@@ -22,7 +22,7 @@ const CLUSTER: &str = "`make cluster-up`, the charts, then `e2e/bench/run.sh mem
 const MIB: f64 = 1048576.0;
 
 #[derive(Default)]
-struct Seen {
+struct MemorySamples {
     rss: Samples,
     anonymous: Samples,
     threads: Samples,
@@ -43,11 +43,11 @@ pub(super) fn measure(bench: &Bench) -> Vec<Line> {
 }
 
 fn alone(bench: &Bench, stack: &str) -> Result<Vec<Line>> {
-    let mut seen = Seen::default();
+    let mut seen = MemorySamples::default();
     for _ in 0..bench.runs.min(3) {
-        let place = Place { program: &bench.agent, cgroup: "trilobite-bench-agent", output: None };
-        let agent = Agent::start(place, Way::File(&Bench::stack(stack)))?;
-        seen.look(&agent)?;
+        let launch = Launch { program: &bench.agent, cgroup: "trilobite-bench-agent", output: None };
+        let agent = Agent::start(launch, DesiredSource::File(&Bench::stack(stack)))?;
+        seen.sample(&agent)?;
         agent.stop()?;
     }
     Ok(seen.lines(
@@ -58,12 +58,12 @@ fn alone(bench: &Bench, stack: &str) -> Result<Vec<Line>> {
 }
 
 fn in_cluster(bench: &Bench, node: &Node, stack: &str) -> Result<Vec<Line>> {
-    let asked = node.ask(&Bench::stack(stack))?;
-    let mut seen = Seen::default();
+    let applied = node.apply(&Bench::stack(stack))?;
+    let mut seen = MemorySamples::default();
     for _ in 0..bench.runs.min(3) {
         let agent = node.agent(&bench.agent, None)?;
-        node.done(asked, &agent)?;
-        seen.look(&agent)?;
+        node.wait_until_active(applied, &agent)?;
+        seen.sample(&agent)?;
         agent.stop()?;
     }
     let how = format!("`trilobite-node agent`, e2e/bench/stacks/{stack}.yaml: {}", command("memory"));
@@ -100,18 +100,18 @@ fn of_daemonset() -> Result<Vec<Line>> {
     Ok(lines.into())
 }
 
-impl Seen {
-    fn look(&mut self, agent: &Agent) -> Result<()> {
+impl MemorySamples {
+    fn sample(&mut self, agent: &Agent) -> Result<()> {
         thread::sleep(SETTLE);
         let memory = agent.memory()?;
         self.rss.add(memory.rss_kib as f64 / 1024.0);
         self.anonymous.add(memory.anonymous_kib as f64 / 1024.0);
         self.threads.add(memory.threads as f64);
         self.bpf.add(memory.bpf_bytes as f64 / MIB);
-        if let Some(bytes) = agent.cage().kernel_memory() {
+        if let Some(bytes) = agent.cgroup().kernel_memory() {
             self.kernel.add(bytes as f64 / MIB);
         }
-        let others = agent.cage().processes().into_iter().filter(|pid| *pid != agent.pid());
+        let others = agent.cgroup().processes().into_iter().filter(|pid| *pid != agent.pid());
         let anonymous: u64 = others.filter_map(|pid| Memory::of(pid).ok()).map(|other| other.anonymous_kib).sum();
         self.others.add(anonymous as f64 / 1024.0);
         Ok(())

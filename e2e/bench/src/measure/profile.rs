@@ -4,8 +4,8 @@ use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Bench, command};
 use crate::{
+    bench::{Bench, command},
     node::Node,
     samples::{Pairs, Samples},
     table::{Goal, Line},
@@ -25,20 +25,20 @@ fn busy(bench: &Bench, node: &Node, how: &str) -> Result<Vec<Line>> {
     let burn = Traffic::Burn { threads: u32::try_from(cores)?, seconds: SECONDS };
     // CPU time for so much work: what else runs on the machine takes time away, but no work.
     let cost = || -> Result<f64> {
-        let before = node.pods.client.cage().cpu_seconds()?;
-        let done = node.pods.client.load(&burn)?;
-        let spent = node.pods.client.cage().cpu_seconds()? - before;
+        let before = node.pods.client.cgroup().cpu_seconds()?;
+        let done = node.pods.client.generate(&burn)?;
+        let spent = node.pods.client.cgroup().cpu_seconds()? - before;
         Ok(spent / done["rounds"].as_f64().context("no count of rounds")? * 1e6)
     };
     let (mut pairs, mut share, mut samples) = (Pairs::default(), Samples::default(), Samples::default());
     for _ in 0..bench.runs {
         let without = cost()?;
-        let asked = node.ask(&Bench::stack("application"))?;
+        let applied = node.apply(&Bench::stack("application"))?;
         let agent = node.agent(&bench.agent, None)?;
-        node.done(asked, &agent)?;
-        let before = agent.cage().cpu_seconds()?;
+        node.wait_until_active(applied, &agent)?;
+        let before = agent.cgroup().cpu_seconds()?;
         let with = cost()?;
-        share.add((agent.cage().cpu_seconds()? - before) / f64::from(SECONDS) * 100.0);
+        share.add((agent.cgroup().cpu_seconds()? - before) / f64::from(SECONDS) * 100.0);
         pairs.add(without, with);
         // Counts alone reach the status every five seconds.
         thread::sleep(Duration::from_secs(6));
@@ -48,8 +48,7 @@ fn busy(bench: &Bench, node: &Node, how: &str) -> Result<Vec<Line>> {
         agent.stop()?;
     }
     Ok(vec![
-        Line::median("49 Hz profile: CPU time for the same work with / without the agent", pairs.ratios(), 4, "", how)
-            .at_most(GOAL, pairs.ratios()),
+        Line::ratio("49 Hz profile: CPU time for the same work with / without the agent", &pairs, 4, Some(GOAL), how),
         Line::median("49 Hz profile: CPU of agent and worker", &share, 2, "% of one CPU", how),
         Line::median(&format!("samples that the agent reports after {SECONDS} s"), &samples, 0, "", how),
     ])

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::build::step::{self, Inputs};
+use crate::build::entry;
+use crate::build::inputs::Inputs;
 use crate::build::workloads::PROGRAMS;
 use crate::cache::{Cache, workspace_root};
 use crate::error::{Error, Result};
@@ -16,7 +17,7 @@ const BUSYBOX: [&str; 39] = [
 ];
 
 pub(super) fn build(cache: &Cache) -> Result<()> {
-    let workloads = cache.folder().join("workloads");
+    let workloads = cache.links().join("workloads");
     let file = |path: PathBuf| Content::File(path);
 
     let mut pause = Image::new("localhost/pause:1", &["/pause"]);
@@ -43,7 +44,6 @@ pub(super) fn build(cache: &Cache) -> Result<()> {
 }
 
 fn build_one(cache: &Cache, name: &str, image: &Image) -> Result<()> {
-    let archive = cache.images().join(format!("{name}.tar"));
     let mut inputs = Inputs::default().word(&format!("{} {:?} {}", image.name, image.entrypoint, image.user));
     for (path, content) in &image.content {
         inputs = inputs.word(path);
@@ -52,12 +52,13 @@ fn build_one(cache: &Cache, name: &str, image: &Image) -> Result<()> {
             Content::Link(target) => inputs.word(target),
         };
     }
-    step::build(cache, &archive, inputs, || image.write(&archive).map(|_| ()))
+    let archive = format!("images/{name}.tar");
+    entry::build(cache, &archive, inputs, |path| image.write(path).map(|_| ())).map(|_| ())
 }
 
 fn busybox() -> Result<PathBuf> {
-    let places = ["/bin/busybox", "/usr/bin/busybox"].map(PathBuf::from);
-    places
+    let candidates = ["/bin/busybox", "/usr/bin/busybox"].map(PathBuf::from);
+    candidates
         .into_iter()
         .find(|path| path.exists())
         .ok_or_else(|| Error::Missing("there is no busybox: apt-get install busybox-static".to_owned()))

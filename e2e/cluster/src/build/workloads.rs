@@ -1,13 +1,13 @@
 //! The small C programs that pods run in tests and in the demonstration.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::build::step::{self, Inputs};
+use crate::build::entry;
+use crate::build::inputs::Inputs;
 use crate::cache::{Cache, workspace_root};
 use crate::command::output;
 use crate::error::Result;
-use crate::files;
 
 /// Each is one file of `e2e/workloads`.
 pub(super) const PROGRAMS: [&str; 6] = ["pause", "burn_primes", "burn_matrix", "burn_hash", "netecho", "execstorm"];
@@ -15,16 +15,17 @@ pub(super) const PROGRAMS: [&str; 6] = ["pause", "burn_primes", "burn_matrix", "
 /// Frame pointers and symbols, as profilers want them; static, so that an image needs nothing else.
 const FLAGS: [&str; 7] = ["-static", "-O2", "-g", "-fno-omit-frame-pointer", "-Wall", "-Wextra", "-Werror"];
 
-pub(super) fn build_one(cache: &Cache, source: &Path, name: &str) -> Result<()> {
-    let program = cache.folder().join("workloads").join(name);
-    let inputs = FLAGS.iter().fold(Inputs::default().file(source)?, |inputs, flag| inputs.word(flag));
-    step::build(cache, &program, inputs, || {
-        files::create_folder(&cache.folder().join("workloads"))?;
-        output(Command::new("cc").args(FLAGS).arg("-o").arg(&program).arg(source)).map(|_| ())
+fn build_one(cache: &Cache, source: &Path, name: &str, compiler: &str) -> Result<PathBuf> {
+    let inputs = FLAGS.iter().fold(Inputs::default().word(compiler).file(source)?, |inputs, flag| inputs.word(flag));
+    entry::build(cache, &format!("workloads/{name}"), inputs, |program| {
+        output(Command::new("cc").args(FLAGS).arg("-o").arg(program).arg(source)).map(|_| ())
     })
 }
 
 pub(super) fn build(cache: &Cache) -> Result<()> {
     let sources = workspace_root().join("e2e/workloads");
-    PROGRAMS.iter().try_for_each(|name| build_one(cache, &sources.join(format!("{name}.c")), name))
+    let compiler = output(Command::new("cc").arg("--version"))?;
+    PROGRAMS
+        .iter()
+        .try_for_each(|name| build_one(cache, &sources.join(format!("{name}.c")), name, &compiler).map(|_| ()))
 }

@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use super::{FetchError, mirror::Mirror};
+use super::{error::FetchError, mirror::Mirror};
 use crate::{
     kernels::{Archive, Kernel},
     program::output,

@@ -1,62 +1,41 @@
 //! Gets each kernel's image and modules from Debian's packages into the cache, once. Nothing of the machine's apt changes.
 
 mod apt;
+mod error;
+mod find;
 mod mirror;
 mod modules;
 mod package;
 
 use std::{
-    fs, io,
+    fs::{self, File},
     path::{Path, PathBuf},
 };
 
 use crate::{
     console::say,
     kernels::{Kernel, MODULES},
-    place::Place,
-    program::ProgramError,
+    paths::Paths,
 };
+
+pub(crate) use error::FetchError;
+use find::find;
 
 /// The file that is written last: with it, a kernel's directory is complete.
 const COMPLETE: &str = "packages";
 
-/// Why a kernel is not in the cache.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum FetchError {
-    #[error(transparent)]
-    Program(#[from] ProgramError),
-    #[error("{doing} {}: {error}", path.display())]
-    File { doing: &'static str, path: PathBuf, error: io::Error },
-    #[error("the machine's apt sources name no Debian archive to get kernels from")]
-    NoMirror,
-    #[error("{suite} has no linux-image-cloud-amd64 of {series}")]
-    NoSuchKernel { series: &'static str, suite: &'static str },
-    #[error("package {0} is named as a dependency, but the archive does not have it")]
-    NoSuchPackage(String),
-    #[error("no vmlinuz in the packages of {0}")]
-    NoImage(&'static str),
-    #[error("kernel {series} has no module {module}, neither as a file nor built in")]
-    NoModule { series: &'static str, module: String },
-}
-
-impl FetchError {
-    fn file(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
-        move |error| Self::File { doing, path, error }
-    }
-}
-
 /// Whether a kernel's image and modules are in the cache.
-pub(crate) fn is_cached(place: &Place, kernel: Kernel) -> bool {
-    place.kernel(kernel).join(COMPLETE).is_file()
+pub(crate) fn is_cached(paths: &Paths, kernel: Kernel) -> bool {
+    paths.kernel(kernel).join(COMPLETE).is_file()
 }
 
 /// Makes sure that all of `kernels` are in the cache; `again` asks the archive even for those that are.
-pub(crate) fn fetch(place: &Place, kernels: &[Kernel], again: bool) -> Result<(), FetchError> {
+pub(crate) fn fetch(paths: &Paths, kernels: &[Kernel], again: bool) -> Result<(), FetchError> {
+    let _lock = lock(&paths.lock())?;
     let (cached, missing): (Vec<Kernel>, Vec<Kernel>) =
-        kernels.iter().partition(|kernel| !again && is_cached(place, **kernel));
+        kernels.iter().partition(|kernel| !again && is_cached(paths, **kernel));
     for kernel in cached {
-        let packages = place.kernel(kernel).join(COMPLETE);
+        let packages = paths.kernel(kernel).join(COMPLETE);
         let names = fs::read_to_string(&packages).map_err(FetchError::file("read", &packages))?;
         say(&format!("kernel {}: in the cache ({})", kernel.series, names.lines().next().unwrap_or_default()));
     }
@@ -64,16 +43,27 @@ pub(crate) fn fetch(place: &Place, kernels: &[Kernel], again: bool) -> Result<()
         return Ok(());
     }
     say("reading Debian's package lists");
-    let apt = apt::PrivateApt::new(place.apt(), &missing)?;
-    missing.into_iter().try_for_each(|kernel| one(place, &apt, kernel))
+    let apt = apt::PrivateApt::new(paths.apt(), &missing)?;
+    missing.into_iter().try_for_each(|kernel| one(paths, &apt, kernel))
 }
 
-fn one(place: &Place, apt: &apt::PrivateApt, kernel: Kernel) -> Result<(), FetchError> {
+/// One clone at a time.
+fn lock(path: &Path) -> Result<File, FetchError> {
+    let open = || {
+        fs::create_dir_all(path.parent().unwrap_or(path))?;
+        let file = File::create(path)?;
+        file.lock()?;
+        Ok(file)
+    };
+    open().map_err(FetchError::file("lock", path))
+}
+
+fn one(paths: &Paths, apt: &apt::PrivateApt, kernel: Kernel) -> Result<(), FetchError> {
     let packages = package::of_kernel(apt, kernel)?;
     let names: Vec<_> = packages.iter().map(|package| format!("{}={}", package.name, package.version)).collect();
     say(&format!("kernel {}: getting {}", kernel.series, names.join(" ")));
-    let target = place.kernel(kernel);
-    let work = target.with_extension("partial");
+    let target = paths.kernel(kernel);
+    let work = PathBuf::from(format!("{}.partial", target.display()));
     for directory in [&work, &target] {
         if directory.exists() {
             fs::remove_dir_all(directory).map_err(FetchError::file("remove", directory))?;
@@ -92,20 +82,4 @@ fn one(place: &Place, apt: &apt::PrivateApt, kernel: Kernel) -> Result<(), Fetch
     fs::write(&complete, names.join("\n")).map_err(FetchError::file("write", &complete))?;
     fs::rename(&ready, &target).map_err(FetchError::file("rename", &ready))?;
     fs::remove_dir_all(&work).map_err(FetchError::file("remove", &work))
-}
-
-/// The first regular file below `directory` whose name is `wanted`.
-fn find(directory: &Path, wanted: &dyn Fn(&str) -> bool) -> Result<Option<PathBuf>, FetchError> {
-    for entry in fs::read_dir(directory).map_err(FetchError::file("list", directory))? {
-        let entry = entry.map_err(FetchError::file("list", directory))?;
-        let kind = entry.file_type().map_err(FetchError::file("look at", &entry.path()))?;
-        if kind.is_dir() {
-            if let Some(found) = find(&entry.path(), wanted)? {
-                return Ok(Some(found));
-            }
-        } else if kind.is_file() && wanted(&entry.file_name().to_string_lossy()) {
-            return Ok(Some(entry.path()));
-        }
-    }
-    Ok(None)
 }

@@ -3,7 +3,7 @@
 
 use std::{fs, path::Path, process::Command};
 
-use super::{FetchError, find};
+use super::{error::FetchError, find::find};
 use crate::{kernels::Kernel, program::output};
 
 /// Writes `00-llc.ko`, `01-stp.ko`, ... into `target`.

@@ -1,6 +1,6 @@
 //! Follows the archive's own meta package to the packages that hold a kernel: their names change with every update.
 
-use super::{FetchError, apt::PrivateApt};
+use super::{apt::PrivateApt, error::FetchError};
 use crate::kernels::Kernel;
 
 /// The cloud flavour: the same configuration for BPF, without the drivers of real machines.

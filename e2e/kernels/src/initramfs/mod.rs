@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{kernels::Kernel, place::Place, smoke::Test};
+use crate::{kernels::Kernel, paths::Paths, scripts::Script};
 use cpio::Cpio;
 
 /// What the DaemonSet asks for: the agent runs with these, and with nothing else.
@@ -21,7 +21,7 @@ const DIRECTORIES: [&str; 12] =
 pub(crate) struct Programs {
     pub(crate) busybox: PathBuf,
     pub(crate) launcher: PathBuf,
-    /// None when only the harness tests itself.
+    /// None when only the harness tests itself. The worker is beside it.
     pub(crate) agent: Option<PathBuf>,
 }
 
@@ -36,10 +36,10 @@ pub(crate) enum InitramfsError {
 
 /// The archive for `kernel`, not compressed: an emulated processor takes longer to unpack it than we to pack it. Scripts keep their names: init runs `/tests/*.sh` in order.
 pub(crate) fn build(
-    place: &Place,
+    paths: &Paths,
     kernel: Kernel,
     programs: &Programs,
-    tests: &[Test],
+    scripts: &[Script],
 ) -> Result<Vec<u8>, InitramfsError> {
     let mut cpio = Cpio::default();
     DIRECTORIES.iter().for_each(|directory| cpio.directory(directory));
@@ -49,14 +49,17 @@ pub(crate) fn build(
     cpio.file("bin/with-capabilities", 0o755, &program(&programs.launcher, "build it in this workspace")?);
     if let Some(agent) = &programs.agent {
         cpio.file("bin/trilobite-node", 0o755, &program(agent, "build it in this workspace")?);
+        // The agent starts the worker that lies beside it.
+        let worker = agent.with_file_name("trilobite-worker");
+        cpio.file("bin/trilobite-worker", 0o755, &program(&worker, "build it in this workspace")?);
     }
     cpio.file("etc/capabilities", 0o644, CAPABILITIES.as_bytes());
-    add_all(&mut cpio, &place.scripts("init"), "init.d")?;
+    add_all(&mut cpio, &paths.scripts("init"), "init.d")?;
     cpio.symlink("init", "init.d/init.sh");
-    add_all(&mut cpio, &place.kernel(kernel).join("modules"), "modules")?;
-    add_all(&mut cpio, &place.scripts("smoke"), "smoke")?;
-    for test in tests {
-        cpio.file(&format!("tests/{}", test.file), 0o755, test.script.as_bytes());
+    add_all(&mut cpio, &paths.kernel(kernel).join("modules"), "modules")?;
+    add_all(&mut cpio, &paths.scripts("smoke"), "smoke")?;
+    for script in scripts {
+        cpio.file(&format!("tests/{}", script.file), 0o755, script.text.as_bytes());
     }
     Ok(cpio.finish())
 }
@@ -106,12 +109,12 @@ mod tests {
             Path::new(env!("CARGO_MANIFEST_DIR")).join("../../operator/src/controllers/stack/build/daemon_set.rs");
         let source = fs::read_to_string(path).unwrap();
         let list = source.split("const CAPABILITIES").nth(1).unwrap().split("];").next().unwrap();
-        let mut asked: Vec<&str> =
+        let mut request: Vec<&str> =
             list.lines().filter_map(|line| line.trim().strip_prefix('"')?.strip_suffix("\",")).collect();
         let mut ours: Vec<&str> = CAPABILITIES.split(',').collect();
-        asked.sort_unstable();
+        request.sort_unstable();
         ours.sort_unstable();
-        assert_eq!(ours, asked);
+        assert_eq!(ours, request);
     }
 
     #[test]

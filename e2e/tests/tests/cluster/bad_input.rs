@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 use trilobite_e2e::{
-    Kubectl, Stage, agents, eventually, kernel,
-    stage::{Made, condition},
+    Fixture, Kubectl, agents, eventually,
+    fixture::{DeleteOnDrop, condition},
+    kernel,
     wait::that,
 };
 
@@ -12,9 +13,9 @@ const GOOD: &str = "apiVersion: trilobite.dev/v1alpha1\nkind: TracingPolicy\nmet
 
 #[test]
 fn what_the_schema_refuses_is_refused_at_admission_with_the_field() {
-    let stage = Stage::shared();
-    stage.stack("{security: {mode: Enabled}}");
-    let world = Untouched::look(stage);
+    let fixture = Fixture::shared();
+    fixture.stack("{security: {mode: Enabled}}");
+    let world = Untouched::record(fixture);
     let long = "x".repeat(300);
     let many = (0..10_000).map(|port| (port % 60_000 + 1).to_string()).collect::<Vec<_>>().join(",");
     let hooks = "{subsystem: a, event: b},".repeat(10_000);
@@ -45,19 +46,19 @@ fn what_the_schema_refuses_is_refused_at_admission_with_the_field() {
         ("ObservabilityStack\nmetadata: {name: default}\nspec: {security: {mode: Sometimes}}", "spec.security.mode"),
     ];
     for (yaml, field) in cases {
-        let said = stage.kubectl.try_apply(&format!("{KIND}{yaml}\n")).expect_err(&yaml[..yaml.len().min(80)]);
+        let said = fixture.kubectl.try_apply(&format!("{KIND}{yaml}\n")).expect_err(&yaml[..yaml.len().min(80)]);
         assert!(said.contains(field), "{field} is not named:\n{}", &said[..said.len().min(2000)]);
     }
-    let said = stage.kubectl.try_apply("kind: [not yaml").unwrap_err();
+    let said = fixture.kubectl.try_apply("kind: [not yaml").unwrap_err();
     assert!(said.contains("YAML"), "{said}");
-    world.assert(stage);
+    world.assert(fixture);
 }
 
 #[test]
 fn what_only_the_planner_can_know_is_refused_in_status_with_the_field() {
-    let stage = Stage::shared();
-    stage.stack("{security: {mode: Enabled}}");
-    let world = Untouched::look(stage);
+    let fixture = Fixture::shared();
+    fixture.stack("{security: {mode: Enabled}}");
+    let world = Untouched::record(fixture);
     let longest = "x".repeat(253);
     let cases = [
         ("misspelt", "{tracepoint: [{subsystem: sched, event: sched_switch}]}", "InvalidSpec", "spec.tracepoint"),
@@ -71,13 +72,13 @@ fn what_only_the_planner_can_know_is_refused_in_status_with_the_field() {
     ];
     for (name, spec, reason, field) in cases {
         let yaml = format!("{KIND}TracingPolicy\nmetadata: {{name: {name}}}\nspec: {spec}\n");
-        let _made = Made(stage, yaml.clone());
-        stage.kubectl.apply(&yaml);
-        let accepted = accepted_is_false(&stage.kubectl, name);
+        let _made = DeleteOnDrop(fixture, yaml.clone());
+        fixture.kubectl.apply(&yaml);
+        let accepted = accepted_is_false(&fixture.kubectl, name);
         assert_eq!(accepted["reason"], reason, "{accepted}");
         assert!(accepted["message"].as_str().unwrap().contains(field), "{accepted}");
     }
-    world.assert(stage);
+    world.assert(fixture);
 }
 
 fn accepted_is_false(kubectl: &Kubectl, policy: &str) -> Value {
@@ -94,17 +95,17 @@ struct Untouched {
     operator: String,
     generation: Value,
     hooks: usize,
-    _made: Made,
+    _made: DeleteOnDrop,
 }
 
 impl Untouched {
-    fn look(stage: &'static Stage) -> Self {
-        let made = Made(stage, GOOD.into());
-        stage.kubectl.apply(GOOD);
-        let policy = eventually("the policy beside it is in force", 60, || bystander(&stage.kubectl));
+    fn record(fixture: &'static Fixture) -> Self {
+        let made = DeleteOnDrop(fixture, GOOD.into());
+        fixture.kubectl.apply(GOOD);
+        let policy = eventually("the policy beside it is active", 60, || bystander(&fixture.kubectl));
         Self {
             agents: (agents::pid_on("node1"), agents::pid_on("node2")),
-            operator: operator(&stage.kubectl),
+            operator: operator(&fixture.kubectl),
             generation: policy["metadata"]["generation"].clone(),
             hooks: kernel::objects().count(kernel::POLICIES),
             _made: made,
@@ -112,12 +113,12 @@ impl Untouched {
     }
 
     #[track_caller]
-    fn assert(self, stage: &Stage) {
-        let policy = bystander(&stage.kubectl).unwrap();
+    fn assert(self, fixture: &Fixture) {
+        let policy = bystander(&fixture.kubectl).unwrap();
         assert_eq!(policy["metadata"]["generation"], self.generation);
         assert_eq!((agents::pid_on("node1"), agents::pid_on("node2")), self.agents, "an agent was restarted");
-        assert_eq!(operator(&stage.kubectl), self.operator, "the operator was restarted");
-        assert_eq!(kernel::objects().count(kernel::POLICIES), self.hooks, "the policy beside it is not in force");
+        assert_eq!(operator(&fixture.kubectl), self.operator, "the operator was restarted");
+        assert_eq!(kernel::objects().count(kernel::POLICIES), self.hooks, "the policy beside it is not active");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use trilobite_e2e::{
-    Stage,
+    Fixture,
     clients::{self, Stream},
     eventually,
     pods::{self, Workload},
@@ -13,11 +13,11 @@ const SLEEP: &str = r#"[sh, -c, "while true; do /bin/ls / >/dev/null; sleep 1; d
 
 #[test]
 fn tetra_shows_an_exec_inside_a_pod_in_compact_and_in_json() {
-    let stage = Stage::shared();
-    stage.stack("{security: {mode: Enabled}}");
-    pods::namespace(&stage.kubectl, "clients");
+    let fixture = Fixture::shared();
+    fixture.stack("{security: {mode: Enabled}}");
+    pods::namespace(&fixture.kubectl, "clients");
     let pod = Workload { namespace: "clients", name: "lister", node: "node1", command: SLEEP };
-    pod.start(&stage.kubectl);
+    pod.start(&fixture.kubectl);
 
     let compact = Stream::start(clients::tetra("node1", &["getevents", "-o", "compact", "--color", "never"]));
     compact.until("an exec line", 20, |line| line.contains("🚀 process clients/lister") && line.contains("ls /"));
@@ -35,16 +35,16 @@ fn tetra_shows_an_exec_inside_a_pod_in_compact_and_in_json() {
 
     let status = clients::succeed(&mut clients::tetra("node1", &["status"]));
     assert!(String::from_utf8_lossy(&status.stdout).contains("Health Status: running"));
-    pod.stop(&stage.kubectl);
+    pod.stop(&fixture.kubectl);
 }
 
 #[test]
 fn tetra_shows_a_tracepoint_of_a_policy_and_not_of_another_namespace() {
-    let stage = Stage::shared();
-    stage.stack("{security: {mode: Enabled}}");
+    let fixture = Fixture::shared();
+    fixture.stack("{security: {mode: Enabled}}");
     for namespace in ["traced", "untraced"] {
-        pods::namespace(&stage.kubectl, namespace);
-        Workload { namespace, name: "lister", node: "node2", command: SLEEP }.start(&stage.kubectl);
+        pods::namespace(&fixture.kubectl, namespace);
+        Workload { namespace, name: "lister", node: "node2", command: SLEEP }.start(&fixture.kubectl);
     }
     let policy = r"
 apiVersion: trilobite.dev/v1alpha1
@@ -54,7 +54,7 @@ spec:
   tracepoints:
     - {subsystem: sched, event: sched_process_exec, raw: true, args: [{index: 1, type: int32}]}
 ";
-    stage.kubectl.apply(policy);
+    fixture.kubectl.apply(policy);
     let stream = Stream::start(clients::tetra("node2", &["getevents", "-o", "json", "-e", "PROCESS_TRACEPOINT"]));
     let line = stream.until("a tracepoint", 30, |line| line.contains("process_tracepoint"));
     let event: serde_json::Value = serde_json::from_str(&line).unwrap();
@@ -64,22 +64,22 @@ spec:
     assert!(lines.len() > 2, "only {} tracepoints of a pod that execs once a second", lines.len());
     let foreign: Vec<_> = lines.into_iter().filter(|line| line.contains("\"untraced\"")).collect();
     assert_eq!(foreign, Vec::<String>::new());
-    stage.kubectl.delete(policy);
-    stage.kubectl.run(&["delete", "namespace", "traced", "untraced", "--wait=false"]);
+    fixture.kubectl.delete(policy);
+    fixture.kubectl.run(&["delete", "namespace", "traced", "untraced", "--wait=false"]);
 }
 
 #[test]
 fn hubble_shows_a_flow_between_two_pods_on_two_nodes_in_all_its_formats() {
-    let stage = Stage::shared();
-    stage.stack("{network: {mode: Enabled}}");
-    pods::namespace(&stage.kubectl, "shop");
+    let fixture = Fixture::shared();
+    fixture.stack("{network: {mode: Enabled}}");
+    pods::namespace(&fixture.kubectl, "shop");
     let server = Workload { namespace: "shop", name: "server", node: "node2", command: r#"[netecho, serve, "7000"]"# };
     let client = Workload { namespace: "shop", name: "client", node: "node1", command: r#"[netecho, serve, "7001"]"# };
-    server.start(&stage.kubectl);
-    client.start(&stage.kubectl);
-    let to = pods::address(&stage.kubectl, "shop", "server", 0);
+    server.start(&fixture.kubectl);
+    client.start(&fixture.kubectl);
+    let to = pods::address(&fixture.kubectl, "shop", "server", 0);
     let talk = || {
-        stage
+        fixture
             .kubectl
             .ask(&["-n", "shop", "exec", "client", "--", "netecho", "send", "tcp", &to, "7000", "100000"])
             .unwrap()
@@ -107,32 +107,32 @@ fn hubble_shows_a_flow_between_two_pods_on_two_nodes_in_all_its_formats() {
 
     let status = clients::succeed(&mut clients::hubble("node1", &["status"]));
     assert!(String::from_utf8_lossy(&status.stdout).contains(": Ok"));
-    server.stop(&stage.kubectl);
-    client.stop(&stage.kubectl);
+    server.stop(&fixture.kubectl);
+    client.stop(&fixture.kubectl);
 }
 
 #[test]
 fn our_command_line_makes_one_flame_graph_of_one_pod() {
-    let stage = Stage::shared();
-    stage.stack("{security: {mode: OnDemand}}");
-    pods::namespace(&stage.kubectl, "busy");
+    let fixture = Fixture::shared();
+    fixture.stack("{security: {mode: OnDemand}}");
+    pods::namespace(&fixture.kubectl, "busy");
     let pod = Workload { namespace: "busy", name: "primes", node: "node2", command: "[burn_primes]" };
-    pod.start(&stage.kubectl);
+    pod.start(&fixture.kubectl);
     let svg = std::env::temp_dir().join("trilobite-e2e-flame.svg");
     let words = ["profile", "busy/primes", "--for", "6s", "-o", svg.to_str().unwrap()];
-    let done = clients::succeed(&mut clients::trilobite(&stage.kubectl, &words));
+    let done = clients::succeed(&mut clients::trilobite(&fixture.kubectl, &words));
     println!("{}", String::from_utf8_lossy(&done.stderr));
     let text = std::fs::read_to_string(&svg).unwrap();
     assert!(text.contains("<svg") && text.contains("burn_primes"), "the flame graph does not name the function");
-    assert_eq!(stage.kubectl.run(&["-n", "busy", "get", "appprofile", "-o", "name"]), "");
-    pod.stop(&stage.kubectl);
+    assert_eq!(fixture.kubectl.run(&["-n", "busy", "get", "appprofile", "-o", "name"]), "");
+    pod.stop(&fixture.kubectl);
 }
 
 #[test]
 fn our_command_line_says_what_is_wrong_and_what_to_do() {
-    let stage = Stage::shared();
-    stage.stack("{security: {mode: Enabled}}");
-    let done = clients::succeed(&mut clients::trilobite(&stage.kubectl, &["status"]));
+    let fixture = Fixture::shared();
+    fixture.stack("{security: {mode: Enabled}}");
+    let done = clients::succeed(&mut clients::trilobite(&fixture.kubectl, &["status"]));
     let text = String::from_utf8_lossy(&done.stdout).into_owned();
     assert!(text.contains("2/2"), "{text}");
     assert!(text.contains("node1") && text.contains("node2"), "{text}");

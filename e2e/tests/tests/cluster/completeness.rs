@@ -4,54 +4,58 @@ use std::{collections::BTreeSet, process::Command, thread, time::Duration};
 
 use serde_json::Value;
 use trilobite_e2e::{
-    Stage, agents,
+    Fixture, agents,
     clients::{self, Stream},
     eventually,
+    parameters::count,
     pods::{self, Workload},
     wait::that,
 };
 
-const EXECS: usize = 20_000;
-
-#[test]
-fn twenty_thousand_execs_are_all_read_by_tetra_and_every_parent_resolves() {
-    let stage = Stage::shared();
-    stage.stack("{security: {mode: Enabled, memoryBudgetBytes: 16777216}}");
-    let storm = Storm::prepare(stage);
-    let read = storm.run(stage, || {});
-    let lost = Lost::on_node1(stage).since(&storm.before);
-    println!("{} execs and {} exits read; {lost:?}", read.execs.len(), read.exits.len());
-    assert_eq!(read.execs.len() + lost.execs, EXECS, "{lost:?}");
-    assert_eq!(read.exits.len() + lost.exits, EXECS, "{lost:?}");
-    assert_eq!(read.orphans, 0, "a parent did not resolve");
-    storm.pod.stop(&stage.kubectl);
+/// Execs of one storm; `TRILOBITE_EXECS` changes it.
+fn execs() -> usize {
+    count("TRILOBITE_EXECS", 20_000)
 }
 
-/// The smallest ring, and nobody to read it: the agent stands still during the storm.
 #[test]
-fn with_a_small_ring_and_a_stopped_reader_what_is_read_and_what_is_lost_still_add_up() {
-    let stage = Stage::shared();
-    stage.stack("{security: {mode: Enabled, memoryBudgetBytes: 8192}}");
-    let storm = Storm::prepare(stage);
+fn every_exec_of_a_storm_is_read_and_every_parent_resolves() {
+    let fixture = Fixture::shared();
+    fixture.stack("{security: {mode: Enabled, memoryBudgetBytes: 16777216}}");
+    let storm = Storm::prepare(fixture);
+    let read = storm.run(fixture, || {});
+    let lost = LossCounts::on_node1(fixture).since(&storm.before);
+    println!("{} execs and {} exits read; {lost:?}", read.execs.len(), read.exits.len());
+    assert_eq!(read.execs.len() + lost.execs, execs(), "{lost:?}");
+    assert_eq!(read.exits.len() + lost.exits, execs(), "{lost:?}");
+    assert_eq!(read.orphans, 0, "a parent did not resolve");
+    storm.pod.stop(&fixture.kubectl);
+}
+
+/// The smallest ring without a reader: the agent is stopped during the storm.
+#[test]
+fn read_and_lost_records_add_up_with_a_small_ring() {
+    let fixture = Fixture::shared();
+    fixture.stack("{security: {mode: Enabled, memoryBudgetBytes: 8192}}");
+    let storm = Storm::prepare(fixture);
     let agent = agents::pid_on("node1");
-    let read = storm.run(stage, || {
+    let read = storm.run(fixture, || {
         signal(agent, "-STOP");
         thread::sleep(Duration::from_secs(2));
         signal(agent, "-CONT");
     });
     let lost = eventually("all losses are in the node's status", 30, || {
-        let lost = Lost::on_node1(stage).since(&storm.before);
+        let lost = LossCounts::on_node1(fixture).since(&storm.before);
         let sums = (read.execs.len() + lost.execs, read.ends.len() + lost.exits);
-        that(sums.0 >= EXECS && sums.1 >= EXECS, format!("{sums:?}, {lost:?}"))?;
+        that(sums.0 >= execs() && sums.1 >= execs(), format!("{sums:?}, {lost:?}"))?;
         Ok(lost)
     });
     println!("{} execs and {} exits read; {lost:?}", read.execs.len(), read.ends.len());
     assert!(lost.execs > 0 && lost.exits > 0, "nothing was lost: {lost:?}");
     // Other processes of the node lose records in the same ring: what is counted is at least the storm's own.
-    assert!(read.execs.len() + lost.execs <= EXECS + OTHERS, "{lost:?}");
-    assert!(read.ends.len() + lost.exits <= EXECS + OTHERS, "{lost:?}");
-    storm.pod.stop(&stage.kubectl);
-    stage.stack("{security: {mode: Enabled}}");
+    assert!(read.execs.len() + lost.execs <= execs() + OTHERS, "{lost:?}");
+    assert!(read.ends.len() + lost.exits <= execs() + OTHERS, "{lost:?}");
+    storm.pod.stop(&fixture.kubectl);
+    fixture.stack("{security: {mode: Enabled}}");
 }
 
 /// Processes of the node that are none of the storm's: `kubectl exec`, the runtime's shims, probes.
@@ -60,48 +64,48 @@ const OTHERS: usize = 500;
 struct Storm {
     pod: Workload<'static>,
     stream: Stream,
-    before: Lost,
+    before: LossCounts,
 }
 
 #[derive(Default)]
 struct Read {
     execs: BTreeSet<String>,
     exits: BTreeSet<String>,
-    /// Exits of whatever ran in the pod: one whose exec was lost has no name, and is told all the same.
+    /// Exits of all processes of the pod: an exit whose exec was lost has no name, and is reported all the same.
     ends: BTreeSet<String>,
     orphans: usize,
 }
 
 impl Storm {
-    fn prepare(stage: &Stage) -> Self {
-        pods::namespace(&stage.kubectl, "storm");
+    fn prepare(fixture: &Fixture) -> Self {
+        pods::namespace(&fixture.kubectl, "storm");
         let pod = Workload { namespace: "storm", name: "storm", node: "node1", command: "[sleep, infinity]" };
-        pod.start(&stage.kubectl);
+        pod.start(&fixture.kubectl);
         let stream = Stream::start(clients::tetra("node1", &["getevents", "-o", "json", "--namespace", "storm"]));
-        stage.kubectl.run(&["-n", "storm", "exec", "storm", "--", "echo", "begin"]);
+        fixture.kubectl.run(&["-n", "storm", "exec", "storm", "--", "echo", "begin"]);
         stream.until("the stream has begun", 20, |line| line.contains("begin"));
-        Self { pod, stream, before: Lost::on_node1(stage) }
+        Self { pod, stream, before: LossCounts::on_node1(fixture) }
     }
 
     /// Runs it to its end, with `meanwhile` beside it, and reads until nothing comes any more.
-    fn run(&self, stage: &Stage, meanwhile: impl FnOnce()) -> Read {
+    fn run(&self, fixture: &Fixture, meanwhile: impl FnOnce()) -> Read {
         thread::scope(|scope| {
-            let words = ["-n", "storm", "exec", "storm", "--", "execstorm", &EXECS.to_string()].map(str::to_owned);
-            let kubectl = stage.kubectl.clone();
+            let words = ["-n", "storm", "exec", "storm", "--", "execstorm", &execs().to_string()].map(str::to_owned);
+            let kubectl = fixture.kubectl.clone();
             let storm = scope.spawn(move || kubectl.run(&words.each_ref().map(String::as_str)));
             meanwhile();
             storm.join().unwrap();
         });
         let mut read = Read::default();
         for line in self.stream.drain(5) {
-            read.take(&line);
+            read.record(&line);
         }
         read
     }
 }
 
 impl Read {
-    fn take(&mut self, line: &str) {
+    fn record(&mut self, line: &str) {
         let event: Value = serde_json::from_str(line).unwrap();
         let leaf = |kind: &str| {
             let process = event[kind]["process"].clone();
@@ -126,14 +130,14 @@ impl Read {
 
 /// Records lost on node1 so far, as the node's own status says.
 #[derive(Debug, Default)]
-struct Lost {
+struct LossCounts {
     execs: usize,
     exits: usize,
 }
 
-impl Lost {
-    fn on_node1(stage: &Stage) -> Self {
-        let runtime = agents::runtime(&stage.kubectl, "node1").unwrap();
+impl LossCounts {
+    fn on_node1(fixture: &Fixture) -> Self {
+        let runtime = agents::runtime(&fixture.kubectl, "node1").unwrap();
         let losses = runtime["status"]["losses"].as_array().cloned().unwrap_or_default();
         let of = |kind: &str| {
             let counts = losses.iter().filter(|loss| loss["kind"] == kind).filter_map(|loss| loss["count"].as_u64());

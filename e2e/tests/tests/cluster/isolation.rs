@@ -12,7 +12,7 @@ use std::{
 
 use jiff::Timestamp;
 use trilobite_e2e::{
-    Kubectl, Stage, agents,
+    Fixture, Kubectl, agents,
     cgroups::PodCgroups,
     clients::{self, Stream},
     eventually,
@@ -27,11 +27,11 @@ const SECONDS: u64 = 15;
 
 #[test]
 fn no_agent_reports_a_pod_of_the_other_node() {
-    let stage = Stage::shared();
-    stage.stack("{security: {mode: Enabled}}");
-    pods::namespace(&stage.kubectl, "apart");
+    let fixture = Fixture::shared();
+    fixture.stack("{security: {mode: Enabled}}");
+    pods::namespace(&fixture.kubectl, "apart");
     for node in ["node1", "node2"] {
-        Workload { namespace: "apart", name: &format!("on-{node}"), node, command: EXECS }.start(&stage.kubectl);
+        Workload { namespace: "apart", name: &format!("on-{node}"), node, command: EXECS }.start(&fixture.kubectl);
     }
     for (node, other) in [("node1", "on-node2"), ("node2", "on-node1")] {
         let stream = Stream::start(clients::tetra(node, &["getevents", "-o", "json"]));
@@ -42,34 +42,34 @@ fn no_agent_reports_a_pod_of_the_other_node() {
         let own = lines.iter().filter(|line| line.contains(&format!("on-{node}"))).count();
         assert!(own > 5, "only {own} events of the node's own pod");
     }
-    stage.kubectl.run(&["delete", "namespace", "apart", "--wait=false"]);
+    fixture.kubectl.run(&["delete", "namespace", "apart", "--wait=false"]);
 }
 
-/// Both run the same binary on the same node and are started anew while the one is sampled, which burns in a cgroup below
-/// its container's.
+/// Both run the same binary on the same node and are restarted while one of them is sampled, which burns in a cgroup below its
+/// container's.
 #[test]
-fn of_two_pods_with_the_same_binary_the_selected_one_alone_is_sampled_with_all_of_its_time() {
-    let stage = Stage::shared();
-    stage.stack("{security: {mode: OnDemand}}");
-    pods::namespace(&stage.kubectl, "twins");
+fn only_the_selected_of_two_pods_with_one_binary_is_sampled() {
+    let fixture = Fixture::shared();
+    fixture.stack("{security: {mode: OnDemand}}");
+    pods::namespace(&fixture.kubectl, "twins");
     for name in ["chosen", "other"] {
-        Workload { namespace: "twins", name, node: "node1", command: "[burn_primes]" }.start(&stage.kubectl);
+        Workload { namespace: "twins", name, node: "node1", command: "[burn_primes]" }.start(&fixture.kubectl);
     }
-    let chosen = PodCgroups::of(&stage.kubectl, "node1", "twins", "chosen");
-    let other = PodCgroups::of(&stage.kubectl, "node1", "twins", "other");
+    let chosen = PodCgroups::of(&fixture.kubectl, "node1", "twins", "chosen");
+    let other = PodCgroups::of(&fixture.kubectl, "node1", "twins", "other");
     nest_the_burner(&chosen);
-    let log = CpuLog::of(PodCgroups::of(&stage.kubectl, "node1", "twins", "chosen"));
-    stage.kubectl.apply(&format!(
+    let log = CpuLog::of(PodCgroups::of(&fixture.kubectl, "node1", "twins", "chosen"));
+    fixture.kubectl.apply(&format!(
         "apiVersion: trilobite.dev/v1alpha1\nkind: AppProfile\nmetadata: {{name: chosen, namespace: twins}}\nspec: {{podSelector: {{matchLabels: {{app: chosen}}}}, cpu: {{frequencyHz: {FREQUENCY}}}, durationSeconds: {SECONDS}}}\n"
     ));
     thread::sleep(Duration::from_secs(4));
     for (name, pod) in [("chosen", &chosen), ("other", &other)] {
-        start_anew(&stage.kubectl, name, pod);
+        restart(&fixture.kubectl, name, pod);
     }
     nest_the_burner(&chosen);
 
     eventually("the profile is completed", 60, || {
-        let object = stage.kubectl.get(&["-n", "twins", "appprofile", "chosen"])?;
+        let object = fixture.kubectl.get(&["-n", "twins", "appprofile", "chosen"])?;
         that(object["status"]["conditions"].to_string().contains("DurationElapsed"), format!("{:#}", object["status"]))
     });
     let meta = eventually("the result is kept", 30, || profiles::meta("node1", "twins/chosen"));
@@ -80,14 +80,14 @@ fn of_two_pods_with_the_same_binary_the_selected_one_alone_is_sampled_with_all_o
     assert_eq!(
         (&meta["others"], &meta["undecided"]),
         (&0.into(), &0.into()),
-        "records of somebody else reached the ring"
+        "records of another pod reached the ring"
     );
     assert!(used > 2.0, "the pod hardly ran: {used} s");
     assert!(samples >= 0.9 * f64::from(FREQUENCY) * used, "{samples} samples for {used} s of CPU time");
-    let runtime = agents::runtime(&stage.kubectl, "node2").unwrap();
+    let runtime = agents::runtime(&fixture.kubectl, "node2").unwrap();
     let told = !runtime["spec"]["sessions"].as_array().is_none_or(Vec::is_empty);
     assert!(!told, "a node without a matching pod got a session");
-    stage.kubectl.run(&["delete", "namespace", "twins", "--wait=false"]);
+    fixture.kubectl.run(&["delete", "namespace", "twins", "--wait=false"]);
 }
 
 fn nest_the_burner(pod: &PodCgroups) {
@@ -97,12 +97,12 @@ fn nest_the_burner(pod: &PodCgroups) {
     pod.nest(burner);
 }
 
-/// Ends the container's process; the kubelet starts the container anew.
-fn start_anew(kubectl: &Kubectl, name: &str, pod: &PodCgroups) {
+/// Ends the container's process; the kubelet restarts the container.
+fn restart(kubectl: &Kubectl, name: &str, pod: &PodCgroups) {
     for process in pod.processes("burn_primes") {
         assert!(Command::new("kill").args(["-9", &process.to_string()]).status().unwrap().success());
     }
-    eventually("the container was started anew", 30, || {
+    eventually("the container was restarted", 30, || {
         let restarts = "-o=jsonpath={.status.containerStatuses[0].restartCount}";
         let restarts = kubectl.ask(&["-n", "twins", "get", "pod", name, restarts])?;
         that(restarts == "1" && !pod.processes("burn_primes").is_empty(), restarts)

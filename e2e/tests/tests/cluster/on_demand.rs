@@ -1,14 +1,15 @@
-//! Nothing costs when nobody asked: what a profile brought is gone when it ends, twenty times in a row, however it ends.
+//! A profile that has ended costs nothing: its programs, maps and memory are gone, twenty times in a row, by deletion and by time.
 
 use trilobite_e2e::{
-    Kubectl, Stage, agents,
+    Fixture, Kubectl, agents,
     cgroups::PodCgroups,
     eventually,
+    fixture::condition,
     kernel::{self, FLOWS, PROFILE},
     memory::cgroup_memory,
+    parameters::count,
     pods::{self, Workload},
     profiles::Folded,
-    stage::condition,
     wait::that,
 };
 
@@ -19,7 +20,6 @@ const BURNERS: [(&str, &[&str]); 3] = [
     ("burn_matrix", &["main", "dot_product"]),
     ("burn_hash", &["main", "mix_word"]),
 ];
-const ROUNDS: usize = 20;
 /// Samples that a round takes at least.
 const SAMPLES: u32 = 1000;
 /// Samples a second of CPU time.
@@ -31,12 +31,12 @@ const TOLERANCE: u64 = 1 << 20;
 
 /// How a round's profile ends.
 #[derive(Clone, Copy, Debug)]
-enum End {
+enum Ending {
     Deleted,
     ItsTimeIsOver,
 }
 
-impl End {
+impl Ending {
     fn of_round(round: usize) -> Self {
         if round.is_multiple_of(2) { Self::Deleted } else { Self::ItsTimeIsOver }
     }
@@ -50,17 +50,17 @@ impl End {
 }
 
 #[test]
-fn with_security_alone_a_profile_adds_its_programs_and_leaves_nothing_behind_however_it_ends() {
-    let stage = Stage::shared();
-    stage.stack("{security: {mode: Enabled}, network: {mode: OnDemand}, application: {mode: OnDemand}}");
-    pods::namespace(&stage.kubectl, "rounds");
+fn profile_adds_its_programs_and_leaves_nothing_behind() {
+    let fixture = Fixture::shared();
+    fixture.stack("{security: {mode: Enabled}, network: {mode: OnDemand}, application: {mode: OnDemand}}");
+    pods::namespace(&fixture.kubectl, "rounds");
     for (program, _) in BURNERS {
         let pod = program.replace('_', "-");
         Workload { namespace: "rounds", name: &pod, node: "node1", command: &format!("[{program}]") }
-            .start(&stage.kubectl);
+            .start(&fixture.kubectl);
     }
     let burners =
-        BURNERS.map(|(program, _)| PodCgroups::of(&stage.kubectl, "node1", "rounds", &program.replace('_', "-")));
+        BURNERS.map(|(program, _)| PodCgroups::of(&fixture.kubectl, "node1", "rounds", &program.replace('_', "-")));
     let burnt = || burners.iter().map(PodCgroups::cpu_seconds).sum::<f64>();
     let pid = agents::pid_on("node1");
     let idle = eventually("the kernel has neither a flow nor a profile program", 30, || {
@@ -68,13 +68,13 @@ fn with_security_alone_a_profile_adds_its_programs_and_leaves_nothing_behind_how
         that(objects.count(&[FLOWS, PROFILE].concat()) == 0, format!("{objects:?}"))?;
         Ok(objects)
     });
-    assert!(idle.count(kernel::PROCESSES) > 0, "security is not in force: {idle:?}");
+    assert!(idle.count(kernel::PROCESSES) > 0, "security is not active: {idle:?}");
     let memory = cgroup_memory(pid);
 
-    for round in 0..ROUNDS {
-        let (name, end) = (format!("round-{round}"), End::of_round(round));
+    for round in 0..count("TRILOBITE_ROUNDS", 20) {
+        let (name, end) = (format!("round-{round}"), Ending::of_round(round));
         let profile = profile(&name, end);
-        stage.kubectl.apply(&profile);
+        fixture.kubectl.apply(&profile);
         eventually("the profile is loaded, on its pods' node alone", 30, || {
             let objects = kernel::objects();
             that(objects.count(PROFILE) == 1 && objects.links > idle.links, format!("{objects:?}"))
@@ -82,16 +82,18 @@ fn with_security_alone_a_profile_adds_its_programs_and_leaves_nothing_behind_how
         let from = burnt();
         match end {
             // Once by the status, which counts every five seconds, and from then on by what the kernel says that was burnt.
-            End::Deleted if round == 0 => {
-                eventually("the profile has its samples", 60, || has_samples(&stage.kubectl, &name));
+            Ending::Deleted if round == 0 => {
+                eventually("the profile has its samples", 60, || has_samples(&fixture.kubectl, &name));
             }
-            End::Deleted => eventually("the pods have burnt enough to be sampled", 60, || {
+            Ending::Deleted => eventually("the pods have burnt enough to be sampled", 60, || {
                 let seconds = burnt() - from;
                 that(seconds >= SECONDS, format!("{seconds:.2} s of {SECONDS:.2} s"))
             }),
-            End::ItsTimeIsOver => eventually("the profile is completed", 60, || is_completed(&stage.kubectl, &name)),
+            Ending::ItsTimeIsOver => {
+                eventually("the profile is completed", 60, || is_completed(&fixture.kubectl, &name))
+            }
         }
-        stage.kubectl.delete(&profile);
+        fixture.kubectl.delete(&profile);
         eventually("programs, maps and links are as before", 30, || {
             let objects = kernel::objects();
             that(objects == idle, format!("idle: {idle:?}\nnow: {objects:?}"))
@@ -112,12 +114,12 @@ fn with_security_alone_a_profile_adds_its_programs_and_leaves_nothing_behind_how
             now.saturating_sub(memory)
         );
         assert!(named.iter().sum::<u64>() >= u64::from(SAMPLES), "round {round}: {named:?}");
-        assert_eq!(agents::pid_on("node1"), pid, "the agent was started anew in round {round}");
+        assert_eq!(agents::pid_on("node1"), pid, "the agent was restarted in round {round}");
     }
-    stage.kubectl.run(&["delete", "namespace", "rounds", "--wait=false"]);
+    fixture.kubectl.run(&["delete", "namespace", "rounds", "--wait=false"]);
 }
 
-fn profile(name: &str, end: End) -> String {
+fn profile(name: &str, end: Ending) -> String {
     let seconds = end.seconds();
     format!(
         "apiVersion: trilobite.dev/v1alpha1\nkind: AppProfile\nmetadata: {{name: {name}, namespace: rounds}}\nspec: {{podSelector: {{}}, cpu: {{frequencyHz: {FREQUENCY}}}, durationSeconds: {seconds}}}\n"

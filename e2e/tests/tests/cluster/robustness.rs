@@ -1,4 +1,4 @@
-//! What goes away comes back, and nothing that happened meanwhile is lost without a word.
+//! API server, operator, agents and nodes that go away come back, and events meanwhile are read or counted as lost.
 
 use std::{
     collections::BTreeSet,
@@ -8,39 +8,39 @@ use std::{
 
 use serde_json::Value;
 use trilobite_e2e::{
-    Stage, agents,
+    Fixture, agents,
     clients::{self, Stream},
     eventually,
+    fixture::{DeleteOnDrop, StartOnDrop, condition, stack_yaml},
     kernel::{self, FLOWS},
+    parameters::count,
     pods::{self, Workload},
-    stage::{Back, Made, condition, stack_yaml},
     wait::that,
 };
 
-/// How long the API server is away; long enough for watches to time out. `TRILOBITE_OUTAGE_SECONDS` makes it another.
+/// How long the API server is away; long enough for watches to time out. `TRILOBITE_OUTAGE_SECONDS` changes it.
 fn outage() -> Duration {
-    let seconds = std::env::var("TRILOBITE_OUTAGE_SECONDS").ok().and_then(|text| text.parse().ok());
-    Duration::from_secs(seconds.unwrap_or(120))
+    Duration::from_secs(count("TRILOBITE_OUTAGE_SECONDS", 120) as u64)
 }
 
 #[test]
 fn no_event_is_lost_while_the_api_server_is_away() {
-    let stage = Stage::shared();
-    stage.stack("{security: {mode: Enabled}}");
-    pods::namespace(&stage.kubectl, "steady");
+    let fixture = Fixture::shared();
+    fixture.stack("{security: {mode: Enabled}}");
+    pods::namespace(&fixture.kubectl, "steady");
     let command = r#"[sh, -c, "i=0; while true; do /bin/ls /step-$i >/dev/null 2>&1; i=$((i+1)); sleep 0.2; done"]"#;
     let pod = Workload { namespace: "steady", name: "counter", node: "node1", command };
-    pod.start(&stage.kubectl);
+    pod.start(&fixture.kubectl);
     let pid = agents::pid_on("node1");
     let words = ["getevents", "-o", "json", "--namespace", "steady", "-e", "PROCESS_EXEC"];
     let stream = Stream::start(clients::tetra("node1", &words));
     stream.until("the first step", 20, |line| line.contains("/step-"));
 
-    let _back = Back(stage, "apiserver");
-    stage.cluster.kill("apiserver").unwrap();
+    let _back = StartOnDrop(fixture, "apiserver");
+    fixture.cluster.kill("apiserver").unwrap();
     sleep(outage());
-    stage.api_server_returns();
-    what_is_applied_now_is_judged(stage);
+    fixture.api_server_returns();
+    what_is_applied_now_is_judged(fixture);
 
     // What came meanwhile is at hand.
     let lines = stream.during(Duration::from_secs(3));
@@ -51,70 +51,79 @@ fn no_event_is_lost_while_the_api_server_is_away() {
     assert_eq!(steps, expected, "a step is missing or doubled");
     assert!(steps.len() as u64 > outage().as_secs(), "only {} steps", steps.len());
     assert_eq!(agents::pid_on("node1"), pid, "the agent was restarted");
-    stage.ready("2/2");
-    pod.leave(&stage.kubectl);
+    fixture.ready("2/2");
+    pod.leave(&fixture.kubectl);
 }
 
-/// The operator hears of what comes after the outage soon, however long it was.
-fn what_is_applied_now_is_judged(stage: &'static Stage) {
+/// The operator sees a policy soon after the outage, however long that was.
+fn what_is_applied_now_is_judged(fixture: &'static Fixture) {
     let policy = "apiVersion: trilobite.dev/v1alpha1\nkind: TracingPolicy\nmetadata: {name: after-the-outage}\nspec: {kprobes: [{call: tcp_connect}]}\n";
-    let _made = Made(stage, policy.into());
-    stage.kubectl.apply(policy);
+    let _made = DeleteOnDrop(fixture, policy.into());
+    fixture.kubectl.apply(policy);
     eventually("the policy is judged", 40, || {
-        let object = stage.kubectl.get(&["tracingpolicy", "after-the-outage"])?;
+        let object = fixture.kubectl.get(&["tracingpolicy", "after-the-outage"])?;
         let accepted = condition(&object, "Accepted").is_some_and(|accepted| accepted["status"] == "False");
         that(accepted, format!("{:#}", object["status"]))
     });
 }
 
 #[test]
-fn an_operator_killed_during_a_change_converges_on_the_nodes_and_in_status() {
-    let stage = Stage::shared();
-    stage.stack("{security: {mode: Enabled}}");
+fn operator_killed_during_a_change_converges() {
+    let fixture = Fixture::shared();
+    fixture.stack("{security: {mode: Enabled}}");
     for flows in [true, false] {
         let mode = if flows { "Enabled" } else { "Disabled" };
-        stage.kubectl.apply(&stack_yaml(&format!("{{network: {{mode: {mode}}}}}")));
+        fixture.kubectl.apply(&stack_yaml(&format!("{{network: {{mode: {mode}}}}}")));
         let operator = "app.kubernetes.io/name=trilobite-operator";
-        stage.kubectl.run(&["-n", "trilobite-system", "delete", "pod", "-l", operator, "--force", "--grace-period=0"]);
-        stage.ready("2/2");
+        fixture.kubectl.run(&[
+            "-n",
+            "trilobite-system",
+            "delete",
+            "pod",
+            "-l",
+            operator,
+            "--force",
+            "--grace-period=0",
+        ]);
+        fixture.ready("2/2");
         eventually("the nodes do what was asked last", 30, || {
             let objects = kernel::objects();
             that((objects.count(FLOWS) > 0) == flows, format!("flows {mode}: {objects:?}"))
         });
     }
-    stage.stack("{security: {mode: Enabled}}");
+    fixture.stack("{security: {mode: Enabled}}");
 }
 
 #[test]
 fn a_node_that_leaves_and_comes_back_is_counted_again() {
-    let stage = Stage::shared();
-    stage.stack("{security: {mode: Enabled}}");
+    let fixture = Fixture::shared();
+    fixture.stack("{security: {mode: Enabled}}");
     // The operator must stay, to say what it sees.
     let operator = ["-l", "app.kubernetes.io/name=trilobite-operator", "-o=jsonpath={.items[0].spec.nodeName}"];
-    let operator = stage.kubectl.run(&[&["-n", "trilobite-system", "get", "pod"][..], &operator].concat());
+    let operator = fixture.kubectl.run(&[&["-n", "trilobite-system", "get", "pod"][..], &operator].concat());
     let leaving = if operator == "node2" { "node1" } else { "node2" };
-    let _back = Back(stage, leaving);
-    stage.cluster.stop(leaving).unwrap();
+    let _back = StartOnDrop(fixture, leaving);
+    fixture.cluster.stop(leaving).unwrap();
     let ready_nodes = |nodes: &'static str| {
         move || {
-            let object = stage.kubectl.get(&["observabilitystack", "default"])?;
+            let object = fixture.kubectl.get(&["observabilitystack", "default"])?;
             that(object["status"]["readyNodes"] == nodes, format!("{:#}", object["status"]))
         }
     };
     eventually("the stack sees one of two nodes", 180, ready_nodes("1/2"));
-    stage.cluster.start(leaving).unwrap();
+    fixture.cluster.start(leaving).unwrap();
     eventually("the stack is ready again", 120, ready_nodes("2/2"));
 }
 
 #[test]
-fn an_agent_killed_while_the_api_server_is_away_resumes_within_five_seconds_and_says_that_there_was_a_gap() {
-    let stage = Stage::shared();
-    stage.stack("{security: {mode: Enabled}, export: {file: {enabled: true}}}");
-    let (shell, pod) = looper(stage, "resumed");
+fn agent_killed_during_an_outage_resumes_and_records_the_gap() {
+    let fixture = Fixture::shared();
+    fixture.stack("{security: {mode: Enabled}, export: {file: {enabled: true}}}");
+    let (shell, pod) = looper(fixture, "resumed");
     let before = parents(&shell);
 
-    let _back = Back(stage, "apiserver");
-    stage.cluster.kill("apiserver").unwrap();
+    let _back = StartOnDrop(fixture, "apiserver");
+    fixture.cluster.kill("apiserver").unwrap();
     let killed = jiff::Timestamp::now();
     let started = kill_and_wait("node2");
     let first = first_event(&shell);
@@ -127,85 +136,85 @@ fn an_agent_killed_while_the_api_server_is_away_resumes_within_five_seconds_and_
     let time = |field: &str| gap["agent_gap"][field].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
     assert!(time("to") > killed && time("from") < time("to"), "{gap}");
     assert!(time("from") > killed - jiff::SignedDuration::from_secs(10), "{gap}");
-    stage.api_server_returns();
-    stage.ready("2/2");
-    pod.leave(&stage.kubectl);
+    fixture.api_server_returns();
+    fixture.ready("2/2");
+    pod.leave(&fixture.kubectl);
 }
 
 #[test]
 fn an_expired_profile_is_not_resumed_and_nothing_is_orphaned() {
-    let stage = Stage::shared();
-    stage.stack("{security: {mode: Enabled}}");
-    let (shell, pod) = looper(stage, "expiring");
+    let fixture = Fixture::shared();
+    fixture.stack("{security: {mode: Enabled}}");
+    let (shell, pod) = looper(fixture, "expiring");
     let profile = "apiVersion: trilobite.dev/v1alpha1\nkind: AppProfile\nmetadata: {name: short, namespace: expiring}\nspec: {podSelector: {}, cpu: {}, durationSeconds: 15}\n";
-    stage.kubectl.apply(profile);
+    fixture.kubectl.apply(profile);
     let applied = Instant::now();
     eventually("the profile runs", 20, || {
         let objects = kernel::objects();
         that(objects.count(kernel::PROFILE) == 1, format!("{objects:?}"))
     });
 
-    let _back = Back(stage, "apiserver");
-    stage.cluster.kill("apiserver").unwrap();
+    let _back = StartOnDrop(fixture, "apiserver");
+    fixture.cluster.kill("apiserver").unwrap();
     // A kubelet that stands still starts no agent: the profile's end comes while there is none.
-    stage.cluster.freeze("node2/kubelet").unwrap();
-    let _thawed = trilobite_e2e::stage::Thaw(stage, "node2/kubelet");
+    fixture.cluster.freeze("node2/kubelet").unwrap();
+    let _thawed = trilobite_e2e::fixture::ThawOnDrop(fixture, "node2/kubelet");
     agents::kill("node2");
     eventually("nothing of the killed agent is left in the kernel, and no worker", 10, || {
         let objects = kernel::objects();
         that(objects.count(kernel::PROFILE) == 0 && agents::workers().is_empty(), format!("{objects:?}"))
     });
     sleep(Duration::from_secs(20).saturating_sub(applied.elapsed()));
-    stage.cluster.thaw("node2/kubelet").unwrap();
+    fixture.cluster.thaw("node2/kubelet").unwrap();
     first_event(&shell);
     sleep(Duration::from_secs(2));
     assert_eq!(kernel::objects().count(kernel::PROFILE), 0, "an expired profile was resumed");
     assert_eq!(agents::workers(), Vec::<u32>::new());
-    stage.api_server_returns();
-    stage.ready("2/2");
-    stage.kubectl.delete(profile);
-    pod.leave(&stage.kubectl);
+    fixture.api_server_returns();
+    fixture.ready("2/2");
+    fixture.kubectl.delete(profile);
+    pod.leave(&fixture.kubectl);
 }
 
 #[test]
-fn a_truncated_state_is_refused_by_name_and_written_anew() {
-    let stage = Stage::shared();
-    stage.stack("{security: {mode: Enabled}}");
-    let (shell, pod) = looper(stage, "truncated");
+fn truncated_state_is_refused_and_rewritten() {
+    let fixture = Fixture::shared();
+    fixture.stack("{security: {mode: Enabled}}");
+    let (shell, pod) = looper(fixture, "truncated");
 
-    let _back = Back(stage, "apiserver");
-    stage.cluster.kill("apiserver").unwrap();
-    stage.cluster.freeze("node2/kubelet").unwrap();
-    let _thawed = trilobite_e2e::stage::Thaw(stage, "node2/kubelet");
+    let _back = StartOnDrop(fixture, "apiserver");
+    fixture.cluster.kill("apiserver").unwrap();
+    fixture.cluster.freeze("node2/kubelet").unwrap();
+    let _thawed = trilobite_e2e::fixture::ThawOnDrop(fixture, "node2/kubelet");
     agents::kill("node2");
     let path = "/var/lib/trilobite/node2/last-good";
     let whole = std::fs::read(path).unwrap();
     std::fs::write(path, &whole[..whole.len() / 2]).unwrap();
-    stage.cluster.thaw("node2/kubelet").unwrap();
+    fixture.cluster.thaw("node2/kubelet").unwrap();
     let pid = agents::pid_on("node2");
     sleep(Duration::from_secs(5));
     assert_eq!(agents::pid_on("node2"), pid, "the agent does not live with a truncated file");
     assert_eq!(kernel::objects().count(&["on_exec"]), 1, "a truncated state was believed");
 
-    stage.api_server_returns();
+    fixture.api_server_returns();
     first_event(&shell);
-    stage.ready("2/2");
-    assert!(std::fs::read(path).unwrap().len() >= whole.len() / 2 + 1, "the state was not written anew");
-    pod.leave(&stage.kubectl);
+    fixture.ready("2/2");
+    assert!(std::fs::read(path).unwrap().len() >= whole.len() / 2 + 1, "the state was not rewritten");
+    pod.leave(&fixture.kubectl);
 }
 
-/// A pod on node2 whose shell runs `ls /again` twice a second, and an agent there that nobody has killed yet.
-fn looper(stage: &Stage, namespace: &'static str) -> (Stream, Workload<'static>) {
-    agents::renew(&stage.kubectl, "node2");
-    stage.ready("2/2");
-    pods::namespace(&stage.kubectl, namespace);
+/// A pod on node2 whose shell runs `ls /again` twice a second, and a new agent pod there, which was never killed.
+fn looper(fixture: &Fixture, namespace: &'static str) -> (Stream, Workload<'static>) {
+    agents::replace_pod(&fixture.kubectl, "node2");
+    fixture.ready("2/2");
+    pods::namespace(&fixture.kubectl, namespace);
     let command = r#"[sh, -c, "while true; do /bin/ls /again >/dev/null 2>&1; sleep 0.5; done"]"#;
     let pod = Workload { namespace, name: "looper", node: "node2", command };
-    pod.start(&stage.kubectl);
+    pod.start(&fixture.kubectl);
     (watch(namespace), pod)
 }
 
-/// Reads on when the agent has been started anew.
+/// Reads on after a restart of the agent.
 fn watch(namespace: &str) -> Stream {
     let words = [
         "getevents",
@@ -249,7 +258,7 @@ fn kill_and_wait(node: &str) -> Instant {
     Instant::now()
 }
 
-/// Every gap that the exported file of a node tells of.
+/// Every gap in the exported file of a node.
 fn gaps(node: &str) -> Vec<Value> {
     let text = std::fs::read_to_string(format!("/var/lib/trilobite/{node}/events.log")).unwrap_or_default();
     let gap = |line: &str| serde_json::from_str::<Value>(line).ok().filter(|line| line["agent_gap"].is_object());

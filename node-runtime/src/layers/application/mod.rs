@@ -1,19 +1,15 @@
-//! Application: where the selected pods spend their CPU time, for a time.
+//! Application: where the selected pods spend their CPU time, for a limited time.
 
-pub mod code;
-mod driver;
+mod budget;
+pub mod cpu;
 mod layer;
-mod left;
-mod looks;
-mod making;
-pub mod profiles;
-pub mod results;
-pub mod sampler;
-pub mod session;
-mod tally;
+mod mapped_code;
+mod process_inspector;
 mod worker_process;
+pub mod worker_program;
 
+pub use cpu::{
+    Membership, ProfileCounts, ProfileMeta, ProfileTarget, Profiles, Results, Session, SessionSpec, SessionStatus,
+};
 pub use layer::Application;
-pub use profiles::Profiles;
-pub use results::{Counted, Meta, Results};
-pub use session::{Belongs, Live, Session, SessionSpec, Subject};
+pub use worker_program::WorkerProgram;

@@ -1,23 +1,23 @@
 //! One flow as the agent keeps it: small, and sharing what many flows have in common. Hubble's message is made from it
-//! when somebody asks.
+//! for each reader.
 
 use std::{fmt::Write, net::SocketAddr, sync::Arc};
 
 use jiff::Timestamp;
-use trilobite_node_ebpf::flow::{FlowReason, PacketsBytes};
+use trilobite_node_ebpf::{FlowReason, PacketsBytes};
 
 use super::{
-    end::{End, Service},
-    record::Transport,
+    decode::Transport,
+    endpoint::{Endpoint, Service},
     tcp_flags::TcpFlags,
 };
 
-/// Where the packet was seen.
+/// Where the packet was seen, in Hubble's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Point {
-    /// A pod sent it; what becomes of it is not known.
+pub enum ObservationPoint {
+    /// A pod sent it; whether it arrives is unknown.
     ToStack,
-    /// A pod gets it.
+    /// A pod receives it.
     ToEndpoint,
     /// The machine received it.
     FromNetwork,
@@ -25,21 +25,18 @@ pub enum Point {
     ToNetwork,
 }
 
-/// The connection, as the end that is watched sees it.
+/// Direction of the connection for the watched endpoint, the same for both directions of its packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Began {
-    /// Somebody else began it.
+pub enum TrafficDirection {
+    /// The watched endpoint is the server.
     Ingress,
-    /// The watched end began it.
+    /// The watched endpoint is the client.
     Egress,
 }
 
-/// An interface by index and name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Interface {
-    /// As the kernel numbers it.
     pub index: u32,
-    /// As the kernel names it.
     pub name: String,
 }
 
@@ -50,71 +47,67 @@ pub struct Flow {
     pub time: Timestamp,
     /// Unique.
     pub uuid: u128,
-    /// Of the packet.
     pub transport: Transport,
-    /// Of the packet.
     pub source: SocketAddr,
-    /// Of the packet.
     pub destination: SocketAddr,
-    /// Of the packet; zero where there is none.
+    /// Zero if the record has no packet, or the packet no link header.
     pub source_mac: [u8; 6],
-    /// Of the packet; zero where there is none.
+    /// As `source_mac`.
     pub destination_mac: [u8; 6],
-    /// Of the packet, TCP only; none where no packet made the record.
+    /// TCP flags of the packet; none if the record has no packet.
     pub flags: TcpFlags,
-    /// Of the flow so far, TCP only.
+    /// TCP flags of the flow so far.
     pub flags_seen: TcpFlags,
-    /// Why it is told.
+    /// Why the kernel wrote a record.
     pub reason: FlowReason,
-    /// Who sent it.
-    pub source_end: Arc<End>,
-    /// Who gets it.
-    pub destination_end: Arc<End>,
-    /// The Service that the source address is.
+    pub source_endpoint: Arc<Endpoint>,
+    pub destination_endpoint: Arc<Endpoint>,
+    /// The Service that has the source address.
     pub source_service: Option<Arc<Service>>,
-    /// The Service that the destination address is.
+    /// The Service that has the destination address.
     pub destination_service: Option<Arc<Service>>,
-    /// The source is not the end that began.
+    /// From the server to the client.
     pub is_reply: bool,
-    /// Nothing of the connection was seen before.
+    /// The first flow of its connection.
     pub is_new: bool,
-    /// Who began, from the watched end.
-    pub began: Began,
-    /// Where it was seen.
-    pub point: Point,
-    /// Through what.
+    pub direction: TrafficDirection,
+    pub observation_point: ObservationPoint,
     pub interface: Arc<Interface>,
     /// Joins this flow with others of the same connection.
     pub connection: u64,
-    /// Counted since the last time this flow was told.
+    /// Counted since the last record of this flow.
     pub since: PacketsBytes,
     /// Counted since the flow began.
     pub total: PacketsBytes,
 }
 
 impl Flow {
-    /// What a person reads first. Hubble's words for a packet; at the end there is none, and the sums stand in its place, nor
-    /// is there one where a flow fell silent with something untold.
+    /// One line for people. Hubble's words if the record has a packet, the totals if it has none.
     pub fn summary(&self) -> String {
         let mut text = String::new();
         // Writing to a String cannot fail.
-        let _ = match (self.transport, self.reason) {
-            (Transport::Tcp, FlowReason::End) => {
-                write!(text, "TCP ended: {} packets, {} bytes", self.total.packets, self.total.bytes)
-            }
-            (Transport::Udp, FlowReason::End) => {
-                write!(text, "UDP ended: {} packets, {} bytes", self.total.packets, self.total.bytes)
-            }
-            (Transport::Tcp, FlowReason::Active) if self.flags == TcpFlags::default() => {
-                write!(text, "TCP so far: {} packets, {} bytes", self.total.packets, self.total.bytes)
-            }
-            (Transport::Tcp, _) => write!(text, "TCP Flags: {}", self.flags),
-            (Transport::Udp, _) => write!(text, "UDP"),
-        };
+        let _ = self.write_summary(&mut text);
         text
     }
 
-    /// A port of either end is one of `ports`.
+    /// As `summary`, appended to `out`.
+    pub fn write_summary(&self, out: &mut impl Write) -> std::fmt::Result {
+        let protocol = match self.transport {
+            Transport::Tcp => "TCP",
+            Transport::Udp => "UDP",
+        };
+        let PacketsBytes { packets, bytes } = self.total;
+        match (self.transport, self.reason) {
+            (_, FlowReason::End) => write!(out, "{protocol} ended: {packets} packets, {bytes} bytes"),
+            (Transport::Tcp, FlowReason::Active) if self.flags == TcpFlags::default() => {
+                write!(out, "{protocol} so far: {packets} packets, {bytes} bytes")
+            }
+            (Transport::Tcp, _) => write!(out, "{protocol} Flags: {}", self.flags),
+            (Transport::Udp, _) => out.write_str(protocol),
+        }
+    }
+
+    /// Either port is one of `ports`.
     pub fn has_port(&self, ports: &[u16]) -> bool {
         ports.contains(&self.source.port()) || ports.contains(&self.destination.port())
     }
@@ -125,8 +118,8 @@ pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn syn() -> Flow {
-        let end = |identity, namespace: &str, pod: &str, labels: &[&str]| {
-            Arc::new(End {
+        let endpoint = |identity, namespace: &str, pod: &str, labels: &[&str]| {
+            Arc::new(Endpoint {
                 identity,
                 namespace: namespace.into(),
                 pod: pod.into(),
@@ -145,18 +138,28 @@ pub(crate) mod tests {
             flags: TcpFlags::SYN,
             flags_seen: TcpFlags::SYN,
             reason: FlowReason::New,
-            source_end: end(1001, "shop", "front-1", &["k8s:app=front", "k8s:io.kubernetes.pod.namespace=shop"]),
-            destination_end: end(1002, "store", "cart-1", &["k8s:app=cart", "k8s:io.kubernetes.pod.namespace=store"]),
+            source_endpoint: endpoint(
+                1001,
+                "shop",
+                "front-1",
+                &["k8s:app=front", "k8s:io.kubernetes.pod.namespace=shop"],
+            ),
+            destination_endpoint: endpoint(
+                1002,
+                "store",
+                "cart-1",
+                &["k8s:app=cart", "k8s:io.kubernetes.pod.namespace=store"],
+            ),
             source_service: None,
             destination_service: Some(Arc::new(Service {
                 name: "cart".into(),
                 namespace: "store".into(),
-                end: Arc::default(),
+                endpoint: Arc::default(),
             })),
             is_reply: false,
             is_new: true,
-            began: Began::Egress,
-            point: Point::ToStack,
+            direction: TrafficDirection::Egress,
+            observation_point: ObservationPoint::ToStack,
             interface: Arc::new(Interface { index: 12, name: "veth0".into() }),
             connection: 99,
             since: PacketsBytes { packets: 1, bytes: 74 },
@@ -165,7 +168,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_summary_reads_as_hubble_words_it_and_an_end_gives_the_sums() {
+    fn summary_matches_hubble_and_totals_are_shown_at_the_end() {
         let mut flow = syn();
         assert_eq!(flow.summary(), "TCP Flags: SYN");
         flow.reason = FlowReason::End;

@@ -1,24 +1,19 @@
-//! What is in no flow, for `/metrics`: read from the kernel when somebody asks.
+//! Traffic outside flows for `/metrics`, read from the kernel at each scrape.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
+use parking_lot::Mutex;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
     metrics::counter::ConstCounter,
 };
-use trilobite_node_ebpf::flow::{FlowDirection, OTHER_REASONS, PacketsBytes};
+use trilobite_node_ebpf::{FlowDirection, OTHER_REASONS, PacketsBytes};
 
-use super::state::State;
+use super::layer::pipeline::FlowPipeline;
 
-/// Asks the layer.
-pub(super) struct OutsideFlows(pub(super) Arc<Mutex<State>>);
+pub(super) struct OutsideFlows(pub(super) Arc<Mutex<FlowPipeline>>);
 
-/// One number of the two.
 type Value = fn(&PacketsBytes) -> u64;
 
 impl fmt::Debug for OutsideFlows {
@@ -29,7 +24,7 @@ impl fmt::Debug for OutsideFlows {
 
 impl Collector for OutsideFlows {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let sums = self.0.lock().unwrap_or_else(PoisonError::into_inner).outside_flows();
+        let sums = self.0.lock().outside_flows();
         let mut counts: BTreeMap<(String, &str, &str), PacketsBytes> = BTreeMap::new();
         for (name, direction, sum) in sums {
             let direction = if direction == FlowDirection::In { "in" } else { "out" };
@@ -38,8 +33,10 @@ impl Collector for OutsideFlows {
             }
         }
         let families: [(&str, &str, Value); 2] = [
-            ("flow_other_packets", "Packets that are in no flow, by interface, direction and reason", |of| of.packets),
-            ("flow_other_bytes", "Bytes that are in no flow, by interface, direction and reason", |of| of.bytes),
+            ("flow_other_packets", "Packets that are in no flow, by interface, direction and reason", |count| {
+                count.packets
+            }),
+            ("flow_other_bytes", "Bytes that are in no flow, by interface, direction and reason", |count| count.bytes),
         ];
         for (name, help, value) in families {
             let kind = ConstCounter::new(0u64).metric_type();

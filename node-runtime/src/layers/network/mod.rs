@@ -1,27 +1,23 @@
-//! Who talks to whom: the TCP and UDP flows of chosen pods.
+//! Who talks to whom: the TCP and UDP flows of selected pods.
 
-mod captured;
 pub mod connection;
+pub mod decode;
+mod deliver;
 pub mod directory;
-pub mod end;
-pub mod engine;
+pub mod endpoint;
 pub mod enrich;
 pub mod flow;
 pub mod history;
 mod layer;
 mod metrics;
 pub mod netlink;
-pub mod numeric;
-mod outlet;
-mod party;
-mod place;
-pub mod record;
-mod servers;
-mod state;
-pub mod sums;
-pub mod tap;
-mod targets;
+pub mod sources;
 pub mod tcp_flags;
-pub mod unit;
 
+#[cfg(test)]
+pub(crate) use deliver::stream::StreamSender;
+pub use deliver::{
+    stream::{CaptureEvent, CaptureStream, FlowMessage},
+    subscriber::SubscriberSpec,
+};
 pub use layer::Network;

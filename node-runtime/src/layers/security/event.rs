@@ -1,4 +1,4 @@
-//! What the security layer says, before any client's format.
+//! Events of the security layer, before they are converted to the format of a client.
 
 use std::sync::Arc;
 
@@ -6,51 +6,41 @@ use jiff::Timestamp;
 
 use crate::identity::Located;
 
-/// The flag word of a process of which nothing but its key is known: the record of its exec was lost.
-pub const UNKNOWN: &str = "unknown";
-
 /// One event, with everything that a client's format may show.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SecurityEvent {
-    /// Wall clock, from the kernel's boot clock.
+    /// Wall clock, computed from the kernel's boot clock.
     pub time: Timestamp,
-    /// The process that did it.
     pub process: Located,
-    /// Its parent, where known.
+    /// None where the parent is unknown.
     pub parent: Option<Located>,
-    /// What happened.
     pub kind: SecurityEventKind,
 }
 
-/// What happened.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SecurityEventKind {
     /// A process image was replaced.
     Exec,
-    /// A process (all its threads) ended.
+    /// The last thread of a process ended.
     Exit {
         /// Exit status, 0..=255.
         status: u32,
         /// Number of the signal that ended it, 0 for none.
         signal: u32,
     },
-    /// A tracepoint of a policy was passed.
+    /// A process hit a tracepoint of a policy.
     Tracepoint {
-        /// The thread that passed it, in the initial pid namespace.
+        /// The thread, in the initial pid namespace.
         tid: u32,
         /// Name of the policy.
         policy: Arc<str>,
-        /// Its namespace; empty for a cluster-wide one.
+        /// Namespace of the policy; empty for a cluster-wide one.
         policy_namespace: Arc<str>,
-        /// As the policy names it.
         subsystem: Arc<str>,
-        /// As the policy names it.
         event: Arc<str>,
-        /// As the policy words it.
         message: Arc<str>,
-        /// As the policy words them.
         tags: Arc<[String]>,
-        /// In the policy's order, with the policy's labels.
+        /// Values with the policy's labels, in the policy's order.
         args: Vec<(ArgValue, Option<Arc<str>>)>,
     },
 }
@@ -68,11 +58,10 @@ pub enum ArgValue {
     Size(u64),
     /// string_arg
     String(String),
-    /// syscall_id, with `x64` or `i386`
+    /// syscall_id
     Syscall {
-        /// Number.
         id: u32,
-        /// ABI.
+        /// `x64` or `i386`
         abi: &'static str,
     },
 }

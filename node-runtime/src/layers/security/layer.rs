@@ -1,4 +1,4 @@
-//! Brings what the security layer has in force in line with the plan, unit by unit.
+//! The security layer: applies the plan's process and tracepoint units.
 
 use std::{
     collections::BTreeMap,
@@ -9,62 +9,64 @@ use tokio::task::JoinHandle;
 use trilobite_crds::node::{PodScope, ProcessesPart, TracepointsPart};
 
 use super::{
-    bus::EventBus,
-    emit::{Emitter, Wish},
-    policies::{Helpers, Policies, same_resource},
+    deliver::{EventConsumer, EventDispatcher},
+    event_bus::EventBus,
+    policy::{PolicyContext, PolicySet, same_resource},
 };
 use crate::{
-    identity::{Identity, Listener, ProcessLease, slots::whole_machine},
+    identity::{IdentityService, ProcessLease, ProcessListener, selection::selects_whole_machine},
     kernel::btf,
-    layers::{Context, UnitCount, UnitKey, UnitState},
-    plan::{Plan, Unit},
-    report::{Place, Problem},
+    layers::LayerContext,
+    loss::LossPoint,
+    plan::{Plan, Unit, UnitCount, UnitKey, UnitState},
+    problem::Problem,
 };
 
 /// The layer.
 pub struct Security {
-    context: Context,
-    identity: Identity,
-    emitter: Arc<Emitter>,
-    processes: BTreeMap<UnitKey, Arc<Wish>>,
+    context: LayerContext,
+    identity: IdentityService,
+    dispatcher: Arc<EventDispatcher>,
+    processes: BTreeMap<UnitKey, Arc<EventConsumer>>,
+    /// Size of the process ring in bytes, with the lease.
     lease: Option<(u32, ProcessLease)>,
-    policies: Policies,
-    looking: Option<JoinHandle<()>>,
+    policies: PolicySet,
+    reviews: Option<JoinHandle<()>>,
 }
 
 impl Security {
-    /// Nothing is in force.
-    pub fn new(context: Context, identity: Identity, sink: EventBus) -> Self {
-        let readers = sink.clone();
-        identity.set_pace(Arc::new(move || {
+    /// No unit is active yet.
+    pub fn new(context: LayerContext, identity: IdentityService, bus: EventBus) -> Self {
+        let readers = bus.clone();
+        identity.set_throttle(Arc::new(move || {
             let readers = readers.clone();
-            Box::pin(async move { readers.make_room().await })
+            Box::pin(async move { readers.wait_for_room().await })
         }));
-        let emitter = Arc::new(Emitter::new(identity.clone(), sink, context.ledger.clone()));
+        let dispatcher = Arc::new(EventDispatcher::new(identity.clone(), bus, context.ledger.clone()));
         Self {
             context,
             identity,
-            emitter,
+            dispatcher,
             processes: BTreeMap::new(),
             lease: None,
-            policies: Policies::new(),
-            looking: None,
+            policies: PolicySet::new(),
+            reviews: None,
         }
     }
 
-    /// Brings what is in force in line with the plan. Every unit of the plan has an answer.
+    /// Activates the units of the plan and deactivates all others. Returns a state for each unit of the plan.
     pub async fn apply(&mut self, plan: &Plan) -> BTreeMap<UnitKey, UnitState> {
         let mut states = BTreeMap::new();
-        self.apply_processes(&plan.processes, &mut states);
+        self.apply_processes(&plan.processes(), &mut states);
         self.apply_tracepoints(plan, &mut states).await;
-        let wanted = !self.processes.is_empty() || !self.policies.is_empty();
-        if wanted && self.looking.is_none() {
-            self.looking = Some(tokio::spawn(self.emitter.clone().keep_looking()));
-        } else if !wanted && let Some(task) = self.looking.take() {
+        let has_units = !self.processes.is_empty() || !self.policies.is_empty();
+        if has_units && self.reviews.is_none() {
+            self.reviews = Some(tokio::spawn(self.dispatcher.clone().review_continuously()));
+        } else if !has_units && let Some(task) = self.reviews.take() {
             task.abort();
-            self.emitter.finish();
+            self.dispatcher.flush();
         }
-        // What was stopped is let go of when its task is next looked at: then its memory is given back.
+        // An aborted task is dropped, and its memory freed, when the runtime polls it next.
         tokio::task::yield_now().await;
         states
     }
@@ -76,42 +78,45 @@ impl Security {
         let lost = |name: &str| {
             let of_unit = losses
                 .iter()
-                .filter(|(place, of, _)| matches!(place, Place::Undecided | Place::PolicyRing) && of == name);
+                .filter(|(place, of, _)| matches!(place, LossPoint::Undecided | LossPoint::PolicyRing) && of == name);
             of_unit.map(|(.., count)| count).sum()
         };
-        let count = |wish: &Wish| UnitCount { records: wish.records.load(Ordering::Relaxed), lost: lost(&wish.name) };
-        let processes = self.processes.iter().map(|(key, wish)| (key.clone(), count(wish)));
-        processes.chain(self.policies.wishes().map(|(key, wish)| (key.clone(), count(wish)))).collect()
+        let count = |consumer: &EventConsumer| UnitCount {
+            records: consumer.records.load(Ordering::Relaxed),
+            lost: lost(&consumer.name),
+        };
+        let processes = self.processes.iter().map(|(key, consumer)| (key.clone(), count(consumer)));
+        processes.chain(self.policies.consumers().map(|(key, consumer)| (key.clone(), count(consumer)))).collect()
     }
 
     fn apply_processes(
         &mut self,
-        wanted: &BTreeMap<UnitKey, Unit<ProcessesPart>>,
+        planned: &BTreeMap<UnitKey, Unit<ProcessesPart>>,
         states: &mut BTreeMap<UnitKey, UnitState>,
     ) {
-        let followed = match wanted.values().map(|unit| unit.content.ring_bytes).max() {
-            Some(bytes) => self.follow(bytes),
+        let followed = match planned.values().map(|unit| unit.content.ring_bytes).max() {
+            Some(bytes) => self.follow_processes(bytes),
             None => {
                 self.lease = None;
                 Ok(())
             }
         };
         if let Err(problem) = followed {
-            states.extend(wanted.keys().map(|key| (key.clone(), UnitState::Refused(problem.clone()))));
+            states.extend(planned.keys().map(|key| (key.clone(), UnitState::Refused(problem.clone()))));
             return;
         }
-        self.processes.retain(|key, _| wanted.contains_key(key));
-        for (key, unit) in wanted {
+        self.processes.retain(|key, _| planned.contains_key(key));
+        for (key, unit) in planned {
             let scope = &unit.content.pods;
-            let wish = || Arc::new(Wish::new(unit.source.to_string(), scope.clone()));
-            self.processes.entry(key.clone()).or_insert_with(wish);
-            states.insert(key.clone(), UnitState::InForce { notes: self.notes(scope) });
+            let consumer = || Arc::new(EventConsumer::new(unit.source.to_string(), scope.clone()));
+            self.processes.entry(key.clone()).or_insert_with(consumer);
+            states.insert(key.clone(), UnitState::Active { notes: self.notes(scope) });
         }
-        self.emitter.set_processes(self.processes.values().cloned().collect());
+        self.dispatcher.set_process_consumers(self.processes.values().cloned().collect());
     }
 
-    /// One lease, with one listener, whatever the size of the ring becomes.
-    fn follow(&mut self, ring_bytes: u32) -> Result<(), Problem> {
+    /// Keeps one lease with one listener when the size of the ring changes.
+    fn follow_processes(&mut self, ring_bytes: u32) -> Result<(), Problem> {
         match &mut self.lease {
             Some((bytes, _)) if *bytes == ring_bytes => Ok(()),
             Some((bytes, _)) => {
@@ -120,8 +125,8 @@ impl Security {
                 Ok(())
             }
             None => {
-                let emitter = self.emitter.clone();
-                let listener: Listener = Arc::new(move |change| emitter.on_process(change));
+                let dispatcher = self.dispatcher.clone();
+                let listener: ProcessListener = Arc::new(move |change| dispatcher.on_process_change(change));
                 let lease = self.identity.follow_processes(Some(ring_bytes), Some(listener))?;
                 self.lease = Some((ring_bytes, lease));
                 Ok(())
@@ -130,44 +135,45 @@ impl Security {
     }
 
     async fn apply_tracepoints(&mut self, plan: &Plan, states: &mut BTreeMap<UnitKey, UnitState>) {
-        let kernel = btf::Kernel::default();
-        for (key, unit) in &plan.tracepoints {
-            let known = self.policies.has(key);
-            let state = match self.tracepoints_in_force(key, unit, &kernel) {
-                Ok(()) => UnitState::InForce { notes: self.notes(&unit.content.pods) },
+        let kernel = btf::KernelTypes::default();
+        let planned = plan.tracepoints();
+        for (key, unit) in &planned {
+            let was_active = self.policies.has(key);
+            let state = match self.apply_policy(key, unit, &kernel) {
+                Ok(()) => UnitState::Active { notes: self.notes(&unit.content.pods) },
                 Err(problem) => UnitState::Refused(problem),
             };
             states.insert(key.clone(), state);
-            if !known {
-                // Others have their turn: clients, and whoever asks whether the agent is alive.
+            if !was_active {
+                // Clients and health checks are served on this thread.
                 tokio::task::yield_now().await;
             }
         }
-        // A version that failed, here or in the plan, leaves the one before it in force.
-        let planned = |key: &UnitKey| {
-            plan.tracepoints.contains_key(key)
-                || plan.tracepoints.keys().any(|other| same_resource(other, key) && !self.policies.has(other))
+        // A version that failed, here or in the plan, leaves the previous version active.
+        let is_planned = |key: &UnitKey| {
+            planned.contains_key(key)
+                || planned.keys().any(|other| same_resource(other, key) && !self.policies.has(other))
                 || plan.refused.keys().any(|other| same_resource(other, key))
         };
-        let leaving = self.policies.without_plan(planned);
-        self.policies.unload(&leaving, &self.identity, &self.emitter);
+        let leaving = self.policies.unplanned(is_planned);
+        self.policies.unload(&leaving, &self.dispatcher);
     }
 
-    fn tracepoints_in_force(
+    fn apply_policy(
         &mut self,
         key: &UnitKey,
         unit: &Unit<TracepointsPart>,
-        kernel: &btf::Kernel,
+        kernel: &btf::KernelTypes,
     ) -> Result<(), Problem> {
         if self.policies.has(key) {
             return Ok(());
         }
-        let (identity, emitter, facts) = (&self.identity, &self.emitter, &*self.context.facts);
-        self.policies.load(key, unit, &Helpers { identity, emitter, facts, kernel })
+        let (identity, dispatcher, facts) = (&self.identity, &self.dispatcher, &*self.context.facts);
+        self.policies.load(key, unit, &PolicyContext { identity, dispatcher, facts, kernel })
     }
 
     fn notes(&self, scope: &PodScope) -> Vec<Problem> {
-        if self.identity.has_cluster() || whole_machine(scope) {
+        if self.identity.has_cluster() || selects_whole_machine(scope) {
             return Vec::new();
         }
         vec![Problem::Unsupported {

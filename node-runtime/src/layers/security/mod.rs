@@ -1,13 +1,16 @@
-//! Security: which process ran, exited, or passed a tracepoint of a policy.
+//! Security: exec and exit of processes, and the tracepoints of policies.
 
-pub mod bus;
-pub mod emit;
+pub mod args;
+mod decode;
+pub mod deliver;
+mod enrich;
 pub mod event;
-pub mod held;
+pub mod event_bus;
 mod layer;
-pub mod policies;
+mod policy;
+mod programs;
 mod subscription;
-pub mod tracepoint;
 
-pub use event::{ArgValue, SecurityEvent, SecurityEventKind, UNKNOWN};
+pub use crate::identity::UNKNOWN;
+pub use event::{ArgValue, SecurityEvent, SecurityEventKind};
 pub use layer::Security;

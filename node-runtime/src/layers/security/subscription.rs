@@ -1,105 +1,100 @@
-//! One reader's end of the bus: a bounded queue, and the numbers of what found no room in it.
+//! The reader's end of the event bus: a bounded queue, and the numbers of events that had no room in it.
 
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
 
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::event::SecurityEvent;
-use crate::report::{Place, gap::Gap};
+use crate::loss::{LossPoint, gap::Gap};
 
-/// One reader. Dropping it ends it.
+/// A stream of events. Dropping it unsubscribes.
 pub struct Subscription {
     pub(super) id: u64,
-    queue: mpsc::Receiver<Slot>,
-    /// What a slot that was taken holds besides what was given of it.
-    taken: VecDeque<Next>,
-    pub(super) missing: Arc<Mutex<Missing>>,
-    pub(super) opened: Arc<AtomicU64>,
+    queue: mpsc::Receiver<QueueEntry>,
+    /// The items of an entry that was read, which are still to be returned.
+    items: VecDeque<StreamItem>,
+    pub(super) unreported: Arc<Mutex<UnreportedLosses>>,
+    pub(super) read: Arc<AtomicU64>,
 }
 
-/// What a reader gets next.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Next {
-    /// An event.
+pub enum StreamItem {
     Event(Arc<SecurityEvent>),
-    /// This many events are missing about here, and where they were lost; they stand in the ledger already.
-    Lost(Place, u64),
-    /// Nobody watched for a time: what happened then is not known.
+    /// This many events are missing about here, and where they were lost; the ledger has them already.
+    Lost(LossPoint, u64),
+    /// No agent was running for a time.
     Gap(Arc<Gap>),
-    /// Nothing more will come.
+    /// The end of the stream.
     Closed,
 }
 
-/// Events that a reader has not been told of yet, by where they were lost.
-pub(super) type Missing = BTreeMap<Place, u64>;
+/// Lost events that the reader has not seen yet, by where they were lost.
+pub(super) type UnreportedLosses = BTreeMap<LossPoint, u64>;
 
-/// A place in a queue. The numbers stand in the slot of what comes after them: in slots of their own they would take the
-/// room of the events that they tell of.
-pub(super) struct Slot {
-    pub(super) missing: Missing,
-    pub(super) next: Option<Next>,
+/// An entry of the queue. Losses are part of the entry that follows them: with entries of their own they would take the room
+/// of more events.
+pub(super) struct QueueEntry {
+    pub(super) losses: UnreportedLosses,
+    pub(super) item: Option<StreamItem>,
 }
 
 impl Subscription {
-    pub(super) fn new(id: u64, queue: mpsc::Receiver<Slot>) -> Self {
-        Self { id, queue, taken: VecDeque::new(), missing: Arc::default(), opened: Arc::default() }
+    pub(super) fn new(id: u64, queue: mpsc::Receiver<QueueEntry>) -> Self {
+        Self { id, queue, items: VecDeque::new(), unreported: Arc::default(), read: Arc::default() }
     }
 
-    /// What `EventBus::end` takes.
+    /// The argument of `EventBus::unsubscribe`.
     pub fn id(&self) -> u64 {
         self.id
     }
 
-    /// Waits for the next event. Safe to give up: nothing is lost by dropping the future.
-    pub async fn next(&mut self) -> Next {
+    /// Waits for the next item. Cancel safe.
+    pub async fn next(&mut self) -> StreamItem {
         loop {
             if let Some(next) = self.try_next() {
                 return next;
             }
             match self.queue.recv().await {
-                Some(slot) => self.open(slot),
-                None => return self.try_next().unwrap_or(Next::Closed),
+                Some(entry) => self.unpack(entry),
+                None => return self.try_next().unwrap_or(StreamItem::Closed),
             }
         }
     }
 
-    /// As `next`, for a thread outside the runtime.
-    pub fn blocking_next(&mut self) -> Next {
+    /// Like `next`, for a thread outside of the runtime.
+    pub fn blocking_next(&mut self) -> StreamItem {
         loop {
             if let Some(next) = self.try_next() {
                 return next;
             }
             match self.queue.blocking_recv() {
-                Some(slot) => self.open(slot),
-                None => return self.try_next().unwrap_or(Next::Closed),
+                Some(entry) => self.unpack(entry),
+                None => return self.try_next().unwrap_or(StreamItem::Closed),
             }
         }
     }
 
-    /// What is there already.
-    pub fn try_next(&mut self) -> Option<Next> {
-        if self.taken.is_empty() {
-            // Numbers that nothing stood behind yet come after all that is queued.
-            let last = || Slot { missing: std::mem::take(&mut *lock(&self.missing)), next: None };
-            let slot = self.queue.try_recv().unwrap_or_else(|_| last());
-            self.open(slot);
+    /// The next item, if there is one already.
+    pub fn try_next(&mut self) -> Option<StreamItem> {
+        if self.items.is_empty() {
+            // Losses that no entry has followed yet come after the whole queue.
+            let last = || QueueEntry { losses: std::mem::take(&mut *self.unreported.lock()), item: None };
+            let entry = self.queue.try_recv().unwrap_or_else(|_| last());
+            self.unpack(entry);
         }
-        self.taken.pop_front()
+        self.items.pop_front()
     }
 
-    fn open(&mut self, slot: Slot) {
-        self.opened.fetch_add(1, Ordering::Relaxed);
-        self.taken.extend(slot.missing.into_iter().map(|(place, count)| Next::Lost(place, count)));
-        self.taken.extend(slot.next);
+    fn unpack(&mut self, entry: QueueEntry) {
+        self.read.fetch_add(1, Ordering::Relaxed);
+        self.items.extend(entry.losses.into_iter().map(|(place, count)| StreamItem::Lost(place, count)));
+        self.items.extend(entry.item);
     }
-}
-
-pub(super) fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
-    of.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! What the agent says of its node, from states that are made up.
+//! The node's status from made-up snapshots.
 
 use trilobite_crds::{
     condition::find,
@@ -27,7 +27,7 @@ fn ready_of(status: &NodeRuntimeStatus) -> &Condition {
 }
 
 #[test]
-fn a_bad_policy_is_a_problem_of_its_own_and_the_node_stays_ready() {
+fn node_stays_ready_beside_a_refused_policy() {
     let status = status(&snapshot(SourceKind::TracingPolicy, refused()), &facts(), &[], Timestamp::UNIX_EPOCH);
     assert_eq!(ready_of(&status).status, ConditionStatus::True);
     assert_eq!(
@@ -38,24 +38,24 @@ fn a_bad_policy_is_a_problem_of_its_own_and_the_node_stays_ready() {
 }
 
 #[test]
-fn a_refused_version_tells_which_one_stays_in_force_and_still_what_to_do() {
+fn refused_version_names_the_active_one_and_the_next_step() {
     let mut snapshot = snapshot(SourceKind::TracingPolicy, refused());
     let key = snapshot.units.keys().next().unwrap().clone();
-    snapshot.standing.insert(key, 2);
+    snapshot.previous_generations.insert(key, 2);
     let status = status(&snapshot, &facts(), &[], Timestamp::UNIX_EPOCH);
     let message = &status.problems[0].message;
-    assert!(message.starts_with("generation 2 stays in force: spec.tracepoints[0]: tracepoint"), "{message}");
+    assert!(message.starts_with("generation 2 stays active: spec.tracepoints[0]: tracepoint"), "{message}");
     assert!(message.ends_with("see docs/why-is-my-policy-not-ready.md"), "{message}");
 }
 
 #[test]
-fn what_the_stack_asks_and_does_not_get_makes_the_node_not_ready() {
+fn refused_part_of_the_stack_makes_the_node_not_ready() {
     let status = status(&snapshot(SourceKind::ObservabilityStack, refused()), &facts(), &[], Timestamp::UNIX_EPOCH);
     assert_eq!(ready_of(&status).reason, "NoSuchTracepoint");
 }
 
 #[test]
-fn a_capability_that_the_agent_lacks_is_named() {
+fn missing_capability_is_named() {
     let mut facts = facts();
     facts.capabilities.remove("CAP_PERFMON");
     let status = status(&Snapshot::default(), &facts, &[], Timestamp::UNIX_EPOCH);
@@ -65,13 +65,13 @@ fn a_capability_that_the_agent_lacks_is_named() {
 }
 
 #[test]
-fn a_healthy_node_lists_no_problem() {
-    let state = UnitState::InForce { notes: Vec::new() };
+fn healthy_node_lists_no_problem() {
+    let state = UnitState::Active { notes: Vec::new() };
     let status = status(&snapshot(SourceKind::TracingPolicy, state), &facts(), &[], Timestamp::UNIX_EPOCH);
     assert_eq!((status.parts_in_force, status.problems.len()), (1, 0));
 }
 
-/// Policies `p00`, `p01`, ..., so many of them, all in this state.
+/// `count` policies `p00`, `p01`, ... in the same state.
 fn policies(count: usize, state: &UnitState) -> Snapshot {
     let mut all = Snapshot::default();
     for number in 0..count {
@@ -89,18 +89,18 @@ fn names(status: &NodeRuntimeStatus) -> Vec<&str> {
 }
 
 #[test]
-fn the_21st_refused_policy_has_no_room_for_words_and_is_still_named_as_refused() {
+fn refused_policy_beyond_the_problem_limit_is_still_listed() {
     let status = status(&policies(25, &refused()), &facts(), &[], Timestamp::UNIX_EPOCH);
     assert_eq!((status.problems.len(), status.refused.len(), status.parts_in_force), (20, 25, 0));
     assert_eq!(status.refused[24], "0000000000000024");
 }
 
 #[test]
-fn a_resource_with_many_notes_takes_no_room_from_those_that_are_refused() {
+fn many_notes_do_not_displace_refusals() {
     let note = Problem::HostNetworkPod { pod: "shop/till".into() };
-    let mut snapshot = policies(3, &UnitState::InForce { notes: vec![note; 30] });
+    let mut snapshot = policies(3, &UnitState::Active { notes: vec![note; 30] });
     snapshot.units.extend(policies(15, &refused()).units.into_iter().skip(3));
-    snapshot.node_problems = vec![(crate::report::stack(), Problem::LastGoodRefused { detail: "cut".into() })];
+    snapshot.node_problems = vec![(crate::loss::stack_source(), Problem::LastGoodRefused { detail: "cut".into() })];
     let status = status(&snapshot, &facts(), &[], Timestamp::UNIX_EPOCH);
     let names = names(&status);
     assert_eq!((names.len(), names[0], names[11], names[12]), (20, "p03", "p14", "default"));
@@ -108,7 +108,7 @@ fn a_resource_with_many_notes_takes_no_room_from_those_that_are_refused() {
 }
 
 #[test]
-fn losses_of_64_resources_are_listed() {
+fn losses_are_listed_up_to_the_limit() {
     let loss = |number: usize| SourceLoss {
         source: policies(number + 1, &refused()).units.pop_last().unwrap().1.source,
         place: "policy_ring".into(),
@@ -120,8 +120,8 @@ fn losses_of_64_resources_are_listed() {
 }
 
 #[test]
-fn a_session_is_completed_when_its_result_is_made_and_not_when_its_time_is_over() {
-    let mut snapshot = profile(Some(UnitState::InForce { notes: Vec::new() }));
+fn session_completes_when_its_result_is_written() {
+    let mut snapshot = profile(Some(UnitState::Active { notes: Vec::new() }));
     snapshot.unfinished = snapshot.units.keys().cloned().collect();
     let state = |snapshot: &Snapshot, second| {
         status(snapshot, &facts(), &[], Timestamp::from_second(second).unwrap()).sessions[0].state
@@ -131,7 +131,7 @@ fn a_session_is_completed_when_its_result_is_made_and_not_when_its_time_is_over(
     assert_eq!(state(&snapshot, 130), SessionState::Completed);
 }
 
-/// A profile that ends at 100, in this state; nothing where it is not planned any more.
+/// A profile that ends at 100; without a state it is no longer planned.
 fn profile(state: Option<UnitState>) -> Snapshot {
     let source =
         Source { kind: SourceKind::AppProfile, namespace: Some("shop".into()), name: "hot".into(), generation: 1 };
@@ -150,10 +150,10 @@ fn profile(state: Option<UnitState>) -> Snapshot {
 }
 
 #[test]
-fn a_session_that_never_ran_is_expired_and_one_that_did_is_completed() {
+fn session_that_never_ran_is_expired() {
     let end = Timestamp::from_second(100).unwrap();
     let late = UnitState::Refused(Problem::SessionExpired { end });
-    let running = UnitState::InForce { notes: Vec::new() };
+    let running = UnitState::Active { notes: Vec::new() };
     let state = |state, second| {
         let status = status(&profile(state), &facts(), &[], Timestamp::from_second(second).unwrap());
         assert_eq!((status.sessions[0].expires_at, status.parts_in_force), (Some(end), 0));

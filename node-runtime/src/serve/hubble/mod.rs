@@ -1,71 +1,54 @@
-//! The face that Hubble's clients know: `observer.Observer`, `peer.Peer`, and flows as lines of JSON.
+//! The API of Hubble's clients: `observer.Observer`, `peer.Peer`, and flows as JSON lines.
 
-mod convert;
 mod filter;
-mod mask;
+mod flow_message;
+mod flow_stream;
+mod node_info;
 mod observer;
 mod peer;
-mod reader;
 
+#[cfg(test)]
+mod hubble_client_tests;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod with_hubble;
 
-pub use convert::response;
-pub use filter::Filters;
-
-use std::time::Instant;
+pub use filter::FlowFilters;
+pub use flow_message::response;
+pub use node_info::NodeInfo;
 
 use jiff::Timestamp;
-
-use crate::{
-    layers::network::{flow::Flow, history::History},
-    report::Ledger,
-    serve::{
-        proto::{
-            flow::LostEventSource,
-            observer::observer_server::{Observer, ObserverServer},
-            peer::peer_server::{Peer, PeerServer},
-        },
-        protojson,
-    },
+use trilobite_api::{
+    flow::LostEventSource,
+    json,
+    observer::observer_server::{Observer, ObserverServer},
+    peer::peer_server::{Peer, PeerServer},
 };
 
-/// What `hubble status` asks `grpc.health.v1` for, before anything else.
+use crate::{
+    layers::network::{flow::Flow, history::FlowBuffer},
+    loss::Ledger,
+};
+
+/// `hubble status` asks `grpc.health.v1` for this name before anything else.
 pub const HEALTH_SERVICE: &str = "hubble.server.Observer";
 
-/// What the agent says about itself.
-#[derive(Clone)]
-pub struct About {
-    /// Name of the node, as flows carry it.
-    pub node: String,
-    /// Version of the agent.
-    pub version: String,
-    /// Where a relay reaches this agent, as `unix:///run/trilobite/agent.sock`.
-    pub address: String,
-    /// When the agent started.
-    pub started: Instant,
-}
-
-/// The services, to be added to a router.
 pub fn services(
-    history: History,
+    history: FlowBuffer,
     ledger: Ledger,
-    about: About,
+    info: NodeInfo,
 ) -> (ObserverServer<impl Observer>, PeerServer<impl Peer>) {
-    let peer = peer::Face { history: history.clone(), about: about.clone() };
-    (ObserverServer::new(observer::Face { history, ledger, about }), PeerServer::new(peer))
+    let peer = peer::PeerService { history: history.clone(), info: info.clone() };
+    (ObserverServer::new(observer::ObserverService { history, ledger, info }), PeerServer::new(peer))
 }
 
-/// Appends one flow as Hubble's exporter and `hubble observe -o json` write it, and the end of the line.
+/// Appends a flow as a line of Hubble's exporter and of `hubble observe -o json`.
 pub fn append_json_line(flow: &Flow, node: &str, out: &mut Vec<u8>) {
-    protojson::append(&response(flow, node), out);
+    json::append(&response(flow, node), out);
     out.push(b'\n');
 }
 
-/// Appends a line that says how many flows the kernel had no room for between two moments, and its end.
+/// Appends a line with the number of flows that the kernel lost between two moments.
 pub fn append_lost_line(count: u64, first: Timestamp, last: Timestamp, node: &str, out: &mut Vec<u8>) {
-    protojson::append(&convert::lost(LostEventSource::PerfEventRingBuffer, count, first, last, node), out);
+    json::append(&flow_message::lost(LostEventSource::PerfEventRingBuffer, count, first, last, node), out);
     out.push(b'\n');
 }

@@ -1,66 +1,63 @@
-//! `observer.Observer`. Agent and debug events are Cilium's own and answer UNIMPLEMENTED with the method's name.
+//! `observer.Observer`. Agent and debug events are Cilium's own: these methods answer UNIMPLEMENTED.
 
 use std::pin::Pin;
 
 use futures::{Stream, stream};
 use jiff::{SignedDuration, Timestamp};
 use tonic::{Request, Response, Status};
-
-use super::{About, reader::Reader};
-use crate::{
-    layers::network::history::History,
-    report::Ledger,
-    serve::proto::{
-        observer::{self as api, observer_server::Observer},
-        relay::NodeState,
-    },
+use trilobite_api::{
+    observer::{self as api, observer_server::Observer},
+    relay::NodeState,
 };
 
-pub(super) struct Face {
-    pub(super) history: History,
+use super::{flow_stream::FlowStream, node_info::NodeInfo};
+use crate::{layers::network::history::FlowBuffer, loss::Ledger};
+
+pub(super) struct ObserverService {
+    pub(super) history: FlowBuffer,
     pub(super) ledger: Ledger,
-    pub(super) about: About,
+    pub(super) info: NodeInfo,
 }
 
-/// Flows a second are those of the last minute.
-const RATE_OVER: SignedDuration = SignedDuration::from_secs(60);
+/// The rate of flows is that of the last minute.
+const RATE_WINDOW: SignedDuration = SignedDuration::from_secs(60);
 
 type Flows = Pin<Box<dyn Stream<Item = Result<api::GetFlowsResponse, Status>> + Send>>;
 
-impl Face {
+impl ObserverService {
     fn uptime_ns(&self) -> u64 {
-        u64::try_from(self.about.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        u64::try_from(self.info.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    #[allow(clippy::cast_precision_loss, reason = "a rate is for reading")]
+    #[allow(clippy::cast_precision_loss, reason = "a rate needs no precision")]
     fn rate(&self, now: Timestamp) -> f64 {
         let (oldest, head) = self.history.range();
         let flows = self.history.read(oldest, usize::MAX).flows;
-        let from = now.checked_sub(RATE_OVER).unwrap_or(now);
+        let from = now.checked_sub(RATE_WINDOW).unwrap_or(now);
         let recent = flows.iter().rev().take_while(|flow| flow.time >= from).count();
-        // A history that does not reach back a minute is counted over what it holds.
+        // If the history is shorter than a minute, the rate is over its length.
         let whole = recent == flows.len() && head > flows.len() as u64;
         let begin = flows.first().filter(|_| whole).map_or(from, |flow| flow.time);
-        let seconds = now.duration_since(begin).as_secs_f64().min(self.about.started.elapsed().as_secs_f64());
+        let seconds = now.duration_since(begin).as_secs_f64().min(self.info.started.elapsed().as_secs_f64());
         if seconds > 0.0 { recent as f64 / seconds } else { 0.0 }
     }
 }
 
-fn refused<T>(method: &str) -> Result<Response<T>, Status> {
+fn unimplemented<T>(method: &str) -> Result<Response<T>, Status> {
     Err(Status::unimplemented(format!("observer.Observer/{method} is not served by this agent")))
 }
 
 #[tonic::async_trait]
-impl Observer for Face {
+impl Observer for ObserverService {
     type GetFlowsStream = Flows;
     type GetAgentEventsStream = Pin<Box<dyn Stream<Item = Result<api::GetAgentEventsResponse, Status>> + Send>>;
     type GetDebugEventsStream = Pin<Box<dyn Stream<Item = Result<api::GetDebugEventsResponse, Status>> + Send>>;
 
     async fn get_flows(&self, request: Request<api::GetFlowsRequest>) -> Result<Response<Flows>, Status> {
-        let reader =
-            Reader::new(request.into_inner(), self.history.clone(), self.ledger.clone(), self.about.node.clone());
-        let reader = reader.map_err(|status| *status)?;
-        let flows = stream::unfold(reader, async |mut reader| Some((Ok(reader.next().await?), reader)));
+        let flows =
+            FlowStream::new(request.into_inner(), self.history.clone(), self.ledger.clone(), self.info.node.clone());
+        let flows = flows.map_err(|status| *status)?;
+        let flows = stream::unfold(flows, async |mut flows| Some((Ok(flows.next().await?), flows)));
         Ok(Response::new(Box::pin(flows)))
     }
 
@@ -68,21 +65,21 @@ impl Observer for Face {
         &self,
         _: Request<api::GetAgentEventsRequest>,
     ) -> Result<Response<Self::GetAgentEventsStream>, Status> {
-        refused("GetAgentEvents")
+        unimplemented("GetAgentEvents")
     }
 
     async fn get_debug_events(
         &self,
         _: Request<api::GetDebugEventsRequest>,
     ) -> Result<Response<Self::GetDebugEventsStream>, Status> {
-        refused("GetDebugEvents")
+        unimplemented("GetDebugEvents")
     }
 
     async fn get_nodes(&self, _: Request<api::GetNodesRequest>) -> Result<Response<api::GetNodesResponse>, Status> {
         let node = api::Node {
-            name: self.about.node.clone(),
-            version: self.about.version.clone(),
-            address: self.about.address.clone(),
+            name: self.info.node.clone(),
+            version: self.info.version.clone(),
+            address: self.info.address.clone(),
             state: NodeState::NodeConnected.into(),
             tls: None,
             uptime_ns: self.uptime_ns(),
@@ -112,7 +109,7 @@ impl Observer for Face {
             max_flows: self.history.capacity() as u64,
             seen_flows: self.history.seen(),
             uptime_ns: self.uptime_ns(),
-            version: self.about.version.clone(),
+            version: self.info.version.clone(),
             flows_rate: self.rate(Timestamp::now()),
             ..api::ServerStatusResponse::default()
         }))

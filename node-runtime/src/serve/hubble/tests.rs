@@ -1,4 +1,4 @@
-//! The service as a client meets it, over a real connection in memory.
+//! The services over a real connection in memory.
 
 use std::{sync::Arc, time::Instant};
 
@@ -8,33 +8,33 @@ use tonic::{
     Code,
     transport::{Channel, Endpoint, Server},
 };
+use trilobite_api::{
+    flow::{FlowFilter, LostEventSource},
+    observer::{
+        self as api, GetFlowsRequest, GetFlowsResponse, get_flows_response::ResponseTypes,
+        observer_client::ObserverClient,
+    },
+    peer::{NotifyRequest, peer_client::PeerClient},
+};
 
-use super::{About, services};
+use super::{NodeInfo, services};
 use crate::{
     layers::network::{
         flow::{Flow, tests::syn},
-        history::{BYTES, History},
+        history::{BYTES, FlowBuffer},
     },
-    report::{Ledger, Place},
-    serve::proto::{
-        flow::{FlowFilter, LostEventSource},
-        observer::{
-            self as api, GetFlowsRequest, GetFlowsResponse, get_flows_response::ResponseTypes,
-            observer_client::ObserverClient,
-        },
-        peer::{NotifyRequest, peer_client::PeerClient},
-    },
+    loss::{Ledger, LossPoint},
 };
 
 /// A server with this history, and a client's connection to it.
-async fn connected(history: &History, ledger: &Ledger) -> Channel {
-    let about = About {
+async fn connected(history: &FlowBuffer, ledger: &Ledger) -> Channel {
+    let info = NodeInfo {
         node: "n1".into(),
         version: "1.2.3".into(),
         address: "unix:///run/agent.sock".into(),
         started: Instant::now(),
     };
-    let (observer, peer) = services(history.clone(), ledger.clone(), about);
+    let (observer, peer) = services(history.clone(), ledger.clone(), info);
     let (ours, theirs) = tokio::io::duplex(1 << 16);
     let incoming = tokio_stream::once(Ok::<_, std::io::Error>(ours));
     tokio::spawn(Server::builder().add_service(observer).add_service(peer).serve_with_incoming(incoming));
@@ -51,8 +51,8 @@ fn numbered(number: u16) -> Flow {
     flow
 }
 
-fn filled(capacity: usize, count: u16) -> History {
-    let history = History::new(capacity, BYTES);
+fn filled(capacity: usize, count: u16) -> FlowBuffer {
+    let history = FlowBuffer::new(capacity, BYTES);
     (0..count).for_each(|number| history.push(Arc::new(numbered(number))));
     history
 }
@@ -60,12 +60,12 @@ fn filled(capacity: usize, count: u16) -> History {
 fn port(response: &GetFlowsResponse) -> Option<u32> {
     let Some(ResponseTypes::Flow(flow)) = &response.response_types else { return None };
     match flow.l4.as_ref()?.protocol.as_ref()? {
-        crate::serve::proto::flow::layer4::Protocol::Tcp(tcp) => Some(tcp.source_port),
+        trilobite_api::flow::layer4::Protocol::Tcp(tcp) => Some(tcp.source_port),
         _ => None,
     }
 }
 
-async fn ports(history: &History, request: GetFlowsRequest) -> Vec<u32> {
+async fn ports(history: &FlowBuffer, request: GetFlowsRequest) -> Vec<u32> {
     let mut client = ObserverClient::new(connected(history, &Ledger::default()).await);
     let mut stream = client.get_flows(request).await.unwrap().into_inner();
     let mut ports = Vec::new();
@@ -83,7 +83,7 @@ fn odd() -> Vec<FlowFilter> {
 }
 
 #[tokio::test]
-async fn the_last_are_those_that_match_in_the_order_in_which_they_were_seen() {
+async fn last_flows_match_and_keep_their_order() {
     let history = filled(100, 20);
     assert_eq!(ports(&history, GetFlowsRequest { number: 3, ..Default::default() }).await, [17, 18, 19]);
     assert_eq!(
@@ -96,16 +96,16 @@ async fn the_last_are_those_that_match_in_the_order_in_which_they_were_seen() {
 }
 
 #[tokio::test]
-async fn since_and_until_bound_the_time_and_number_counts_from_since() {
+async fn since_and_until_limit_the_time() {
     let history = filled(100, 20);
-    let at = |number| Some(super::convert::timestamp(numbered(number).time));
+    let at = |number| Some(super::flow_message::timestamp(numbered(number).time));
     let between = GetFlowsRequest { since: at(5), until: at(8), ..Default::default() };
     assert_eq!(ports(&history, between).await, [5, 6, 7, 8]);
     assert_eq!(ports(&history, GetFlowsRequest { since: at(5), number: 2, ..Default::default() }).await, [5, 6]);
 }
 
 #[tokio::test]
-async fn one_who_follows_gets_what_comes_and_ends_when_the_agent_does() {
+async fn follow_sends_new_flows_until_the_agent_ends() {
     let history = filled(100, 3);
     let mut client = ObserverClient::new(connected(&history, &Ledger::default()).await);
     let request = GetFlowsRequest { follow: true, ..Default::default() };
@@ -117,12 +117,12 @@ async fn one_who_follows_gets_what_comes_and_ends_when_the_agent_does() {
 }
 
 #[tokio::test]
-async fn a_slow_reader_is_told_what_it_lost_and_the_ledger_too() {
+async fn slow_client_gets_a_loss_report_and_the_ledger_counts() {
     let (history, ledger) = (filled(1000, 0), Ledger::default());
     let mut client = ObserverClient::new(connected(&history, &ledger).await);
     let request = GetFlowsRequest { follow: true, ..Default::default() };
     let mut stream = client.get_flows(request).await.unwrap().into_inner();
-    // More than the connection and the history hold, before the reader looks once.
+    // More than the connection and the history hold, before the stream reads once.
     (0..20_000).for_each(|number| history.push(Arc::new(numbered(number))));
     history.close();
     let (mut got, mut lost) = (0, 0);
@@ -132,21 +132,21 @@ async fn a_slow_reader_is_told_what_it_lost_and_the_ledger_too() {
             _ => got += 1,
         }
     }
-    assert_eq!((got + lost, ledger.total(Place::StreamReader)), (20_000, lost));
+    assert_eq!((got + lost, ledger.total_at(LossPoint::StreamReader)), (20_000, lost));
     assert!(lost > 10_000);
 }
 
 #[tokio::test]
-async fn what_the_kernel_lost_is_told_past_filters_and_mask_once_a_second_at_most() {
+async fn kernel_losses_ignore_filters_and_come_once_a_second() {
     let history = filled(100, 3);
-    history.lost_so_far(1000);
+    history.set_lost(1000);
     let mut client = ObserverClient::new(connected(&history, &Ledger::default()).await);
-    let nobody = FlowFilter { source_pod: vec!["no/body".into()], ..FlowFilter::default() };
+    let no_pod = FlowFilter { source_pod: vec!["no/body".into()], ..FlowFilter::default() };
     let field_mask = Some(prost_types::FieldMask { paths: vec!["time".into()] });
-    let request = GetFlowsRequest { follow: true, whitelist: vec![nobody], field_mask, ..Default::default() };
+    let request = GetFlowsRequest { follow: true, whitelist: vec![no_pod], field_mask, ..Default::default() };
     let mut stream = client.get_flows(request).await.unwrap().into_inner();
     for total in [1002, 1003, 1007] {
-        history.lost_so_far(total);
+        history.set_lost(total);
     }
     let mut lost = Vec::new();
     let began = Instant::now();
@@ -161,7 +161,7 @@ async fn what_the_kernel_lost_is_told_past_filters_and_mask_once_a_second_at_mos
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_refused_by_name() {
+async fn unsupported_methods_and_filters_are_refused_by_name() {
     let history = filled(10, 1);
     let mut client = ObserverClient::new(connected(&history, &Ledger::default()).await);
     let events = client.get_agent_events(api::GetAgentEventsRequest::default()).await.unwrap_err();
@@ -177,7 +177,7 @@ async fn what_is_not_there_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn the_node_says_of_itself_what_clients_ask() {
+async fn status_nodes_and_peers_describe_the_node() {
     let history = filled(10, 12);
     let channel = connected(&history, &Ledger::default()).await;
     let mut client = ObserverClient::new(channel.clone());

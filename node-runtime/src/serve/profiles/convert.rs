@@ -1,26 +1,23 @@
-//! A profile of the application layer as the message that stands for it.
+//! Converts a profile of the application layer to its message.
 
 use jiff::Timestamp;
+use trilobite_api::profiles::{Profile, ProfileState};
 
-use crate::{
-    layers::application::{Counted, Meta, profiles::Standing},
-    serve::proto::trilobite::{Profile, ProfileState},
-};
+use crate::layers::application::{ProfileCounts, ProfileMeta, cpu::profiles::ProfileProgress};
 
-/// The message.
-pub(super) fn profile(standing: Standing) -> Profile {
+pub(super) fn profile(standing: ProfileProgress) -> Profile {
     let (meta, running) = match standing {
-        Standing::Running(meta) => (meta, true),
-        Standing::Over(meta) => (meta, false),
+        ProfileProgress::Running(meta) => (meta, true),
+        ProfileProgress::Finished(meta) => (meta, false),
     };
     let state = match (running, meta.folded_bytes, meta.problem.is_empty()) {
         (true, ..) => ProfileState::Running,
-        // An idle pod makes an empty profile, which is a result.
+        // The empty profile of an idle pod is a result.
         (false, 0, false) => ProfileState::Failed,
         (false, ..) => ProfileState::Done,
     };
-    let Meta { name, node, frequency_hz, started, ended, counts, pods, problem, folded_bytes, svg_bytes } = meta;
-    let Counted { samples, truncated, unmapped, lost, others, undecided, worker_deaths, files_dropped } = counts;
+    let ProfileMeta { name, node, frequency_hz, started, ended, counts, pods, problem, folded_bytes, svg_bytes } = meta;
+    let ProfileCounts { samples, truncated, unmapped, lost, others, undecided, worker_deaths, files_dropped } = counts;
     Profile {
         name,
         node,
@@ -44,7 +41,7 @@ pub(super) fn profile(standing: Standing) -> Profile {
 }
 
 fn timestamp(time: Timestamp) -> prost_types::Timestamp {
-    // A part of the second has the sign of the whole before 1970, where no profile was made.
+    // Before 1970 nanoseconds would be negative.
     prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() }
 }
 
@@ -53,15 +50,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_profile_that_made_nothing_and_says_why_has_failed() {
-        let meta = Meta { problem: "the worker died".into(), ..Meta::default() };
-        assert_eq!(profile(Standing::Over(meta.clone())).state(), ProfileState::Failed);
-        assert_eq!(profile(Standing::Running(meta.clone())).state(), ProfileState::Running);
-        assert_eq!(profile(Standing::Over(Meta { folded_bytes: 9, ..meta })).state(), ProfileState::Done);
+    fn empty_profile_with_a_problem_has_failed() {
+        let meta = ProfileMeta { problem: "the worker died".into(), ..ProfileMeta::default() };
+        assert_eq!(profile(ProfileProgress::Finished(meta.clone())).state(), ProfileState::Failed);
+        assert_eq!(profile(ProfileProgress::Running(meta.clone())).state(), ProfileState::Running);
+        assert_eq!(
+            profile(ProfileProgress::Finished(ProfileMeta { folded_bytes: 9, ..meta })).state(),
+            ProfileState::Done
+        );
     }
 
     #[test]
-    fn a_profile_of_an_idle_pod_is_done_and_empty() {
-        assert_eq!(profile(Standing::Over(Meta::default())).state(), ProfileState::Done);
+    fn empty_profile_of_an_idle_pod_is_done() {
+        assert_eq!(profile(ProfileProgress::Finished(ProfileMeta::default())).state(), ProfileState::Done);
     }
 }

@@ -1,4 +1,4 @@
-//! `trilobite.v1.Profiles`: our own face, for `trilobite profile`.
+//! `trilobite.v1.Profiles`, our own API for `trilobite profile`.
 
 mod convert;
 mod service;

@@ -1,46 +1,43 @@
-//! The service. Results go out as they lie on disk, a chunk at a time, so that a reader costs one chunk.
+//! The service. Results are sent from their files in chunks, so that a client costs the memory of one chunk.
 
 use std::{fs::File, io::Read, pin::Pin, time::Duration};
 
 use futures::{Stream, stream};
 use jiff::Timestamp;
 use tonic::{Request, Response, Status};
+use trilobite_api::profiles::{
+    self as api, GetProfileRequest, GetProfileResponse, ListProfilesRequest, ListProfilesResponse, Profile,
+    ProfilePart, ProfileState, WatchProfileRequest,
+    get_profile_response::Content,
+    profiles_server::{Profiles as Api, ProfilesServer},
+};
 
 use super::convert::profile;
-use crate::{
-    layers::application::profiles::{Profiles, Standing},
-    serve::proto::trilobite::{
-        self as api, GetProfileRequest, GetProfileResponse, ListProfilesRequest, ListProfilesResponse, Profile,
-        ProfilePart, ProfileState, WatchProfileRequest,
-        get_profile_response::Content,
-        profiles_server::{Profiles as Api, ProfilesServer},
-    },
-};
+use crate::layers::application::cpu::profiles::{ProfileProgress, Profiles};
 
 /// Bytes of a result in one message.
 const CHUNK: usize = 64 << 10;
-/// How often progress is told.
-const PROGRESS: Duration = Duration::from_secs(1);
+/// Interval of progress messages.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The service, to be added to a router.
 pub fn service(profiles: Profiles) -> ProfilesServer<impl Api> {
-    ProfilesServer::new(Face { profiles })
+    ProfilesServer::new(ProfilesService { profiles })
 }
 
-struct Face {
+struct ProfilesService {
     profiles: Profiles,
 }
 
-/// A result on its way out.
-struct Sending {
+/// Sends the metadata, then the chunks of each file.
+struct ResultStream {
     profile: Option<Profile>,
     files: std::vec::IntoIter<(ProfilePart, File)>,
     now: Option<(ProfilePart, File)>,
 }
 
-type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-impl Sending {
+impl ResultStream {
     fn next(&mut self) -> Option<Result<GetProfileResponse, Status>> {
         if let Some(profile) = self.profile.take() {
             return Some(Ok(GetProfileResponse { content: Some(Content::Profile(profile)) }));
@@ -67,13 +64,13 @@ impl Sending {
 }
 
 fn unknown(name: &str) -> Status {
-    Status::not_found(format!("this node knows no profile {name}; results are kept for an hour"))
+    Status::not_found(format!("this node has no profile {name}; results are kept for an hour"))
 }
 
 #[tonic::async_trait]
-impl Api for Face {
-    type WatchStream = Answers<Profile>;
-    type GetStream = Answers<GetProfileResponse>;
+impl Api for ProfilesService {
+    type WatchStream = ResponseStream<Profile>;
+    type GetStream = ResponseStream<GetProfileResponse>;
 
     async fn list(&self, _: Request<ListProfilesRequest>) -> Result<Response<ListProfilesResponse>, Status> {
         let profiles = self.profiles.all(Timestamp::now()).into_values().map(profile).collect();
@@ -84,14 +81,14 @@ impl Api for Face {
         let WatchProfileRequest { name } = request.into_inner();
         let first = self.profiles.one(&name, Timestamp::now()).ok_or_else(|| unknown(&name))?;
         let state = (self.profiles.clone(), name, Some(first), false);
-        let answers = stream::unfold(state, async |(profiles, name, first, over)| {
+        let responses = stream::unfold(state, async |(profiles, name, first, over)| {
             if over {
                 return None;
             }
             let standing = match first {
                 Some(first) => first,
                 None => {
-                    tokio::time::sleep(PROGRESS).await;
+                    tokio::time::sleep(PROGRESS_INTERVAL).await;
                     match profiles.one(&name, Timestamp::now()) {
                         Some(standing) => standing,
                         None => return Some((Err(unknown(&name)), (profiles, name, None, true))),
@@ -102,7 +99,7 @@ impl Api for Face {
             let over = message.state() != ProfileState::Running;
             Some((Ok(message), (profiles, name, None, over)))
         });
-        Ok(Response::new(Box::pin(answers)))
+        Ok(Response::new(Box::pin(responses)))
     }
 
     async fn get(&self, request: Request<GetProfileRequest>) -> Result<Response<Self::GetStream>, Status> {
@@ -110,10 +107,10 @@ impl Api for Face {
         let now = Timestamp::now();
         match self.profiles.one(&name, now) {
             None => return Err(unknown(&name)),
-            Some(Standing::Running(_)) => {
-                return Err(Status::failed_precondition(format!("profile {name} is still being made; watch it first")));
+            Some(ProfileProgress::Running(_)) => {
+                return Err(Status::failed_precondition(format!("profile {name} is still running; watch it first")));
             }
-            Some(Standing::Over(_)) => {}
+            Some(ProfileProgress::Finished(_)) => {}
         }
         let kept = self.profiles.files(&name, now).map_err(|error| Status::internal(error.to_string()))?;
         let (meta, folded, svg) = kept.ok_or_else(|| unknown(&name))?;
@@ -128,9 +125,13 @@ impl Api for Face {
             };
             files.extend(file);
         }
-        let sending = Sending { profile: Some(profile(Standing::Over(meta))), files: files.into_iter(), now: None };
-        let answers = stream::unfold(sending, async |mut sending| Some((sending.next()?, sending)));
-        Ok(Response::new(Box::pin(answers)))
+        let results = ResultStream {
+            profile: Some(profile(ProfileProgress::Finished(meta))),
+            files: files.into_iter(),
+            now: None,
+        };
+        let responses = stream::unfold(results, async |mut results| Some((results.next()?, results)));
+        Ok(Response::new(Box::pin(responses)))
     }
 }
 
@@ -140,30 +141,32 @@ mod tests {
 
     use super::*;
     use crate::{
-        layers::application::{Meta, Results},
-        report::Ledger,
+        layers::application::{ProfileMeta, Results},
+        loss::Ledger,
     };
 
-    /// A node that keeps one result of 100,000 bytes of folded stacks and a small picture.
-    fn one_result(folder: &str) -> (std::path::PathBuf, Face) {
+    /// A node with one result: 100,000 bytes of folded stacks and a small SVG.
+    fn one_result(folder: &str) -> (std::path::PathBuf, ProfilesService) {
         let folder = std::env::temp_dir().join(format!("{folder}-{}", std::process::id()));
         let results = Results::open(&folder, Ledger::default());
-        let mut making = results.begin("shop/cart").unwrap();
-        making.folded(&vec![b'x'; 100_000]).unwrap();
-        making.whole().unwrap();
-        making.svg(b"<svg/>").unwrap();
+        let mut writer = results.begin("shop/cart").unwrap();
+        writer.write_folded(&vec![b'x'; 100_000]).unwrap();
+        writer.complete_folded().unwrap();
+        writer.write_svg(b"<svg/>").unwrap();
         let now = Timestamp::now();
-        results.keep(making, Meta { name: "shop/cart".into(), ended: now, ..Meta::default() }, now).unwrap();
-        (folder, Face { profiles: Profiles::new(results) })
+        results
+            .store(writer, ProfileMeta { name: "shop/cart".into(), ended: now, ..ProfileMeta::default() }, now)
+            .unwrap();
+        (folder, ProfilesService { profiles: Profiles::new(results) })
     }
 
-    async fn get(face: &Face, name: &str, parts: Vec<i32>) -> Result<Vec<GetProfileResponse>, Status> {
+    async fn get(face: &ProfilesService, name: &str, parts: Vec<i32>) -> Result<Vec<GetProfileResponse>, Status> {
         let request = Request::new(GetProfileRequest { name: name.into(), parts });
         face.get(request).await?.into_inner().try_collect().await
     }
 
     #[tokio::test]
-    async fn a_result_comes_in_chunks_after_what_it_is_about() {
+    async fn result_comes_in_chunks_after_its_metadata() {
         let (folder, face) = one_result("serve-chunks");
         let answers = get(&face, "shop/cart", Vec::new()).await.unwrap();
         std::fs::remove_dir_all(folder).unwrap();
@@ -179,7 +182,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_part_alone_can_be_asked_for_and_one_that_does_not_exist_is_refused() {
+    async fn one_part_can_be_requested_and_unknown_parts_are_refused() {
         let (folder, face) = one_result("serve-part");
         let answers = get(&face, "shop/cart", vec![ProfilePart::Svg.into()]).await.unwrap();
         let refused = get(&face, "shop/cart", vec![7]).await.unwrap_err();
@@ -189,7 +192,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_profile_that_nobody_knows_is_not_found_by_name() {
+    async fn unknown_profile_is_not_found_by_name() {
         let (folder, face) = one_result("serve-unknown");
         let refused = get(&face, "shop/till", Vec::new()).await.unwrap_err();
         std::fs::remove_dir_all(folder).unwrap();
@@ -198,7 +201,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn watching_what_is_over_tells_it_once() {
+    async fn watching_a_finished_profile_sends_one_message() {
         let (folder, face) = one_result("serve-watch");
         let request = Request::new(WatchProfileRequest { name: "shop/cart".into() });
         let told: Vec<Profile> = face.watch(request).await.unwrap().into_inner().try_collect().await.unwrap();

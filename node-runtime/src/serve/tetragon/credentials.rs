@@ -1,11 +1,10 @@
 //! Credentials and capability bits as Tetragon names them.
 
-use crate::{
-    identity::{Credentials, Process},
-    serve::proto::tetragon::{self as api, CapabilitiesType, ProcessPrivilegesChanged, SecureBitsType},
-};
+use trilobite_api::tetragon::{self as api, CapabilitiesType, ProcessPrivilegesChanged, SecureBitsType};
 
-/// The three sets, each in the order of the kernel's numbers.
+use crate::identity::{Credentials, Process};
+
+/// The three sets, each in the kernel's order.
 pub(super) fn capabilities(of: &Credentials) -> api::Capabilities {
     api::Capabilities {
         permitted: names(of.permitted),
@@ -29,7 +28,7 @@ pub(super) fn ids(of: &Credentials) -> api::ProcessCredentials {
     api::ProcessCredentials { uid, gid, euid, egid, suid, sgid, fsuid, fsgid, securebits, ..Default::default() }
 }
 
-/// Said of an image that raised privileges, or that no file has any more; of all others nothing is said.
+/// Only for an image that raised privileges or whose file was unlinked.
 pub(super) fn binary_properties(of: &Process) -> Option<api::BinaryProperties> {
     let Process { setuid, setgid, inode: (number, links), .. } = of;
     let unlinked = *number != 0 && *links == 0;

@@ -1,19 +1,18 @@
-//! Which events a reader of GetEvents wants. Everything that a filter sets must hold, one member of a list is enough; an
-//! event passes when one filter of the allow list holds and none of the deny list. A field that is not carried out is
-//! refused by name, as is a pattern that is not one.
+//! Event filters of GetEvents. All fields that a filter sets must hold; one member of a list is enough. An event passes
+//! if a filter of the allow list holds, or the list is empty, and no filter of the deny list holds. Unsupported fields
+//! and invalid patterns are refused by name.
 
 use regex::bytes::{Regex, RegexBuilder};
 use tonic::Status;
+use trilobite_api::tetragon::{self as api, EventType};
 
-use super::convert;
+use super::encoder;
 use crate::{
     identity::Located,
     layers::security::{SecurityEvent, SecurityEventKind},
-    serve::proto::tetragon::{self as api, EventType},
 };
 
-/// Both lists of a request.
-pub(super) struct Filters {
+pub struct EventFilters {
     allow: Vec<Filter>,
     deny: Vec<Filter>,
 }
@@ -25,12 +24,12 @@ struct Filter {
     namespaces: Option<Vec<String>>,
     policies: Option<Vec<String>>,
     in_init_tree: Option<bool>,
-    patterns: Vec<(Subject, Vec<Regex>)>,
+    patterns: Vec<(PatternField, Vec<Regex>)>,
 }
 
-/// What a list of patterns is held against.
+/// The text that a list of patterns is matched with.
 #[derive(Clone, Copy)]
-enum Subject {
+enum PatternField {
     Binary,
     Arguments,
     ParentBinary,
@@ -41,8 +40,8 @@ enum Subject {
     ContainerId,
 }
 
-impl Filters {
-    pub(super) fn new(allow: Vec<api::Filter>, deny: Vec<api::Filter>) -> Result<Self, Box<Status>> {
+impl EventFilters {
+    pub fn new(allow: Vec<api::Filter>, deny: Vec<api::Filter>) -> Result<Self, Box<Status>> {
         let list = |filters: Vec<api::Filter>, name: &str| {
             let numbered = filters.into_iter().enumerate();
             numbered.map(|(at, filter)| Filter::new(filter, &format!("{name}[{at}]"))).collect::<Result<Vec<_>, _>>()
@@ -50,7 +49,7 @@ impl Filters {
         Ok(Self { allow: list(allow, "allow_list")?, deny: list(deny, "deny_list")? })
     }
 
-    pub(super) fn pass(&self, event: &SecurityEvent) -> bool {
+    pub fn pass(&self, event: &SecurityEvent) -> bool {
         (self.allow.is_empty() || self.allow.iter().any(|filter| filter.holds(event)))
             && !self.deny.iter().any(|filter| filter.holds(event))
     }
@@ -91,25 +90,25 @@ impl Filter {
             return Err(Box::new(Status::invalid_argument(format!("{path}.{field}: this filter is not supported"))));
         }
         let mut patterns = Vec::new();
-        for (subject, field, list) in [
-            (Subject::Binary, "binary_regex", binary_regex),
-            (Subject::Arguments, "arguments_regex", arguments_regex),
-            (Subject::ParentBinary, "parent_binary_regex", parent_binary_regex),
-            (Subject::ParentArguments, "parent_arguments_regex", parent_arguments_regex),
-            (Subject::Pod, "pod_regex", pod_regex),
-            (Subject::Namespace, "namespace_regex", namespace_regex),
-            (Subject::ContainerName, "container_name_regex", container_name_regex),
-            (Subject::ContainerId, "container_id", container_id),
+        for (kind, field, list) in [
+            (PatternField::Binary, "binary_regex", binary_regex),
+            (PatternField::Arguments, "arguments_regex", arguments_regex),
+            (PatternField::ParentBinary, "parent_binary_regex", parent_binary_regex),
+            (PatternField::ParentArguments, "parent_arguments_regex", parent_arguments_regex),
+            (PatternField::Pod, "pod_regex", pod_regex),
+            (PatternField::Namespace, "namespace_regex", namespace_regex),
+            (PatternField::ContainerName, "container_name_regex", container_name_regex),
+            (PatternField::ContainerId, "container_id", container_id),
         ] {
             if !list.is_empty() {
-                patterns.push((subject, compile(&list, &format!("{path}.{field}"))?));
+                patterns.push((kind, compile(&list, &format!("{path}.{field}"))?));
             }
         }
         Ok(Self {
-            event_set: some(event_set),
-            pids: some(pid),
-            namespaces: some(namespace),
-            policies: some(policy_names),
+            event_set: unless_empty(event_set),
+            pids: unless_empty(pid),
+            namespaces: unless_empty(namespace),
+            policies: unless_empty(policy_names),
             in_init_tree,
             patterns,
         })
@@ -123,18 +122,18 @@ impl Filter {
             && pids.as_ref().is_none_or(|pids| pids.contains(&process.process.key.pid))
             && namespaces.as_ref().is_none_or(|wanted| wanted.iter().any(|one| one == namespace))
             && policies.as_ref().is_none_or(|wanted| wanted.iter().any(|one| policy(event) == Some(one)))
-            // As with Tetragon, what is not known counts as not.
+            // As with Tetragon, unknown counts as false.
             && in_init_tree.is_none_or(|wanted| wanted == process.process.in_init_tree.unwrap_or_default())
-            && patterns.iter().all(|(subject, list)| {
-                let text = subject.of(event);
+            && patterns.iter().all(|(field, list)| {
+                let text = field.text(event);
                 text.is_some_and(|text| list.iter().any(|pattern| pattern.is_match(text.as_bytes())))
             })
     }
 }
 
-impl Subject {
-    /// The text, or nothing where the event has no such thing: then no pattern matches, not even the empty one.
-    fn of(self, event: &SecurityEvent) -> Option<&str> {
+impl PatternField {
+    /// None where the event has no such field: then no pattern matches, not even the empty one.
+    fn text(self, event: &SecurityEvent) -> Option<&str> {
         let Located { process, pod } = &event.process;
         let parent = event.parent.as_ref().map(|parent| &parent.process);
         match self {
@@ -145,12 +144,11 @@ impl Subject {
             Self::Pod => pod.as_ref().map(|place| place.pod.name.as_str()),
             Self::Namespace => pod.as_ref().map(|place| place.pod.namespace.as_str()),
             Self::ContainerName => pod.as_ref()?.container.as_ref().map(|container| container.name.as_str()),
-            Self::ContainerId => Some(pod.as_deref().map_or("", convert::docker)),
+            Self::ContainerId => Some(pod.as_deref().map_or("", encoder::docker)),
         }
     }
 }
 
-/// The event's type, as filters name it.
 pub(super) fn kind(event: &SecurityEvent) -> EventType {
     match event.kind {
         SecurityEventKind::Exec => EventType::ProcessExec,
@@ -166,11 +164,11 @@ fn policy(event: &SecurityEvent) -> Option<&str> {
     }
 }
 
-fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
+fn unless_empty<T>(list: Vec<T>) -> Option<Vec<T>> {
     (!list.is_empty()).then_some(list)
 }
 
-/// Patterns in Go's sense: not anchored, classes such as `\w` in ASCII, time linear in the text.
+/// Patterns with the semantics of Go: not anchored, ASCII classes, and linear time.
 fn compile(list: &[String], path: &str) -> Result<Vec<Regex>, Box<Status>> {
     let each = list.iter().enumerate().map(|(at, pattern)| {
         RegexBuilder::new(pattern).unicode(false).size_limit(1 << 20).build().map_err(|error| {
@@ -191,23 +189,23 @@ mod tests {
     }
 
     fn allows(filter: api::Filter, event: &SecurityEvent) -> bool {
-        Filters::new(vec![filter], Vec::new()).unwrap().pass(event)
+        EventFilters::new(vec![filter], Vec::new()).unwrap().pass(event)
     }
 
     fn refusal(filter: api::Filter) -> String {
-        Filters::new(Vec::new(), vec![api::Filter::default(), filter]).err().unwrap().message().to_owned()
+        EventFilters::new(Vec::new(), vec![api::Filter::default(), filter]).err().unwrap().message().to_owned()
     }
 
     #[test]
-    fn without_filters_everything_passes_and_an_empty_filter_holds_for_everything() {
+    fn empty_lists_pass_all_and_an_empty_filter_holds_for_all() {
         let empty = api::Filter::default;
-        assert!(events().iter().all(|event| Filters::new(vec![], vec![]).unwrap().pass(event)));
+        assert!(events().iter().all(|event| EventFilters::new(vec![], vec![]).unwrap().pass(event)));
         assert!(events().iter().all(|event| allows(empty(), event)));
-        assert!(!events().iter().any(|event| Filters::new(vec![], vec![empty()]).unwrap().pass(event)));
+        assert!(!events().iter().any(|event| EventFilters::new(vec![], vec![empty()]).unwrap().pass(event)));
     }
 
     #[test]
-    fn the_empty_namespace_is_the_host() {
+    fn empty_namespace_is_the_host() {
         let host = || api::Filter { namespace: list(&["", "other"]), ..Default::default() };
         assert!(allows(host(), &exec_on_the_host()));
         assert!(!allows(host(), &exec()));
@@ -215,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_to_descend_from_the_first_process_of_a_container_does_not() {
+    fn unknown_init_tree_counts_as_false() {
         let filter = |in_init_tree| api::Filter { in_init_tree: Some(in_init_tree), ..Default::default() };
         let mut event = exec();
         for (known, holds) in [(Some(true), true), (Some(false), false), (None, false)] {
@@ -225,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn no_pattern_matches_the_pod_of_a_process_that_has_none() {
+    fn no_pattern_matches_the_pod_of_a_host_process() {
         for filter in [
             api::Filter { pod_regex: list(&[""]), ..Default::default() },
             api::Filter { namespace_regex: list(&[""]), ..Default::default() },
@@ -238,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_a_filter_sets_must_hold() {
+    fn all_fields_of_a_filter_must_hold() {
         let filter = |binary: &str| api::Filter {
             binary_regex: list(&["nothing", binary]),
             arguments_regex: list(&["till/$"]),
@@ -254,16 +252,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_denied_does_not_pass_though_it_is_allowed() {
+    fn deny_list_wins() {
         let allow = api::Filter { namespace: list(&["payments"]), ..Default::default() };
         let deny = api::Filter { policy_names: list(&["watch-openat"]), ..Default::default() };
-        let filters = Filters::new(vec![allow], vec![deny]).unwrap();
+        let filters = EventFilters::new(vec![allow], vec![deny]).unwrap();
         assert!(filters.pass(&exec()));
         assert!(!filters.pass(&tracepoint()));
     }
 
     #[test]
-    fn a_filter_that_is_not_carried_out_is_refused_by_its_path() {
+    fn unsupported_filter_is_refused_by_its_path() {
         let cel = api::Filter { cel_expression: list(&["true"]), ..Default::default() };
         assert_eq!(refusal(cel), "deny_list[1].cel_expression: this filter is not supported");
         let health = api::Filter { health_check: Some(false), ..Default::default() };
@@ -271,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_that_is_none_is_refused_by_its_path() {
+    fn invalid_pattern_is_refused_by_its_path() {
         let said = refusal(api::Filter { pod_regex: list(&["fine", "not(fine"]), ..Default::default() });
         assert!(said.starts_with("deny_list[1].pod_regex[1]: ") && said.contains("unclosed group"), "{said}");
         let large = "(((a{100}){100}){100}){100}";

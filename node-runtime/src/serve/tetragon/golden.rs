@@ -1,18 +1,21 @@
-//! What people and programs read, as files: `golden/events.jsonl` and `golden/events.txt`, which the real `tetra` prints
-//! likewise (`with_tetra`). `UPDATE_GOLDEN=1` rewrites them.
+//! Golden files of JSON and compact lines, which the real `tetra` prints alike (`tetra_client_tests`).
+//! `UPDATE_GOLDEN=1` rewrites them.
 
 use std::{env, fs, path::PathBuf};
+
+use proptest::prelude::*;
+use prost::Message;
+use trilobite_api::tetragon::GetEventsResponse;
 
 use super::{
     append_json_line,
     compact::{self, Paint},
     samples,
 };
-use crate::serve::proto::tetragon::GetEventsResponse;
 
 pub(super) fn messages() -> Vec<GetEventsResponse> {
     let events = samples::events();
-    events.iter().map(|event| samples::scene().message(event)).chain(samples::messages()).collect()
+    events.iter().map(|event| samples::encoder().message(event)).chain(samples::messages()).collect()
 }
 
 pub(super) fn json(messages: &[GetEventsResponse]) -> String {
@@ -22,7 +25,7 @@ pub(super) fn json(messages: &[GetEventsResponse]) -> String {
 }
 
 #[track_caller]
-fn assert_is(name: &str, text: &str) {
+fn assert_golden(name: &str, text: &str) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/serve/tetragon/golden").join(name);
     if env::var_os("UPDATE_GOLDEN").is_some() {
         fs::write(&path, text).unwrap();
@@ -35,12 +38,29 @@ fn assert_is(name: &str, text: &str) {
 }
 
 #[test]
-fn every_kind_of_event_is_printed_as_the_golden_json() {
-    assert_is("events.jsonl", &json(&messages()));
+fn json_lines_equal_the_golden_file() {
+    assert_golden("events.jsonl", &json(&messages()));
 }
 
 #[test]
-fn every_kind_of_event_is_printed_as_the_golden_lines() {
+fn compact_lines_equal_the_golden_file() {
     let lines = |message| compact::text(message, Paint::Plain, true);
-    assert_is("events.txt", &messages().iter().filter_map(lines).collect::<String>());
+    assert_golden("events.txt", &messages().iter().filter_map(lines).collect::<String>());
+}
+
+proptest! {
+    #[test]
+    fn message_with_some_bytes_changed_is_printed_as_json(
+        which in 0usize..30,
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+    ) {
+        let mut bytes = samples::messages()[which].encode_to_vec();
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        let mut out = Vec::new();
+        trilobite_api::json::append_encoded::<GetEventsResponse>(&bytes, &mut out);
+        prop_assert!(serde_json::from_slice::<serde_json::Value>(&out).is_ok(), "{}", String::from_utf8_lossy(&out));
+    }
 }

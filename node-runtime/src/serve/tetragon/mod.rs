@@ -1,9 +1,8 @@
-//! The face that Tetragon's clients know: `tetragon.FineGuidanceSensors`, its events, its JSON and its compact lines.
+//! The API of Tetragon's clients: `tetragon.FineGuidanceSensors`, its events, their JSON and their compact lines.
 
 pub mod compact;
-pub mod convert;
 mod credentials;
-mod fields;
+pub mod encoder;
 mod filter;
 mod service;
 mod signal;
@@ -13,15 +12,16 @@ mod golden;
 #[cfg(test)]
 pub(crate) mod samples;
 #[cfg(test)]
-mod with_tetra;
+pub(crate) mod tetra_client_tests;
 
-pub use convert::Scene;
-pub use service::{About, service};
+pub use encoder::EventEncoder;
+pub use filter::EventFilters;
+pub use service::{AgentInfo, service};
 
-use super::{proto::tetragon::GetEventsResponse, protojson};
+use trilobite_api::{json, tetragon::GetEventsResponse};
 
-/// Appends one event as Tetragon's exporters write it: one JSON object, and the end of the line.
+/// Appends an event as a line of Tetragon's exporter.
 pub fn append_json_line(event: &GetEventsResponse, out: &mut Vec<u8>) {
-    protojson::append(event, out);
+    json::append(event, out);
     out.push(b'\n');
 }

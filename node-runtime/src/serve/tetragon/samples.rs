@@ -1,26 +1,26 @@
-//! Events for tests: every kind that the security layer makes, and messages with every member that Tetragon's events have.
+//! Events for tests: every kind of the security layer, and messages with every member of Tetragon's events.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use trilobite_api::tetragon::{self as api, get_events_response::Event, kprobe_argument::Arg};
 
-use super::Scene;
+use super::EventEncoder;
 use crate::{
     identity::{Container, Credentials, ExecKey, Located, Pod, PodContainer, Process},
-    kernel::clock::Booted,
+    kernel::clock::BootTime,
     layers::security::{ArgValue, SecurityEvent, SecurityEventKind},
-    report::Place,
-    serve::proto::tetragon::{self as api, get_events_response::Event, kprobe_argument::Arg},
+    loss::LossPoint,
 };
 
-/// What the kernel calls all capabilities.
+/// All capabilities.
 const ALL: u64 = (1 << 41) - 1;
-/// What container runtimes leave to a container.
+/// The default capabilities of a container.
 const CONTAINER: u64 = 0xa804_25fb;
 
-pub(crate) fn scene() -> Scene {
-    let booted = Arc::new(Booted::fixed(Timestamp::new(1_700_000_000, 5).unwrap()));
-    Scene { node_name: "reef".into(), cluster_name: "atoll".into(), booted }
+pub(crate) fn encoder() -> EventEncoder {
+    let boot_time = Arc::new(BootTime::fixed(Timestamp::new(1_700_000_000, 5).unwrap()));
+    EventEncoder { node_name: "reef".into(), cluster_name: "atoll".into(), boot_time }
 }
 
 fn time() -> Timestamp {
@@ -149,15 +149,15 @@ pub(crate) fn events() -> Vec<SecurityEvent> {
     vec![exec(), exec_on_the_host(), exit(0, 9), exit(3, 0), exit(0, 0), tracepoint()]
 }
 
-/// What other issues will fill in.
+/// Events that the agent does not make yet.
 pub(crate) fn messages() -> Vec<api::GetEventsResponse> {
     let with = |event| api::GetEventsResponse {
         event: Some(event),
         node_labels: [("zone".to_owned(), "west".to_owned())].into(),
         aggregation_info: Some(api::AggregationInfo { count: 3 }),
-        ..scene().message(&exec())
+        ..encoder().message(&exec())
     };
-    let Some(Event::ProcessExec(exec)) = scene().message(&exec()).event else { unreachable!() };
+    let Some(Event::ProcessExec(exec)) = encoder().message(&exec()).event else { unreachable!() };
     let api::ProcessExec { process, parent, .. } = exec;
     let kprobe = |function: &str, args: Vec<Arg>| {
         let label = String::new();
@@ -261,7 +261,7 @@ pub(crate) fn messages() -> Vec<api::GetEventsResponse> {
         with(Event::ProcessLsm(lsm)),
         with(Event::ProcessThrottle(api::ProcessThrottle { r#type: 1, cgroup: "/kubepods".into() })),
         with(Event::ProcessThrottle(api::ProcessThrottle { r#type: 2, cgroup: "/kubepods".into() })),
-        scene().lost(Place::StreamReader, 9, time()),
+        encoder().loss_notice(LossPoint::StreamReader, 9, time()),
         with(Event::Test(api::Test { arg0: 1, ..Default::default() })),
     ]
 }

@@ -1,5 +1,5 @@
-//! `tetragon.FineGuidanceSensors`. What the agent does not do answers UNIMPLEMENTED with the method's name: policies are
-//! applied to the cluster, not to an agent.
+//! `tetragon.FineGuidanceSensors`. Methods that change an agent answer UNIMPLEMENTED: policies are applied to the
+//! cluster.
 
 use std::pin::Pin;
 
@@ -7,47 +7,49 @@ use futures::{Stream, stream};
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
-
-use super::{convert::Scene, fields::FieldFilters, filter::Filters};
-use crate::{
-    layers::security::bus::{EventBus, Next, Subscription},
-    report::Place,
-    serve::proto::tetragon::{
-        self as api, EventType, HealthStatusResult, HealthStatusType,
-        fine_guidance_sensors_server::{FineGuidanceSensors, FineGuidanceSensorsServer},
-    },
+use trilobite_api::field_mask::EventFieldFilters;
+use trilobite_api::tetragon::{
+    self as api, EventType, HealthStatusResult, HealthStatusType,
+    fine_guidance_sensors_server::{FineGuidanceSensors, FineGuidanceSensorsServer},
 };
 
-/// What the agent says about itself.
+use super::{encoder::EventEncoder, filter::EventFilters};
+use crate::{
+    layers::security::event_bus::{EventBus, StreamItem, Subscription},
+    loss::LossPoint,
+};
+
 #[derive(Clone)]
-pub struct About {
-    /// Version of the agent.
+pub struct AgentInfo {
     pub version: String,
-    /// What is wrong with the agent as a whole, in words; nothing while all is well.
-    pub wrong: watch::Receiver<Option<String>>,
+    /// The problem of the agent as a whole, if it has one.
+    pub problem: watch::Receiver<Option<String>>,
 }
 
-/// The service, to be added to a router.
-pub fn service(bus: EventBus, scene: Scene, about: About) -> FineGuidanceSensorsServer<impl FineGuidanceSensors> {
-    FineGuidanceSensorsServer::new(Face { bus, scene, about })
-}
-
-struct Face {
+pub fn service(
     bus: EventBus,
-    scene: Scene,
-    about: About,
+    encoder: EventEncoder,
+    info: AgentInfo,
+) -> FineGuidanceSensorsServer<impl FineGuidanceSensors> {
+    FineGuidanceSensorsServer::new(TetragonService { bus, encoder, info })
 }
 
-/// One reader of GetEvents.
-struct Reader {
+struct TetragonService {
+    bus: EventBus,
+    encoder: EventEncoder,
+    info: AgentInfo,
+}
+
+/// The stream of one GetEvents call.
+struct EventStream {
     events: Subscription,
-    scene: Scene,
-    fields: FieldFilters,
+    encoder: EventEncoder,
+    fields: EventFieldFilters,
     wants_losses: bool,
 }
 
-impl Reader {
-    fn new(request: api::GetEventsRequest, bus: &EventBus, scene: &Scene) -> Result<Self, Box<Status>> {
+impl EventStream {
+    fn new(request: api::GetEventsRequest, bus: &EventBus, encoder: &EventEncoder) -> Result<Self, Box<Status>> {
         let api::GetEventsRequest { allow_list, deny_list, aggregation_options, field_filters } = request;
         if aggregation_options.is_some() {
             let refusal = "aggregation_options: events are not aggregated; leave it out";
@@ -56,44 +58,47 @@ impl Reader {
         let rate_limit_info = EventType::RateLimitInfo.into();
         Ok(Self {
             wants_losses: allow_list.iter().any(|filter| filter.event_set.contains(&rate_limit_info)),
-            fields: FieldFilters::new(field_filters)?,
+            fields: EventFieldFilters::new(field_filters)
+                .map_err(|error| Box::new(Status::invalid_argument(error.to_string())))?,
             events: {
-                let filters = Filters::new(allow_list, deny_list)?;
-                bus.subscribe_to(Place::StreamReader, move |event| filters.pass(event))
+                let filters = EventFilters::new(allow_list, deny_list)?;
+                bus.subscribe_to(LossPoint::StreamReader, move |event| filters.pass(event))
             },
-            scene: scene.clone(),
+            encoder: encoder.clone(),
         })
     }
 
     async fn next(&mut self) -> Option<api::GetEventsResponse> {
         loop {
             return match self.events.next().await {
-                Next::Event(event) => Some(self.fields.apply(self.scene.message(&event))),
-                // `tetra getevents -o compact` ends at a rate_limit_info, so that only those who name it get it.
-                Next::Lost(_, count) if self.wants_losses => Some(self.scene.missing(count, Timestamp::now())),
-                Next::Lost(place, count) => Some(self.scene.lost(place, count, Timestamp::now())),
-                // Tetragon's stream has no event for it; a reader whose stream broke knows, and the export says so.
-                Next::Gap(_) => continue,
-                Next::Closed => None,
+                StreamItem::Event(event) => Some(self.fields.apply(self.encoder.message(&event))),
+                // `tetra getevents -o compact` stops at a rate_limit_info, so only clients that ask for it get it.
+                StreamItem::Lost(_, count) if self.wants_losses => {
+                    Some(self.encoder.rate_limit_info(count, Timestamp::now()))
+                }
+                StreamItem::Lost(place, count) => Some(self.encoder.loss_notice(place, count, Timestamp::now())),
+                // A client knows that its stream broke; the export has a line for the gap.
+                StreamItem::Gap(_) => continue,
+                StreamItem::Closed => None,
             };
         }
     }
 }
 
-fn refused<T>(method: &str) -> Result<Response<T>, Status> {
+fn unimplemented<T>(method: &str) -> Result<Response<T>, Status> {
     Err(Status::unimplemented(format!("tetragon.FineGuidanceSensors/{method} is not served by this agent")))
 }
 
 #[tonic::async_trait]
-impl FineGuidanceSensors for Face {
+impl FineGuidanceSensors for TetragonService {
     type GetEventsStream = Pin<Box<dyn Stream<Item = Result<api::GetEventsResponse, Status>> + Send>>;
 
     async fn get_events(
         &self,
         request: Request<api::GetEventsRequest>,
     ) -> Result<Response<Self::GetEventsStream>, Status> {
-        let reader = Reader::new(request.into_inner(), &self.bus, &self.scene).map_err(|status| *status)?;
-        let events = stream::unfold(reader, async |mut reader| Some((Ok(reader.next().await?), reader)));
+        let events = EventStream::new(request.into_inner(), &self.bus, &self.encoder).map_err(|status| *status)?;
+        let events = stream::unfold(events, async |mut events| Some((Ok(events.next().await?), events)));
         Ok(Response::new(Box::pin(events)))
     }
 
@@ -101,8 +106,8 @@ impl FineGuidanceSensors for Face {
         &self,
         _: Request<api::GetHealthStatusRequest>,
     ) -> Result<Response<api::GetHealthStatusResponse>, Status> {
-        let wrong = self.about.wrong.borrow().clone();
-        let status = if wrong.is_some() {
+        let problem = self.info.problem.borrow().clone();
+        let status = if problem.is_some() {
             HealthStatusResult::HealthStatusError
         } else {
             HealthStatusResult::HealthStatusRunning
@@ -110,7 +115,7 @@ impl FineGuidanceSensors for Face {
         let health = api::HealthStatus {
             event: HealthStatusType::Status.into(),
             status: status.into(),
-            details: wrong.unwrap_or_else(|| "running".to_owned()),
+            details: problem.unwrap_or_else(|| "running".to_owned()),
         };
         Ok(Response::new(api::GetHealthStatusResponse { health_status: vec![health] }))
     }
@@ -119,14 +124,14 @@ impl FineGuidanceSensors for Face {
         &self,
         _: Request<api::GetVersionRequest>,
     ) -> Result<Response<api::GetVersionResponse>, Status> {
-        Ok(Response::new(api::GetVersionResponse { version: self.about.version.clone() }))
+        Ok(Response::new(api::GetVersionResponse { version: self.info.version.clone() }))
     }
 
     async fn get_info(&self, _: Request<api::GetInfoRequest>) -> Result<Response<api::GetInfoResponse>, Status> {
         Ok(Response::new(api::GetInfoResponse {
-            version: self.about.version.clone(),
+            version: self.info.version.clone(),
             name: "trilobite-node".to_owned(),
-            // Clients take for granted that it is there.
+            // Clients require it.
             build: Some(api::get_info_response::BuildInfo::default()),
             ..api::GetInfoResponse::default()
         }))
@@ -136,84 +141,84 @@ impl FineGuidanceSensors for Face {
         &self,
         _: Request<api::AddTracingPolicyRequest>,
     ) -> Result<Response<api::AddTracingPolicyResponse>, Status> {
-        refused("AddTracingPolicy")
+        unimplemented("AddTracingPolicy")
     }
 
     async fn delete_tracing_policy(
         &self,
         _: Request<api::DeleteTracingPolicyRequest>,
     ) -> Result<Response<api::DeleteTracingPolicyResponse>, Status> {
-        refused("DeleteTracingPolicy")
+        unimplemented("DeleteTracingPolicy")
     }
 
     async fn list_tracing_policies(
         &self,
         _: Request<api::ListTracingPoliciesRequest>,
     ) -> Result<Response<api::ListTracingPoliciesResponse>, Status> {
-        refused("ListTracingPolicies")
+        unimplemented("ListTracingPolicies")
     }
 
     async fn configure_tracing_policy(
         &self,
         _: Request<api::ConfigureTracingPolicyRequest>,
     ) -> Result<Response<api::ConfigureTracingPolicyResponse>, Status> {
-        refused("ConfigureTracingPolicy")
+        unimplemented("ConfigureTracingPolicy")
     }
 
     async fn enable_tracing_policy(
         &self,
         _: Request<api::EnableTracingPolicyRequest>,
     ) -> Result<Response<api::EnableTracingPolicyResponse>, Status> {
-        refused("EnableTracingPolicy")
+        unimplemented("EnableTracingPolicy")
     }
 
     async fn disable_tracing_policy(
         &self,
         _: Request<api::DisableTracingPolicyRequest>,
     ) -> Result<Response<api::DisableTracingPolicyResponse>, Status> {
-        refused("DisableTracingPolicy")
+        unimplemented("DisableTracingPolicy")
     }
 
     async fn list_sensors(
         &self,
         _: Request<api::ListSensorsRequest>,
     ) -> Result<Response<api::ListSensorsResponse>, Status> {
-        refused("ListSensors")
+        unimplemented("ListSensors")
     }
 
     async fn enable_sensor(
         &self,
         _: Request<api::EnableSensorRequest>,
     ) -> Result<Response<api::EnableSensorResponse>, Status> {
-        refused("EnableSensor")
+        unimplemented("EnableSensor")
     }
 
     async fn disable_sensor(
         &self,
         _: Request<api::DisableSensorRequest>,
     ) -> Result<Response<api::DisableSensorResponse>, Status> {
-        refused("DisableSensor")
+        unimplemented("DisableSensor")
     }
 
     async fn remove_sensor(
         &self,
         _: Request<api::RemoveSensorRequest>,
     ) -> Result<Response<api::RemoveSensorResponse>, Status> {
-        refused("RemoveSensor")
+        unimplemented("RemoveSensor")
     }
 
     async fn runtime_hook(
         &self,
         _: Request<api::RuntimeHookRequest>,
     ) -> Result<Response<api::RuntimeHookResponse>, Status> {
-        refused("RuntimeHook")
+        unimplemented("RuntimeHook")
     }
 
     async fn get_debug(&self, _: Request<api::GetDebugRequest>) -> Result<Response<api::GetDebugResponse>, Status> {
-        refused("GetDebug")
+        unimplemented("GetDebug")
     }
 
     async fn set_debug(&self, _: Request<api::SetDebugRequest>) -> Result<Response<api::SetDebugResponse>, Status> {
-        refused("SetDebug")
+        unimplemented("SetDebug")
     }
 }

@@ -34,7 +34,7 @@ const NAMES: [&str; 31] = [
     "SIGSYS",
 ];
 
-/// The name of signal `number`; nothing for none.
+/// Empty for a number without a name.
 pub(super) fn name(number: u32) -> &'static str {
     let at = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
     at.and_then(|at| NAMES.get(at)).copied().unwrap_or_default()
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_that_ended_by_itself_has_no_signal() {
+    fn names_of_signals() {
         assert_eq!([name(0), name(9), name(31), name(34)], ["", "SIGKILL", "SIGSYS", ""]);
     }
 }

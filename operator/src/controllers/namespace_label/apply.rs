@@ -1,4 +1,4 @@
-//! Makes the AppProfile, or deletes it.
+//! Creates or deletes the AppProfile.
 
 use kube::{
     Api, Client,
@@ -6,43 +6,45 @@ use kube::{
 };
 use trilobite_crds::AppProfile;
 
-use super::{NAME, build::Change};
+use super::build::ProfileChange;
+use crate::{controllers::runner::ReconcileError, labels::APP_PROFILE_FROM_LABEL};
 
-/// What was being done, and in which namespace.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
-    #[error("making AppProfile {NAME} in namespace {namespace}: {source}")]
-    Make { namespace: String, source: kube::Error },
-    #[error("deleting AppProfile {NAME} in namespace {namespace}: {source}")]
+pub(crate) enum FromLabelError {
+    #[error("creating AppProfile {APP_PROFILE_FROM_LABEL} in namespace {namespace}: {source}")]
+    Create { namespace: String, source: kube::Error },
+    #[error("deleting AppProfile {APP_PROFILE_FROM_LABEL} in namespace {namespace}: {source}")]
     Delete { namespace: String, source: kube::Error },
 }
 
-impl Error {
-    pub(super) fn category(&self) -> &'static str {
+impl ReconcileError for FromLabelError {
+    fn reason(&self) -> &'static str {
         match self {
-            Self::Make { .. } => "MakeAppProfile",
+            Self::Create { .. } => "MakeAppProfile",
             Self::Delete { .. } => "DeleteAppProfile",
         }
     }
 }
 
-pub(super) async fn run(change: Change, client: &Client) -> Result<(), Error> {
+pub(super) async fn apply(change: ProfileChange, client: &Client) -> Result<(), FromLabelError> {
     let profiles = |namespace: &str| Api::<AppProfile>::namespaced(client.clone(), namespace);
     match change {
-        Change::Nothing => Ok(()),
-        Change::Make(profile) => {
+        ProfileChange::None => Ok(()),
+        ProfileChange::Create(profile) => {
             let namespace = profile.metadata.namespace.clone().unwrap_or_default();
-            // Made, not applied: one that came in between is not overwritten.
+            // Not server-side apply: an AppProfile that a user has created meanwhile must not be overwritten.
             match profiles(&namespace).create(&PostParams::default(), &profile).await {
                 Ok(_) => Ok(()),
                 Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
-                Err(source) => Err(Error::Make { namespace, source }),
+                Err(source) => Err(FromLabelError::Create { namespace, source }),
             }
         }
-        Change::Delete(namespace) => match profiles(&namespace).delete(NAME, &DeleteParams::default()).await {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-            Err(source) => Err(Error::Delete { namespace, source }),
-        },
+        ProfileChange::Delete(namespace) => {
+            match profiles(&namespace).delete(APP_PROFILE_FROM_LABEL, &DeleteParams::default()).await {
+                Ok(_) => Ok(()),
+                Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+                Err(source) => Err(FromLabelError::Delete { namespace, source }),
+            }
+        }
     }
 }

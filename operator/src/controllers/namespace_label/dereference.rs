@@ -1,61 +1,64 @@
-//! What the label depends on: the AppProfile that was made from it, and the stack's own limit.
+//! What the label depends on: the AppProfile that was created from it, and the stack's limit for its memory budget.
 
 use k8s_openapi::api::core::v1::Namespace;
-use kube::{ResourceExt as _, core::PartialObjectMeta, runtime::reflector::ObjectRef};
+use kube::{
+    ResourceExt as _,
+    core::{DeserializeGuard, PartialObjectMeta},
+    runtime::reflector::ObjectRef,
+};
 use trilobite_crds::{
     AppProfile,
     condition::{ConditionStatus, ConditionType, find},
     stack::Layer,
 };
 
-use super::NAME;
 use crate::{
-    children::{MANAGED_BY, MANAGER},
     context::Context,
-    watch::{Guarded, readable},
+    labels::{APP_PROFILE_FROM_LABEL, MANAGED_BY, MANAGER},
 };
 
-/// The AppProfile of that name.
+/// The AppProfile `from-label` in the namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Existing {
+pub(super) enum ExistingProfile {
     None,
-    Ours,
-    /// Made here, refused, and never begun: it asked for this many bytes.
+    /// Created by the operator.
+    Managed,
+    /// Created by the operator, and refused before it started. It requested this memory budget.
     Refused {
         memory_budget_bytes: i64,
     },
-    /// Somebody made one by hand.
+    /// Created by a user.
     Foreign,
 }
 
-pub(super) struct Found {
-    pub(super) existing: Existing,
-    /// The most that an AppProfile may ask for, if the stack says so.
+pub(super) struct DereferencedLabel {
+    pub(super) existing: ExistingProfile,
+    /// The application layer's memory budget, if the stack sets one.
     pub(super) budget: Option<i64>,
 }
 
-pub(super) fn run(namespace: &PartialObjectMeta<Namespace>, context: &Context) -> Found {
-    let there = context.stores.profiles.get(&ObjectRef::new(NAME).within(&namespace.name_any()));
-    let existing = match there {
-        None => Existing::None,
-        Some(profile) => existing(&profile),
+pub(super) fn dereference(namespace: &PartialObjectMeta<Namespace>, context: &Context) -> DereferencedLabel {
+    let profile = ObjectRef::new(APP_PROFILE_FROM_LABEL).within(&namespace.name_any());
+    let existing = match context.stores.profiles.get(&profile) {
+        None => ExistingProfile::None,
+        Some(profile) => classify(&profile),
     };
     let stack = context.stack();
-    let budget = stack.there().and_then(|stack| stack.spec.layer(Layer::Application).memory_budget_bytes);
-    Found { existing, budget }
+    let budget = stack.present().and_then(|stack| stack.spec.layer(Layer::Application).memory_budget_bytes);
+    DereferencedLabel { existing, budget }
 }
 
-fn existing(profile: &Guarded<AppProfile>) -> Existing {
-    if profile.labels().get(MANAGED_BY).is_none_or(|who| who != MANAGER) {
-        return Existing::Foreign;
+fn classify(profile: &DeserializeGuard<AppProfile>) -> ExistingProfile {
+    if profile.labels().get(MANAGED_BY).is_none_or(|manager| manager != MANAGER) {
+        return ExistingProfile::Foreign;
     }
-    let Ok(profile) = readable(profile) else { return Existing::Ours };
+    let Ok(profile) = &profile.0 else { return ExistingProfile::Managed };
     let status = profile.status.clone().unwrap_or_default();
     let accepted = find(&status.common.conditions, ConditionType::Accepted);
     let refused = accepted.is_some_and(|accepted| accepted.status == ConditionStatus::False);
     if refused && status.started_at.is_none() {
-        Existing::Refused { memory_budget_bytes: profile.spec.memory_budget_bytes }
+        ExistingProfile::Refused { memory_budget_bytes: profile.spec.memory_budget_bytes }
     } else {
-        Existing::Ours
+        ExistingProfile::Managed
     }
 }

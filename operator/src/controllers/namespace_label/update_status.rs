@@ -1,9 +1,6 @@
-//! An Event on the namespace where its label makes nothing: once, not at each reconcile.
+//! An Event on the namespace if its label is wrong: once, not at each reconcile.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::api::core::v1::{Namespace, ObjectReference};
 use kube::{
@@ -11,43 +8,52 @@ use kube::{
     core::PartialObjectMeta,
     runtime::events::{Event, EventType},
 };
+use parking_lot::Mutex;
 use trilobite_crds::Reason;
 
-use super::{
-    LABEL, NAME,
-    validate::{KNOWN, Valid},
+use super::validate::{SUPPORTED_VALUES, ValidatedLabel};
+use crate::{
+    context::Context,
+    labels::{APP_PROFILE_FROM_LABEL, APP_PROFILE_LABEL},
+    status::messages,
 };
-use crate::{context::Context, status::words};
 
-/// What was last said about each namespace.
+/// The note of the last Event, by namespace.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Told(Arc<Mutex<BTreeMap<String, String>>>);
+pub(crate) struct PublishedNotes(Arc<Mutex<BTreeMap<String, String>>>);
 
-impl Told {
-    /// Whether this is news.
-    fn is_news(&self, namespace: &str, note: Option<&str>) -> bool {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+impl PublishedNotes {
+    /// Records the note; returns whether it has to be published.
+    fn record(&self, namespace: &str, note: Option<&str>) -> bool {
+        let mut notes = self.0.lock();
         match note {
-            Some(note) => told.insert(namespace.into(), note.into()).as_deref() != Some(note),
+            Some(note) => notes.insert(namespace.into(), note.into()).as_deref() != Some(note),
             None => {
-                told.remove(namespace);
+                notes.remove(namespace);
                 false
             }
         }
     }
 }
 
-pub(super) async fn report(namespace: &PartialObjectMeta<Namespace>, valid: &Valid, told: &Told, context: &Context) {
+pub(super) async fn update_status(
+    namespace: &PartialObjectMeta<Namespace>,
+    validated: &ValidatedLabel,
+    published: &PublishedNotes,
+    context: &Context,
+) {
     let name = namespace.name_any();
-    let said = match valid {
-        Valid::NotAsked | Valid::Cpu { .. } => None,
-        Valid::Unknown { word } => Some((Reason::InvalidSpec, words::unknown_label(LABEL, word, &KNOWN))),
-        Valid::Conflict => Some((Reason::Conflict, words::label_conflict(NAME))),
+    let problem = match validated {
+        ValidatedLabel::Absent | ValidatedLabel::CpuProfile { .. } => None,
+        ValidatedLabel::Unsupported { value } => {
+            Some((Reason::InvalidSpec, messages::unsupported_label(APP_PROFILE_LABEL, value, &SUPPORTED_VALUES)))
+        }
+        ValidatedLabel::Conflict => Some((Reason::Conflict, messages::label_conflict(APP_PROFILE_FROM_LABEL))),
     };
-    if !told.is_news(&name, said.as_ref().map(|(_, note)| note.as_str())) {
+    if !published.record(&name, problem.as_ref().map(|(_, note)| note.as_str())) {
         return;
     }
-    let Some((reason, note)) = said else { return };
+    let Some((reason, note)) = problem else { return };
     let event = Event {
         type_: EventType::Warning,
         reason: reason.as_str().into(),
@@ -59,12 +65,12 @@ pub(super) async fn report(namespace: &PartialObjectMeta<Namespace>, valid: &Val
         api_version: Some("v1".into()),
         kind: Some("Namespace".into()),
         uid: namespace.uid(),
-        // So that it is found beside the namespace's other Events, and by whoever may read only there.
+        // Puts the Event into the namespace itself, where a tenant may read it, and not into `default`.
         namespace: Some(name.clone()),
         name: Some(name.clone()),
         ..ObjectReference::default()
     };
     if let Err(error) = context.recorder.publish(&event, &reference).await {
-        tracing::warn!(namespace = name, %error, "publishing an Event");
+        tracing::warn!(namespace = name, %error, "publishing an Event failed");
     }
 }

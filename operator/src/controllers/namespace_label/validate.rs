@@ -1,66 +1,65 @@
-//! What the label's words stand for. Pure.
+//! What the values of the label request. Pure.
 
-use trilobite_crds::planner::budget::MIN_PROFILE_BUDGET;
+use trilobite_crds::app_profile::MIN_PROFILE_BUDGET;
 
-use super::dereference::{Existing, Found};
+use super::dereference::{DereferencedLabel, ExistingProfile};
 
-/// Words that stand for something.
-pub(super) const KNOWN: [&str; 1] = ["cpu"];
-/// What an AppProfile asks for by default.
+pub(super) const SUPPORTED_VALUES: [&str; 1] = ["cpu"];
+/// Default of an AppProfile.
 const DEFAULT_BUDGET: i64 = 32 << 20;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Valid {
-    NotAsked,
-    /// A CPU profile with this budget.
-    Cpu {
+pub(super) enum ValidatedLabel {
+    Absent,
+    CpuProfile {
         memory_budget_bytes: i64,
     },
-    /// A word that stands for nothing.
-    Unknown {
-        word: String,
+    Unsupported {
+        value: String,
     },
-    /// An AppProfile of that name is somebody else's.
+    /// A user has created an AppProfile of that name.
     Conflict,
 }
 
-pub(super) fn run(label: Option<&str>, found: &Found) -> Valid {
-    let Some(label) = label else { return Valid::NotAsked };
-    if let Some(word) = label.split('.').find(|word| !KNOWN.contains(word)) {
-        return Valid::Unknown { word: word.to_owned() };
+pub(super) fn validate(label: Option<&str>, dereferenced: &DereferencedLabel) -> ValidatedLabel {
+    let Some(label) = label else { return ValidatedLabel::Absent };
+    if let Some(value) = label.split('.').find(|value| !SUPPORTED_VALUES.contains(value)) {
+        return ValidatedLabel::Unsupported { value: value.to_owned() };
     }
-    if found.existing == Existing::Foreign {
-        return Valid::Conflict;
+    if dereferenced.existing == ExistingProfile::Foreign {
+        return ValidatedLabel::Conflict;
     }
-    let most = found.budget.unwrap_or(DEFAULT_BUDGET).max(MIN_PROFILE_BUDGET);
-    Valid::Cpu { memory_budget_bytes: DEFAULT_BUDGET.min(most) }
+    let limit = dereferenced.budget.unwrap_or(DEFAULT_BUDGET).max(MIN_PROFILE_BUDGET);
+    ValidatedLabel::CpuProfile { memory_budget_bytes: DEFAULT_BUDGET.min(limit) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn nothing_there() -> Found {
-        Found { existing: Existing::None, budget: None }
+    fn no_profile(budget: Option<i64>) -> DereferencedLabel {
+        DereferencedLabel { existing: ExistingProfile::None, budget }
     }
 
     #[test]
-    fn the_word_cpu_asks_for_a_cpu_profile_within_the_stacks_budget() {
-        assert_eq!(run(Some("cpu"), &nothing_there()), Valid::Cpu { memory_budget_bytes: 32 << 20 });
-        let small = Found { existing: Existing::None, budget: Some(16 << 20) };
-        assert_eq!(run(Some("cpu"), &small), Valid::Cpu { memory_budget_bytes: 16 << 20 });
+    fn cpu_requests_a_cpu_profile_within_the_stacks_budget() {
+        let default = ValidatedLabel::CpuProfile { memory_budget_bytes: 32 << 20 };
+        assert_eq!(validate(Some("cpu"), &no_profile(None)), default);
+        let small = ValidatedLabel::CpuProfile { memory_budget_bytes: 16 << 20 };
+        assert_eq!(validate(Some("cpu"), &no_profile(Some(16 << 20))), small);
     }
 
     #[test]
-    fn one_unknown_word_among_known_ones_makes_nothing() {
-        assert_eq!(run(Some("cpu.http"), &nothing_there()), Valid::Unknown { word: "http".into() });
-        assert_eq!(run(Some(""), &nothing_there()), Valid::Unknown { word: String::new() });
+    fn one_unsupported_value_makes_the_label_invalid() {
+        let unsupported = |value: &str| ValidatedLabel::Unsupported { value: value.into() };
+        assert_eq!(validate(Some("cpu.http"), &no_profile(None)), unsupported("http"));
+        assert_eq!(validate(Some(""), &no_profile(None)), unsupported(""));
     }
 
     #[test]
-    fn an_app_profile_that_somebody_made_by_hand_is_left_alone() {
-        let found = Found { existing: Existing::Foreign, budget: None };
-        assert_eq!(run(Some("cpu"), &found), Valid::Conflict);
-        assert_eq!(run(None, &found), Valid::NotAsked);
+    fn a_users_app_profile_is_a_conflict() {
+        let dereferenced = DereferencedLabel { existing: ExistingProfile::Foreign, budget: None };
+        assert_eq!(validate(Some("cpu"), &dereferenced), ValidatedLabel::Conflict);
+        assert_eq!(validate(None, &dereferenced), ValidatedLabel::Absent);
     }
 }

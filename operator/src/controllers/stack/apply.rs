@@ -1,5 +1,9 @@
-//! Brings the API server in line with what was built: parts before the profile that lists them, the profile before the
-//! pointers to it; agents that have to go are told so before their pods are taken from them; other garbage last.
+//! Applies the built objects, in this order: parts before the profile that lists them, the profile before the
+//! references to it; NodeRuntimes of unselected nodes are deleted before the DaemonSet removes their pods; other
+//! garbage last.
+
+#[cfg(test)]
+mod tests;
 
 use std::{fmt::Debug, marker::PhantomData};
 
@@ -13,22 +17,24 @@ use serde::{Serialize, de::DeserializeOwned};
 use trilobite_crds::node::{NodeProfile, NodeRuntime, ProfilePart};
 
 use super::{
-    build::{Applied, Children, Garbage, Prepared},
-    teardown::UNLOADING,
+    build::{Garbage, OwnedObjects},
+    teardown::UNLOAD_TIME,
 };
-use crate::children::{DAEMON_SET, MANAGER};
+use crate::{
+    controllers::phase::{Applied, Prepared},
+    labels::{DAEMON_SET, MANAGER},
+};
 
-/// What was being done, and to which object.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
+pub(crate) enum ApplyError {
     #[error("applying {kind} {name}: {source}")]
     Apply { kind: String, name: String, source: kube::Error },
     #[error("deleting {kind} {name}: {source}")]
     Delete { kind: String, name: String, source: kube::Error },
 }
 
-impl Error {
-    pub(super) fn category(&self) -> &'static str {
+impl ApplyError {
+    pub(super) fn reason(&self) -> &'static str {
         match self {
             Self::Apply { .. } => "Apply",
             Self::Delete { .. } => "Delete",
@@ -42,78 +48,87 @@ impl Error {
     }
 }
 
-/// What Kubernetes says of a child that `spec.runtime` made impossible.
+/// An object that Kubernetes rejects because of `spec.runtime`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct NotTaken {
+pub(super) struct RejectedObject {
     pub(super) kind: String,
     pub(super) why: String,
 }
 
-/// Returns what was applied, and of what concerns the agents' pods alone, what Kubernetes refused: only another spec heals
-/// that, and it must not keep policies from the agents that run.
-pub(super) async fn run(
-    children: Children<Prepared>,
+/// Returns the applied objects, and those of the agents' pods that Kubernetes rejects: only another spec resolves that,
+/// and running agents get their policies meanwhile.
+pub(super) async fn apply(
+    objects: OwnedObjects<Prepared>,
     client: &Client,
-) -> Result<(Children<Applied>, Vec<NotTaken>), Error> {
-    // Without `..`: a new kind of child does not compile before somebody applies it.
-    let Children {
+) -> Result<(OwnedObjects<Applied>, Vec<RejectedObject>), ApplyError> {
+    // Without `..`: a new kind of object does not compile before it is applied here.
+    let OwnedObjects {
         parts,
         profile,
         config_map,
         service,
         daemon_set,
-        told,
+        runtimes,
         garbage,
         rollout,
-        left,
+        remaining_nodes,
         namespace,
         phase: PhantomData,
-    } = children;
+    } = objects;
     for part in &parts {
-        cluster(client, part).await?;
+        apply_cluster_scoped(client, part).await?;
     }
-    cluster(client, &profile).await?;
-    unload(client, &garbage).await?;
-    let mut refused = Vec::new();
-    refused.extend(not_taken(namespaced(client, &namespace, &config_map).await)?);
+    apply_cluster_scoped(client, &profile).await?;
+    unload_unselected_nodes(client, &garbage).await?;
+    let mut rejected = Vec::new();
+    rejected.extend(as_rejection(apply_namespaced(client, &namespace, &config_map).await)?);
     if let Some(service) = &service {
-        refused.extend(not_taken(namespaced(client, &namespace, service).await)?);
+        rejected.extend(as_rejection(apply_namespaced(client, &namespace, service).await)?);
     }
-    refused.extend(not_taken(namespaced(client, &namespace, &daemon_set).await)?);
-    for runtime in &told {
-        cluster(client, runtime).await?;
+    rejected.extend(as_rejection(apply_namespaced(client, &namespace, &daemon_set).await)?);
+    for runtime in &runtimes {
+        apply_cluster_scoped(client, runtime).await?;
     }
-    remove(client, &namespace, &garbage).await?;
-    let phase = PhantomData;
-    let applied =
-        Children { parts, profile, config_map, service, daemon_set, told, garbage, rollout, left, namespace, phase };
-    Ok((applied, refused))
+    delete_garbage(client, &namespace, &garbage).await?;
+    let applied = OwnedObjects {
+        parts,
+        profile,
+        config_map,
+        service,
+        daemon_set,
+        runtimes,
+        garbage,
+        rollout,
+        remaining_nodes,
+        namespace,
+        phase: PhantomData,
+    };
+    Ok((applied, rejected))
 }
 
-/// Kubernetes has read it and will not have it.
-fn not_taken(result: Result<(), Error>) -> Result<Option<NotTaken>, Error> {
+fn as_rejection(result: Result<(), ApplyError>) -> Result<Option<RejectedObject>, ApplyError> {
     match result {
         Ok(()) => Ok(None),
-        Err(Error::Apply { kind, source: kube::Error::Api(status), .. }) if matches!(status.code, 400 | 422) => {
-            Ok(Some(NotTaken { kind, why: status.message.clone() }))
+        Err(ApplyError::Apply { kind, source: kube::Error::Api(status), .. }) if matches!(status.code, 400 | 422) => {
+            Ok(Some(RejectedObject { kind, why: status.message.clone() }))
         }
         Err(error) => Err(error),
     }
 }
 
-/// Agents whose nodes are not the stack's any more unload and clean their disks while their pods are still there.
-async fn unload(client: &Client, garbage: &Garbage) -> Result<(), Error> {
+/// Agents of nodes that are no longer selected unload and clean their disks while their pods still run.
+async fn unload_unselected_nodes(client: &Client, garbage: &Garbage) -> Result<(), ApplyError> {
     for name in &garbage.runtimes {
         delete(&Api::<NodeRuntime>::all(client.clone()), name).await?;
     }
     if !garbage.runtimes.is_empty() {
-        tokio::time::sleep(UNLOADING).await;
+        tokio::time::sleep(UNLOAD_TIME).await;
     }
     Ok(())
 }
 
-async fn remove(client: &Client, namespace: &str, garbage: &Garbage) -> Result<(), Error> {
-    // NodeRuntimes went first: `unload`.
+async fn delete_garbage(client: &Client, namespace: &str, garbage: &Garbage) -> Result<(), ApplyError> {
+    // `unload_unselected_nodes` has deleted the NodeRuntimes.
     let Garbage { runtimes: _, profiles, parts, service } = garbage;
     if *service {
         delete(&Api::<Service>::namespaced(client.clone(), namespace), DAEMON_SET).await?;
@@ -127,39 +142,39 @@ async fn remove(client: &Client, namespace: &str, garbage: &Garbage) -> Result<(
     Ok(())
 }
 
-async fn cluster<K>(client: &Client, object: &K) -> Result<(), Error>
+async fn apply_cluster_scoped<K>(client: &Client, object: &K) -> Result<(), ApplyError>
 where
     K: Resource<DynamicType = (), Scope = ClusterResourceScope> + Clone + Debug + Serialize + DeserializeOwned,
 {
-    apply(&Api::all(client.clone()), object).await
+    server_side_apply(&Api::all(client.clone()), object).await
 }
 
-async fn namespaced<K>(client: &Client, namespace: &str, object: &K) -> Result<(), Error>
+async fn apply_namespaced<K>(client: &Client, namespace: &str, object: &K) -> Result<(), ApplyError>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned,
 {
-    apply(&Api::namespaced(client.clone(), namespace), object).await
+    server_side_apply(&Api::namespaced(client.clone(), namespace), object).await
 }
 
-async fn apply<K>(api: &Api<K>, object: &K) -> Result<(), Error>
+async fn server_side_apply<K>(api: &Api<K>, object: &K) -> Result<(), ApplyError>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
 {
     let name = object.name_any();
-    // Only metadata is asked back: what others wrote into the object cannot be what hinders.
+    // Only metadata is returned, so that fields of other managers cannot fail the request.
     match api.patch_metadata(&name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(object)).await {
         Ok(_) => Ok(()),
-        Err(source) => Err(Error::Apply { kind: K::kind(&()).into_owned(), name, source }),
+        Err(source) => Err(ApplyError::Apply { kind: K::kind(&()).into_owned(), name, source }),
     }
 }
 
-async fn delete<K>(api: &Api<K>, name: &str) -> Result<(), Error>
+async fn delete<K>(api: &Api<K>, name: &str) -> Result<(), ApplyError>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
     match api.delete(name, &DeleteParams::background()).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        Err(source) => Err(Error::Delete { kind: K::kind(&()).into_owned(), name: name.into(), source }),
+        Err(source) => Err(ApplyError::Delete { kind: K::kind(&()).into_owned(), name: name.into(), source }),
     }
 }

@@ -1,4 +1,4 @@
-//! Everything that the stack's plan depends on: policies, nodes, and what was made before.
+//! Everything that the stack's plan depends on: policies, nodes, and the objects that exist already.
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
@@ -14,44 +14,43 @@ use trilobite_crds::{
 };
 
 use crate::{
-    children::{DAEMON_SET, MANAGED_BY, MANAGER},
     context::Context,
+    labels::{DAEMON_SET, MANAGED_BY, MANAGER},
     status::AgentFact,
-    watch::all,
+    watch::readable_objects,
 };
 
-/// Parts are listed without their content, so many at once.
+/// ProfileParts are listed as metadata only, so a page can be large.
 const PAGE: u32 = 500;
 
-/// See the head of this file.
-pub(super) struct Found {
+pub(super) struct DereferencedStack {
     pub(super) policies: Vec<TracingPolicy>,
     pub(super) namespaced_policies: Vec<TracingPolicyNamespaced>,
     pub(super) nodes: Vec<Arc<Node>>,
     pub(super) runtimes: BTreeMap<String, Arc<NodeRuntime>>,
     pub(super) profiles: Vec<NodeProfile>,
-    /// Parts that exist.
+    /// Metadata of the existing ProfileParts.
     pub(super) parts: Vec<ObjectMeta>,
-    /// Nodes on which an agent's pod is, and whether it is ready.
+    /// Nodes that have an agent's pod, and whether it is ready.
     pub(super) agents: BTreeMap<String, bool>,
-    /// The agents' Service exists.
+    /// The agents' metrics Service exists.
     pub(super) has_service: bool,
-    /// How many nodes may be told in this step.
+    /// How many nodes the rate limiter allows to update in this step.
     pub(super) tokens: usize,
 }
 
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
+pub(crate) enum DereferenceError {
     #[error("listing NodeProfiles: {0}")]
     ListProfiles(#[source] kube::Error),
     #[error("listing ProfileParts: {0}")]
     ListParts(#[source] kube::Error),
-    #[error("looking for Service {DAEMON_SET}: {0}")]
+    #[error("getting Service {DAEMON_SET}: {0}")]
     GetService(#[source] kube::Error),
 }
 
-impl Error {
-    pub(super) fn category(&self) -> &'static str {
+impl DereferenceError {
+    pub(super) fn reason(&self) -> &'static str {
         match self {
             Self::ListProfiles(_) => "ListProfiles",
             Self::ListParts(_) => "ListParts",
@@ -66,36 +65,36 @@ impl Error {
     }
 }
 
-pub(super) async fn run(context: &Context) -> Result<Found, Error> {
+pub(super) async fn dereference(context: &Context) -> Result<DereferencedStack, DereferenceError> {
     let stores = &context.stores;
-    let ours = ListParams::default().labels(&format!("{MANAGED_BY}={MANAGER}")).limit(PAGE);
+    let managed = ListParams::default().labels(&format!("{MANAGED_BY}={MANAGER}")).limit(PAGE);
     let profiles: Api<NodeProfile> = Api::all(context.client.clone());
     let services: Api<Service> = Api::namespaced(context.client.clone(), &context.arguments.namespace);
-    let service = services.get_metadata_opt(DAEMON_SET).await.map_err(Error::GetService)?;
+    let service = services.get_metadata_opt(DAEMON_SET).await.map_err(DereferenceError::GetService)?;
     let runtimes = stores.runtimes.state();
-    let agents = stores.agents.state();
-    Ok(Found {
-        policies: all(&stores.policies),
-        namespaced_policies: all(&stores.namespaced_policies),
+    let pods = stores.agent_pods.state();
+    Ok(DereferencedStack {
+        policies: readable_objects(&stores.policies),
+        namespaced_policies: readable_objects(&stores.namespaced_policies),
         nodes: stores.nodes.state(),
         runtimes: runtimes.into_iter().map(|runtime| (runtime.name_any(), runtime)).collect(),
-        profiles: profiles.list(&ours).await.map_err(Error::ListProfiles)?.items,
-        parts: parts(context, ours).await?,
-        agents: agents.iter().filter_map(|pod| AgentFact::of(pod)).map(|agent| (agent.node, agent.ready)).collect(),
+        profiles: profiles.list(&managed).await.map_err(DereferenceError::ListProfiles)?.items,
+        parts: list_parts(context, managed).await?,
+        agents: pods.iter().filter_map(|pod| AgentFact::from_pod(pod)).map(|agent| (agent.node, agent.ready)).collect(),
         has_service: service.is_some(),
-        tokens: context.pace.tokens(Instant::now()),
+        tokens: context.rollout_limiter.available(Instant::now()),
     })
 }
 
-async fn parts(context: &Context, mut page: ListParams) -> Result<Vec<ObjectMeta>, Error> {
-    let parts: Api<ProfilePart> = Api::all(context.client.clone());
-    let mut found = Vec::new();
+async fn list_parts(context: &Context, mut page: ListParams) -> Result<Vec<ObjectMeta>, DereferenceError> {
+    let api: Api<ProfilePart> = Api::all(context.client.clone());
+    let mut parts = Vec::new();
     loop {
-        let list = parts.list_metadata(&page).await.map_err(Error::ListParts)?;
-        found.extend(list.items.into_iter().map(|PartialObjectMeta { metadata, .. }| metadata));
+        let list = api.list_metadata(&page).await.map_err(DereferenceError::ListParts)?;
+        parts.extend(list.items.into_iter().map(|PartialObjectMeta { metadata, .. }| metadata));
         match list.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => page = page.continue_token(&token),
-            None => return Ok(found),
+            None => return Ok(parts),
         }
     }
 }

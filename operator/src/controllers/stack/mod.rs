@@ -1,22 +1,21 @@
-//! ObservabilityStack: dereference -> validate -> build -> apply -> update_status.
-//! The first and the fourth talk to the API server; what lies between is pure. Nobody else writes children.
+//! ObservabilityStack: dereference -> validate -> build -> apply -> update_status. Only dereference and apply send
+//! requests; the phases between are pure. No other controller creates objects for nodes.
 
 mod apply;
-#[cfg(test)]
-mod apply_tests;
 mod build;
 mod dereference;
-mod pace;
+mod error;
+#[cfg(test)]
+mod fixtures;
 mod teardown;
 mod update_status;
 mod validate;
-#[cfg(test)]
-mod world_of_tests;
 
 use std::{sync::Arc, time::Duration};
 
 use kube::{
     Api,
+    core::{DeserializeGuard, error_boundary::InvalidObject},
     runtime::{
         controller::Action,
         finalizer::{self, Event, finalizer},
@@ -24,111 +23,81 @@ use kube::{
 };
 use trilobite_crds::{ObservabilityStack, UserKind as _};
 
-pub(crate) use pace::Pace;
-
-use super::{Category, unreadable};
-use crate::{
-    context::Context,
-    status::{Key, Report},
-    watch::{Guarded, readable},
+use self::{
+    apply::apply,
+    build::build,
+    dereference::dereference,
+    error::StackError,
+    teardown::{FINALIZER, tear_down, tear_down_unreadable},
+    update_status::{report_error, update_status},
+    validate::validate,
 };
+use super::{error_chain::error_chain, status_input::report_unreadable};
+use crate::{context::Context, resource_key::ResourceKey, status::ControllerReport};
 
-/// Nodes are told in steps of this length.
-const STEP: Duration = Duration::from_secs(1);
+/// Delay between the steps of a rollout.
+const ROLLOUT_STEP: Duration = Duration::from_secs(1);
 
-/// What Kubernetes refused is tried again after this.
-const ASK_AGAIN: Duration = Duration::from_secs(60);
+/// Delay before an object that Kubernetes rejected is applied again.
+const RETRY_REJECTED: Duration = Duration::from_secs(60);
 
-/// What can go wrong, phase by phase.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
-    #[error(transparent)]
-    Dereference(#[from] dereference::Error),
-    #[error(transparent)]
-    Apply(#[from] apply::Error),
-    #[error(transparent)]
-    Teardown(#[from] teardown::Error),
-    #[error("holding or releasing the stack: {0}")]
-    Finalizer(String),
-}
-
-impl Category for Error {
-    fn category(&self) -> &'static str {
-        match self {
-            Self::Dereference(error) => error.category(),
-            Self::Apply(error) => error.category(),
-            Self::Teardown(_) => "Teardown",
-            Self::Finalizer(_) => "Finalizer",
-        }
-    }
-}
-
-impl Error {
-    /// Whether the API server denies what was being done.
-    fn is_denied(&self) -> bool {
-        let cause = match self {
-            Self::Dereference(error) => error.cause(),
-            Self::Apply(error) => error.cause(),
-            Self::Teardown(_) | Self::Finalizer(_) => return false,
-        };
-        matches!(cause, kube::Error::Api(status) if status.code == 403)
-    }
-}
-
-pub(crate) async fn reconcile(stack: Arc<Guarded<ObservabilityStack>>, context: Arc<Context>) -> Result<Action, Error> {
-    let stack = match readable(&stack) {
+pub(crate) async fn reconcile(
+    stack: Arc<DeserializeGuard<ObservabilityStack>>,
+    context: Arc<Context>,
+) -> Result<Action, StackError> {
+    let stack = match &stack.0 {
         Ok(stack) => Arc::new(stack.clone()),
-        Err(invalid) => {
-            context.metrics.malformed("ObservabilityStack");
-            context.report(Report::Asked(Box::new(unreadable::<ObservabilityStack>(invalid)))).await;
-            if invalid.metadata.deletion_timestamp.is_some() {
-                teardown::unreadable(&context.client, &context.arguments.namespace, &invalid.metadata).await?;
-            }
-            return Ok(Action::await_change());
-        }
+        Err(invalid) => return reconcile_unreadable(invalid, &context).await,
     };
     let stacks: Api<ObservabilityStack> = Api::all(context.client.clone());
-    let held = finalizer(&stacks, teardown::FINALIZER, stack, |event| live(event, context)).await;
-    match held {
-        Ok(next) => Ok(next),
+    match finalizer(&stacks, FINALIZER, stack, |event| apply_or_tear_down(event, context)).await {
+        Ok(action) => Ok(action),
         Err(finalizer::Error::ApplyFailed(error) | finalizer::Error::CleanupFailed(error)) => Err(error),
-        // What was read is older than what is there; the newer one is on its way.
+        // The cached object is outdated; the event with the newer one triggers the next reconcile.
         Err(
             finalizer::Error::AddFinalizer(kube::Error::Api(status))
             | finalizer::Error::RemoveFinalizer(kube::Error::Api(status)),
         ) if matches!(status.code, 404 | 409 | 422) => Ok(Action::await_change()),
-        Err(other) => Err(Error::Finalizer(super::chain(&other))),
+        Err(other) => Err(StackError::Finalizer(error_chain(&other))),
     }
 }
 
-async fn live(event: Event<ObservabilityStack>, context: Arc<Context>) -> Result<Action, Error> {
+async fn reconcile_unreadable(invalid: &InvalidObject, context: &Context) -> Result<Action, StackError> {
+    let action = report_unreadable::<ObservabilityStack>(invalid, "ObservabilityStack", context).await;
+    if invalid.metadata.deletion_timestamp.is_some() {
+        tear_down_unreadable(&context.client, &context.arguments.namespace, &invalid.metadata).await?;
+    }
+    Ok(action)
+}
+
+async fn apply_or_tear_down(event: Event<ObservabilityStack>, context: Arc<Context>) -> Result<Action, StackError> {
     match event {
-        Event::Apply(stack) => match phases(&stack, &context).await {
-            Ok(next) => Ok(next),
+        Event::Apply(stack) => match reconcile_phases(&stack, &context).await {
+            Ok(action) => Ok(action),
             Err(error) => {
-                update_status::failed(&stack, &error, &context).await;
+                report_error(&stack, &error, &context).await;
                 Err(error)
             }
         },
         Event::Cleanup(stack) => {
-            context.report(Report::Leaving(Key::from(&stack.source()))).await;
-            teardown::run(&context.client, &context.arguments.namespace).await?;
+            context.report(ControllerReport::Deleting(ResourceKey::from(&stack.source()))).await;
+            tear_down(&context.client, &context.arguments.namespace).await?;
             Ok(Action::await_change())
         }
     }
 }
 
-async fn phases(stack: &ObservabilityStack, context: &Context) -> Result<Action, Error> {
-    let found = dereference::run(context).await?;
-    let valid = validate::run(stack, &found, &context.arguments);
-    let wanted = build::run(&valid, &found);
-    context.pace.spend(wanted.told.len());
-    let (applied, not_taken) = apply::run(wanted, &context.client).await?;
-    update_status::report(stack, &valid, &found, &applied, &not_taken, context).await;
-    Ok(match (applied.left, not_taken.is_empty()) {
-        (1.., _) => Action::requeue(STEP),
-        // What Kubernetes refuses may hang on other objects too, as a namespace's LimitRange.
-        (0, false) => Action::requeue(ASK_AGAIN),
+async fn reconcile_phases(stack: &ObservabilityStack, context: &Context) -> Result<Action, StackError> {
+    let dereferenced = dereference(context).await?;
+    let validated = validate(stack, &dereferenced, &context.arguments);
+    let objects = build(&validated, &dereferenced);
+    context.rollout_limiter.consume(objects.runtimes.len());
+    let (applied, rejected) = apply(objects, &context.client).await?;
+    update_status(stack, &validated, &dereferenced, &applied, &rejected, context).await;
+    Ok(match (applied.remaining_nodes, rejected.is_empty()) {
+        (1.., _) => Action::requeue(ROLLOUT_STEP),
+        // The cause may be an object that is not watched, e.g. a LimitRange of the namespace.
+        (0, false) => Action::requeue(RETRY_REJECTED),
         (0, true) => Action::await_change(),
     })
 }

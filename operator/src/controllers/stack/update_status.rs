@@ -1,4 +1,4 @@
-//! Tells the index what the stack asks and the policies' controllers what was planned. No request here.
+//! Reports the stack to the index and the plan to the policies' controllers. Sends no request.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,71 +10,76 @@ use kube::ResourceExt as _;
 use trilobite_crds::{ObservabilityStack, Reason, Refusal, UserKind as _, node::NodeProfileSpec};
 
 use super::{
-    super::{asked, chain},
-    Error,
-    apply::NotTaken,
-    build::{Applied, Children},
-    dereference::Found,
-    validate::Valid,
+    apply::RejectedObject, build::OwnedObjects, dereference::DereferencedStack, error::StackError,
+    validate::ValidatedStack,
 };
 use crate::{
-    children::TEMPLATE,
     context::Context,
+    controllers::{error_chain::error_chain, phase::Applied, status_input::status_input},
+    labels::TEMPLATE,
     plan::Plan,
-    status::{Asked, Key, Report, Wanted, words},
+    resource_key::ResourceKey,
+    status::{ControllerReport, Requested, StatusInput, messages},
 };
 
-/// After `apply`, and never before: only it makes `Children<Applied>`.
-pub(super) async fn report(
+pub(super) async fn update_status(
     stack: &ObservabilityStack,
-    valid: &Valid,
-    found: &Found,
-    applied: &Children<Applied>,
-    not_taken: &[NotTaken],
+    validated: &ValidatedStack,
+    dereferenced: &DereferencedStack,
+    applied: &OwnedObjects<Applied>,
+    rejected: &[RejectedObject],
     context: &Context,
 ) {
-    context.metrics.pointed(applied.told.len());
-    let profiles = found
-        .profiles
-        .iter()
-        .filter(|profile| !applied.garbage.profiles.contains(&profile.name_any()))
-        .chain([&valid.planned.profile])
-        .map(|profile| (profile.spec.digest.clone(), digests(&profile.spec)))
-        .collect::<BTreeMap<_, _>>();
+    context.metrics.record_pointer_moves(applied.runtimes.len());
+    let selection = validated.selection.clone();
+    let template = template_digest(&applied.daemon_set, rejected);
+    let profiles = live_profiles(validated, dereferenced, applied);
     let rollout = applied.rollout.clone();
-    let (fleet, template) = (valid.fleet.clone(), template(&applied.daemon_set, not_taken));
-    context.report(Report::Fleet { fleet, template, profiles, rollout }).await;
-    // After the fleet: whoever hears of the plan may ask for nodes.
-    context.plan.send_replace(Some(Arc::new(Plan::new(valid.planned.clone()))));
+    context.report(ControllerReport::Stack { selection, template, profiles, rollout }).await;
+    // After the report: a policy's controller that sees the plan reports a part whose nodes the index must know.
+    context.plan.send_replace(Some(Arc::new(Plan::new(validated.planned.clone()))));
     let source = stack.source();
-    let refused = not_taken.iter().map(|NotTaken { kind, why }| {
-        Refusal::new(&source, Reason::InvalidSpec, "spec.runtime", words::not_taken(kind, why))
+    let rejected = rejected.iter().map(|RejectedObject { kind, why }| {
+        Refusal::new(&source, Reason::InvalidSpec, "spec.runtime", messages::object_rejected(kind, why))
     });
-    let refusals = valid.refusals.iter().cloned().chain(refused).collect();
-    let wanted = Wanted::Profile(valid.profile.clone());
-    let asked = Asked { suspended: stack.spec.suspend, ..asked(stack, refusals, wanted) };
-    context.report(Report::Asked(Box::new(asked))).await;
+    let refusals = validated.refusals.iter().cloned().chain(rejected).collect();
+    let requested = Requested::Profile(validated.profile.clone());
+    let input = StatusInput { suspended: stack.spec.suspend, ..status_input(stack, refusals, requested) };
+    context.report(ControllerReport::Resource(Box::new(input))).await;
 }
 
-/// What the agents' pods are made from now; unknown while Kubernetes refuses it.
-fn template(daemon_set: &DaemonSet, not_taken: &[NotTaken]) -> Option<String> {
+/// Digests of the parts of each profile that exists now, by the digest of the profile.
+fn live_profiles(
+    validated: &ValidatedStack,
+    dereferenced: &DereferencedStack,
+    applied: &OwnedObjects<Applied>,
+) -> BTreeMap<String, BTreeSet<String>> {
+    let kept = dereferenced.profiles.iter().filter(|profile| !applied.garbage.profiles.contains(&profile.name_any()));
+    kept.chain([&validated.planned.profile])
+        .map(|profile| (profile.spec.digest.clone(), part_digests(&profile.spec)))
+        .collect()
+}
+
+fn part_digests(profile: &NodeProfileSpec) -> BTreeSet<String> {
+    profile.parts.iter().map(|part| part.digest.clone()).collect()
+}
+
+/// Digest of the agents' current pod template; none while Kubernetes rejects an object.
+fn template_digest(daemon_set: &DaemonSet, rejected: &[RejectedObject]) -> Option<String> {
     let template = &daemon_set.spec.as_ref()?.template;
     let labels = template.metadata.as_ref()?.labels.as_ref()?;
-    labels.get(TEMPLATE).filter(|_| not_taken.is_empty()).cloned()
+    labels.get(TEMPLATE).filter(|_| rejected.is_empty()).cloned()
 }
 
-/// The last plan stays in force; the stack says what hinders the next one.
-pub(super) async fn failed(stack: &ObservabilityStack, error: &Error, context: &Context) {
+/// Reports a failed reconcile. The last plan stays active.
+pub(super) async fn report_error(stack: &ObservabilityStack, error: &StackError, context: &Context) {
     let reason = if error.is_denied() { Reason::AccessDenied } else { Reason::ProgressingWithRetry };
-    let (key, message) = (Key::from(&stack.source()), chain(error));
-    // A stack that was never planned is made known first.
+    let (key, message) = (ResourceKey::from(&stack.source()), error_chain(error));
+    // The index ignores errors of unknown resources, so a stack that was never planned is reported first.
     if context.plan.borrow().is_none() {
-        context.report(Report::Asked(Box::new(asked(stack, Vec::new(), Wanted::Nothing)))).await;
+        let input = status_input(stack, Vec::new(), Requested::Nothing);
+        context.report(ControllerReport::Resource(Box::new(input))).await;
     }
     let generation = stack.source().generation;
-    context.report(Report::Trouble { key, generation, reason, message }).await;
-}
-
-fn digests(profile: &NodeProfileSpec) -> BTreeSet<String> {
-    profile.parts.iter().map(|part| part.digest.clone()).collect()
+    context.report(ControllerReport::ReconcileFailed { key, generation, reason, message }).await;
 }

@@ -1,4 +1,4 @@
-//! The plan, and which nodes it is for. Nobody looks at the raw stack after this, but for its name and its owner reference.
+//! The plan, and the nodes it is for. Later phases use `ValidatedStack` and not the raw spec.
 
 use std::collections::BTreeSet;
 
@@ -11,20 +11,19 @@ use trilobite_crds::{
     stack::{MetricsSpec, RuntimeSpec},
 };
 
-use super::dereference::Found;
-use crate::{args::Arguments, children, plan::profile_ref, selection::Fleet};
+use super::dereference::DereferencedStack;
+use crate::{args::Arguments, labels::owner_reference, node_selection::NodeSelection, plan::profile_ref};
 
-/// See the head of this file.
-pub(super) struct Valid {
+pub(super) struct ValidatedStack {
     pub(super) planned: Planned,
-    /// Refusals that are about the stack itself; those about policies are the policies'.
+    /// Refusals about the stack itself; those about policies are reported by the policies' controllers.
     pub(super) refusals: Vec<Refusal>,
     pub(super) profile: ProfileRef,
-    pub(super) fleet: Fleet,
-    /// Nodes of the fleet, by name, with their uid.
+    pub(super) selection: NodeSelection,
+    /// Name and UID of the selected nodes.
     pub(super) nodes: Vec<(String, String)>,
-    /// Those of them that are being deleted. Their pods may run for hours yet, so they keep what they have; they do not count.
-    pub(super) leaving: BTreeSet<String>,
+    /// Nodes that are being deleted. Their pods may run for hours, so they keep their agent, but they do not count.
+    pub(super) deleting_nodes: BTreeSet<String>,
     pub(super) runtime: RuntimeSpec,
     pub(super) metrics: MetricsSpec,
     pub(super) owner: OwnerReference,
@@ -34,46 +33,46 @@ pub(super) struct Valid {
     pub(super) nodes_per_second: usize,
 }
 
-pub(super) fn run(stack: &ObservabilityStack, found: &Found, arguments: &Arguments) -> Valid {
+pub(super) fn validate(
+    stack: &ObservabilityStack,
+    dereferenced: &DereferencedStack,
+    arguments: &Arguments,
+) -> ValidatedStack {
     let inputs = Inputs {
         stack,
-        policies: found.policies.iter().collect(),
-        namespaced_policies: found.namespaced_policies.iter().collect(),
+        policies: dereferenced.policies.iter().collect(),
+        namespaced_policies: dereferenced.namespaced_policies.iter().collect(),
     };
     let planned = plan(&inputs);
-    let fleet = Fleet::of(stack);
+    let selection = NodeSelection::from_stack(stack);
     let source = stack.source();
-    let mut nodes: Vec<_> = found
-        .nodes
-        .iter()
-        .filter(|node| {
-            let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
-            fleet.selects(node.labels(), taints, found.agents.contains_key(&node.name_any()))
-        })
-        .map(|node| (node.name_any(), node.uid().unwrap_or_default()))
-        .collect();
-    nodes.sort_unstable();
-    let leaving = found.nodes.iter().filter(|node| node.metadata.deletion_timestamp.is_some());
+    let deleting = dereferenced.nodes.iter().filter(|node| node.metadata.deletion_timestamp.is_some());
     let spec = &stack.spec;
-    Valid {
+    let (name, uid) = (stack.name_any(), stack.uid().unwrap_or_default());
+    ValidatedStack {
         refusals: planned.refusals.iter().filter(|refusal| refusal.source == source).cloned().collect(),
         profile: profile_ref(&planned),
         planned,
-        fleet,
-        nodes,
-        leaving: leaving.map(|node| node.name_any()).collect(),
+        nodes: selected_nodes(&selection, dereferenced),
+        selection,
+        deleting_nodes: deleting.map(|node| node.name_any()).collect(),
         runtime: spec.runtime.clone(),
         metrics: spec.metrics.clone(),
-        owner: children::owner(
-            "trilobite.dev/v1alpha1",
-            "ObservabilityStack",
-            &stack.name_any(),
-            &stack.uid().unwrap_or_default(),
-            true,
-        ),
+        owner: owner_reference("trilobite.dev/v1alpha1", "ObservabilityStack", &name, &uid, true),
         namespace: arguments.namespace.clone(),
         image: spec.runtime.image.clone().unwrap_or_else(|| arguments.node_image.clone()),
         service_account: arguments.node_service_account.clone(),
         nodes_per_second: arguments.nodes_per_second as usize,
     }
+}
+
+/// Sorted by name, so that a rollout updates nodes in a stable order.
+fn selected_nodes(selection: &NodeSelection, dereferenced: &DereferencedStack) -> Vec<(String, String)> {
+    let selected = dereferenced.nodes.iter().filter(|node| {
+        let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
+        selection.selects(node.labels(), taints, dereferenced.agents.contains_key(&node.name_any()))
+    });
+    let mut nodes: Vec<_> = selected.map(|node| (node.name_any(), node.uid().unwrap_or_default())).collect();
+    nodes.sort_unstable();
+    nodes
 }

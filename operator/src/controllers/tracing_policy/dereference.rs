@@ -1,19 +1,19 @@
-//! What a policy depends on: whether there is a stack, and what the stack's controller last planned.
+//! What a policy depends on: whether a stack exists, and the last plan of the stack's controller.
 
 use std::sync::Arc;
 
 use crate::{
-    context::{Context, StackNow},
+    context::{Context, StackState},
     plan::Plan,
 };
 
-pub(super) struct Found {
+pub(super) struct DereferencedPolicy {
     pub(super) has_stack: bool,
     pub(super) plan: Option<Arc<Plan>>,
 }
 
-pub(super) fn run(context: &Context) -> Found {
-    // Beside a stack that cannot be read, what was planned last stands.
-    let has_stack = !matches!(context.stack(), StackNow::Absent);
-    Found { has_stack, plan: context.plan.borrow().clone() }
+pub(super) fn dereference(context: &Context) -> DereferencedPolicy {
+    // While the stack is unreadable, the last plan stays valid.
+    let has_stack = !matches!(context.stack(), StackState::Absent);
+    DereferencedPolicy { has_stack, plan: context.plan.borrow().clone() }
 }

@@ -1,5 +1,5 @@
 //! TracingPolicy and TracingPolicyNamespaced: dereference -> validate -> update_status.
-//! There is nothing to build or to apply: what policies ask is planned together, and only the stack writes children.
+//! There is no build and no apply: all policies are planned together, and only the stack's controller creates objects.
 
 mod dereference;
 mod update_status;
@@ -7,35 +7,28 @@ mod validate;
 
 use std::{convert::Infallible, sync::Arc};
 
-use kube::runtime::controller::Action;
+use kube::{core::DeserializeGuard, runtime::controller::Action};
 
-use super::{Category, unreadable};
-use crate::{
-    context::Context,
-    status::{Report, Reported},
-    watch::{Guarded, readable},
-};
+use self::{dereference::dereference, update_status::update_status, validate::validate};
+use super::{runner::ReconcileError, status_input::report_unreadable};
+use crate::{context::Context, status::UserResource};
 
-impl Category for Infallible {
-    fn category(&self) -> &'static str {
+impl ReconcileError for Infallible {
+    fn reason(&self) -> &'static str {
         match *self {}
     }
 }
 
-pub(crate) async fn reconcile<K: Reported + Clone>(
-    policy: Arc<Guarded<K>>,
+pub(crate) async fn reconcile<K: UserResource + Clone>(
+    policy: Arc<DeserializeGuard<K>>,
     context: Arc<Context>,
 ) -> Result<Action, Infallible> {
-    match readable(&policy) {
-        Err(invalid) => {
-            context.metrics.malformed("TracingPolicy");
-            context.report(Report::Asked(Box::new(unreadable::<K>(invalid)))).await;
-        }
-        Ok(policy) => {
-            let found = dereference::run(&context);
-            let valid = validate::run(policy, &found);
-            update_status::report(policy, valid, &context).await;
-        }
-    }
+    let policy = match &policy.0 {
+        Ok(policy) => policy,
+        Err(invalid) => return Ok(report_unreadable::<K>(invalid, "TracingPolicy", &context).await),
+    };
+    let dereferenced = dereference(&context);
+    let validated = validate(policy, &dereferenced);
+    update_status(policy, validated, &context).await;
     Ok(Action::await_change())
 }

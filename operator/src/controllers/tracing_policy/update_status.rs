@@ -1,30 +1,35 @@
-//! Tells the index what a policy asks. No request here.
+//! Reports a policy to the index. Sends no request.
 
 use trilobite_crds::{
     Reason,
     condition::{ConditionType, find},
 };
 
-use super::{super::asked, validate::Valid};
+use super::validate::ValidatedPolicy;
 use crate::{
     context::Context,
-    status::{Asked, Report, Reported, Wanted},
+    controllers::status_input::status_input,
+    status::{ControllerReport, Requested, StatusInput, UserResource},
 };
 
-pub(super) async fn report(policy: &impl Reported, valid: Valid, context: &Context) {
-    let said = match valid {
-        Valid::Refused(refusals) => asked(policy, refusals, Wanted::Nothing),
-        Valid::Suspended => Asked { suspended: true, ..asked(policy, Vec::new(), Wanted::Nothing) },
-        // An operator that has just come has nothing to say that is newer than what stands.
-        Valid::NotYet if was_planned(policy) => return,
-        Valid::NotYet => asked(policy, Vec::new(), Wanted::Nothing),
-        Valid::Planned { profile, digest } => asked(policy, Vec::new(), Wanted::Part { profile, digest }),
+pub(super) async fn update_status(policy: &impl UserResource, validated: ValidatedPolicy, context: &Context) {
+    let input = match validated {
+        ValidatedPolicy::Refused(refusals) => status_input(policy, refusals, Requested::Nothing),
+        ValidatedPolicy::Suspended => {
+            StatusInput { suspended: true, ..status_input(policy, Vec::new(), Requested::Nothing) }
+        }
+        // After a restart of the operator, the status of the previous one is still right.
+        ValidatedPolicy::NotPlanned if has_planned_status(policy) => return,
+        ValidatedPolicy::NotPlanned => status_input(policy, Vec::new(), Requested::Nothing),
+        ValidatedPolicy::Planned { profile, digest } => {
+            status_input(policy, Vec::new(), Requested::Part { profile, digest })
+        }
     };
-    context.report(Report::Asked(Box::new(said))).await;
+    context.report(ControllerReport::Resource(Box::new(input))).await;
 }
 
-/// Whether its status says what a plan made of this generation.
-fn was_planned(policy: &impl Reported) -> bool {
+/// Whether the status was computed from a plan that contains this generation.
+fn has_planned_status(policy: &impl UserResource) -> bool {
     policy.common_status().is_some_and(|status| {
         let accepted = find(&status.conditions, ConditionType::Accepted);
         status.observed_generation == policy.source().generation
@@ -42,18 +47,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_a_plan_made_of_this_generation_stands_until_there_is_a_plan_again() {
-        let said = |observed_generation, reason| {
+    fn only_a_planned_status_of_this_generation_is_kept() {
+        let with_status = |observed_generation, reason| {
             let accepted = Finding::new(ConditionType::Accepted, ConditionStatus::False, reason, "");
             let conditions = merge(&[], &[accepted], observed_generation, jiff::Timestamp::UNIX_EPOCH);
             let mut policy = TracingPolicy::default();
             policy.metadata.generation = Some(3);
             policy.status = Some(ResourceStatus { conditions, observed_generation, ..ResourceStatus::default() });
-            was_planned(&policy)
+            has_planned_status(&policy)
         };
-        assert!(said(3, Reason::Valid) && said(3, Reason::Unsupported));
-        assert!(!said(2, Reason::Valid), "it was edited since");
-        assert!(!said(3, Reason::NoStack), "now there is one");
-        assert!(!was_planned(&TracingPolicy::default()));
+        assert!(with_status(3, Reason::Valid) && with_status(3, Reason::Unsupported));
+        assert!(!with_status(2, Reason::Valid), "it was edited since");
+        assert!(!with_status(3, Reason::NoStack), "now there is a stack");
+        assert!(!has_planned_status(&TracingPolicy::default()));
     }
 }

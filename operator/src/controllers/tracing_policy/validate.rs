@@ -1,32 +1,32 @@
-//! Whether a policy can be carried out: the planner has said so, or there is no stack to plan for. Pure.
+//! Whether a policy is supported: the plan says so, or there is no stack to plan for. Pure.
 
 use trilobite_crds::{Reason, Refusal, UserKind, node::ProfileRef};
 
-use super::dereference::Found;
-use crate::{plan::Outcome, status::words};
+use super::dereference::DereferencedPolicy;
+use crate::{plan::PolicyOutcome, status::messages};
 
 #[derive(Debug, PartialEq)]
-pub(super) enum Valid {
+pub(super) enum ValidatedPolicy {
     Refused(Vec<Refusal>),
     Suspended,
-    /// The plan does not know this generation yet; its controller is told of it at the same time.
-    NotYet,
+    /// The plan does not contain this generation yet; the stack's controller is triggered by the same edit.
+    NotPlanned,
     Planned {
         profile: ProfileRef,
         digest: String,
     },
 }
 
-pub(super) fn run(policy: &impl UserKind, found: &Found) -> Valid {
+pub(super) fn validate(policy: &impl UserKind, dereferenced: &DereferencedPolicy) -> ValidatedPolicy {
     let source = policy.source();
-    if !found.has_stack {
-        return Valid::Refused(vec![Refusal::new(&source, Reason::NoStack, "", words::no_stack())]);
+    if !dereferenced.has_stack {
+        return ValidatedPolicy::Refused(vec![Refusal::new(&source, Reason::NoStack, "", messages::no_stack())]);
     }
-    match found.plan.as_ref().map_or(Outcome::NotYet, |plan| plan.outcome(&source)) {
-        Outcome::Refused(refusals) => Valid::Refused(refusals),
-        Outcome::Suspended => Valid::Suspended,
-        Outcome::NotYet => Valid::NotYet,
-        Outcome::Part { profile, digest } => Valid::Planned { profile, digest },
+    match dereferenced.plan.as_ref().map_or(PolicyOutcome::NotPlanned, |plan| plan.outcome(&source)) {
+        PolicyOutcome::Refused(refusals) => ValidatedPolicy::Refused(refusals),
+        PolicyOutcome::Suspended => ValidatedPolicy::Suspended,
+        PolicyOutcome::NotPlanned => ValidatedPolicy::NotPlanned,
+        PolicyOutcome::Part { profile, digest } => ValidatedPolicy::Planned { profile, digest },
     }
 }
 
@@ -46,38 +46,39 @@ mod tests {
         .unwrap()
     }
 
-    fn planned(policies: &[&TracingPolicy]) -> Found {
+    fn planned(policies: &[&TracingPolicy]) -> DereferencedPolicy {
         let mut stack = ObservabilityStack::default();
         stack.metadata.name = Some("default".into());
         let inputs = Inputs { stack: &stack, policies: policies.to_vec(), namespaced_policies: Vec::new() };
-        Found { has_stack: true, plan: Some(Arc::new(Plan::new(plan(&inputs)))) }
+        DereferencedPolicy { has_stack: true, plan: Some(Arc::new(Plan::new(plan(&inputs)))) }
     }
 
     const OPEN: &str = "tracepoints: [{subsystem: syscalls, event: sys_enter_openat}]";
 
     #[test]
-    fn one_bad_policy_beside_a_good_one_is_refused_alone() {
+    fn a_bad_policy_beside_a_good_one_is_refused_alone() {
         let (good, bad) = (policy("good", OPEN), policy("bad", "kprobes: [{call: fd_install}]"));
-        let found = planned(&[&good, &bad]);
-        assert!(matches!(run(&good, &found), Valid::Planned { .. }));
-        let Valid::Refused(refusals) = run(&bad, &found) else { panic!("it is refused") };
+        let dereferenced = planned(&[&good, &bad]);
+        assert!(matches!(validate(&good, &dereferenced), ValidatedPolicy::Planned { .. }));
+        let ValidatedPolicy::Refused(refusals) = validate(&bad, &dereferenced) else { panic!("it is refused") };
         assert_eq!(refusals[0].reason, Reason::Unsupported);
         assert!(refusals[0].message.contains("spec.kprobes"), "{}", refusals[0].message);
     }
 
     #[test]
-    fn a_generation_that_the_plan_does_not_know_is_not_judged() {
+    fn a_generation_newer_than_the_plan_is_not_judged() {
         let old = policy("watch-ink", OPEN);
-        let found = planned(&[&old]);
+        let dereferenced = planned(&[&old]);
         let mut new = old.clone();
         new.metadata.generation = Some(4);
-        assert_eq!(run(&new, &found), Valid::NotYet);
+        assert_eq!(validate(&new, &dereferenced), ValidatedPolicy::NotPlanned);
     }
 
     #[test]
-    fn without_a_stack_a_policy_says_so() {
-        let found = Found { has_stack: false, plan: None };
-        let Valid::Refused(refusals) = run(&policy("good", OPEN), &found) else { panic!("it is refused") };
+    fn a_policy_without_a_stack_is_refused_with_no_stack() {
+        let dereferenced = DereferencedPolicy { has_stack: false, plan: None };
+        let validated = validate(&policy("good", OPEN), &dereferenced);
+        let ValidatedPolicy::Refused(refusals) = validated else { panic!("it is refused") };
         assert_eq!(refusals[0].reason, Reason::NoStack);
     }
 }

@@ -1,5 +1,4 @@
-//! The directory of a cluster: a watch on all pods and Services, of each only the fields that matter. It lives as long as
-//! the value does.
+//! The directory of a cluster: a watch on all pods and Services, keeping only the fields that matter.
 
 use std::{collections::BTreeMap, net::IpAddr, pin::pin, sync::Arc};
 
@@ -12,18 +11,18 @@ use kube::{
 use serde::Deserialize;
 use tokio::task::AbortHandle;
 
-use super::{Directory, NodePod, Table};
+use super::{Directory, DirectoryTable, NodePod};
 use crate::{
-    identity::{Pod, Readable, owner_of, say_unread},
-    layers::network::end::{End, Service},
+    identity::{Lenient, Pod, warn_unreadable, workload_of},
+    layers::network::endpoint::{ConnectionEnd, Endpoint, Service},
 };
 
-/// Objects that are asked for at a time, so that a large cluster's list is never in memory whole.
+/// Objects in one page of a list, so that a large cluster's list is never in memory as a whole.
 const PAGE: u32 = 200;
 
-/// Follows the cluster for as long as it lives.
-pub struct Cluster {
-    table: Arc<Table>,
+/// Its watches end when it is dropped.
+pub struct ClusterDirectory {
+    table: Arc<DirectoryTable>,
     tasks: [AbortHandle; 2],
 }
 
@@ -69,24 +68,24 @@ struct ServiceStatus {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 struct LoadBalancer {
-    /// Some have a name in place of an address.
+    /// An entry may have a host name and no address.
     ingress: Vec<Address>,
 }
 
-type PodObject = Object<Readable<PodSpec>, Readable<PodStatus>>;
-type ServiceObject = Object<Readable<ServiceSpec>, Readable<ServiceStatus>>;
+type PodObject = Object<Lenient<PodSpec>, Lenient<PodStatus>>;
+type ServiceObject = Object<Lenient<ServiceSpec>, Lenient<ServiceStatus>>;
 
-impl Cluster {
-    /// Begins to follow; `here` is this node's name.
+impl ClusterDirectory {
+    /// Starts the watches; `here` is this node's name.
     pub fn follow(client: &Client, here: &str) -> Self {
-        let table = Arc::new(Table::default());
+        let table = Arc::new(DirectoryTable::default());
         let pods = tokio::spawn(follow_pods(client.clone(), here.to_owned(), table.clone()));
         let services = tokio::spawn(follow_services(client.clone(), table.clone()));
         Self { table, tasks: [pods.abort_handle(), services.abort_handle()] }
     }
 }
 
-impl Drop for Cluster {
+impl Drop for ClusterDirectory {
     fn drop(&mut self) {
         for task in &self.tasks {
             task.abort();
@@ -94,22 +93,18 @@ impl Drop for Cluster {
     }
 }
 
-impl Directory for Cluster {
-    fn end(&self, address: IpAddr) -> Option<Arc<End>> {
-        self.table.end(address)
-    }
-
-    fn service(&self, address: IpAddr) -> Option<Arc<Service>> {
-        self.table.service(address)
+impl Directory for ClusterDirectory {
+    fn owner(&self, address: IpAddr) -> ConnectionEnd {
+        self.table.owner(address)
     }
 }
 
-async fn follow_pods(client: Client, here: String, table: Arc<Table>) {
+async fn follow_pods(client: Client, here: String, table: Arc<DirectoryTable>) {
     let resource = ApiResource::erase::<k8s_openapi::api::core::v1::Pod>(&());
     let pods: Api<PodObject> = Api::all_with(client, &resource);
     let mut events =
-        pin!(watcher(pods, watcher::Config::default().page_size(PAGE)).backoff(trilobite_patience::of_a_watch()));
-    let mut fresh = Table::default();
+        pin!(watcher(pods, watcher::Config::default().page_size(PAGE)).backoff(trilobite_backoff::watch_backoff()));
+    let mut fresh = DirectoryTable::default();
     while let Some(event) = events.next().await {
         match event {
             Ok(event) => on_pod(event, &here, &table, &mut fresh),
@@ -120,12 +115,12 @@ async fn follow_pods(client: Client, here: String, table: Arc<Table>) {
     }
 }
 
-async fn follow_services(client: Client, table: Arc<Table>) {
+async fn follow_services(client: Client, table: Arc<DirectoryTable>) {
     let resource = ApiResource::erase::<k8s_openapi::api::core::v1::Service>(&());
     let services: Api<ServiceObject> = Api::all_with(client, &resource);
     let mut events =
-        pin!(watcher(services, watcher::Config::default().page_size(PAGE)).backoff(trilobite_patience::of_a_watch()));
-    let mut fresh = Table::default();
+        pin!(watcher(services, watcher::Config::default().page_size(PAGE)).backoff(trilobite_backoff::watch_backoff()));
+    let mut fresh = DirectoryTable::default();
     while let Some(event) = events.next().await {
         match event {
             Ok(event) => on_service(event, &table, &mut fresh),
@@ -134,41 +129,41 @@ async fn follow_services(client: Client, table: Arc<Table>) {
     }
 }
 
-/// A list that begins comes into `fresh`, and takes its place once it is whole: until then, and however often it has to
-/// begin again, what was known is what is answered.
-fn on_pod(event: watcher::Event<PodObject>, here: &str, table: &Table, fresh: &mut Table) {
-    let put = |pod: PodObject, table: &Table| {
-        say_unread(&pod);
+/// A list is collected in `fresh` and replaces the table once it is complete, however often it has to be restarted; until then
+/// the old entries are answered.
+fn on_pod(event: watcher::Event<PodObject>, here: &str, table: &DirectoryTable, fresh: &mut DirectoryTable) {
+    let put = |pod: PodObject, table: &DirectoryTable| {
+        warn_unreadable(&pod);
         match pruned(&pod) {
             Some(pod) => table.put_pod(&pod, here),
             None => table.remove_pod(pod.metadata.uid.as_deref().unwrap_or_default()),
         }
     };
     match event {
-        watcher::Event::Init => *fresh = Table::default(),
+        watcher::Event::Init => *fresh = DirectoryTable::default(),
         watcher::Event::InitApply(pod) => put(pod, fresh),
-        watcher::Event::InitDone => table.take_pods(std::mem::take(fresh)),
+        watcher::Event::InitDone => table.replace_pods(std::mem::take(fresh)),
         watcher::Event::Apply(pod) => put(pod, table),
         watcher::Event::Delete(pod) => table.remove_pod(pod.metadata.uid.as_deref().unwrap_or_default()),
     }
 }
 
-/// As `on_pod`.
-fn on_service(event: watcher::Event<ServiceObject>, table: &Table, fresh: &mut Table) {
-    let put = |service: ServiceObject, table: &Table| {
-        say_unread(&service);
+/// As `on_pod`, for Services.
+fn on_service(event: watcher::Event<ServiceObject>, table: &DirectoryTable, fresh: &mut DirectoryTable) {
+    let put = |service: ServiceObject, table: &DirectoryTable| {
+        warn_unreadable(&service);
         table.put_service(named(&service), &addresses(service.spec.cluster_ips.iter()), &outer_addresses(&service));
     };
     match event {
-        watcher::Event::Init => *fresh = Table::default(),
+        watcher::Event::Init => *fresh = DirectoryTable::default(),
         watcher::Event::InitApply(service) => put(service, fresh),
-        watcher::Event::InitDone => table.take_services(std::mem::take(fresh)),
+        watcher::Event::InitDone => table.replace_services(std::mem::take(fresh)),
         watcher::Event::Apply(service) => put(service, table),
         watcher::Event::Delete(service) => table.put_service(named(&service), &[], &[]),
     }
 }
 
-/// What of a pod is kept; none once it has ended and its addresses are free.
+/// The fields of a pod that are kept; none once it has ended and its addresses are free.
 fn pruned(object: &PodObject) -> Option<NodePod> {
     let status = object.status.clone().unwrap_or_default();
     if matches!(status.phase.as_str(), "Succeeded" | "Failed") {
@@ -177,7 +172,7 @@ fn pruned(object: &PodObject) -> Option<NodePod> {
     let metadata = &object.metadata;
     let labels = metadata.labels.clone().unwrap_or_default();
     let name = metadata.name.clone().unwrap_or_default();
-    let (workload, workload_kind) = owner_of(metadata);
+    let (workload, workload_kind) = workload_of(metadata);
     let pod = Pod {
         uid: metadata.uid.clone().unwrap_or_default(),
         namespace: metadata.namespace.clone().unwrap_or_default(),
@@ -197,16 +192,16 @@ fn named(service: &ServiceObject) -> Service {
     let namespace = service.metadata.namespace.clone().unwrap_or_default();
     let name = service.metadata.name.clone().unwrap_or_default();
     let selector = service.spec.selector.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-    Service { end: Arc::new(End::service(&namespace, &name, selector)), name, namespace }
+    Service { endpoint: Arc::new(Endpoint::service(&namespace, &name, selector)), name, namespace }
 }
 
-/// Where those outside the cluster reach a Service; those inside do too.
+/// Where a Service is reached from outside the cluster; those addresses work inside, too.
 fn outer_addresses(service: &ServiceObject) -> Vec<IpAddr> {
     let ingress = service.status.iter().flat_map(|status| &status.load_balancer.ingress);
     addresses(service.spec.external_ips.iter().chain(ingress.map(|address| &address.ip)))
 }
 
-/// `None`, which stands where a headless Service has no address, is no address.
+/// Skips `None`, which a headless Service has in place of an address.
 fn addresses<'a>(texts: impl Iterator<Item = &'a String>) -> Vec<IpAddr> {
     texts.filter_map(|text| text.parse().ok()).collect()
 }
@@ -229,19 +224,19 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_of_a_deployment_shows_the_deployment() {
+    fn pod_of_a_deployment_shows_the_deployment() {
         let NodePod { pod, node_ips } = pruned(&object("Running")).unwrap();
         assert_eq!((pod.workload.as_str(), pod.workload_kind.as_str()), ("cart", "Deployment"));
         assert_eq!((pod.ips.len(), node_ips.len(), pod.node.as_str()), (2, 1, "n2"));
     }
 
     #[test]
-    fn a_pod_that_has_ended_leaves_its_address() {
+    fn pod_that_has_ended_gives_up_its_address() {
         assert!(pruned(&object("Succeeded")).is_none());
     }
 
     #[test]
-    fn a_static_pod_is_its_own_workload_as_on_its_own_node() {
+    fn static_pod_is_its_own_workload() {
         let mut mirror = object("Running");
         let owners = mirror.metadata.owner_references.as_mut().unwrap();
         (owners[0].kind, owners[0].name) = ("Node".into(), "n2".into());
@@ -250,13 +245,13 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_is_begun_again_answers_as_before_until_it_is_whole() {
+    fn restarted_list_replaces_the_table_when_complete() {
         use watcher::Event;
-        let (table, mut fresh) = (Table::default(), Table::default());
+        let (table, mut fresh) = (DirectoryTable::default(), DirectoryTable::default());
         let address = "10.2.0.9".parse().unwrap();
         let mut on = |event| {
             on_pod(event, "n1", &table, &mut fresh);
-            table.end(address).map(|end| end.pod.clone())
+            table.owner(address).endpoint.map(|endpoint| endpoint.pod.clone())
         };
         let cart = || Some("cart-5d9f-x2".to_owned());
         assert_eq!(on(Event::Init), None);
@@ -269,19 +264,19 @@ mod tests {
     }
 
     #[test]
-    fn a_service_has_the_addresses_that_it_is_reached_at_from_outside_unless_they_are_a_nodes() {
+    fn service_has_its_external_addresses_unless_they_are_a_nodes() {
         let service: ServiceObject = serde_json::from_value(serde_json::json!({
             "apiVersion": "v1", "kind": "Service", "metadata": {"name": "cart", "namespace": "shop"},
             "spec": {"clusterIPs": ["10.96.0.5"], "externalIPs": ["203.0.113.7", "192.0.2.2"], "selector": {"app": "cart"}},
             "status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.8"}, {"hostname": "cart.example.com"}]}},
         }))
         .unwrap();
-        let table = Table::default();
-        on_pod(watcher::Event::Apply(object("Running")), "n1", &table, &mut Table::default());
-        let fresh = &mut Table::default();
-        let answers = |table: &Table| {
-            let of = |text: &str| table.service(text.parse().unwrap()).is_some();
-            ["10.96.0.5", "203.0.113.7", "203.0.113.8", "192.0.2.2"].map(of)
+        let table = DirectoryTable::default();
+        on_pod(watcher::Event::Apply(object("Running")), "n1", &table, &mut DirectoryTable::default());
+        let fresh = &mut DirectoryTable::default();
+        let answers = |table: &DirectoryTable| {
+            let has_service = |text: &str| table.owner(text.parse().unwrap()).service.is_some();
+            ["10.96.0.5", "203.0.113.7", "203.0.113.8", "192.0.2.2"].map(has_service)
         };
         on_service(watcher::Event::Apply(service.clone()), &table, fresh);
         assert_eq!(answers(&table), [true, true, true, false]);
@@ -290,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_null_in_a_pod_or_a_service_hides_neither() {
+    fn null_fields_hide_neither_pod_nor_service() {
         let metadata = serde_json::json!({"name": "cart", "namespace": "shop", "uid": "u1"});
         let pod = serde_json::json!({
             "metadata": metadata, "spec": {"nodeName": "n2", "hostNetwork": null},
@@ -305,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_headless_service_has_no_address() {
+    fn headless_service_has_no_address() {
         assert_eq!(
             addresses(["None".to_owned(), "10.96.0.5".to_owned()].iter()),
             vec!["10.96.0.5".parse::<IpAddr>().unwrap()]

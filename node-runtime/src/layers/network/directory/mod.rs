@@ -1,20 +1,18 @@
-//! Who has an address: the pods of all nodes, the Services and the nodes. A watch on the cluster now, a feed from the
-//! operator at scale, a fixed table in tests and without a cluster.
+//! The owners of addresses: the pods of all nodes, the Services and the nodes. Filled by a watch on the cluster now, by a
+//! feed from the operator at scale, and by hand in tests.
 
 mod cluster;
 mod table;
 
-use std::{net::IpAddr, sync::Arc};
+use std::net::IpAddr;
 
-pub use cluster::Cluster;
-pub use table::{NodePod, Table};
+pub use cluster::ClusterDirectory;
+pub use table::{DirectoryTable, NodePod};
 
-use super::end::{End, Service};
+use super::endpoint::ConnectionEnd;
 
-/// Answers who has an address. Asked for every record: it must not wait.
+/// Looked up for both addresses of every record: it must not wait.
 pub trait Directory: Send + Sync {
-    /// The pod or node with this address.
-    fn end(&self, address: IpAddr) -> Option<Arc<End>>;
-    /// The Service with this address, in the cluster or outside.
-    fn service(&self, address: IpAddr) -> Option<Arc<Service>>;
+    /// The pod or node that has this address, and the Service that has it, inside the cluster or outside.
+    fn owner(&self, address: IpAddr) -> ConnectionEnd;
 }

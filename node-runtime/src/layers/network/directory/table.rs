@@ -1,73 +1,64 @@
-//! A directory as a plain table: what the watch fills, and what tests and a machine without a cluster have.
+//! A directory as a plain table, filled by the watch, or by hand in tests and without a cluster.
 
-use std::{
-    collections::HashMap,
-    net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
+
+use parking_lot::Mutex;
 
 use super::Directory;
 use crate::{
     identity::Pod,
-    layers::network::{
-        end::{End, Service},
-        numeric::Reserved,
-    },
+    layers::network::endpoint::{ConnectionEnd, Endpoint, Reserved, Service},
 };
 
-/// Addresses and whose they are.
 #[derive(Debug, Default)]
-pub struct Table(Mutex<Entries>);
+pub struct DirectoryTable(Mutex<Entries>);
 
 /// A pod, and the addresses of the node it runs on.
 #[derive(Clone, Debug, Default)]
 pub struct NodePod {
-    /// The pod.
     pub pod: Pod,
-    /// Addresses of its node.
     pub node_ips: Vec<IpAddr>,
 }
 
 #[derive(Debug, Default)]
 struct Entries {
     pods: HashMap<String, Vec<IpAddr>>,
-    ends: HashMap<IpAddr, (String, Arc<End>)>,
-    nodes: HashMap<IpAddr, Arc<End>>,
+    endpoints: HashMap<IpAddr, (String, Arc<Endpoint>)>,
+    nodes: HashMap<IpAddr, Arc<Endpoint>>,
     services: HashMap<IpAddr, Arc<Service>>,
-    /// Of addresses outside the cluster's own range.
+    /// Addresses outside the cluster's own range.
     outer: HashMap<IpAddr, Arc<Service>>,
     names: HashMap<(String, String), Vec<IpAddr>>,
 }
 
-impl Table {
-    /// A pod is there, or has changed. `here` is this node's name.
+impl DirectoryTable {
+    /// Adds or updates a pod. `here` is this node's name.
     pub fn put_pod(&self, NodePod { pod, node_ips }: &NodePod, here: &str) {
-        let mut entries = self.entries();
+        let mut entries = self.0.lock();
         let kind = if pod.node == here { Reserved::Host } else { Reserved::RemoteNode };
         for address in node_ips {
-            entries.nodes.entry(*address).or_insert_with(|| Arc::new(End::reserved(kind)));
+            entries.nodes.entry(*address).or_insert_with(|| Arc::new(Endpoint::reserved(kind)));
         }
         entries.remove_pod(&pod.uid);
-        // A pod in the host's network has the node's addresses: they are the node's.
+        // A pod in the host's network shares the addresses of the node, which are shown as the node's.
         if pod.host_network || pod.ips.is_empty() {
             return;
         }
-        let end = Arc::new(End::pod(pod));
+        let endpoint = Arc::new(Endpoint::pod(pod));
         for address in &pod.ips {
-            entries.ends.insert(*address, (pod.uid.clone(), end.clone()));
+            entries.endpoints.insert(*address, (pod.uid.clone(), endpoint.clone()));
         }
         entries.pods.insert(pod.uid.clone(), pod.ips.clone());
     }
 
-    /// A pod is gone, or has ended: its addresses may be given to another.
+    /// Removes a pod that was deleted or has ended: its addresses may be given to another.
     pub fn remove_pod(&self, uid: &str) {
-        self.entries().remove_pod(uid);
+        self.0.lock().remove_pod(uid);
     }
 
-    /// A Service is there, or has changed; without an address it is gone. `outer` are those that it is reached at from
-    /// outside the cluster.
+    /// Adds or updates a Service; without an address it is removed. At `outer` it is reached from outside the cluster.
     pub fn put_service(&self, service: Service, addresses: &[IpAddr], outer: &[IpAddr]) {
-        let mut entries = self.entries();
+        let mut entries = self.0.lock();
         let name = (service.namespace.clone(), service.name.clone());
         for address in entries.names.remove(&name).unwrap_or_default() {
             entries.services.remove(&address);
@@ -86,47 +77,40 @@ impl Table {
         entries.names.insert(name, [addresses, outer].concat());
     }
 
-    /// Has the pods and nodes of `fresh` and no others, as after a watch that began again.
-    pub fn take_pods(&self, fresh: Self) {
-        let fresh = fresh.0.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let mut entries = self.entries();
-        (entries.pods, entries.ends, entries.nodes) = (fresh.pods, fresh.ends, fresh.nodes);
+    /// Replaces all pods and nodes, after a watch began again.
+    pub fn replace_pods(&self, fresh: Self) {
+        let fresh = fresh.0.into_inner();
+        let mut entries = self.0.lock();
+        (entries.pods, entries.endpoints, entries.nodes) = (fresh.pods, fresh.endpoints, fresh.nodes);
     }
 
-    /// As `take_pods`.
-    pub fn take_services(&self, fresh: Self) {
-        let fresh = fresh.0.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let mut entries = self.entries();
+    /// As `replace_pods`, for Services.
+    pub fn replace_services(&self, fresh: Self) {
+        let fresh = fresh.0.into_inner();
+        let mut entries = self.0.lock();
         (entries.services, entries.outer, entries.names) = (fresh.services, fresh.outer, fresh.names);
-    }
-
-    fn entries(&self) -> MutexGuard<'_, Entries> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Entries {
     fn remove_pod(&mut self, uid: &str) {
         for address in self.pods.remove(uid).unwrap_or_default() {
-            // The address may have been given to another pod before this one's end was heard of.
-            if self.ends.get(&address).is_some_and(|(owner, _)| owner == uid) {
-                self.ends.remove(&address);
+            // The address may have been given to another pod before this one's deletion was reported.
+            if self.endpoints.get(&address).is_some_and(|(owner, _)| owner == uid) {
+                self.endpoints.remove(&address);
             }
         }
     }
 }
 
-impl Directory for Table {
-    fn end(&self, address: IpAddr) -> Option<Arc<End>> {
-        let entries = self.entries();
-        entries.ends.get(&address).map(|(_, end)| end).or_else(|| entries.nodes.get(&address)).cloned()
-    }
-
-    fn service(&self, address: IpAddr) -> Option<Arc<Service>> {
-        let entries = self.entries();
-        // A Service that is reached at a node's own address is there at some ports alone: all else is the node's.
-        let outer = || entries.outer.get(&address).filter(|_| !entries.nodes.contains_key(&address));
-        entries.services.get(&address).or_else(outer).cloned()
+impl Directory for DirectoryTable {
+    fn owner(&self, address: IpAddr) -> ConnectionEnd {
+        let entries = self.0.lock();
+        let node = entries.nodes.get(&address);
+        let endpoint = entries.endpoints.get(&address).map(|(_, endpoint)| endpoint).or(node).cloned();
+        // A Service at a node's own address has some of its ports only; the rest is the node's.
+        let outer = || entries.outer.get(&address).filter(|_| node.is_none());
+        ConnectionEnd { endpoint, service: entries.services.get(&address).or_else(outer).cloned() }
     }
 }
 
@@ -147,31 +131,31 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_is_given_to_another_pod_stays_with_it_when_the_first_is_gone() {
-        let table = Table::default();
+    fn reused_address_stays_with_the_newer_pod() {
+        let table = DirectoryTable::default();
         table.put_pod(&pod("first", "10.1.0.7", "n1"), "n1");
         table.put_pod(&pod("second", "10.1.0.7", "n1"), "n1");
         table.remove_pod("first");
-        assert_eq!(table.end("10.1.0.7".parse().unwrap()).unwrap().pod, "second");
+        assert_eq!(table.owner("10.1.0.7".parse().unwrap()).endpoint.unwrap().pod, "second");
     }
 
     #[test]
-    fn the_node_of_a_pod_is_host_here_and_remote_elsewhere() {
+    fn node_of_a_pod_is_host_here_and_remote_elsewhere() {
         for (here, identity) in [("n1", 1), ("n2", 6)] {
-            let table = Table::default();
+            let table = DirectoryTable::default();
             table.put_pod(&pod("a", "10.1.0.7", "n1"), here);
-            assert_eq!(table.end("192.0.2.1".parse().unwrap()).unwrap().identity, identity);
+            assert_eq!(table.owner("192.0.2.1".parse().unwrap()).endpoint.unwrap().identity, identity);
         }
     }
 
     #[test]
-    fn a_service_that_loses_its_address_is_found_no_more() {
-        let table = Table::default();
-        let cart = || Service { name: "cart".into(), namespace: "shop".into(), end: Arc::default() };
+    fn service_without_address_is_removed() {
+        let table = DirectoryTable::default();
+        let cart = || Service { name: "cart".into(), namespace: "shop".into(), endpoint: Arc::default() };
         let address = "10.96.0.5".parse().unwrap();
         table.put_service(cart(), &[address], &[]);
-        assert_eq!(table.service(address).unwrap().name, "cart");
+        assert_eq!(table.owner(address).service.unwrap().name, "cart");
         table.put_service(cart(), &[], &[]);
-        assert_eq!(table.service(address), None);
+        assert_eq!(table.owner(address).service, None);
     }
 }

@@ -1,6 +1,5 @@
-//! Netlink messages as bytes: a request is written, answers and attributes are read. What is cut short ends the reading.
+//! Netlink messages as bytes: writes requests, reads answers and attributes. A truncated message ends the reading.
 
-/// A request.
 pub(super) struct Request {
     bytes: Vec<u8>,
 }
@@ -11,12 +10,12 @@ pub(super) struct Answer {
     pub(super) body: Vec<u8>,
 }
 
-/// What one datagram holds.
+/// A part of a datagram.
 pub(super) enum Part {
     Answer(Answer),
-    /// No more will come; with the kernel's error number where it refused or gave up.
+    /// The last part, with the kernel's error number if it refused or gave up.
     End(i32),
-    /// What there is has changed while it was listed: some may be missing, or stand twice.
+    /// The list changed while it was written: entries may be missing, or appear twice.
     Changed,
 }
 
@@ -45,7 +44,7 @@ impl Request {
         self
     }
 
-    /// Ready to be sent; answered by all that there is, or by one message and a confirmation.
+    /// Ready to be sent. `all` requests a dump; otherwise the answer is one message and an acknowledgement.
     pub(super) fn finish(&self, all: bool) -> Vec<u8> {
         let mut bytes = self.bytes.clone();
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
@@ -65,7 +64,7 @@ pub(super) fn parts(mut datagram: &[u8]) -> Vec<Part> {
             parts.push(Part::Changed);
         }
         parts.push(match kind {
-            // Both begin with a number: zero, or what went wrong, negative.
+            // Both begin with zero or a negative error number.
             NLMSG_DONE | NLMSG_ERROR => {
                 let number = body.get(..4).and_then(|number| number.try_into().ok()).map_or(0, i32::from_ne_bytes);
                 Part::End(number.saturating_neg())
@@ -97,7 +96,7 @@ fn first(datagram: &[u8]) -> Option<Message<'_>> {
 pub(super) struct Attributes<'a>(&'a [u8]);
 
 impl<'a> Attributes<'a> {
-    /// Those that follow a fixed part of so many bytes.
+    /// Those behind a fixed part of `fixed` bytes.
     pub(super) fn behind(body: &'a [u8], fixed: usize) -> Self {
         Self(body.get(fixed..).unwrap_or_default())
     }
@@ -108,7 +107,7 @@ impl<'a> Iterator for Attributes<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let length = usize::from(u16::from_ne_bytes(self.0.get(..2)?.try_into().ok()?));
-        // The two highest bits say how the value is made, not which it is.
+        // The two highest bits are flags.
         let kind = u16::from_ne_bytes(self.0.get(2..4)?.try_into().ok()?) & 0x3fff;
         let value = self.0.get(4..length)?;
         self.0 = self.0.get(aligned(length)..).unwrap_or_default();
@@ -127,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn attributes_come_back_as_they_were_written() {
+    fn attributes_are_read_as_written() {
         let bytes = Request::new(90, &[0; 4]).with(2, b"abc").with(7, &[9; 4]).finish(false);
         let found: Vec<_> = Attributes::behind(&bytes, HEADER + 4).collect();
         assert_eq!(found, [(2, b"abc".as_slice()), (7, [9; 4].as_slice())]);
@@ -140,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_ends_in_an_error_is_an_error() {
+    fn list_that_ends_in_an_error_is_an_error() {
         for (kind, number, expected) in [(NLMSG_DONE, 0, 0), (NLMSG_DONE, -105, 105), (NLMSG_ERROR, -13, 13)] {
             let found = parts(&message(kind, 0, number));
             assert!(matches!(found[..], [Part::End(end)] if end == expected), "{kind} {number}");
@@ -148,14 +147,14 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_what_has_changed_meanwhile_says_so() {
+    fn list_that_changed_meanwhile_is_reported() {
         let datagram = [message(16, 0, 7), message(16, NLM_F_DUMP_INTR, 7)].concat();
         assert!(matches!(parts(&datagram)[..], [Part::Answer(_), Part::Changed, Part::Answer(_)]));
     }
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic_or_run_for_ever(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        fn no_bytes_make_it_panic_or_loop_for_ever(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             let _ = parts(&bytes).len();
             let _ = Attributes::behind(&bytes, 2).take(1000).count();
         }

@@ -1,5 +1,5 @@
-//! The few questions that the kernel answers by rtnetlink: which interfaces there are, whose addresses are local, and by
-//! what number a process's network namespace is known here. No privilege is needed, and no other namespace is entered.
+//! The few rtnetlink requests that the layer needs: the interfaces, the local addresses, and the id of a process's network
+//! namespace. They need no privilege and enter no other namespace.
 
 mod message;
 mod socket;
@@ -11,18 +11,14 @@ use socket::Socket;
 
 /// An interface of this network namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Link {
-    /// As the kernel numbers it.
+pub struct NetworkLink {
     pub index: u32,
-    /// As the kernel names it.
     pub name: String,
     /// `veth`, `bridge`, ...; empty for hardware.
     pub kind: String,
-    /// It is up.
     pub up: bool,
-    /// It is the loopback.
     pub loopback: bool,
-    /// The namespace that its other end is in, by the number that this namespace has for it.
+    /// Namespace of its other end, by the id that it has in this namespace.
     pub peer_namespace: Option<i32>,
 }
 
@@ -41,8 +37,9 @@ const NETNSA_PID: u16 = 2;
 const IFF_UP: u32 = 0x1;
 const IFF_LOOPBACK: u32 = 0x8;
 
-/// All interfaces. Asking makes the kernel number the namespaces of their other ends, so it comes before `namespace_of`.
-pub fn links() -> io::Result<Vec<Link>> {
+/// All interfaces. The request makes the kernel assign ids to the namespaces of their other ends, so call it before
+/// `namespace_of`.
+pub fn links() -> io::Result<Vec<NetworkLink>> {
     let answers = Socket::open()?.dump(&Request::new(RTM_GETLINK, &[0; 16]))?;
     Ok(answers.iter().filter_map(|answer| link(&answer.body)).collect())
 }
@@ -53,7 +50,7 @@ pub fn addresses() -> io::Result<HashSet<IpAddr>> {
     Ok(answers.iter().flat_map(|answer| address(&answer.body)).collect())
 }
 
-/// The number that this namespace has for the network namespace of a process; none where no interface leads there.
+/// The id of a process's network namespace in this namespace; none if no interface leads there.
 pub fn namespace_of(pid: u32) -> io::Result<Option<i32>> {
     let request = Request::new(RTM_GETNSID, &[0; 4]).with(NETNSA_PID, &pid.to_ne_bytes());
     let answers = Socket::open()?.ask(&request)?;
@@ -64,11 +61,15 @@ pub fn namespace_of(pid: u32) -> io::Result<Option<i32>> {
     Ok(number.filter(|number| *number >= 0))
 }
 
-fn link(body: &[u8]) -> Option<Link> {
+fn link(body: &[u8]) -> Option<NetworkLink> {
     let word = |at: usize| body.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes);
     let flags = word(8)?;
-    let mut link =
-        Link { index: word(4)?, up: flags & IFF_UP != 0, loopback: flags & IFF_LOOPBACK != 0, ..Link::default() };
+    let mut link = NetworkLink {
+        index: word(4)?,
+        up: flags & IFF_UP != 0,
+        loopback: flags & IFF_LOOPBACK != 0,
+        ..NetworkLink::default()
+    };
     for (kind, value) in Attributes::behind(body, 16) {
         match kind {
             IFLA_IFNAME => link.name = text(value),
@@ -103,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_loopback_is_found_with_its_address() {
+    fn loopback_is_found_with_its_address() {
         let loopback = links().unwrap().into_iter().find(|link| link.loopback).unwrap();
         assert_eq!(loopback.name, "lo");
         assert_eq!(loopback.index, 1);
@@ -111,12 +112,12 @@ mod tests {
     }
 
     #[test]
-    fn a_process_of_this_namespace_is_behind_no_interface() {
+    fn process_of_this_namespace_is_behind_no_interface() {
         assert_eq!(namespace_of(std::process::id()).unwrap(), None);
     }
 
     #[test]
-    fn a_process_that_is_gone_is_an_error_that_says_so() {
+    fn ended_process_is_an_error() {
         assert!(namespace_of(u32::MAX / 4).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! A netlink socket for one question at a time.
+//! A netlink socket for one request at a time.
 
 use std::{
     io,
@@ -15,10 +15,10 @@ use nix::sys::{
 
 use super::message::{Answer, Part, Request, parts};
 
-/// So often a list is asked for again that has changed while it was told.
+/// A list that changed while it was written is requested this often.
 const TRIES: u32 = 3;
 
-/// The kernel fills at most this much of a dump into one datagram.
+/// The kernel writes at most this much of a dump into one datagram.
 const DATAGRAM: usize = 64 << 10;
 
 pub(super) struct Socket(OwnedFd);
@@ -27,13 +27,12 @@ impl Socket {
     pub(super) fn open() -> io::Result<Self> {
         let socket = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)?;
         bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
-        // The kernel answers while it is being asked; this only keeps a bug from standing still.
+        // The kernel answers within the request; the timeout only keeps a bug from blocking.
         setsockopt(&socket, ReceiveTimeout, &TimeVal::new(2, 0))?;
         Ok(Self(socket))
     }
 
-    /// Everything of a kind, as it was at one moment. Where it changes all the time that is an error, of the kind
-    /// `Interrupted`.
+    /// A consistent list. An `Interrupted` error if it keeps changing.
     pub(super) fn dump(&self, request: &Request) -> io::Result<Vec<Answer>> {
         let request = request.finish(true);
         let mut tries = 1;
@@ -45,7 +44,7 @@ impl Socket {
         }
     }
 
-    /// One answer, or the kernel's refusal.
+    /// One answer, or the kernel's error.
     pub(super) fn ask(&self, request: &Request) -> io::Result<Vec<Answer>> {
         self.exchange(&request.finish(false))
     }
@@ -60,7 +59,7 @@ impl Socket {
             for part in parts(&datagram[..length]) {
                 match part {
                     Part::Answer(answer) => answers.push(answer),
-                    // Read to its end all the same, or the next answer would begin with the rest of this one.
+                    // The rest must be read all the same, or the next answer would begin with it.
                     Part::Changed => changed = true,
                     Part::End(0) if changed => return Err(io::ErrorKind::Interrupted.into()),
                     Part::End(0) => return Ok(answers),

@@ -1,18 +1,16 @@
-//! What is asked of a field and no flow of this agent can have: everything here is TCP or UDP that was seen at an interface
-//! and went on its way. A reader who waits for it is told, and does not take the silence for an answer.
+//! Filter values that no flow of this agent can have: all flows are TCP or UDP, seen at an interface, and forwarded.
+//! Such a filter is refused, so that an empty answer is not mistaken for "there are none".
 
-use crate::{
-    layers::network::flow::Point,
-    serve::proto::flow::{DropReason, EventTypeFilter, FlowFilter, IpVersion, TrafficDirection, Verdict},
-};
+use trilobite_api::flow::{DropReason, EventTypeFilter, FlowFilter, IpVersion, TrafficDirection, Verdict};
 
-use super::convert;
+use super::flow_message;
+use crate::layers::network::flow::ObservationPoint;
 
-/// The first field of which none of the values that are asked for can occur, with those values.
-pub(super) fn all_that_is_asked_of_a_field(filter: &FlowFilter) -> Option<String> {
+/// The first field without a possible value, and its values.
+pub(super) fn impossible_field(filter: &FlowFilter) -> Option<String> {
     let verdict = |number: &i32| Verdict::try_from(*number).map_or("?", |verdict| verdict.as_str_name()).to_owned();
     let reason = |number: &i32| DropReason::try_from(*number).map_or("?", |reason| reason.as_str_name()).to_owned();
-    let is_verdict = |number: &i32| *number == i32::from(convert::VERDICT);
+    let is_verdict = |number: &i32| *number == i32::from(flow_message::VERDICT);
     let is_version = |number: &i32| [IpVersion::IPv4, IpVersion::IPv6].map(i32::from).contains(number);
     let is_direction =
         |number: &i32| [TrafficDirection::Ingress, TrafficDirection::Egress].map(i32::from).contains(number);
@@ -35,14 +33,21 @@ fn absent<T>(field: &str, wanted: &[T], can_be: impl Fn(&T) -> bool, shown: impl
 }
 
 fn is_event(wanted: &EventTypeFilter) -> bool {
-    [Point::ToStack, Point::ToEndpoint, Point::FromNetwork, Point::ToNetwork].into_iter().any(|point| {
-        let kind = convert::event_type(point);
+    [
+        ObservationPoint::ToStack,
+        ObservationPoint::ToEndpoint,
+        ObservationPoint::FromNetwork,
+        ObservationPoint::ToNetwork,
+    ]
+    .into_iter()
+    .any(|point| {
+        let kind = flow_message::event_type(point);
         (wanted.r#type == 0 || wanted.r#type == kind.r#type)
             && (!wanted.match_sub_type || wanted.sub_type == kind.sub_type)
     })
 }
 
-/// As `hubble observe --type` has it.
+/// In the words of `hubble observe --type`.
 fn event(wanted: &EventTypeFilter) -> String {
     let kind = match wanted.r#type {
         1 => "drop".to_owned(),
@@ -68,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_for_drops_alone_is_told_that_none_are_seen() {
+    fn filter_for_drops_alone_is_refused() {
         let dropped = FlowFilter { verdict: vec![Verdict::Dropped.into()], ..FlowFilter::default() };
         let denied = FlowFilter { drop_reason_desc: vec![133], ..FlowFilter::default() };
         let queries = FlowFilter { protocol: vec!["DNS".into(), "icmp".into()], ..FlowFilter::default() };
@@ -78,14 +83,14 @@ mod tests {
             (of_types(&[1]), "event_type: drop is not there"),
             (queries, "protocol: DNS, icmp is not there"),
         ] {
-            let what = all_that_is_asked_of_a_field(&filter).unwrap();
+            let what = impossible_field(&filter).unwrap();
             assert!(what.starts_with(told), "{what}");
         }
     }
 
     #[test]
-    fn what_a_page_of_flows_asks_for_by_itself_is_taken() {
-        // hubble-ui: everything that is no reply, of these types.
+    fn default_filters_of_hubble_ui_are_accepted() {
+        // hubble-ui asks for requests of these types.
         let page = FlowFilter { reply: vec![false], ..of_types(&[1, 4, 129, 5]) };
         let mixed = FlowFilter {
             verdict: vec![Verdict::Dropped.into(), Verdict::Forwarded.into()],
@@ -93,15 +98,15 @@ mod tests {
             ..page.clone()
         };
         for filter in [FlowFilter::default(), page, mixed] {
-            assert_eq!(all_that_is_asked_of_a_field(&filter), None);
+            assert_eq!(impossible_field(&filter), None);
         }
     }
 
     #[test]
-    fn a_trace_point_that_is_not_watched_is_not_there() {
+    fn filter_for_an_unused_trace_point_is_refused() {
         let at = |sub_type| EventTypeFilter { r#type: 4, match_sub_type: true, sub_type };
         let by = |sub_type| FlowFilter { event_type: vec![at(sub_type)], ..FlowFilter::default() };
-        assert_eq!(all_that_is_asked_of_a_field(&by(0)), None);
-        assert!(all_that_is_asked_of_a_field(&by(1)).unwrap().contains("trace:1"));
+        assert_eq!(impossible_field(&by(0)), None);
+        assert!(impossible_field(&by(1)).unwrap().contains("trace:1"));
     }
 }

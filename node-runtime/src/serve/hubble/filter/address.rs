@@ -1,49 +1,35 @@
-//! By address and port. An address without a slash is held against the text of the flow's, as Hubble does: one that is not
-//! written as usual matches nothing.
+//! FlowFilters by address and port. An address without a slash is compared with the text of the flow's address, as
+//! Hubble does: an unusual spelling matches nothing.
 
 use std::net::IpAddr;
 
-use super::Built;
+use ipnet::IpNet;
+
+use super::predicate::BuildResult;
 use crate::layers::network::flow::Flow;
 
-pub(super) fn ip(wanted: &[String], of: fn(&Flow) -> IpAddr) -> Built {
+pub(super) fn ip(wanted: &[String], of: fn(&Flow) -> IpAddr) -> BuildResult {
     let mut addresses = Vec::new();
     let mut networks = Vec::new();
     for text in wanted {
         if text.contains('/') {
-            networks.push(network(text).ok_or_else(|| format!("{text} is no network"))?);
+            networks.push(text.parse::<IpNet>().map_err(|_| format!("{text} is not a network"))?);
         } else if text.split('%').next().unwrap_or_default().parse::<IpAddr>().is_err() {
-            return Err(format!("{text} is no address"));
+            return Err(format!("{text} is not an address"));
         } else {
             addresses.push(text.clone());
         }
     }
     Ok(Box::new(move |flow| {
         let address = of(flow);
-        addresses.contains(&address.to_string()) || networks.iter().any(|network| contains(network, address))
+        addresses.contains(&address.to_string()) || networks.iter().any(|network| network.contains(&address))
     }))
 }
 
-pub(super) fn port(wanted: &[String], of: fn(&Flow) -> u16) -> Built {
-    let parse = |text: &String| text.parse::<u16>().map_err(|_| format!("{text} is no port"));
+pub(super) fn port(wanted: &[String], of: fn(&Flow) -> u16) -> BuildResult {
+    let parse = |text: &String| text.parse::<u16>().map_err(|_| format!("{text} is not a port"));
     let ports = wanted.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
     Ok(Box::new(move |flow| ports.contains(&of(flow))))
-}
-
-fn network(text: &str) -> Option<(IpAddr, u32)> {
-    let (address, length) = text.split_once('/')?;
-    let address: IpAddr = address.parse().ok()?;
-    let length: u32 = length.parse().ok().filter(|_| length == "0" || !length.starts_with(['0', '+']))?;
-    (length <= if address.is_ipv4() { 32 } else { 128 }).then_some((address, length))
-}
-
-fn contains((network, length): &(IpAddr, u32), address: IpAddr) -> bool {
-    let equal = |one: u128, other: u128, bits: u32| *length == 0 || (one ^ other) >> (bits - length) == 0;
-    match (network, address) {
-        (IpAddr::V4(one), IpAddr::V4(other)) => equal(one.to_bits().into(), other.to_bits().into(), 32),
-        (IpAddr::V6(one), IpAddr::V6(other)) => equal(one.to_bits(), other.to_bits(), 128),
-        _ => false,
-    }
 }
 
 #[cfg(test)]
@@ -56,7 +42,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_holds_what_begins_as_it_does() {
+    fn network_contains_its_addresses() {
         for (wanted, answer) in
             [("10.1.0.7", true), ("10.1.0.0/24", true), ("10.1.0.8/29", false), ("0.0.0.0/0", true), ("::/0", false)]
         {
@@ -65,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused() {
+    fn invalid_addresses_are_refused() {
         for wanted in ["10.1.0", "10.1.0.0/33", "10.1.0.0/+8", "shop"] {
             assert!(from(wanted).is_err(), "{wanted}");
         }

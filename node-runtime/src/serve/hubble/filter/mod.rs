@@ -1,41 +1,35 @@
-//! Which flows a reader of GetFlows wants. Of one filter every field that is set must hold, one member of a list is
-//! enough; a flow passes when some filter of the whitelist holds, or it is empty, and none of the blacklist does. What
-//! is not carried out is refused by name. So is what no flow here has, a field or all that is asked of one, in a whitelist,
-//! where it would let nothing pass and read as "there is none"; in a blacklist it holds for none and excludes nothing.
+//! Flow filters of GetFlows. All fields that a filter sets must hold; one member of a list is enough. A flow passes if
+//! a filter of the whitelist holds, or the whitelist is empty, and no filter of the blacklist holds. An unsupported
+//! field is refused by name. So is, in the whitelist, a field or value that no flow of this agent has: an empty answer
+//! would read as "there are none". In the blacklist it excludes nothing.
 
 mod absent;
 mod address;
 mod name;
 mod packet;
+mod predicate;
 mod selector;
 
 use tonic::Status;
+use trilobite_api::flow::FlowFilter;
 
-use super::convert;
-use crate::{
-    layers::network::{end::End, flow::Flow},
-    serve::proto::flow::FlowFilter,
-};
+use self::predicate::{BuildResult, Predicate, constant, destination, source};
+use super::flow_message;
+use crate::layers::network::flow::Flow;
 
-/// Whether one field of a filter holds.
-type Test = Box<dyn Fn(&Flow) -> bool + Send + Sync>;
-/// A test, or what is wrong with the field's value.
-type Built = Result<Test, String>;
-
-/// Both lists of a request.
-pub struct Filters {
-    whitelist: Vec<Vec<Test>>,
-    blacklist: Vec<Vec<Test>>,
+pub struct FlowFilters {
+    whitelist: Vec<Vec<Predicate>>,
+    blacklist: Vec<Vec<Predicate>>,
 }
 
-impl Filters {
+impl FlowFilters {
     /// Builds both lists; `node` is this node's name.
     pub fn new(whitelist: &[FlowFilter], blacklist: &[FlowFilter], node: &str) -> Result<Self, Box<Status>> {
         let build = |filters: &[FlowFilter], list: &str, refuse: bool| {
             let numbered = filters.iter().enumerate();
             numbered
                 .map(|(at, filter)| {
-                    tests(filter, node, refuse)
+                    predicates(filter, node, refuse)
                         .map_err(|what| Box::new(Status::invalid_argument(format!("{list}[{at}].{what}"))))
                 })
                 .collect::<Result<Vec<_>, _>>()
@@ -43,26 +37,17 @@ impl Filters {
         Ok(Self { whitelist: build(whitelist, "whitelist", true)?, blacklist: build(blacklist, "blacklist", false)? })
     }
 
-    /// The flow is wanted.
     pub fn pass(&self, flow: &Flow) -> bool {
-        let holds = |filter: &Vec<Test>| filter.iter().all(|test| test(flow));
+        let holds = |filter: &Vec<Predicate>| filter.iter().all(|predicate| predicate(flow));
         (self.whitelist.is_empty() || self.whitelist.iter().any(holds)) && !self.blacklist.iter().any(holds)
     }
 }
 
-fn source(flow: &Flow) -> &End {
-    &flow.source_end
-}
+/// Collects the predicates of the fields that are set.
+struct Predicates(Vec<Predicate>);
 
-fn destination(flow: &Flow) -> &End {
-    &flow.destination_end
-}
-
-/// Collects the tests of the fields that are set.
-struct Tests(Vec<Test>);
-
-impl Tests {
-    fn add<T>(&mut self, field: &str, wanted: &[T], build: impl FnOnce(Vec<T>) -> Built) -> Result<(), String>
+impl Predicates {
+    fn add<T>(&mut self, field: &str, wanted: &[T], build: impl FnOnce(Vec<T>) -> BuildResult) -> Result<(), String>
     where
         T: Clone,
     {
@@ -73,72 +58,72 @@ impl Tests {
     }
 }
 
-fn tests(filter: &FlowFilter, node: &str, refuse: bool) -> Result<Vec<Test>, String> {
-    let mut tests = Tests(Vec::new());
-    tests.add("uuid", &filter.uuid, packet::uuid)?;
-    tests.add("source_ip", &filter.source_ip, |wanted| address::ip(&wanted, |flow| flow.source.ip()))?;
-    tests.add("destination_ip", &filter.destination_ip, |wanted| address::ip(&wanted, |flow| flow.destination.ip()))?;
-    tests.add("source_port", &filter.source_port, |wanted| address::port(&wanted, |flow| flow.source.port()))?;
-    tests.add("destination_port", &filter.destination_port, |wanted| {
+fn predicates(filter: &FlowFilter, node: &str, refuse: bool) -> Result<Vec<Predicate>, String> {
+    let mut predicates = Predicates(Vec::new());
+    predicates.add("uuid", &filter.uuid, packet::uuid)?;
+    predicates.add("source_ip", &filter.source_ip, |wanted| address::ip(&wanted, |flow| flow.source.ip()))?;
+    predicates
+        .add("destination_ip", &filter.destination_ip, |wanted| address::ip(&wanted, |flow| flow.destination.ip()))?;
+    predicates.add("source_port", &filter.source_port, |wanted| address::port(&wanted, |flow| flow.source.port()))?;
+    predicates.add("destination_port", &filter.destination_port, |wanted| {
         address::port(&wanted, |flow| flow.destination.port())
     })?;
-    tests.add("ip_version", &filter.ip_version, packet::ip_version)?;
-    tests.add("protocol", &filter.protocol, |wanted| packet::protocol(&wanted))?;
-    tests.add("tcp_flags", &filter.tcp_flags, packet::tcp_flags)?;
-    tests.add("interface", &filter.interface, packet::interface)?;
-    tests.add("verdict", &filter.verdict, |wanted| Ok(constant(wanted.contains(&convert::VERDICT.into()))))?;
+    predicates.add("ip_version", &filter.ip_version, packet::ip_version)?;
+    predicates.add("protocol", &filter.protocol, |wanted| packet::protocol(&wanted))?;
+    predicates.add("tcp_flags", &filter.tcp_flags, packet::tcp_flags)?;
+    predicates.add("interface", &filter.interface, packet::interface)?;
+    predicates
+        .add("verdict", &filter.verdict, |wanted| Ok(constant(wanted.contains(&flow_message::VERDICT.into()))))?;
     // A reason counts only with a drop, and none of these flows was dropped.
-    tests.add("drop_reason_desc", &filter.drop_reason_desc, |_| Ok(constant(false)))?;
-    tests.add("event_type", &filter.event_type, packet::event_type)?;
-    tests.add("reply", &filter.reply, |wanted| Ok(Box::new(move |flow| wanted.contains(&flow.is_reply))))?;
-    tests.add("traffic_direction", &filter.traffic_direction, |wanted| {
-        Ok(Box::new(move |flow| wanted.contains(&convert::direction(flow.began).into())))
+    predicates.add("drop_reason_desc", &filter.drop_reason_desc, |_| Ok(constant(false)))?;
+    predicates.add("event_type", &filter.event_type, packet::event_type)?;
+    predicates.add("reply", &filter.reply, |wanted| Ok(Box::new(move |flow| wanted.contains(&flow.is_reply))))?;
+    predicates.add("traffic_direction", &filter.traffic_direction, |wanted| {
+        Ok(Box::new(move |flow| wanted.contains(&flow_message::direction(flow.direction).into())))
     })?;
-    tests.add("source_pod", &filter.source_pod, |wanted| name::pod(&wanted, source))?;
-    tests.add("destination_pod", &filter.destination_pod, |wanted| name::pod(&wanted, destination))?;
-    tests.add("source_service", &filter.source_service, |wanted| {
+    predicates.add("source_pod", &filter.source_pod, |wanted| name::pod(&wanted, source))?;
+    predicates.add("destination_pod", &filter.destination_pod, |wanted| name::pod(&wanted, destination))?;
+    predicates.add("source_service", &filter.source_service, |wanted| {
         name::service(&wanted, |flow| flow.source_service.as_deref())
     })?;
-    tests.add("destination_service", &filter.destination_service, |wanted| {
+    predicates.add("destination_service", &filter.destination_service, |wanted| {
         name::service(&wanted, |flow| flow.destination_service.as_deref())
     })?;
-    tests.add("source_workload", &filter.source_workload, |wanted| name::workload(wanted, source))?;
-    tests.add("destination_workload", &filter.destination_workload, |wanted| name::workload(wanted, destination))?;
-    tests.add("source_identity", &filter.source_identity, |wanted| name::identity(wanted, source))?;
-    tests.add("destination_identity", &filter.destination_identity, |wanted| name::identity(wanted, destination))?;
-    tests.add("source_label", &filter.source_label, |wanted| selector::labels(&wanted, source))?;
-    tests.add("destination_label", &filter.destination_label, |wanted| selector::labels(&wanted, destination))?;
-    tests.add("node_name", &filter.node_name, |wanted| name::node(&wanted, node))?;
-    // None of these flows was seen encrypted.
-    tests.add("encrypted", &filter.encrypted, |wanted| Ok(constant(wanted.contains(&false))))?;
-    if let Some(what) = absent::all_that_is_asked_of_a_field(filter).filter(|_| refuse) {
+    predicates.add("source_workload", &filter.source_workload, |wanted| name::workload(wanted, source))?;
+    predicates
+        .add("destination_workload", &filter.destination_workload, |wanted| name::workload(wanted, destination))?;
+    predicates.add("source_identity", &filter.source_identity, |wanted| name::identity(wanted, source))?;
+    predicates
+        .add("destination_identity", &filter.destination_identity, |wanted| name::identity(wanted, destination))?;
+    predicates.add("source_label", &filter.source_label, |wanted| selector::labels(&wanted, source))?;
+    predicates.add("destination_label", &filter.destination_label, |wanted| selector::labels(&wanted, destination))?;
+    predicates.add("node_name", &filter.node_name, |wanted| name::node(&wanted, node))?;
+    // No flow of this agent is encrypted.
+    predicates.add("encrypted", &filter.encrypted, |wanted| Ok(constant(wanted.contains(&false))))?;
+    if let Some(what) = absent::impossible_field(filter).filter(|_| refuse) {
         return Err(what);
     }
-    if let Some(field) = not_carried_out(filter).into_iter().next() {
-        return Err(format!("{field}: this agent carries out no filter by it"));
+    if let Some(field) = unsupported(filter).into_iter().next() {
+        return Err(format!("{field}: this filter is not supported"));
     }
     for field in never_matches(filter) {
         if refuse {
-            return Err(format!("{field}: this agent's flows do not have it, so that no filter by it is carried out"));
+            return Err(format!("{field}: flows of this agent do not have this field, so no flow would match"));
         }
-        tests.0.push(constant(false));
+        predicates.0.push(constant(false));
     }
-    Ok(tests.0)
+    Ok(predicates.0)
 }
 
-fn constant(answer: bool) -> Test {
-    Box::new(move |_| answer)
-}
-
-/// Fields that are set and that a flow of ours could match, if they were carried out.
-fn not_carried_out(filter: &FlowFilter) -> Vec<&'static str> {
+/// Fields of unsupported filters that flows of this agent could match.
+fn unsupported(filter: &FlowFilter) -> Vec<&'static str> {
     set([
         ("node_labels", filter.node_labels.is_empty()),
         ("experimental.cel_expression", filter.experimental.as_ref().is_none_or(|of| of.cel_expression.is_empty())),
     ])
 }
 
-/// Fields that are set and that no flow of ours has, so that none matches.
+/// Fields that no flow of this agent has.
 fn never_matches(filter: &FlowFilter) -> Vec<&'static str> {
     set([
         ("source_ip_xlated", filter.source_ip_xlated.is_empty()),
@@ -163,11 +148,13 @@ fn set<const N: usize>(fields: [(&'static str, bool); N]) -> Vec<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use trilobite_api::flow::flow_filter::Experimental;
+
     use super::*;
-    use crate::{layers::network::flow::tests::syn, serve::proto::flow::flow_filter::Experimental};
+    use crate::layers::network::flow::tests::syn;
 
     fn passes(whitelist: &[FlowFilter], blacklist: &[FlowFilter]) -> bool {
-        Filters::new(whitelist, blacklist, "n1").unwrap().pass(&syn())
+        FlowFilters::new(whitelist, blacklist, "n1").unwrap().pass(&syn())
     }
 
     fn from_pod(name: &str) -> FlowFilter {
@@ -175,28 +162,28 @@ mod tests {
     }
 
     #[test]
-    fn one_filter_of_the_whitelist_is_enough_and_all_its_fields_must_hold() {
+    fn one_whitelist_filter_is_enough_and_all_its_fields_hold() {
         assert!(passes(&[], &[]));
-        assert!(passes(&[from_pod("shop/nobody"), from_pod("shop/front")], &[]));
+        assert!(passes(&[from_pod("shop/no-such-pod"), from_pod("shop/front")], &[]));
         let with_port = FlowFilter { destination_port: vec!["443".into()], ..from_pod("shop/front") };
         assert!(!passes(&[with_port], &[]));
     }
 
     #[test]
-    fn the_blacklist_wins() {
+    fn blacklist_wins() {
         assert!(!passes(&[from_pod("shop/front")], &[from_pod("shop/")]));
     }
 
     #[test]
-    fn a_filter_that_is_not_there_is_refused_by_its_name_and_excludes_nothing() {
+    fn filter_by_a_missing_field_is_refused_or_excludes_nothing() {
         let by_name = FlowFilter { destination_fqdn: vec!["*.example.com".into()], ..FlowFilter::default() };
-        let refusal = Filters::new(&[FlowFilter::default(), by_name.clone()], &[], "n1").err().unwrap();
+        let refusal = FlowFilters::new(&[FlowFilter::default(), by_name.clone()], &[], "n1").err().unwrap();
         assert!(refusal.message().starts_with("whitelist[1].destination_fqdn: "), "{}", refusal.message());
         assert!(passes(&[], &[by_name]));
     }
 
     #[test]
-    fn what_flows_could_match_and_is_not_carried_out_is_refused_in_both_lists() {
+    fn unsupported_filters_are_refused_in_both_lists() {
         let by_node = FlowFilter { node_labels: vec!["zone=a".into()], ..FlowFilter::default() };
         let experimental = Some(Experimental { cel_expression: vec!["true".into()] });
         let by_expression = FlowFilter { experimental, ..FlowFilter::default() };
@@ -204,23 +191,23 @@ mod tests {
             for (white, black, list) in
                 [(vec![filter.clone()], vec![], "whitelist"), (vec![], vec![filter.clone()], "blacklist")]
             {
-                let refusal = Filters::new(&white, &black, "n1").err().unwrap();
+                let refusal = FlowFilters::new(&white, &black, "n1").err().unwrap();
                 assert!(refusal.message().starts_with(&format!("{list}[0].{field}: ")), "{}", refusal.message());
             }
         }
     }
 
     #[test]
-    fn every_flow_is_unencrypted_in_both_lists() {
+    fn every_flow_is_unencrypted() {
         let by = |encrypted| FlowFilter { encrypted: vec![encrypted], ..FlowFilter::default() };
         assert!(passes(&[by(false)], &[]));
         assert!(passes(&[], &[by(true)]) && !passes(&[], &[by(false)]));
     }
 
     #[test]
-    fn a_value_that_cannot_be_is_refused_with_its_field() {
+    fn invalid_value_is_refused_with_its_field() {
         let bad = FlowFilter { source_port: vec!["70000".into()], ..FlowFilter::default() };
-        let refusal = Filters::new(&[], &[bad], "n1").err().unwrap();
-        assert_eq!(refusal.message(), "blacklist[0].source_port: 70000 is no port");
+        let refusal = FlowFilters::new(&[], &[bad], "n1").err().unwrap();
+        assert_eq!(refusal.message(), "blacklist[0].source_port: 70000 is not a port");
     }
 }

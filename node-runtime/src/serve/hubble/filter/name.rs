@@ -1,39 +1,37 @@
-//! By the names of pods, Services, workloads and nodes, and by the numbers of identities.
+//! Filters by names of pods, Services, workloads and nodes, and by numbers of identities.
 
 use regex::Regex;
+use trilobite_api::flow::Workload;
 
-use super::Built;
-use crate::{
-    layers::network::{
-        end::{End, Service},
-        flow::Flow,
-    },
-    serve::proto::flow::Workload,
+use super::predicate::{self, BuildResult};
+use crate::layers::network::{
+    endpoint::{Endpoint, Service},
+    flow::Flow,
 };
 
-/// The cluster that a node without one in its name is in.
+/// Cluster of a node whose name has none.
 const CLUSTER: &str = "default";
 
-/// A name that ends anywhere: labels joined by dots.
+/// A whole name: labels joined by dots.
 const ANY_NAME: &str = r"(?:[-0-9_a-z]+(?:\.[-0-9_a-z]+)*)";
 
-/// `namespace/prefix`: both may be empty; without a slash it is the namespace `default`.
-struct Wanted {
+/// `namespace/prefix`; both may be empty. Without a slash the namespace is `default`.
+struct NamePrefix {
     namespace: String,
     prefix: String,
 }
 
-pub(super) fn pod(wanted: &[String], of: fn(&Flow) -> &End) -> Built {
+pub(super) fn pod(wanted: &[String], of: fn(&Flow) -> &Endpoint) -> BuildResult {
     let wanted = namespaced(wanted)?;
     Ok(Box::new(move |flow| matches(&wanted, &of(flow).namespace, &of(flow).pod)))
 }
 
-pub(super) fn service(wanted: &[String], of: fn(&Flow) -> Option<&Service>) -> Built {
+pub(super) fn service(wanted: &[String], of: fn(&Flow) -> Option<&Service>) -> BuildResult {
     let wanted = namespaced(wanted)?;
     Ok(Box::new(move |flow| of(flow).is_some_and(|service| matches(&wanted, &service.namespace, &service.name))))
 }
 
-pub(super) fn workload(wanted: Vec<Workload>, of: fn(&Flow) -> &End) -> Built {
+pub(super) fn workload(wanted: Vec<Workload>, of: fn(&Flow) -> &Endpoint) -> BuildResult {
     let is = |wanted: &str, found: &str| wanted.is_empty() || wanted == found;
     Ok(Box::new(move |flow| {
         let found = of(flow).workload.as_ref();
@@ -41,12 +39,12 @@ pub(super) fn workload(wanted: Vec<Workload>, of: fn(&Flow) -> &End) -> Built {
     }))
 }
 
-pub(super) fn identity(wanted: Vec<u32>, of: fn(&Flow) -> &End) -> Built {
+pub(super) fn identity(wanted: Vec<u32>, of: fn(&Flow) -> &Endpoint) -> BuildResult {
     Ok(Box::new(move |flow| wanted.contains(&of(flow).identity)))
 }
 
-/// `[cluster/]node`, each with `*`; the answer is the same for every flow of this node.
-pub(super) fn node(wanted: &[String], node: &str) -> Built {
+/// `[cluster/]node`, each with `*`. The result is the same for every flow of this node.
+pub(super) fn node(wanted: &[String], node: &str) -> BuildResult {
     let full = if node.contains('/') { node.to_owned() } else { format!("{CLUSTER}/{node}") };
     let mut answer = false;
     for pattern in wanted {
@@ -57,25 +55,25 @@ pub(super) fn node(wanted: &[String], node: &str) -> Built {
             _ => return Err(format!("{pattern} has more than one slash")),
         };
         let text = format!(r"\A{}/{}\z", name_pattern(cluster)?, name_pattern(name)?);
-        let regex = Regex::new(&text).map_err(|_| format!("{pattern} is no pattern"))?;
+        let regex = Regex::new(&text).map_err(|_| format!("{pattern} is not a pattern"))?;
         answer |= !node.is_empty() && regex.is_match(&full);
     }
-    Ok(super::constant(answer))
+    Ok(predicate::constant(answer))
 }
 
-fn namespaced(wanted: &[String]) -> Result<Vec<Wanted>, String> {
+fn namespaced(wanted: &[String]) -> Result<Vec<NamePrefix>, String> {
     let one = |text: &String| {
         let mut parts = text.split('/');
         match (parts.next().unwrap_or_default(), parts.next()) {
             ("", None) => Err("a name is empty".to_owned()),
-            (name, None) => Ok(Wanted { namespace: "default".to_owned(), prefix: name.to_owned() }),
-            (namespace, Some(prefix)) => Ok(Wanted { namespace: namespace.to_owned(), prefix: prefix.to_owned() }),
+            (name, None) => Ok(NamePrefix { namespace: "default".to_owned(), prefix: name.to_owned() }),
+            (namespace, Some(prefix)) => Ok(NamePrefix { namespace: namespace.to_owned(), prefix: prefix.to_owned() }),
         }
     };
     wanted.iter().map(one).collect()
 }
 
-fn matches(wanted: &[Wanted], namespace: &str, name: &str) -> bool {
+fn matches(wanted: &[NamePrefix], namespace: &str, name: &str) -> bool {
     if namespace.is_empty() && name.is_empty() {
         return false;
     }
@@ -88,7 +86,7 @@ fn name_pattern(pattern: &str) -> Result<String, String> {
     }
     let lower = pattern.trim().strip_suffix('.').unwrap_or(pattern.trim()).to_lowercase();
     if lower.is_empty() || lower.ends_with('.') {
-        return Err(format!("{pattern} is no name"));
+        return Err(format!("{pattern} is not a name"));
     }
     let mut text = String::new();
     for letter in lower.chars() {
@@ -96,7 +94,7 @@ fn name_pattern(pattern: &str) -> Result<String, String> {
             '.' => text.push_str(r"\."),
             '*' => text.push_str("[-.0-9a-z]*"),
             '-' | '_' | '0'..='9' | 'a'..='z' => text.push(letter),
-            _ => return Err(format!("{pattern} holds {letter:?}, which no name has")),
+            _ => return Err(format!("{pattern} holds {letter:?}, which names do not contain")),
         }
     }
     Ok(text)
@@ -108,17 +106,21 @@ mod tests {
     use crate::layers::network::flow::tests::syn;
 
     #[test]
-    fn a_pod_is_named_by_namespace_and_the_beginning_of_its_name() {
+    fn pod_matches_by_namespace_and_prefix() {
         for (wanted, answer) in
             [("shop/", true), ("shop/front", true), ("/front", true), ("front", false), ("store/front", false)]
         {
-            assert_eq!(pod(&[wanted.to_owned()], super::super::source).unwrap()(&syn()), answer, "{wanted}");
+            assert_eq!(
+                pod(&[wanted.to_owned()], crate::serve::hubble::filter::predicate::source).unwrap()(&syn()),
+                answer,
+                "{wanted}"
+            );
         }
-        assert!(pod(&[String::new()], super::super::source).is_err());
+        assert!(pod(&[String::new()], crate::serve::hubble::filter::predicate::source).is_err());
     }
 
     #[test]
-    fn a_node_pattern_may_name_the_cluster() {
+    fn node_pattern_may_name_the_cluster() {
         for (pattern, answer) in
             [("n1", true), ("n*", true), ("default/n1", true), ("east/n1", false), ("default/", true), ("n", false)]
         {

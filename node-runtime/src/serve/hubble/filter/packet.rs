@@ -1,28 +1,27 @@
-//! By what stands in the packet's headers, and by how and where it was seen.
+//! Filters by the packet's headers, and by how and where it was seen.
 
-use super::{Built, convert};
-use crate::{
-    layers::network::{flow::Flow, record::Transport, tcp_flags::TcpFlags},
-    serve::proto::flow::{EventTypeFilter, IpVersion, NetworkInterface, TcpFlags as Flags},
-};
+use trilobite_api::flow::{EventTypeFilter, IpVersion, NetworkInterface, TcpFlags as Flags};
 
-pub(super) fn uuid(wanted: Vec<String>) -> Built {
-    Ok(Box::new(move |flow| wanted.contains(&convert::uuid(flow.uuid))))
+use super::{super::flow_message, predicate::BuildResult};
+use crate::layers::network::{decode::Transport, flow::Flow, tcp_flags::TcpFlags};
+
+pub(super) fn uuid(wanted: Vec<String>) -> BuildResult {
+    Ok(Box::new(move |flow| wanted.contains(&flow_message::uuid(flow.uuid))))
 }
 
-pub(super) fn ip_version(wanted: Vec<i32>) -> Built {
+pub(super) fn ip_version(wanted: Vec<i32>) -> BuildResult {
     Ok(Box::new(move |flow| {
         let version = if flow.source.is_ipv4() { IpVersion::IPv4 } else { IpVersion::IPv6 };
         wanted.contains(&version.into())
     }))
 }
 
-/// Protocols that Hubble knows and these flows are not are no error: nothing matches them.
-pub(super) fn protocol(wanted: &[String]) -> Built {
+/// Other protocols that Hubble knows are valid and match nothing.
+pub(super) fn protocol(wanted: &[String]) -> BuildResult {
     const KNOWN: [&str; 10] = ["icmp", "icmpv4", "icmpv6", "tcp", "udp", "sctp", "vrrp", "igmp", "dns", "http"];
     let wanted: Vec<String> = wanted.iter().map(|name| name.to_lowercase()).collect();
     if let Some(unknown) = wanted.iter().find(|name| !KNOWN.contains(&name.as_str())) {
-        return Err(format!("{unknown} is no protocol"));
+        return Err(format!("{unknown} is not a protocol"));
     }
     Ok(Box::new(move |flow| {
         let name = match flow.transport {
@@ -33,15 +32,15 @@ pub(super) fn protocol(wanted: &[String]) -> Built {
     }))
 }
 
-/// All flags of one entry must be set; more may be.
-pub(super) fn tcp_flags(wanted: Vec<Flags>) -> Built {
+/// All flags of an entry must be set; others may be.
+pub(super) fn tcp_flags(wanted: Vec<Flags>) -> BuildResult {
     let wanted: Vec<Option<TcpFlags>> = wanted.iter().map(flags).collect();
     Ok(Box::new(move |flow| {
         flow.transport == Transport::Tcp && wanted.iter().flatten().any(|flags| flow.flags.has(*flags))
     }))
 }
 
-pub(super) fn interface(wanted: Vec<NetworkInterface>) -> Built {
+pub(super) fn interface(wanted: Vec<NetworkInterface>) -> BuildResult {
     Ok(Box::new(move |flow| {
         wanted.iter().any(|one| {
             (one.index == 0 || one.index == flow.interface.index)
@@ -50,16 +49,16 @@ pub(super) fn interface(wanted: Vec<NetworkInterface>) -> Built {
     }))
 }
 
-pub(super) fn event_type(wanted: Vec<EventTypeFilter>) -> Built {
+pub(super) fn event_type(wanted: Vec<EventTypeFilter>) -> BuildResult {
     Ok(Box::new(move |flow: &Flow| {
-        let kind = convert::event_type(flow.point);
+        let kind = flow_message::event_type(flow.observation_point);
         wanted.iter().any(|one| {
             (one.r#type == 0 || one.r#type == kind.r#type) && (!one.match_sub_type || one.sub_type == kind.sub_type)
         })
     }))
 }
 
-/// None where a flag is asked for that is never read.
+/// None for a flag that the agent does not read.
 fn flags(of: &Flags) -> Option<TcpFlags> {
     let named = [
         (of.fin, TcpFlags::FIN),
@@ -81,7 +80,7 @@ mod tests {
     use crate::layers::network::flow::tests::syn;
 
     #[test]
-    fn a_flag_that_is_asked_for_must_be_set_and_others_may_be() {
+    fn requested_flags_must_be_set_and_others_may_be() {
         let mut answer = syn();
         answer.flags = TcpFlags(0x12);
         let syn_set = Flags { syn: true, ..Flags::default() };
@@ -92,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_protocol_that_hubble_does_not_know_is_refused() {
+    fn unknown_protocol_is_refused() {
         assert!(protocol(&["TCP".to_owned()]).unwrap()(&syn()));
         assert!(!protocol(&["icmp".to_owned()]).unwrap()(&syn()));
         assert!(protocol(&["kafka".to_owned()]).is_err());

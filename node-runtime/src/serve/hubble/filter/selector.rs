@@ -1,11 +1,11 @@
-//! By labels: Kubernetes' selector language, with a source before a key (`k8s:app=cart`, `reserved:world`) or none for any.
+//! Filters by labels: Kubernetes' label selectors, with a source before the key (`k8s:app=cart`, `reserved:world`) or
+//! any source.
 
-use super::Built;
-use crate::layers::network::{end::End, flow::Flow};
+use super::predicate::BuildResult;
+use crate::layers::network::{endpoint::Endpoint, flow::Flow};
 
-/// What one requirement asks of a label.
 #[derive(Debug, PartialEq)]
-enum Ask {
+enum Operator {
     Exists,
     Missing,
     In(Vec<String>),
@@ -19,11 +19,11 @@ struct Requirement {
     /// Empty for any.
     source: String,
     key: String,
-    ask: Ask,
+    operator: Operator,
 }
 
-/// One selector of the list is enough.
-pub(super) fn labels(wanted: &[String], of: fn(&Flow) -> &End) -> Built {
+/// One selector of the list must match.
+pub(super) fn labels(wanted: &[String], of: fn(&Flow) -> &Endpoint) -> BuildResult {
     let selectors = wanted.iter().map(|text| parse(text)).collect::<Result<Vec<_>, _>>()?;
     Ok(Box::new(move |flow| {
         let labels = &of(flow).labels;
@@ -39,34 +39,35 @@ impl Requirement {
             ((self.source.is_empty() || self.source == source) && self.key == key).then_some(value)
         });
         let number = || found.and_then(|value| value.parse::<i64>().ok());
-        match &self.ask {
-            Ask::Exists => found.is_some(),
-            Ask::Missing => found.is_none(),
-            Ask::In(values) => found.is_some_and(|value| values.iter().any(|one| one == value)),
-            Ask::NotIn(values) => found.is_none_or(|value| values.iter().all(|one| one != value)),
-            Ask::Above(than) => number().is_some_and(|value| value > *than),
-            Ask::Below(than) => number().is_some_and(|value| value < *than),
+        match &self.operator {
+            Operator::Exists => found.is_some(),
+            Operator::Missing => found.is_none(),
+            Operator::In(values) => found.is_some_and(|value| values.iter().any(|one| one == value)),
+            Operator::NotIn(values) => found.is_none_or(|value| values.iter().all(|one| one != value)),
+            Operator::Above(than) => number().is_some_and(|value| value > *than),
+            Operator::Below(than) => number().is_some_and(|value| value < *than),
         }
     }
 }
 
-/// Requirements with commas between them; no text asks for nothing.
+/// Requirements separated by commas; an empty text has none.
 fn parse(text: &str) -> Result<Vec<Requirement>, String> {
     let mut requirements = Vec::new();
     let mut rest = text.trim();
     while !rest.is_empty() {
-        let (requirement, after) = first(rest).ok_or_else(|| format!("{text:?} is no label selector"))?;
+        let (requirement, after) =
+            parse_requirement(rest).ok_or_else(|| format!("{text:?} is not a label selector"))?;
         requirements.push(requirement);
         rest = match after.strip_prefix(',') {
             Some(next) if !next.trim().is_empty() => next.trim(),
             None if after.is_empty() => after,
-            _ => return Err(format!("{text:?} is no label selector")),
+            _ => return Err(format!("{text:?} is not a label selector")),
         };
     }
     Ok(requirements)
 }
 
-fn first(text: &str) -> Option<(Requirement, &str)> {
+fn parse_requirement(text: &str) -> Option<(Requirement, &str)> {
     let (missing, text) = match text.strip_prefix('!') {
         Some(after) => (true, after.trim_start()),
         None => (false, text),
@@ -81,38 +82,39 @@ fn first(text: &str) -> Option<(Requirement, &str)> {
     if key.is_empty() {
         return None;
     }
-    let (ask, rest) = if missing { (Ask::Missing, rest.trim_start()) } else { ask(rest.trim_start())? };
-    Some((Requirement { source: source.to_owned(), key: key.to_owned(), ask }, rest))
+    let (operator, rest) =
+        if missing { (Operator::Missing, rest.trim_start()) } else { parse_operator(rest.trim_start())? };
+    Some((Requirement { source: source.to_owned(), key: key.to_owned(), operator }, rest))
 }
 
-fn ask(text: &str) -> Option<(Ask, &str)> {
+fn parse_operator(text: &str) -> Option<(Operator, &str)> {
     if text.is_empty() || text.starts_with(',') {
-        return Some((Ask::Exists, text));
+        return Some((Operator::Exists, text));
     }
     for (sign, negated) in [("!=", true), ("==", false), ("=", false)] {
         if let Some(rest) = text.strip_prefix(sign) {
-            let (value, rest) = value(rest);
+            let (value, rest) = split_value(rest);
             let values = vec![value.to_owned()];
-            return Some((if negated { Ask::NotIn(values) } else { Ask::In(values) }, rest));
+            return Some((if negated { Operator::NotIn(values) } else { Operator::In(values) }, rest));
         }
     }
     for sign in [">", "<"] {
         if let Some(rest) = text.strip_prefix(sign) {
-            let (value, rest) = value(rest);
+            let (value, rest) = split_value(rest);
             let than = value.parse().ok()?;
-            return Some((if sign == ">" { Ask::Above(than) } else { Ask::Below(than) }, rest));
+            return Some((if sign == ">" { Operator::Above(than) } else { Operator::Below(than) }, rest));
         }
     }
     for (word, negated) in [("notin", true), ("in", false)] {
         let Some(rest) = text.strip_prefix(word).map(str::trim_start) else { continue };
         let (list, rest) = rest.strip_prefix('(')?.split_once(')')?;
         let values: Vec<String> = list.split(',').map(|value| value.trim().to_owned()).collect();
-        return Some((if negated { Ask::NotIn(values) } else { Ask::In(values) }, rest.trim_start()));
+        return Some((if negated { Operator::NotIn(values) } else { Operator::In(values) }, rest.trim_start()));
     }
     None
 }
 
-fn value(text: &str) -> (&str, &str) {
+fn split_value(text: &str) -> (&str, &str) {
     let text = text.trim_start();
     let end = text.find(|letter: char| letter.is_whitespace() || letter == ',').unwrap_or(text.len());
     let (value, rest) = text.split_at(end);
@@ -131,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn selectors_read_as_kubernetes_writes_them() {
+    fn selectors_follow_kubernetes() {
         for selector in [
             "app=cart",
             "app == cart",
@@ -154,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_selector_is_refused() {
+    fn invalid_selectors_are_refused() {
         for selector in ["app=cart,", "=cart", "app in cart", "app in (cart", "app>x", "app cart", "k8s:"] {
             assert!(parse(selector).is_err(), "{selector}");
         }
@@ -162,7 +164,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_it_panic(text in "\\PC{0,40}") {
+        fn no_text_panics(text in "\\PC{0,40}") {
             let _ = parse(&text);
         }
     }

@@ -1,19 +1,19 @@
-//! What the compact line says about hooks: for those that many policies use a word and their arguments, for all others
-//! their name.
+//! Compact lines of hooks: a word and the arguments for hooks that many policies use, the name for all others.
 
 use std::fmt::Write;
 
-use super::Paint;
-use crate::serve::proto::tetragon::{self as api, KprobeArgument, kprobe_argument::Arg};
+use trilobite_api::tetragon::{self as api, KprobeArgument, kprobe_argument::Arg};
 
-/// A sign with a word, and what follows the process, where anything can.
-type Told = ((&'static str, String), Option<String>);
+use super::Paint;
+
+/// Emoji and word, and the text after the process.
+type Description = ((&'static str, String), Option<String>);
 
 /// Masks of security_file_permission.
 const WRITE: i32 = 1 << 1;
 const READ: i32 = 1 << 2;
 
-pub(super) fn describe(kprobe: &api::ProcessKprobe, paint: Paint) -> Told {
+pub(super) fn describe(kprobe: &api::ProcessKprobe, paint: Paint) -> Description {
     let args = Args(&kprobe.args);
     let cyan = |text: Option<String>| text.map(|text| paint.cyan(&text)).unwrap_or_default();
     let name = kprobe.function_name.as_str();
@@ -62,7 +62,7 @@ pub(super) fn describe(kprobe: &api::ProcessKprobe, paint: Paint) -> Told {
     ((sign, word.to_owned()), Some(tail))
 }
 
-/// The call that `raw_syscalls/sys_enter` is about, by its number; nothing for other tracepoints.
+/// Number of the system call for `raw_syscalls/sys_enter`; none for other tracepoints.
 pub(super) fn system_call(point: &api::ProcessTracepoint) -> Option<String> {
     if (point.subsys.as_str(), point.event.as_str()) != ("raw_syscalls", "sys_enter") {
         return None;
@@ -75,7 +75,7 @@ pub(super) fn system_call(point: &api::ProcessTracepoint) -> Option<String> {
     })
 }
 
-/// The stack traces of a kprobe, a line for each step.
+/// Stack traces, one line per frame.
 pub(super) fn stacks(kprobe: &api::ProcessKprobe, paint: Paint) -> String {
     let mut text = String::new();
     if !kprobe.kernel_stack_trace.is_empty() {
@@ -99,7 +99,7 @@ pub(super) fn stacks(kprobe: &api::ProcessKprobe, paint: Paint) -> String {
     text
 }
 
-/// By the flag of clone(2) that makes one.
+/// Name of the namespace by its flag in clone(2).
 fn namespace(flag: i32) -> &'static str {
     match flag {
         0 => "any",

@@ -1,5 +1,5 @@
-//! One event as the short coloured line that `tetra getevents -o compact` prints. Deviates in one thing: CAP_SYS_ADMIN at
-//! the line's end means that the process really has it.
+//! Events as the lines of `tetra getevents -o compact`, with one difference: CAP_SYS_ADMIN at the end of a line means
+//! that the process has it in fact.
 
 mod hook;
 mod paint;
@@ -9,26 +9,24 @@ pub use paint::Paint;
 use std::fmt::Write;
 
 use jiff::{Timestamp, tz::TimeZone};
+use trilobite_api::tetragon::{self as api, CapabilitiesType, ThrottleType, get_events_response::Event};
 
-use crate::serve::proto::tetragon::{self as api, CapabilitiesType, ThrottleType, get_events_response::Event};
-
-/// Bytes to the left of what stands at the line's end.
+/// Column of the mark at the end of a line, in bytes.
 const WIDTH: usize = 120;
 
-/// A line before it is put together.
+/// Parts of a line.
 struct Line<'a> {
-    /// A sign and a word.
+    /// Emoji and word.
     what: String,
-    /// Who did it; nothing where no process did.
+    /// None for an event without a process.
     process: Option<&'a api::Process>,
-    /// All that follows, if it has anything to follow; an empty text still has a blank before it.
+    /// The rest of the line; an empty text still follows a blank.
     tail: Option<String>,
-    /// What belongs to the event and has lines of its own.
+    /// Further lines of the event.
     below: String,
 }
 
-/// The event as text: one line, with its end, and after it the lines of its stack traces. Nothing for an event without its
-/// process.
+/// One line with its end, followed by the lines of stack traces. None for an event that lacks its process.
 pub fn text(event: &api::GetEventsResponse, paint: Paint, timestamps: bool) -> Option<String> {
     let Line { what, process, tail, below } = line(event, paint)?;
     let mut text = String::new();
@@ -53,7 +51,7 @@ pub fn text(event: &api::GetEventsResponse, paint: Paint, timestamps: bool) -> O
 }
 
 fn line(event: &api::GetEventsResponse, paint: Paint) -> Option<Line<'_>> {
-    let of = |what: (&str, &str), process, tail: String| Line {
+    let of_process = |what: (&str, &str), process, tail: String| Line {
         what: paint.blue(&format!("{} {:<7}", what.0, what.1)),
         process: Some(process),
         tail: Some(tail),
@@ -62,12 +60,12 @@ fn line(event: &api::GetEventsResponse, paint: Paint) -> Option<Line<'_>> {
     Some(match event.event.as_ref()? {
         Event::ProcessExec(exec) => {
             let process = exec.process.as_ref()?;
-            of(("🚀", "process"), process, paint.cyan(&process.arguments))
+            of_process(("🚀", "process"), process, paint.cyan(&process.arguments))
         }
         Event::ProcessExit(exit) => {
             let process = exit.process.as_ref()?;
             let end = if exit.signal.is_empty() { exit.status.to_string() } else { exit.signal.clone() };
-            of(("💥", "exit"), process, format!("{} {}", paint.cyan(&process.arguments), paint.red(&end)))
+            of_process(("💥", "exit"), process, format!("{} {}", paint.cyan(&process.arguments), paint.red(&end)))
         }
         Event::ProcessThrottle(throttle) => {
             let start = match throttle.r#type() {
@@ -86,28 +84,28 @@ fn line(event: &api::GetEventsResponse, paint: Paint) -> Option<Line<'_>> {
             if !build.is_empty() {
                 build.push(' ');
             }
-            of(("🧬", "loader"), loader.process.as_ref()?, format!("{build}{}", paint.yellow(&loader.path)))
+            of_process(("🧬", "loader"), loader.process.as_ref()?, format!("{build}{}", paint.yellow(&loader.path)))
         }
         Event::ProcessKprobe(kprobe) => {
             let (what, tail) = hook::describe(kprobe, paint);
-            let line = of((what.0, &what.1), kprobe.process.as_ref()?, String::new());
+            let line = of_process((what.0, &what.1), kprobe.process.as_ref()?, String::new());
             Line { tail, below: hook::stacks(kprobe, paint), ..line }
         }
         Event::ProcessTracepoint(point) => {
             let process = point.process.as_ref()?;
             match hook::system_call(point) {
-                Some(call) => of(("☎ ", "syscall"), process, call),
-                None => of(("⁉️", "tracepoint"), process, format!("{} {}", point.subsys, point.event)),
+                Some(call) => of_process(("☎ ", "syscall"), process, call),
+                None => of_process(("⁉️", "tracepoint"), process, format!("{} {}", point.subsys, point.event)),
             }
         }
         Event::ProcessUprobe(probe) => {
-            of(("🕵️", "uprobe"), probe.process.as_ref()?, format!("{} {}", probe.path, probe.symbol))
+            of_process(("🕵️", "uprobe"), probe.process.as_ref()?, format!("{} {}", probe.path, probe.symbol))
         }
         Event::ProcessUsdt(probe) => {
             let tail = format!("{} {} {}", probe.path, probe.provider, probe.name);
-            of(("🕵️", "usdt"), probe.process.as_ref()?, tail)
+            of_process(("🕵️", "usdt"), probe.process.as_ref()?, tail)
         }
-        Event::ProcessLsm(lsm) => of(("🔒", "LSM"), lsm.process.as_ref()?, lsm.function_name.clone()),
+        Event::ProcessLsm(lsm) => of_process(("🔒", "LSM"), lsm.process.as_ref()?, lsm.function_name.clone()),
         Event::Test(_) => {
             Line { what: "TEST".to_owned(), process: None, tail: Some("EVENT".to_owned()), below: String::new() }
         }

@@ -1,11 +1,8 @@
-//! Colours of a terminal, or none.
+//! Colors of a terminal.
 
-/// Whether a line is coloured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Paint {
-    /// As a terminal shows it.
     Colours,
-    /// Text alone.
     Plain,
 }
 

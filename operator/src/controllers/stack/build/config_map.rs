@@ -1,19 +1,19 @@
-//! Settings of all agents: the environment that their containers are given.
+//! The agents' ConfigMap: settings for all agents, as environment variables of their containers.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 
-use super::super::validate::Valid;
-use crate::children;
+use crate::controllers::stack::validate::ValidatedStack;
+use crate::labels::agent_metadata;
 
-pub(super) fn build(valid: &Valid) -> ConfigMap {
+pub(super) fn build_config_map(validated: &ValidatedStack) -> ConfigMap {
     let mut data = BTreeMap::new();
-    if valid.metrics.enabled {
-        data.insert("TRILOBITE_METRICS_ADDRESS".into(), format!("[::]:{}", valid.metrics.port));
+    if validated.metrics.enabled {
+        data.insert("TRILOBITE_METRICS_ADDRESS".into(), format!("[::]:{}", validated.metrics.port));
     }
     ConfigMap {
-        metadata: children::of_agents(&valid.namespace, &valid.owner),
+        metadata: agent_metadata(&validated.namespace, &validated.owner),
         data: Some(data),
         ..ConfigMap::default()
     }

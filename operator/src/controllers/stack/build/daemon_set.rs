@@ -1,4 +1,4 @@
-//! The agents' DaemonSet. Every privilege stands here beside what needs it; nothing else gives the agent a right.
+//! The agents' DaemonSet. Every privilege of the agent is listed here with its reason.
 
 use k8s_openapi::{
     api::{
@@ -14,10 +14,10 @@ use k8s_openapi::{
 use kube::core::ObjectMeta;
 use trilobite_crds::planner::content_digest;
 
-use super::super::validate::Valid;
-use crate::children;
+use crate::controllers::stack::validate::ValidatedStack;
+use crate::labels::{DAEMON_SET, TEMPLATE, agent_metadata, agent_selector, common_labels};
 
-/// What the agent always holds, and what needs it. The kernel tests boot with exactly these.
+/// Capabilities that every agent has, and why. The kernel tests boot with exactly these.
 const CAPABILITIES: [&str; 6] = [
     // Loading programs and maps, and reading them back to account for them.
     "BPF",
@@ -25,7 +25,8 @@ const CAPABILITIES: [&str; 6] = [
     "PERFMON",
     // tcx on the interfaces of pods, and entering their network namespaces' netlink.
     "NET_ADMIN",
-    // /proc/PID of other users' processes: executables and maps for symbols, cwd and arguments of processes that ran before.
+    // /proc/PID of other users' processes: executables and maps for symbols, cwd and arguments of processes that ran
+    // before.
     "SYS_PTRACE",
     // Reading pods' executables whatever their mode, to open them for the worker that has no privilege.
     "DAC_READ_SEARCH",
@@ -38,20 +39,22 @@ const RUN: &str = "/run/trilobite";
 const CGROUP: &str = "/host/cgroup";
 const TRACING: &str = "/sys/kernel/tracing";
 
-pub(super) fn build(valid: &Valid, settings: &ConfigMap) -> DaemonSet {
+pub(super) fn build_daemon_set(validated: &ValidatedStack, settings: &ConfigMap) -> DaemonSet {
     DaemonSet {
-        metadata: children::of_agents(&valid.namespace, &valid.owner),
+        metadata: agent_metadata(&validated.namespace, &validated.owner),
         spec: Some(DaemonSetSpec {
-            selector: LabelSelector { match_labels: Some(children::selector()), match_expressions: None },
-            template: labelled(PodTemplateSpec {
+            selector: LabelSelector { match_labels: Some(agent_selector()), match_expressions: None },
+            template: with_digest(PodTemplateSpec {
                 metadata: Some(ObjectMeta {
-                    labels: Some(children::labels()),
-                    annotations: Some([(format!("{}/settings", trilobite_crds::GROUP), shown(settings))].into()),
+                    labels: Some(common_labels()),
+                    annotations: Some(
+                        [(format!("{}/settings", trilobite_crds::GROUP), settings_text(settings))].into(),
+                    ),
                     ..ObjectMeta::default()
                 }),
-                spec: Some(pod(valid)),
+                spec: Some(pod_spec(validated)),
             }),
-            update_strategy: Some(update_strategy(valid)),
+            update_strategy: Some(update_strategy(validated)),
             revision_history_limit: Some(3),
             ..DaemonSetSpec::default()
         }),
@@ -59,22 +62,22 @@ pub(super) fn build(valid: &Valid, settings: &ConfigMap) -> DaemonSet {
     }
 }
 
-/// The digest of the template as one of its labels: every pod says by itself which template it was made from.
-fn labelled(mut template: PodTemplateSpec) -> PodTemplateSpec {
+/// Adds the digest of the template as a label, so that each pod shows from which template it was made.
+fn with_digest(mut template: PodTemplateSpec) -> PodTemplateSpec {
     let mut digest = content_digest(&template);
     digest.truncate(16);
     let labels = template.metadata.get_or_insert_default().labels.get_or_insert_default();
-    labels.insert(children::TEMPLATE.into(), digest);
+    labels.insert(TEMPLATE.into(), digest);
     template
 }
 
-/// The settings themselves, so that a change of them is a new revision of the pods.
-fn shown(settings: &ConfigMap) -> String {
+/// The settings as an annotation of the pods, so that a change of them is a new revision of the DaemonSet.
+fn settings_text(settings: &ConfigMap) -> String {
     settings.data.iter().flatten().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")
 }
 
-fn update_strategy(valid: &Valid) -> DaemonSetUpdateStrategy {
-    let strategy = valid.runtime.update_strategy.clone().unwrap_or_default();
+fn update_strategy(validated: &ValidatedStack) -> DaemonSetUpdateStrategy {
+    let strategy = validated.runtime.update_strategy.clone().unwrap_or_default();
     DaemonSetUpdateStrategy {
         type_: Some("RollingUpdate".into()),
         rolling_update: Some(RollingUpdateDaemonSet {
@@ -84,19 +87,19 @@ fn update_strategy(valid: &Valid) -> DaemonSetUpdateStrategy {
     }
 }
 
-fn pod(valid: &Valid) -> PodSpec {
+fn pod_spec(validated: &ValidatedStack) -> PodSpec {
     PodSpec {
-        service_account_name: Some(valid.service_account.clone()),
+        service_account_name: Some(validated.service_account.clone()),
         priority_class_name: Some("system-node-critical".into()),
-        // Flows are seen on the host's ends of the pods' interfaces.
+        // Flows are observed on the host's ends of the pods' veth pairs.
         host_network: Some(true),
         dns_policy: Some("ClusterFirstWithHostNet".into()),
-        // Processes are known by their PIDs on the host.
+        // Processes are identified by their PIDs on the host.
         host_pid: Some(true),
-        node_selector: Some(valid.fleet.node_selector.clone()),
-        tolerations: Some(valid.fleet.tolerations.clone()),
+        node_selector: Some(validated.selection.node_selector.clone()),
+        tolerations: Some(validated.selection.tolerations.clone()),
         termination_grace_period_seconds: Some(20),
-        containers: vec![container(valid)],
+        containers: vec![container(validated)],
         volumes: Some(vec![
             host_path("state", STATE, Some("DirectoryOrCreate")),
             host_path("run", RUN, Some("DirectoryOrCreate")),
@@ -107,15 +110,15 @@ fn pod(valid: &Valid) -> PodSpec {
     }
 }
 
-fn container(valid: &Valid) -> Container {
+fn container(validated: &ValidatedStack) -> Container {
     let args = ["agent", "--node-name", "$(NODE_NAME)", "--cgroup-root", CGROUP, "--state-dir", STATE];
     let socket = format!("{RUN}/agent.sock");
     let args = args.into_iter().map(String::from).chain(["--socket".into(), socket.clone()]).collect();
     let ready = ["/trilobite-node", "ready", "--socket", &socket].map(String::from).to_vec();
     Container {
         name: "agent".into(),
-        image: Some(valid.image.clone()),
-        image_pull_policy: valid.runtime.image_pull_policy.map(|policy| policy.as_str().into()),
+        image: Some(validated.image.clone()),
+        image_pull_policy: validated.runtime.image_pull_policy.map(|policy| policy.as_str().into()),
         command: Some(vec!["/trilobite-node".into()]),
         args: Some(args),
         env: Some(vec![EnvVar {
@@ -127,31 +130,33 @@ fn container(valid: &Valid) -> Container {
             ..EnvVar::default()
         }]),
         env_from: Some(vec![EnvFromSource {
-            config_map_ref: Some(ConfigMapEnvSource { name: children::DAEMON_SET.into(), optional: None }),
+            config_map_ref: Some(ConfigMapEnvSource { name: DAEMON_SET.into(), optional: None }),
             ..EnvFromSource::default()
         }]),
-        ports: valid.metrics.enabled.then(|| {
+        ports: validated.metrics.enabled.then(|| {
             vec![ContainerPort {
                 name: Some("metrics".into()),
-                container_port: valid.metrics.port,
+                container_port: validated.metrics.port,
                 protocol: Some("TCP".into()),
                 ..ContainerPort::default()
             }]
         }),
-        // Often at first, so that a rollout does not wait for a probe; seldom later, because each runs a program.
+        // Frequent at startup, so that a rollout does not wait for a probe; rare later, because each probe runs a
+        // program.
         startup_probe: Some(probe(&ready, 1, 120)),
         readiness_probe: Some(probe(&ready, 10, 2)),
-        // Only an agent that answers nobody for a minute is begun anew: what it has loaded goes with it.
+        // An agent restarts only after a minute without a response, because everything it has loaded is unloaded with
+        // it.
         liveness_probe: Some(probe(&ready, 20, 3)),
-        resources: valid.runtime.resources.as_ref().map(Into::into),
-        security_context: Some(security_context(valid)),
+        resources: validated.runtime.resources.as_ref().map(Into::into),
+        security_context: Some(security_context(validated)),
         volume_mounts: Some(vec![
-            // Two nodes of a test cluster may share one host, so a path carries the node's name.
+            // Nodes of a test cluster may share one host, so each has a directory with the node's name.
             VolumeMount { sub_path_expr: Some("$(NODE_NAME)".into()), ..mount("state", STATE) },
             VolumeMount { sub_path_expr: Some("$(NODE_NAME)".into()), ..mount("run", RUN) },
-            // The host's own view: the agent's has its own cgroup as root.
+            // The host's cgroupfs; in the agent's own cgroup namespace, the agent's cgroup is the root.
             read_only("cgroup", CGROUP),
-            // Formats and numbers of classic tracepoints; empty where the host has not mounted tracefs.
+            // Formats and ids of tracepoints; empty if the host has not mounted tracefs.
             read_only("tracing", TRACING),
         ]),
         ..Container::default()
@@ -168,12 +173,12 @@ fn probe(command: &[String], period: i32, failures: i32) -> Probe {
     }
 }
 
-fn security_context(valid: &Valid) -> SecurityContext {
+fn security_context(validated: &ValidatedStack) -> SecurityContext {
     let opt_in = [
-        // Kernels that ask it for what CAP_BPF and CAP_PERFMON do elsewhere; opt-in by runtime.allowSysAdmin.
-        ("SYS_ADMIN", valid.runtime.allow_sys_admin),
+        // For kernels that require it in place of CAP_BPF and CAP_PERFMON; opt-in by runtime.allowSysAdmin.
+        ("SYS_ADMIN", validated.runtime.allow_sys_admin),
         // Maps count against RLIMIT_MEMLOCK before 5.11; opt-in by runtime.allowSysResource.
-        ("SYS_RESOURCE", valid.runtime.allow_sys_resource),
+        ("SYS_RESOURCE", validated.runtime.allow_sys_resource),
     ];
     let granted = opt_in.into_iter().filter_map(|(name, allowed)| allowed.then_some(name));
     SecurityContext {
@@ -181,7 +186,7 @@ fn security_context(valid: &Valid) -> SecurityContext {
             drop: Some(vec!["ALL".into()]),
             add: Some(CAPABILITIES.into_iter().chain(granted).map(String::from).collect()),
         }),
-        // Capabilities reach a program of an image FROM scratch only as root.
+        // A program in an image FROM scratch gets capabilities only as root.
         run_as_user: Some(0),
         privileged: Some(false),
         allow_privilege_escalation: Some(false),
@@ -189,7 +194,7 @@ fn security_context(valid: &Valid) -> SecurityContext {
         seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".into(), localhost_profile: None }),
         // The default profile denies ptrace reads of other pods' processes.
         app_armor_profile: Some(AppArmorProfile { type_: "Unconfined".into(), localhost_profile: None }),
-        // The type for containers that look after their host; container_t may not use bpf(2).
+        // spc_t is SELinux's type for containers that manage their host; container_t may not use bpf(2).
         se_linux_options: Some(SELinuxOptions { type_: Some("spc_t".into()), ..SELinuxOptions::default() }),
         ..SecurityContext::default()
     }

@@ -1,4 +1,4 @@
-//! Everything that a stack has made, one file each. Pure: what is built here exists when `apply` has run.
+//! `OwnedObjects`: all objects that a stack owns, a file each. Pure; they exist once `apply` has returned.
 
 mod config_map;
 mod daemon_set;
@@ -18,53 +18,48 @@ use k8s_openapi::api::{
 };
 use trilobite_crds::node::{NodeProfile, NodeRuntime, ProfilePart};
 
-pub(super) use garbage::Garbage;
+pub(super) use self::garbage::Garbage;
+use self::{
+    config_map::build_config_map, daemon_set::build_daemon_set, garbage::find_garbage,
+    node_runtime::build_node_runtime, rollout::next_step, service::build_service,
+};
+use super::{dereference::DereferencedStack, validate::ValidatedStack};
+use crate::{controllers::phase::Prepared, status::Rollout};
 
-use super::{dereference::Found, validate::Valid};
-use crate::status::Rollout;
-
-/// Built, not applied.
 #[derive(Debug)]
-pub(super) enum Prepared {}
-/// In the API server.
-#[derive(Debug)]
-pub(super) enum Applied {}
-
-/// All children. `apply` names every field: a child that nobody applies does not compile.
-#[derive(Debug)]
-pub(super) struct Children<Phase> {
-    /// Parts that do not exist yet.
+pub(super) struct OwnedObjects<Phase> {
+    /// ProfileParts that do not exist yet.
     pub(super) parts: Vec<ProfilePart>,
     pub(super) profile: NodeProfile,
     pub(super) config_map: ConfigMap,
-    /// None while no agent serves metrics.
+    /// None if the agents serve no metrics.
     pub(super) service: Option<Service>,
     pub(super) daemon_set: DaemonSet,
-    /// Nodes that are told of the profile in this step.
-    pub(super) told: Vec<NodeRuntime>,
+    /// NodeRuntimes that are pointed at the profile in this step.
+    pub(super) runtimes: Vec<NodeRuntime>,
     pub(super) garbage: Garbage,
     pub(super) rollout: Rollout,
-    /// Nodes that are left for later steps.
-    pub(super) left: usize,
+    /// Number of nodes that later steps update.
+    pub(super) remaining_nodes: usize,
     pub(super) namespace: String,
     pub(super) phase: PhantomData<Phase>,
 }
 
-pub(super) fn run(valid: &Valid, found: &Found) -> Children<Prepared> {
-    let config_map = config_map::build(valid);
-    let daemon_set = daemon_set::build(valid, &config_map);
-    let step = rollout::next(valid, found);
-    Children {
-        parts: parts::missing(valid, found),
-        profile: parts::profile(valid),
+pub(super) fn build(validated: &ValidatedStack, dereferenced: &DereferencedStack) -> OwnedObjects<Prepared> {
+    let config_map = build_config_map(validated);
+    let daemon_set = build_daemon_set(validated, &config_map);
+    let step = next_step(validated, dereferenced);
+    OwnedObjects {
+        parts: parts::missing_parts(validated, dereferenced),
+        profile: parts::build_profile(validated),
         config_map,
-        service: service::build(valid),
+        service: build_service(validated),
         daemon_set,
-        told: step.nodes.iter().map(|(name, uid)| node_runtime::build(valid, name, uid)).collect(),
-        garbage: garbage::build(valid, found),
+        runtimes: step.nodes.iter().map(|(name, uid)| build_node_runtime(validated, name, uid)).collect(),
+        garbage: find_garbage(validated, dereferenced),
         rollout: step.rollout,
-        left: step.left,
-        namespace: valid.namespace.clone(),
+        remaining_nodes: step.remaining_nodes,
+        namespace: validated.namespace.clone(),
         phase: PhantomData,
     }
 }

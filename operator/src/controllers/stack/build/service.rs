@@ -1,21 +1,21 @@
-//! The agents' metrics, found by name: a headless Service, while the stack wants metrics.
+//! The headless Service of the agents' metrics, while the stack enables metrics.
 
 use k8s_openapi::{
     api::core::v1::{Service, ServicePort, ServiceSpec},
     apimachinery::pkg::util::intstr::IntOrString,
 };
 
-use super::super::validate::Valid;
-use crate::children;
+use crate::controllers::stack::validate::ValidatedStack;
+use crate::labels::{agent_metadata, agent_selector};
 
-pub(super) fn build(valid: &Valid) -> Option<Service> {
-    let port = valid.metrics.enabled.then_some(valid.metrics.port)?;
+pub(super) fn build_service(validated: &ValidatedStack) -> Option<Service> {
+    let port = validated.metrics.enabled.then_some(validated.metrics.port)?;
     Some(Service {
-        metadata: children::of_agents(&valid.namespace, &valid.owner),
+        metadata: agent_metadata(&validated.namespace, &validated.owner),
         spec: Some(ServiceSpec {
             cluster_ip: Some("None".into()),
             ip_family_policy: Some("PreferDualStack".into()),
-            selector: Some(children::selector()),
+            selector: Some(agent_selector()),
             ports: Some(vec![ServicePort {
                 name: Some("metrics".into()),
                 port,

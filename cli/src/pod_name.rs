@@ -1,0 +1,26 @@
+//! `NAMESPACE/POD` on the command line.
+
+use std::str::FromStr;
+
+/// Namespace and name of a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PodName {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+}
+
+impl FromStr for PodName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_name = |name: &str| {
+            !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c))
+        };
+        match text.split_once('/') {
+            Some((namespace, name)) if is_name(namespace) && is_name(name) => {
+                Ok(Self { namespace: namespace.into(), name: name.into() })
+            }
+            _ => Err("write NAMESPACE/POD, e.g. payments/api-0".into()),
+        }
+    }
+}

@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# What is longer than CI may take, by parameters of tests that CI runs in short. The table is kept in e2e/results/, with commit and
+# machine. About two hours on two cores.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+mkdir -p e2e/results target
+# One line for each part: its name, its seconds and its exit status.
+export TRILOBITE_LONG=$PWD/target/long.tsv
+test=(cargo test --quiet --workspace --features trilobite-operator/api-server)
+
+part() { # NAME COMMAND...: a part that fails does not end the others
+  local name=$1 from=$SECONDS status=0
+  shift
+  printf '%s ...\n' "$name"
+  "$@" || status=$?
+  printf '%s\t%d\t%d\n' "$name" $((SECONDS - from)) "$status" >>"$TRILOBITE_LONG"
+}
+
+on_a_cluster() {
+  local one=("${test[@]}" --test cluster -- --test-threads=1 --nocapture)
+  for storm in 1 2 3; do
+    part "storm $storm of 3: 200,000 execs, every one read" env TRILOBITE_EXECS=200000 "${one[@]}" every_exec_of_a_storm
+  done
+  part "100,000 execs with a small ring: read and lost add up" env TRILOBITE_EXECS=100000 "${one[@]}" read_and_lost_records
+  part "100 profiles on demand: nothing left behind" env TRILOBITE_ROUNDS=100 "${one[@]}" profile_adds_its_programs
+  part "the API server away for 15 minutes" env TRILOBITE_OUTAGE_SECONDS=900 "${one[@]}" no_event_is_lost
+}
+
+all_passed() { ! awk -F '\t' '$3 != 0 { found = 1 } END { exit !found }' "$TRILOBITE_LONG"; }
+
+if [ "${1:-}" = --on-a-cluster ]; then
+  on_a_cluster
+  all_passed
+  exit
+fi
+
+: >"$TRILOBITE_LONG"
+
+part "property tests, 20,000 cases each" env PROPTEST_CASES=20000 "${test[@]}" --lib --bins
+scripts/images.sh
+scripts/with-cluster.sh e2e/test-long.sh --on-a-cluster || printf 'the cluster\t0\t1\n' >>"$TRILOBITE_LONG"
+
+result=e2e/results/$(date +%F-%H%M%S)-$(uname -r).md
+{
+  printf '# Long tests, %s\n\n' "$(date '+%F %T')"
+  printf '`make test-long` at %s%s on %s, %d cores, %d MiB, Linux %s.\n\n' "$(git rev-parse --short HEAD)" \
+    "$(git diff --quiet HEAD -- . || echo ', with changes')" "$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -1)" "$(nproc)" \
+    $(($(sed -n 's/^MemTotal: *\([0-9]*\) kB/\1/p' /proc/meminfo) / 1024)) "$(uname -r)"
+  printf '| test | seconds | result |\n|---|---|---|\n'
+  awk -F '\t' '{ printf "| %s | %d | %s |\n", $1, $2, $3 == 0 ? "passed" : "FAILED" }' "$TRILOBITE_LONG"
+} >"$result"
+cat "$result"
+echo "kept in $result"
+all_passed

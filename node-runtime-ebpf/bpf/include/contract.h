@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* All that the kernel side and the agent share. bindgen makes the agent's types of it, so that these headers contain types
+ * of a fixed width and no padding that is not named. */
+#ifndef TRILOBITE_CONTRACT_H
+#define TRILOBITE_CONTRACT_H
+
+#include <linux/types.h>
+#include <linux/bpf.h>
+
+#include "limits.h"
+#include "record.h"
+#include "cgroup.h"
+#include "process.h"
+#include "tracepoint.h"
+#include "flow.h"
+#include "sample.h"
+
+#endif

@@ -1,0 +1,113 @@
+//! What one flow costs: decode, enrich, filter and encode, alone and one after the other.
+
+use std::{hint::black_box, sync::Arc};
+
+use criterion::{Criterion, Throughput};
+use trilobite_api::flow::FlowFilter;
+use trilobite_node::{
+    export::captures::line::FlowLines,
+    identity::Pod,
+    layers::network::{
+        decode,
+        directory::{DirectoryTable, NodePod},
+        endpoint::Endpoint,
+        enrich::{Enricher, WatchedInterface},
+        flow::Interface,
+    },
+    serve::hubble::{self, FlowFilters},
+};
+use trilobite_node_ebpf::{FlowDirection, FlowKey, FlowReason, FlowRecord, RecordKind};
+use zerocopy::IntoBytes;
+
+use super::events::header;
+
+/// The first packet of a TCP connection from 10.0.0.1 to 10.0.0.2, received by interface 12.
+fn flow_record() -> Vec<u8> {
+    let address = |last| [&[10, 0, 0, last], [0; 12].as_slice()].concat().try_into().expect("16 bytes");
+    let record = FlowRecord {
+        header: header(RecordKind::Flow, size_of::<FlowRecord>()),
+        key: FlowKey {
+            source: address(1),
+            destination: address(2),
+            interface: 12,
+            source_port: 40000u16.to_be(),
+            destination_port: 80u16.to_be(),
+            protocol: 6,
+            family: 4,
+            direction: FlowDirection::In as u8,
+            ..FlowKey::default()
+        },
+        flags: 2,
+        source_mac: [2, 0, 0, 0, 0, 1],
+        destination_mac: [2, 0, 0, 0, 0, 2],
+        reason: FlowReason::New as u8,
+        ..FlowRecord::default()
+    };
+    record.as_bytes().to_vec()
+}
+
+fn pod(name: &str, address: &str) -> Pod {
+    Pod {
+        uid: name.into(),
+        namespace: "payments".into(),
+        name: format!("{name}-7f9c-x2"),
+        labels: [("tier", "back"), ("app", name)].map(|(key, value)| (key.into(), value.into())).into(),
+        workload: name.into(),
+        workload_kind: "Deployment".into(),
+        ips: vec![address.parse().expect("an address")],
+        node: "reef".into(),
+        ..Pod::default()
+    }
+}
+
+/// Two pods of this node; `till` is behind the interface of the record.
+fn enricher() -> Enricher {
+    let table = DirectoryTable::default();
+    let (till, ledger) = (pod("till", "10.0.0.1"), pod("ledger", "10.0.0.2"));
+    for pod in [&till, &ledger] {
+        table.put_pod(&NodePod { pod: pod.clone(), node_ips: Vec::new() }, "reef");
+    }
+    let mut enricher = Enricher::new(1);
+    enricher.directories.extend([Arc::new(table) as Arc<_>, Arc::new(DirectoryTable::default()) as Arc<_>]);
+    let endpoint = Arc::new(Endpoint::pod(&till));
+    let interface = Arc::new(Interface { index: 12, name: "veth0123".into() });
+    enricher.watched.insert(12, WatchedInterface { interface, pod: Some((Arc::new(till), endpoint)), behind: true });
+    enricher
+}
+
+pub(super) fn measure(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("one flow");
+    group.throughput(Throughput::Elements(1));
+    let bytes = flow_record();
+    let observation = decode::decode(&bytes).expect("a record");
+    let mut enricher = enricher();
+    let flow = enricher.flow(&observation, 0);
+    assert!(flow.source_endpoint.pod.starts_with("till") && flow.destination_endpoint.pod.starts_with("ledger"));
+    let wanted = FlowFilter { source_pod: vec!["payments/till".into()], ..FlowFilter::default() };
+    let filters = FlowFilters::new(&[wanted], &[], "reef").expect("a filter");
+    assert!(filters.pass(&flow));
+
+    group.bench_function("decode", |bencher| bencher.iter(|| decode::decode(black_box(&bytes))));
+    group.bench_function("enrich", |bencher| bencher.iter(|| enricher.flow(black_box(&observation), 0)));
+    group.bench_function("filter", |bencher| bencher.iter(|| filters.pass(black_box(&flow))));
+    group.bench_function("encode as a message", |bencher| bencher.iter(|| hubble::response(black_box(&flow), "reef")));
+    let (mut lines, mut line) = (FlowLines::new("reef"), Vec::new());
+    group.bench_function("encode as a JSON line", |bencher| {
+        bencher.iter(|| {
+            line.clear();
+            lines.append_flow(black_box(&flow), &mut line);
+            line.len()
+        });
+    });
+    group.bench_function("all, from the record to the JSON line", |bencher| {
+        bencher.iter(|| {
+            line.clear();
+            let flow = decode::decode(black_box(&bytes)).map(|observation| enricher.flow(&observation, 0));
+            if let Some(flow) = flow.filter(|flow| filters.pass(flow)) {
+                lines.append_flow(&flow, &mut line);
+            }
+            line.len()
+        });
+    });
+    group.finish();
+}

@@ -1,0 +1,129 @@
+//! Builds an agent: facts of the kernel, identity, layers, and the services on its socket.
+
+use std::{path::PathBuf, sync::Arc, time::Instant};
+
+use anyhow::Context as _;
+use tokio::sync::{oneshot, watch};
+use tonic::service::Routes;
+
+use super::{
+    Agent,
+    checkpoint::{Checkpoint, PendingWrites},
+    reconcile::{NodeProblemSource, Reconciler},
+};
+use crate::{
+    args::CommonArguments,
+    desired::last_known_good::{self, KnownNamespaces, KnownPods, LastKnownGood},
+    export::{EventExport, captures::CaptureExport},
+    identity::IdentityService,
+    kernel::{self, clock::BootTime},
+    layers::{
+        LayerContext, Layers,
+        application::{Application, worker_program},
+        network::Network,
+        security::{Security, event_bus::EventBus},
+    },
+    loss::Ledger,
+    report::metrics,
+    serve::{
+        self, hubble, router,
+        socket::Socket,
+        tetragon::{self, AgentInfo, EventEncoder},
+    },
+};
+
+impl Agent {
+    /// Probes the kernel and listens on the socket; nothing is loaded. `in_cluster` says whether there is an API server that
+    /// knows the pods.
+    pub(crate) async fn new(arguments: &CommonArguments, in_cluster: bool) -> anyhow::Result<Self> {
+        let facts = Arc::new(kernel::probe::facts(arguments.host.cgroup_root.as_deref()));
+        let ledger = Ledger::default();
+        last_known_good::make_folder(&arguments.state_dir, in_cluster)
+            .with_context(|| format!("the state directory {}", arguments.state_dir.display()))?;
+        let context = LayerContext {
+            node_name: node_name(arguments)?,
+            facts: facts.clone(),
+            ledger: ledger.clone(),
+            state_dir: arguments.state_dir.clone(),
+        };
+        let (socket, listener) = Socket::listen(&arguments.socket.socket)?;
+        let (snapshots, _) = watch::channel(None);
+        let identity = IdentityService::new(facts.clone(), ledger.clone(), in_cluster);
+        let bus = EventBus::new(ledger.clone());
+        let encoder = EventEncoder {
+            node_name: context.node_name.as_str().into(),
+            cluster_name: "".into(),
+            boot_time: Arc::new(BootTime::of_this_machine()),
+        };
+        let (unhealthy, is_unhealthy) = watch::channel(None);
+        let agent_info = AgentInfo { version: env!("CARGO_PKG_VERSION").into(), problem: is_unhealthy };
+        let worker = arguments.worker.clone().unwrap_or_else(worker_program::default_path);
+        let application = Application::new(context.clone(), identity.clone(), &worker);
+        let profiles = application.profiles();
+        let client = Arc::default();
+        let network = Network::new(context.clone(), identity.clone(), Arc::clone(&client));
+        let (metrics_problem, is_without_metrics) = watch::channel(None);
+        if let Some(address) = arguments.metrics_address {
+            let readable = snapshots.subscribe();
+            tokio::spawn(metrics::serve(address, metrics_problem, ledger.clone(), readable, vec![network.metrics()]));
+        }
+        let node_info = hubble::NodeInfo {
+            node: context.node_name.clone(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            address: format!("unix://{}", arguments.socket.socket.display()),
+            started: Instant::now(),
+        };
+        let flow_buffer = network.flow_buffer();
+        let (observer, peer) = hubble::services(flow_buffer.clone(), ledger.clone(), node_info);
+        let services = Routes::new(tetragon::service(bus.clone(), encoder.clone(), agent_info))
+            .add_service(observer)
+            .add_service(peer)
+            .add_service(serve::profiles::service(profiles.clone()));
+        let (shutdown, shut_down) = oneshot::channel();
+        let (flows_refused, are_refused) = watch::channel(false);
+        let server = tokio::spawn(async move {
+            if let Err(error) = router::serve(listener, services, are_refused, shut_down).await {
+                tracing::error!(%error, "serving the socket");
+            }
+        });
+        let captures = network.subscribe_captures();
+        let captures = CaptureExport::start(captures, context.node_name.clone(), &arguments.state_dir, ledger.clone());
+        let security = Security::new(context.clone(), identity.clone(), bus.clone());
+        let layers = Layers::new(facts, security, network, application);
+        Ok(Self {
+            captures,
+            export: EventExport::new(bus.clone(), encoder, ledger.clone(), arguments.state_dir.clone()),
+            pods_changed: identity.changed(),
+            identity,
+            client,
+            flow_buffer,
+            profiles,
+            bus,
+            reconciler: Reconciler::new(layers, ledger),
+            last_known_good: Checkpoint::new(LastKnownGood::new(&arguments.state_dir), "the active state"),
+            known_pods: Checkpoint::new(KnownPods::new(&arguments.state_dir), "the pods of this node"),
+            known_namespaces: Checkpoint::new(KnownNamespaces::new(&arguments.state_dir), "labels of namespaces"),
+            pending_writes: PendingWrites::default(),
+            unwatched_since: None,
+            is_persisting: false,
+            context,
+            snapshots,
+            unhealthy,
+            flows_refused,
+            node_problems: vec![(NodeProblemSource::Metrics, is_without_metrics)],
+            server,
+            shutdown,
+            _socket: socket,
+        })
+    }
+}
+
+fn node_name(arguments: &CommonArguments) -> anyhow::Result<String> {
+    if let Some(name) = &arguments.node_name {
+        return Ok(name.clone());
+    }
+    let path = PathBuf::from("/proc/sys/kernel/hostname");
+    let name = std::fs::read_to_string(&path)
+        .with_context(|| format!("{}; name the node with --node-name", path.display()))?;
+    Ok(name.trim().to_owned())
+}

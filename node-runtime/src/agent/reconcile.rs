@@ -1,0 +1,242 @@
+//! One reconcile: desired state -> plan -> layers -> snapshot. Holds what is planned, active, refused and counted.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use trilobite_crds::node::{Desired, ProfilePartSpec, Session, Source, SourceKind};
+
+use crate::{
+    desired::{ActiveState, Update, is_version_of, keeps_previous_version},
+    layers::{Layers, application::cpu::profiles::ProfileProgress},
+    loss::{Ledger, by_source, stack_source},
+    plan,
+    plan::{UnitCount, UnitKey, UnitState},
+    problem::Problem,
+    report::status::{Snapshot, UnitReport},
+};
+
+/// Sources of node-level problems that belong to no unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NodeProblemSource {
+    /// The last-known-good state on this node's disk.
+    LastKnownGood,
+    /// The known pods on this node's disk.
+    KnownPods,
+    /// The known namespace labels on this node's disk.
+    KnownNamespaces,
+    /// The watch of this node's pods.
+    Pods,
+    /// The watch of namespaces.
+    Namespaces,
+    /// Fetching the NodeProfile that the NodeRuntime points at.
+    Profile,
+    /// The `/metrics` listener.
+    Metrics,
+}
+
+/// The desired state of this node, and what has become of each of its units.
+pub struct Reconciler {
+    layers: Layers,
+    ledger: Ledger,
+    update: Update,
+    requested: BTreeMap<UnitKey, Requested>,
+    units: BTreeMap<UnitKey, UnitReport>,
+    counts: BTreeMap<UnitKey, UnitCount>,
+    /// Units that were planned before they expired, by this agent or by the previous one.
+    started: BTreeSet<UnitKey>,
+    /// For each refused unit: the older part that stays active in its place.
+    previous_versions: BTreeMap<UnitKey, ProfilePartSpec>,
+    node_problems: BTreeMap<NodeProblemSource, Problem>,
+}
+
+/// The resource that requested a unit; a part also has a digest.
+struct Requested {
+    source: Source,
+    part: Option<String>,
+}
+
+impl Reconciler {
+    pub fn new(layers: Layers, ledger: Ledger) -> Self {
+        Self {
+            layers,
+            ledger,
+            update: Update::default(),
+            requested: BTreeMap::new(),
+            units: BTreeMap::new(),
+            counts: BTreeMap::new(),
+            started: BTreeSet::new(),
+            previous_versions: BTreeMap::new(),
+            node_problems: BTreeMap::new(),
+        }
+    }
+
+    /// Takes over from a previous agent that was alive until `alive_until`: sessions of `desired` that ended by then have run,
+    /// and the counts of a finished profile are read from its stored result.
+    pub fn take_over(&mut self, desired: &Desired, alive_until: Timestamp, now: Timestamp) {
+        for session in desired.sessions.iter().filter(|session| session.expires_at <= alive_until) {
+            let key = UnitKey::of_session(session);
+            if session.source.kind == SourceKind::AppProfile
+                && let Some(ProfileProgress::Finished(meta)) = self.layers.application.profiles().one(&key.name, now)
+                && meta.started < session.expires_at
+            {
+                let count = UnitCount { records: meta.counts.samples, lost: meta.counts.lost };
+                self.counts.insert(key.clone(), count);
+            }
+            self.started.insert(key);
+        }
+    }
+
+    pub async fn apply(&mut self, update: Update, now: Timestamp) {
+        let previous_versions = self.previous_versions_for(&update.desired);
+        self.update = update;
+        self.previous_versions = previous_versions;
+        self.reconcile(now).await;
+    }
+
+    /// For each new unit of `desired`: the active part of the same resource, which stays active if the new one is refused.
+    fn previous_versions_for(&self, desired: &Desired) -> BTreeMap<UnitKey, ProfilePartSpec> {
+        let is_active =
+            |key: &UnitKey| matches!(self.units.get(key).map(|unit| &unit.state), Some(UnitState::Active { .. }));
+        let active = self.update.desired.parts.iter().filter(|part| keeps_previous_version(part));
+        let active = active.map(|part| (UnitKey::of_part(part), part)).filter(|(key, _)| is_active(key));
+        let previous = self.previous_versions.values().map(|part| (UnitKey::of_part(part), part));
+        let before: Vec<(UnitKey, &ProfilePartSpec)> = active.chain(previous).collect();
+        let replaced = desired.parts.iter().filter_map(|part| {
+            let (old_key, old) = before.iter().find(|(_, old)| is_version_of(old, part))?;
+            let key = UnitKey::of_part(part);
+            (*old_key != key).then(|| (key, ProfilePartSpec::clone(old)))
+        });
+        replaced.collect()
+    }
+
+    /// Brings the layers in line with what is still desired at `now`. Idempotent.
+    pub async fn reconcile(&mut self, now: Timestamp) {
+        self.refresh_counts();
+        let desired = self.update.desired.clone();
+        let plan = plan::plan(&desired, &self.layers.facts, now);
+        self.layers.apply(&plan).await;
+        self.refresh_counts();
+        let parts = desired.parts.iter().map(|part| {
+            (UnitKey::of_part(part), Requested { source: part.source.clone(), part: Some(part.digest.clone()) })
+        });
+        let sessions = desired
+            .sessions
+            .iter()
+            .map(|session| (UnitKey::of_session(session), Requested { source: session.source.clone(), part: None }));
+        self.requested = parts.chain(sessions).collect();
+        self.started.extend(self.requested.keys().filter(|key| plan.source(key).is_some()).cloned());
+        self.started.retain(|key| self.requested.contains_key(key));
+        self.refresh_units(now);
+        self.drop_stale_counts();
+        let units = &self.units;
+        let is_refused = |key: &UnitKey| matches!(units.get(key).map(|unit| &unit.state), Some(UnitState::Refused(_)));
+        self.previous_versions.retain(|key, _| is_refused(key));
+    }
+
+    pub fn next_expiry(&self, now: Timestamp) -> Option<Timestamp> {
+        self.update.desired.sessions.iter().map(|session| session.expires_at).filter(|end| *end > now).min()
+    }
+
+    /// Sets or clears the problem of one source.
+    pub fn set_node_problem(&mut self, source: NodeProblemSource, problem: Option<Problem>) {
+        match problem {
+            Some(problem) => drop(self.node_problems.insert(source, problem)),
+            None => drop(self.node_problems.remove(&source)),
+        }
+    }
+
+    /// Sets the NodeRuntime that the next status is written to, where its profile could not be fetched yet.
+    pub fn set_uid(&mut self, uid: String) {
+        self.update.uid = Some(uid);
+    }
+
+    /// The state that the next agent resumes from. Sessions that had expired before they started are left out.
+    pub fn state_to_persist(&self) -> ActiveState {
+        let mut desired = Desired::clone(&self.update.desired);
+        desired.sessions.retain(|session| self.started.contains(&UnitKey::of_session(session)));
+        ActiveState { desired, previous_versions: self.previous_versions.values().cloned().collect() }
+    }
+
+    pub fn snapshot(&mut self, now: Timestamp) -> Snapshot {
+        self.refresh_counts();
+        self.refresh_units(now);
+        let Update { desired, generation, uid } = self.update.clone();
+        Snapshot {
+            losses: by_source::by_source(&self.ledger.by_kind(), &desired),
+            previous_generations: self
+                .previous_versions
+                .iter()
+                .map(|(key, part)| (key.clone(), part.source.generation))
+                .collect(),
+            uid,
+            generation,
+            desired,
+            units: self.units.clone(),
+            unfinished: self.layers.unfinished(),
+            counts: self.counts.clone(),
+            node_problems: self.node_problems.values().map(|problem| (stack_source(), problem.clone())).collect(),
+        }
+    }
+
+    /// Unloads every unit. Results that are still being written get `results_timeout`.
+    pub async fn unload(&mut self, results_timeout: Duration) {
+        self.update = Update::default();
+        self.requested.clear();
+        self.units.clear();
+        self.counts.clear();
+        self.started.clear();
+        self.previous_versions.clear();
+        self.layers.unload(results_timeout).await;
+    }
+
+    /// Reads the state of every unit. An expired session is no longer planned; if it was refused, its reason stays.
+    fn refresh_units(&mut self, now: Timestamp) {
+        let mut units = BTreeMap::new();
+        for (key, state) in self.layers.states() {
+            let Some(Requested { source, part }) = self.requested.get(&key) else { continue };
+            units.insert(key, UnitReport { source: source.clone(), state, part: part.clone() });
+        }
+        for session in self.update.desired.sessions.iter().filter(|session| session.expires_at <= now) {
+            let key = UnitKey::of_session(session);
+            // Layers also report sessions that have ended; one that ended without a problem is no longer active.
+            if matches!(units.get(&key), Some(UnitReport { state: UnitState::Active { notes }, .. }) if notes.is_empty())
+            {
+                units.remove(&key);
+            }
+            if let Some(problem) = self.problem_after_expiry(session, &key).filter(|_| !units.contains_key(&key)) {
+                let (source, state) = (session.source.clone(), UnitState::Refused(problem));
+                units.insert(key, UnitReport { source, state, part: None });
+            }
+        }
+        self.units = units;
+    }
+
+    fn problem_after_expiry(&self, session: &Session, key: &UnitKey) -> Option<Problem> {
+        if !self.started.contains(key) {
+            return Some(Problem::SessionExpired { end: session.expires_at });
+        }
+        match self.units.get(key).map(|unit| &unit.state) {
+            Some(UnitState::Refused(problem)) => Some(problem.clone()),
+            _ => None,
+        }
+    }
+
+    fn refresh_counts(&mut self) {
+        for (key, count) in self.layers.counts() {
+            let known = self.counts.entry(key).or_default();
+            known.records = known.records.max(count.records);
+            known.lost = known.lost.max(count.lost);
+        }
+    }
+
+    /// Counts stay while a unit is requested, also after its session has ended.
+    fn drop_stale_counts(&mut self) {
+        self.counts.retain(|key, _| self.requested.contains_key(key));
+    }
+}
+
+#[cfg(test)]
+mod tests;

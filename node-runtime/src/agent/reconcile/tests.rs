@@ -1,0 +1,136 @@
+//! Sessions, node problems and previous versions, on a kernel that refuses every unit: nothing is loaded.
+
+use std::sync::Arc;
+
+use trilobite_crds::node::{CpuProfileSession, PodScope, SessionContent};
+
+use super::*;
+use crate::{
+    identity::IdentityService,
+    kernel::Facts,
+    layers::{
+        LayerContext,
+        application::Application,
+        network::Network,
+        security::{Security, event_bus::EventBus},
+    },
+};
+
+fn reconciler_without_btf() -> Reconciler {
+    let (facts, ledger) = (Arc::new(Facts::default()), Ledger::default());
+    let state_dir = std::env::temp_dir().join("trilobite-nothing-is-kept-here");
+    let context = LayerContext { node_name: "reef".into(), facts: facts.clone(), ledger: ledger.clone(), state_dir };
+    let identity = IdentityService::new(facts.clone(), ledger.clone(), true);
+    let security = Security::new(context.clone(), identity.clone(), EventBus::new(ledger.clone()));
+    let network = Network::new(context.clone(), identity.clone(), Arc::default());
+    let application = Application::new(context, identity, "/no-worker".as_ref());
+    Reconciler::new(Layers::new(facts, security, network, application), ledger)
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn profile_ending(end: Timestamp) -> Desired {
+    let source =
+        Source { kind: SourceKind::AppProfile, namespace: Some("shop".into()), name: "hot".into(), generation: 1 };
+    let content = CpuProfileSession { pods: PodScope::default(), frequency_hz: 49, memory_budget_bytes: 1 << 24 };
+    let content = SessionContent::CpuProfile(content);
+    Desired { sessions: vec![Session { name: "hot".into(), source, expires_at: end, content }], ..Desired::default() }
+}
+
+async fn apply(reconciler: &mut Reconciler, desired: Desired, now: Timestamp) {
+    reconciler.apply(Update { desired: Arc::new(desired), generation: 1, uid: None }, now).await;
+}
+
+fn refusal(reconciler: &mut Reconciler, now: Timestamp) -> Option<Problem> {
+    match reconciler.snapshot(now).units.into_values().next()?.state {
+        UnitState::Refused(problem) => Some(problem),
+        UnitState::Active { .. } => None,
+    }
+}
+
+#[tokio::test]
+async fn session_that_arrives_expired_is_refused_and_not_persisted() {
+    let mut reconciler = reconciler_without_btf();
+    apply(&mut reconciler, profile_ending(at(100)), at(101)).await;
+    assert_eq!(refusal(&mut reconciler, at(101)), Some(Problem::SessionExpired { end: at(100) }));
+    assert!(reconciler.state_to_persist().desired.sessions.is_empty());
+}
+
+#[tokio::test]
+async fn refusal_of_a_session_stays_after_its_end() {
+    let mut reconciler = reconciler_without_btf();
+    apply(&mut reconciler, profile_ending(at(100)), at(50)).await;
+    assert_eq!(reconciler.state_to_persist().desired.sessions.len(), 1);
+    let before = refusal(&mut reconciler, at(50)).unwrap();
+    reconciler.reconcile(at(100)).await;
+    assert_eq!(refusal(&mut reconciler, at(150)), Some(before));
+}
+
+#[tokio::test]
+async fn session_finished_by_the_previous_agent_is_not_expired() {
+    let mut reconciler = reconciler_without_btf();
+    let desired = profile_ending(at(100));
+    reconciler.take_over(&desired, at(110), at(200));
+    apply(&mut reconciler, desired, at(200)).await;
+    assert_eq!(refusal(&mut reconciler, at(200)), None);
+
+    let mut reconciler = reconciler_without_btf();
+    let desired = profile_ending(at(100));
+    reconciler.take_over(&desired, at(90), at(200));
+    apply(&mut reconciler, desired, at(200)).await;
+    assert!(matches!(refusal(&mut reconciler, at(200)), Some(Problem::SessionExpired { .. })));
+}
+
+#[test]
+fn cleared_node_problem_leaves_the_snapshot() {
+    let mut reconciler = reconciler_without_btf();
+    let problem = Problem::LastGoodRefused { detail: "cut short".into() };
+    reconciler.set_node_problem(NodeProblemSource::LastKnownGood, Some(problem.clone()));
+    assert_eq!(reconciler.snapshot(at(0)).node_problems, [(stack_source(), problem)]);
+    reconciler.set_node_problem(NodeProblemSource::LastKnownGood, None);
+    assert!(reconciler.snapshot(at(0)).node_problems.is_empty());
+}
+
+#[tokio::test]
+async fn snapshot_is_empty_after_unload() {
+    let mut reconciler = reconciler_without_btf();
+    let update = Update { desired: Arc::new(profile_ending(at(100))), generation: 1, uid: Some("u".into()) };
+    reconciler.apply(update, at(50)).await;
+    reconciler.unload(Duration::ZERO).await;
+    let snapshot = reconciler.snapshot(at(60));
+    assert_eq!((snapshot.uid, snapshot.units.len(), snapshot.generation), (None, 0, 0));
+}
+
+fn a_policy(generation: i64) -> ProfilePartSpec {
+    let source = Source { kind: SourceKind::TracingPolicy, namespace: None, name: "shell".into(), generation };
+    let ring_bytes = 4096 << generation;
+    let content = serde_json::json!({"tracepoints": {"pods": {}, "ringBytes": ring_bytes, "hooks": []}});
+    ProfilePartSpec { source, digest: String::new(), content: serde_json::from_value(content).unwrap() }
+}
+
+fn policy(generation: i64) -> Desired {
+    Desired { parts: vec![a_policy(generation)], ..Desired::default() }
+}
+
+#[tokio::test]
+async fn previous_version_is_reported_until_nothing_is_refused() {
+    let mut reconciler = reconciler_without_btf();
+    apply(&mut reconciler, policy(1), at(10)).await;
+    // This kernel refuses every unit, so the test marks the first version as active.
+    let before = reconciler.units.values_mut().next().unwrap();
+    before.state = UnitState::Active { notes: Vec::new() };
+    for generation in [2, 3, 3] {
+        apply(&mut reconciler, policy(generation), at(20)).await;
+        assert_eq!(reconciler.state_to_persist().previous_versions, [a_policy(1)]);
+        assert_eq!(
+            reconciler.snapshot(at(20)).previous_generations,
+            [(UnitKey::of_part(&a_policy(generation)), 1)].into()
+        );
+        assert_eq!(reconciler.state_to_persist().with_previous_versions().unwrap().parts, [a_policy(1)]);
+    }
+    apply(&mut reconciler, Desired::default(), at(30)).await;
+    apply(&mut reconciler, policy(4), at(40)).await;
+    assert_eq!(reconciler.state_to_persist().previous_versions, []);
+}

@@ -1,0 +1,77 @@
+//! `trilobite-node probe`: what this kernel and this privilege allow, for people and for the kernel tests. Nothing is attached.
+
+use std::io::Write;
+
+use serde_json::{Value, json};
+
+use crate::{
+    args::ProbeArguments,
+    identity::create_cgroup_map,
+    kernel::{self, CgroupMode, Facts, Opened},
+    plan,
+    problem::Problem,
+};
+
+/// Prints the facts, and whether each layer is allowed, as one JSON object.
+pub(super) fn print_facts(arguments: &ProbeArguments) -> anyhow::Result<()> {
+    let facts = kernel::probe::facts(arguments.host.cgroup_root.as_deref());
+    let cgroup = match facts.cgroup {
+        CgroupMode::V2 => "v2",
+        CgroupMode::Hybrid => "hybrid",
+        CgroupMode::V1 => "v1",
+    };
+    let verdict = |result: Result<(), Problem>| match result {
+        Ok(()) => json!({ "allowed": true }),
+        Err(problem) => json!({ "allowed": false, "reason": problem.reason().as_str(), "message": problem.message() }),
+    };
+    let mut page = json!({
+        "release": facts.release_text,
+        "btf": facts.btf,
+        "cgroup": { "mode": cgroup, "root": facts.cgroup_root, "node": facts.node_cgroup, "level": facts.node_cgroup_level },
+        "capabilities": facts.capabilities,
+        "perfEventParanoid": facts.perf_paranoid,
+        "cpus": facts.cpus,
+        "bootId": facts.boot_id,
+        "layers": {
+            "security": verdict(plan::tracing_allowed(&facts)),
+            "network": verdict(plan::flows_allowed(&facts)),
+            "application": verdict(plan::sampling_allowed(&facts)),
+        },
+    });
+    if arguments.load {
+        page["programs"] = programs(&facts)?.into();
+    }
+    writeln!(std::io::stdout(), "{page}")?;
+    Ok(())
+}
+
+/// Loads each program by itself, so that a refused one hides no other. What `plan` refuses is reported without asking the kernel.
+fn programs(facts: &Facts) -> anyhow::Result<Vec<Value>> {
+    let mut results = Vec::new();
+    for (object, bytes) in trilobite_node_ebpf::all() {
+        let allowed = if object == "flow" { plan::flows_allowed(facts) } else { plan::tracing_allowed(facts) };
+        for program in open(object, bytes)?.programs() {
+            let loaded = allowed.clone().and_then(|()| {
+                let mut opened = Opened::open(object, bytes)?;
+                opened.only(&[&program]);
+                let cgroups = if opened.has_map("cgroups") { Some(create_cgroup_map(facts)?) } else { None };
+                if let Some(map) = &cgroups {
+                    opened.reuse("cgroups", map.fd())?;
+                }
+                opened.load().map(drop)
+            });
+            results.push(match loaded {
+                Ok(()) => json!({ "object": object, "program": program, "loaded": true }),
+                Err(problem) => json!({
+                    "object": object, "program": program, "loaded": false,
+                    "reason": problem.reason().as_str(), "message": problem.message(),
+                }),
+            });
+        }
+    }
+    Ok(results)
+}
+
+fn open(object: &'static str, bytes: &'static [u8]) -> anyhow::Result<Opened> {
+    Opened::open(object, bytes).map_err(|problem| anyhow::anyhow!(problem.message()))
+}

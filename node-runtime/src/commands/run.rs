@@ -1,0 +1,51 @@
+//! `trilobite-node run`: the agent without a cluster. Applies the resources of files on this machine until it is interrupted.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use crate::{
+    agent::Agent,
+    args::RunArguments,
+    desired::{Update, files},
+    export::line_queue::LineQueue,
+    layers::application::ProfileMeta,
+    plan::UnitState,
+};
+
+/// Returns after SIGINT or SIGTERM. Events go to standard output, logs to standard error.
+pub(super) async fn run_from_files(arguments: &RunArguments) -> anyhow::Result<()> {
+    let resources = files::read(&arguments.files)?;
+    let mut agent = Agent::new(&arguments.common, false).await?;
+    let lines = LineQueue::stdout("profiles", &agent.context.ledger);
+    agent.profiles.results().on_stored(move |meta| print_profile(&lines, meta));
+    // Planned after the agent was assembled: on a slow machine that takes longer than a short session lasts.
+    let (mut desired, refusals) = files::plan(&resources, Timestamp::now());
+    for refusal in &refusals {
+        tracing::error!(resource = %refusal.source, reason = refusal.reason.as_str(), field = %refusal.field, "{}", refusal.message);
+    }
+    desired.export.stdout = true;
+    agent.apply(Update { desired: Arc::new(desired), generation: 1, uid: None }).await;
+    for unit in agent.reconciler.snapshot(Timestamp::now()).units.values() {
+        match &unit.state {
+            UnitState::Active { notes } => {
+                tracing::info!(resource = %unit.source, "active");
+                for note in notes {
+                    tracing::warn!(resource = %unit.source, reason = note.reason().as_str(), "{}", note.message());
+                }
+            }
+            UnitState::Refused(problem) => {
+                tracing::error!(resource = %unit.source, reason = problem.reason().as_str(), "{}", problem.message());
+            }
+        }
+    }
+    let (_sender, updates) = mpsc::channel(1);
+    agent.run(updates).await
+}
+
+/// Prints one line for each finished profile; the profile itself is fetched through the socket. A slow reader of standard output
+/// delays nothing.
+fn print_profile(lines: &LineQueue, meta: &ProfileMeta) {
+    lines.write((serde_json::json!({ "cpu_profile": meta }).to_string() + "\n").as_bytes());
+}

@@ -1,0 +1,71 @@
+//! The thread of one event export, with a subscription of its own: a write that blocks does not delay others. The bus
+//! counts the events that the thread is too slow for, and the next lines report their number.
+
+use std::{io, thread};
+
+use tokio::sync::oneshot;
+
+use super::{
+    event_writer::EventWriter,
+    sink::{Sink, WriteProblem},
+};
+use crate::{
+    layers::security::event_bus::EventBus,
+    loss::{Ledger, LossPoint},
+    problem::Problem,
+    serve::tetragon::EventEncoder,
+};
+
+/// Enough for a thread that makes and writes lines.
+const STACK: usize = 256 * 1024;
+
+/// Dropping it ends the thread after the queued events.
+pub(super) struct WriterThread {
+    bus: EventBus,
+    id: u64,
+    ended: oneshot::Receiver<()>,
+    problem: WriteProblem,
+}
+
+impl WriterThread {
+    /// `open` is called on the thread, and again after a failure.
+    pub(super) fn start<S: Sink>(
+        name: &str,
+        bus: &EventBus,
+        encoder: EventEncoder,
+        ledger: Ledger,
+        open: impl Fn() -> io::Result<S> + Send + 'static,
+    ) -> Self {
+        let events = bus.subscribe_to(LossPoint::ExportQueue, |_| true);
+        let (end, ended) = oneshot::channel();
+        let problem = WriteProblem::default();
+        let thread = Self { bus: bus.clone(), id: events.id(), ended, problem: problem.clone() };
+        let writer = EventWriter { name: name.into(), encoder, ledger, problem };
+        let spawned = thread::Builder::new().name("export".into()).stack_size(STACK).spawn(move || {
+            writer.write_events(open, events);
+            // `finish` may not be waiting.
+            let _ = end.send(());
+        });
+        if let Err(error) = spawned {
+            thread.problem.set(name, &error);
+        }
+        thread
+    }
+
+    pub(super) fn problem(&self) -> Option<Problem> {
+        self.problem.get()
+    }
+
+    /// Waits until queued events are written.
+    pub(super) async fn finish(mut self) {
+        self.bus.unsubscribe(self.id);
+        // An error means that the thread never started.
+        let _ = (&mut self.ended).await;
+    }
+}
+
+impl Drop for WriterThread {
+    fn drop(&mut self) {
+        self.bus.unsubscribe(self.id);
+    }
+}

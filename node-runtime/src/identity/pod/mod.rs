@@ -1,0 +1,10 @@
+//! Pods and containers of this node: what is kept of the API server's objects.
+
+mod lenient;
+mod model;
+mod object;
+
+pub(crate) use lenient::{Lenient, warn_unreadable};
+pub use model::{Container, Owner, Pod, PodContainer};
+pub(crate) use object::workload_of;
+pub(super) use object::{PodObject, pod_from_object};

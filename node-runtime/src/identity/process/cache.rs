@@ -1,0 +1,361 @@
+//! The process cache: images of living processes, of the parents of living processes, and for some seconds of those that ended.
+//! Pure: time is the boot clock and comes with the events.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::Arc,
+};
+
+use super::{
+    image::{ExecKey, Process, UNKNOWN},
+    init_tree,
+};
+use crate::identity::decode::{Exit, Fork, Image};
+
+/// How long an ended image without children stays, in nanoseconds: its events may still be pending.
+const KEPT_FOR: u64 = 10_000_000_000;
+/// How many ended images stay at most.
+const ENDED_MAX: usize = 2048;
+/// How many images the cache holds. Beyond it the oldest ended ones leave, with children or not, and if none has ended a living one.
+const IMAGES_MAX: usize = 20_480;
+
+#[derive(Debug)]
+struct Entry {
+    process: Arc<Process>,
+    children: u32,
+    /// The process has ended, or a newer image has replaced this one.
+    ended: bool,
+    /// Listeners have seen the exit.
+    exited: bool,
+    /// The task iterator found it: listeners have not seen an exec of it, and a record may still come.
+    listed: bool,
+}
+
+/// Images by key.
+#[derive(Debug, Default)]
+pub struct ProcessCache {
+    entries: HashMap<ExecKey, Entry>,
+    current: HashMap<u32, ExecKey>,
+    ended: VecDeque<(u64, ExecKey)>,
+    evicted: u64,
+}
+
+impl ProcessCache {
+    pub fn get(&self, key: ExecKey) -> Option<Arc<Process>> {
+        self.entries.get(&key).map(|entry| entry.process.clone())
+    }
+
+    /// The newest image of a living process.
+    pub fn get_by_pid(&self, pid: u32) -> Option<Arc<Process>> {
+        self.get(*self.current.get(&pid)?)
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Adds a forked process: its parent's image under a key of its own. None if the record is a repeated one.
+    pub fn record_fork(&mut self, fork: &Fork) -> Option<Arc<Process>> {
+        if self.entries.contains_key(&fork.key) {
+            return None;
+        }
+        let template = match self.entries.get(&fork.parent) {
+            Some(parent) => Process { flags: "clone".into(), ..Process::clone(&parent.process) },
+            None => Process::unknown(fork.key, fork.cgroup),
+        };
+        let process = Process {
+            key: fork.key,
+            parent: fork.parent,
+            tid: fork.key.pid,
+            started_ns: fork.time,
+            cgroup: fork.cgroup,
+            ns_pid: fork.ns_pid,
+            ..template
+        };
+        let process = Arc::new(if process.is_known() { init_tree::mark_fork(process, fork) } else { process });
+        self.insert(process.clone(), fork.time);
+        Some(process)
+    }
+
+    /// Adds an image that replaced another one. None if the record is a repeated one.
+    pub fn record_exec(&mut self, image: Image) -> Option<Arc<Process>> {
+        let before = self.entries.get(&image.replaced.unwrap_or(image.process.key)).map(|entry| &*entry.process);
+        let process = Arc::new(init_tree::mark_exec(image.process, before));
+        match self.entries.get_mut(&process.key) {
+            Some(entry) if !entry.listed && entry.process.flags != UNKNOWN => return None,
+            Some(entry) => {
+                entry.listed = false;
+                self.replace(process.clone());
+            }
+            None => self.insert(process.clone(), process.started_ns),
+        }
+        Some(process)
+    }
+
+    /// Adds an image that the task iterator found. Listeners do not see it; the record of its exec may still come.
+    pub fn record_listed(&mut self, image: Image) {
+        let parent = self.get(image.process.parent);
+        let process = Arc::new(init_tree::mark_exec(image.process, parent.as_deref()));
+        let key = process.key;
+        match self.entries.get(&key) {
+            Some(entry) if entry.process.is_known() => return,
+            Some(_) => self.replace(process),
+            None => self.insert(process.clone(), process.started_ns),
+        }
+        if let Some(entry) = self.entries.get_mut(&key) {
+            entry.listed = true;
+        }
+    }
+
+    /// Number of living processes that were evicted since the last call.
+    pub fn take_evicted(&mut self) -> u64 {
+        std::mem::take(&mut self.evicted)
+    }
+
+    /// Ends a process. Returns its last image, which is an unknown one where the exec was lost; none for a repeated record.
+    pub fn record_exit(&mut self, exit: &Exit) -> Option<Arc<Process>> {
+        if !self.entries.contains_key(&exit.key) {
+            let process = Process { parent: exit.parent, ..Process::unknown(exit.key, exit.cgroup) };
+            self.insert(Arc::new(process), exit.time);
+        }
+        let entry = self.entries.get_mut(&exit.key)?;
+        if std::mem::replace(&mut entry.exited, true) {
+            return None;
+        }
+        let process = entry.process.clone();
+        self.mark_ended(exit.key, exit.time);
+        self.remove_current(exit.key);
+        Some(process)
+    }
+
+    /// Ends every process that began before `time` and is not among the living: its exit record was lost.
+    pub fn retain_living(&mut self, living: &HashSet<ExecKey>, time: u64) {
+        let lost: Vec<ExecKey> = self
+            .entries
+            .iter()
+            .filter(|(key, entry)| !entry.ended && entry.process.started_ns < time && !living.contains(key))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in lost {
+            self.mark_ended(key, time);
+            self.remove_current(key);
+        }
+    }
+
+    /// Removes images that ended long enough ago, and the oldest ones where the cache is too full.
+    pub fn expire(&mut self, now: u64) {
+        while let Some((time, key)) = self.ended.front().copied() {
+            let old = time.saturating_add(KEPT_FOR) <= now;
+            let crowded = self.ended.len() > ENDED_MAX || self.entries.len() > IMAGES_MAX;
+            if !old && !crowded {
+                break;
+            }
+            self.ended.pop_front();
+            // An image with children returns to the queue when the last child is removed.
+            let childless = self.entries.get(&key).is_some_and(|entry| entry.children == 0);
+            if childless || self.entries.len() > IMAGES_MAX {
+                self.remove(key, now);
+            }
+        }
+        while self.entries.len() > IMAGES_MAX {
+            // Any one will do: the kernel's own map was full long before.
+            let Some(key) = self.entries.keys().next().copied() else { break };
+            self.remove(key, now);
+            self.remove_current(key);
+            self.evicted += 1;
+        }
+    }
+
+    /// Puts another image in the place of one with the same key; its parent may differ.
+    fn replace(&mut self, process: Arc<Process>) {
+        let parent = process.parent;
+        let Some(entry) = self.entries.get_mut(&process.key) else { return };
+        let time = process.started_ns;
+        let before = std::mem::replace(&mut entry.process, process).parent;
+        if before == parent {
+            return;
+        }
+        if let Some(parent) = self.entries.get_mut(&parent) {
+            parent.children += 1;
+        }
+        self.remove_child(before, time);
+    }
+
+    fn insert(&mut self, process: Arc<Process>, time: u64) {
+        let key = process.key;
+        if let Some(parent) = self.entries.get_mut(&process.parent) {
+            parent.children += 1;
+        }
+        self.entries.insert(key, Entry { process, children: 0, ended: false, exited: false, listed: false });
+        match self.current.get(&key.pid).copied() {
+            // Only the task iterator reports images out of order.
+            Some(newer) if newer.ktime > key.ktime => self.mark_ended(key, time),
+            Some(replaced) => {
+                self.current.insert(key.pid, key);
+                self.mark_ended(replaced, time);
+            }
+            None => drop(self.current.insert(key.pid, key)),
+        }
+        self.expire(time);
+    }
+
+    fn mark_ended(&mut self, key: ExecKey, time: u64) {
+        if let Some(entry) = self.entries.get_mut(&key)
+            && !std::mem::replace(&mut entry.ended, true)
+        {
+            self.ended.push_back((time, key));
+        }
+    }
+
+    fn remove_current(&mut self, key: ExecKey) {
+        if self.current.get(&key.pid) == Some(&key) {
+            self.current.remove(&key.pid);
+        }
+    }
+
+    fn remove(&mut self, key: ExecKey, now: u64) {
+        if let Some(entry) = self.entries.remove(&key) {
+            self.remove_child(entry.process.parent, now);
+        }
+    }
+
+    fn remove_child(&mut self, parent: ExecKey, now: u64) {
+        if let Some(entry) = self.entries.get_mut(&parent) {
+            entry.children = entry.children.saturating_sub(1);
+            if entry.children == 0 && entry.ended {
+                self.ended.push_back((now, parent));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(pid: u32, ktime: u64) -> ExecKey {
+        ExecKey { ktime, pid }
+    }
+
+    fn exec(key: ExecKey, parent: ExecKey, binary: &str, time: u64) -> Image {
+        let process = Process {
+            key,
+            parent,
+            binary: binary.into(),
+            flags: "execve".into(),
+            started_ns: time,
+            ..Process::default()
+        };
+        Image { process, ..Image::default() }
+    }
+
+    fn fork(key: ExecKey, parent: ExecKey, time: u64) -> Fork {
+        Fork { key, parent, time, cgroup: 7, ns_pid: 0 }
+    }
+
+    fn exit(key: ExecKey, parent: ExecKey, time: u64) -> Exit {
+        Exit { key, parent, time, cgroup: 7, tid: key.pid, code: 0 }
+    }
+
+    #[test]
+    fn child_without_an_exec_has_its_parents_image() {
+        let mut cache = ProcessCache::default();
+        cache.record_exec(exec(key(1, 10), key(0, 0), "/bin/sh", 10));
+        let child = cache.record_fork(&fork(key(2, 20), key(1, 10), 20)).unwrap();
+        assert_eq!((child.binary.as_str(), child.flags.as_str()), ("/bin/sh", "clone"));
+        assert_eq!(cache.record_exit(&exit(key(2, 20), key(1, 10), 30)).unwrap().binary, "/bin/sh");
+    }
+
+    #[test]
+    fn ended_parent_stays_while_a_child_lives() {
+        let mut cache = ProcessCache::default();
+        cache.record_exec(exec(key(1, 10), key(0, 0), "/bin/sh", 10));
+        cache.record_fork(&fork(key(2, 20), key(1, 10), 20));
+        cache.record_exit(&exit(key(1, 10), key(0, 0), 30));
+        cache.expire(30 + 2 * KEPT_FOR);
+        assert!(cache.get(key(1, 10)).is_some());
+        cache.record_exit(&exit(key(2, 20), key(1, 10), 40 + 2 * KEPT_FOR));
+        cache.expire(50 + 3 * KEPT_FOR);
+        cache.expire(60 + 5 * KEPT_FOR);
+        assert!(cache.is_empty());
+    }
+
+    #[test]
+    fn same_exec_from_two_programs_counts_once() {
+        let mut cache = ProcessCache::default();
+        assert!(cache.record_exec(exec(key(1, 10), key(0, 0), "/bin/sh", 10)).is_some());
+        assert!(cache.record_exec(exec(key(1, 10), key(0, 0), "/bin/sh", 10)).is_none());
+    }
+
+    #[test]
+    fn exit_without_an_exec_is_reported_once() {
+        let mut cache = ProcessCache::default();
+        let gone = cache.record_exit(&exit(key(5, 50), key(1, 10), 60)).unwrap();
+        assert_eq!((gone.key, gone.flags.as_str()), (key(5, 50), "unknown"));
+        assert!(cache.record_exit(&exit(key(5, 50), key(1, 10), 60)).is_none());
+    }
+
+    #[test]
+    fn older_image_found_late_does_not_replace_the_newer() {
+        let mut cache = ProcessCache::default();
+        cache.record_exec(exec(key(5, 51), key(1, 10), "/bin/new", 60));
+        cache.record_exec(exec(key(5, 50), key(1, 10), "/bin/old", 50));
+        assert_eq!(cache.get_by_pid(5).unwrap().binary, "/bin/new");
+        assert!(cache.get(key(5, 50)).is_some());
+    }
+
+    #[test]
+    fn exec_listed_first_is_reported_once_when_its_record_comes() {
+        let mut cache = ProcessCache::default();
+        cache.record_listed(exec(key(1, 10), key(0, 0), "/bin/sh", 10));
+        cache.record_listed(exec(key(3, 12), key(0, 0), "/bin/other", 12));
+        cache.record_listed(exec(key(2, 20), key(3, 12), "/proc/says", 20));
+        let reported = cache.record_exec(exec(key(2, 20), key(1, 10), "/bin/kernel-says", 20)).unwrap();
+        assert_eq!(reported.binary, "/bin/kernel-says");
+        assert!(cache.record_exec(exec(key(2, 20), key(1, 10), "/bin/kernel-says", 20)).is_none());
+        // Its parent is now the one in the record, which stays for as long as the child; the listed parent does not.
+        cache.record_exit(&exit(key(1, 10), key(0, 0), 30));
+        cache.record_exit(&exit(key(3, 12), key(0, 0), 30));
+        cache.expire(30 + 2 * KEPT_FOR);
+        assert!(cache.get(key(1, 10)).is_some());
+        assert!(cache.get(key(3, 12)).is_none());
+    }
+
+    #[test]
+    fn full_cache_counts_evictions_and_does_not_grow() {
+        let mut cache = ProcessCache::default();
+        for pid in 1..=IMAGES_MAX as u32 + 100 {
+            cache.record_exec(exec(key(pid, 10 + u64::from(pid)), key(0, 0), "/bin/idle", 10));
+        }
+        assert_eq!((cache.len(), cache.take_evicted(), cache.take_evicted()), (IMAGES_MAX, 100, 0));
+    }
+
+    #[test]
+    fn process_with_a_lost_exit_leaves_when_the_kernel_lists_it_no_more() {
+        let mut cache = ProcessCache::default();
+        cache.record_exec(exec(key(1, 10), key(0, 0), "/bin/a", 10));
+        cache.record_exec(exec(key(2, 20), key(0, 0), "/bin/b", 20));
+        cache.retain_living(&HashSet::from([key(2, 20)]), 100);
+        cache.expire(100 + KEPT_FOR);
+        assert!(cache.get(key(1, 10)).is_none());
+        assert!(cache.get(key(2, 20)).is_some());
+    }
+
+    #[test]
+    fn storm_of_short_processes_stays_within_the_limit() {
+        let mut cache = ProcessCache::default();
+        cache.record_exec(exec(key(1, 10), key(0, 0), "/bin/sh", 10));
+        for pid in 2..30_000_u32 {
+            let time = 100 + u64::from(pid);
+            cache.record_fork(&fork(key(pid, time), key(1, 10), time));
+            cache.record_exec(exec(key(pid, time + 1), key(1, 10), "/bin/true", time));
+            cache.record_exit(&exit(key(pid, time + 1), key(1, 10), time));
+        }
+        assert!(cache.len() <= ENDED_MAX + 8, "{}", cache.len());
+        assert!(cache.get(key(1, 10)).is_some());
+    }
+}

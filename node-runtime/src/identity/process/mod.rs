@@ -1,0 +1,11 @@
+//! Processes: what an image is, and the cache of images that fork, exec and exit keep up to date.
+
+pub mod cache;
+mod change;
+mod image;
+mod init_tree;
+pub(super) mod procfs;
+
+pub use change::{ProcessChange, ProcessListener};
+pub(super) use change::{notify_listeners, record_change};
+pub use image::{Credentials, ExecKey, Located, Process, UNKNOWN};

@@ -1,0 +1,221 @@
+//! `IdentityService`, the handle that every layer has: a lock around the index, the programs that fill it while there are
+//! users, and the kernel's map of cgroups, which follows the index.
+
+mod attach;
+mod lease;
+mod rings;
+mod state;
+
+use std::{
+    os::{fd::OwnedFd, unix::fs::MetadataExt},
+    sync::Arc,
+};
+
+use tokio::sync::watch;
+use trilobite_crds::node::PodScope;
+use trilobite_node_ebpf::SELECTORS_MAX;
+
+use self::{rings::drain_process_ring, state::Inner};
+use super::{
+    ExecKey, Owner, Pod, Process, ProcessChange, ProcessListener,
+    cgroup::filesystem::{list_cgroups, sample_processes},
+    index::Index,
+    process::notify_listeners,
+    programs::KernelLosses,
+    selection::Namespaces,
+};
+use crate::{
+    kernel::{Facts, cgroup},
+    loss::Ledger,
+    problem::Problem,
+};
+
+pub use lease::{ProcessLease, SelectorLease};
+pub use state::Throttle;
+
+/// Size of the process ring where no layer asks for one.
+const DEFAULT_RING_BYTES: u32 = 256 * 1024;
+
+#[derive(Clone)]
+pub struct IdentityService(Arc<Inner>);
+
+impl IdentityService {
+    /// Attaches nothing yet. `cluster` says whether pods can be known at all.
+    pub fn new(facts: Arc<Facts>, ledger: Ledger, cluster: bool) -> Self {
+        let inside = facts.node_cgroup.and_then(|inode| cgroup::path_of(&facts.cgroup_root, inode)).unwrap_or_default();
+        let cgroup_dir = facts.cgroup_root.join(inside);
+        let root = std::fs::metadata(&cgroup_dir).map_or(1, |data| data.ino());
+        Self(Arc::new(Inner::new(facts, ledger, cgroup_dir, Index::new(root, cluster))))
+    }
+
+    /// Delays the reading of rings, while they have room. Only the first call has an effect.
+    pub fn set_throttle(&self, throttle: Throttle) {
+        // A second one would come from another agent in the same process.
+        let _ = self.0.throttle.set(throttle);
+    }
+
+    /// The owner of a cgroup.
+    pub fn owner(&self, cgroup: u64) -> Owner {
+        self.0.state().index.owner(cgroup)
+    }
+
+    /// The image of a key, while the cache has it.
+    pub fn process(&self, key: ExecKey) -> Option<Arc<Process>> {
+        self.0.state().index.processes.get(key)
+    }
+
+    /// Pods of this node.
+    pub fn pods(&self) -> Vec<Arc<Pod>> {
+        self.0.state().index.pods()
+    }
+
+    /// Whether an owner is in a scope; none while that is unknown.
+    pub fn in_scope(&self, scope: &PodScope, owner: &Owner) -> Option<bool> {
+        self.0.state().index.in_scope(scope, owner)
+    }
+
+    /// Whether a pod is in a scope; false while the labels of its namespace are unknown.
+    pub fn pod_in_scope(&self, scope: &PodScope, pod: &Pod) -> bool {
+        self.0.state().index.pod_in_scope(scope, pod)
+    }
+
+    /// There is a cluster, so that pods can be known.
+    pub fn has_cluster(&self) -> bool {
+        self.0.state().index.cluster
+    }
+
+    /// A counter that is incremented when pods, namespaces or cgroups change.
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.0.changed.subscribe()
+    }
+
+    /// Replaces all pods of this node.
+    pub fn set_pods(&self, pods: Vec<Arc<Pod>>) {
+        let mut state = self.0.state();
+        state.index.set_pods(pods);
+        self.0.publish(&mut state);
+    }
+
+    /// Replaces the labels of all namespaces.
+    pub fn set_namespaces(&self, namespaces: Namespaces) {
+        let mut state = self.0.state();
+        state.index.set_namespaces(namespaces);
+        self.0.publish(&mut state);
+    }
+
+    /// The known labels of namespaces, which the agent also saves for a start without the API server.
+    pub fn namespaces(&self) -> Namespaces {
+        self.0.state().index.namespaces().clone()
+    }
+
+    /// Some active selection depends on the labels of namespaces.
+    pub fn needs_namespaces(&self) -> bool {
+        self.0.state().index.selectors.needs_namespaces()
+    }
+
+    /// Follows fork, exec and exit while the lease lives. `ring_bytes`, if given, is the new size of the ring: programs with
+    /// a new ring are attached before the old ones are detached.
+    pub fn follow_processes(
+        &self,
+        ring_bytes: Option<u32>,
+        listener: Option<ProcessListener>,
+    ) -> Result<ProcessLease, Problem> {
+        let mut state = self.0.state();
+        self.0.acquire_cgroups(&mut state)?;
+        let bytes = ring_bytes.unwrap_or(if state.ring_bytes == 0 { DEFAULT_RING_BYTES } else { state.ring_bytes });
+        let attached =
+            if state.ring_bytes == bytes { Ok(Vec::new()) } else { self.0.attach_processes(&mut state, bytes) };
+        let changes = match attached {
+            Ok(changes) => changes,
+            Err(problem) => {
+                self.0.release_cgroups(&mut state);
+                return Err(problem);
+            }
+        };
+        // The last changes of the old programs are for the listeners that they had.
+        let listeners = state.listeners();
+        let number = state.next_listener;
+        state.next_listener += 1;
+        state.process_users += 1;
+        if let Some(listener) = listener {
+            state.listeners.insert(number, listener);
+        }
+        drop(state);
+        notify_listeners(&listeners, &changes);
+        Ok(ProcessLease { inner: self.0.clone(), listener: number })
+    }
+
+    /// A selector id for the pods in a scope, which the kernel's map of cgroups has while the lease lives.
+    pub fn select(&self, scope: &PodScope) -> Result<SelectorLease, Problem> {
+        let mut state = self.0.state();
+        self.0.acquire_cgroups(&mut state)?;
+        let Some(id) = state.index.selectors.acquire(scope) else {
+            self.0.release_cgroups(&mut state);
+            return Err(Problem::TooManySelections { limit: SELECTORS_MAX });
+        };
+        self.0.publish(&mut state);
+        Ok(SelectorLease { inner: self.0.clone(), id })
+    }
+
+    /// The kernel's map of cgroups, to share with an object; none without a lease of either kind.
+    pub fn cgroups_fd(&self) -> Option<OwnedFd> {
+        self.0.state().cgroup_map.as_ref()?.fd().try_clone_to_owned().ok()
+    }
+
+    /// Some processes of a pod, given its uid in cgroup paths. Not all are in the pod's own namespaces.
+    pub fn pids_in_pod(&self, pod_cgroup_uid: &str) -> Vec<u32> {
+        let path = {
+            let mut state = self.0.state();
+            if state.cgroups.is_none() || state.index.pod_path(pod_cgroup_uid).is_none() {
+                state.index.set_cgroups(&list_cgroups(&self.0.cgroup_dir));
+            }
+            state.index.pod_path(pod_cgroup_uid)
+        };
+        path.map_or_else(Vec::new, |path| sample_processes(&self.0.cgroup_dir.join(path.trim_start_matches('/'))))
+    }
+
+    /// Applies process records in the format of the kernel, as if they had come from the ring.
+    pub fn apply_process_records(&self, records: &[&[u8]]) -> Vec<ProcessChange> {
+        self.0.apply_process_records(|each| records.iter().for_each(|record| each(record)))
+    }
+
+    /// Reads the process records that are in the ring now, so that records of another ring find their processes.
+    pub fn catch_up(&self) {
+        let (changes, listeners) = {
+            let mut state = self.0.state();
+            let Some(ring) = state.processes.as_ref().map(|programs| programs.ring.clone()) else { return };
+            (drain_process_ring(&mut state, &ring), state.listeners())
+        };
+        notify_listeners(&listeners, &changes);
+    }
+
+    /// Records lost in the kernel since the start.
+    pub fn losses(&self) -> KernelLosses {
+        let mut state = self.0.state();
+        self.0.count_losses(&mut state);
+        state.losses
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn in_namespace(number: u32) -> PodScope {
+        PodScope { namespace: Some(format!("reef-{number}")), ..PodScope::default() }
+    }
+
+    #[test]
+    fn selection_65_is_refused_unless_it_equals_another() {
+        let identity = IdentityService::new(Arc::default(), Ledger::default(), true);
+        // As if the programs were attached.
+        identity.0.state().users = 1;
+        let leases: Vec<SelectorLease> =
+            (0..SELECTORS_MAX).map(|number| identity.select(&in_namespace(number)).unwrap()).collect();
+        let refused = identity.select(&in_namespace(SELECTORS_MAX)).err();
+        assert_eq!(refused, Some(Problem::TooManySelections { limit: 64 }));
+        assert!(identity.select(&in_namespace(0)).is_ok());
+        drop(leases);
+        assert!(identity.select(&in_namespace(SELECTORS_MAX)).is_ok());
+    }
+}

@@ -1,0 +1,131 @@
+//! Reads identity's rings into the index, counts what was lost in the kernel, and looks up again what the losses affect.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use trilobite_node_ebpf::ProcessEntry;
+
+use super::state::{Inner, State};
+use crate::{
+    identity::{
+        ExecKey, ProcessChange,
+        cgroup::filesystem::list_cgroups,
+        decode,
+        process::{notify_listeners, procfs::same_image, record_change},
+    },
+    kernel::{Map, Ring, clock},
+};
+
+/// How often loss counters are read.
+const TICK: Duration = Duration::from_secs(1);
+
+impl Inner {
+    /// Adds processes that the task iterator found to the cache, with names from /proc.
+    pub(super) fn add_tasks(&self, state: &mut State, mut tasks: Vec<decode::Image>, process_map: &Map) {
+        tasks.retain(|image| state.index.processes.get(image.process.key).is_none());
+        // Parents first: they began before their children.
+        tasks.sort_by_key(|image| image.process.key);
+        let mut named = tasks.clone();
+        named.iter_mut().for_each(|image| self.proc.fill_names(image));
+        // The map is read after all names: an exec shows the new image in /proc a moment before it is in the map.
+        for (unnamed, named) in tasks.into_iter().zip(named) {
+            let key = unnamed.process.key;
+            let entry: Option<ProcessEntry> = process_map.get(&key.pid).ok().flatten();
+            let image = if same_image(entry.as_ref(), key) { named } else { unnamed };
+            state.index.processes.record_listed(image);
+        }
+    }
+
+    /// Lists the processes again after records of some were lost.
+    pub(super) fn relist_processes(&self, state: &mut State) {
+        let before = clock::boot_ns();
+        let Some(programs) = &mut state.processes else { return };
+        match programs.list_tasks().and_then(|tasks| Ok((tasks, programs.process_map()?))) {
+            Ok((tasks, process_map)) => {
+                let living: HashSet<ExecKey> = tasks.iter().map(|image| image.process.key).collect();
+                state.index.processes.retain_living(&living, before);
+                self.add_tasks(state, tasks, &process_map);
+            }
+            Err(problem) => tracing::warn!(problem = problem.message(), "processes could not be listed again"),
+        }
+    }
+
+    pub(super) fn read_cgroup_ring(self: &Arc<Self>, ring: &Ring) {
+        let mut state = self.state();
+        let mut scan_needed = false;
+        ring.drain(&mut |bytes| {
+            if let Some(change) = decode::cgroup(bytes) {
+                scan_needed |= !state.index.apply_cgroup_change(&change);
+            }
+        });
+        if scan_needed {
+            state.index.set_cgroups(&list_cgroups(&self.cgroup_dir));
+        }
+        self.publish(&mut state);
+    }
+
+    pub(super) fn read_process_ring(self: &Arc<Self>, ring: &Ring) {
+        drop(self.apply_process_records(|each| ring.drain(each)));
+    }
+
+    /// Applies the records that `drain` passes, all under one lock, and then notifies the listeners.
+    pub(super) fn apply_process_records(&self, drain: impl FnOnce(&mut dyn FnMut(&[u8]))) -> Vec<ProcessChange> {
+        let (changes, listeners) = {
+            let mut state = self.state();
+            let mut changes = Vec::new();
+            drain(&mut |bytes| record_change(&mut state.index.processes, bytes, &mut changes));
+            (changes, state.listeners())
+        };
+        notify_listeners(&listeners, &changes);
+        changes
+    }
+
+    fn tick(self: &Arc<Self>) {
+        let mut state = self.state();
+        let new = self.count_losses(&mut state);
+        if new.cgroup > 0 {
+            state.index.set_cgroups(&list_cgroups(&self.cgroup_dir));
+            self.publish(&mut state);
+        } else if state.map_writer.is_incomplete() {
+            self.sync_cgroup_map(&mut state);
+        }
+        if new.affect_processes() {
+            self.relist_processes(&mut state);
+        }
+        state.index.processes.expire(clock::boot_ns());
+    }
+}
+
+/// Reads every record that is in the ring now.
+pub(super) fn drain_process_ring(state: &mut State, ring: &Ring) -> Vec<ProcessChange> {
+    let mut changes = Vec::new();
+    ring.drain_all(&mut |bytes| record_change(&mut state.index.processes, bytes, &mut changes));
+    changes
+}
+
+/// Reads a ring until the service or the ring's owner is dropped.
+pub(super) async fn read_ring(inner: Weak<Inner>, ring: Arc<Ring>, read: fn(&Arc<Inner>, &Ring)) {
+    let mut ticks = tokio::time::interval(TICK);
+    loop {
+        let ticked = tokio::select! {
+            readable = ring.readable() => match readable {
+                Ok(()) => false,
+                Err(error) => return tracing::error!(%error, "identity's ring cannot be polled"),
+            },
+            _ = ticks.tick() => true,
+        };
+        let throttle = inner.upgrade().and_then(|inner| inner.throttle.get().cloned());
+        if let Some(throttle) = throttle.filter(|_| !ticked) {
+            ring.wait_until_half_full(throttle()).await;
+        }
+        let Some(inner) = inner.upgrade() else { return };
+        if ticked {
+            inner.tick();
+        } else {
+            read(&inner, &ring);
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! What identity holds behind its lock: the index, the kernel's map, and the programs with their users.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+};
+
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::watch;
+
+use crate::{
+    identity::{
+        cgroup::CgroupMapWriter,
+        index::Index,
+        process::{ProcessListener, procfs::ProcReader},
+        programs::{AttachedPrograms, KernelLosses},
+    },
+    kernel::{Facts, Map},
+    loss::{Ledger, LossPoint},
+};
+
+/// Resolves when the consumers of changes have room for more, or after a moment.
+pub type Throttle = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+
+/// Shared by the service, its leases and the tasks that read the rings.
+pub(super) struct Inner {
+    pub(super) facts: Arc<Facts>,
+    pub(super) ledger: Ledger,
+    /// Directory of the node's own cgroup.
+    pub(super) cgroup_dir: PathBuf,
+    pub(super) proc: ProcReader,
+    pub(super) throttle: OnceLock<Throttle>,
+    /// Incremented when pods, namespaces or cgroups change.
+    pub(super) changed: watch::Sender<u64>,
+    state: Mutex<State>,
+}
+
+pub(super) struct State {
+    pub(super) index: Index,
+    /// Leases of any kind; the cgroup programs are attached while there are some.
+    pub(super) users: u32,
+    pub(super) cgroup_map: Option<Arc<Map>>,
+    pub(super) map_writer: CgroupMapWriter,
+    pub(super) cgroups: Option<AttachedPrograms>,
+    /// Process leases; the process programs are attached while there are some.
+    pub(super) process_users: u32,
+    pub(super) processes: Option<AttachedPrograms>,
+    pub(super) ring_bytes: u32,
+    pub(super) listeners: BTreeMap<u64, ProcessListener>,
+    pub(super) next_listener: u64,
+    pub(super) losses: KernelLosses,
+}
+
+impl Inner {
+    pub(super) fn new(facts: Arc<Facts>, ledger: Ledger, cgroup_dir: PathBuf, index: Index) -> Self {
+        let state = State {
+            index,
+            users: 0,
+            cgroup_map: None,
+            map_writer: CgroupMapWriter::default(),
+            cgroups: None,
+            process_users: 0,
+            processes: None,
+            ring_bytes: 0,
+            listeners: BTreeMap::new(),
+            next_listener: 0,
+            losses: KernelLosses::default(),
+        };
+        Self {
+            facts,
+            ledger,
+            cgroup_dir,
+            proc: ProcReader::new(),
+            throttle: OnceLock::new(),
+            changed: watch::Sender::new(0),
+            state: Mutex::new(state),
+        }
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    /// Writes the index to the kernel's map, and wakes the tasks that wait for a change.
+    pub(super) fn publish(&self, state: &mut State) {
+        self.sync_cgroup_map(state);
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    pub(super) fn sync_cgroup_map(&self, state: &mut State) {
+        if let Some(map) = state.cgroup_map.clone() {
+            let desired = state.index.cgroup_states();
+            let refused = state.map_writer.sync(desired, |id| map.delete(&id), |id, cgroup| map.set(&id, cgroup));
+            self.ledger.record_loss(LossPoint::CgroupMap, "", refused);
+        }
+    }
+
+    /// Reads the kernel's loss counters into the ledger and returns the new losses.
+    pub(super) fn count_losses(&self, state: &mut State) -> KernelLosses {
+        let mut new = KernelLosses::default();
+        for programs in [&mut state.cgroups, &mut state.processes].into_iter().flatten() {
+            new.add(&programs.new_losses());
+        }
+        self.record_losses(state, &new);
+        new
+    }
+
+    pub(super) fn record_losses(&self, state: &mut State, new: &KernelLosses) {
+        state.losses.add(new);
+        for (kind, count) in [("fork", new.fork), ("exec", new.exec), ("exit", new.exit), ("cgroup", new.cgroup)] {
+            self.ledger.record_loss_of_kind(LossPoint::IdentityRing, "", kind, count);
+        }
+        let evicted = state.index.processes.take_evicted();
+        self.ledger.record_loss(LossPoint::ProcessMap, "", new.map_full + evicted);
+    }
+}
+
+impl State {
+    pub(super) fn listeners(&self) -> Vec<ProcessListener> {
+        self.listeners.values().cloned().collect()
+    }
+}

@@ -1,0 +1,165 @@
+//! Decides which cgroups and processes belong to a profile. Questions of the worker about a cgroup whose pod is not known yet
+//! wait for it, for a limited time.
+
+use trilobite_worker_wire::ProcessImage;
+
+use super::spec::{Membership, ProfileTarget};
+use crate::{
+    identity::pending::{Disposition, PendingEvents, PendingLimits},
+    layers::application::process_inspector::InspectionRequest,
+};
+
+/// How long the pod of a cgroup may stay unknown.
+const UNKNOWN_MAX_NS: u64 = 5_000_000_000;
+/// Questions of each kind that may wait.
+const PENDING_MAX: usize = 1024;
+
+/// An answer to the worker.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// Whether a cgroup is selected; none if its pod did not become known.
+    Cgroup { cgroup: u64, selected: Option<bool> },
+    /// The process is in a selected pod: inspect it.
+    Inspect(InspectionRequest),
+    /// The process is not in a selected pod, or its pod did not become known.
+    Refuse(ProcessImage),
+}
+
+pub(super) struct MembershipResolver {
+    target: ProfileTarget,
+    /// Cgroups of samples that wait in the worker.
+    cgroups: PendingEvents<u64>,
+    inspections: PendingEvents<InspectionRequest>,
+}
+
+impl MembershipResolver {
+    pub(super) fn new(target: ProfileTarget) -> Self {
+        let limits = |per_cgroup| PendingLimits { total: PENDING_MAX, per_cgroup };
+        let (cgroups, inspections) = (PendingEvents::new(limits(1)), PendingEvents::new(limits(PENDING_MAX)));
+        Self { target, cgroups, inspections }
+    }
+
+    /// `namespace/name` of the pods that are selected now.
+    pub(super) fn selected_pods(&self) -> Vec<String> {
+        (self.target.pods)()
+    }
+
+    /// Answers the worker about a cgroup; none if its pod is not known yet.
+    pub(super) fn decide_cgroup(&mut self, cgroup: u64, now_ns: u64) -> Option<Decision> {
+        let selected = match (self.target.membership)(cgroup) {
+            Membership::Selected => Some(true),
+            Membership::NotSelected => Some(false),
+            Membership::Unknown if self.cgroups.has(cgroup) => return None,
+            Membership::Unknown if self.cgroups.has_room(cgroup) => {
+                self.cgroups.push(cgroup, now_ns, cgroup);
+                return None;
+            }
+            Membership::Unknown => None,
+        };
+        Some(Decision::Cgroup { cgroup, selected })
+    }
+
+    /// Decides whether a process may be inspected; none if its pod is not known yet.
+    pub(super) fn decide_inspection(&mut self, request: InspectionRequest, now_ns: u64) -> Option<Decision> {
+        match (self.target.membership)(request.cgroup) {
+            Membership::Selected => Some(Decision::Inspect(request)),
+            Membership::Unknown if self.inspections.has_room(request.cgroup) => {
+                self.inspections.push(request.cgroup, now_ns, request);
+                None
+            }
+            Membership::NotSelected | Membership::Unknown => Some(Decision::Refuse(request.image)),
+        }
+    }
+
+    /// Decides about what waits, as far as the pods are known by now or the time is over.
+    pub(super) fn review(&mut self, now_ns: u64) -> Vec<Decision> {
+        let Self { target, cgroups, inspections } = self;
+        let disposition = |cgroup, age_ns| match (target.membership)(cgroup) {
+            Membership::Selected => Disposition::Deliver,
+            Membership::NotSelected => Disposition::Drop,
+            Membership::Unknown if age_ns < UNKNOWN_MAX_NS => Disposition::Wait,
+            Membership::Unknown => Disposition::Expire,
+        };
+        let cgroups = cgroups.review(now_ns, usize::MAX, |cgroup, _, age_ns| disposition(cgroup, age_ns));
+        let inspections = inspections.review(now_ns, usize::MAX, |cgroup, _, age_ns| disposition(cgroup, age_ns));
+        let cgroup = |selected| move |cgroup| Decision::Cgroup { cgroup, selected };
+        let refused = inspections.dropped.into_iter().chain(inspections.expired);
+        (cgroups.delivered.into_iter().map(cgroup(Some(true))))
+            .chain(cgroups.dropped.into_iter().map(cgroup(Some(false))))
+            .chain(cgroups.expired.into_iter().map(cgroup(None)))
+            .chain(inspections.delivered.into_iter().map(Decision::Inspect))
+            .chain(refused.map(|request| Decision::Refuse(request.image)))
+            .collect()
+    }
+
+    /// Forgets all questions: the worker that asked has died.
+    pub(super) fn clear(&mut self) {
+        self.cgroups.clear();
+        self.inspections.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    };
+
+    use super::*;
+
+    const REQUEST: InspectionRequest = InspectionRequest { image: ProcessImage { pid: 7, ktime: 1 }, cgroup: 3 };
+
+    /// The pod of cgroup 3 is selected, and known once the flag is set. The pod of every other cgroup is not selected.
+    fn resolver() -> (MembershipResolver, Arc<AtomicBool>) {
+        let known = Arc::new(AtomicBool::new(false));
+        let pod_is_known = known.clone();
+        let membership = move |cgroup| match cgroup {
+            3 if pod_is_known.load(Ordering::Relaxed) => Membership::Selected,
+            3 => Membership::Unknown,
+            _ => Membership::NotSelected,
+        };
+        let target = ProfileTarget { membership: Box::new(membership), pods: Box::new(Vec::new) };
+        (MembershipResolver::new(target), known)
+    }
+
+    #[test]
+    fn known_pods_are_decided_at_once() {
+        let (mut resolver, _) = resolver();
+        assert_eq!(resolver.decide_cgroup(4, 0), Some(Decision::Cgroup { cgroup: 4, selected: Some(false) }));
+        let request = InspectionRequest { cgroup: 4, ..REQUEST };
+        assert_eq!(resolver.decide_inspection(request, 0), Some(Decision::Refuse(REQUEST.image)));
+    }
+
+    #[test]
+    fn questions_wait_until_the_pod_is_known() {
+        let (mut resolver, known) = resolver();
+        assert_eq!((resolver.decide_cgroup(3, 0), resolver.decide_cgroup(3, 0)), (None, None));
+        assert_eq!(resolver.decide_inspection(REQUEST, 0), None);
+        assert!(resolver.review(UNKNOWN_MAX_NS - 1).is_empty());
+        known.store(true, Ordering::Relaxed);
+        let decisions = resolver.review(UNKNOWN_MAX_NS - 1);
+        assert_eq!(decisions, [Decision::Cgroup { cgroup: 3, selected: Some(true) }, Decision::Inspect(REQUEST)]);
+    }
+
+    #[test]
+    fn questions_about_an_unknown_pod_expire() {
+        let (mut resolver, _) = resolver();
+        resolver.decide_cgroup(3, 0);
+        resolver.decide_inspection(REQUEST, 0);
+        let decisions = resolver.review(UNKNOWN_MAX_NS);
+        assert_eq!(decisions, [Decision::Cgroup { cgroup: 3, selected: None }, Decision::Refuse(REQUEST.image)]);
+        assert!(resolver.review(UNKNOWN_MAX_NS).is_empty());
+    }
+
+    #[test]
+    fn waiting_questions_are_limited_and_forgotten_with_their_worker() {
+        let (mut resolver, _) = resolver();
+        for _ in 0..PENDING_MAX {
+            assert_eq!(resolver.decide_inspection(REQUEST, 0), None);
+        }
+        assert_eq!(resolver.decide_inspection(REQUEST, 0), Some(Decision::Refuse(REQUEST.image)));
+        resolver.clear();
+        assert_eq!(resolver.decide_inspection(REQUEST, 0), None);
+    }
+}

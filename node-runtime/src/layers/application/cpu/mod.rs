@@ -1,0 +1,17 @@
+//! CPU profiles: a sampler in the kernel and a worker for each, and stored results.
+
+pub mod deliver;
+mod driver;
+mod enrich;
+mod incoming_result;
+pub(super) mod layer;
+mod loss_accounting;
+pub mod profiles;
+pub mod programs;
+pub mod session;
+pub mod spec;
+
+pub use deliver::{ProfileCounts, ProfileMeta, Results};
+pub use profiles::Profiles;
+pub use session::Session;
+pub use spec::{Membership, ProfileTarget, SessionSpec, SessionStatus};

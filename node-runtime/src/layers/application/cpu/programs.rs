@@ -1,0 +1,83 @@
+//! The kernel's part of a CPU profile: one program, one perf event for each processor, one ring.
+
+use std::os::fd::BorrowedFd;
+
+use trilobite_node_ebpf::{
+    DropReason,
+    skeleton::cpu::{CpuSkel, CpuSkelBuilder},
+};
+
+use crate::{
+    kernel::{Link, Map, attach, perf, pid_namespace, skeleton},
+    problem::Problem,
+};
+
+/// What is sampled.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SamplerSpec<'a> {
+    /// Samples a second on each processor.
+    pub frequency_hz: u32,
+    /// Size of the ring, a power of two.
+    pub ring_bytes: u32,
+    /// The selector's bit, and the map of cgroups that has it; none samples every process of the node.
+    pub selection: Option<(u64, BorrowedFd<'a>)>,
+    /// The cgroup above the node's pods and its depth; zeros if the whole machine is the node.
+    pub node_cgroup: (u64, u32),
+    /// Generation of the AppProfile.
+    pub generation: u32,
+}
+
+/// Loaded and attached programs. Dropping it unloads them.
+pub struct Sampler {
+    links: Vec<Link>,
+    ring: Map,
+    seen: Map,
+    drops: Map,
+    // Dropped last, after the links: no perf event fires into a program that is being unloaded.
+    _loaded: Box<CpuSkel<'static>>,
+}
+
+impl Sampler {
+    /// Loads and attaches. If the kernel refuses any of it, nothing stays loaded.
+    pub fn start(spec: &SamplerSpec<'_>) -> Result<Self, Problem> {
+        let mut open = skeleton::open("cpu", CpuSkelBuilder::default())?;
+        let constants = skeleton::constants(open.maps.rodata_data.as_deref_mut())?;
+        (constants.node_cgroup, constants.node_cgroup_level) = spec.node_cgroup;
+        constants.proc_namespace = pid_namespace::nested().unwrap_or_default();
+        constants.unit_generation = spec.generation;
+        constants.selector = spec.selection.map_or(0, |(selector, _)| selector);
+        match spec.selection {
+            Some((_, cgroups)) => skeleton::reuse(&mut open.maps.cgroups, cgroups)?,
+            // Not used: the smallest size that the kernel allows.
+            None => skeleton::resize(&mut open.maps.cgroups, 1)?,
+        }
+        skeleton::resize(&mut open.maps.samples, spec.ring_bytes)?;
+        let loaded = skeleton::load("cpu", open)?;
+        let mut links = Vec::new();
+        for cpu in perf::online() {
+            links.push(attach::to_perf_event(&loaded.progs.on_tick, perf::cpu_clock(cpu, spec.frequency_hz)?)?);
+        }
+        Ok(Self {
+            links,
+            ring: Map::from_object(&loaded.maps.samples)?,
+            seen: Map::from_object(&loaded.maps.samples_seen)?,
+            drops: Map::from_object(&loaded.maps.drops)?,
+            _loaded: Box::new(loaded),
+        })
+    }
+
+    /// Detaches from the perf events. Samples in the ring stay readable.
+    pub fn stop(&mut self) {
+        self.links.clear();
+    }
+
+    /// The ring, for a worker.
+    pub fn ring(&self) -> BorrowedFd<'_> {
+        self.ring.fd()
+    }
+
+    /// Samples that were meant for the ring so far, and those of them for which the ring was full.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.seen.sum(0), self.drops.sum(DropReason::Sample as u32))
+    }
+}

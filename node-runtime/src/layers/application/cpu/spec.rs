@@ -1,0 +1,57 @@
+//! What a CPU profile is asked for, and its status: the types that session, driver and layer share.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+
+use super::deliver::ProfileMeta;
+use crate::{layers::application::WorkerProgram, problem::Problem};
+
+/// Whether a cgroup belongs to a profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Membership {
+    /// It is a selected pod's.
+    Selected,
+    NotSelected,
+    /// Its pod is not known yet.
+    Unknown,
+}
+
+/// The pods that are profiled.
+pub struct ProfileTarget {
+    /// Called for cgroups that the kernel program could not decide about.
+    pub membership: Box<dyn Fn(u64) -> Membership + Send>,
+    /// `namespace/name` of the pods that are selected now.
+    pub pods: Box<dyn Fn() -> Vec<String> + Send>,
+}
+
+#[derive(Clone, Debug)]
+pub struct SessionSpec {
+    /// `namespace/name` of the AppProfile.
+    pub name: String,
+    /// Name of this node.
+    pub node: String,
+    /// The resource in whose name losses are recorded.
+    pub source: String,
+    /// When the profile ends by itself.
+    pub expires_at: Option<Timestamp>,
+    /// Memory of ring, worker and result together.
+    pub budget_bytes: u64,
+    pub worker: WorkerProgram,
+    /// Root of the host's cgroup v2 tree.
+    pub cgroup_root: PathBuf,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct SessionStatus {
+    /// Metadata of the profile, with the counts so far.
+    pub meta: ProfileMeta,
+    /// Process id of the worker; 0 if none runs.
+    pub worker: u32,
+    /// The result is stored or given up; nothing of the profile runs any more.
+    pub finished: bool,
+    /// A result is stored, which may hold nothing but a problem.
+    pub stored: bool,
+    /// A problem that does not end the profile, or the one that ended it.
+    pub problem: Option<Problem>,
+}

@@ -1,0 +1,178 @@
+//! Hands the flows of watched interfaces to subscribers: to the node's buffer, and to the streams of captures.
+
+pub(super) mod stream;
+pub(super) mod subscriber;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+
+use self::subscriber::{Subscriber, SubscriberSpec};
+use super::{flow::Flow, history::FlowBuffer};
+use crate::plan::{UnitCount, UnitKey};
+
+/// Subscribers of an interface, by its index.
+pub(super) type WatchedFor = HashMap<u32, Vec<UnitKey>>;
+
+/// Flows that are gathered for the buffer before its readers wake, unless all records have been read.
+const BATCH: usize = 256;
+
+pub(super) struct FlowDispatcher {
+    pub(super) buffer: FlowBuffer,
+    subscribers: BTreeMap<UnitKey, Subscriber>,
+    pub(super) watched_for: WatchedFor,
+    /// On their way to the buffer.
+    gathered: Vec<Arc<Flow>>,
+    losses_read: Timestamp,
+}
+
+impl FlowDispatcher {
+    pub(super) fn new(buffer: FlowBuffer) -> Self {
+        Self {
+            buffer,
+            subscribers: BTreeMap::new(),
+            watched_for: HashMap::new(),
+            gathered: Vec::new(),
+            losses_read: Timestamp::now(),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.subscribers.is_empty()
+    }
+
+    pub(super) fn contains(&self, key: &UnitKey) -> bool {
+        self.subscribers.contains_key(key)
+    }
+
+    pub(super) fn subscribe(&mut self, key: UnitKey, subscriber: Subscriber) {
+        self.subscribers.insert(key, subscriber);
+    }
+
+    /// Marks all subscribers that are no longer wanted. They receive final records until `remove_leaving`.
+    pub(super) fn mark_leaving(&mut self, is_wanted: impl Fn(&UnitKey) -> bool) {
+        for (key, subscriber) in &mut self.subscribers {
+            subscriber.leaving = !is_wanted(key);
+        }
+    }
+
+    pub(super) fn remove_leaving(&mut self) {
+        self.flush();
+        self.subscribers.retain(|_, subscriber| !subscriber.leaving);
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.flush();
+        self.subscribers.clear();
+        self.watched_for.clear();
+    }
+
+    /// Subscribers that are not leaving.
+    pub(super) fn wanted(&self) -> impl Iterator<Item = (&UnitKey, &SubscriberSpec)> {
+        let wanted = self.subscribers.iter().filter(|(_, subscriber)| !subscriber.leaving);
+        wanted.map(|(key, subscriber)| (key, &subscriber.spec))
+    }
+
+    /// `lost` are the losses of the layer so far.
+    pub(super) fn counts(&self, lost: u64) -> BTreeMap<UnitKey, UnitCount> {
+        let count = |subscriber: &Subscriber| UnitCount {
+            records: subscriber.count.records,
+            lost: lost - subscriber.lost_before,
+        };
+        self.subscribers.iter().map(|(key, subscriber)| (key.clone(), count(subscriber))).collect()
+    }
+
+    /// Gathers a flow for its subscribers; `flush` hands it over.
+    pub(super) fn deliver(&mut self, flow: Flow) {
+        let Some(keys) = self.watched_for.get(&flow.interface.index) else { return };
+        let flow = Arc::new(flow);
+        let mut selected = false;
+        for key in keys {
+            let Some(subscriber) = self.subscribers.get_mut(key) else { continue };
+            if !subscriber.spec.selects(&flow) {
+                continue;
+            }
+            selected = true;
+            subscriber.count.records += 1;
+            subscriber.streams.iter_mut().for_each(|stream| stream.push(flow.clone()));
+        }
+        if selected {
+            self.gathered.push(flow);
+        }
+        if self.gathered.len() >= BATCH {
+            self.buffer.extend(self.gathered.drain(..));
+        }
+    }
+
+    /// Hands gathered flows over: to be called when the records at hand are read.
+    pub(super) fn flush(&mut self) {
+        self.buffer.extend(self.gathered.drain(..));
+        for subscriber in self.subscribers.values_mut() {
+            subscriber.streams.iter_mut().for_each(stream::StreamSender::flush);
+        }
+    }
+
+    /// Reports the kernel's losses to everyone, given their total since the start: each subscriber may have wanted what was
+    /// lost.
+    pub(super) fn report_lost(&mut self, total: u64) {
+        let (first, last) = (self.losses_read, Timestamp::now());
+        self.losses_read = last;
+        self.buffer.set_lost(total);
+        for subscriber in self.subscribers.values_mut().filter(|subscriber| subscriber.lost_reported < total) {
+            let count = total - subscriber.lost_reported;
+            subscriber.lost_reported = total;
+            subscriber.streams.iter_mut().for_each(|stream| stream.report_lost(count, first, last));
+        }
+    }
+
+    /// Departing subscribers still receive the final records of their interfaces; new ones receive records from now on.
+    pub(super) fn add_watched_for(&mut self, more: &WatchedFor) {
+        for (interface, keys) in more {
+            let known = self.watched_for.entry(*interface).or_default();
+            known.extend(keys.iter().cloned());
+            known.sort();
+            known.dedup();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trilobite_crds::node::{FlowOutput, FlowsPart, PodScope, SourceKind};
+
+    use super::{
+        stream::{CaptureStream, FlowMessage, StreamSender},
+        *,
+    };
+    use crate::{layers::network::flow::tests::syn, loss::Ledger};
+
+    fn one_capture_with_a_stream() -> (FlowDispatcher, CaptureStream) {
+        let spec =
+            SubscriberSpec::from_part(&FlowsPart { pods: PodScope::default(), flow_entries: 256, ring_bytes: 4096 });
+        let (sender, stream) = StreamSender::open("shop/capture", FlowOutput::File, "x".into(), Ledger::default());
+        let key = UnitKey { kind: SourceKind::FlowCapture, name: "shop/capture".into(), version: "1".into() };
+        let mut dispatcher = FlowDispatcher::new(FlowBuffer::default());
+        dispatcher.watched_for.insert(12, vec![key.clone()]);
+        dispatcher.subscribe(key, Subscriber::new(spec, vec![sender], None, 4));
+        (dispatcher, stream)
+    }
+
+    #[test]
+    fn stream_of_a_capture_has_the_losses_since_it_began() {
+        let (mut dispatcher, stream) = one_capture_with_a_stream();
+        for total in [4, 9, 9] {
+            dispatcher.report_lost(total);
+        }
+        dispatcher.deliver(syn());
+        dispatcher.flush();
+        assert_eq!((dispatcher.buffer.lost(), dispatcher.buffer.len()), (9, 1));
+        drop(dispatcher);
+        assert!(matches!(stream.blocking_next(), Some(FlowMessage::Lost { count: 5, .. })));
+        let Some(FlowMessage::Flows(flows)) = stream.blocking_next() else { panic!("no flow") };
+        assert_eq!(*flows[0], syn());
+        assert!(stream.blocking_next().is_none());
+    }
+}

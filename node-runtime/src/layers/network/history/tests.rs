@@ -1,0 +1,82 @@
+//! The bounds of the buffer, its numbering, and when it is emptied.
+
+use crate::layers::network::flow::{Interface, tests::syn};
+
+use super::*;
+
+fn filled(capacity: usize, with: u32) -> FlowBuffer {
+    let buffer = FlowBuffer::new(capacity, BYTES);
+    for number in 0..with {
+        let mut flow = syn();
+        flow.interface = Arc::new(Interface { index: number, ..Default::default() });
+        buffer.push(Arc::new(flow));
+    }
+    buffer
+}
+
+#[test]
+fn slow_reader_learns_how_many_flows_it_missed() {
+    let buffer = filled(4, 10);
+    let read = buffer.read(2, 100);
+    assert_eq!((read.lost, read.next), (4, 10));
+    assert_eq!(read.flows.iter().map(|flow| flow.interface.index).collect::<Vec<_>>(), [6, 7, 8, 9]);
+}
+
+#[test]
+fn reader_at_the_end_gets_nothing_and_stays() {
+    let buffer = filled(4, 3);
+    let read = buffer.read(3, 100);
+    assert_eq!((read.flows.len(), read.lost, read.next), (0, 0, 3));
+}
+
+#[test]
+fn bytes_are_bounded_as_well() {
+    let buffer = FlowBuffer::new(CAPACITY, 10 * size_of::<Flow>());
+    for _ in 0..50 {
+        buffer.push(Arc::new(syn()));
+    }
+    assert_eq!((buffer.len(), buffer.capacity(), buffer.seen()), (10, 10, 50));
+}
+
+#[test]
+fn namespace_is_forgotten_an_hour_after_its_last_flow() {
+    let buffer = filled(4, 1);
+    let time = syn().time;
+    assert_eq!(buffer.namespaces(time), ["shop", "store"]);
+    let later = time.checked_add(NAMESPACE_TTL + SignedDuration::from_secs(1)).unwrap();
+    assert!(buffer.namespaces(later).is_empty());
+}
+
+#[tokio::test]
+async fn follower_has_a_second_for_the_last_flows() {
+    let buffer = filled(4, 3);
+    let reader = buffer.changed();
+    buffer.retire();
+    assert_eq!(buffer.read(0, 10).flows.len(), 3);
+    tokio::time::sleep(DRAIN_TIMEOUT + Duration::from_millis(300)).await;
+    assert!(buffer.is_empty());
+    drop(reader);
+    buffer.push(Arc::new(syn()));
+    buffer.retire();
+    assert!(buffer.is_empty(), "no reader");
+}
+
+#[tokio::test]
+async fn flows_wanted_again_within_the_second_are_kept() {
+    let buffer = filled(4, 3);
+    let _reader = buffer.changed();
+    buffer.retire();
+    buffer.revive();
+    tokio::time::sleep(DRAIN_TIMEOUT + Duration::from_millis(300)).await;
+    assert_eq!(buffer.len(), 3);
+}
+
+#[test]
+fn numbers_continue_after_a_clear() {
+    let buffer = filled(4, 3);
+    buffer.clear();
+    assert_eq!(buffer.range(), (3, 3));
+    assert_eq!(buffer.read(0, 10).lost, 3);
+    buffer.push(Arc::new(syn()));
+    assert_eq!(buffer.read(3, 10).flows.len(), 1);
+}

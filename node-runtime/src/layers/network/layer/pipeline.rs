@@ -1,0 +1,343 @@
+//! The stages from the kernel's records to the subscribers, behind one lock: the agent's loop brings them in line with the
+//! plan, the reading task runs them.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use tokio::sync::mpsc::UnboundedSender;
+use tracing::info;
+use trilobite_crds::node::FlowOutput;
+use trilobite_node_ebpf::FlowDirection;
+
+use super::{
+    notes::UnitNotes,
+    targets::{Targets, WantedUnits},
+};
+use crate::{
+    identity::{IdentityService, Owner, Pod, selection},
+    kernel::Ring,
+    layers::{
+        LayerContext,
+        network::{
+            deliver::{
+                FlowDispatcher,
+                stream::{CaptureEvent, StreamSender},
+                subscriber::{Subscriber, SubscriberSpec},
+            },
+            directory::{Directory, DirectoryTable, NodePod},
+            endpoint::veth::{self, VethLocator},
+            enrich::Enricher,
+            history::FlowBuffer,
+            netlink::{self, NetworkLink},
+            sources::{
+                FlowSink,
+                tcx::{
+                    EndedFlows, IdleTimeouts, MapSizes, TcxPrograms,
+                    sums::{TrafficSum, TrafficSums},
+                },
+            },
+        },
+    },
+    loss::LossPoint,
+    plan::{UnitCount, UnitKey, UnitState},
+    problem::Problem,
+};
+
+/// Interfaces that one call of `reconcile` attaches to or detaches from at most: each takes the kernel tens of milliseconds,
+/// and the agent has one thread.
+const ATTACH_AT_ONCE: usize = 4;
+
+pub(in crate::layers::network) struct FlowPipeline {
+    context: LayerContext,
+    identity: IdentityService,
+    programs: TcxPrograms,
+    enricher: Enricher,
+    dispatcher: FlowDispatcher,
+    /// Where the streams of captures go.
+    pub(super) captures: Option<UnboundedSender<CaptureEvent>>,
+    locator: VethLocator,
+    /// Directories of addresses on other nodes.
+    remote: Vec<Arc<dyn Directory>>,
+    /// The veth of some pod is not known yet: reconcile again soon.
+    pub(super) pending: bool,
+    notes: UnitNotes,
+    /// Why the last `reconcile` failed.
+    refused: Option<Problem>,
+    /// The interfaces of this network namespace at the last `reconcile`.
+    links: Vec<NetworkLink>,
+}
+
+impl FlowPipeline {
+    pub(super) fn new(context: LayerContext, identity: IdentityService, buffer: FlowBuffer, seed: u64) -> Self {
+        Self {
+            context,
+            identity,
+            programs: TcxPrograms::default(),
+            enricher: Enricher::new(seed),
+            dispatcher: FlowDispatcher::new(buffer),
+            captures: None,
+            locator: VethLocator::default(),
+            remote: Vec::new(),
+            pending: false,
+            notes: UnitNotes::default(),
+            refused: None,
+            links: Vec::new(),
+        }
+    }
+
+    /// Runs the source with a sink into the dispatcher, and hands the flows over.
+    fn with_sink<T>(&mut self, work: impl FnOnce(&mut TcxPrograms, &mut FlowSink<'_>) -> T) -> T {
+        let Self { programs, enricher, dispatcher, .. } = self;
+        let result = work(programs, &mut FlowSink { enricher, emit: &mut |flow| dispatcher.deliver(flow) });
+        dispatcher.flush();
+        result
+    }
+
+    /// Sets the units that are wanted; `reconcile` brings the kernel in line with them. Returns those that are refused.
+    pub(super) fn set_units(
+        &mut self,
+        units: BTreeMap<UnitKey, SubscriberSpec>,
+        remote: Vec<Arc<dyn Directory>>,
+    ) -> BTreeMap<UnitKey, UnitState> {
+        self.remote = remote;
+        // Losses so far are reported to the present subscribers only.
+        self.record_losses();
+        let lost = self.lost();
+        let mut states = BTreeMap::new();
+        self.dispatcher.mark_leaving(|key| units.contains_key(key));
+        for (key, spec) in units {
+            if self.dispatcher.contains(&key) {
+                continue;
+            }
+            match self.subscriber(&key, spec, lost) {
+                Ok(subscriber) => self.dispatcher.subscribe(key, subscriber),
+                Err(problem) => drop(states.insert(key, UnitState::Refused(problem))),
+            }
+        }
+        states
+    }
+
+    /// The state of every wanted unit.
+    pub(super) fn states(&self) -> BTreeMap<UnitKey, UnitState> {
+        let state = |key: &UnitKey| match &self.refused {
+            Some(problem) => UnitState::Refused(problem.clone()),
+            None => self.unit_state(key),
+        };
+        self.dispatcher.wanted().map(|(key, _)| (key.clone(), state(key))).collect()
+    }
+
+    /// Watches the interfaces of the current pods. Without a unit, nothing stays in the kernel or in memory. Returns whether
+    /// there is more to do; call it again after other tasks had their turn.
+    pub(super) fn reconcile(&mut self) -> bool {
+        let answer = self.watch_wanted();
+        self.record_losses();
+        match answer {
+            Ok(more) => {
+                self.refused = None;
+                more
+            }
+            Err(problem) => {
+                if self.refused.as_ref() != Some(&problem) {
+                    tracing::warn!(problem = problem.message(), "the interfaces of pods could not be followed");
+                }
+                self.refused = Some(problem);
+                // So that the next sweep finds them changed, and tries again.
+                self.links = Vec::new();
+                false
+            }
+        }
+    }
+
+    fn watch_wanted(&mut self) -> Result<bool, Problem> {
+        if self.dispatcher.wanted().next().is_none() {
+            return Ok(self.wind_down());
+        }
+        self.dispatcher.buffer.revive();
+        let asking = |error: std::io::Error| Problem::LoadFailed {
+            what: "asking the kernel for its interfaces".into(),
+            detail: error.to_string(),
+        };
+        let sizes = self.sizes();
+        let pods = self.identity.pods();
+        let links = netlink::links().map_err(asking)?;
+        self.enricher.local = netlink::addresses().map_err(asking)?;
+        self.enricher.directories = self.directories(&pods);
+        let Targets { interfaces, mut watched_for, notes, pending } = self.targets(&pods, &links);
+        self.notes = notes;
+        self.pending = pending;
+        self.links = links;
+        self.dispatcher.add_watched_for(&watched_for);
+        let progress =
+            self.with_sink(|programs, sink| programs.watch_some(sizes, &interfaces, ATTACH_AT_ONCE, sink))?;
+        let current = if progress.problems.is_empty() { Vec::new() } else { netlink::links().map_err(asking)? };
+        for (interface, problem) in progress.problems {
+            let keys = watched_for.remove(&interface).unwrap_or_default();
+            // An interface that was deleted before it could be attached is no problem.
+            if current.iter().any(|link| link.index == interface) {
+                let units = self.dispatcher.wanted().filter(|(key, _)| keys.contains(key));
+                units.for_each(|(key, spec)| self.notes.add_for_pod(key, spec, &problem));
+            }
+        }
+        if !progress.more {
+            self.dispatcher.watched_for = watched_for;
+            self.dispatcher.remove_leaving();
+        }
+        Ok(progress.more)
+    }
+
+    fn targets(&mut self, pods: &[Arc<Pod>], links: &[NetworkLink]) -> Targets {
+        let Self { identity, dispatcher, locator, .. } = self;
+        let units: WantedUnits<'_> = dispatcher.wanted().collect();
+        if identity.has_cluster() {
+            locator.retain(pods);
+            let selects = |spec: &SubscriberSpec, pod: &Pod| identity.pod_in_scope(&spec.scope, pod);
+            let mut targets = Targets::pods(&units, pods, selects, |pod| locator.locate(pod, links, identity));
+            targets.pending |= locator.postponed;
+            return targets;
+        }
+        let links = veth::machine_links(links);
+        let selects = |spec: &SubscriberSpec| identity.in_scope(&spec.scope, &Owner::Host) == Some(true);
+        let targets = Targets::machine(&units, &links, selects);
+        if !targets.interfaces.is_empty() {
+            for link in links.iter().filter(|link| !self.links.contains(link)) {
+                info!(interface = link.name, "watching an interface of the machine");
+            }
+        }
+        targets
+    }
+
+    /// Frees everything in the kernel and in memory, a few interfaces at a time. Returns whether there is more.
+    fn wind_down(&mut self) -> bool {
+        if self.with_sink(|programs, sink| programs.detach_some(ATTACH_AT_ONCE, sink)) {
+            return true;
+        }
+        let was_active = self.programs.ring().is_some() || !self.dispatcher.is_empty();
+        self.with_sink(|programs, sink| programs.stop(sink));
+        self.dispatcher.clear();
+        if was_active {
+            self.dispatcher.buffer.retire();
+        }
+        self.locator = VethLocator::default();
+        self.notes = UnitNotes::default();
+        self.links = Vec::new();
+        self.pending = false;
+        false
+    }
+
+    /// Owners of addresses, this node's pods first. A pod that has ended has no address: another may have it by now.
+    fn directories(&self, pods: &[Arc<Pod>]) -> Vec<Arc<dyn Directory>> {
+        let local = DirectoryTable::default();
+        for pod in pods.iter().filter(|pod| !pod.ended) {
+            local.put_pod(&NodePod { pod: (**pod).clone(), node_ips: Vec::new() }, &self.context.node_name);
+        }
+        let mut directories: Vec<Arc<dyn Directory>> = vec![Arc::new(local)];
+        directories.extend(self.remote.iter().cloned());
+        directories
+    }
+
+    /// Reads the records at hand. Returns whether the flow map is so full that ended flows should leave it soon.
+    pub(super) fn drain(&mut self) -> bool {
+        self.with_sink(|programs, sink| programs.drain(sink));
+        self.programs.is_crowded(&self.enricher)
+    }
+
+    /// Records losses. Returns whether interfaces have come or gone, so that `reconcile` is to be called.
+    pub(super) fn sweep(&mut self) -> bool {
+        self.record_losses();
+        // A failed request is repeated with the next sweep.
+        netlink::links().is_ok_and(|links| links != self.links)
+    }
+
+    /// See `TcxPrograms::end_idle`.
+    pub(super) fn end_idle(&mut self) -> EndedFlows {
+        let is_crowded = self.programs.is_crowded(&self.enricher);
+        let timeouts = if is_crowded { IdleTimeouts::CROWDED } else { IdleTimeouts::NORMAL };
+        self.with_sink(|programs, sink| programs.end_idle(timeouts, sink)).unwrap_or_else(|problem| {
+            tracing::warn!(problem = problem.message(), "silent flows could not be ended");
+            EndedFlows::default()
+        })
+    }
+
+    /// See `TcxPrograms::remove_ended`.
+    pub(super) fn remove_ended(&mut self) {
+        if let Err(problem) = self.programs.remove_ended() {
+            tracing::warn!(problem = problem.message(), "ended flows stay in the map");
+        }
+    }
+
+    pub(super) fn ring(&self) -> Option<Arc<Ring>> {
+        self.programs.ring()
+    }
+
+    pub(super) fn sums(&mut self) -> TrafficSums {
+        self.drain();
+        self.programs.sums()
+    }
+
+    /// Traffic outside flows, by name of the interface.
+    pub(in crate::layers::network) fn outside_flows(&self) -> Vec<(String, FlowDirection, TrafficSum)> {
+        let sums = self.programs.outside_flows().into_iter();
+        sums.map(|((index, direction), sum)| (self.enricher.name(index).to_owned(), direction, sum)).collect()
+    }
+
+    pub(super) fn counts(&self) -> BTreeMap<UnitKey, UnitCount> {
+        self.dispatcher.counts(self.lost())
+    }
+
+    fn record_losses(&mut self) {
+        let (records, packets) = self.programs.losses();
+        self.dispatcher.report_lost(records + packets);
+        self.context.ledger.set_total(LossPoint::FlowRing, "", records);
+        self.context.ledger.set_total(LossPoint::FlowMap, "", packets);
+    }
+
+    fn lost(&self) -> u64 {
+        let (records, packets) = self.programs.losses();
+        records + packets
+    }
+
+    /// The largest sizes that a unit asks for.
+    fn sizes(&self) -> MapSizes {
+        let most = |of: fn(&MapSizes) -> u32| self.dispatcher.wanted().map(|(_, spec)| of(&spec.sizes)).max();
+        MapSizes {
+            flow_entries: most(|sizes| sizes.flow_entries).unwrap_or_default(),
+            ring_bytes: most(|sizes| sizes.ring_bytes).unwrap_or_default(),
+        }
+    }
+
+    /// A session is refused if all pods that it selects are in the host's network.
+    fn unit_state(&self, key: &UnitKey) -> UnitState {
+        let notes = self.notes.all(key);
+        let watched = self.dispatcher.watched_for.values().any(|keys| keys.contains(key));
+        match notes.iter().find(|note| matches!(note, Problem::HostNetworkPod { .. })) {
+            Some(problem) if !watched && !self.pending => UnitState::Refused(problem.clone()),
+            _ => UnitState::Active { notes },
+        }
+    }
+
+    fn subscriber(&self, key: &UnitKey, mut spec: SubscriberSpec, lost: u64) -> Result<Subscriber, Problem> {
+        if !self.identity.has_cluster() {
+            spec.scope = selection::scope_without_cluster(&spec.scope);
+        }
+        let lease = match self.identity.has_cluster().then(|| self.identity.select(&spec.scope)) {
+            Some(Ok(lease)) => Some(lease),
+            Some(Err(problem)) if spec.scope.namespace_selector.is_some() => return Err(problem),
+            // Changes of pods are then noticed a little later.
+            Some(Err(_)) | None => None,
+        };
+        let streams = self.open_streams(key, &spec);
+        Ok(Subscriber::new(spec, streams, lease, lost))
+    }
+
+    /// One stream for each output; none if no export has subscribed.
+    fn open_streams(&self, key: &UnitKey, spec: &SubscriberSpec) -> Vec<StreamSender> {
+        let Some(captures) = &self.captures else { return Vec::new() };
+        let source = format!("{:?}/{}", key.kind, key.name);
+        let open = |output: &FlowOutput| {
+            let (sender, stream) = StreamSender::open(&key.name, *output, source.clone(), self.context.ledger.clone());
+            // A stream that no export receives counts its flows as lost.
+            let _ = captures.send(CaptureEvent::Opened(stream));
+            sender
+        };
+        spec.output.iter().map(open).collect()
+    }
+}

@@ -1,0 +1,53 @@
+//! Whether this kernel and this privilege allow a layer, without asking the kernel.
+
+use crate::{
+    kernel::{CgroupMode, Facts, Release, perf},
+    problem::Problem,
+};
+
+/// tcx exists since 6.6; flows have no other way to attach yet.
+const TCX_SINCE: Release = Release { major: 6, minor: 6 };
+
+/// Processes and tracepoints.
+pub fn tracing_allowed(facts: &Facts) -> Result<(), Problem> {
+    bpf_allowed(facts)?;
+    require(facts, "CAP_PERFMON", "tracing")
+}
+
+pub fn flows_allowed(facts: &Facts) -> Result<(), Problem> {
+    if facts.release < TCX_SINCE {
+        return Err(Problem::KernelTooOld {
+            what: "flows".into(),
+            needs: TCX_SINCE.to_string(),
+            release: facts.release_text.clone(),
+        });
+    }
+    bpf_allowed(facts)?;
+    require(facts, "CAP_NET_ADMIN", "flows")
+}
+
+/// CPU samples.
+pub fn sampling_allowed(facts: &Facts) -> Result<(), Problem> {
+    tracing_allowed(facts)?;
+    if facts.perf_refused {
+        return Err(perf::refusal(facts.perf_paranoid));
+    }
+    Ok(())
+}
+
+fn bpf_allowed(facts: &Facts) -> Result<(), Problem> {
+    if facts.cgroup == CgroupMode::V1 {
+        return Err(Problem::CgroupV1);
+    }
+    if !facts.btf {
+        return Err(Problem::BtfMissing);
+    }
+    require(facts, "CAP_BPF", "loading a program")
+}
+
+fn require(facts: &Facts, capability: &str, needed_for: &str) -> Result<(), Problem> {
+    if facts.has(capability) || facts.has("CAP_SYS_ADMIN") {
+        return Ok(());
+    }
+    Err(Problem::MissingCapability { capability: capability.into(), needed_for: needed_for.into() })
+}

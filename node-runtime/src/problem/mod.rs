@@ -1,0 +1,291 @@
+//! Every reason why a unit is not active on a node. A message says what, where, what to do next; at most 200 characters.
+//! A reason is API: it is listed in docs/reasons.md and never renamed.
+
+use jiff::Timestamp;
+use trilobite_crds::{
+    condition::{MAX_MESSAGE, cut},
+    reason::Reason,
+};
+
+mod fit;
+
+use self::fit::{
+    Piece::{self, Ours, Theirs},
+    fit,
+};
+
+/// Why a unit is not active, or only in part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// `perf_event_open` was refused.
+    PerfParanoid {
+        /// The node's `kernel.perf_event_paranoid`.
+        level: i32,
+    },
+    /// The kernel has no such tracepoint.
+    NoSuchTracepoint {
+        /// `subsystem/event`.
+        name: String,
+        /// The user's field.
+        field: String,
+    },
+    /// An argument that this tracepoint does not have, or not in the wanted type.
+    NoSuchArgument {
+        /// `subsystem/event`.
+        name: String,
+        /// What is wrong with it.
+        detail: String,
+        /// The user's field.
+        field: String,
+    },
+    /// The kernel is older than what the unit needs.
+    KernelTooOld {
+        /// The feature, e.g. `flows`.
+        what: String,
+        /// The first release that has it, e.g. `6.6`.
+        needs: String,
+        /// The node's release.
+        release: String,
+    },
+    /// The kernel's verifier rejected a program.
+    VerifierRejected {
+        /// The program.
+        program: String,
+        /// The line of the verifier's log that names the cause.
+        detail: String,
+    },
+    /// The agent lacks a capability.
+    MissingCapability {
+        /// E.g. `CAP_BPF`.
+        capability: String,
+        /// What needs it.
+        needed_for: String,
+    },
+    /// The kernel refused memory for a map (before 5.11: RLIMIT_MEMLOCK).
+    MapMemoryExceeded {
+        /// The map.
+        map: String,
+        /// Bytes asked for.
+        bytes: u64,
+    },
+    /// Pods cannot be told apart on a pure v1 hierarchy.
+    CgroupV1,
+    /// A pod in the host's network has no interface of its own.
+    HostNetworkPod {
+        /// `namespace/name`.
+        pod: String,
+    },
+    /// The kernel has no type information.
+    BtfMissing,
+    /// The worker process ended before its result was complete.
+    WorkerFailed {
+        /// How it ended.
+        detail: String,
+    },
+    /// Events could not be written.
+    ExportFailed {
+        /// Destination and error.
+        detail: String,
+    },
+    /// The `/metrics` address could not be bound.
+    MetricsNotServed { address: String, detail: String },
+    /// A state file on disk was truncated or changed.
+    LastGoodRefused { detail: String },
+    /// A state file could not be written.
+    StateNotKept {
+        /// Content of the file, e.g. `the pods of this node`.
+        what: String,
+        detail: String,
+    },
+    /// The API server refuses a watch or its list.
+    WatchFailed {
+        /// What is watched, e.g. `namespaces`.
+        what: String,
+        detail: String,
+    },
+    /// All selector ids of the node are in use.
+    TooManySelections { limit: u32 },
+    /// The NodeProfile or a part of it could not be fetched, or does not match its digest.
+    PartUnavailable { detail: String },
+    /// A session expired before this agent could start it.
+    SessionExpired { end: Timestamp },
+    /// The resource asks for something that is not supported.
+    Unsupported {
+        /// The user's field.
+        field: String,
+        detail: String,
+    },
+    /// Any other error of the kernel or the system.
+    LoadFailed { what: String, detail: String },
+}
+
+impl Problem {
+    /// The one word for conditions, events and metrics.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::PerfParanoid { .. } => Reason::PerfParanoid,
+            Self::NoSuchTracepoint { .. } => Reason::NoSuchTracepoint,
+            Self::NoSuchArgument { .. } => Reason::NoSuchArgument,
+            Self::KernelTooOld { .. } => Reason::KernelTooOld,
+            Self::VerifierRejected { .. } => Reason::VerifierRejected,
+            Self::MissingCapability { .. } => Reason::MissingCapability,
+            Self::MapMemoryExceeded { .. } => Reason::MapMemoryExceeded,
+            Self::CgroupV1 => Reason::CgroupV1,
+            Self::HostNetworkPod { .. } => Reason::HostNetworkPod,
+            Self::BtfMissing => Reason::BtfMissing,
+            Self::WorkerFailed { .. } => Reason::WorkerFailed,
+            // Metrics are an export as well: what somebody reads outside does not get there.
+            Self::ExportFailed { .. } | Self::MetricsNotServed { .. } => Reason::ExportFailed,
+            Self::LastGoodRefused { .. } => Reason::LastGoodRefused,
+            Self::StateNotKept { .. } => Reason::StateNotKept,
+            Self::WatchFailed { .. } => Reason::WatchFailed,
+            Self::TooManySelections { .. } => Reason::TooManySelections,
+            Self::PartUnavailable { .. } => Reason::PartUnavailable,
+            Self::SessionExpired { .. } => Reason::SessionExpired,
+            Self::Unsupported { .. } => Reason::Unsupported,
+            Self::LoadFailed { .. } => Reason::LoadFailed,
+        }
+    }
+
+    /// The user's field, or nothing where it is about the whole resource.
+    pub fn field(&self) -> &str {
+        match self {
+            Self::NoSuchTracepoint { field, .. }
+            | Self::NoSuchArgument { field, .. }
+            | Self::Unsupported { field, .. } => field,
+            _ => "",
+        }
+    }
+
+    /// The text of the condition, at most 200 characters. The next step at its end is never cut, however long the kernel's text is.
+    pub fn message(&self) -> String {
+        self.within(MAX_MESSAGE)
+    }
+
+    /// The same, where an older generation of the resource stays active.
+    pub fn message_beside(&self, generation: i64) -> String {
+        let stays = format!("generation {generation} stays active: ");
+        let rest = self.within(MAX_MESSAGE.saturating_sub(stays.len()));
+        stays + &rest
+    }
+
+    fn within(&self, limit: usize) -> String {
+        let said = |pieces: &[Piece<'_>]| fit(pieces, limit);
+        let text = match self {
+            Self::PerfParanoid { level } => format!(
+                "perf events need kernel.perf_event_paranoid <= 2 (this node: {level}); set the sysctl, or runtime.allowSysAdmin: true in the stack"
+            ),
+            Self::NoSuchTracepoint { name, field } => said(&[
+                Theirs(field),
+                Ours(": tracepoint "),
+                Theirs(name),
+                Ours(" does not exist in this kernel; see docs/why-is-my-policy-not-ready.md"),
+            ]),
+            Self::NoSuchArgument { name, detail, field } => said(&[
+                Theirs(field),
+                Ours(": tracepoint "),
+                Theirs(name),
+                Ours(": "),
+                Theirs(detail),
+                Ours("; compare args[].index with the tracepoint's format file"),
+            ]),
+            Self::KernelTooOld { what, needs, release } => said(&[
+                Ours("Unsupported: "),
+                Theirs(what),
+                Ours(" needs "),
+                Theirs(needs),
+                Ours(" (this node: "),
+                Theirs(release),
+                Ours("); update its kernel, or exclude the node by spec.runtime.nodeSelector"),
+            ]),
+            Self::VerifierRejected { program, detail } => said(&[
+                Ours("the kernel's verifier rejected "),
+                Theirs(program),
+                Ours(": "),
+                Theirs(detail),
+                Ours("; report it with the kernel's release, exclude the node by spec.runtime.nodeSelector"),
+            ]),
+            Self::MissingCapability { capability, needed_for } => said(&[
+                Theirs(needed_for),
+                Ours(" needs "),
+                Theirs(capability),
+                Ours(
+                    ", which the agent lacks; see `kubectl -n trilobite-system describe daemonset trilobite-node`, restore its capabilities",
+                ),
+            ]),
+            Self::MapMemoryExceeded { map, bytes } => said(&[
+                Ours(&format!("the kernel refused {bytes} bytes for ")),
+                Theirs(map),
+                Ours("; lower memoryBudgetBytes, or runtime.allowSysResource: true before kernel 5.11"),
+            ]),
+            Self::CgroupV1 => {
+                "pods cannot be told apart on a pure cgroup v1 node; boot it with systemd.unified_cgroup_hierarchy=1"
+                    .into()
+            }
+            Self::HostNetworkPod { pod } => said(&[
+                Ours("pod "),
+                Theirs(pod),
+                Ours(" is in the host's network and has no interface of its own; select pods without hostNetwork"),
+            ]),
+            Self::BtfMissing => {
+                "this kernel has no /sys/kernel/btf/vmlinux; run one built with CONFIG_DEBUG_INFO_BTF=y".into()
+            }
+            Self::WorkerFailed { detail } => said(&[
+                Ours("the profile's worker process ended early: "),
+                Theirs(detail),
+                Ours("; the result says what was lost: fetch it, or create another profile"),
+            ]),
+            Self::ExportFailed { detail } => said(&[
+                Ours("events could not be written: "),
+                Theirs(detail),
+                Ours("; they are counted as lost at export_queue; check whether the node's disk is full"),
+            ]),
+            Self::MetricsNotServed { address, detail } => said(&[
+                Ours("/metrics is not served on "),
+                Theirs(address),
+                Ours(": "),
+                Theirs(detail),
+                Ours("; free that port on the node, or set another in the stack's spec.metrics"),
+            ]),
+            Self::LastGoodRefused { detail } => said(&[
+                Ours("the state on this node's disk was refused: "),
+                Theirs(detail),
+                Ours("; it is written again once the API server answers"),
+            ]),
+            Self::StateNotKept { what, detail } => said(&[
+                Theirs(what),
+                Ours(" could not be written to this node's disk: "),
+                Theirs(detail),
+                Ours("; a restart would lose it; check whether the disk is full: it is retried every second"),
+            ]),
+            Self::WatchFailed { what, detail } => said(&[
+                Theirs(what),
+                Ours(" cannot be watched: "),
+                Theirs(detail),
+                Ours("; the last known ones stay; check whether the agent may list and watch them"),
+            ]),
+            Self::TooManySelections { limit } => format!(
+                "all {limit} pod selections of this node are in use; give several resources the same namespace and selectors, or delete some"
+            ),
+            Self::PartUnavailable { detail } => said(&[
+                Theirs(detail),
+                Ours(
+                    "; the active parts stay; if this lasts, check whether the agent may get nodeprofiles and profileparts",
+                ),
+            ]),
+            Self::SessionExpired { end } => said(&[
+                Ours("its end, "),
+                Theirs(&end.to_string()),
+                Ours(", passed before this agent could start it; check the node's clock, then create a new resource"),
+            ]),
+            Self::Unsupported { field, detail } => said(&[Theirs(field), Ours(": "), Theirs(detail)]),
+            Self::LoadFailed { what, detail } => {
+                said(&[Theirs(what), Ours(": "), Theirs(detail), Ours("; read the log of the agent on this node")])
+            }
+        };
+        cut(&text, limit)
+    }
+}
+
+#[cfg(test)]
+mod tests;

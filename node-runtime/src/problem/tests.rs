@@ -1,0 +1,105 @@
+//! The message of every problem, with short, long and ordinary names in it.
+
+use super::*;
+
+/// Each variant with `word` in place of every foreign text. A new variant does not compile until it is added here.
+fn each(word: &str) -> Vec<Problem> {
+    let w = || word.to_owned();
+    let all = vec![
+        Problem::PerfParanoid { level: 4 },
+        Problem::NoSuchTracepoint { name: w(), field: w() },
+        Problem::NoSuchArgument { name: w(), detail: w(), field: w() },
+        Problem::KernelTooOld { what: w(), needs: w(), release: w() },
+        Problem::VerifierRejected { program: w(), detail: w() },
+        Problem::MissingCapability { capability: w(), needed_for: w() },
+        Problem::MapMemoryExceeded { map: w(), bytes: 8 << 20 },
+        Problem::CgroupV1,
+        Problem::HostNetworkPod { pod: w() },
+        Problem::BtfMissing,
+        Problem::WorkerFailed { detail: w() },
+        Problem::ExportFailed { detail: w() },
+        Problem::MetricsNotServed { address: w(), detail: w() },
+        Problem::LastGoodRefused { detail: w() },
+        Problem::StateNotKept { what: w(), detail: w() },
+        Problem::WatchFailed { what: w(), detail: w() },
+        Problem::TooManySelections { limit: 64 },
+        Problem::PartUnavailable { detail: w() },
+        Problem::SessionExpired { end: Timestamp::MAX },
+        // The words of an unsupported field say themselves what to use instead.
+        Problem::Unsupported { field: w(), detail: format!("{word}; leave it out") },
+        Problem::LoadFailed { what: w(), detail: w() },
+    ];
+    for problem in &all {
+        match problem {
+            Problem::PerfParanoid { .. }
+            | Problem::NoSuchTracepoint { .. }
+            | Problem::NoSuchArgument { .. }
+            | Problem::KernelTooOld { .. }
+            | Problem::VerifierRejected { .. }
+            | Problem::MissingCapability { .. }
+            | Problem::MapMemoryExceeded { .. }
+            | Problem::CgroupV1
+            | Problem::HostNetworkPod { .. }
+            | Problem::BtfMissing
+            | Problem::WorkerFailed { .. }
+            | Problem::ExportFailed { .. }
+            | Problem::MetricsNotServed { .. }
+            | Problem::LastGoodRefused { .. }
+            | Problem::StateNotKept { .. }
+            | Problem::WatchFailed { .. }
+            | Problem::TooManySelections { .. }
+            | Problem::PartUnavailable { .. }
+            | Problem::SessionExpired { .. }
+            | Problem::Unsupported { .. }
+            | Problem::LoadFailed { .. } => {}
+        }
+    }
+    all
+}
+
+#[test]
+fn every_message_says_what_to_do_next() {
+    let said: String = each("reef").iter().map(|it| format!("{}: {}\n", it.reason(), it.message())).collect();
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/problem/messages.txt");
+        std::fs::write(path, &said).unwrap();
+        return;
+    }
+    assert_eq!(said, include_str!("messages.txt"));
+}
+
+#[test]
+fn next_step_survives_long_foreign_text() {
+    for (long, short) in each(&"x".repeat(300)).iter().zip(each("")) {
+        let (message, next) = (long.message(), short.message());
+        assert!(message.chars().count() <= MAX_MESSAGE, "{message}");
+        let next = next.rsplit(';').next().unwrap_or_default();
+        let beside = long.message_beside(i64::MAX);
+        assert!(beside.chars().count() <= MAX_MESSAGE, "{beside}");
+        if !matches!(long, Problem::Unsupported { .. }) {
+            assert!(message.ends_with(next), "{message} does not end with {next}");
+        }
+    }
+}
+
+#[test]
+fn message_with_ordinary_names_is_not_shortened() {
+    let kernel = "6.8.0-1021-kubernetes-amd64";
+    let capability = |needed_for: &str| Problem::MissingCapability {
+        capability: "CAP_DAC_READ_SEARCH".into(),
+        needed_for: needed_for.into(),
+    };
+    let ordinary = [
+        Problem::KernelTooOld { what: "flows".into(), needs: "6.6".into(), release: kernel.into() },
+        Problem::NoSuchTracepoint {
+            name: "raw_syscalls/sys_enter_openat2".into(),
+            field: "spec.tracepoints[31].event".into(),
+        },
+        capability("the agent"),
+        capability("loading a program"),
+        Problem::LastGoodRefused { detail: "1048576 bytes where the header says 1048577".into() },
+    ];
+    for problem in ordinary {
+        assert!(!problem.message().contains('…'), "{}", problem.message());
+    }
+}

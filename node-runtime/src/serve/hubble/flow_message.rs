@@ -1,0 +1,219 @@
+//! Converts flows to Hubble's messages.
+
+use jiff::Timestamp;
+use prost::Message;
+use trilobite_api::{
+    flow::{self as api, LostEvent, LostEventSource, TraceObservationPoint, TraceReason, Verdict, layer4::Protocol},
+    observer::{GetFlowsResponse, get_flows_response::ResponseTypes},
+};
+
+use crate::layers::network::{
+    decode::Transport,
+    endpoint::{Endpoint, Service},
+    flow::{Flow, ObservationPoint, TrafficDirection},
+    tcp_flags::TcpFlags,
+};
+
+/// The agent sees packets at interfaces, after all verdicts: none of its flows was dropped.
+pub(super) const VERDICT: Verdict = Verdict::Forwarded;
+/// `event_type.type` of a packet at an interface.
+const TRACE: i32 = 4;
+const EMITTER: &str = "trilobite-node";
+
+/// The response of GetFlows with this flow.
+pub fn response(flow: &Flow, node: &str) -> GetFlowsResponse {
+    GetFlowsResponse {
+        node_name: node.to_owned(),
+        time: Some(timestamp(flow.time)),
+        response_types: Some(ResponseTypes::Flow(message(flow, node))),
+    }
+}
+
+/// Reports `count` flows lost between two moments.
+pub(super) fn lost(
+    source: LostEventSource,
+    count: u64,
+    first: Timestamp,
+    last: Timestamp,
+    node: &str,
+) -> GetFlowsResponse {
+    let last = timestamp(last);
+    let lost = LostEvent {
+        source: source.into(),
+        num_events_lost: count,
+        first: Some(timestamp(first)),
+        last: Some(last),
+        ..LostEvent::default()
+    };
+    GetFlowsResponse {
+        node_name: node.to_owned(),
+        time: Some(last),
+        response_types: Some(ResponseTypes::LostEvents(lost)),
+    }
+}
+
+#[allow(deprecated, reason = "older clients read `reply` and `Summary`")]
+fn message(flow: &Flow, node: &str) -> api::Flow {
+    api::Flow {
+        time: Some(timestamp(flow.time)),
+        uuid: uuid(flow.uuid),
+        emitter: Some(api::Emitter { name: EMITTER.to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }),
+        verdict: VERDICT.into(),
+        ethernet: ethernet(flow),
+        ip: Some(api::Ip {
+            source: flow.source.ip().to_string(),
+            destination: flow.destination.ip().to_string(),
+            ip_version: if flow.source.is_ipv4() { api::IpVersion::IPv4 } else { api::IpVersion::IPv6 }.into(),
+            ..api::Ip::default()
+        }),
+        l4: Some(api::Layer4 { protocol: Some(protocol(flow)) }),
+        source: Some(endpoint(&flow.source_endpoint)),
+        destination: Some(endpoint(&flow.destination_endpoint)),
+        r#type: api::FlowType::L3L4.into(),
+        node_name: node.to_owned(),
+        reply: flow.is_reply,
+        is_reply: Some(flow.is_reply),
+        event_type: Some(event_type(flow.observation_point)),
+        source_service: flow.source_service.as_deref().map(service),
+        destination_service: flow.destination_service.as_deref().map(service),
+        traffic_direction: direction(flow.direction).into(),
+        trace_observation_point: observation_point(flow.observation_point).into(),
+        trace_reason: match (flow.is_reply, flow.is_new) {
+            (true, _) => TraceReason::Reply,
+            (false, true) => TraceReason::New,
+            (false, false) => TraceReason::Established,
+        }
+        .into(),
+        interface: Some(api::NetworkInterface { index: flow.interface.index, name: flow.interface.name.clone() }),
+        summary: flow.summary(),
+        extensions: Some(extensions(flow)),
+        ..api::Flow::default()
+    }
+}
+
+/// The trace point, which clients print as `to-endpoint` and the like.
+pub(super) fn event_type(point: ObservationPoint) -> api::CiliumEventType {
+    let sub_type = match point {
+        ObservationPoint::ToEndpoint => 0,
+        ObservationPoint::ToStack => 3,
+        ObservationPoint::FromNetwork => 10,
+        ObservationPoint::ToNetwork => 11,
+    };
+    api::CiliumEventType { r#type: TRACE, sub_type }
+}
+
+pub(super) fn direction(direction: TrafficDirection) -> api::TrafficDirection {
+    match direction {
+        TrafficDirection::Ingress => api::TrafficDirection::Ingress,
+        TrafficDirection::Egress => api::TrafficDirection::Egress,
+    }
+}
+
+pub(super) fn uuid(bits: u128) -> String {
+    let group = |shift: u32, digits: u32| bits >> shift & ((1 << (4 * digits)) - 1);
+    format!("{:08x}-{:04x}-{:04x}-{:04x}-{:012x}", group(96, 8), group(80, 4), group(64, 4), group(48, 4), group(0, 12))
+}
+
+pub(super) fn timestamp(time: Timestamp) -> prost_types::Timestamp {
+    let (mut seconds, mut nanos) = (time.as_second(), time.subsec_nanosecond());
+    // jiff counts nanoseconds before 1970 backwards, protobuf forwards.
+    if nanos < 0 {
+        (seconds, nanos) = (seconds - 1, nanos + 1_000_000_000);
+    }
+    prost_types::Timestamp { seconds, nanos }
+}
+
+fn observation_point(point: ObservationPoint) -> TraceObservationPoint {
+    match point {
+        ObservationPoint::ToEndpoint => TraceObservationPoint::ToEndpoint,
+        ObservationPoint::ToStack => TraceObservationPoint::ToStack,
+        ObservationPoint::FromNetwork => TraceObservationPoint::FromNetwork,
+        ObservationPoint::ToNetwork => TraceObservationPoint::ToNetwork,
+    }
+}
+
+fn protocol(flow: &Flow) -> Protocol {
+    let (source_port, destination_port) = (flow.source.port().into(), flow.destination.port().into());
+    match flow.transport {
+        Transport::Udp => Protocol::Udp(api::Udp { source_port, destination_port }),
+        Transport::Tcp => {
+            let has = |flag| flow.flags.has(flag);
+            let flags = Some(api::TcpFlags {
+                fin: has(TcpFlags::FIN),
+                syn: has(TcpFlags::SYN),
+                rst: has(TcpFlags::RST),
+                psh: has(TcpFlags::PSH),
+                ack: has(TcpFlags::ACK),
+                urg: has(TcpFlags::URG),
+                ece: has(TcpFlags::ECE),
+                cwr: has(TcpFlags::CWR),
+                ns: false,
+            });
+            Protocol::Tcp(api::Tcp { source_port, destination_port, flags })
+        }
+    }
+}
+
+fn ethernet(flow: &Flow) -> Option<api::Ethernet> {
+    let text = |[a, b, c, d, e, f]: [u8; 6]| format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}");
+    let there = flow.source_mac != [0; 6] || flow.destination_mac != [0; 6];
+    there.then(|| api::Ethernet { source: text(flow.source_mac), destination: text(flow.destination_mac) })
+}
+
+fn endpoint(end: &Endpoint) -> api::Endpoint {
+    api::Endpoint {
+        identity: end.identity,
+        namespace: end.namespace.clone(),
+        labels: end.labels.clone(),
+        pod_name: end.pod.clone(),
+        workloads: end
+            .workload
+            .iter()
+            .map(|(name, kind)| api::Workload { name: name.clone(), kind: kind.clone() })
+            .collect(),
+        ..api::Endpoint::default()
+    }
+}
+
+fn service(of: &Service) -> api::Service {
+    api::Service { name: of.name.clone(), namespace: of.namespace.clone() }
+}
+
+/// Counters that Hubble's message has no fields for, in a well-known type, because its clients cannot print others.
+fn extensions(flow: &Flow) -> prost_types::Any {
+    use prost_types::{Struct, Value, value::Kind};
+    // Numbers of JSON are exact up to 2^53: nine petabytes.
+    #[allow(clippy::cast_precision_loss, reason = "see above")]
+    let number = |number: u64| Value { kind: Some(Kind::NumberValue(number as f64)) };
+    let text = |text: String| Value { kind: Some(Kind::StringValue(text)) };
+    let fields = [
+        ("bytes", number(flow.since.bytes)),
+        ("bytes_total", number(flow.total.bytes)),
+        ("connection", text(format!("{:016x}", flow.connection))),
+        ("packets", number(flow.since.packets)),
+        ("packets_total", number(flow.total.packets)),
+        ("reason", text(format!("{:?}", flow.reason).to_lowercase())),
+    ];
+    let of = Struct { fields: fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect() };
+    prost_types::Any { type_url: "type.googleapis.com/google.protobuf.Struct".to_owned(), value: of.encode_to_vec() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::network::flow::tests::syn;
+
+    #[test]
+    fn uuid_has_the_usual_form() {
+        assert_eq!(uuid(syn().uuid), "01234567-89ab-4def-8123-456789abcdef");
+    }
+
+    #[test]
+    fn fields_that_clients_need_are_always_set() {
+        let Some(ResponseTypes::Flow(flow)) = response(&syn(), "n1").response_types else { panic!("no flow") };
+        assert_eq!((flow.is_reply, flow.verdict()), (Some(false), Verdict::Forwarded));
+        assert_eq!((flow.source.unwrap().identity, flow.destination.unwrap().identity), (1001, 1002));
+        assert_eq!(flow.traffic_direction, 2);
+        assert!(flow.l4.is_some() && flow.event_type.is_some());
+    }
+}

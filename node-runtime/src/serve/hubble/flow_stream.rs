@@ -1,0 +1,214 @@
+//! The stream of one GetFlows call: its range, filters and mask, and reports of lost flows.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tonic::Status;
+use trilobite_api::{
+    field_mask::FlowFieldMask,
+    flow::LostEventSource,
+    observer::{GetFlowsRequest, GetFlowsResponse},
+};
+
+use super::{filter::FlowFilters, flow_message};
+use crate::{
+    layers::network::{flow::Flow, history::FlowBuffer},
+    loss::{Ledger, LossPoint},
+};
+
+/// Flows that are read from the history at a time.
+const BATCH: usize = 64;
+/// Interval between two reports of losses.
+const LOSS_INTERVAL: Duration = Duration::from_secs(1);
+
+pub(super) struct FlowStream {
+    history: FlowBuffer,
+    changed: watch::Receiver<u64>,
+    ledger: Ledger,
+    node: String,
+    filters: FlowFilters,
+    mask: FlowFieldMask,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+    follow: bool,
+    /// Number of flows that may still be sent; none for all.
+    left: Option<u64>,
+    next: u64,
+    /// End of the range without `follow`.
+    end: u64,
+    ready: VecDeque<GetFlowsResponse>,
+    ended: bool,
+    /// The client read too slowly.
+    overwritten: Losses,
+    /// The kernel had no room; `kernel_counted` of the history's total are counted here.
+    in_kernel: Losses,
+    kernel_counted: u64,
+}
+
+struct Losses {
+    source: LostEventSource,
+    count: u64,
+    first: Timestamp,
+    reported: Option<Instant>,
+}
+
+impl FlowStream {
+    pub(super) fn new(
+        request: GetFlowsRequest,
+        history: FlowBuffer,
+        ledger: Ledger,
+        node: String,
+    ) -> Result<Self, Box<Status>> {
+        if request.first && request.follow {
+            return Err(Box::new(Status::invalid_argument("first cannot be combined with follow")));
+        }
+        let filters = FlowFilters::new(&request.whitelist, &request.blacklist, &node)?;
+        let mask = FlowFieldMask::new(request.field_mask)
+            .map_err(|error| Box::new(Status::invalid_argument(error.to_string())))?;
+        let since = request.since.map(|time| timestamp("since", &time)).transpose()?;
+        let until = request.until.map(|time| timestamp("until", &time)).transpose()?;
+        // Subscribed before the first read, so that no flow is missed between the two.
+        let changed = history.changed();
+        let (oldest, end) = history.range();
+        let next = match (since, request.first, request.follow, request.number) {
+            (None, true, ..) => oldest,
+            (None, false, true, 0) => end,
+            (since, _, _, number) => start_of(&history, &filters, since, number),
+        };
+        let kernel_counted = history.lost();
+        let left = (!request.follow && request.number > 0).then_some(request.number);
+        Ok(Self {
+            history,
+            changed,
+            ledger,
+            node,
+            filters,
+            mask,
+            since,
+            until,
+            follow: request.follow,
+            left,
+            next,
+            end,
+            ready: VecDeque::new(),
+            ended: false,
+            overwritten: Losses::new(LostEventSource::HubbleRingBuffer),
+            in_kernel: Losses::new(LostEventSource::PerfEventRingBuffer),
+            kernel_counted,
+        })
+    }
+
+    /// The next message; none at the end.
+    pub(super) async fn next(&mut self) -> Option<GetFlowsResponse> {
+        loop {
+            if let Some(ready) = self.ready.pop_front() {
+                return Some(ready);
+            }
+            if self.ended {
+                return self.losses(true);
+            }
+            self.changed.mark_unchanged();
+            self.advance();
+            if let Some(lost) = self.losses(false) {
+                return Some(lost);
+            }
+            if self.ready.is_empty() && !self.ended && self.next >= self.history.seen() {
+                if self.history.is_closed() {
+                    self.ended = true;
+                    continue;
+                }
+                // Wakes up to report losses, if there are any.
+                let timeout =
+                    if self.overwritten.count + self.in_kernel.count > 0 { LOSS_INTERVAL } else { Duration::MAX };
+                let changed = tokio::time::timeout(timeout, self.changed.changed()).await;
+                self.ended |= matches!(changed, Ok(Err(_)));
+            }
+        }
+    }
+
+    /// Losses ignore filters and mask: the lost flows might have matched.
+    fn losses(&mut self, at_once: bool) -> Option<GetFlowsResponse> {
+        let lost = self.history.lost();
+        self.in_kernel.add(lost.saturating_sub(self.kernel_counted));
+        self.kernel_counted = lost;
+        self.overwritten.report(&self.node, at_once).or_else(|| self.in_kernel.report(&self.node, at_once))
+    }
+
+    fn advance(&mut self) {
+        let read = self.history.read(self.next, BATCH);
+        if read.lost > 0 {
+            self.ledger.record_loss(LossPoint::StreamReader, "", read.lost);
+            self.overwritten.add(read.lost);
+        }
+        let first = read.next - read.flows.len() as u64;
+        self.next = read.next;
+        for (number, flow) in (first..).zip(read.flows) {
+            let is_behind = !self.follow && number >= self.end;
+            if is_behind || self.left == Some(0) || self.until.is_some_and(|until| flow.time > until) {
+                self.ended = true;
+                return;
+            }
+            if self.since.is_none_or(|since| flow.time >= since) && self.filters.pass(&flow) {
+                self.ready.push_back(self.mask.apply(flow_message::response(&flow, &self.node)));
+                self.left = self.left.map(|left| left - 1);
+            }
+        }
+        self.ended |= self.left == Some(0) || (!self.follow && self.next >= self.end);
+    }
+}
+
+impl Losses {
+    fn new(source: LostEventSource) -> Self {
+        Self { source, count: 0, first: Timestamp::default(), reported: None }
+    }
+
+    fn add(&mut self, count: u64) {
+        if self.count == 0 && count > 0 {
+            self.first = Timestamp::now();
+        }
+        self.count += count;
+    }
+
+    /// The message, if it is due.
+    fn report(&mut self, node: &str, at_once: bool) -> Option<GetFlowsResponse> {
+        let due = at_once || self.reported.is_none_or(|reported| reported.elapsed() >= LOSS_INTERVAL);
+        if self.count == 0 || !due {
+            return None;
+        }
+        let lost = flow_message::lost(self.source, self.count, self.first, Timestamp::now(), node);
+        (self.count, self.reported) = (0, Some(Instant::now()));
+        Some(lost)
+    }
+}
+
+/// Sequence number of the first flow to read, so that `number` flows match, or all since `since`.
+fn start_of(history: &FlowBuffer, filters: &FlowFilters, since: Option<Timestamp>, number: u64) -> u64 {
+    let kept = history.read(history.range().0, usize::MAX);
+    let mut matching = 0;
+    for (flow, back) in kept.flows.iter().rev().zip(1..) {
+        let at = kept.next - back;
+        if !filters.pass(flow) {
+            continue;
+        }
+        matching += 1;
+        match since {
+            Some(since) if is_before(flow, since) => return at + 1,
+            None if matching == number => return at,
+            _ => {}
+        }
+    }
+    kept.next - kept.flows.len() as u64
+}
+
+fn is_before(flow: &Flow, since: Timestamp) -> bool {
+    flow.time < since
+}
+
+fn timestamp(field: &str, time: &prost_types::Timestamp) -> Result<Timestamp, Box<Status>> {
+    Timestamp::new(time.seconds, time.nanos)
+        .map_err(|error| Box::new(Status::invalid_argument(format!("{field}: {error}"))))
+}

@@ -1,0 +1,297 @@
+//! Converts events of the security layer to Tetragon's messages. Pure: the same event gives the same message on any
+//! machine. As with Tetragon's `enable-process-cred`, the process has credentials, its parent has none.
+
+use std::sync::Arc;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use jiff::Timestamp;
+use trilobite_api::tetragon::{self as api, get_events_response::Event, kprobe_argument::Arg};
+
+use super::{credentials, signal};
+use crate::{
+    identity::{Container, ExecKey, Located, Pod, PodContainer, Process},
+    kernel::clock::BootTime,
+    layers::security::{ArgValue, SecurityEvent, SecurityEventKind, UNKNOWN},
+    loss::{LossPoint, gap::Gap},
+};
+
+/// Length of the prefix of a container's id in `docker`.
+const DOCKER_CHARS: usize = 31;
+
+/// Fields of the machine that every event carries, and the conversion of events.
+#[derive(Clone, Debug)]
+pub struct EventEncoder {
+    pub node_name: Arc<str>,
+    /// Empty without a cluster.
+    pub cluster_name: Arc<str>,
+    /// Converts times of the boot clock.
+    pub boot_time: Arc<BootTime>,
+}
+
+impl EventEncoder {
+    pub fn message(&self, event: &SecurityEvent) -> api::GetEventsResponse {
+        let mut process = self.process(&event.process);
+        let parent = event.parent.as_ref().map(|parent| self.process(parent));
+        if event.process.process.flags != UNKNOWN {
+            let credentials = &event.process.process.credentials;
+            process.cap = Some(credentials::capabilities(credentials));
+            process.process_credentials = Some(credentials::ids(credentials));
+        }
+
+        let kind = match &event.kind {
+            SecurityEventKind::Exec => {
+                process.binary_properties = credentials::binary_properties(&event.process.process);
+                Event::ProcessExec(api::ProcessExec { process: Some(process), parent, ancestors: Vec::new() })
+            }
+            SecurityEventKind::Exit { status, signal } => Event::ProcessExit(api::ProcessExit {
+                process: Some(process),
+                parent,
+                signal: signal::name(*signal).to_owned(),
+                status: *status,
+                time: Some(timestamp(event.time)),
+                ancestors: Vec::new(),
+            }),
+            SecurityEventKind::Tracepoint {
+                tid,
+                policy,
+                subsystem,
+                event,
+                message,
+                tags,
+                args,
+                policy_namespace: _,
+            } => {
+                process.tid = Some(*tid);
+                Event::ProcessTracepoint(api::ProcessTracepoint {
+                    process: Some(process),
+                    parent,
+                    subsys: subsystem.to_string(),
+                    event: event.to_string(),
+                    args: args.iter().map(|(value, label)| argument(value, label.as_deref())).collect(),
+                    policy_name: policy.to_string(),
+                    action: api::KprobeAction::Post.into(),
+                    message: message.to_string(),
+                    tags: tags.to_vec(),
+                    ancestors: Vec::new(),
+                })
+            }
+        };
+        self.envelope(kind, event.time)
+    }
+
+    /// Like `rate_limit_info`, with the place of the loss, for clients that cannot show one.
+    pub fn loss_notice(&self, place: LossPoint, count: u64, now: Timestamp) -> api::GetEventsResponse {
+        self.notice(format!("{count} events lost: {}", loss_reason(place)), now)
+    }
+
+    /// In place of the events of a time without an agent.
+    pub fn gap_notice(&self, gap: &Gap) -> api::GetEventsResponse {
+        let Gap { from, to, reason } = gap;
+        self.notice(format!("no events from {from} to {to}: {reason}"), *to)
+    }
+
+    /// process_throttle is the only event without a process that all encoders of Tetragon's clients print; its text is
+    /// free.
+    fn notice(&self, cgroup: String, now: Timestamp) -> api::GetEventsResponse {
+        let r#type = api::ThrottleType::ThrottleUnknown.into();
+        self.envelope(Event::ProcessThrottle(api::ProcessThrottle { r#type, cgroup }), now)
+    }
+
+    /// In place of `count` missing events.
+    pub fn rate_limit_info(&self, count: u64, now: Timestamp) -> api::GetEventsResponse {
+        let event = Event::RateLimitInfo(api::RateLimitInfo { number_of_dropped_process_events: count });
+        self.envelope(event, now)
+    }
+
+    fn envelope(&self, event: Event, time: Timestamp) -> api::GetEventsResponse {
+        api::GetEventsResponse {
+            event: Some(event),
+            node_name: self.node_name.to_string(),
+            time: Some(timestamp(time)),
+            cluster_name: self.cluster_name.to_string(),
+            ..api::GetEventsResponse::default()
+        }
+    }
+
+    fn process(&self, located: &Located) -> api::Process {
+        let Process {
+            key,
+            parent,
+            tid,
+            uid,
+            auid,
+            binary,
+            arguments,
+            cwd,
+            flags,
+            started_ns,
+            ns_pid,
+            in_init_tree,
+            ..
+        } = &*located.process;
+        let place = located.pod.as_deref();
+        // If the exec was lost, only the key and the pod are known; a zero would claim e.g. that the user is root.
+        let known = flags != UNKNOWN;
+        api::Process {
+            exec_id: self.exec_id(*key),
+            pid: Some(key.pid),
+            uid: known.then_some(*uid),
+            cwd: cwd.clone(),
+            binary: binary.clone(),
+            arguments: arguments.clone(),
+            flags: flags.clone(),
+            start_time: self.wall_time(*started_ns).map(timestamp),
+            auid: known.then_some(*auid),
+            pod: place.filter(|place| !place.pod.name.is_empty()).map(|place| pod(place, *ns_pid)),
+            docker: place.map(docker).unwrap_or_default().to_owned(),
+            parent_exec_id: self.exec_id(*parent),
+            tid: known.then_some(*tid),
+            in_init_tree: *in_init_tree,
+            ..api::Process::default()
+        }
+    }
+
+    /// Tetragon's id of a process image, also for an unknown process.
+    fn exec_id(&self, key: ExecKey) -> String {
+        let ExecKey { ktime, pid } = if key.pid == 0 { ExecKey { ktime: 1, pid: 0 } } else { key };
+        STANDARD.encode(format!("{}:{ktime}:{pid}", self.node_name))
+    }
+
+    fn wall_time(&self, boot_ns: u64) -> Option<Timestamp> {
+        let since = jiff::SignedDuration::from_nanos(i64::try_from(boot_ns).ok()?);
+        self.boot_time.get().checked_add(since).ok()
+    }
+}
+
+fn loss_reason(place: LossPoint) -> &'static str {
+    match place {
+        LossPoint::StreamReader => "this client of the stream is too slow",
+        LossPoint::ExportQueue => "they could not be written, or not fast enough",
+        LossPoint::IdentityRing => "the kernel had no room for them in the ring of processes",
+        LossPoint::PolicyRing => "the kernel had no room for them in the ring of policies",
+        LossPoint::Undecided => "the pod of their cgroup did not become known in time",
+        other => other.as_str(),
+    }
+}
+
+/// The prefix of the container's id that Tetragon's events carry.
+pub(super) fn docker(place: &PodContainer) -> &str {
+    place.container_id.get(..DOCKER_CHARS).unwrap_or(&place.container_id)
+}
+
+fn pod(place: &PodContainer, ns_pid: u32) -> api::Pod {
+    let Pod { uid, namespace, name, labels, workload, workload_kind, .. } = &*place.pod;
+    api::Pod {
+        namespace: namespace.clone(),
+        name: name.clone(),
+        uid: uid.clone(),
+        container: place.container.as_ref().map(|it| container(it, ns_pid)),
+        pod_labels: labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+        workload: workload.clone(),
+        workload_kind: workload_kind.clone(),
+        ..api::Pod::default()
+    }
+}
+
+fn container(container: &Container, ns_pid: u32) -> api::Container {
+    let Container { name, id, image, image_id, started_at, privileged } = container;
+    api::Container {
+        id: id.clone(),
+        name: name.clone(),
+        image: Some(api::Image { id: image_id.clone(), name: image.clone() }),
+        start_time: started_at.parse().ok().map(timestamp),
+        pid: (ns_pid > 0).then_some(ns_pid),
+        maybe_exec_probe: false,
+        security_context: Some(api::SecurityContext { privileged: *privileged }),
+    }
+}
+
+fn argument(value: &ArgValue, label: Option<&str>) -> api::KprobeArgument {
+    let arg = match value {
+        ArgValue::Int(value) => Arg::IntArg(*value),
+        ArgValue::Uint(value) => Arg::UintArg(*value),
+        ArgValue::Long(value) => Arg::LongArg(*value),
+        ArgValue::Size(value) => Arg::SizeArg(*value),
+        ArgValue::String(value) => Arg::StringArg(value.clone()),
+        ArgValue::Syscall { id, abi } => Arg::SyscallId(api::SyscallId { id: *id, abi: (*abi).to_owned() }),
+    };
+    api::KprobeArgument { arg: Some(arg), label: label.unwrap_or_default().to_owned() }
+}
+
+fn timestamp(time: Timestamp) -> prost_types::Timestamp {
+    let (seconds, nanos) = (time.as_second(), time.subsec_nanosecond());
+    // jiff counts nanoseconds before 1970 backwards, protobuf forwards.
+    if nanos < 0 {
+        return prost_types::Timestamp { seconds: seconds - 1, nanos: nanos + 1_000_000_000 };
+    }
+    prost_types::Timestamp { seconds, nanos }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serve::tetragon::samples;
+
+    fn decoded(exec_id: &str) -> String {
+        String::from_utf8(STANDARD.decode(exec_id).unwrap()).unwrap()
+    }
+
+    fn exec(event: &SecurityEvent) -> (api::Process, Option<api::Process>) {
+        match samples::encoder().message(event).event {
+            Some(Event::ProcessExec(exec)) => (exec.process.unwrap(), exec.parent),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn parent_exec_id_is_the_exec_id_of_the_parent() {
+        let (process, parent) = exec(&samples::exec());
+        assert_eq!(decoded(&process.exec_id), "reef:123456789012:4111");
+        assert_eq!(process.parent_exec_id, parent.unwrap().exec_id);
+    }
+
+    #[test]
+    fn unknown_parent_has_the_id_that_tetragon_writes() {
+        let mut event = samples::exec_on_the_host();
+        Arc::make_mut(&mut event.process.process).parent = ExecKey::default();
+        assert_eq!(decoded(&exec(&event).0.parent_exec_id), "reef:1:0");
+    }
+
+    #[test]
+    fn process_with_a_lost_exec_has_no_user() {
+        let mut event = samples::exec();
+        let process = Arc::make_mut(&mut event.process.process);
+        *process = Process { key: process.key, flags: UNKNOWN.into(), started_ns: 7, ..Process::default() };
+        let process = exec(&event).0;
+        assert_eq!((process.pid, process.flags.as_str()), (Some(4111), UNKNOWN));
+        assert!(process.start_time.is_some() && process.pod.is_some());
+        assert_eq!((process.uid, process.auid, process.tid, process.in_init_tree), (None, None, None, None));
+        assert_eq!((process.cap, process.process_credentials), (None, None));
+    }
+
+    #[test]
+    fn tracepoint_has_the_id_of_its_thread() {
+        let Some(Event::ProcessTracepoint(passed)) = samples::encoder().message(&samples::tracepoint()).event else {
+            panic!("no tracepoint");
+        };
+        assert_eq!(passed.process.map(|process| (process.pid, process.tid)), Some((Some(4111), Some(4115))));
+    }
+
+    #[test]
+    fn host_process_has_neither_pod_nor_container() {
+        let (process, parent) = exec(&samples::exec_on_the_host());
+        assert_eq!((process.pod, process.docker.as_str(), parent), (None, "", None));
+    }
+
+    #[test]
+    fn docker_is_a_prefix_of_the_containers_id() {
+        let (process, _) = exec(&samples::exec());
+        assert_eq!(process.docker, "0123456789abcdef0123456789abcde");
+    }
+
+    #[test]
+    fn start_time_is_computed_from_the_boot_clock() {
+        let started = exec(&samples::exec()).0.start_time.unwrap();
+        assert_eq!((started.seconds, started.nanos), (1_700_000_123, 456_000_005));
+    }
+}

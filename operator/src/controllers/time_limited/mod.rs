@@ -1,0 +1,57 @@
+//! FlowCapture and AppProfile: dereference -> validate -> build -> apply -> update_status, once for both kinds.
+//! A resource becomes a session on the nodes that run a matching pod, and on no other node.
+
+mod apply;
+mod build;
+mod dereference;
+mod resource;
+pub(crate) mod session_patch;
+#[cfg(test)]
+mod tests;
+mod update_status;
+mod validate;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::{core::DeserializeGuard, runtime::controller::Action};
+
+pub(crate) use self::{apply::SessionError, resource::TimeLimited};
+use self::{
+    apply::apply,
+    build::build,
+    dereference::{DereferencedResource, dereference},
+    update_status::update_status,
+    validate::{ValidatedResource, validate},
+};
+use super::status_input::report_unreadable;
+use crate::context::Context;
+
+pub(crate) async fn reconcile<K: TimeLimited>(
+    object: Arc<DeserializeGuard<K>>,
+    context: Arc<Context>,
+) -> Result<Action, SessionError> {
+    let object = match &object.0 {
+        Ok(object) => object,
+        Err(invalid) => return Ok(report_unreadable::<K>(invalid, "Bounded", &context).await),
+    };
+    let dereferenced = dereference(object, &context);
+    let validated = validate(object, &dereferenced, Timestamp::now());
+    let sessions = build(object, &validated, &dereferenced);
+    let uid = object.meta().uid.clone().unwrap_or_default();
+    let (applied, errors) = apply(sessions, &uid, &context.client).await;
+    update_status(object, &validated, &applied, &errors, &context).await;
+    // The status contains all errors; returning the first one makes the controller retry.
+    errors.into_iter().next().map_or_else(|| Ok(next_reconcile(&validated, &dereferenced, Timestamp::now())), Err)
+}
+
+/// A session ends on time even if its pods are never listed; otherwise changes of pods and nodes trigger the next
+/// reconcile.
+fn next_reconcile(validated: &ValidatedResource, dereferenced: &DereferencedResource, now: Timestamp) -> Action {
+    match validated {
+        ValidatedResource::Running(session, _) if dereferenced.pods.is_none() => {
+            Action::requeue(session.expires_at.duration_since(now).try_into().unwrap_or_default())
+        }
+        _ => Action::await_change(),
+    }
+}

@@ -1,0 +1,14 @@
+//! `TimeLimited`: a kind whose objects end by themselves.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use trilobite_crds::{ObservabilityStack, Refusal, node::Session};
+
+use crate::status::UserResource;
+
+pub(crate) trait TimeLimited: UserResource + Clone {
+    /// Selects pods in the resource's namespace.
+    fn pod_selector(&self) -> &LabelSelector;
+    /// The session for nodes, if the stack and the spec allow it.
+    fn session(&self, stack: &ObservabilityStack, started_at: Timestamp) -> Result<Session, Refusal>;
+}

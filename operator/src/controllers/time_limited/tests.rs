@@ -1,0 +1,202 @@
+//! The pure phases of a time-limited resource: when it starts, which nodes get its session, when it is removed.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
+use kube::runtime::controller::Action;
+use trilobite_crds::{
+    AppProfile, ObservabilityStack, Reason,
+    node::{NodeRuntime, NodeRuntimeSpec, Session},
+};
+
+use super::{
+    build::{Sessions, build},
+    dereference::DereferencedResource,
+    next_reconcile,
+    validate::{ValidatedResource, validate},
+};
+use crate::{context::StackState, controllers::phase::Prepared, watch::pods::ScheduledPod};
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::UNIX_EPOCH.checked_add(SignedDuration::from_secs(second)).unwrap()
+}
+
+/// A profile of 30 seconds with a start in its status.
+fn started() -> AppProfile {
+    let mut profile: AppProfile = serde_yaml::from_str(
+        "apiVersion: trilobite.dev/v1alpha1\nkind: AppProfile\nmetadata: {name: hot, namespace: payments}\nspec: {podSelector: {}, cpu: {}, durationSeconds: 30}",
+    )
+    .unwrap();
+    profile.status.get_or_insert_default().started_at = Some(at(100));
+    profile
+}
+
+fn pod(node: &str) -> ScheduledPod {
+    ScheduledPod { node: node.into(), labels: BTreeMap::new() }
+}
+
+fn dereferenced(pods: &[&str], with_session: &[&str]) -> DereferencedResource {
+    let runtime = |name: &str| {
+        let mut runtime = NodeRuntime::new(name, NodeRuntimeSpec::default());
+        runtime.metadata.uid = Some(format!("uid-of-{name}"));
+        if with_session.contains(&name) {
+            runtime.spec.sessions.push(session());
+        }
+        (name.to_owned(), Arc::new(runtime))
+    };
+    DereferencedResource {
+        stack: StackState::Present(Arc::new(stack("{}"))),
+        pods: Some(pods.iter().map(|node| pod(node)).collect()),
+        namespace_labels: BTreeMap::new(),
+        runtimes: ["reef-1", "reef-2"].map(runtime).into(),
+        completed: false,
+    }
+}
+
+fn stack(spec: &str) -> ObservabilityStack {
+    serde_yaml::from_str(&format!(
+        "apiVersion: trilobite.dev/v1alpha1\nkind: ObservabilityStack\nmetadata: {{name: default}}\nspec: {spec}"
+    ))
+    .unwrap()
+}
+
+/// Only namespaces with a label may be profiled.
+const NARROW: &str = "{application: {namespaceSelector: {matchLabels: {profiled: please}}}}";
+
+fn session() -> Session {
+    trilobite_crds::session_for_profile(&started(), &stack("{}"), at(100)).unwrap()
+}
+
+fn build_at(dereferenced: &DereferencedResource, now: Timestamp) -> Sessions<Prepared> {
+    let profile = started();
+    build(&profile, &validate(&profile, dereferenced, now), dereferenced)
+}
+
+/// Nodes to which the session is added, nodes from which it is removed, nodes that have it afterwards.
+fn changes(dereferenced: &DereferencedResource, now: Timestamp) -> (Vec<String>, Vec<String>, Option<Vec<String>>) {
+    let sessions = build_at(dereferenced, now);
+    (
+        sessions.add.iter().map(|(runtime, _)| runtime.node.clone()).collect(),
+        sessions.remove.iter().map(|(runtime, _)| runtime.node.clone()).collect(),
+        sessions.nodes.map(|nodes| nodes.into_iter().collect()),
+    )
+}
+
+fn names(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+#[test]
+fn no_node_gets_a_session_before_the_start_is_written() {
+    let mut new = started();
+    new.status = None;
+    let dereferenced = dereferenced(&["reef-1"], &[]);
+    let validated = validate(&new, &dereferenced, at(200));
+    assert!(
+        matches!(&validated, ValidatedResource::Starting(session, start) if *start == at(200) && session.expires_at == at(230))
+    );
+    assert!(build(&new, &validated, &dereferenced).add.is_empty());
+}
+
+#[test]
+fn only_nodes_with_a_matching_pod_get_the_session() {
+    assert_eq!(
+        changes(&dereferenced(&["reef-2"], &[]), at(110)),
+        (names(&["reef-2"]), names(&[]), Some(names(&["reef-2"])))
+    );
+    assert_eq!(
+        changes(&dereferenced(&["reef-2"], &["reef-2"]), at(110)),
+        (names(&[]), names(&[]), Some(names(&["reef-2"])))
+    );
+}
+
+#[test]
+fn a_node_keeps_its_session_while_its_pods_restart() {
+    assert_eq!(changes(&dereferenced(&[], &["reef-2"]), at(110)), (names(&[]), names(&[]), Some(names(&["reef-2"]))));
+}
+
+#[test]
+fn after_the_end_sessions_stay_for_the_final_report() {
+    let late = changes(&dereferenced(&["reef-1", "reef-2"], &["reef-2"]), at(130));
+    assert_eq!(late, (names(&[]), names(&[]), Some(names(&["reef-2"]))));
+}
+
+#[test]
+fn a_completed_refused_or_suspended_session_is_removed_everywhere() {
+    let mut completed = dereferenced(&["reef-1"], &["reef-1", "reef-2"]);
+    completed.completed = true;
+    assert_eq!(changes(&completed, at(110)).1, names(&["reef-1", "reef-2"]));
+    for (spec, expected) in
+        [("{application: {mode: Disabled}}", Reason::LayerDisabled), ("{suspend: true}", Reason::Suspended)]
+    {
+        let mut closed = dereferenced(&["reef-1"], &["reef-1"]);
+        closed.stack = StackState::Present(Arc::new(stack(spec)));
+        match validate(&started(), &closed, at(110)) {
+            ValidatedResource::Refused(refusal) => assert_eq!(refusal.reason, expected),
+            other => assert!(matches!(other, ValidatedResource::Suspended) && expected == Reason::Suspended),
+        }
+        assert_eq!(changes(&closed, at(110)).1, names(&["reef-1"]));
+    }
+}
+
+#[test]
+fn a_namespace_outside_the_layers_scope_gets_no_session() {
+    let mut outside = dereferenced(&["reef-1"], &[]);
+    outside.stack = StackState::Present(Arc::new(stack(NARROW)));
+    assert_eq!(changes(&outside, at(110)), (names(&[]), names(&[]), Some(names(&[]))));
+    assert!(build_at(&outside, at(110)).out_of_scope);
+    outside.namespace_labels.insert("profiled".into(), "please".into());
+    assert_eq!(changes(&outside, at(110)).0, names(&["reef-1"]));
+}
+
+/// Puts a different session of the same name on `node`.
+fn set_session(dereferenced: &mut DereferencedResource, node: &str, session: Session) {
+    let mut runtime = NodeRuntime::clone(&dereferenced.runtimes[node]);
+    runtime.spec.sessions = vec![session];
+    dereferenced.runtimes.insert(node.into(), Arc::new(runtime));
+}
+
+#[test]
+fn a_session_with_a_scope_that_is_now_too_wide_is_removed() {
+    let mut narrowed = dereferenced(&["reef-1"], &["reef-1"]);
+    narrowed.stack = StackState::Present(Arc::new(stack(NARROW)));
+    assert_eq!(changes(&narrowed, at(110)), (names(&[]), names(&["reef-1"]), Some(names(&[]))));
+}
+
+#[test]
+fn a_session_of_an_older_object_is_removed_first() {
+    let old = Session { expires_at: at(90), ..session() };
+    let mut remade = dereferenced(&["reef-1"], &[]);
+    set_session(&mut remade, "reef-1", old.clone());
+    set_session(&mut remade, "reef-2", old);
+    let both = names(&["reef-1", "reef-2"]);
+    assert_eq!(changes(&remade, at(110)), (names(&["reef-1"]), both.clone(), Some(names(&["reef-1"]))));
+    assert_eq!(changes(&remade, at(130)), (names(&[]), both, Some(names(&[]))), "its reports do not count");
+}
+
+#[test]
+fn a_full_node_gets_no_session_and_is_named() {
+    let mut crowded = dereferenced(&["reef-1", "reef-2"], &[]);
+    let mut runtime = NodeRuntime::clone(&crowded.runtimes["reef-1"]);
+    runtime.spec.sessions = (0..64).map(|number| Session { name: format!("other.{number}"), ..session() }).collect();
+    crowded.runtimes.insert("reef-1".into(), Arc::new(runtime));
+    assert_eq!(changes(&crowded, at(110)).0, names(&["reef-2"]));
+    assert_eq!(build_at(&crowded, at(110)).full_nodes.into_iter().collect::<Vec<_>>(), names(&["reef-1"]));
+}
+
+#[test]
+fn a_session_without_listed_pods_is_reconciled_at_its_end() {
+    let mut unlisted = dereferenced(&[], &[]);
+    unlisted.pods = None;
+    let validated = validate(&started(), &unlisted, at(110));
+    assert_eq!(next_reconcile(&validated, &unlisted, at(110)), Action::requeue(Duration::from_secs(20)));
+    let listed = dereferenced(&[], &[]);
+    assert_eq!(next_reconcile(&validated, &listed, at(110)), Action::await_change());
+}
+
+#[test]
+fn an_unreadable_stack_changes_no_session() {
+    let mut unreadable = dereferenced(&["reef-1"], &["reef-2"]);
+    unreadable.stack = StackState::Unreadable;
+    assert_eq!(changes(&unreadable, at(110)), (names(&[]), names(&[]), None));
+}

@@ -1,0 +1,51 @@
+//! Whether a time-limited resource is accepted, and whether it starts, runs or ends. Pure; time is an argument.
+
+use jiff::Timestamp;
+use trilobite_crds::{Reason, Refusal, node::Session};
+
+use super::{dereference::DereferencedResource, resource::TimeLimited};
+use crate::{context::StackState, status::messages};
+
+#[derive(Debug, PartialEq)]
+pub(super) enum ValidatedResource {
+    Refused(Refusal),
+    Suspended,
+    /// The start is not in the status yet. It is written before nodes get the session, so that a restart of the
+    /// operator cannot start it a second time.
+    Starting(Session, Timestamp),
+    Running(Session, Timestamp),
+    /// The duration is over: no node gets the session any more, and final reports are awaited.
+    Ending(Session, Timestamp),
+    /// The status says Completed; it does not change any more.
+    Completed,
+    /// The stack cannot be read, so it is unknown whether the session may run: it is neither added nor removed.
+    StackUnreadable,
+}
+
+pub(super) fn validate<K: TimeLimited>(
+    object: &K,
+    dereferenced: &DereferencedResource,
+    now: Timestamp,
+) -> ValidatedResource {
+    if dereferenced.completed {
+        return ValidatedResource::Completed;
+    }
+    let stack = match &dereferenced.stack {
+        StackState::Present(stack) => stack,
+        StackState::Unreadable => return ValidatedResource::StackUnreadable,
+        StackState::Absent => {
+            let refusal = Refusal::new(&object.source(), Reason::NoStack, "", messages::no_stack());
+            return ValidatedResource::Refused(refusal);
+        }
+    };
+    let written_start = object.user_status().started_at;
+    // A status has whole seconds: a start that is truncated only when it is written would move the end.
+    let started_at = written_start.unwrap_or_else(|| Timestamp::from_second(now.as_second()).unwrap_or(now));
+    match (object.session(stack, started_at), written_start) {
+        (Err(refusal), _) if refusal.reason == Reason::Suspended => ValidatedResource::Suspended,
+        (Err(refusal), _) => ValidatedResource::Refused(refusal),
+        (Ok(session), None) => ValidatedResource::Starting(session, started_at),
+        (Ok(session), Some(_)) if session.expires_at <= now => ValidatedResource::Ending(session, started_at),
+        (Ok(session), Some(_)) => ValidatedResource::Running(session, started_at),
+    }
+}

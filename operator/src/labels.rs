@@ -1,0 +1,68 @@
+//! Names, labels, annotations and owner references of the objects that the operator creates.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::core::ObjectMeta;
+
+/// Name of the agents' DaemonSet, and of the ConfigMap and Service beside it.
+pub(crate) const DAEMON_SET: &str = "trilobite-node";
+/// Field manager of created objects, and value of their label `MANAGED_BY`.
+pub(crate) const MANAGER: &str = "trilobite-operator";
+pub(crate) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+
+/// Label of an agent's pod: digest of the pod template, which tells pods of an older template from current ones.
+pub(crate) const TEMPLATE: &str = "trilobite.dev/template";
+
+/// Label of a namespace that asks for an AppProfile; its values are joined by dots.
+pub(crate) const APP_PROFILE_LABEL: &str = "trilobite.dev/app-profile";
+/// Name of the AppProfile that is created from the label.
+pub(crate) const APP_PROFILE_FROM_LABEL: &str = "from-label";
+
+/// Selector of the agents' pods. A DaemonSet's selector is immutable, so these labels must not change.
+pub(crate) fn agent_selector() -> BTreeMap<String, String> {
+    [("app.kubernetes.io/name", "trilobite-node"), ("app.kubernetes.io/part-of", "trilobite")]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
+}
+
+/// The same selector as the query of a list or watch.
+pub(crate) fn agent_selector_query() -> String {
+    agent_selector().iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+}
+
+/// Labels of every created object.
+pub(crate) fn common_labels() -> BTreeMap<String, String> {
+    let mut labels = agent_selector();
+    labels.insert(MANAGED_BY.into(), MANAGER.into());
+    labels
+}
+
+/// Metadata of the DaemonSet, and of the ConfigMap and Service of the same name.
+pub(crate) fn agent_metadata(namespace: &str, owner: &OwnerReference) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(DAEMON_SET.into()),
+        namespace: Some(namespace.into()),
+        labels: Some(common_labels()),
+        owner_references: Some(vec![owner.clone()]),
+        ..ObjectMeta::default()
+    }
+}
+
+/// An owner reference that garbage-collects the object with its owner and does not block the owner's deletion.
+pub(crate) fn owner_reference(
+    api_version: &str,
+    kind: &str,
+    name: &str,
+    uid: &str,
+    controller: bool,
+) -> OwnerReference {
+    OwnerReference {
+        api_version: api_version.into(),
+        kind: kind.into(),
+        name: name.into(),
+        uid: uid.into(),
+        controller: controller.then_some(true),
+        block_owner_deletion: None,
+    }
+}

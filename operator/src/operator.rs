@@ -1,0 +1,167 @@
+//! Starts and stops the operator: HTTP endpoints, watches, the status index and its writer, the controllers.
+
+mod spawner;
+mod watches;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use kube::{Client, runtime::events::Recorder};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use self::{
+    spawner::ControllerSpawner,
+    watches::{NodeEvents, Watches},
+};
+use crate::{
+    args::Arguments,
+    context::Context,
+    controllers::runner::ReadyGate,
+    garbage_collector::collect_garbage,
+    http::{HttpState, serve},
+    json_depth_limit::limit_json_depth,
+    metrics::Metrics,
+    rate_limiter::RateLimiter,
+    status::{ControllerReport, GracePeriods, IndexDriver, StatusWriter, event_reporter, watch_pod_refusals},
+    wait_for_crds::wait_for_crds,
+    watch::{InitialSync, Trigger, WatchRegistry, pods::PodWatches},
+};
+
+/// Capacity of the channels to the index and to the status writer.
+const QUEUE: usize = 1024;
+
+#[derive(Debug, thiserror::Error)]
+pub enum OperatorError {
+    #[error("serving /metrics, /livez and /readyz: {0}")]
+    Http(#[source] std::io::Error),
+}
+
+/// Runs every controller until `stop`, then finishes running reconciles and writes pending statuses.
+///
+/// # Errors
+/// If its port cannot be served. Failures of the API server are retried.
+pub async fn run_operator(client: Client, arguments: Arguments, stop: CancellationToken) -> Result<(), OperatorError> {
+    let client = limit_json_depth(client);
+    let metrics = Arc::new(Metrics::new());
+    let ready = Arc::new(AtomicBool::new(false));
+    let state = HttpState { metrics: metrics.clone(), ready: ready.clone() };
+    let server = tokio::spawn(serve(arguments.listen, state, stop.clone()));
+    let work = async {
+        if wait_for_crds(&client, &stop).await {
+            run_controllers(client, arguments, metrics, &ready, stop.clone()).await;
+        }
+    };
+    tokio::select! {
+        () = work => {}
+        error = server_error(server) => return Err(OperatorError::Http(error)),
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Returns only if the server fails.
+async fn server_error(server: JoinHandle<std::io::Result<()>>) -> std::io::Error {
+    match server.await {
+        Ok(Err(error)) => error,
+        _ => std::future::pending().await,
+    }
+}
+
+async fn run_controllers(
+    client: Client,
+    arguments: Arguments,
+    metrics: Arc<Metrics>,
+    ready: &AtomicBool,
+    stop: CancellationToken,
+) {
+    let registry = WatchRegistry { metrics: metrics.clone(), sync: InitialSync::new() };
+    let (watches, node_events) = Watches::start(&client, &arguments.namespace, &registry);
+    let (reports, reports_receiver) = mpsc::channel(QUEUE);
+    let context = Arc::new(Context {
+        client: client.clone(),
+        arguments: arguments.clone(),
+        stores: watches.stores(),
+        plan: watch::Sender::new(None),
+        reports,
+        metrics: metrics.clone(),
+        pod_watches: PodWatches::new(client.clone(), metrics),
+        recorder: Recorder::new(client, event_reporter()),
+        rollout_limiter: RateLimiter::new(arguments.nodes_per_second, Instant::now()),
+    });
+    let nodes_changed = Trigger::new();
+    let index = StatusIndex::start(&context, node_events, reports_receiver, &nodes_changed);
+    let garbage_triggers = watches.edited().into_iter().chain([nodes_changed.clone()]).collect();
+    let (gate, open) = ReadyGate::new();
+    let tasks = TaskTracker::new();
+    let spawner = ControllerSpawner { tasks: &tasks, context: &context, gate, stop: &stop };
+    spawner.spawn_all(watches, &nodes_changed);
+    tokio::select! {
+        () = registry.sync.all_synced() => {
+            tracing::info!("all caches have synced: starting the controllers");
+            ready.store(true, Ordering::Relaxed);
+            open.send_replace(true);
+            tasks.spawn(collect_garbage(context.clone(), garbage_triggers, stop.clone()));
+            stop.cancelled().await;
+        },
+        () = stop.cancelled() => {}
+    }
+    // The index stops after the controllers, so that it gets their last reports.
+    tasks.close();
+    tasks.wait().await;
+    index.stop().await;
+}
+
+/// The tasks that compute and write the status of user resources.
+struct StatusIndex {
+    driver: JoinHandle<()>,
+    stop: CancellationToken,
+    writer: JoinHandle<()>,
+}
+
+impl StatusIndex {
+    fn start(
+        context: &Context,
+        events: NodeEvents,
+        reports: mpsc::Receiver<ControllerReport>,
+        nodes_changed: &Trigger,
+    ) -> Self {
+        let arguments = &context.arguments;
+        let (client, metrics) = (context.client.clone(), context.metrics.clone());
+        let (writes, writes_receiver) = mpsc::channel(QUEUE);
+        let interval = arguments.status_interval_seconds;
+        let writer = StatusWriter::new(client.clone(), context.recorder.clone(), metrics.clone(), interval);
+        let driver = IndexDriver {
+            nodes: events.nodes,
+            agents: events.agent_pods,
+            runtimes: events.runtimes,
+            pod_refusals: watch_pod_refusals(client, &arguments.namespace),
+            reports,
+            writes,
+            metrics,
+            namespace: arguments.namespace.clone(),
+            nodes_changed: nodes_changed.clone(),
+        };
+        let grace = GracePeriods { node: arguments.node_grace_seconds, agent: arguments.agent_grace_seconds };
+        let stop = CancellationToken::new();
+        Self {
+            driver: tokio::spawn(driver.drive(grace, stop.clone())),
+            stop,
+            writer: tokio::spawn(writer.write_until_closed(writes_receiver)),
+        }
+    }
+
+    /// Stops the index, and then the writer, which writes all pending statuses first.
+    async fn stop(self) {
+        self.stop.cancel();
+        let _ = (self.driver.await, self.writer.await);
+    }
+}

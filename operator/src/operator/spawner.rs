@@ -1,0 +1,105 @@
+//! `ControllerSpawner`: every controller with its triggers.
+
+use std::{fmt::Debug, sync::Arc};
+
+use futures::Stream;
+use k8s_openapi::api::apps::v1::DaemonSet;
+use kube::{
+    Api, Resource,
+    core::DeserializeGuard,
+    runtime::{Controller, WatchStreamExt as _, controller::Action, reflector::ObjectRef, watcher::Config},
+};
+use serde::de::DeserializeOwned;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use trilobite_crds::{AppProfile, FlowCapture, STACK_NAME, TracingPolicy, TracingPolicyNamespaced};
+
+use super::watches::Watches;
+use crate::{
+    context::Context,
+    controllers::{
+        namespace_label,
+        runner::{ReadyGate, ReconcileError, run_controller},
+        stack, time_limited, tracing_policy,
+    },
+    labels::agent_selector_query,
+    watch::{Trigger, UserKindWatch},
+};
+
+pub(super) struct ControllerSpawner<'a> {
+    pub(super) tasks: &'a TaskTracker,
+    pub(super) context: &'a Arc<Context>,
+    pub(super) gate: ReadyGate,
+    pub(super) stop: &'a CancellationToken,
+}
+
+impl ControllerSpawner<'_> {
+    pub(super) fn spawn_all(&self, watches: Watches, nodes_changed: &Trigger) {
+        let (stack_edited, profile_edited) = (watches.stacks.edited.clone(), watches.profiles.edited.clone());
+        let daemon_sets: Api<DaemonSet> =
+            Api::namespaced(self.context.client.clone(), &self.context.arguments.namespace);
+        let controller = Controller::for_stream(watches.stacks.events.applied_objects(), watches.stacks.store)
+            // Not `owns`: it would look for the owner in the DaemonSet's namespace, and a stack is cluster-scoped.
+            .watches(daemon_sets, Config::default().labels(&agent_selector_query()), |_| [ObjectRef::new(STACK_NAME)])
+            .reconcile_all_on(watches.policies.edited.stream())
+            .reconcile_all_on(watches.namespaced_policies.edited.stream())
+            .reconcile_all_on(nodes_changed.stream());
+        self.spawn("stack", controller, stack::reconcile);
+
+        let controller = for_user_kind(watches.policies, &stack_edited).reconcile_all_on(plan_changes(self.context));
+        self.spawn("tracing-policy", controller, tracing_policy::reconcile::<TracingPolicy>);
+        let controller =
+            for_user_kind(watches.namespaced_policies, &stack_edited).reconcile_all_on(plan_changes(self.context));
+        self.spawn("tracing-policy-namespaced", controller, tracing_policy::reconcile::<TracingPolicyNamespaced>);
+
+        let pods_changed = self.context.pod_watches.changed();
+        let labels_changed = &watches.namespace_labels_changed;
+        let controller = for_user_kind(watches.captures, &stack_edited)
+            .reconcile_all_on(pods_changed.stream())
+            .reconcile_all_on(nodes_changed.stream())
+            .reconcile_all_on(labels_changed.stream());
+        self.spawn("flow-capture", controller, time_limited::reconcile::<FlowCapture>);
+        let controller = for_user_kind(watches.profiles, &stack_edited)
+            .reconcile_all_on(pods_changed.stream())
+            .reconcile_all_on(nodes_changed.stream())
+            .reconcile_all_on(labels_changed.stream());
+        self.spawn("app-profile", controller, time_limited::reconcile::<AppProfile>);
+
+        let controller = Controller::for_stream(watches.namespace_events.applied_objects(), watches.namespaces)
+            .reconcile_all_on(profile_edited.stream())
+            .reconcile_all_on(stack_edited.stream());
+        let published = namespace_label::PublishedNotes::default();
+        self.spawn("namespace-label", controller, move |namespace, context| {
+            namespace_label::reconcile(namespace, context, published.clone())
+        });
+    }
+
+    fn spawn<K, E, F>(
+        &self,
+        name: &'static str,
+        controller: Controller<K>,
+        reconcile: impl Fn(Arc<K>, Arc<Context>) -> F + Clone + Send + 'static,
+    ) where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+        E: ReconcileError,
+        F: Future<Output = Result<Action, E>> + Send + 'static,
+    {
+        let (context, gate, stop) = (self.context.clone(), self.gate.clone(), self.stop.clone());
+        self.tasks.spawn(run_controller(name, controller, context, gate, stop, reconcile));
+    }
+}
+
+/// A controller that reconciles all objects of the kind when the stack is edited.
+fn for_user_kind<K>(watch: UserKindWatch<K>, stack_edited: &Trigger) -> Controller<DeserializeGuard<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    Controller::for_stream(watch.events.applied_objects(), watch.store).reconcile_all_on(stack_edited.stream())
+}
+
+/// One item for each new plan.
+fn plan_changes(context: &Context) -> impl Stream<Item = ()> + Send + 'static {
+    futures::stream::unfold(context.plan.subscribe(), async |mut plan| {
+        plan.changed().await.ok()?;
+        Some(((), plan))
+    })
+}

@@ -1,0 +1,125 @@
+//! `Watches`: the watch on every kind that the operator caches.
+
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use kube::{
+    Api, Client,
+    core::PartialObjectMeta,
+    runtime::{reflector::Store, watcher::Config},
+};
+use trilobite_crds::{
+    AppProfile, FlowCapture, ObservabilityStack, TracingPolicy, TracingPolicyNamespaced, node::NodeRuntime,
+};
+
+use crate::{
+    context::Stores,
+    labels::agent_selector_query,
+    watch::{
+        Events, Trigger, UserKindWatch, WatchRegistry, node_runtimes::watch_node_runtimes, reflect, watch_objects,
+        watch_user_kind, with_trigger,
+    },
+};
+
+pub(super) struct Watches {
+    pub(super) stacks: UserKindWatch<ObservabilityStack>,
+    pub(super) policies: UserKindWatch<TracingPolicy>,
+    pub(super) namespaced_policies: UserKindWatch<TracingPolicyNamespaced>,
+    pub(super) captures: UserKindWatch<FlowCapture>,
+    pub(super) profiles: UserKindWatch<AppProfile>,
+    pub(super) namespaces: Store<PartialObjectMeta<Namespace>>,
+    pub(super) namespace_events: Events<PartialObjectMeta<Namespace>>,
+    /// Fires when the labels of a namespace change.
+    pub(super) namespace_labels_changed: Trigger,
+    pub(super) nodes: Store<Node>,
+    pub(super) runtimes: Store<NodeRuntime>,
+    pub(super) agent_pods: Store<Pod>,
+}
+
+/// The events that the status index reads.
+pub(super) struct NodeEvents {
+    pub(super) nodes: Events<Node>,
+    pub(super) runtimes: Events<NodeRuntime>,
+    pub(super) agent_pods: Events<Pod>,
+}
+
+impl Watches {
+    pub(super) fn start(client: &Client, namespace: &str, registry: &WatchRegistry) -> (Self, NodeEvents) {
+        let any = Config::default;
+        let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
+        let namespaces = reflect(watch_objects(namespaces, any()), "Namespace", registry, |_| {});
+        let (namespace_events, namespace_labels_changed) = with_trigger(namespaces.events, |meta| meta.labels.clone());
+        let nodes: Api<Node> = Api::all(client.clone());
+        let nodes = reflect(watch_objects(nodes, any()), "Node", registry, prune_node);
+        let runtimes = watch_node_runtimes(client, registry);
+        let agent_pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+        let agents_only = any().labels(&agent_selector_query());
+        let agent_pods = reflect(watch_objects(agent_pods, agents_only), "Pod", registry, prune_pod);
+        let node_events = NodeEvents {
+            nodes: nodes.events.boxed(),
+            runtimes: runtimes.events.boxed(),
+            agent_pods: agent_pods.events.boxed(),
+        };
+        let watches = Self {
+            stacks: watch_user_kind(client, "ObservabilityStack", registry),
+            policies: watch_user_kind(client, "TracingPolicy", registry),
+            namespaced_policies: watch_user_kind(client, "TracingPolicyNamespaced", registry),
+            captures: watch_user_kind(client, "FlowCapture", registry),
+            profiles: watch_user_kind(client, "AppProfile", registry),
+            namespaces: namespaces.store,
+            namespace_events,
+            namespace_labels_changed,
+            nodes: nodes.store,
+            runtimes: runtimes.store,
+            agent_pods: agent_pods.store,
+        };
+        (watches, node_events)
+    }
+
+    /// The triggers of all user kinds.
+    pub(super) fn edited(&self) -> [Trigger; 5] {
+        [
+            self.stacks.edited.clone(),
+            self.policies.edited.clone(),
+            self.namespaced_policies.edited.clone(),
+            self.captures.edited.clone(),
+            self.profiles.edited.clone(),
+        ]
+    }
+
+    pub(super) fn stores(&self) -> Stores {
+        Stores {
+            stacks: self.stacks.store.clone(),
+            policies: self.policies.store.clone(),
+            namespaced_policies: self.namespaced_policies.store.clone(),
+            captures: self.captures.store.clone(),
+            profiles: self.profiles.store.clone(),
+            namespaces: self.namespaces.clone(),
+            nodes: self.nodes.clone(),
+            runtimes: self.runtimes.clone(),
+            agent_pods: self.agent_pods.clone(),
+        }
+    }
+}
+
+/// Annotations and images are most of a node's size, and are not read.
+fn prune_node(node: &mut Node) {
+    node.metadata.annotations = None;
+    if let Some(status) = &mut node.status {
+        (status.images, status.addresses) = (None, None);
+        // Each heartbeat would count as a change.
+        for condition in status.conditions.iter_mut().flatten() {
+            condition.last_heartbeat_time = None;
+        }
+        if let Some(conditions) = &mut status.conditions {
+            conditions.retain(|condition| condition.type_ == "Ready");
+        }
+    }
+}
+
+/// Only a pod's node, labels and status are read.
+fn prune_pod(pod: &mut Pod) {
+    pod.metadata.annotations = None;
+    if let Some(spec) = &mut pod.spec {
+        (spec.containers, spec.volumes, spec.tolerations) = (Vec::new(), None, None);
+    }
+}

@@ -1,0 +1,84 @@
+//! `ControllerReport`: what controllers send to the index. The only way from a controller to a status.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use trilobite_crds::{
+    Refusal,
+    node::{ProfileRef, Source},
+    reason::Reason,
+};
+
+use super::user_status::UserStatus;
+use crate::{node_selection::NodeSelection, resource_key::ResourceKey};
+
+/// What the status of one user resource is computed from.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct StatusInput {
+    pub(crate) source: Source,
+    pub(crate) uid: String,
+    /// The status that the API server has.
+    pub(crate) current_status: UserStatus,
+    pub(crate) refusals: Vec<Refusal>,
+    pub(crate) suspended: bool,
+    pub(crate) requested: Requested,
+}
+
+/// What has to be active on nodes for the resource to be ready.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Requested {
+    /// Refused, suspended, or not planned yet.
+    Nothing,
+    /// A stack: the whole profile.
+    Profile(ProfileRef),
+    /// A policy: one part, in any profile that contains it.
+    Part { profile: ProfileRef, digest: String },
+    /// A FlowCapture or AppProfile: a session on some nodes.
+    Session(SessionRequest),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SessionRequest {
+    pub(crate) name: String,
+    pub(crate) started_at: Timestamp,
+    pub(crate) expires_at: Timestamp,
+    /// Nodes that have or should have the session; none until the pods are listed.
+    pub(crate) nodes: Option<BTreeSet<String>>,
+    /// Those of them whose NodeRuntime has no room for another session.
+    pub(crate) full_nodes: BTreeSet<String>,
+    /// The layer's namespaceSelector in the stack excludes the resource's namespace.
+    pub(crate) out_of_scope: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Rollout {
+    #[default]
+    Progressing,
+    /// Too many of the `updated` nodes fail.
+    Halted { failing: usize, updated: usize },
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum ControllerReport {
+    Resource(Box<StatusInput>),
+    /// The stack was applied.
+    Stack {
+        selection: NodeSelection,
+        /// Digest of the agents' pod template; none while Kubernetes rejects it.
+        template: Option<String>,
+        /// Digests of the parts in each live profile, by the digest of the profile.
+        profiles: BTreeMap<String, BTreeSet<String>>,
+        rollout: Rollout,
+    },
+    /// The operator failed to reconcile this generation.
+    ReconcileFailed {
+        key: ResourceKey,
+        generation: i64,
+        reason: Reason,
+        message: String,
+    },
+    /// The resource is being deleted; its status is not written any more.
+    Deleting(ResourceKey),
+    /// All user resources that exist; others are forgotten.
+    Existing(BTreeSet<ResourceKey>),
+}

@@ -1,0 +1,204 @@
+//! Computes the status of one resource from the index. Pure; time is an argument.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use trilobite_crds::{
+    ResourceStatus,
+    condition::{ConditionStatus, ConditionType, find, merge},
+    node::{RESULT_WITHIN, SessionState, SessionStatus, SourceKind},
+    status::ProfileResults,
+};
+
+use super::{ComputedStatus, Entry, Index};
+use crate::{
+    node_selection::NodeSelection,
+    resource_key::ResourceKey,
+    status::{
+        conditions::{Evaluation, SessionEnd, SessionResults, findings, summary},
+        controller_report::{Requested, SessionRequest},
+        facts::{AgentFact, NodeFact},
+        messages,
+        node_state::{GracePeriods, NodeState, NodeView, node_state},
+        node_summary::NodeSummary,
+        user_status::UserStatus,
+    },
+};
+
+/// How long after its end a session waits for the nodes' final reports: the time an agent has to make a result, and a
+/// margin for writing it.
+const FINAL_REPORT_TIMEOUT: Duration = RESULT_WITHIN.saturating_add(Duration::from_secs(15));
+
+impl Index {
+    /// The status of one resource at `now`, with transition times taken from `last`; none if the resource is unknown.
+    pub(crate) fn compute(&self, key: &ResourceKey, last: &UserStatus, now: Timestamp) -> Option<ComputedStatus> {
+        let entry = self.entries.get(key)?;
+        let input = &entry.input;
+        if let Requested::Session(session) = &input.requested {
+            let unchanged = |recompute_at| Some(ComputedStatus { status: last.clone(), recompute_at });
+            // A completed session keeps its status, whatever happens to its nodes.
+            if is_completed(last, input.source.generation) {
+                return unchanged(None);
+            }
+            // After a restart, a running session keeps the status of the previous operator until the stack's nodes are
+            // known.
+            if self.selection.is_none() && last.started_at.is_some() && now < session.expires_at {
+                return unchanged(Some(session.expires_at));
+            }
+        }
+        let (mut nodes, selected) = self.summarize_nodes(entry, now);
+        let session = session_results(entry, &mut nodes, now);
+        let failures = nodes.failures();
+        let evaluation = Evaluation {
+            input,
+            nodes: &nodes,
+            failures: &failures,
+            rollout: &self.rollout,
+            selected,
+            namespace: &self.namespace,
+            session,
+            reconcile_error: entry.reconcile_error.as_ref().map(|(reason, why)| (*reason, why.as_str())),
+        };
+        let has_counts = input.requested != Requested::Nothing;
+        let common = ResourceStatus {
+            conditions: merge(&last.common.conditions, &findings(&evaluation), input.source.generation, now),
+            nodes: has_counts.then(|| nodes.counts.clone()),
+            observed_generation: input.source.generation,
+            ready_nodes: has_counts.then(|| messages::ready_nodes(&nodes.counts)),
+            summary: Some(summary(&evaluation, &nodes.counts)),
+            failures: failures.clone(),
+        };
+        let (started_at, expires_at) = match &input.requested {
+            Requested::Session(SessionRequest { started_at, expires_at, .. }) => (Some(*started_at), Some(*expires_at)),
+            _ => (last.started_at, last.expires_at),
+        };
+        let results = (input.source.kind == SourceKind::AppProfile && session.nodes > 0)
+            .then_some(ProfileResults { lost: session.lost, nodes: session.nodes, samples: session.records })
+            .or_else(|| last.results.clone());
+        let status = UserStatus { common, started_at, expires_at, results };
+        Some(ComputedStatus { status, recompute_at: nodes.recompute_at })
+    }
+
+    /// The summary, and the number of nodes that the stack selects; none while the stack is unknown.
+    fn summarize_nodes(&self, entry: &Entry, now: Timestamp) -> (NodeSummary, Option<usize>) {
+        let (mut summary, mut selected) = (NodeSummary::default(), 0);
+        let input = &entry.input;
+        let Some(selection) = self.selection.as_ref().filter(|_| input.requested != Requested::Nothing) else {
+            return (summary, None);
+        };
+        let live_profiles = self.live_profiles(&input.requested);
+        let pod_by_node = self
+            .pod_by_node
+            .get_or_init(|| self.agents.iter().map(|(pod, agent)| (agent.node.clone(), pod.clone())).collect());
+        for (name, node) in &self.nodes {
+            let is_requested = match &input.requested {
+                Requested::Session(session) => session.nodes.as_ref().is_some_and(|nodes| nodes.contains(name)),
+                _ => true,
+            };
+            let agent = pod_by_node.get(name).and_then(|pod| self.agents.get(pod));
+            if !is_requested || !selection.selects(&node.labels, &node.taints, agent.is_some()) {
+                continue;
+            }
+            selected += 1;
+            let view = self.view(name, node, agent, entry, selection, now);
+            let state = node_state(&view, input, &live_profiles, self.grace, now);
+            let grace_end = new_node_grace_end(node, selection, self.grace);
+            let in_grace = grace_end.filter(|end| now < *end && state != NodeState::Ready);
+            if node.deleting || in_grace.is_some() {
+                summary.recompute_by(in_grace);
+                summary.add_excluded();
+                continue;
+            }
+            let kernel = view.runtime.map(|runtime| runtime.kernel.as_str()).filter(|kernel| !kernel.is_empty());
+            summary.add(name, kernel.unwrap_or(&node.kernel), state);
+        }
+        (summary, Some(selected))
+    }
+
+    fn view<'a>(
+        &'a self,
+        name: &'a str,
+        node: &NodeFact,
+        agent: Option<&'a AgentFact>,
+        entry: &'a Entry,
+        selection: &NodeSelection,
+        now: Timestamp,
+    ) -> NodeView<'a> {
+        let times = [node.created, selection.stack_created, self.since.get(name).copied()];
+        NodeView {
+            name,
+            agent,
+            silent: node.silent,
+            since: times.into_iter().flatten().max().unwrap_or(now),
+            runtime: self.runtimes.get(name),
+            session: entry.session_statuses.get(name),
+            namespace: &self.namespace,
+            template: self.template.as_deref(),
+            pods_refused: self.pods_refused.as_ref().map(|(why, _)| why),
+        }
+    }
+
+    /// Digests of the profiles that contain the requested part.
+    fn live_profiles(&self, requested: &Requested) -> BTreeSet<String> {
+        match requested {
+            Requested::Part { profile, digest } => {
+                let containing = self.profiles.iter().filter(|(_, parts)| parts.contains(digest));
+                containing.map(|(profile, _)| profile.clone()).chain([profile.digest.clone()]).collect()
+            }
+            _ => BTreeSet::new(),
+        }
+    }
+}
+
+fn session_results(entry: &Entry, nodes: &mut NodeSummary, now: Timestamp) -> SessionResults {
+    let Requested::Session(session) = &entry.input.requested else { return SessionResults::default() };
+    let final_report_by = session.expires_at.checked_add(FINAL_REPORT_TIMEOUT).unwrap_or(Timestamp::MAX);
+    let end = session_end(session, &entry.session_statuses, final_report_by, now);
+    if end.is_none() {
+        nodes.recompute_by(Some(if now < session.expires_at { session.expires_at } else { final_report_by }));
+    }
+    let statuses = entry.session_statuses.values();
+    SessionResults {
+        records: statuses.clone().map(|status| status.records).sum(),
+        lost: statuses.clone().map(|status| status.lost).sum(),
+        nodes: i32::try_from(statuses.filter(|status| has_result(status)).count()).unwrap_or(i32::MAX),
+        end,
+    }
+}
+
+fn session_end(
+    session: &SessionRequest,
+    statuses: &BTreeMap<String, SessionStatus>,
+    final_report_by: Timestamp,
+    now: Timestamp,
+) -> Option<SessionEnd> {
+    let has_ended = |status: &SessionStatus| status.state != SessionState::Running;
+    let requested = session.nodes.iter().flatten();
+    let all_ended = requested.clone().all(|node| statuses.get(node).is_some_and(has_ended));
+    let any_completed = statuses.values().any(|status| status.state == SessionState::Completed);
+    if now >= session.expires_at {
+        return (all_ended || now >= final_report_by).then_some(SessionEnd::DurationElapsed);
+    }
+    (all_ended && any_completed && requested.count() > 0).then_some(SessionEnd::LimitReached)
+}
+
+/// Whether the status says that this generation's session is completed.
+fn is_completed(status: &UserStatus, generation: i64) -> bool {
+    let completed = find(&status.common.conditions, ConditionType::Completed);
+    status.common.observed_generation == generation
+        && completed.is_some_and(|completed| completed.status == ConditionStatus::True)
+}
+
+/// Whether the node contributes to the session's result.
+fn has_result(status: &SessionStatus) -> bool {
+    matches!(status.state, SessionState::Running | SessionState::Completed)
+}
+
+/// When a node that is newer than the stack starts to count although it is not ready.
+fn new_node_grace_end(node: &NodeFact, selection: &NodeSelection, grace: GracePeriods) -> Option<Timestamp> {
+    let is_new = |created: &Timestamp| selection.stack_created.is_some_and(|stack_created| *created > stack_created);
+    node.created.filter(is_new)?.checked_add(grace.node).ok()
+}

@@ -1,0 +1,473 @@
+//! The index: events in, statuses out, without an API server.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use jiff::{SignedDuration, Timestamp};
+use trilobite_crds::{
+    Condition, Reason, Refusal,
+    condition::{ConditionStatus, ConditionType, find},
+    node::{NodeProblem, ProfileRef, Source, SourceKind},
+};
+
+use super::{ComputedStatus, Index};
+use crate::{
+    node_selection::NodeSelection,
+    resource_key::ResourceKey,
+    status::{
+        controller_report::{ControllerReport, Requested, Rollout, StatusInput},
+        facts::{AgentFact, NodeFact, PodsRefused, RuntimeFact},
+        node_state::GracePeriods,
+        user_status::UserStatus,
+    },
+};
+
+pub(super) fn at(second: i64) -> Timestamp {
+    Timestamp::UNIX_EPOCH.checked_add(SignedDuration::from_secs(1_000_000 + second)).unwrap()
+}
+
+fn profile(digest: &str) -> ProfileRef {
+    ProfileRef { name: format!("default-default-{digest}"), digest: digest.into() }
+}
+
+pub(super) fn source(kind: SourceKind, name: &str) -> Source {
+    let namespace = kind.is_namespaced().then(|| "payments".to_owned());
+    Source { kind, namespace, name: name.into(), generation: 4 }
+}
+
+pub(super) fn status_input(source: Source, requested: Requested) -> StatusInput {
+    let uid = format!("uid-of-{}", source.name);
+    StatusInput {
+        source,
+        uid,
+        current_status: UserStatus::default(),
+        refusals: Vec::new(),
+        suspended: false,
+        requested,
+    }
+}
+
+fn stack() -> StatusInput {
+    status_input(source(SourceKind::ObservabilityStack, "default"), Requested::Profile(profile("new")))
+}
+
+fn policy(name: &str) -> StatusInput {
+    let requested = Requested::Part { profile: profile("new"), digest: format!("part-of-{name}") };
+    status_input(source(SourceKind::TracingPolicy, name), requested)
+}
+
+fn stack_report() -> ControllerReport {
+    let profiles = BTreeMap::from([
+        ("old".to_owned(), BTreeSet::from(["part-of-watch-ink".to_owned()])),
+        ("new".to_owned(), BTreeSet::from(["part-of-watch-ink".to_owned(), "part-of-watch-kelp".to_owned()])),
+    ]);
+    let selection = NodeSelection { stack_created: Some(at(0)), ..NodeSelection::default() };
+    ControllerReport::Stack { selection, template: None, profiles, rollout: Rollout::Progressing }
+}
+
+fn agent(node: &str, ready: bool) -> AgentFact {
+    AgentFact { node: node.into(), ready, running: true, since: Some(at(0)), waiting: None, template: None }
+}
+
+/// A NodeRuntime whose agent has applied its profile.
+pub(super) fn applied(digest: &str) -> RuntimeFact {
+    RuntimeFact {
+        generation: 1,
+        desired_profile: Some(profile(digest)),
+        observed_generation: Some(1),
+        applied_profile: Some(profile(digest)),
+        kernel: "6.12.0".into(),
+        ..RuntimeFact::default()
+    }
+}
+
+pub(super) fn index() -> Index {
+    Index::new(GracePeriods { node: Duration::from_secs(60), agent: Duration::from_secs(30) }, "ink-system")
+}
+
+/// Nodes reef-0, reef-1, ..., all of which have applied the profile `new`.
+pub(super) fn ready_nodes(count: usize) -> Index {
+    let mut index = index();
+    index.apply_report(stack_report());
+    for number in 0..count {
+        let node = format!("reef-{number}");
+        index.set_node(&node, Some(NodeFact { created: Some(at(-500)), ..NodeFact::default() }));
+        index.set_agent(&format!("pod-{number}"), Some(agent(&node, true)), at(0));
+        index.set_runtime(&node, Some(applied("new")), at(0));
+    }
+    index
+}
+
+pub(super) fn compute(index: &mut Index, input: StatusInput, now: Timestamp) -> ComputedStatus {
+    let key = ResourceKey::from(&input.source);
+    index.apply_report(ControllerReport::Resource(Box::new(input)));
+    index.compute(&key, &UserStatus::default(), now).unwrap()
+}
+
+pub(super) fn condition(computed: &ComputedStatus, r#type: ConditionType) -> Condition {
+    find(&computed.status.common.conditions, r#type).cloned().unwrap()
+}
+
+pub(super) fn state(computed: &ComputedStatus, r#type: ConditionType) -> (ConditionStatus, String) {
+    let condition = condition(computed, r#type);
+    (condition.status, condition.reason)
+}
+
+use ConditionStatus::{False, True, Unknown};
+use ConditionType::{Accepted, Degraded, Programmed, Ready, Reconciling, Stalled};
+
+pub(super) fn reason(status: ConditionStatus, reason: Reason) -> (ConditionStatus, String) {
+    (status, reason.as_str().into())
+}
+
+#[test]
+fn a_stack_that_all_nodes_apply_is_ready() {
+    let computed = compute(&mut ready_nodes(2), stack(), at(100));
+    assert_eq!(state(&computed, Ready), reason(True, Reason::Ready));
+    assert_eq!(state(&computed, Programmed), reason(True, Reason::AllNodesApplied));
+    assert_eq!(computed.status.common.ready_nodes.as_deref(), Some("2/2"));
+    assert_eq!(computed.status.common.observed_generation, 4);
+    assert_eq!(computed.recompute_at, None);
+}
+
+#[test]
+fn one_failing_node_of_two_is_too_many_and_one_of_200_is_not() {
+    for (count, ready) in [(2, reason(False, Reason::TooManyNodesFailing)), (200, reason(True, Reason::Ready))] {
+        let mut index = ready_nodes(count);
+        index.set_agent("pod-1", Some(agent("reef-1", false)), at(10));
+        let computed = compute(&mut index, stack(), at(100));
+        assert_eq!(state(&computed, Ready), ready);
+        assert_eq!(state(&computed, Degraded), reason(True, Reason::AgentNotReady));
+        let message = condition(&computed, Degraded).message;
+        assert!(message.starts_with("AgentNotReady on 1 node (kernel 6.12.0), e.g. reef-1: "), "{message}");
+    }
+}
+
+#[test]
+fn a_missing_agent_is_silent_after_its_grace_period() {
+    let mut index = ready_nodes(2);
+    index.set_agent("pod-1", None, at(100));
+    let computed = compute(&mut index, stack(), at(110));
+    assert_eq!(state(&computed, Ready), reason(False, Reason::Progressing));
+    assert_eq!(computed.recompute_at, Some(at(130)));
+    let computed = compute(&mut index, stack(), at(130));
+    assert_eq!(state(&computed, Degraded), reason(True, Reason::AgentSilent));
+}
+
+#[test]
+fn an_agent_that_does_not_report_is_silent_after_its_grace_period() {
+    let mut index = ready_nodes(1);
+    let runtime = RuntimeFact { generation: 2, desired_profile: Some(profile("new")), ..applied("old") };
+    index.set_runtime("reef-0", Some(runtime), at(200));
+    assert_eq!(state(&compute(&mut index, stack(), at(210)), Programmed), reason(False, Reason::RollingOut));
+    let computed = compute(&mut index, stack(), at(230));
+    assert_eq!(state(&computed, Degraded), reason(True, Reason::AgentSilent));
+}
+
+#[test]
+fn a_policy_in_the_old_profile_too_stays_ready_during_a_rollout() {
+    let mut index = ready_nodes(2);
+    index.set_runtime("reef-1", Some(applied("old")), at(50));
+    let old = compute(&mut index, policy("watch-ink"), at(60));
+    assert_eq!(state(&old, Ready), reason(True, Reason::Ready));
+    let new = compute(&mut index, policy("watch-kelp"), at(60));
+    assert_eq!(state(&new, Ready), reason(False, Reason::Progressing));
+    assert_eq!(state(&new, Programmed), reason(False, Reason::RollingOut));
+    assert_eq!(state(&new, Reconciling), reason(True, Reason::Progressing));
+}
+
+#[test]
+fn a_problem_concerns_only_its_policy_and_generation() {
+    let mut index = ready_nodes(2);
+    let problem = |generation| NodeProblem {
+        source: Source { generation, ..source(SourceKind::TracingPolicy, "watch-ink") },
+        reason: "NoSuchTracepoint".into(),
+        field: "spec.tracepoints[0]".into(),
+        message: "tracepoint sched/ink does not exist in this kernel".into(),
+    };
+    for node in ["reef-0", "reef-1"] {
+        index.set_runtime(node, Some(RuntimeFact { problems: vec![problem(4)], ..applied("new") }), at(10));
+    }
+    let computed = compute(&mut index, policy("watch-ink"), at(60));
+    assert_eq!(state(&computed, Degraded), reason(True, Reason::NoSuchTracepoint));
+    assert_eq!(state(&computed, Programmed), reason(True, Reason::AllNodesApplied));
+    let failures = &computed.status.common.failures;
+    assert_eq!((failures.len(), failures[0].count, failures[0].example_node.as_str()), (1, 2, "reef-0"));
+    assert_eq!(state(&compute(&mut index, policy("watch-kelp"), at(60)), Ready), reason(True, Reason::Ready));
+    assert_eq!(state(&compute(&mut index, stack(), at(60)), Ready), reason(True, Reason::Ready));
+    for node in ["reef-0", "reef-1"] {
+        index.set_runtime(node, Some(RuntimeFact { problems: vec![problem(3)], ..applied("new") }), at(70));
+    }
+    assert_eq!(state(&compute(&mut index, policy("watch-ink"), at(80)), Ready), reason(True, Reason::Ready));
+}
+
+#[test]
+fn a_pod_security_refusal_names_the_label_and_ends_with_a_new_pod() {
+    let mut index = ready_nodes(0);
+    index.set_node("reef-0", Some(NodeFact::default()));
+    index.set_pods_refused(PodsRefused::BySecurity("\"baseline:latest\": host namespaces".into()), at(20));
+    let computed = compute(&mut index, stack(), at(21));
+    assert_eq!(state(&computed, Degraded), reason(True, Reason::PodSecurityForbidden));
+    let message = &computed.status.common.failures[0].message;
+    assert!(message.contains("pod-security.kubernetes.io/enforce=privileged"), "{message}");
+    index.set_agent("pod-0", Some(AgentFact { since: Some(at(30)), ..agent("reef-0", true) }), at(30));
+    index.set_pods_refused(PodsRefused::BySecurity("\"baseline:latest\": host namespaces".into()), at(20));
+    assert_ne!(state(&compute(&mut index, stack(), at(31)), Degraded), reason(True, Reason::PodSecurityForbidden));
+}
+
+#[test]
+fn other_pod_refusals_are_reported_after_the_grace_period() {
+    let mut index = ready_nodes(0);
+    index.set_node("reef-0", Some(NodeFact::default()));
+    let quota = "insufficient quota to match these scopes: [{PriorityClass In [system-node-critical]}]";
+    index.set_pods_refused(PodsRefused::Otherwise(quota.into()), at(20));
+    index.set_pods_refused(PodsRefused::Otherwise("timed out".into()), at(19));
+    assert_eq!(state(&compute(&mut index, stack(), at(21)), Ready), reason(False, Reason::Progressing));
+    let computed = compute(&mut index, stack(), at(60));
+    assert_eq!(state(&computed, Degraded), reason(True, Reason::AgentSilent));
+    let message = &computed.status.common.failures[0].message;
+    assert!(message.contains("insufficient quota") && message.contains("node.priorityQuota"), "{message}");
+}
+
+#[test]
+fn a_new_node_counts_after_its_grace_period_or_when_ready() {
+    let mut index = ready_nodes(2);
+    index.set_node("reef-9", Some(NodeFact { created: Some(at(300)), ..NodeFact::default() }));
+    let counts = |computed: &ComputedStatus| {
+        let nodes = computed.status.common.nodes.clone().unwrap();
+        (nodes.desired, nodes.excluded, nodes.ready)
+    };
+    let new = compute(&mut index, stack(), at(310));
+    assert_eq!((counts(&new), new.recompute_at), ((2, 1, 2), Some(at(360))));
+    assert_eq!(counts(&compute(&mut index, stack(), at(360))), (3, 0, 2));
+    index.set_agent("pod-9", Some(agent("reef-9", true)), at(311));
+    index.set_runtime("reef-9", Some(applied("new")), at(311));
+    assert_eq!(counts(&compute(&mut index, stack(), at(312))), (3, 0, 3));
+}
+
+#[test]
+fn a_node_that_is_being_deleted_does_not_count() {
+    let mut index = ready_nodes(2);
+    index.set_node("reef-1", Some(NodeFact { deleting: true, ..NodeFact::default() }));
+    let computed = compute(&mut index, stack(), at(100));
+    assert_eq!(computed.status.common.ready_nodes.as_deref(), Some("1/1"));
+}
+
+#[test]
+fn without_a_matching_node_a_stack_is_ready_and_degraded() {
+    let computed = compute(&mut ready_nodes(0), stack(), at(100));
+    assert_eq!(state(&computed, Ready), reason(True, Reason::NoMatchingNodes));
+    assert_eq!(state(&computed, Degraded), reason(True, Reason::NoMatchingNodes));
+    assert_eq!(state(&computed, Programmed), reason(False, Reason::NoMatchingNodes));
+    assert_eq!(computed.status.common.ready_nodes.as_deref(), Some("0/0"));
+}
+
+#[test]
+fn a_refused_policy_is_stalled_with_the_reason() {
+    let mut refused = policy("watch-ink");
+    refused.requested = Requested::Nothing;
+    let why =
+        |field: &str| Refusal::new(&refused.source, Reason::Unsupported, field, format!("{field} is not supported"));
+    refused.refusals = vec![why("spec.kprobes"), why("spec.lists")];
+    let computed = compute(&mut ready_nodes(2), refused, at(100));
+    assert_eq!(state(&computed, Accepted), reason(False, Reason::Unsupported));
+    assert_eq!(condition(&computed, Accepted).message, "spec.kprobes is not supported (and 1 more)");
+    assert_eq!(state(&computed, Ready), reason(False, Reason::NotAccepted));
+    assert_eq!(state(&computed, Stalled), reason(True, Reason::Unsupported));
+    assert_eq!(computed.status.common.observed_generation, 4);
+    assert_eq!(computed.status.common.nodes, None);
+}
+
+#[test]
+fn a_policy_that_is_not_planned_yet_has_unknown_readiness() {
+    let pending = StatusInput { requested: Requested::Nothing, ..policy("watch-ink") };
+    let computed = compute(&mut ready_nodes(2), pending, at(100));
+    assert_eq!(state(&computed, Ready), reason(Unknown, Reason::Pending));
+}
+
+#[test]
+fn a_halted_rollout_stalls_the_stack() {
+    let mut index = ready_nodes(20);
+    let ControllerReport::Stack { selection, template, profiles, .. } = stack_report() else { unreachable!() };
+    index.apply_report(ControllerReport::Stack {
+        selection,
+        template,
+        profiles,
+        rollout: Rollout::Halted { failing: 3, updated: 10 },
+    });
+    let computed = compute(&mut index, stack(), at(100));
+    assert_eq!(state(&computed, Stalled), reason(True, Reason::RolloutHalted));
+    assert_eq!(state(&computed, Programmed), reason(False, Reason::RolloutHalted));
+}
+
+#[test]
+fn a_halted_rollout_does_not_stall_older_policies() {
+    let mut index = ready_nodes(2);
+    index.set_runtime("reef-1", Some(applied("old")), at(50));
+    let ControllerReport::Stack { selection, template, profiles, .. } = stack_report() else { unreachable!() };
+    index.apply_report(ControllerReport::Stack {
+        selection,
+        template,
+        profiles,
+        rollout: Rollout::Halted { failing: 3, updated: 10 },
+    });
+    let (old, new) = (policy("watch-ink"), policy("watch-kelp"));
+    assert_eq!(find(&compute(&mut index, old.clone(), at(60)).status.common.conditions, Stalled), None);
+    assert_eq!(state(&compute(&mut index, old, at(60)), Programmed), reason(True, Reason::AllNodesApplied));
+    assert_eq!(state(&compute(&mut index, new, at(60)), Stalled), reason(True, Reason::RolloutHalted));
+}
+
+#[test]
+fn a_reconcile_error_is_shown_until_it_is_resolved() {
+    let mut index = ready_nodes(1);
+    let key = ResourceKey::from(&stack().source);
+    index.apply_report(ControllerReport::Resource(Box::new(stack())));
+    let message = "applying DaemonSet trilobite-node: forbidden".to_owned();
+    index.apply_report(ControllerReport::ReconcileFailed {
+        key: key.clone(),
+        generation: 5,
+        reason: Reason::AccessDenied,
+        message,
+    });
+    let computed = index.compute(&key, &UserStatus::default(), at(100)).unwrap();
+    assert_eq!(state(&computed, Stalled), reason(True, Reason::AccessDenied));
+    assert_eq!(computed.status.common.observed_generation, 5, "the generation that failed");
+    let computed = compute(&mut index, stack(), at(101));
+    assert_eq!(find(&computed.status.common.conditions, Stalled), None);
+}
+
+#[test]
+fn the_order_of_events_does_not_change_the_status() {
+    let forward = compute(&mut ready_nodes(3), stack(), at(100));
+    let mut index = index();
+    index.apply_report(ControllerReport::Resource(Box::new(stack())));
+    for number in (0..3).rev() {
+        let node = format!("reef-{number}");
+        index.set_runtime(&node, Some(applied("new")), at(0));
+        index.set_agent(&format!("pod-{number}"), Some(agent(&node, true)), at(0));
+        index.set_node(&node, Some(NodeFact { created: Some(at(-500)), ..NodeFact::default() }));
+    }
+    index.apply_report(stack_report());
+    let backward = index.compute(&ResourceKey::from(&stack().source), &UserStatus::default(), at(100)).unwrap();
+    assert_eq!(forward, backward);
+}
+
+#[test]
+fn an_event_without_a_change_makes_nothing_dirty() {
+    let mut index = ready_nodes(1);
+    index.apply_report(ControllerReport::Resource(Box::new(stack())));
+    assert!(index.is_dirty());
+    index.take_dirty();
+    assert!(!index.set_runtime("reef-0", Some(applied("new")), at(5)));
+    index.set_agent("pod-0", Some(agent("reef-0", true)), at(5));
+    index.apply_report(stack_report());
+    assert!(!index.is_dirty());
+}
+
+#[test]
+fn a_refused_part_without_a_listed_problem_is_failing() {
+    let mut index = ready_nodes(1);
+    let part = |name: &str| format!("{name}{}", "0".repeat(64 - name.len()));
+    let long = |name: &str| {
+        let requested = Requested::Part { profile: profile("new"), digest: part(name) };
+        status_input(source(SourceKind::TracingPolicy, name), requested)
+    };
+    let refused_parts = vec![part("aa")[..16].to_owned()];
+    index.set_runtime("reef-0", Some(RuntimeFact { refused_parts, ..applied("new") }), at(10));
+    let computed = compute(&mut index, long("aa"), at(60));
+    assert_eq!(state(&computed, Ready), reason(False, Reason::TooManyNodesFailing));
+    assert_eq!(state(&computed, Degraded), reason(True, Reason::LoadFailed));
+    assert_eq!(state(&compute(&mut index, long("bb"), at(60)), Ready), reason(True, Reason::Ready));
+}
+
+#[test]
+fn node_problems_count_against_the_stack_of_any_generation() {
+    let mut index = ready_nodes(2);
+    let problem = NodeProblem {
+        source: Source { generation: 0, ..source(SourceKind::ObservabilityStack, "default") },
+        reason: "ExportFailed".into(),
+        field: String::new(),
+        message: "events could not be written to /var/lib/ink; see whether its disk is full".into(),
+    };
+    index.set_runtime("reef-1", Some(RuntimeFact { problems: vec![problem], ..applied("new") }), at(10));
+    assert_eq!(state(&compute(&mut index, stack(), at(60)), Degraded), reason(True, Reason::ExportFailed));
+}
+
+#[test]
+fn the_agent_of_a_silent_node_is_silent_too() {
+    let mut index = ready_nodes(2);
+    index.set_node("reef-1", Some(NodeFact { created: Some(at(-500)), silent: true, ..NodeFact::default() }));
+    index.set_agent("pod-1", Some(AgentFact { running: true, ..agent("reef-1", false) }), at(10));
+    let computed = compute(&mut index, stack(), at(100));
+    assert_eq!(state(&computed, Degraded), reason(True, Reason::AgentSilent));
+    assert!(condition(&computed, Degraded).message.ends_with("see kubectl describe node reef-1"));
+}
+
+#[test]
+fn agents_of_an_older_template_affect_the_stack_and_not_policies() {
+    let mut index = ready_nodes(2);
+    let ControllerReport::Stack { selection, profiles, rollout, .. } = stack_report() else { unreachable!() };
+    index.apply_report(ControllerReport::Stack { selection, template: Some("current".into()), profiles, rollout });
+    for (number, template) in [(0, "current"), (1, "older")] {
+        let agent = AgentFact { template: Some(template.into()), ..agent(&format!("reef-{number}"), true) };
+        index.set_agent(&format!("pod-{number}"), Some(agent), at(10));
+    }
+    let computed = compute(&mut index, stack(), at(100));
+    assert_eq!(state(&computed, Ready), reason(False, Reason::Progressing));
+    assert_eq!(state(&computed, Programmed), reason(False, Reason::RollingOut));
+    assert_eq!(state(&compute(&mut index, policy("watch-ink"), at(100)), Ready), reason(True, Reason::Ready));
+}
+
+#[test]
+fn a_refusal_that_depends_on_another_object_does_not_stall() {
+    let mut refused = policy("watch-ink");
+    refused.requested = Requested::Nothing;
+    refused.refusals = vec![Refusal::new(&refused.source, Reason::NoStack, "", "there is no stack; apply one")];
+    let computed = compute(&mut ready_nodes(2), refused, at(100));
+    assert_eq!(state(&computed, Reconciling), reason(True, Reason::NoStack));
+    assert_eq!(find(&computed.status.common.conditions, Stalled), None);
+}
+
+#[test]
+fn a_partly_refused_stack_still_shows_failing_nodes() {
+    let mut index = ready_nodes(2);
+    index.set_agent("pod-1", Some(agent("reef-1", false)), at(10));
+    let mut half = stack();
+    half.refusals = vec![Refusal::new(&half.source, Reason::Unsupported, "spec.x", "spec.x is not supported")];
+    let computed = compute(&mut index, half, at(100));
+    assert_eq!(state(&computed, Accepted), reason(False, Reason::Unsupported));
+    assert_eq!(state(&computed, Degraded), reason(True, Reason::AgentNotReady));
+    let summary = computed.status.common.summary.unwrap();
+    assert!(summary.starts_with("spec.x is not supported; 1 of 2 nodes ready"), "{summary}");
+}
+
+#[test]
+fn a_restart_of_the_operator_does_not_restart_grace_periods() {
+    let mut index = index();
+    index.apply_report(stack_report());
+    index.set_node("reef-0", Some(NodeFact { created: Some(at(-500)), ..NodeFact::default() }));
+    index.set_agent("pod-0", Some(agent("reef-0", true)), at(1000));
+    let runtime =
+        RuntimeFact { desired_profile: Some(profile("new")), spec_written_at: Some(at(50)), ..applied("old") };
+    index.set_runtime("reef-0", Some(runtime), at(1000));
+    assert_eq!(state(&compute(&mut index, stack(), at(1001)), Degraded), reason(True, Reason::AgentSilent));
+}
+
+#[test]
+fn only_reconciled_fields_trigger_controllers() {
+    let mut index = ready_nodes(1);
+    let problem = NodeProblem {
+        source: source(SourceKind::TracingPolicy, "watch-ink"),
+        reason: "LoadFailed".into(),
+        field: String::new(),
+        message: String::new(),
+    };
+    index.apply_report(ControllerReport::Resource(Box::new(stack())));
+    index.take_dirty();
+    assert!(!index.set_runtime("reef-0", Some(RuntimeFact { problems: vec![problem], ..applied("new") }), at(5)));
+    assert!(index.is_dirty(), "statuses depend on it");
+    assert!(index.set_runtime("reef-0", Some(RuntimeFact { generation: 2, ..applied("new") }), at(6)));
+    assert!(index.set_runtime("reef-0", None, at(7)));
+}

@@ -1,0 +1,353 @@
+//! The messages of conditions, summaries and Events: what is wrong, where, what to do next; at most 200 characters.
+//! The planner's own messages are in its refusals, the agent's in its problems.
+
+#[cfg(test)]
+mod tests;
+
+use jiff::Timestamp;
+use trilobite_crds::{
+    Failure, NodeCounts, Reason, Refusal,
+    condition::{MAX_MESSAGE, cut},
+    node::SourceKind,
+    stack::Layer,
+    status::MAX_SUMMARY,
+};
+
+use super::shorten::shorten_to_fit;
+
+/// The API server's message if the cluster limits system-node-critical to namespaces that have a quota for it.
+const PRIORITY_IS_LIMITED: &str = "insufficient quota to match these scopes";
+
+/// Groups of failures that a summary lists.
+const GROUPS: usize = 3;
+
+/// `12,345`.
+pub(super) fn number(number: i64) -> String {
+    let digits = number.unsigned_abs().to_string();
+    let mut text = String::from(if number < 0 { "-" } else { "" });
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn nodes(count: i32) -> String {
+    format!("{} node{}", number(count.into()), if count == 1 { "" } else { "s" })
+}
+
+/// `2/2`, for the printed column.
+pub(super) fn ready_nodes(counts: &NodeCounts) -> String {
+    format!("{}/{}", counts.ready, counts.desired)
+}
+
+/// `9,987 of 10,000 nodes ready`.
+fn ready_of_desired(counts: &NodeCounts) -> String {
+    format!("{} of {} ready", number(counts.ready.into()), nodes(counts.desired))
+}
+
+/// The most frequent groups of failures, and how many more there are.
+pub(super) fn summary(counts: &NodeCounts, failures: &[Failure]) -> String {
+    let mut text = ready_of_desired(counts);
+    if counts.excluded > 0 {
+        text += &format!("; {} not counted yet", number(counts.excluded.into()));
+    }
+    if counts.failing > 0 {
+        let groups: Vec<String> = failures.iter().take(GROUPS).map(group).collect();
+        text += &format!("; {} failing: {}", number(counts.failing.into()), groups.join(", "));
+        if let more @ 1.. = failures.len().saturating_sub(GROUPS) {
+            text += &format!(", and {more} more");
+        }
+    }
+    cut(&text, MAX_SUMMARY)
+}
+
+/// For a spec that is refused in part, with `rest` about the part that is active.
+pub(super) fn summary_of_refused(refusals: &[Refusal], rest: Option<&str>) -> String {
+    let first = refused(refusals);
+    cut(&rest.map_or(first.clone(), |rest| format!("{first}; {rest}")), MAX_SUMMARY)
+}
+
+fn group(failure: &Failure) -> String {
+    format!("{} x{}{}", cut(&failure.reason, 64), number(failure.count.into()), kernel(failure))
+}
+
+fn kernel(failure: &Failure) -> String {
+    if failure.kernel.is_empty() { String::new() } else { format!(" (kernel {})", cut(&failure.kernel, 48)) }
+}
+
+/// The most frequent failure: how many nodes, which kernel, one example node, what to do next.
+pub(super) fn worst_failure(failures: &[Failure]) -> String {
+    worst_failure_with_lead("", failures)
+}
+
+/// Details of the failure are dropped one by one until the next step fits as a whole.
+fn worst_failure_with_lead(lead: &str, failures: &[Failure]) -> String {
+    let Some(first) = failures.first() else { return "nothing is wrong".into() };
+    let Failure { reason, count, example_node: node, message, .. } = first;
+    let on = nodes(*count);
+    // The kernel is dropped first: the list of failures has it too.
+    let with_kernel = kernel(first);
+    let whole = format!("{lead}{reason} on {on}{with_kernel}, e.g. {node}: {message}").chars().count();
+    let kernel = if whole <= MAX_MESSAGE { with_kernel } else { String::new() };
+    let mut leads = vec![
+        format!("{lead}{reason} on {on}{kernel}, e.g. {node}: "),
+        format!("{lead}{reason} on {on}, e.g. {node}: "),
+        format!("{lead}{reason} on {on}: "),
+        format!("{reason} on {on}: "),
+        format!("{reason}: "),
+    ];
+    // Most next steps contain the node's name already.
+    if message.contains(node.as_str()) {
+        leads.insert(1, format!("{lead}{reason} on {on}{kernel}: "));
+        leads.remove(2);
+    }
+    shorten_to_fit(&leads, message, MAX_MESSAGE)
+}
+
+pub(super) fn accepted() -> &'static str {
+    "the spec is valid and supported"
+}
+
+/// The first refusal, and how many more there are.
+pub(super) fn refused(refusals: &[Refusal]) -> String {
+    let Some(first) = refusals.first() else { return String::new() };
+    let all: u32 = refusals.iter().map(|refusal| 1 + refusal.unlisted).sum();
+    let more = match all - 1 {
+        0 => String::new(),
+        more => format!(" (and {more} more)"),
+    };
+    shorten_to_fit(&[String::new()], &first.message, MAX_MESSAGE - more.chars().count()) + &more
+}
+
+pub(super) fn not_accepted() -> &'static str {
+    "the spec was not accepted; see the condition Accepted"
+}
+
+pub(super) fn all_updated(counts: &NodeCounts) -> String {
+    format!("{} updated", nodes(counts.desired))
+}
+
+pub(super) fn rolling_out(counts: &NodeCounts) -> String {
+    format!(
+        "{} of {} updated, {} ready",
+        number(counts.updated.into()),
+        nodes(counts.desired),
+        number(counts.ready.into())
+    )
+}
+
+pub(super) fn waiting_for_agents(namespace: &str, counts: &NodeCounts) -> String {
+    if counts.desired == 0 {
+        return format!("{} joined recently; waiting for their agents", nodes(counts.excluded));
+    }
+    format!("waiting for the agents of {}; see kubectl -n {namespace} get pods", nodes(counts.desired))
+}
+
+pub(super) fn no_matching_nodes() -> &'static str {
+    "no node matches spec.runtime.nodeSelector and tolerations; correct them, or label a node"
+}
+
+pub(super) fn no_matching_nodes_of_stack() -> &'static str {
+    "no node matches the stack's nodeSelector and tolerations, so this is not active anywhere; see the stack's status"
+}
+
+pub(super) fn pods_on_unselected_nodes() -> &'static str {
+    "the pods run only on nodes that the stack's nodeSelector and tolerations leave out; widen them, or move the pods"
+}
+
+pub(super) fn namespace_out_of_scope(kind: SourceKind, namespace: &str) -> String {
+    let layer = if kind == SourceKind::AppProfile { Layer::Application } else { Layer::Network };
+    let field = layer.field();
+    format!("the stack's {field}.namespaceSelector leaves out namespace {namespace}; label the namespace, or widen it")
+}
+
+pub(super) fn no_matching_pods() -> &'static str {
+    "no running pod matches spec.podSelector; compare it with kubectl get pods --show-labels"
+}
+
+pub(super) fn listing_pods() -> &'static str {
+    "listing the pods that spec.podSelector matches"
+}
+
+pub(super) fn halted(failing: usize, updated: usize) -> String {
+    format!(
+        "stopped: {failing} of {updated} updated nodes fail with the change; correct the stack, or the nodes in \
+         status.failures"
+    )
+}
+
+pub(super) fn ready(counts: &NodeCounts) -> String {
+    ready_of_desired(counts)
+}
+
+pub(super) fn too_many_failing(counts: &NodeCounts, failures: &[Failure]) -> String {
+    let lead = format!("{} of {} failing: ", number(counts.failing.into()), nodes(counts.desired));
+    worst_failure_with_lead(&lead, failures)
+}
+
+pub(super) fn suspended_stack() -> &'static str {
+    "suspended: nothing is loaded on any node; set spec.suspend to false to resume"
+}
+
+pub(super) fn suspended() -> &'static str {
+    "the stack is suspended, so this is not active anywhere; set its spec.suspend to false"
+}
+
+pub(super) fn pending() -> &'static str {
+    "the operator has not planned this yet"
+}
+
+pub(super) fn as_expected() -> &'static str {
+    "nothing is wrong"
+}
+
+/// What a session recorded and what it lost.
+pub(super) fn records(unit: &str, records: i64, lost: i64, on: i32) -> String {
+    format!("{} {unit} from {}, {} lost", number(records), nodes(on), number(lost))
+}
+
+pub(super) fn running_until(end: Timestamp, so_far: &str) -> String {
+    format!("running until {}: {so_far}", whole_seconds(end))
+}
+
+pub(super) fn ended(so_far: &str) -> String {
+    format!("ended after its duration: {so_far}")
+}
+
+pub(super) fn ended_early(so_far: &str) -> String {
+    format!("ended on every node before its duration was over: {so_far}")
+}
+
+fn whole_seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+pub(super) fn agent_missing(namespace: &str, node: &str) -> String {
+    format!("no agent pod on the node; see kubectl -n {namespace} describe daemonset trilobite-node, and node {node}")
+}
+
+pub(super) fn agent_not_running(namespace: &str, node: &str) -> String {
+    format!("the agent's pod does not run; see kubectl -n {namespace} get pods --field-selector spec.nodeName={node}")
+}
+
+pub(super) fn agent_waiting(namespace: &str, node: &str, why: &str) -> String {
+    let why = cut(why, 40);
+    format!(
+        "the agent does not run ({why}); see kubectl -n {namespace} describe pods --field-selector spec.nodeName={node}"
+    )
+}
+
+pub(super) fn node_not_reporting(node: &str) -> String {
+    format!(
+        "the node's kubelet has stopped reporting, so the agent's state is unknown; see kubectl describe node {node}"
+    )
+}
+
+pub(super) fn agent_not_ready(namespace: &str, node: &str) -> String {
+    format!(
+        "the agent runs but is not ready; see kubectl -n {namespace} describe pods --field-selector spec.nodeName={node}"
+    )
+}
+
+pub(super) fn agent_not_responding(namespace: &str, node: &str) -> String {
+    format!("the agent has not reported that it applied noderuntime {node}; see its logs in {namespace}")
+}
+
+pub(super) fn pods_forbidden(namespace: &str, why: &str) -> String {
+    let next = format!("kubectl label namespace {namespace} pod-security.kubernetes.io/enforce=privileged");
+    let why = cut(why, 60);
+    format!("the agent's pods are forbidden ({why}); run: {next}")
+}
+
+/// The agents' pods are refused, but not by Pod Security.
+pub(super) fn pods_refused(namespace: &str, why: &str) -> String {
+    let next = if why.starts_with(PRIORITY_IS_LIMITED) {
+        "set node.priorityQuota of the chart trilobite".to_owned()
+    } else {
+        format!("see kubectl -n {namespace} describe daemonset trilobite-node")
+    };
+    let why = cut(why, 60);
+    format!("the agent's pod is refused ({why}); {next}")
+}
+
+/// The agent lists the part as refused, but its list of problems has no entry for it.
+pub(super) fn part_refused(namespace: &str, node: &str) -> String {
+    format!(
+        "node {node} refused it, and reports the reasons of its first 20 problems only; correct those, or read the agent's \
+         log in {namespace}"
+    )
+}
+
+pub(super) fn session_refused(node: &str) -> String {
+    format!("the agent refused the session; see kubectl describe noderuntime {node}")
+}
+
+pub(super) fn session_expired() -> &'static str {
+    "it expired before the agent could start it; see why the agent was away, and create another one"
+}
+
+pub(super) fn node_full(node: &str) -> String {
+    format!(
+        "noderuntime {node} has the maximum number of sessions; delete FlowCaptures and AppProfiles, or wait until some end"
+    )
+}
+
+/// The API server rejects an object that is built from `spec.runtime`.
+pub(crate) fn object_rejected(kind: &str, why: &str) -> String {
+    let why = why.split_once("is invalid: ").map_or(why, |(_, why)| why);
+    // The pod has one container, and its path in the pod template is not a path that users have written.
+    let why = why.replace("spec.template.spec.containers[0].", "");
+    let what = format!("Kubernetes rejects the agents' {kind}: {why}; correct spec.runtime");
+    shorten_to_fit(&["spec.runtime: ".into()], &what, MAX_MESSAGE)
+}
+
+/// The operator failed to reconcile.
+pub(crate) fn retrying(error: &str) -> String {
+    format!("retrying: {error}")
+}
+
+/// The first of several errors.
+pub(crate) fn and_more(first: &str, more: usize) -> String {
+    if more == 0 { first.into() } else { format!("{first} (and {more} more)") }
+}
+
+/// The API server denies the operator a request.
+pub(crate) fn denied(error: &str) -> String {
+    let what = format!("{error}; compare the operator's ClusterRole and Role with the chart's");
+    shorten_to_fit(&[String::new()], &what, MAX_MESSAGE)
+}
+
+/// A stored object cannot be deserialized.
+pub(crate) fn unreadable(error: &str) -> String {
+    format!("cannot be read: {error}")
+}
+
+pub(crate) fn stack_unreadable() -> &'static str {
+    "the ObservabilityStack cannot be read, so nothing new is started; see its condition Accepted"
+}
+
+pub(crate) fn no_stack() -> &'static str {
+    "there is no ObservabilityStack, so nothing can be active; apply one named default"
+}
+
+/// A namespace's label has a value that is not supported.
+pub(crate) fn unsupported_label(label: &str, value: &str, supported: &[&str]) -> String {
+    let supported = supported.join(" or ");
+    format!("label {label}: {value:?} is not supported, so no AppProfile is created; it must be {supported}")
+}
+
+/// An AppProfile of the name that the label needs already exists.
+pub(crate) fn label_conflict(name: &str) -> String {
+    format!("AppProfile {name} exists and was not created from the namespace's label; delete it or rename it")
+}
+
+/// The `action` field of an Event.
+pub(super) fn event_action(reason: Reason) -> &'static str {
+    match reason {
+        Reason::InvalidSpec | Reason::Unsupported | Reason::LayerDisabled | Reason::NoStack => "Validating",
+        _ => "Reconciling",
+    }
+}

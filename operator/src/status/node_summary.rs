@@ -1,0 +1,139 @@
+//! `NodeSummary`: node counts, and failures grouped by reason and kernel. Each group has one example node, never a
+//! list.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use trilobite_crds::{
+    Failure, NodeCounts, Reason,
+    condition::{MAX_MESSAGE, cut},
+    status::MAX_FAILURES,
+};
+
+use super::node_state::NodeState;
+
+/// Longest reason that the schema of conditions allows.
+const MAX_REASON: usize = 64;
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct NodeSummary {
+    pub(crate) counts: NodeCounts,
+    groups: BTreeMap<(String, String), Failure>,
+    /// When to compute the status again although nothing changes: the earliest end of a grace period or session.
+    pub(crate) recompute_at: Option<Timestamp>,
+}
+
+impl NodeSummary {
+    /// Adds a node that does not count: new, or being deleted.
+    pub(crate) fn add_excluded(&mut self) {
+        self.counts.excluded += 1;
+    }
+
+    pub(crate) fn add(&mut self, node: &str, kernel: &str, state: NodeState) {
+        self.counts.desired += 1;
+        let updated = match state {
+            NodeState::Ready => {
+                self.counts.ready += 1;
+                true
+            }
+            NodeState::Pending { updated, until } => {
+                self.recompute_by(until);
+                updated
+            }
+            NodeState::Failing { updated, reason, message } => {
+                self.counts.failing += 1;
+                let reason = if is_valid_reason(&reason) { reason } else { Reason::LoadFailed.as_str().to_owned() };
+                let group = self.groups.entry((reason.clone(), kernel.to_owned())).or_insert_with(|| Failure {
+                    count: 0,
+                    example_node: node.to_owned(),
+                    kernel: cut(kernel, 128),
+                    message: cut(&message, MAX_MESSAGE),
+                    reason,
+                });
+                group.count += 1;
+                updated
+            }
+        };
+        self.counts.updated += i32::from(updated);
+    }
+
+    pub(crate) fn recompute_by(&mut self, at: Option<Timestamp>) {
+        self.recompute_at = match (self.recompute_at, at) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+    }
+
+    /// Counted nodes that are neither ready nor failing.
+    pub(crate) fn pending(&self) -> i32 {
+        self.counts.desired - self.counts.ready - self.counts.failing
+    }
+
+    /// At most `MAX_FAILURES` groups, the most frequent first.
+    pub(crate) fn failures(&self) -> Vec<Failure> {
+        let mut failures: Vec<_> = self.groups.values().cloned().collect();
+        failures.sort_by_key(|failure| std::cmp::Reverse(failure.count));
+        failures.truncate(MAX_FAILURES);
+        failures
+    }
+
+    /// The reason of all failures, if they have only one.
+    pub(crate) fn single_reason(&self) -> Option<&str> {
+        let mut reasons = self.groups.keys().map(|(reason, _)| reason.as_str());
+        let first = reasons.next()?;
+        reasons.all(|reason| reason == first).then_some(first)
+    }
+}
+
+/// Whether the API server accepts it as a reason of a condition; it would reject the whole status otherwise.
+fn is_valid_reason(reason: &str) -> bool {
+    (1..=MAX_REASON).contains(&reason.len())
+        && reason.starts_with(|first: char| first.is_ascii_uppercase())
+        && reason.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failing(reason: &str) -> NodeState {
+        NodeState::Failing { updated: true, reason: reason.into(), message: format!("{reason}: do this") }
+    }
+
+    #[test]
+    fn failures_are_grouped_and_the_most_frequent_comes_first() {
+        let mut summary = NodeSummary::default();
+        summary.add("reef-1", "5.10", failing("AgentSilent"));
+        summary.add("reef-2", "6.12", failing("VerifierRejected"));
+        summary.add("reef-3", "6.12", failing("VerifierRejected"));
+        summary.add("reef-4", "5.10", failing("VerifierRejected"));
+        let lines: Vec<_> =
+            summary.failures().into_iter().map(|f| (f.count, f.reason, f.kernel, f.example_node)).collect();
+        assert_eq!(lines[0], (2, "VerifierRejected".into(), "6.12".into(), "reef-2".into()));
+        assert_eq!(lines.len(), 3);
+        assert_eq!(summary.single_reason(), None);
+    }
+
+    #[test]
+    fn an_invalid_reason_becomes_load_failed() {
+        let mut summary = NodeSummary::default();
+        let reasons = ["", "no such thing", "lower", "Ünknown"].map(String::from);
+        for reason in reasons.iter().chain([&"X".repeat(65)]) {
+            summary.add("reef-1", "6.12", failing(reason));
+        }
+        summary.add("reef-1", "6.12", failing("OfANewerAgent"));
+        let groups: Vec<_> = summary.failures().into_iter().map(|failure| (failure.reason, failure.count)).collect();
+        assert_eq!(groups, [("LoadFailed".to_owned(), 5), ("OfANewerAgent".to_owned(), 1)]);
+    }
+
+    #[test]
+    fn only_ten_groups_are_shown() {
+        let mut summary = NodeSummary::default();
+        for number in 0..30 {
+            summary.add("reef", &number.to_string(), failing("KernelTooOld"));
+        }
+        assert_eq!(summary.failures().len(), 10);
+        assert_eq!(summary.counts.failing, 30);
+        assert_eq!(summary.single_reason(), Some("KernelTooOld"));
+    }
+}

@@ -1,0 +1,57 @@
+//! `UserStatus`: the status of any of the five user kinds, as it is written.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use trilobite_crds::{
+    AppProfile, FlowCapture, ObservabilityStack, ResourceStatus, TracingPolicy, TracingPolicyNamespaced, UserKind,
+    status::ProfileResults,
+};
+
+/// The common part, and the fields that only FlowCapture and AppProfile have.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct UserStatus {
+    #[serde(flatten)]
+    pub(crate) common: ResourceStatus,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) expires_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) results: Option<ProfileResults>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) started_at: Option<Timestamp>,
+}
+
+/// A kind whose status the operator writes.
+pub(crate) trait UserResource: UserKind {
+    fn user_status(&self) -> UserStatus {
+        UserStatus { common: self.common_status().cloned().unwrap_or_default(), ..UserStatus::default() }
+    }
+}
+
+impl UserResource for ObservabilityStack {}
+impl UserResource for TracingPolicy {}
+impl UserResource for TracingPolicyNamespaced {}
+
+impl UserResource for FlowCapture {
+    fn user_status(&self) -> UserStatus {
+        let status = self.status.clone().unwrap_or_default();
+        UserStatus {
+            common: status.common,
+            expires_at: status.expires_at,
+            results: None,
+            started_at: status.started_at,
+        }
+    }
+}
+
+impl UserResource for AppProfile {
+    fn user_status(&self) -> UserStatus {
+        let status = self.status.clone().unwrap_or_default();
+        UserStatus {
+            common: status.common,
+            expires_at: status.expires_at,
+            results: status.results,
+            started_at: status.started_at,
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! The messages between agent and worker, and their encoding: a byte that says how the body is encoded, and the body, which is
+//! JSON but for the two bulk messages. The agent does not trust the worker: it decodes within limits and checks what it is told.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{channel::MESSAGE_MAX, names::sanitize_name};
+
+/// Bytes of a result that fit into one message.
+pub const CHUNK_BYTES: usize = MESSAGE_MAX - 1;
+
+/// First byte of a message whose body is JSON.
+const JSON: u8 = 0;
+/// First byte of `Message::FoldedChunk`.
+const FOLDED_CHUNK: u8 = 1;
+/// First byte of `Message::SvgChunk`.
+const SVG_CHUNK: u8 = 2;
+
+/// A process between two execs, as `ExecKey` in the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProcessImage {
+    /// Thread group id, as the agent's `/proc` shows it.
+    pub pid: u32,
+    /// Start time and exec count.
+    pub ktime: u64,
+}
+
+/// A file that code is mapped from. An id is given once, and names the same file until the worker ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewFile {
+    /// Id in `Mapping::file`.
+    pub id: u32,
+    /// Last part of its path: the name of its frames where symbols are missing.
+    pub name: String,
+    /// Its descriptor comes with the message, in the order of the list.
+    pub opened: bool,
+}
+
+/// An executable mapping of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mapping {
+    /// First address.
+    pub start: u64,
+    /// First address behind it.
+    pub end: u64,
+    /// Offset in the file of the first address.
+    pub offset: u64,
+    /// Id of the file.
+    pub file: u32,
+}
+
+/// Samples and files as the worker has counted them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SampleCounts {
+    /// Samples in the result.
+    pub samples: u64,
+    /// Samples in the result whose stack is incomplete.
+    pub truncated: u64,
+    /// Samples in the result whose process had ended before its mappings were read.
+    pub unmapped: u64,
+    /// Samples dropped because their cgroup turned out not to be selected.
+    pub others: u64,
+    /// Samples dropped because the pod of their cgroup did not become known.
+    pub undecided: u64,
+    /// Samples dropped because the memory budget was used up.
+    pub overflow: u64,
+    /// Sampled files without symbols: above the limit of files, or not readable for the worker.
+    pub files_dropped: u64,
+    /// Records that could not be decoded.
+    pub malformed: u64,
+}
+
+/// A message, in either direction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum Message {
+    /// To the worker, first: starts a CPU profile. Carries the ring and, where it could be opened, `/proc/kallsyms`.
+    Start {
+        /// Size of the ring.
+        ring_bytes: u32,
+        /// Memory that the worker may use beside its binary.
+        memory_bytes: u64,
+        /// The second descriptor is there.
+        kallsyms: bool,
+    },
+    /// To the worker: executable mappings of a process, in one or several messages. Carries the files that are opened.
+    ProcessMappings {
+        /// The process.
+        image: ProcessImage,
+        /// Files that this worker has not been sent before.
+        files: Vec<NewFile>,
+        /// Some of the mappings.
+        mappings: Vec<Mapping>,
+        /// This is the last message about the process.
+        complete: bool,
+    },
+    /// To the worker: whether samples of a cgroup belong to this profile.
+    CgroupMembership {
+        /// Leaf cgroup.
+        cgroup: u64,
+        /// None: the pod of the cgroup did not become known.
+        selected: Option<bool>,
+    },
+    /// To the worker: sampling has ended; make the result.
+    Finish {
+        /// Title of the flame graph.
+        title: String,
+        /// Samples that the kernel could not deliver, for the subtitle.
+        lost: u64,
+    },
+    /// To the agent: the worker is confined and reads the ring.
+    Ready,
+    /// To the agent: asks for the mappings of a sampled process.
+    MappingsWanted {
+        /// The process.
+        image: ProcessImage,
+        /// Its leaf cgroup.
+        cgroup: u64,
+    },
+    /// To the agent: asks whether a cgroup belongs to this profile; samples wait for the answer.
+    MembershipWanted {
+        /// Leaf cgroup.
+        cgroup: u64,
+    },
+    /// To the agent: counts so far.
+    Progress(SampleCounts),
+    /// To the agent: some of the folded stacks.
+    #[serde(skip)]
+    FoldedChunk(Vec<u8>),
+    /// To the agent: the folded stacks sent so far are a complete text with these counts. A later text replaces it once that
+    /// is complete too.
+    FoldedComplete(SampleCounts),
+    /// To the agent: the worker starts to read the contents of this file. Says where it ended if nothing follows.
+    ReadingFile(String),
+    /// To the agent: some of the flame graph.
+    #[serde(skip)]
+    SvgChunk(Vec<u8>),
+    /// To the agent: everything has been sent.
+    Done(SampleCounts),
+    /// To the agent: the worker gives up, with the error.
+    Failed(String),
+}
+
+/// Why a message could not be encoded or decoded.
+#[derive(Debug, thiserror::Error)]
+pub enum MessageError {
+    /// No bytes.
+    #[error("an empty message")]
+    Empty,
+    /// Above `MESSAGE_MAX`.
+    #[error("a message of {0} bytes")]
+    TooLong(usize),
+    /// An unknown first byte.
+    #[error("a message with an unknown encoding {0}")]
+    UnknownEncoding(u8),
+    /// The body is not a message in JSON.
+    #[error("the body of a message: {0}")]
+    Body(#[from] serde_json::Error),
+}
+
+impl Message {
+    /// The bytes to send.
+    pub fn encode(&self) -> Result<Vec<u8>, MessageError> {
+        match self {
+            Self::FoldedChunk(bytes) => with_encoding(FOLDED_CHUNK, bytes),
+            Self::SvgChunk(bytes) => with_encoding(SVG_CHUNK, bytes),
+            message => with_encoding(JSON, &serde_json::to_vec(message)?),
+        }
+    }
+
+    /// Decodes what the other side sent. Texts come out sanitized.
+    pub fn decode(bytes: &[u8]) -> Result<Self, MessageError> {
+        if bytes.len() > MESSAGE_MAX {
+            return Err(MessageError::TooLong(bytes.len()));
+        }
+        let (encoding, body) = bytes.split_first().ok_or(MessageError::Empty)?;
+        match *encoding {
+            FOLDED_CHUNK => Ok(Self::FoldedChunk(body.to_vec())),
+            SVG_CHUNK => Ok(Self::SvgChunk(body.to_vec())),
+            JSON => Ok(match serde_json::from_slice(body)? {
+                Self::ReadingFile(name) => Self::ReadingFile(sanitize_name(&name)),
+                Self::Failed(error) => Self::Failed(sanitize_name(&error)),
+                message => message,
+            }),
+            other => Err(MessageError::UnknownEncoding(other)),
+        }
+    }
+}
+
+fn with_encoding(encoding: u8, body: &[u8]) -> Result<Vec<u8>, MessageError> {
+    if body.len() > CHUNK_BYTES {
+        return Err(MessageError::TooLong(body.len() + 1));
+    }
+    let mut bytes = Vec::with_capacity(body.len() + 1);
+    bytes.push(encoding);
+    bytes.extend_from_slice(body);
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_decoder_panic(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
+            let _ = Message::decode(&bytes);
+        }
+
+        #[test]
+        fn wild_body_is_an_error_or_a_message(encoding in 0u8..5, body in "\\PC{0,64}") {
+            let mut bytes = vec![encoding];
+            bytes.extend_from_slice(body.as_bytes());
+            if let Ok(message) = Message::decode(&bytes) {
+                prop_assert!(message.encode().is_ok());
+            }
+        }
+
+        #[test]
+        fn encoded_messages_are_decoded_again(
+            pid: u32, ktime: u64, cgroup: u64, samples: u64, chunk in prop::collection::vec(any::<u8>(), 0..64)
+        ) {
+            let (image, counts) = (ProcessImage { pid, ktime }, SampleCounts { samples, ..SampleCounts::default() });
+            let mappings = vec![Mapping { start: ktime, end: cgroup, offset: samples, file: pid }];
+            let files = vec![NewFile { id: pid, name: "libc.so.6".into(), opened: true }];
+            let messages = [
+                Message::Start { ring_bytes: pid, memory_bytes: ktime, kallsyms: true },
+                Message::ProcessMappings { image, files, mappings, complete: false },
+                Message::CgroupMembership { cgroup, selected: Some(true) },
+                Message::CgroupMembership { cgroup, selected: None },
+                Message::Finish { title: "shop/cart-7".into(), lost: samples },
+                Message::Ready,
+                Message::MappingsWanted { image, cgroup },
+                Message::MembershipWanted { cgroup },
+                Message::Progress(counts),
+                Message::FoldedChunk(chunk.clone()),
+                Message::FoldedComplete(counts),
+                Message::ReadingFile("libc.so.6".into()),
+                Message::SvgChunk(chunk),
+                Message::Done(counts),
+                Message::Failed("out of memory".into()),
+            ];
+            for message in messages {
+                prop_assert_eq!(Message::decode(&message.encode().unwrap()).unwrap(), message);
+            }
+        }
+    }
+
+    #[test]
+    fn message_above_the_limit_is_refused() {
+        let chunk = vec![FOLDED_CHUNK; MESSAGE_MAX + 1];
+        assert!(matches!(Message::decode(&chunk), Err(MessageError::TooLong(_))));
+        assert!(matches!(Message::FoldedChunk(chunk).encode(), Err(MessageError::TooLong(_))));
+    }
+
+    #[test]
+    fn texts_of_a_worker_are_sanitized() {
+        let sent = Message::Failed("no\nway".into()).encode().unwrap();
+        assert_eq!(Message::decode(&sent).unwrap(), Message::Failed("no?way".into()));
+    }
+}
