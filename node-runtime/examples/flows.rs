@@ -10,7 +10,6 @@ use std::{
 
 use anyhow::Context;
 use trilobite_node::{
-    export::captures::line::FlowLines,
     layers::network::{
         enrich::{Enricher, WatchTarget},
         flow::{Flow, Interface},
@@ -20,6 +19,7 @@ use trilobite_node::{
             tcx::{IdleTimeouts, MapSizes, REMOVE_ENDED_AFTER, TcxPrograms},
         },
     },
+    serve::hubble,
 };
 use trilobite_node_ebpf::{FLOW_ENTRIES, FLOW_RING_BYTES};
 
@@ -33,10 +33,9 @@ async fn main() -> anyhow::Result<()> {
 
     let mut enricher = Enricher::new(std::process::id().into());
     enricher.local = netlink::addresses()?;
-    let mut lines = FlowLines::new("here");
     let mut print = |flow: Flow| {
         let mut line = Vec::new();
-        lines.append_flow(&flow, &mut line);
+        hubble::append_json_line(&flow, "here", &mut line);
         // A reader that has closed the pipe wants no more.
         let _ = std::io::stdout().write_all(&line);
     };

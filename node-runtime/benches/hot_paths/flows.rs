@@ -5,7 +5,6 @@ use std::{hint::black_box, sync::Arc};
 use criterion::{Criterion, Throughput};
 use trilobite_api::flow::FlowFilter;
 use trilobite_node::{
-    export::captures::line::FlowLines,
     identity::Pod,
     layers::network::{
         decode,
@@ -91,11 +90,11 @@ pub(super) fn measure(criterion: &mut Criterion) {
     group.bench_function("enrich", |bencher| bencher.iter(|| enricher.flow(black_box(&observation), 0)));
     group.bench_function("filter", |bencher| bencher.iter(|| filters.pass(black_box(&flow))));
     group.bench_function("encode as a message", |bencher| bencher.iter(|| hubble::response(black_box(&flow), "reef")));
-    let (mut lines, mut line) = (FlowLines::new("reef"), Vec::new());
+    let mut line = Vec::new();
     group.bench_function("encode as a JSON line", |bencher| {
         bencher.iter(|| {
             line.clear();
-            lines.append_flow(black_box(&flow), &mut line);
+            hubble::append_json_line(black_box(&flow), "reef", &mut line);
             line.len()
         });
     });
@@ -104,7 +103,7 @@ pub(super) fn measure(criterion: &mut Criterion) {
             line.clear();
             let flow = decode::decode(black_box(&bytes)).map(|observation| enricher.flow(&observation, 0));
             if let Some(flow) = flow.filter(|flow| filters.pass(flow)) {
-                lines.append_flow(&flow, &mut line);
+                hubble::append_json_line(&flow, "reef", &mut line);
             }
             line.len()
         });

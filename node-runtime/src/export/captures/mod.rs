@@ -1,7 +1,6 @@
 //! Flows of FlowCaptures as JSON lines, on standard output or in a rotated file for each capture. Subscribes to the network
 //! layer; each output has a thread of its own.
 
-pub mod line;
 mod retention;
 mod writer;
 

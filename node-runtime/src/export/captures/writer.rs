@@ -4,11 +4,11 @@ use std::{io, sync::Arc, thread};
 
 use tokio::sync::mpsc::Sender;
 
-use super::line::FlowLines;
 use crate::{
     export::sink::{Sink, WriteProblem, write_or_reopen},
     layers::network::{CaptureStream, FlowMessage},
     loss::{Ledger, LossPoint},
+    serve::hubble,
 };
 
 /// Lines are gathered up to this size before they are written, if more flows wait.
@@ -39,14 +39,13 @@ impl CaptureWriter {
     fn write_stream<S: Sink>(&self, stream: &CaptureStream, open: impl Fn() -> io::Result<S>) {
         let source = format!("FlowCapture/{}", stream.name);
         let problem = WriteProblem::default();
-        let mut encoder = FlowLines::new(&self.node);
         let (mut sink, mut lines) = (None, Vec::new());
         while let Some(message) = stream.blocking_next() {
-            let mut count = append(&mut encoder, message, &mut lines);
+            let mut count = append(message, &self.node, &mut lines);
             while lines.len() < BATCH
                 && let Some(message) = stream.try_next()
             {
-                count += append(&mut encoder, message, &mut lines);
+                count += append(message, &self.node, &mut lines);
             }
             if let Err(error) = write_or_reopen(&mut sink, &open, &lines) {
                 self.ledger.record_loss(LossPoint::ExportQueue, &source, count);
@@ -60,14 +59,14 @@ impl CaptureWriter {
 }
 
 /// Returns the number of lines.
-fn append(encoder: &mut FlowLines, message: FlowMessage, lines: &mut Vec<u8>) -> u64 {
+fn append(message: FlowMessage, node: &str, lines: &mut Vec<u8>) -> u64 {
     match message {
         FlowMessage::Flows(flows) => {
-            flows.iter().for_each(|flow| encoder.append_flow(flow, lines));
+            flows.iter().for_each(|flow| hubble::append_json_line(flow, node, lines));
             flows.len() as u64
         }
         FlowMessage::Lost { count, first, last } => {
-            encoder.append_lost(count, first, last, lines);
+            hubble::append_lost_line(count, first, last, node, lines);
             1
         }
     }

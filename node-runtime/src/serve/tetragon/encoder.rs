@@ -1,7 +1,7 @@
 //! Converts events of the security layer to Tetragon's messages. Pure: the same event gives the same message on any
 //! machine. As with Tetragon's `enable-process-cred`, the process has credentials, its parent has none.
 
-use std::sync::Arc;
+use std::{fmt::Write, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
@@ -30,8 +30,10 @@ pub struct EventEncoder {
 
 impl EventEncoder {
     pub fn message(&self, event: &SecurityEvent) -> api::GetEventsResponse {
-        let mut process = self.process(&event.process);
-        let parent = event.parent.as_ref().map(|parent| self.process(parent));
+        // Read once: the process and its parent share it.
+        let boot = self.boot_time.get();
+        let mut process = self.process(&event.process, boot);
+        let parent = event.parent.as_ref().map(|parent| self.process(parent, boot));
         if event.process.process.flags != UNKNOWN {
             let credentials = &event.process.process.credentials;
             process.cap = Some(credentials::capabilities(credentials));
@@ -113,7 +115,7 @@ impl EventEncoder {
         }
     }
 
-    fn process(&self, located: &Located) -> api::Process {
+    fn process(&self, located: &Located, boot: Timestamp) -> api::Process {
         let Process {
             key,
             parent,
@@ -140,7 +142,7 @@ impl EventEncoder {
             binary: binary.clone(),
             arguments: arguments.clone(),
             flags: flags.clone(),
-            start_time: self.wall_time(*started_ns).map(timestamp),
+            start_time: wall_time(boot, *started_ns).map(timestamp),
             auid: known.then_some(*auid),
             pod: place.filter(|place| !place.pod.name.is_empty()).map(|place| pod(place, *ns_pid)),
             docker: place.map(docker).unwrap_or_default().to_owned(),
@@ -154,13 +156,16 @@ impl EventEncoder {
     /// Tetragon's id of a process image, also for an unknown process.
     fn exec_id(&self, key: ExecKey) -> String {
         let ExecKey { ktime, pid } = if key.pid == 0 { ExecKey { ktime: 1, pid: 0 } } else { key };
-        STANDARD.encode(format!("{}:{ktime}:{pid}", self.node_name))
+        let mut text = String::with_capacity(self.node_name.len() + 32);
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{}:{ktime}:{pid}", self.node_name);
+        STANDARD.encode(text)
     }
+}
 
-    fn wall_time(&self, boot_ns: u64) -> Option<Timestamp> {
-        let since = jiff::SignedDuration::from_nanos(i64::try_from(boot_ns).ok()?);
-        self.boot_time.get().checked_add(since).ok()
-    }
+/// The wall clock `boot_ns` nanoseconds after `boot`.
+fn wall_time(boot: Timestamp, boot_ns: u64) -> Option<Timestamp> {
+    boot.checked_add(jiff::SignedDuration::from_nanos(i64::try_from(boot_ns).ok()?)).ok()
 }
 
 fn loss_reason(place: LossPoint) -> &'static str {
