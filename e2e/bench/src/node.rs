@@ -76,8 +76,10 @@ impl Node {
         Ok(Self { pods, agent: agents, api, kubeconfig: control.kubeconfig(), _control: control })
     }
 
-    /// Starts an agent among the node's pods, with the spec that it got last.
+    /// Starts an agent among the node's pods, with the spec that it got last. The status that an agent before has left is
+    /// removed: otherwise `wait_until_active` returns before this one has loaded anything, and its loading is measured too.
     pub(crate) fn agent(&self, program: &Path, output: Option<&Path>) -> Result<Agent> {
+        self.api.merge(&format!("{GROUP}/noderuntimes/{NODE}/status"), &json!({ "status": null }))?;
         Agent::start(Launch { program, cgroup: &self.agent, output }, DesiredSource::Cluster(&self.kubeconfig))
     }
 

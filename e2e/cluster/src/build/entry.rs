@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
 use crate::build::inputs::Inputs;
@@ -75,7 +76,10 @@ pub(super) fn link(target: &Path, link: &Path) -> Result<()> {
     if let Some(folder) = link.parent() {
         files::create_folder(folder)?;
     }
-    let fresh = PathBuf::from(format!("{}.{}", link.display(), std::process::id()));
+    // Other processes and other threads may make the same link now.
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let fresh = PathBuf::from(format!("{}.{}-{count}", link.display(), std::process::id()));
     files::remove(&fresh)?;
     std::os::unix::fs::symlink(target, &fresh).map_err(Error::file("link", &fresh))?;
     std::fs::rename(&fresh, link).map_err(Error::file("link", link))
