@@ -1,5 +1,5 @@
-//! `Context`: what every controller is given. A client, the caches, and the channels to the index and between
-//! controllers.
+//! `Context`, which every controller gets: a client, the caches, and the channels to the status index (`status/index.rs`) and
+//! between controllers.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! `NodeSelection`: which nodes belong to a stack. Those are the nodes on which the scheduler places its DaemonSet's
+//! `NodeSelection`: which nodes belong to a stack, and so to its policies. Those are the nodes on which the scheduler places its DaemonSet's
 //! pods, so the rules for node selector, taints and tolerations are the scheduler's.
 
 use std::collections::BTreeMap;

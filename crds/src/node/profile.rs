@@ -1,4 +1,4 @@
-//! A `NodeProfile`: the list of parts that a pool of nodes keeps active. Immutable; a change makes another one.
+//! A `NodeProfile`: the list of parts that the nodes of a stack keep active. Immutable; a change makes another one.
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;

@@ -1,9 +1,9 @@
-//! The planner: turns user resources into the profile and parts of nodes. Pure; operator and agent call it and must agree.
+//! The planner: turns user resources into a NodeProfile and its ProfileParts. Pure; operator and agent call it and must agree.
 
 pub mod budget;
 mod capacity;
 mod digest;
-mod policy;
+mod read_policy;
 mod refusal;
 mod session;
 mod tetragon;
@@ -134,7 +134,7 @@ impl Planning {
         let mut capacity = ProfileCapacity::new(stack_parts.len(), json_bytes(&profile(stack, stack_parts).spec));
         let mut parts = Vec::new();
         for Candidate { source, policy, .. } in candidates {
-            match policy::tracepoints(policy, &source, namespace_selector.as_ref(), sizes.policy_ring_bytes) {
+            match read_policy::tracepoints(policy, &source, namespace_selector.as_ref(), sizes.policy_ring_bytes) {
                 Err(refusals) => self.refusals.extend(refusals),
                 Ok(content) => {
                     let part = part(&source, PartContent::Tracepoints(content));

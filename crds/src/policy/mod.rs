@@ -1,5 +1,5 @@
 //! `TracingPolicy` and `TracingPolicyNamespaced`: one spec, two scopes.
-//! Every field of Tetragon's spec is kept as written; the planner refuses by path what is not supported.
+//! Every field of Tetragon's spec is kept as written; `planner/read_policy.rs` reads it, and refuses by path what is not supported.
 
 mod tracepoint;
 

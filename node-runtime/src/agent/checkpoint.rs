@@ -1,4 +1,5 @@
-//! A file that follows a value in memory: written when the value changed, on a blocking thread, since the agent has only one.
+//! A file that follows a value in memory: written when the value changed, on a blocking thread, since the agent's runtime has
+//! a single thread.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! The desired state from the API server: this node's NodeRuntime, watched by name, and the NodeProfile it points at. No other
-//! resource of users is watched.
+//! The desired state from the API server: this node's NodeRuntime, watched by name, and the NodeProfile it points at. Nothing
+//! that users write is watched.
 
 use std::{sync::Arc, time::Duration};
 

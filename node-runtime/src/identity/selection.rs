@@ -1,5 +1,5 @@
-//! Selections of pods: each distinct scope has a selector id, a bit, and each cgroup has the bits for which its answer is known
-//! and those for which it is selected. Pure.
+//! Selections of pods. Each distinct scope has a selector id, which is a bit. Each cgroup has two sets of bits: the scopes that are
+//! decided for it, and the scopes that select it. Pure.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Every record that was lost: where, for which resource, and how many. A ground room: it imports nothing of the agent.
+//! Every record that was lost: where, for which resource, and how many. The lowest module: it imports nothing else of this crate.
 
 pub mod by_source;
 pub mod gap;

@@ -1,4 +1,4 @@
-//! Marker types: whether built objects have been applied. Only `apply` makes a value of the second kind.
+//! Marker types: whether built objects have been applied. Only `apply` returns objects that are marked `Applied`.
 
 /// Built, not applied.
 #[derive(Debug)]

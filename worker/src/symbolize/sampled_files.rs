@@ -7,7 +7,7 @@ use std::{
 
 use trilobite_worker_wire::names::sanitize_name;
 
-use super::symbolizers::{Symbolizers, bracketed_name};
+use super::{Symbolizers, bracketed_name};
 
 /// Files that stay open: those with the most samples.
 pub(crate) const OPEN_FILES_MAX: usize = 256;

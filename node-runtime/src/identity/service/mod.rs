@@ -1,5 +1,5 @@
-//! `IdentityService`, the handle that every layer has: a lock around the index, the programs that fill it while there are
-//! users, and the kernel's map of cgroups, which follows the index.
+//! `IdentityService`, the handle that every layer has: a lock around the index, the BPF programs that fill the index while any
+//! layer uses it, and the kernel's map of cgroups, which follows the index.
 
 mod attach;
 mod lease;

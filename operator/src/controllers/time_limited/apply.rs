@@ -1,4 +1,4 @@
-//! Adds the session to NodeRuntimes and removes it from others.
+//! Adds the session of an AppProfile or FlowCapture to the NodeRuntime of each node that it is for, and removes it from the others.
 
 use std::marker::PhantomData;
 

@@ -1,5 +1,5 @@
-//! Decides which cgroups and processes belong to a profile. Questions of the worker about a cgroup whose pod is not known yet
-//! wait for it, for a limited time.
+//! Decides which cgroups and processes belong to a profile. If the pod of a cgroup is not known yet, the worker's question waits for
+//! the pod, for a limited time.
 
 use trilobite_worker_wire::ProcessImage;
 

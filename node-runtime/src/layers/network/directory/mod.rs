@@ -1,5 +1,5 @@
-//! The owners of addresses: the pods of all nodes, the Services and the nodes. Filled by a watch on the cluster now, by a
-//! feed from the operator at scale, and by hand in tests.
+//! The owners of addresses: the pods of all nodes, the Services and the nodes. Filled by a watch on the cluster, and by
+//! hand in tests.
 
 mod cluster;
 mod table;

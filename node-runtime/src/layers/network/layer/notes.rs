@@ -1,4 +1,4 @@
-//! Problems of single pods and interfaces, which leave their unit active.
+//! Problems of one pod or interface. The stack or FlowCapture that they belong to stays active and carries them as notes.
 
 use std::collections::{BTreeMap, btree_map::Entry};
 

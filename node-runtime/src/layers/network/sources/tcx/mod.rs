@@ -1,7 +1,7 @@
 //! Flows of a set of interfaces, counted by programs at their tcx hooks: attaches and detaches them, reads their records, ends
 //! silent flows, and keeps the sums.
 
-mod idle_timeouts;
+mod idle_flows;
 mod programs;
 pub mod sums;
 
@@ -13,8 +13,7 @@ use std::{
 
 use trilobite_node_ebpf::{FlowDirection, FlowReason, PacketsBytes};
 
-pub use idle_timeouts::IdleTimeouts;
-pub use programs::{EndedFlows, MapSizes};
+pub use programs::{EndedFlows, IdleTimeouts, MapSizes};
 
 use self::{
     programs::LoadedPrograms,
@@ -168,31 +167,6 @@ impl TcxPrograms {
             self.account(&observation);
             sink.emit(&observation, booted);
         });
-    }
-
-    /// Ends silent flows and reports unreported traffic of others, as far as half of the ring has room for it: repeat it
-    /// while there is more. If flows were ended, call `remove_ended` `REMOVE_ENDED_AFTER` later.
-    pub fn end_idle(&mut self, timeouts: IdleTimeouts, sink: &mut FlowSink<'_>) -> Result<EndedFlows, Problem> {
-        let Some(loaded) = &mut self.loaded else { return Ok(EndedFlows::default()) };
-        let ended = loaded.end_flows(None, timeouts)?;
-        self.drain(sink);
-        if !ended.more {
-            sink.enricher.shrink();
-        }
-        Ok(ended)
-    }
-
-    /// Removes ended flows from the kernel's map.
-    pub fn remove_ended(&mut self) -> Result<(), Problem> {
-        match &mut self.loaded {
-            Some(loaded) => loaded.remove_ended(None).map(drop),
-            None => Ok(()),
-        }
-    }
-
-    /// More than half of the flow map is in use, as far as the records tell: each connection has two flows.
-    pub fn is_crowded(&self, enricher: &Enricher) -> bool {
-        self.loaded.as_ref().is_some_and(|loaded| enricher.connections() * 4 > loaded.sizes.flow_entries as usize)
     }
 
     /// Open flows, read while packets come.

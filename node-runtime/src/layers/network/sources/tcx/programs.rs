@@ -10,7 +10,6 @@ use trilobite_node_ebpf::{
 };
 use zerocopy::IntoBytes;
 
-use super::IdleTimeouts;
 use crate::{
     kernel::{Link, Map, Ring, attach, packet, skeleton},
     layers::network::decode::{self, FlowTuple},
@@ -23,6 +22,33 @@ pub struct MapSizes {
     pub flow_entries: u32,
     /// Bytes of the ring, a power of two and a multiple of the page size.
     pub ring_bytes: u32,
+}
+
+/// How long a flow may be silent before it ends; the decision is `idle_timeout` in `flow.bpf.c`. In nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdleTimeouts {
+    /// After FIN or RST; the shortest of the five.
+    pub closed: u64,
+    /// After a SYN that nothing followed.
+    pub syn: u64,
+    /// Open TCP connections.
+    pub tcp: u64,
+    pub udp: u64,
+    /// UDP with one or two requests and as many answers.
+    pub answered: u64,
+}
+
+const SECOND: u64 = 1_000_000_000;
+
+impl IdleTimeouts {
+    /// Ends every flow.
+    pub const ZERO: Self = Self { closed: 0, syn: 0, tcp: 0, udp: 0, answered: 0 };
+
+    pub const NORMAL: Self =
+        Self { closed: SECOND * 2, syn: SECOND * 10, tcp: SECOND * 300, udp: SECOND * 30, answered: SECOND * 3 };
+
+    /// While more than half of the flow map is in use: many short connections make room for each other.
+    pub const CROWDED: Self = Self { closed: SECOND / 4, answered: SECOND, ..Self::NORMAL };
 }
 
 /// Result of one order to end flows.

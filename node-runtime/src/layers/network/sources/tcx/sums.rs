@@ -1,4 +1,4 @@
-//! Traffic of each interface, in flows and outside them. Together they equal the interface's own counters.
+//! Traffic of each interface, counted in flows and outside of flows. The two add up to the interface's own counters.
 
 use std::collections::BTreeMap;
 
