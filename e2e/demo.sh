@@ -67,11 +67,11 @@ secret=/var/run/secrets/kubernetes.io/serviceaccount/token
 for _ in $(seq 30); do
   "$kubectl" -n shop exec storefront -- sh -c "cat $secret" >/dev/null
   sleep 1
-  ! grep -q "🚀.*/cat $secret" "$events" || break
+  ! grep -q "🚀.*/sh -c .*cat $secret" "$events" || break
 done
 echo "tetra getevents -o compact --namespace shop"
-grep -m2 -E "🚀.*(/sh -c|/cat $secret)" "$events" || true
-grep -q "🚀.*/cat $secret" "$events" || { echo "no event of the shell within 30 s"; exit 1; }
+grep -m1 "🚀.*/sh -c .*cat $secret" "$events" || true
+grep -q "🚀.*/sh -c .*cat $secret" "$events" || { echo "no event of the shell within 30 s"; exit 1; }
 
 say "2. The storefront calls the warehouse on another node: hubble observe --from-pod shop/storefront"
 flow=
