@@ -1,15 +1,13 @@
-//! Attaches programs: as their section says, to tracepoints, to interfaces, to perf events. Runs iterators.
+//! Attaches programs: as their section says, to tracepoints, to interfaces. Runs iterators. `perf.rs` attaches to perf events.
 
 use std::{
     io::{self, Read},
-    mem,
-    os::fd::{AsRawFd, OwnedFd},
-    ptr,
+    mem, ptr,
 };
 
 use libbpf_rs::{AsRawLibbpf, Iter, ProgramMut};
 
-use super::{Link, log, object::errno, perf};
+use super::{Link, log, perf_paranoid, refusal::errno};
 use crate::problem::Problem;
 
 /// As the program's section says.
@@ -56,15 +54,7 @@ pub fn to_tcx(program: &ProgramMut<'_>, ifindex: u32) -> Result<Link, Problem> {
     })
 }
 
-/// To a perf event; the link keeps the event open.
-pub fn to_perf_event(program: &ProgramMut<'_>, event: OwnedFd) -> Result<Link, Problem> {
-    let link = attach(program, "a perf event", || program.attach_perf_event(event.as_raw_fd()))?;
-    // libbpf closes the event when the link is destroyed.
-    mem::forget(event);
-    Ok(link)
-}
-
-fn attach(
+pub(super) fn attach(
     program: &ProgramMut<'_>,
     target: &str,
     work: impl FnOnce() -> libbpf_rs::Result<libbpf_rs::Link>,
@@ -76,7 +66,7 @@ fn attach(
 fn not_attached(program: &ProgramMut<'_>, target: &str, error: &libbpf_rs::Error, warnings: &[String]) -> Problem {
     let number = errno(error);
     if matches!(number, libc::EACCES | libc::EPERM) && (target.starts_with("tp/") || target.contains("perf event")) {
-        return perf::refused(number);
+        return perf_paranoid::refused(number);
     }
     let words = io::Error::from_raw_os_error(number).to_string();
     let detail = match warnings.first() {

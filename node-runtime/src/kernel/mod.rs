@@ -16,6 +16,7 @@ pub mod misses;
 pub mod object;
 pub mod packet;
 pub mod perf;
+pub mod perf_paranoid;
 pub mod pid_namespace;
 pub mod probe;
 pub mod readiness;

@@ -11,7 +11,7 @@ use zerocopy::{Immutable, IntoBytes};
 
 use super::{
     Map, capabilities, log, probe,
-    refusal::{Failure, explain},
+    refusal::{Failure, errno, explain},
 };
 use crate::problem::Problem;
 
@@ -195,16 +195,4 @@ fn wrong(object: &str, what: &str, detail: &str) -> Problem {
 fn bytes(map: &libbpf_rs::OpenMap<'_>) -> u64 {
     let entries = u64::from(map.max_entries());
     if map.map_type() == MapType::RingBuf { entries } else { entries * u64::from(map.key_size() + map.value_size()) }
-}
-
-/// libbpf-rs keeps the number only in its text.
-pub(super) fn errno(error: &libbpf_rs::Error) -> i32 {
-    let text = format!("{error:#}");
-    text.rsplit("(os error ").next().and_then(|tail| tail.split(')').next()?.parse().ok()).unwrap_or(
-        match error.kind() {
-            libbpf_rs::ErrorKind::PermissionDenied => libc::EPERM,
-            libbpf_rs::ErrorKind::NotFound => libc::ENOENT,
-            _ => libc::EINVAL,
-        },
-    )
 }

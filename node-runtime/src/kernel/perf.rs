@@ -1,50 +1,22 @@
-//! Perf events that sample a CPU. `perf_event_open` has a permission check of its own: kernel.perf_event_paranoid.
+//! Perf events that sample a CPU: opened, and a program attached to them.
 
 use std::{
-    fs, io,
-    os::fd::{FromRawFd, OwnedFd},
+    fs, io, mem,
+    os::fd::{AsRawFd, FromRawFd, OwnedFd},
 };
 
+use libbpf_rs::ProgramMut;
+
+use super::{
+    Link, attach,
+    perf_paranoid::{is_refusal, refused},
+};
 use crate::problem::Problem;
-
-/// Upstream's strictest level. Debian and Ubuntu patch in higher ones, which ask for CAP_SYS_ADMIN.
-const UPSTREAM_MAX_LEVEL: i32 = 2;
-
-/// `kernel.perf_event_paranoid`; 2, upstream's default, when it cannot be read.
-pub fn paranoid() -> i32 {
-    fs::read_to_string("/proc/sys/kernel/perf_event_paranoid")
-        .ok()
-        .and_then(|text| text.trim().parse().ok())
-        .unwrap_or(2)
-}
 
 /// Tries to open an event: the sysctl alone does not say what this kernel allows this process.
 pub fn is_refused() -> bool {
     let cpu = online().first().copied().unwrap_or(0);
     open(cpu, 1).is_err_and(|error| is_refusal(error.raw_os_error().unwrap_or_default()))
-}
-
-/// Why an event is refused at this level.
-pub fn refusal(level: i32) -> Problem {
-    if level > UPSTREAM_MAX_LEVEL {
-        return Problem::PerfParanoid { level };
-    }
-    Problem::LoadFailed {
-        what: "opening a perf event".into(),
-        detail: format!("forbidden though kernel.perf_event_paranoid is {level}, by seccomp or a security module"),
-    }
-}
-
-/// The problem for a refused `perf_event_open`, by its errno.
-pub(super) fn refused(errno: i32) -> Problem {
-    if is_refusal(errno) {
-        return refusal(paranoid());
-    }
-    Problem::LoadFailed { what: "opening a perf event".into(), detail: io::Error::from_raw_os_error(errno).to_string() }
-}
-
-fn is_refusal(errno: i32) -> bool {
-    matches!(errno, libc::EACCES | libc::EPERM)
 }
 
 /// Online CPUs.
@@ -65,9 +37,14 @@ fn ranges(list: &str) -> Vec<u32> {
         .collect()
 }
 
-/// Opens a software CPU clock that fires `frequency_hz` times a second on one CPU, for every task, kernel code included.
-pub fn cpu_clock(cpu: u32, frequency_hz: u32) -> Result<OwnedFd, Problem> {
-    open(cpu, frequency_hz).map_err(|error| refused(error.raw_os_error().unwrap_or(libc::EINVAL)))
+/// Attaches a program to a software CPU clock that fires `frequency_hz` times a second on one CPU, for every task, kernel code
+/// included. The link keeps the event open.
+pub fn attach_cpu_clock(program: &ProgramMut<'_>, cpu: u32, frequency_hz: u32) -> Result<Link, Problem> {
+    let event = open(cpu, frequency_hz).map_err(|error| refused(error.raw_os_error().unwrap_or(libc::EINVAL)))?;
+    let link = attach::attach(program, "a perf event", || program.attach_perf_event(event.as_raw_fd()))?;
+    // libbpf closes the event when the link is destroyed.
+    mem::forget(event);
+    Ok(link)
 }
 
 fn open(cpu: u32, frequency_hz: u32) -> io::Result<OwnedFd> {
@@ -103,13 +80,6 @@ fn open(cpu: u32, frequency_hz: u32) -> io::Result<OwnedFd> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sysctl_is_blamed_only_where_it_can_be_the_cause() {
-        assert_eq!(refusal(3), Problem::PerfParanoid { level: 3 });
-        let by_another = refusal(2).message();
-        assert!(by_another.contains("though kernel.perf_event_paranoid is 2, by seccomp"), "{by_another}");
-    }
 
     #[test]
     fn cpu_list_may_have_gaps() {

@@ -113,6 +113,18 @@ fn quoted(line: &str, before: &str) -> Option<String> {
     Some(rest.split('\'').next()?.to_owned())
 }
 
+/// libbpf-rs keeps the number only in its text.
+pub(super) fn errno(error: &libbpf_rs::Error) -> i32 {
+    let text = format!("{error:#}");
+    text.rsplit("(os error ").next().and_then(|tail| tail.split(')').next()?.parse().ok()).unwrap_or(
+        match error.kind() {
+            libbpf_rs::ErrorKind::PermissionDenied => libc::EPERM,
+            libbpf_rs::ErrorKind::NotFound => libc::ENOENT,
+            _ => libc::EINVAL,
+        },
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,7 @@
 //! Whether this kernel and this privilege allow a layer, without asking the kernel.
 
 use crate::{
-    kernel::{CgroupMode, Facts, Release, perf},
+    kernel::{CgroupMode, Facts, Release, perf_paranoid},
     problem::Problem,
 };
 
@@ -30,7 +30,7 @@ pub fn flows_allowed(facts: &Facts) -> Result<(), Problem> {
 pub fn sampling_allowed(facts: &Facts) -> Result<(), Problem> {
     tracing_allowed(facts)?;
     if facts.perf_refused {
-        return Err(perf::refusal(facts.perf_paranoid));
+        return Err(perf_paranoid::refusal(facts.perf_paranoid));
     }
     Ok(())
 }

@@ -1,9 +1,9 @@
 //! From the state of nodes to the status of user resources: facts -> index -> node states -> conditions -> one writer.
 
-mod conditions;
 mod controller_report;
 mod daemon_set_events;
 mod debounce;
+mod decide_conditions;
 mod events;
 mod facts;
 mod index;

@@ -15,8 +15,8 @@ use crate::{
 
 /// After this time nothing is still on its way: watches are open, buffers have their size.
 const SETTLE: Duration = Duration::from_secs(4);
-const RSS: Goal = Goal(12.0);
-const ANONYMOUS: Goal = Goal(3.0);
+const RSS: Goal = Goal(12.5);
+const ANONYMOUS: Goal = Goal(1.3);
 /// What makes the DaemonSet's agents.
 const CLUSTER: &str = "`make cluster-up`, the charts, then `e2e/bench/run.sh memory`";
 const MIB: f64 = 1048576.0;
@@ -53,7 +53,8 @@ fn alone(bench: &Bench, stack: &str) -> Result<Vec<Line>> {
     Ok(seen.lines(
         &format!("without a cluster, {stack}"),
         &format!("`trilobite-node run -f e2e/bench/stacks/{stack}.yaml`"),
-        true,
+        // The goals are for what nodes of a cluster run; CEL rules, which files need, are in the memory of this one.
+        false,
     ))
 }
 

@@ -18,8 +18,8 @@ use crate::{
     node_selection::NodeSelection,
     resource_key::ResourceKey,
     status::{
-        conditions::{Evaluation, SessionEnd, SessionResults, findings, summary},
         controller_report::{Requested, SessionRequest},
+        decide_conditions::{Evaluation, SessionEnd, SessionResults, findings, summary},
         facts::{AgentFact, NodeFact},
         messages,
         node_state::{GracePeriods, NodeState, NodeView, node_state},

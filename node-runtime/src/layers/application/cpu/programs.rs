@@ -8,7 +8,7 @@ use trilobite_node_ebpf::{
 };
 
 use crate::{
-    kernel::{Link, Map, attach, perf, pid_namespace, skeleton},
+    kernel::{Link, Map, perf, pid_namespace, skeleton},
     problem::Problem,
 };
 
@@ -55,7 +55,7 @@ impl Sampler {
         let loaded = skeleton::load("cpu", open)?;
         let mut links = Vec::new();
         for cpu in perf::online() {
-            links.push(attach::to_perf_event(&loaded.progs.on_tick, perf::cpu_clock(cpu, spec.frequency_hz)?)?);
+            links.push(perf::attach_cpu_clock(&loaded.progs.on_tick, cpu, spec.frequency_hz)?);
         }
         Ok(Self {
             links,
