@@ -18,7 +18,7 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER := env -u HTTP_PROXY -u HTTP
 # server or a cluster are asked for by name.
 WORKSPACE := --quiet --workspace --features trilobite-operator/api-server
 TESTS    := cargo test $(WORKSPACE)
-PUBLISHED := -p trilobite-node -p trilobite-worker -p trilobite-operator -p trilobite
+PUBLISHED := -p trilobite-node -p trilobite-worker -p trilobite-export-stdout -p trilobite-operator -p trilobite
 
 .PHONY: help
 help: ## print this list
@@ -41,7 +41,7 @@ endif
 build-tests: prerequisites
 	@scripts/timed "building the tests and the binaries" cargo build $(WORKSPACE) --bins --tests --examples
 tools: prerequisites
-	@scripts/timed "building the tools for cluster and kernels" cargo build $(WORKSPACE) --bin trilobite-cluster --bin trilobite-kernels --bin with-capabilities
+	@scripts/timed "building the tools for cluster and kernels" cargo build $(WORKSPACE) --bin trilobite-cluster --bin trilobite-kernels --bin with-capabilities --bin process-variants
 
 .PHONY: images
 images: build tools ## write the images, without a registry or a daemon (RELEASE=1: as published)
@@ -86,16 +86,23 @@ test-everything: tools
 	@scripts/run-parallel cache-only build-tests
 	@scripts/images.sh
 	@scripts/run-parallel test-kernels test-on-this-machine
-test-on-this-machine: test-unit test-api test-the-cluster test-on-cluster
+# The API server's tests and those of the cluster itself wait most of the time.
+test-on-this-machine:
+	@scripts/run-parallel test-pure test-api test-the-cluster
+	@$(MAKE) --no-print-directory test-this-kernel test-on-cluster
 
-.PHONY: test-unit
-test-unit: export TRILOBITE_REQUIRE_CLIENTS := 1
-test-unit: root cache ## pure tests, CRDs and CEL, parsers, and the programs in this machine's kernel (root)
+.PHONY: test-unit test-pure test-this-kernel
+test-unit: test-pure test-this-kernel ## pure tests, CRDs and CEL, parsers, and the programs in this machine's kernel (root)
+test-pure: export TRILOBITE_REQUIRE_CLIENTS := 1
+test-pure: root cache
 	@# Formats of classic tracepoints; it stays mounted, as on most machines.
 	@mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing
 	@scripts/timed "unit tests" $(TESTS)
-	@scripts/timed "flows and CPU profiles in this kernel" $(TESTS) --test flow_sums --test flow_layer --test flow_ends --test flow_neighbours --test cpu_profile -- --ignored --test-threads=1
+	@# Not from Go's cache of results, which does not watch files outside of the module.
+	@scripts/timed "what Argo CD and Flux say of our objects" go -C e2e/gitops test -count=1 -trimpath ./...
 	@scripts/timed "generated files" scripts/generated.sh
+test-this-kernel: root kernel
+	@scripts/timed "flows and CPU profiles in this kernel" $(TESTS) --test flow_sums --test flow_layer --test flow_ends --test flow_neighbours --test flow_facts --test relay --test cpu_profile -- --ignored --test-threads=1
 
 .PHONY: test-api
 test-api: build-tests tools ## tests against a real API server

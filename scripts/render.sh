@@ -10,5 +10,6 @@ helm=target/cache/bin/helm
 {
   echo "# Rendered from charts/trilobite by \`make generate\`."
   "$helm" template trilobite charts/trilobite --namespace trilobite-system --set namespace.create=true |
-    sed -e '/^# Source: /d' -e '/^$/d' -e 's|app.kubernetes.io/managed-by: Helm|app.kubernetes.io/managed-by: kustomize|'
+    sed -e '/^# Source: /d' -e '/^ *helm.sh.chart: /d' -e '/^$/d' \
+      -e 's|app.kubernetes.io/managed-by: Helm|app.kubernetes.io/managed-by: kustomize|'
 } > config/default/trilobite.yaml

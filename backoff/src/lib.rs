@@ -22,6 +22,11 @@ pub fn controller_backoff() -> impl Backoff {
     ResetWhenStable::new(ExponentialBackoff::between(Duration::from_millis(50), Duration::from_secs(1)))
 }
 
+/// `period`, shortened or prolonged by up to a fifth, so that what began together does not return together.
+pub fn with_jitter(period: Duration) -> Duration {
+    period.mul_f64(0.8 + 0.4 * fastrand::f64())
+}
+
 /// Backoff of a stream whose items do not show that it is stable: only time without a failure resets it.
 struct ResetWhenStable {
     backoff: ExponentialBackoff,
@@ -111,6 +116,13 @@ mod tests {
         let mut watch = watch_backoff();
         let delays: Vec<Duration> = (0..6).filter_map(|_| (watch.next(), watch.reset()).0).collect();
         assert!(delays[5] >= Duration::from_secs(4), "{delays:?}");
+    }
+
+    #[test]
+    fn jitter_stays_within_a_fifth_and_varies() {
+        let periods: Vec<Duration> = (0..50).map(|_| with_jitter(Duration::from_secs(100))).collect();
+        assert!(periods.iter().all(|period| (80..=120).contains(&period.as_secs())), "{periods:?}");
+        assert!(periods.iter().any(|period| *period != periods[0]));
     }
 
     #[test]

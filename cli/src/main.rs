@@ -1,5 +1,8 @@
 //! `trilobite`, and `kubectl trilobite`: what the stack is doing, what is wrong, and what to do.
-//! Data goes to standard output, everything else to standard error. Ends with 0, 1 for a failure, 2 for bad usage.
+//! Data goes to standard output, everything else to standard error. Ends with 0, 1 for a failure, 2 for bad usage, and 3
+//! if `status --exit-code` found something that is not ready.
+
+#![warn(clippy::print_stderr)]
 
 mod agent;
 mod args;
@@ -14,7 +17,7 @@ mod report;
 
 use std::{env, io, path::Path, process::ExitCode};
 
-use crate::{args::Arguments, commands::Failure};
+use crate::{args::Arguments, commands::Failure, output::stderr::stderr_line};
 
 fn main() -> ExitCode {
     let program = env::args_os().next().unwrap_or_default();
@@ -22,7 +25,7 @@ fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("trilobite: cannot start: {error}");
+            stderr_line!("trilobite: cannot start: {error}");
             return ExitCode::FAILURE;
         }
     };
@@ -34,8 +37,12 @@ fn main() -> ExitCode {
         // The reader of the output has seen enough, as `head` does.
         Err(Failure::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("trilobite: {failure}");
-            if matches!(failure, Failure::Usage(_)) { ExitCode::from(2) } else { ExitCode::FAILURE }
+            stderr_line!("trilobite: {failure}");
+            match failure {
+                Failure::Usage(_) => ExitCode::from(2),
+                Failure::NotReady => ExitCode::from(3),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }

@@ -1,8 +1,8 @@
-//! `NAMESPACE/POD` on the command line.
+//! `NAMESPACE/NAME` on the command line: of a pod, or of an AppProfile.
 
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
-/// Namespace and name of a pod.
+/// Namespace and name of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PodName {
     pub(crate) namespace: String,
@@ -20,7 +20,13 @@ impl FromStr for PodName {
             Some((namespace, name)) if is_name(namespace) && is_name(name) => {
                 Ok(Self { namespace: namespace.into(), name: name.into() })
             }
-            _ => Err("write NAMESPACE/POD, e.g. payments/api-0".into()),
+            _ => Err(format!("{text:?} is no name: write NAMESPACE/NAME, e.g. payments/api-0, or -n NAMESPACE NAME")),
         }
+    }
+}
+
+impl fmt::Display for PodName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
     }
 }

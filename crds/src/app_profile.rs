@@ -49,6 +49,11 @@ pub struct AppProfileSpec {
     #[serde(default = "default_budget")]
     #[validate(range(min = MIN_PROFILE_BUDGET, max = MAX_PROFILE_BUDGET))]
     pub memory_budget_bytes: i64,
+    /// Deletes the object this many seconds after it has completed, as the field of a Job does, e.g. 3600; 0 deletes it at
+    /// once. Unset keeps it. Nothing is deleted that came from a file of `trilobite-node run`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[validate(range(min = 0))]
+    pub ttl_seconds_after_finished: Option<i32>,
 }
 
 /// Settings of a CPU profile.

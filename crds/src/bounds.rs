@@ -7,6 +7,9 @@ use regex::Regex;
 use serde_json::Value;
 use validator::{Validate, ValidationError, ValidationErrors, ValidationErrorsKind};
 
+/// Largest count in an object. The API server holds bounds as floats; this is the highest whole number that a float holds
+/// exactly.
+pub const MAX_COUNT: i64 = (1 << 53) - 1;
 /// Longest value of a map of strings that has no bound of its own: the longest value of a node's label.
 pub(crate) const MAX_MAP_VALUE: usize = 253;
 

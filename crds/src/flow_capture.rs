@@ -51,6 +51,11 @@ pub struct FlowCaptureSpec {
     /// Where flows are written in addition to the agent's socket, which always serves them.
     #[serde(default)]
     pub output: CaptureOutput,
+    /// Deletes the object this many seconds after it has completed, as the field of a Job does, e.g. 3600; 0 deletes it at
+    /// once. Unset keeps it. Nothing is deleted that came from a file of `trilobite-node run`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[validate(range(min = 0))]
+    pub ttl_seconds_after_finished: Option<i32>,
 }
 
 /// A transport protocol.

@@ -25,13 +25,15 @@ pub use bounds::Violation;
 pub use condition::{Condition, ConditionStatus, ConditionType};
 pub use files::{ParseError, Resource, desired_from_resources, parse_documents};
 pub use flow_capture::{CaptureOutput, FlowCapture, FlowCaptureSpec, Protocol};
-pub use planner::{Inputs, Planned, Refusal, plan, session_for_capture, session_for_profile};
+pub use planner::{
+    Inputs, NamespaceClaim, Planned, Refusal, above_namespace_budget, plan, session_for_capture, session_for_profile,
+};
 pub use policy::{
     Tracepoint, TracepointArgSpec, TracepointSelector, TracingPolicy, TracingPolicyNamespaced, TracingPolicySpec,
 };
 pub use reason::Reason;
 pub use stack::{Layer, LayerMode, ObservabilityStack, ObservabilityStackSpec};
-pub use status::{AppProfileStatus, Failure, FlowCaptureStatus, NodeCounts, ResourceStatus};
+pub use status::{AppProfileStatus, Failure, FlowCaptureStatus, NodeCounts, ObservabilityStackStatus, ResourceStatus};
 pub use user_kind::UserKind;
 
 /// The API group of every kind in this crate.

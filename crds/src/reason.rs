@@ -48,6 +48,8 @@ reasons! {
     Conflict,
     /// The list of parts would exceed what one NodeProfile can hold.
     ProfileTooLarge,
+    /// The namespace's budget for AppProfiles and FlowCaptures is in use by older ones.
+    NamespaceBudgetExceeded,
     /// Every counted node was given the spec and has answered.
     AllNodesApplied,
     /// Nodes are given a change, a few at a time.
@@ -70,7 +72,7 @@ reasons! {
     TooManyNodesFailing,
     /// The spec was not accepted; the condition Accepted says why.
     NotAccepted,
-    /// The stack is suspended; nothing is loaded on any node.
+    /// The stack is suspended, so nodes unload everything.
     Suspended,
     /// The operator has not reconciled the resource yet.
     Pending,
@@ -136,6 +138,32 @@ reasons! {
     ExportFailed,
     /// Records were lost; metrics and status count them.
     RecordsLost,
+}
+
+impl Reason {
+    /// Whether a node that fails for this reason fails again at each attempt, until a user changes the resource, the
+    /// stack or the node. Other failures may end by themselves: an agent comes back, a session makes room, a disk is
+    /// cleaned. `LoadFailed` is any other error of the kernel, so nothing is known about its end.
+    pub fn is_deterministic(self) -> bool {
+        matches!(
+            self,
+            Self::InvalidSpec
+                | Self::Unsupported
+                | Self::PodSecurityForbidden
+                | Self::VerifierRejected
+                | Self::KernelTooOld
+                | Self::BtfMissing
+                | Self::NoSuchTracepoint
+                | Self::NoSuchArgument
+                | Self::MissingCapability
+                | Self::PerfParanoid
+                | Self::CgroupV1
+                | Self::HostNetworkPod
+                | Self::MapMemoryExceeded
+                | Self::MemoryBudgetExceeded
+                | Self::SessionExpired
+        )
+    }
 }
 
 impl fmt::Display for Reason {

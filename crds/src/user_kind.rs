@@ -30,7 +30,7 @@ impl UserKind for ObservabilityStack {
     const SOURCE_KIND: SourceKind = SourceKind::ObservabilityStack;
 
     fn common_status(&self) -> Option<&ResourceStatus> {
-        self.status.as_ref()
+        self.status.as_ref().map(|status| &status.common)
     }
 }
 

@@ -59,7 +59,11 @@ async fn profile() -> Result<(), Box<dyn Error>> {
     };
     let sampler =
         SamplerSpec { frequency_hz: 49, selection: chosen.map(|_| (1, cgroups.fd())), ..SamplerSpec::default() };
-    let target = ProfileTarget { membership: Box::new(|_| Membership::Selected), pods: Box::new(Vec::new) };
+    let target = ProfileTarget {
+        membership: Box::new(|_| Membership::Selected),
+        pods: Box::new(Vec::new),
+        container_name: Box::new(|_| Some("this machine".into())),
+    };
     let session =
         Session::start(spec, sampler, target, results.clone(), ledger).map_err(|problem| problem.message())?;
     let status = session.shared_status();

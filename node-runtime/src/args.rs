@@ -84,6 +84,10 @@ pub struct AgentArguments {
     #[command(flatten)]
     /// What both kinds of agent take.
     pub common: CommonArguments,
+    /// Where the container export-stdout reads the events that the stack wants on standard output; the agent's own standard
+    /// output by default.
+    #[arg(long, env = "TRILOBITE_EXPORT_FIFO")]
+    pub export_fifo: Option<PathBuf>,
 }
 
 /// The agent without a cluster.

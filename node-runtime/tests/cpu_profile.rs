@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+mod cpu_code;
 mod cpu_load;
 
 use std::{collections::BTreeSet, process::Command, thread::sleep, time::Duration};
@@ -100,12 +101,20 @@ async fn stacks_have_function_names_and_the_picture_has_the_pods() {
     for line in ["primes;", "words;", "brief;"] {
         assert!(samples_with(&folded, &[line]) > 10, "{line}");
     }
-    for stack in ["main;find_primes;divide", "main;count_words;split", "main;run_shortly;hurry"] {
+    for stack in [
+        "cart-7/app;primes;primes;main;find_primes;divide",
+        "cart-7/app;words;words;main;count_words;split",
+        "cart-7/app;brief;brief;main;run_shortly;hurry",
+    ] {
         assert!(samples_with(&folded, &[stack]) > 10, "{stack}");
     }
     assert_eq!(samples_with(&folded, &[""]), meta.counts.samples);
     assert!(meta.counts.truncated * 20 < meta.counts.samples);
-    assert!(svg.contains("shop/cart-7") && svg.contains("find_primes"));
+    let seconds = meta.sampled_ms() as f64 / 1000.0;
+    let title = format!(", {} samples at 199 Hz in {seconds:.1} s", meta.counts.samples);
+    for text in ["CPU of shop/cart-7 on here: ", " CPUs of a limit of 0.3, ", &title, "find_primes", ">program<"] {
+        assert!(svg.contains(text), "{text}");
+    }
     assert_eq!(meta.problem, "");
 }
 
@@ -139,6 +148,84 @@ async fn stacks_have_names_on_a_node_that_is_a_container() {
     let (meta, folded, _) = fixture.result("shop/cart");
     assert!(samples_with(&folded, &["main;outer;inner"]) * 10 > meta.counts.samples * 8);
     assert!(meta.counts.unmapped * 10 < meta.counts.samples);
+}
+
+#[tokio::test]
+#[ignore = "needs root"]
+async fn reading_samples_leaves_no_trace_in_the_profile() {
+    let mut fixture = ProfileFixture::new("trace");
+    let program = fixture.with_frame_pointers("burner", "outer", "inner");
+    let mine = fixture.cgroup("mine");
+    fixture.decide(&mine, true);
+    fixture.deselect_everything_else();
+    fixture.start(&program, &mine, &[]);
+    let session = fixture.profile("shop/trace", |_| Membership::Selected);
+    wait_until(&session, |status| status.meta.counts.samples > 600).await;
+    session.stop();
+    session.wait_until_finished().await;
+
+    let (meta, folded, _) = fixture.result("shop/trace");
+    // A program that computes is in the kernel for interrupts and when others take its processor, on a busy machine too.
+    let kernel = samples_with(&folded, &["_[k]"]);
+    assert_eq!(samples_with(&folded, &["irq_work"]), 0);
+    assert!(kernel * 10 < meta.counts.samples, "{kernel} of {} samples", meta.counts.samples);
+    assert_eq!(meta.counts.lost, 0);
+}
+
+/// A file system of some kilobytes that is full, and removed at the end.
+struct FullDisk(std::path::PathBuf);
+
+impl FullDisk {
+    fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("full-disk-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=16k", "none"]).arg(&path).status();
+        assert!(mounted.unwrap().success());
+        let filler = vec![0; 64 << 10];
+        let _ = std::fs::write(path.join("filler"), filler);
+        Self(path)
+    }
+
+    fn make_room(&self) {
+        std::fs::remove_file(self.0.join("filler")).unwrap();
+        let larger = Command::new("mount").args(["-o", "remount,size=64m"]).arg(&self.0).status();
+        assert!(larger.unwrap().success());
+    }
+}
+
+impl Drop for FullDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs root"]
+async fn result_on_a_full_disk_can_be_fetched_and_is_written_later() {
+    let mut fixture = ProfileFixture::new("full");
+    let program = fixture.with_frame_pointers("burner", "outer", "inner");
+    let mine = fixture.cgroup("mine");
+    fixture.decide(&mine, true);
+    fixture.deselect_everything_else();
+    fixture.start(&program, &mine, &[]);
+    let disk = FullDisk::new();
+    fixture.results = trilobite_node::layers::application::Results::open(&disk.0, fixture.ledger.clone());
+    let session = fixture.profile("shop/full", |_| Membership::Selected);
+    let status = session.shared_status();
+    wait_until(&session, |status| status.meta.counts.samples > 50).await;
+    session.stop();
+    session.wait_until_finished().await;
+
+    let problem = status.lock().kept_in_memory.as_ref().map(|problem| problem.message()).unwrap_or_default();
+    assert!(problem.contains("kept in memory"), "{problem}");
+    let (meta, folded, svg) = fixture.result("shop/full");
+    assert!(samples_with(&folded, &["outer;inner"]) > 20 && svg.contains("</svg>"));
+    assert!(!disk.0.join("profiles/shop@full.json").exists());
+    disk.make_room();
+    fixture.results.purge(meta.ended + jiff::SignedDuration::from_secs(10));
+    assert_eq!(std::fs::read_to_string(disk.0.join("profiles/shop@full.folded")).unwrap(), folded);
+    assert!(disk.0.join("profiles/shop@full.json").exists());
 }
 
 #[tokio::test]

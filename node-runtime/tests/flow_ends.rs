@@ -6,7 +6,7 @@
 mod node_and_pod;
 
 use std::{
-    io::Read,
+    io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     process::Command,
     thread,
@@ -161,7 +161,10 @@ fn ports_that_differ_like_addresses_are_two_connections() {
         UdpSocket::bind(from).unwrap().send_to(b"who", (POD[0], 9)).unwrap();
     }
     let mut connections = Vec::new();
-    watcher.drain(&mut |flow| connections.extend((flow.destination.port() == 9).then_some(flow.connection)));
+    watcher.drain(&mut |flow| {
+        let is_first = flow.reason == FlowReason::New && flow.destination.port() == 9;
+        connections.extend(is_first.then_some(flow.connection));
+    });
     assert_eq!(connections.len(), 2);
     assert_ne!(connections[0], connections[1]);
 }
@@ -188,6 +191,101 @@ fn reused_ports_begin_a_connection_with_its_syn() {
         });
         assert_eq!(begun, [(false, true), (true, false)], "{connection}");
     }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn three_connections_from_one_port_are_three_flows() {
+    const ANSWER: usize = 10_000;
+    let link = NodeAndPod::new();
+    let mut watcher = link.watched(MapSizes { flow_entries: 4096, ring_bytes: 65536 });
+    let listener = link.in_pod(|| TcpListener::bind((POD[0], 0)).unwrap());
+    let there = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            stream.unwrap().write_all(&[1; ANSWER]).unwrap();
+        }
+    });
+    for _ in 0..3 {
+        let mut stream = from_port_40123(there);
+        assert_eq!(stream.read_to_end(&mut Vec::new()).unwrap(), ANSWER);
+        drop(stream);
+        thread::sleep(Duration::from_millis(50));
+    }
+    let mut flows = Vec::new();
+    watcher.drain(&mut |flow| flows.push(flow));
+    flows.extend(sweep(&mut watcher, IdleTimeouts::ZERO));
+    let both = TcpFlags(TcpFlags::SYN.0 | TcpFlags::ACK.0);
+    let accepted = flows.iter().filter(|flow| flow.flags.has(both)).count();
+    let ends = |from_server: bool| {
+        let of = |flow: &&Flow| flow.reason == FlowReason::End && (flow.source == there) == from_server;
+        flows.iter().filter(of).filter(|flow| flow.transport == Transport::Tcp).collect::<Vec<_>>()
+    };
+    assert_eq!((accepted, ends(true).len(), ends(false).len()), (3, 3, 3));
+    let range = ANSWER as u64..2 * ANSWER as u64;
+    assert!(ends(true).iter().all(|end| range.contains(&end.total.bytes)), "{:?}", ends(true));
+    assert!(ends(false).iter().all(|end| !end.is_reply && end.flags_seen.has(TcpFlags::SYN)), "{:?}", ends(false));
+    assert!(ends(true).iter().all(|end| end.is_reply && end.first < end.last && end.last <= end.time));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn refused_connects_from_one_port_are_flows_of_their_own() {
+    let link = NodeAndPod::new();
+    let mut watcher = link.watched(MapSizes { flow_entries: 4096, ring_bytes: 65536 });
+    let closed = SocketAddr::new(POD[0].parse().unwrap(), 9);
+    for _ in 0..3 {
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        set_socket_reuseaddr(&socket, true).unwrap();
+        bind(&socket, &SocketAddr::from((Ipv4Addr::UNSPECIFIED, 40123))).unwrap();
+        assert!(connect(&socket, &closed).is_err());
+    }
+    let mut flows = Vec::new();
+    watcher.drain(&mut |flow| flows.push(flow));
+    flows.extend(sweep(&mut watcher, IdleTimeouts::ZERO));
+    let ends: Vec<_> = flows.iter().filter(|flow| flow.reason == FlowReason::End && flow.has_port(&[9])).collect();
+    assert!(ends.len() == 6 && ends.iter().all(|end| end.total.packets == 1), "{ends:?}");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn syn_that_is_sent_again_stays_in_its_connection() {
+    let link = NodeAndPod::new();
+    let mut watcher = link.watched(MapSizes { flow_entries: 4096, ring_bytes: 65536 });
+    let silent = SocketAddr::new(link.silent_neighbour(), 9);
+    assert!(TcpStream::connect_timeout(&silent, Duration::from_millis(1500)).is_err());
+    let mut flows = Vec::new();
+    watcher.drain(&mut |flow| flows.push(flow));
+    flows.extend(sweep(&mut watcher, IdleTimeouts::ZERO));
+    let of_silent = flows.iter().filter(|flow| flow.destination == silent);
+    let told: Vec<_> = of_silent.map(|flow| (flow.reason, flow.is_new, flow.total.packets)).collect();
+    assert_eq!(told, [(FlowReason::New, true, 1), (FlowReason::End, false, 2)]);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn half_closed_connection_ends_as_a_whole() {
+    let link = NodeAndPod::new();
+    let mut watcher = link.watched(MapSizes { flow_entries: 4096, ring_bytes: 65536 });
+    let timeouts = IdleTimeouts { closed: 100 * MILLISECOND, syn: NEVER, tcp: NEVER, udp: NEVER, answered: NEVER };
+    let listener = link.in_pod(|| TcpListener::bind((POD[0], 0)).unwrap());
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let mut server = listener.accept().unwrap().0;
+    client.write_all(b"and now I only listen").unwrap();
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    let tcp = |watcher: &Watcher| watcher.live().iter().filter(|(tuple, _)| tuple.transport == Transport::Tcp).count();
+    thread::sleep(Duration::from_millis(200));
+    sweep(&mut watcher, timeouts);
+    assert_eq!(tcp(&watcher), 2, "the server may answer for long");
+    // What is not read would be answered by RST.
+    server.read_to_end(&mut Vec::new()).unwrap();
+    server.write_all(b"the answer").unwrap();
+    drop(server);
+    client.read_to_end(&mut Vec::new()).unwrap();
+    drop(client);
+    thread::sleep(Duration::from_millis(200));
+    let ends = sweep(&mut watcher, timeouts).into_iter().filter(|flow| flow.reason == FlowReason::End);
+    assert_eq!((ends.filter(|flow| flow.transport == Transport::Tcp).count(), tcp(&watcher)), (2, 0));
 }
 
 fn from_port_40123(there: SocketAddr) -> TcpStream {

@@ -145,7 +145,7 @@ fn stack_and_capture_share_programs_and_leave_nothing_behind() {
         network.apply(&Plan::default()).await;
         let after = account();
         assert_eq!((after.programs, after.maps, after.links), (before.programs, before.maps, before.links));
-        assert!(buffer.is_empty());
+        assert!(buffer.len() >= 6, "the flows of a capture that has ended can be read for a while");
     });
     let file = folder.join("captures/shop.udp/events.log");
     let written = || std::fs::read_to_string(&file).unwrap_or_default();

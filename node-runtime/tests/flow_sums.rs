@@ -19,7 +19,7 @@ use trilobite_node::layers::network::{
     flow::Flow,
     sources::tcx::{IdleTimeouts, MapSizes, REMOVE_ENDED_AFTER},
 };
-use trilobite_node_ebpf::{FlowDirection, FlowReason, PacketsBytes};
+use trilobite_node_ebpf::{FlowDirection, FlowReason, OtherReason, PacketsBytes};
 
 const ROOMY: MapSizes = MapSizes { flow_entries: 16384, ring_bytes: 1 << 20 };
 const TINY: MapSizes = MapSizes { flow_entries: 256, ring_bytes: 4096 };
@@ -82,6 +82,25 @@ fn sums_equal_the_interface_counters_with_offloads() {
     let ended: u64 = flows.iter().filter(|flow| flow.reason == FlowReason::End).map(|flow| flow.total.bytes).sum();
     let told: u64 = flows.iter().map(|flow| flow.since.bytes).sum();
     assert_eq!(ended, told, "the reported parts add up to the totals at the end");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn fragments_are_in_the_flow_of_their_first() {
+    const SIZE: u64 = 60_000;
+    let link = NodeAndPod::new();
+    let mut watcher = link.watched(ROOMY);
+    for family in [0, 1] {
+        link.udp(family, &[SIZE as usize]);
+    }
+    link.down();
+    let fragments: u64 = watcher.sums().values().map(|sum| sum.other[OtherReason::Fragment as usize].packets).sum();
+    assert_eq!(fragments, 0);
+    let mut ends = Vec::new();
+    watcher.stop(&mut |flow| ends.extend((flow.reason == FlowReason::End).then_some(flow)));
+    let of_datagrams: Vec<_> = ends.iter().filter(|end| end.total.bytes > SIZE).collect();
+    assert_eq!(of_datagrams.len(), 4, "there and back in both families: {ends:?}");
+    assert!(of_datagrams.iter().all(|end| end.total.packets > 40), "{of_datagrams:?}");
 }
 
 #[test]

@@ -6,17 +6,19 @@ mod node;
 
 use std::{
     collections::{BTreeSet, HashSet},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
 use libbpf_rs::query::{MapInfoIter, ProgInfoIter, ProgInfoQueryOptions};
 use node::Node;
 use trilobite_node::{
-    identity::ExecKey,
+    identity::{ExecKey, Process},
     kernel::{Account, Opened, account},
     layers::security::{SecurityEvent, SecurityEventKind},
 };
-use trilobite_node_ebpf::CWD_DEPTH_MAX;
+use trilobite_node_ebpf::PATH_DEPTH_MAX;
 
 /// Fills the ring more than once. The cluster tests count a storm of 20,000.
 const STORM: usize = 5_000;
@@ -130,6 +132,38 @@ async fn process_keeps_its_key_when_the_agent_restarts() {
 }
 
 #[tokio::test]
+async fn upgraded_program_keeps_its_identity_when_the_agent_restarts() {
+    let mut node = Node::new("upgraded");
+    node.request_processes(256 << 10);
+    node.apply().await;
+    let folder = public_folder("upgraded");
+    let program = folder.join("nap");
+    std::fs::copy("/bin/sleep", &program).unwrap();
+    // Called through a link, which /proc does not show.
+    std::os::unix::fs::symlink("nap", folder.join("link")).unwrap();
+    let mut child = node.sh(&format!("cd {}; exec ./link 30", folder.display()));
+    let events = node.events().await;
+    let named = |event: &&Arc<SecurityEvent>| event.process.process.binary.ends_with("/link");
+    let before = events.iter().find(named).unwrap().process.process.clone();
+    std::fs::remove_file(&program).unwrap();
+
+    let known = node.identity.known_processes(u64::MAX);
+    node.restart_agent().await;
+    node.identity.set_known_processes(known);
+    node.apply().await;
+    assert_eq!(node.identity.process(before.key), Some(before.clone()), "as its exec was seen");
+
+    node.restart_agent().await;
+    node.apply().await;
+    let read = node.identity.process(before.key).unwrap();
+    let seen = (read.binary.as_str(), read.inode.1, read.arguments.as_str(), read.cwd.as_str());
+    assert_eq!(seen, (program.to_str().unwrap(), 0, "30", folder.to_str().unwrap()), "no agent has seen it");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[tokio::test]
 async fn exec_has_binary_arguments_directory_and_parent() {
     let mut node = Node::new("exec");
     node.request_processes(256 << 10);
@@ -145,7 +179,7 @@ async fn exec_has_binary_arguments_directory_and_parent() {
     assert_eq!(env.arguments, "-i true \"two words\" \"\"");
     assert_eq!(program.arguments, "\"two words\" \"\"");
     // The test may run in a container.
-    let flags = |process: &trilobite_node::identity::Process| process.flags.trim_end_matches(" inInitTree").to_owned();
+    let flags = |process: &Process| process.flags.trim_end_matches(" inInitTree").to_owned();
     assert_eq!((env.cwd.as_str(), flags(&env).as_str()), ("/proc/sys/kernel", "execve clone"));
     assert_eq!((program.key.pid, flags(&program).as_str()), (env.key.pid, "execve"));
     assert_eq!(env.in_init_tree, program.in_init_tree);
@@ -159,6 +193,144 @@ async fn exec_has_binary_arguments_directory_and_parent() {
         })
         .collect();
     assert_eq!(statuses, BTreeSet::from([0, 3]));
+}
+
+/// `process-variants`, which makes processes in ways that a shell does not.
+fn variants() -> PathBuf {
+    let path = std::env::current_exe().unwrap().parent().unwrap().with_file_name("process-variants");
+    assert!(path.is_file(), "{} is missing: cargo build -p trilobite-kernels", path.display());
+    path
+}
+
+/// A folder that every user may enter.
+fn public_folder(name: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("trilobite-{name}-{}", std::process::id()));
+    std::fs::create_dir_all(&path).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+fn exec_of<'a>(events: &'a [Arc<SecurityEvent>], arguments: &str) -> &'a Process {
+    let mut execs = events.iter().filter(|event| is_exec(&event.kind)).map(|event| &*event.process.process);
+    execs.find(|process| process.arguments == arguments).unwrap_or_else(|| panic!("no exec with {arguments}"))
+}
+
+fn exit_with(events: &[Arc<SecurityEvent>], status: u32) -> &SecurityEvent {
+    let kind = SecurityEventKind::Exit { status, signal: 0 };
+    events.iter().find(|event| event.kind == kind).unwrap_or_else(|| panic!("no exit with {status}"))
+}
+
+#[tokio::test]
+async fn child_has_the_image_of_its_forker() {
+    let mut node = Node::new("forker");
+    node.request_processes(256 << 10);
+    node.apply().await;
+    let program = variants().display().to_string();
+    let all = ["sibling", "thread-sibling", "vfork", "thread-uid"];
+    let script = all.map(|variant| format!("{program} {variant} marked; ")).concat();
+    node.sh(&format!("{script} :")).wait().unwrap();
+    let events = node.events().await;
+    for (variant, status) in all.into_iter().zip([21, 22, 127, 23]) {
+        let (end, maker) = (exit_with(&events, status), exec_of(&events, &format!("{variant} marked")));
+        let child = &end.process.process;
+        assert_eq!(
+            (child.binary.as_str(), child.arguments.as_str()),
+            (maker.binary.as_str(), maker.arguments.as_str())
+        );
+        assert_ne!(child.key, maker.key);
+        let parent = if variant.contains("sibling") { maker.parent } else { maker.key };
+        assert_eq!(child.parent, parent, "{variant}");
+        assert_eq!(end.parent.as_ref().map(|parent| parent.process.key), Some(parent), "{variant}");
+    }
+    // A thread of its forker had changed its user.
+    let uid = |status| exit_with(&events, status).process.process.credentials.uid;
+    assert_eq!((uid(22), uid(23), exit_with(&events, 23).process.process.uid), ([0; 4], [1000; 4], 1000));
+}
+
+#[tokio::test]
+async fn file_that_runs_is_named_where_it_is_another() {
+    let mut node = Node::new("file");
+    node.request_processes(256 << 10);
+    node.apply().await;
+    let folder = public_folder("file");
+    let (link, script) = (folder.join("link"), folder.join("script"));
+    std::os::unix::fs::symlink("/bin/true", &link).unwrap();
+    std::fs::write(&script, "#!/bin/true\n").unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let file = Path::new("/bin/true").canonicalize().unwrap().display().to_string();
+    let (program, folder_text) = (variants().display().to_string(), folder.display().to_string());
+    let commands = [
+        format!("{program} memfd /bin/true of-memory"),
+        format!("{program} open /bin/true of-a-file"),
+        format!("{program} as disguise {file} of-itself"),
+        format!("{} of-a-link", link.display()),
+        format!("cd {folder_text}; ./script of-a-script"),
+    ];
+    node.sh(&commands.join("; ")).wait().unwrap();
+    let events = node.events().await;
+    std::fs::remove_dir_all(&folder).unwrap();
+    let of = |arguments: &str| {
+        let process = exec_of(&events, arguments);
+        (process.binary.as_str(), process.file.as_deref(), process.argv0.as_deref())
+    };
+    assert!(of("of-memory").0.starts_with("/dev/fd/") && of("of-a-file").0.starts_with("/dev/fd/"));
+    assert_eq!((of("of-memory").1, of("of-memory").2), (Some("/memfd:payload"), Some("true")));
+    assert_eq!(of("of-a-file").1, Some(file.as_str()));
+    assert_eq!(of("of-itself"), (file.as_str(), None, Some("disguise")));
+    assert_eq!((of("of-a-link").1, of("of-a-link").2), (Some(file.as_str()), None));
+    let script = format!("{folder_text}/script");
+    assert_eq!(of("./script of-a-script"), (script.as_str(), Some(file.as_str()), Some("/bin/true")));
+}
+
+#[tokio::test]
+async fn capabilities_of_a_file_raise_privileges_and_a_namespace_does_not() {
+    let mut node = Node::new("privilege");
+    node.request_processes(256 << 10);
+    node.apply().await;
+    let folder = public_folder("privilege");
+    let ping = folder.join("ping");
+    std::fs::copy("/bin/true", &ping).unwrap();
+    let (program, ping) = (variants().display().to_string(), ping.display().to_string());
+    let commands = [
+        format!("{program} file-caps {ping} raised"),
+        format!("{program} file-caps-no-new-privs {ping} refused"),
+        format!("{ping} by-root"),
+        "unshare --user --map-root-user /bin/true in-a-namespace".to_owned(),
+    ];
+    node.sh(&commands.join("; ")).wait().unwrap();
+    let events = node.events().await;
+    std::fs::remove_dir_all(&folder).unwrap();
+    let raised = exec_of(&events, "raised");
+    assert_eq!((raised.raised_by_file, raised.uid, raised.credentials.permitted), (true, 1000, 1 << 13));
+    assert_eq!((raised.setuid, raised.setgid), (None, None));
+    let refused = exec_of(&events, "refused");
+    assert_eq!((refused.raised_by_file, refused.credentials.permitted), (false, 0));
+    let by_root = exec_of(&events, "by-root");
+    assert!(!by_root.raised_by_file && by_root.credentials.permitted != 0);
+    let level = |process: &Process| process.credentials.user_namespace.level;
+    let within = exec_of(&events, "in-a-namespace");
+    assert_eq!(level(within), level(by_root) + 1);
+    assert!(!within.raised_by_file && within.credentials.effective >> 21 & 1 == 1, "{within:?}");
+    assert_ne!(within.namespaces[9], by_root.namespaces[9]);
+}
+
+#[tokio::test]
+async fn orphan_has_the_first_process_of_the_machine_as_its_parent() {
+    let mut node = Node::new("orphan");
+    let file = std::env::temp_dir().join(format!("trilobite-orphan-{}", std::process::id()));
+    node.sh(&format!("/bin/sleep 300 & echo $! > {}", file.display())).wait().unwrap();
+    let pid: u32 = std::fs::read_to_string(&file).unwrap().trim().parse().unwrap();
+    std::fs::remove_file(&file).unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    assert!(status.contains("\nPPid:\t1\n"), "something else adopts orphans here: {status}");
+    node.request_processes(256 << 10);
+    node.apply().await;
+    assert!(std::process::Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
+    let events = node.events().await;
+    let parent = events[0].parent.as_ref().expect("a parent, although it is not on the node");
+    assert_eq!((events[0].process.process.key.pid, parent.process.key.pid), (pid, 1));
+    assert_eq!(parent.process.key, events[0].process.process.parent);
+    assert!(parent.process.flags.starts_with("procFS") && parent.pod.is_none(), "{parent:?}");
 }
 
 #[tokio::test]
@@ -182,7 +354,7 @@ async fn directory_is_whole_or_marked_as_cut() {
     assert_eq!(format!("{}/", of("whole").cwd), whole.display().to_string());
     assert!(!of("whole").flags.contains("errorCWD"));
     assert!(of("cut").flags.contains("errorCWD"), "{}", of("cut").flags);
-    assert_eq!(of("cut").cwd, vec!["d"; CWD_DEPTH_MAX as usize].join("/"));
+    assert_eq!(of("cut").cwd, vec!["d"; PATH_DEPTH_MAX as usize].join("/"));
 }
 
 #[tokio::test]

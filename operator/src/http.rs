@@ -1,14 +1,9 @@
 //! The HTTP endpoints /metrics, /livez and /readyz. All of them are read-only.
 
-use std::{
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{net::SocketAddr, sync::Arc};
 
 use axum::{Router, extract::State, http::StatusCode, http::header, response::IntoResponse, routing::get};
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
@@ -16,8 +11,36 @@ use crate::metrics::Metrics;
 #[derive(Clone, Debug)]
 pub(crate) struct HttpState {
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) readiness: Readiness,
+}
+
+/// Whether the operator is ready, and what it waits for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Readiness(Arc<Mutex<ReadinessState>>);
+
+#[derive(Debug, Default)]
+struct ReadinessState {
     /// Every cache has synced.
-    pub(crate) ready: Arc<AtomicBool>,
+    synced: bool,
+    /// What is missing in the API server.
+    waiting_for: Option<String>,
+}
+
+impl Readiness {
+    pub(crate) fn set_synced(&self) {
+        self.0.lock().synced = true;
+    }
+
+    pub(crate) fn set_waiting_for(&self, text: Option<String>) {
+        self.0.lock().waiting_for = text;
+    }
+
+    /// None if the operator is ready.
+    pub(crate) fn problem(&self) -> Option<String> {
+        let state = self.0.lock();
+        let unsynced = || (!state.synced).then(|| "caches have not synced yet".to_owned());
+        state.waiting_for.clone().or_else(unsynced)
+    }
 }
 
 /// Serves until `stop`.
@@ -42,10 +65,9 @@ fn router(state: HttpState) -> Router {
 }
 
 async fn readyz(State(state): State<HttpState>) -> impl IntoResponse {
-    if state.ready.load(Ordering::Relaxed) {
-        (StatusCode::OK, "ok\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "caches have not synced yet\n")
+    match state.readiness.problem() {
+        None => (StatusCode::OK, "ok\n".to_owned()),
+        Some(problem) => (StatusCode::SERVICE_UNAVAILABLE, problem + "\n"),
     }
 }
 

@@ -3,13 +3,7 @@
 mod spawner;
 mod watches;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 
 use kube::{Client, runtime::events::Recorder};
 use tokio::{
@@ -27,12 +21,15 @@ use crate::{
     context::Context,
     controllers::runner::ReadyGate,
     garbage_collector::collect_garbage,
-    http::{HttpState, serve},
+    http::{HttpState, Readiness, serve},
     json_depth_limit::limit_json_depth,
     metrics::Metrics,
     rate_limiter::RateLimiter,
-    status::{ControllerReport, GracePeriods, IndexDriver, StatusWriter, event_reporter, watch_pod_refusals},
-    wait_for_crds::wait_for_crds,
+    status::{
+        ControllerReport, GracePeriods, IndexDriver, SilentAgentWriter, StatusWriter, event_reporter,
+        watch_pod_refusals,
+    },
+    wait_for_crds::{wait_for_crds, watch_crds},
     watch::{InitialSync, Trigger, WatchRegistry, pods::PodWatches},
 };
 
@@ -52,12 +49,12 @@ pub enum OperatorError {
 pub async fn run_operator(client: Client, arguments: Arguments, stop: CancellationToken) -> Result<(), OperatorError> {
     let client = limit_json_depth(client);
     let metrics = Arc::new(Metrics::new());
-    let ready = Arc::new(AtomicBool::new(false));
-    let state = HttpState { metrics: metrics.clone(), ready: ready.clone() };
+    let readiness = Readiness::default();
+    let state = HttpState { metrics: metrics.clone(), readiness: readiness.clone() };
     let server = tokio::spawn(serve(arguments.listen, state, stop.clone()));
     let work = async {
-        if wait_for_crds(&client, &stop).await {
-            run_controllers(client, arguments, metrics, &ready, stop.clone()).await;
+        if wait_for_crds(&client, &arguments.namespace, &readiness, &stop).await {
+            run_controllers(client, arguments, metrics, readiness, stop.clone()).await;
         }
     };
     tokio::select! {
@@ -80,10 +77,10 @@ async fn run_controllers(
     client: Client,
     arguments: Arguments,
     metrics: Arc<Metrics>,
-    ready: &AtomicBool,
+    readiness: Readiness,
     stop: CancellationToken,
 ) {
-    let registry = WatchRegistry { metrics: metrics.clone(), sync: InitialSync::new() };
+    let registry = WatchRegistry { metrics: metrics.clone(), sync: InitialSync::new(), failed: Trigger::new() };
     let (watches, node_events) = Watches::start(&client, &arguments.namespace, &registry);
     let (reports, reports_receiver) = mpsc::channel(QUEUE);
     let context = Arc::new(Context {
@@ -102,12 +99,13 @@ async fn run_controllers(
     let garbage_triggers = watches.edited().into_iter().chain([nodes_changed.clone()]).collect();
     let (gate, open) = ReadyGate::new();
     let tasks = TaskTracker::new();
+    tasks.spawn(watch_crds(context.client.clone(), readiness.clone(), registry.failed.clone(), stop.clone()));
     let spawner = ControllerSpawner { tasks: &tasks, context: &context, gate, stop: &stop };
     spawner.spawn_all(watches, &nodes_changed);
     tokio::select! {
         () = registry.sync.all_synced() => {
             tracing::info!("all caches have synced: starting the controllers");
-            ready.store(true, Ordering::Relaxed);
+            readiness.set_synced();
             open.send_replace(true);
             tasks.spawn(collect_garbage(context.clone(), garbage_triggers, stop.clone()));
             stop.cancelled().await;
@@ -125,6 +123,7 @@ struct StatusIndex {
     driver: JoinHandle<()>,
     stop: CancellationToken,
     writer: JoinHandle<()>,
+    silent_agent_writer: JoinHandle<()>,
 }
 
 impl StatusIndex {
@@ -137,8 +136,10 @@ impl StatusIndex {
         let arguments = &context.arguments;
         let (client, metrics) = (context.client.clone(), context.metrics.clone());
         let (writes, writes_receiver) = mpsc::channel(QUEUE);
+        let (silent_agents, silent_agents_receiver) = mpsc::channel(1);
         let interval = arguments.status_interval_seconds;
-        let writer = StatusWriter::new(client.clone(), context.recorder.clone(), metrics.clone(), interval);
+        let writer = StatusWriter::new(client.clone(), metrics.clone(), interval);
+        let silent_agent_writer = SilentAgentWriter::new(client.clone());
         let driver = IndexDriver {
             nodes: events.nodes,
             agents: events.agent_pods,
@@ -146,6 +147,7 @@ impl StatusIndex {
             pod_refusals: watch_pod_refusals(client, &arguments.namespace),
             reports,
             writes,
+            silent_agents,
             metrics,
             namespace: arguments.namespace.clone(),
             nodes_changed: nodes_changed.clone(),
@@ -156,12 +158,13 @@ impl StatusIndex {
             driver: tokio::spawn(driver.drive(grace, stop.clone())),
             stop,
             writer: tokio::spawn(writer.write_until_closed(writes_receiver)),
+            silent_agent_writer: tokio::spawn(silent_agent_writer.write_until_closed(silent_agents_receiver)),
         }
     }
 
-    /// Stops the index, and then the writer, which writes all pending statuses first.
+    /// Stops the index, and then the writers, which write everything that is pending first.
     async fn stop(self) {
         self.stop.cancel();
-        let _ = (self.driver.await, self.writer.await);
+        let _ = (self.driver.await, self.writer.await, self.silent_agent_writer.await);
     }
 }

@@ -2,7 +2,7 @@
 
 use trilobite_crds::{
     Planned, Refusal,
-    node::{ProfileRef, Source},
+    node::{PartContent, PodScope, ProfileRef, Source},
 };
 
 /// A plan whose parts and profile exist in the API server.
@@ -19,6 +19,7 @@ pub(crate) enum PolicyOutcome {
     Part {
         profile: ProfileRef,
         digest: String,
+        pods: PodScope,
     },
     Refused(Vec<Refusal>),
     /// The stack is suspended, so no policy is active.
@@ -42,10 +43,22 @@ impl Plan {
         }
         let part = self.planned.parts.iter().find(|part| part.spec.source == *source);
         match part {
-            Some(part) => PolicyOutcome::Part { profile: self.profile.clone(), digest: part.spec.digest.clone() },
+            Some(part) => PolicyOutcome::Part {
+                profile: self.profile.clone(),
+                digest: part.spec.digest.clone(),
+                pods: pod_scope(&part.spec.content).clone(),
+            },
             None if self.suspended => PolicyOutcome::Suspended,
             None => PolicyOutcome::NotPlanned,
         }
+    }
+}
+
+fn pod_scope(content: &PartContent) -> &PodScope {
+    match content {
+        PartContent::Processes(part) => &part.pods,
+        PartContent::Tracepoints(part) => &part.pods,
+        PartContent::Flows(part) => &part.pods,
     }
 }
 

@@ -13,7 +13,7 @@ use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
 };
 
-/// Limit of open file descriptors: twice `OPEN_FILES_MAX`, because each file is opened a second time, and the worker's own.
+/// Limit of open file descriptors: twice `OPEN_FILES_MAX`, because each file is opened a second time by path, and the worker's own.
 const DESCRIPTORS_MAX: u64 = 640;
 /// Address space above the memory limit, for mapped files.
 const MAPPED_FILES_MAX: u64 = 64 << 30;

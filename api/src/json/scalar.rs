@@ -86,7 +86,11 @@ pub(super) fn append_decimal(mut number: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(&digits[at..]);
 }
 
+/// Integers below it are exact: counters, which are most of the numbers.
+const EXACT_INTEGERS: f64 = 9_007_199_254_740_992.0;
+
 /// Go's shortest form: plain between 1e-6 and 1e21, with an exponent beyond.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small positive integer")]
 pub(super) fn append_float(number: f64, single: bool, out: &mut Vec<u8>) {
     let size = number.abs();
     // A Vec never refuses to be written to.
@@ -94,6 +98,10 @@ pub(super) fn append_float(number: f64, single: bool, out: &mut Vec<u8>) {
         _ if number.is_nan() => write!(out, "\"NaN\""),
         f64::INFINITY => write!(out, "\"Infinity\""),
         f64::NEG_INFINITY => write!(out, "\"-Infinity\""),
+        _ if number.fract() == 0.0 && size < EXACT_INTEGERS && number.is_sign_positive() => {
+            append_decimal(number as u64, out);
+            Ok(())
+        }
         _ if size != 0.0 && !(1e-6..1e21).contains(&size) => {
             let text = if single { format!("{:e}", number as f32) } else { format!("{number:e}") };
             let sign = if text.contains("e-") { "" } else { "+" };
@@ -103,4 +111,24 @@ pub(super) fn append_float(number: f64, single: bool, out: &mut Vec<u8>) {
         _ if single => write!(out, "{}", number as f32),
         _ => write!(out, "{number}"),
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn float(number: f64) -> String {
+        let mut out = Vec::new();
+        append_float(number, false, &mut out);
+        String::from_utf8(out).unwrap_or_default()
+    }
+
+    #[test]
+    fn whole_numbers_have_no_point_and_keep_their_sign() {
+        assert_eq!([0.0, -0.0, 5.0, -5.0].map(float), ["0", "-0", "5", "-5"]);
+        assert_eq!(
+            [EXACT_INTEGERS - 1.0, EXACT_INTEGERS, 1e21].map(float),
+            ["9007199254740991", "9007199254740992", "1e+21"]
+        );
+    }
 }

@@ -100,6 +100,20 @@ fn endless_chain_is_cut() {
     assert!(serde_json::from_slice::<serde_json::Value>(&out).is_ok());
 }
 
+#[test]
+fn text_of_json_cannot_reorder_a_terminals_line() {
+    let named = |name: &str| printed(&api::GetEventsResponse { node_name: name.into(), ..Default::default() });
+    let escaped = [
+        ("txt.\u{202e}exe", r#"{"node_name":"txt.\u202eexe"}"#),
+        ("a\u{200b}\u{2028}b", r#"{"node_name":"a\u200b\u2028b"}"#),
+        ("twelve bytes\u{e0041}\u{9b}\u{7f}", r#"{"node_name":"twelve bytes\udb40\udc41\u009b\u007f"}"#),
+        ("naïve 例", r#"{"node_name":"naïve 例"}"#),
+    ];
+    for (name, json) in escaped {
+        assert_eq!(named(name), json);
+    }
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_printed_as_json(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
@@ -116,6 +130,7 @@ proptest! {
         let event = api::GetEventsResponse { node_name: text.clone(), ..Default::default() };
         let read: serde_json::Value = serde_json::from_str(&printed(&event)).unwrap();
         prop_assert_eq!(read["node_name"].as_str().unwrap_or_default(), text);
+        prop_assert!(!printed(&event).chars().any(trilobite_untrusted_text::is_unprintable));
     }
 
     #[test]

@@ -11,10 +11,10 @@ const SECONDS_OF_A_DAY: i64 = 24 * 60 * 60;
 /// The years 1 to 9999, beyond which protobuf has no times.
 const RANGE: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 
-/// RFC 3339 in UTC. A time beyond protobuf's range is printed as the Unix epoch.
+/// RFC 3339 in UTC. A time beyond protobuf's range is printed as the range's end.
 pub(super) fn append_timestamp(encoded: &[u8], out: &mut Vec<u8>) {
     let (seconds, nanos) = seconds_and_nanos(encoded);
-    let seconds = if RANGE.contains(&seconds) { seconds } else { 0 };
+    let seconds = seconds.clamp(*RANGE.start(), *RANGE.end());
     let (year, month, day) = civil_date(seconds.div_euclid(SECONDS_OF_A_DAY));
     let second = seconds.rem_euclid(SECONDS_OF_A_DAY);
     out.push(b'"');
@@ -82,7 +82,15 @@ fn seconds_and_nanos(encoded: &[u8]) -> (i64, i32) {
 
 #[cfg(test)]
 mod tests {
-    use super::civil_date;
+    use super::*;
+
+    #[test]
+    fn time_beyond_the_range_is_not_the_epoch() {
+        let mut out = Vec::new();
+        // Field 1 with the largest of all numbers of seconds.
+        append_timestamp(&[8, 255, 255, 255, 255, 255, 255, 255, 255, 127], &mut out);
+        assert_eq!(out, b"\"9999-12-31T23:59:59Z\"");
+    }
 
     #[test]
     fn dates_at_the_ends_of_the_range_and_around_leap_days() {

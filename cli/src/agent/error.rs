@@ -1,6 +1,6 @@
 //! Why an agent does not answer.
 
-use crate::cluster::ClusterError;
+use crate::{args::own_command, cluster::ClusterError};
 
 /// Each message names the node and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -10,7 +10,8 @@ pub(crate) enum AgentError {
     Cluster(#[from] ClusterError),
     /// The DaemonSet has no pods.
     #[error(
-        "no pod of trilobite-node in namespace {namespace}; see 'trilobite status', or name the namespace with --trilobite-namespace"
+        "no pod of trilobite-node in namespace {namespace}; see '{}', or name another namespace with --trilobite-namespace",
+        own_command("status", .namespace)
     )]
     NoAgents { namespace: String },
     /// There are agents, but not on that node.

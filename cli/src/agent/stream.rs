@@ -76,7 +76,7 @@ impl Route {
 fn refused(error: kube::Error) -> io::Error {
     let text = error_chain(&error);
     let forbidden = matches!(&error, kube::Error::Api(status) if status.code == 403) || text.contains("403");
-    let hint = if forbidden { " (this needs the right to create pods/exec there)" } else { "" };
+    let hint = if forbidden { " (this needs the rights create and get on pods/exec there)" } else { "" };
     io::Error::other(format!("exec of 'trilobite-node proxy': {text}{hint}"))
 }
 

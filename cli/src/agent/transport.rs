@@ -52,6 +52,14 @@ impl Transport {
         })
     }
 
+    /// Namespace of the kubeconfig's context, for names that are given without one.
+    pub(crate) fn default_namespace(&self) -> &str {
+        match self {
+            Self::Cluster { client, .. } => client.default_namespace(),
+            Self::Socket(_) => "default",
+        }
+    }
+
     /// The agents that run, in the order of their nodes, and why others cannot be reached.
     /// With `node`, its agent or an error.
     pub(crate) async fn addresses(

@@ -7,7 +7,10 @@ use tokio::time::{Instant, sleep};
 use tonic::{Response, Status, Streaming, transport::Channel};
 
 use super::failure::Failure;
-use crate::agent::{Agent, AgentError, Transport, connect_all, within_timeout};
+use crate::{
+    agent::{Agent, AgentError, Transport, connect_all, within_timeout},
+    output::stderr::stderr_line,
+};
 
 /// How long a followed node may be without an agent.
 const RECONNECT_TIMEOUT: Duration = Duration::from_secs(10 * 60);
@@ -66,7 +69,7 @@ where
     if !follow || matches!(transport, Transport::Socket(_)) {
         return None;
     }
-    eprintln!("{node}: waiting for its agent");
+    stderr_line!("{node}: waiting for its agent");
     let until = Instant::now() + RECONNECT_TIMEOUT;
     while Instant::now() < until {
         sleep(RECONNECT_PAUSE).await;
@@ -74,12 +77,12 @@ where
         for address in addresses {
             let Ok(agent) = address.connect().await else { continue };
             if let Ok(response) = within_timeout(open(agent.channel)).await {
-                eprintln!("{node}: its agent is back; what happened in between is not shown");
+                stderr_line!("{node}: its agent is back; what happened in between is not shown");
                 return Some(response.into_inner());
             }
         }
     }
-    eprintln!("warning: {node}: its agent did not come back within {} minutes", RECONNECT_TIMEOUT.as_secs() / 60);
+    stderr_line!("warning: {node}: its agent did not come back within {} minutes", RECONNECT_TIMEOUT.as_secs() / 60);
     None
 }
 
@@ -87,7 +90,7 @@ where
 fn at_least_one<T>(found: Vec<T>, mut errors: Vec<AgentError>) -> Result<Vec<T>, Failure> {
     let last = if found.is_empty() { errors.pop() } else { None };
     for error in &errors {
-        eprintln!("warning: {error}");
+        stderr_line!("warning: {error}");
     }
     match last {
         Some(error) => Err(error.into()),

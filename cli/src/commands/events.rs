@@ -1,9 +1,6 @@
 //! `trilobite events`: GetEvents of every node as one stream.
 
-use std::{
-    io::{IsTerminal, Write, stdout},
-    time::Duration,
-};
+use std::{io::Write, time::Duration};
 
 use futures::StreamExt;
 use tokio::time::{Instant, sleep_until};
@@ -19,8 +16,8 @@ use super::{
 };
 use crate::{
     agent::{Arrival, Transport, merge, status_text},
-    args::{ColorMode, EventsArgs, EventsFormat, FilterArgs},
-    output::{event_line, event_line::Style, paint::Paint},
+    args::{EventsArgs, EventsFormat, FilterArgs},
+    output::{event_line, event_line::Style, paint::Paint, stderr::stderr_line},
 };
 
 const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
@@ -40,7 +37,7 @@ pub(super) async fn print_events(
     let opened = open_streams(agents, "GetEvents", open.clone()).await?;
     let mut events = merge(opened, move |node| reconnect(transport.clone(), follow, node, open.clone()));
 
-    let style = Style { paint: Paint(use_color(arguments.color)), timestamps: arguments.timestamps };
+    let style = Style { paint: Paint(arguments.color.is_on()), timestamps: arguments.timestamps };
     let span = if arguments.follow { FOREVER } else { arguments.span };
     let end = sleep_until(Instant::now() + span);
     tokio::pin!(end);
@@ -62,13 +59,13 @@ pub(super) async fn print_events(
             }
             Some(Arrival::End { node, error }) => {
                 let why = error.map_or("the agent has stopped".into(), |status| status_text(&status));
-                eprintln!("warning: {node}: no more events: {why}");
+                stderr_line!("warning: {node}: no more events: {why}");
             }
             None => return Err(Failure::AllEnded),
         }
     }
     if printed == 0 && !arguments.follow {
-        eprintln!("no event within {:?}; -f keeps watching, --for watches longer", arguments.span);
+        stderr_line!("no event within {:?}; -f keeps watching, --for watches longer", arguments.span);
     }
     Ok(())
 }
@@ -78,14 +75,6 @@ fn line(event: &GetEventsResponse, format: EventsFormat, style: Style) -> Result
         EventsFormat::Compact => event_line::line(event, style),
         EventsFormat::Json => Some(json::to_string(event)),
     })
-}
-
-fn use_color(mode: ColorMode) -> bool {
-    match mode {
-        ColorMode::Always => true,
-        ColorMode::Never => false,
-        ColorMode::Auto => stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
-    }
 }
 
 fn request(arguments: &EventsArgs) -> GetEventsRequest {

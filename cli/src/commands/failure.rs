@@ -5,7 +5,7 @@ use std::io;
 use super::profile_error::ProfileError;
 use crate::{agent::AgentError, cluster::ClusterError};
 
-/// Ends a command with exit code 1.
+/// Ends a command with exit code 1, unless main says otherwise.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     /// The API server, or the connection to it.
@@ -22,7 +22,10 @@ pub(crate) enum Failure {
     Write(#[source] io::Error),
     /// Options that exclude each other, which the parser does not check.
     #[error("{0}")]
-    Usage(&'static str),
+    Usage(String),
+    /// With `status --exit-code`.
+    #[error("not everything is ready (see above)")]
+    NotReady,
     /// The tunnel's port on this machine.
     #[error("cannot listen on 127.0.0.1:{port}: {source}; choose another --port, or 0 for any that is free")]
     Listen { port: u16, source: io::Error },

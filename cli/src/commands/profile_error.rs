@@ -32,6 +32,13 @@ pub(crate) enum ProfileError {
         /// `namespace/name`.
         name: String,
     },
+    #[error("there is no appprofile {name}; see '{list}'")]
+    NoProfile {
+        /// `namespace/name`.
+        name: String,
+        /// The command that lists them.
+        list: String,
+    },
     #[error("appprofile {name} was deleted before its end")]
     Gone {
         /// `namespace/name`.
@@ -40,11 +47,12 @@ pub(crate) enum ProfileError {
     #[error("there is no result: {detail}")]
     NoResult { detail: String },
     #[error(
-        "no sample of {pod} was taken: it used no CPU time, {lost} were lost and {undecided} of an unknown pod; profile for longer, or while it is busy"
+        "no sample of {pod} was taken: {why}; {lost} lost, {undecided} of an unknown pod; profile for longer, or while the pod is busy and the node is not"
     )]
     Idle {
         /// `namespace/name`.
         pod: String,
+        why: String,
         /// Lost samples.
         lost: u64,
         /// Samples of cgroups whose pod is unknown.

@@ -1,6 +1,6 @@
-//! Folded stacks as one SVG flame graph.
+//! Folded stacks as one SVG flame graph, the same picture that the agent draws.
 
-use inferno::flamegraph::{Options, Palette, color::BasicPalette, from_lines};
+use trilobite_flame_graph::draw;
 
 use super::merge::Folded;
 
@@ -8,21 +8,9 @@ use super::merge::Folded;
 #[error("cannot draw the flame graph: {0}")]
 pub(crate) struct DrawError(String);
 
-/// The SVG with `title`.
-pub(crate) fn draw(folded: &Folded, title: &str, subtitle: &str) -> Result<Vec<u8>, DrawError> {
-    let lines: Vec<String> = folded.lines().collect();
-    let mut options = Options::default();
-    options.title = title.into();
-    options.subtitle = Some(subtitle.into());
-    options.count_name = "samples".into();
-    // The agent uses the same colors, so that the same profile is the same image.
-    options.colors = Palette::Basic(BasicPalette::Hot);
-    options.hash = true;
-    options.min_width = 0.05;
-    let mut svg = Vec::new();
-    from_lines(&mut options, lines.iter().map(String::as_str), &mut svg)
-        .map_err(|error| DrawError(error.to_string()))?;
-    Ok(svg)
+/// The SVG with a title and a subtitle.
+pub(crate) fn flame_graph(folded: &Folded, title: &str, subtitle: &str) -> Result<Vec<u8>, DrawError> {
+    draw(&folded.text(), title, subtitle).map_err(|error| DrawError(error.to_string()))
 }
 
 #[cfg(test)]
@@ -33,7 +21,7 @@ mod tests {
     fn flame_graph_names_its_pod_and_its_functions() {
         let mut folded = Folded::default();
         folded.add("main;dig_deep 7\nmain;rest 1\n").unwrap();
-        let svg = String::from_utf8(draw(&folded, "shop/till-1", "8 samples").unwrap()).unwrap();
+        let svg = String::from_utf8(flame_graph(&folded, "shop/till-1", "8 samples").unwrap()).unwrap();
         for text in ["<svg", "shop/till-1", "8 samples", "dig_deep (7 samples"] {
             assert!(svg.contains(text), "{text}");
         }

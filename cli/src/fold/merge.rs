@@ -2,9 +2,40 @@
 
 use std::collections::BTreeMap;
 
+use trilobite_flame_graph::ROOT_FRAMES;
+
 /// Stacks with their samples, sorted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Folded(BTreeMap<String, u64>);
+
+/// One stack, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stack<'a> {
+    /// `pod/container`, process and thread; empty for a line without them.
+    root: &'a str,
+    /// Functions, the outermost first.
+    pub(crate) code: Vec<&'a str>,
+}
+
+impl<'a> Stack<'a> {
+    fn parse(text: &'a str) -> Self {
+        match text.match_indices(';').nth(ROOT_FRAMES - 1) {
+            Some((end, _)) => Self { root: &text[..end], code: text[end + 1..].split(';').collect() },
+            None => Self { root: "", code: text.split(';').collect() },
+        }
+    }
+
+    /// Names and values of what the root says.
+    pub(crate) fn labels(&self) -> Vec<(&'static str, &'a str)> {
+        let [place, process, thread] = *self.root.split(';').collect::<Vec<&str>>() else { return Vec::new() };
+        let mut labels = match place.split_once('/') {
+            Some((pod, container)) => vec![("pod", pod), ("container", container)],
+            None => vec![("pod", place)],
+        };
+        labels.extend([("process", process), ("thread", thread)]);
+        labels
+    }
+}
 
 /// A line that is not a stack.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +68,16 @@ impl Folded {
         self.0.values().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
+    /// Each stack with its samples.
+    pub(crate) fn stacks(&self) -> impl Iterator<Item = (Stack<'_>, u64)> {
+        self.0.iter().map(|(stack, count)| (Stack::parse(stack), *count))
+    }
+
+    /// All lines.
+    pub(crate) fn text(&self) -> String {
+        self.lines().map(|line| line + "\n").collect()
+    }
+
     /// One stack per line.
     pub(crate) fn lines(&self) -> impl Iterator<Item = String> {
         self.0.iter().map(|(stack, count)| format!("{stack} {count}"))
@@ -59,6 +100,15 @@ mod tests {
     fn same_stack_on_two_nodes_is_added_up() {
         let folded = merged(&["main;read 2\nmain 1\n".to_owned(), "main;read 3".to_owned()]);
         assert_eq!(folded.lines().collect::<Vec<_>>(), ["main 1", "main;read 5"]);
+    }
+
+    #[test]
+    fn root_of_a_stack_is_no_code() {
+        let stack = Stack::parse("cart-7/app;app;io;main;read");
+        assert_eq!(stack.code, ["main", "read"]);
+        assert_eq!(stack.labels(), [("pod", "cart-7"), ("container", "app"), ("process", "app"), ("thread", "io")]);
+        let without_root = Stack::parse("[the rest]");
+        assert_eq!((without_root.code.as_slice(), without_root.labels()), (["[the rest]"].as_slice(), Vec::new()));
     }
 
     #[test]

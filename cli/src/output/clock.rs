@@ -3,18 +3,25 @@
 use jiff::{Timestamp, fmt::strtime};
 use prost_types::Timestamp as Proto;
 
-fn timestamp(time: &Proto) -> Option<Timestamp> {
-    Timestamp::new(time.seconds, time.nanos).ok()
+/// In place of a time that is missing, as `hubble` prints it.
+pub(crate) const NO_TIME: &str = "N/A";
+
+/// In a format of strftime; a time that no calendar has as its numbers.
+fn formatted(time: &Proto, format: &str) -> String {
+    let known = Timestamp::new(time.seconds, time.nanos).ok();
+    known
+        .and_then(|known| strtime::format(format, known).ok())
+        .unwrap_or_else(|| format!("{}s+{}ns", time.seconds, time.nanos))
 }
 
 /// `2023-10-06T22:03:57.700326678Z`, as in Tetragon's compact lines.
 pub(crate) fn nine_digits(time: &Proto) -> String {
-    timestamp(time).and_then(|time| strtime::format("%Y-%m-%dT%H:%M:%S.%9fZ", time).ok()).unwrap_or_default()
+    formatted(time, "%Y-%m-%dT%H:%M:%S.%9fZ")
 }
 
 /// `Nov 22 12:46:23.248`, as in Hubble's lines.
 pub(crate) fn stamp(time: &Proto) -> String {
-    timestamp(time).and_then(|time| strtime::format("%b %e %H:%M:%S.%3f", time).ok()).unwrap_or_default()
+    formatted(time, "%b %e %H:%M:%S.%3f")
 }
 
 #[cfg(test)]
@@ -26,5 +33,10 @@ mod tests {
         let time = Proto { seconds: 1_696_629_837, nanos: 700_326_678 };
         assert_eq!(nine_digits(&time), "2023-10-06T22:03:57.700326678Z");
         assert_eq!(stamp(&time), "Oct  6 22:03:57.700");
+    }
+
+    #[test]
+    fn impossible_time_is_shown_as_its_numbers() {
+        assert_eq!(stamp(&Proto { seconds: i64::MAX, nanos: 1 }), "9223372036854775807s+1ns");
     }
 }

@@ -1,14 +1,16 @@
 //! A process event on one line, as `tetra getevents -o compact` prints it.
 
 use trilobite_api::tetragon::{CapabilitiesType, GetEventsResponse, Process, ThrottleType, get_events_response::Event};
+use trilobite_untrusted_text::{escape, quote};
 
-use super::{
-    clock,
-    paint::{Paint, plain, quoted},
-};
+use super::{clock, paint::Paint};
 
 /// Column at which the mark of privileges ends.
 const WIDTH: usize = 120;
+/// In place of a binary that the agent could not read; a path of this form would be in quotes.
+const UNKNOWN: &str = "<unknown>";
+/// Characters of a container's id, as many as other tools show.
+const CONTAINER_ID: usize = 12;
 
 #[derive(Clone, Copy)]
 pub(crate) struct Style {
@@ -19,12 +21,15 @@ pub(crate) struct Style {
 
 /// The line without its end; none for an event that this version does not know.
 pub(crate) fn line(response: &GetEventsResponse, style: Style) -> Option<String> {
-    let (text, privileged) = Line { response, paint: style.paint }.event(response.event.as_ref()?)?;
-    let time = response.time.as_ref().filter(|_| style.timestamps);
-    let mut line = time.map(|time| format!("{} ", clock::nine_digits(time))).unwrap_or_default();
+    let (text, privileges) = Line { response, paint: style.paint }.event(response.event.as_ref()?)?;
+    let mut line = String::new();
+    if style.timestamps {
+        line = response.time.as_ref().map_or_else(|| clock::NO_TIME.to_owned(), clock::nine_digits);
+        line.push(' ');
+    }
     line.push_str(text.trim_end());
-    if privileged {
-        let trailer = style.paint.magenta("🛑 CAP_SYS_ADMIN");
+    if let Some(mark) = privileges {
+        let trailer = style.paint.magenta(mark);
         let width = WIDTH.saturating_sub(line.len());
         line.push_str(&format!(" {trailer:>width$}"));
     }
@@ -47,8 +52,8 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
-    /// The line, and whether the process holds CAP_SYS_ADMIN.
-    fn event(&self, event: &Event) -> Option<(String, bool)> {
+    /// The line, and the mark of the process's privileges.
+    fn event(&self, event: &Event) -> Option<(String, Option<&'static str>)> {
         let paint = self.paint;
         let (process, text) = match event {
             Event::ProcessExec(exec) => {
@@ -57,53 +62,58 @@ impl Line<'_> {
             }
             Event::ProcessExit(exit) => {
                 let process = exit.process.as_ref();
-                let how = if exit.signal.is_empty() { exit.status.to_string() } else { plain(&exit.signal) };
+                let how = if exit.signal.is_empty() { exit.status.to_string() } else { escape(&exit.signal) };
                 let extra = format!("{} {}", self.arguments_of(process), paint.red(&how));
                 (process, self.process_line("💥", "exit", process, extra.trim_start()))
             }
             Event::ProcessTracepoint(point) => {
-                let what = format!("{} {}", quoted(&point.subsys), quoted(&point.event));
+                let what = format!("{} {}", quote(&point.subsys), quote(&point.event));
                 (point.process.as_ref(), self.process_line("⁉️", "tracepoint", point.process.as_ref(), &what))
             }
             Event::ProcessKprobe(probe) => {
-                let what = quoted(&probe.function_name);
+                let what = quote(&probe.function_name);
                 (probe.process.as_ref(), self.process_line("❓", "syscall", probe.process.as_ref(), &what))
             }
             Event::ProcessLsm(lsm) => {
-                let what = quoted(&lsm.function_name);
+                let what = quote(&lsm.function_name);
                 (lsm.process.as_ref(), self.process_line("🔒", "LSM", lsm.process.as_ref(), &what))
             }
             Event::ProcessUprobe(probe) => {
-                let what = format!("{} {}", quoted(&probe.path), quoted(&probe.symbol));
+                let what = format!("{} {}", quote(&probe.path), quote(&probe.symbol));
                 (probe.process.as_ref(), self.process_line("🕵️", "uprobe", probe.process.as_ref(), &what))
             }
             Event::ProcessUsdt(usdt) => {
-                let what = format!("{} {} {}", quoted(&usdt.path), quoted(&usdt.provider), quoted(&usdt.name));
+                let what = format!("{} {} {}", quote(&usdt.path), quote(&usdt.provider), quote(&usdt.name));
                 (usdt.process.as_ref(), self.process_line("🕵️", "usdt", usdt.process.as_ref(), &what))
             }
             Event::ProcessLoader(loader) => {
                 let id: String = loader.buildid.iter().map(|byte| format!("{byte:02x}")).collect();
-                let what = format!("{id} {}", paint.yellow(&quoted(&loader.path)));
+                let what = format!("{id} {}", paint.yellow(&quote(&loader.path)));
                 (loader.process.as_ref(), self.process_line("🧬", "loader", loader.process.as_ref(), what.trim_start()))
             }
             Event::ProcessThrottle(throttle) if is_loss(self.response) => {
-                (None, self.loss_line(&plain(&throttle.cgroup)))
+                (None, self.loss_line(&escape(&throttle.cgroup)))
             }
             Event::ProcessThrottle(throttle) => {
                 let verb = if throttle.r#type() == ThrottleType::ThrottleStop { "STOP " } else { "START" };
-                (None, format!("🧬 {} {verb} {}", paint.red("throttle"), quoted(&throttle.cgroup)))
+                (None, format!("🧬 {} {verb} {}", paint.red("throttle"), quote(&throttle.cgroup)))
             }
             Event::RateLimitInfo(lost) => {
                 (None, self.loss_line(&format!("{} events lost", lost.number_of_dropped_process_events)))
             }
             Event::Test(_) => return None,
         };
-        Some((text, process.is_some_and(privileged)))
+        Some((text, process.and_then(privileges)))
     }
 
     fn process_line(&self, emoji: &str, verb: &str, process: Option<&Process>, extra: &str) -> String {
         let paint = self.paint;
-        let binary = process.map(|process| quoted(&process.binary)).unwrap_or_default();
+        let binary = match process.map_or("", |process| process.binary.as_str()) {
+            "" => UNKNOWN.to_owned(),
+            // Quoted by hand: a file of this very name must not pass for an unknown one.
+            UNKNOWN => format!("\"{UNKNOWN}\""),
+            path => quote(path),
+        };
         format!(
             "{emoji} {} {} {} {extra}",
             paint.blue(&format!("{verb:<7}")),
@@ -114,30 +124,44 @@ impl Line<'_> {
 
     fn loss_line(&self, what: &str) -> String {
         let paint = self.paint;
-        format!("🕳 {} {} {}", paint.blue(&format!("{:<7}", "lost")), self.response.node_name, paint.red(what))
+        let node = quote(&self.response.node_name);
+        format!("🕳 {} {node} {}", paint.blue(&format!("{:<7}", "lost")), paint.red(what))
     }
 
-    /// The pod, or the node for a process of the host.
+    /// The pod, the container of a pod whose name is not known, or the node for a process of the host.
     fn origin(&self, process: Option<&Process>) -> String {
-        match process.and_then(|process| process.pod.as_ref()) {
-            Some(pod) => plain(&format!("{}/{}", pod.namespace, pod.name)),
-            None => quoted(&self.response.node_name),
+        let Some(process) = process else { return quote(&self.response.node_name) };
+        match &process.pod {
+            Some(pod) => escape(&format!("{}/{}", pod.namespace, pod.name)),
+            None if process.docker.is_empty() => quote(&self.response.node_name),
+            None => format!("container:{}", quote(&process.docker.chars().take(CONTAINER_ID).collect::<String>())),
         }
     }
 
     fn arguments_of(&self, process: Option<&Process>) -> String {
-        self.paint.cyan(&process.map(|process| plain(&process.arguments)).unwrap_or_default())
+        self.paint.cyan(&process.map(|process| escape(&process.arguments)).unwrap_or_default())
     }
 }
 
-fn privileged(process: &Process) -> bool {
+/// The mark of CAP_SYS_ADMIN. Anyone may make a user namespace and have it there: that is no privilege on the node.
+fn privileges(process: &Process) -> Option<&'static str> {
     let admin = CapabilitiesType::CapSysAdmin.into();
-    process.cap.as_ref().is_some_and(|cap| cap.effective.contains(&admin))
+    let user = process.ns.as_ref().and_then(|namespaces| namespaces.user.as_ref());
+    match process.cap.as_ref().is_some_and(|cap| cap.effective.contains(&admin)) {
+        false => None,
+        true if user.is_some_and(|user| !user.is_host) => Some("CAP_SYS_ADMIN (user ns)"),
+        true => Some("🛑 CAP_SYS_ADMIN"),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use trilobite_api::tetragon::{Capabilities, Pod, ProcessExec, ProcessExit, ProcessTracepoint, RateLimitInfo};
+    use proptest::prelude::*;
+    use trilobite_api::tetragon::{
+        Capabilities, Namespace, Namespaces, Pod, ProcessExec, ProcessExit, ProcessThrottle, ProcessTracepoint,
+        RateLimitInfo,
+    };
+    use trilobite_untrusted_text::is_unprintable;
 
     use super::*;
 
@@ -214,13 +238,61 @@ mod tests {
             }),
             ..curl()
         };
-        assert!(line(&exec(admin), PLAIN).unwrap().ends_with(" 🛑 CAP_SYS_ADMIN"));
+        assert!(line(&exec(admin.clone()), PLAIN).unwrap().ends_with(" 🛑 CAP_SYS_ADMIN"));
+        let within = |is_host| {
+            let user = Some(Namespace { inum: 4_026_531_837, is_host });
+            let ns = Some(Namespaces { user, ..Namespaces::default() });
+            line(&exec(Process { ns, ..admin.clone() }), PLAIN).unwrap()
+        };
+        assert!(within(true).ends_with(" 🛑 CAP_SYS_ADMIN"));
+        assert!(
+            within(false).ends_with(" CAP_SYS_ADMIN (user ns)") && !within(false).contains('🛑'),
+            "{}",
+            within(false)
+        );
+    }
+
+    #[test]
+    fn unknown_binary_and_unnamed_pod_are_marked() {
+        let unnamed = Process { binary: String::new(), pod: None, docker: "0123456789abcdef".into(), ..curl() };
+        assert_eq!(
+            line(&exec(unnamed), PLAIN).unwrap(),
+            "🚀 process container:0123456789ab <unknown> -s https://fossil.example"
+        );
+        let lost = ProcessExec { process: None, ..ProcessExec::default() };
+        assert_eq!(line(&response(Event::ProcessExec(lost)), PLAIN).unwrap(), "🚀 process alder <unknown>");
+        let disguised = Process { binary: "<unknown>".into(), ..curl() };
+        assert!(line(&exec(disguised), PLAIN).unwrap().contains(" \"<unknown>\" "));
     }
 
     #[test]
     fn colors_are_those_of_tetra() {
         let text = line(&exec(curl()), Style { paint: Paint(true), timestamps: false }).unwrap();
         assert!(text.contains("\x1b[34mprocess\x1b[0m \x1b[32mshop/till-1\x1b[0m \x1b[35m/usr/bin/curl\x1b[0m"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_of_a_process_reaches_the_terminal_raw(text in any::<String>()) {
+            let pod = Pod { namespace: text.clone(), name: text.clone(), ..Pod::default() };
+            let process = Process { binary: text.clone(), arguments: text.clone(), pod: Some(pod), ..Process::default() };
+            let point = ProcessTracepoint {
+                process: Some(Process { pod: None, docker: text.clone(), ..process.clone() }),
+                subsys: text.clone(),
+                event: text.clone(),
+                ..ProcessTracepoint::default()
+            };
+            let throttle = ProcessThrottle { cgroup: text.clone(), ..ProcessThrottle::default() };
+            for event in [
+                exec(process.clone()).event.unwrap(),
+                Event::ProcessExit(ProcessExit { process: Some(process), signal: text.clone(), ..ProcessExit::default() }),
+                Event::ProcessTracepoint(point),
+                Event::ProcessThrottle(throttle),
+            ] {
+                let line = line(&GetEventsResponse { node_name: text.clone(), ..response(event) }, PLAIN).unwrap();
+                prop_assert!(!line.chars().any(is_unprintable), "{:?}", line);
+            }
+        }
     }
 
     #[test]

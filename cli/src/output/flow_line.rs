@@ -5,8 +5,16 @@ use trilobite_api::{
     observer::GetFlowsResponse,
     observer::get_flows_response::ResponseTypes,
 };
+use trilobite_untrusted_text::escape;
 
-use super::{clock, paint::plain};
+use super::{clock, paint::Paint};
+
+#[derive(Clone, Copy)]
+pub(crate) struct FlowStyle {
+    pub(crate) paint: Paint,
+    /// Name the node after the time.
+    pub(crate) node: bool,
+}
 
 /// Parts of a line, and cells of a row.
 pub(crate) struct FlowCells {
@@ -22,20 +30,32 @@ pub(crate) struct FlowCells {
 }
 
 /// The line without its end; none for a message that is neither a flow nor a loss.
-pub(crate) fn line(response: &GetFlowsResponse) -> Option<String> {
+pub(crate) fn line(response: &GetFlowsResponse, style: FlowStyle) -> Option<String> {
     match response.response_types.as_ref()? {
         ResponseTypes::Flow(flow) => {
-            let FlowCells { time, source, destination, arrow, kind, verdict, summary, node: _ } = cells(flow, response);
+            let FlowCells { time, source, destination, arrow, kind, verdict, summary, node } = cells(flow, response);
+            let FlowStyle { paint, node: with_node } = style;
+            let node = if with_node { format!(" [{}]", escape(&node)) } else { String::new() };
+            let (source, destination) = (paint.cyan(&source), paint.cyan(&destination));
+            let verdict = paint_verdict(paint, flow.verdict(), &verdict);
             let summary = if summary.is_empty() { summary } else { format!(" ({summary})") };
-            Some(format!("{time}: {source} {arrow} {destination} {kind} {verdict}{summary}"))
+            Some(format!("{time}{node}: {source} {arrow} {destination} {kind} {verdict}{summary}"))
         }
         ResponseTypes::LostEvents(lost) => Some(lost_line(lost, response)),
         ResponseTypes::NodeStatus(_) => None,
     }
 }
 
+fn paint_verdict(paint: Paint, verdict: Verdict, text: &str) -> String {
+    match verdict {
+        Verdict::Forwarded => paint.green(text),
+        Verdict::Dropped | Verdict::Error => paint.red(text),
+        _ => paint.yellow(text),
+    }
+}
+
 fn lost_line(lost: &LostEvent, response: &GetFlowsResponse) -> String {
-    let time = response.time.as_ref().map(clock::stamp).unwrap_or_default();
+    let time = response.time.as_ref().map_or_else(|| clock::NO_TIME.to_owned(), clock::stamp);
     let cpu = lost.cpu.map(|cpu| format!(" CPU({cpu})")).unwrap_or_default();
     format!("{time} EVENTS LOST: {}{cpu} {}", lost.source().as_str_name(), lost.num_events_lost)
 }
@@ -61,7 +81,7 @@ pub(crate) fn cells(flow: &Flow, response: &GetFlowsResponse) -> FlowCells {
     let reply = flow.is_reply;
     let (source, destination) = if reply == Some(true) { (destination, source) } else { (source, destination) };
     FlowCells {
-        time: flow.time.as_ref().or(response.time.as_ref()).map(clock::stamp).unwrap_or_default(),
+        time: flow.time.as_ref().or(response.time.as_ref()).map_or_else(|| clock::NO_TIME.to_owned(), clock::stamp),
         node: if flow.node_name.is_empty() { response.node_name.clone() } else { flow.node_name.clone() },
         source,
         destination,
@@ -73,7 +93,7 @@ pub(crate) fn cells(flow: &Flow, response: &GetFlowsResponse) -> FlowCells {
         kind: kind(flow),
         verdict: flow.verdict().as_str_name().to_owned(),
         #[expect(deprecated, reason = "still what Hubble's servers fill")]
-        summary: if flow.summary.is_empty() { summary(flow.l4.as_ref()) } else { plain(&flow.summary) },
+        summary: if flow.summary.is_empty() { summary(flow.l4.as_ref()) } else { escape(&flow.summary) },
     }
 }
 
@@ -101,7 +121,7 @@ fn endpoint_text(
     let host = pod
         .or_else(service)
         .or_else(|| (!names.is_empty()).then(|| names.join(",")))
-        .unwrap_or_else(|| address.unwrap_or_default().to_owned());
+        .unwrap_or_else(|| address.filter(|address| !address.is_empty()).unwrap_or("<unknown>").to_owned());
     let port = match port {
         // An IPv6 address has colons of its own.
         Some(port) if host.contains(':') => format!("[{host}]:{port}"),
@@ -109,8 +129,8 @@ fn endpoint_text(
         None => host,
     };
     match endpoint.map_or(0, |end| end.identity) {
-        0 => plain(&port),
-        number => format!("{} ({})", plain(&port), reserved(number).map_or(format!("ID:{number}"), str::to_owned)),
+        0 => escape(&port),
+        number => format!("{} ({})", escape(&port), reserved(number).map_or(format!("ID:{number}"), str::to_owned)),
     }
 }
 
@@ -171,6 +191,8 @@ mod tests {
 
     use super::*;
 
+    const PLAIN: FlowStyle = FlowStyle { paint: Paint(false), node: false };
+
     fn pod(name: &str, identity: u32) -> Option<Endpoint> {
         let (namespace, pod_name) = ("shop".into(), name.into());
         Some(Endpoint { namespace, pod_name, identity, ..Endpoint::default() })
@@ -195,7 +217,7 @@ mod tests {
     fn text_of(flow: Flow) -> String {
         let response =
             GetFlowsResponse { response_types: Some(ResponseTypes::Flow(flow)), ..GetFlowsResponse::default() };
-        line(&response).unwrap()
+        line(&response, PLAIN).unwrap()
     }
 
     #[test]
@@ -246,6 +268,31 @@ mod tests {
     }
 
     #[test]
+    fn what_a_flow_does_not_say_is_marked() {
+        let text = text_of(Flow { time: None, source: None, ip: None, ..syn() });
+        assert!(text.starts_with("N/A: <unknown>:40000 -> shop/shelf-1:80"), "{text}");
+    }
+
+    #[test]
+    fn name_of_a_flow_cannot_reorder_its_line() {
+        let text = text_of(Flow { source: pod("till\u{202e}1\u{200b}", 1001), ..syn() });
+        assert!(text.contains("shop/till\\u{202e}1\\u{200b}:40000"), "{text}");
+    }
+
+    #[test]
+    fn node_and_colors_are_shown_on_request() {
+        let response = GetFlowsResponse {
+            response_types: Some(ResponseTypes::Flow(syn())),
+            node_name: "alder".into(),
+            ..GetFlowsResponse::default()
+        };
+        let style = FlowStyle { paint: Paint(true), node: true };
+        let text = line(&response, style).unwrap();
+        assert!(text.starts_with("Nov 22 12:46:23.248 [alder]: \x1b[36mshop/till-1:40000"), "{text}");
+        assert!(text.contains("\x1b[32mFORWARDED\x1b[0m"), "{text}");
+    }
+
+    #[test]
     fn a_loss_is_a_line_of_its_own() {
         let lost = LostEvent {
             source: LostEventSource::HubbleRingBuffer.into(),
@@ -258,6 +305,6 @@ mod tests {
             time: syn().time,
             ..GetFlowsResponse::default()
         };
-        assert_eq!(line(&response).unwrap(), "Nov 22 12:46:23.248 EVENTS LOST: HUBBLE_RING_BUFFER CPU(0) 7");
+        assert_eq!(line(&response, PLAIN).unwrap(), "Nov 22 12:46:23.248 EVENTS LOST: HUBBLE_RING_BUFFER CPU(0) 7");
     }
 }

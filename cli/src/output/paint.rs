@@ -1,6 +1,4 @@
-//! Colors for a terminal, and escaping of untrusted text: any user of a pod chooses names of processes.
-
-use std::fmt::Write;
+//! Colors for a terminal.
 
 /// ANSI colors, or none.
 #[derive(Clone, Copy)]
@@ -36,44 +34,9 @@ impl Paint {
     }
 }
 
-/// In quotes if the text contains blanks or control characters, which are escaped.
-pub(crate) fn quoted(text: &str) -> String {
-    if text.contains(|c: char| c == '"' || c.is_whitespace() || c.is_control()) {
-        format!("\"{}\"", plain(&text.replace('\\', "\\\\").replace('"', "\\\"")))
-    } else {
-        text.into()
-    }
-}
-
-/// With control characters escaped; blanks stay.
-pub(crate) fn plain(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\n' => safe.push_str("\\n"),
-            '\t' => safe.push_str("\\t"),
-            '\r' => safe.push_str("\\r"),
-            c if c.is_control() => {
-                // Into a String this cannot fail.
-                let _ = write!(safe, "\\x{:02x}", u32::from(c));
-            }
-            c => safe.push(c),
-        }
-    }
-    safe
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_cannot_control_the_terminal() {
-        assert_eq!(quoted("/bin/\x1b[2Jrm"), "\"/bin/\\x1b[2Jrm\"");
-        assert_eq!(plain("a b\nc"), "a b\\nc");
-        assert_eq!(quoted("/usr/bin/curl"), "/usr/bin/curl");
-        assert_eq!(quoted("/tmp/a b"), "\"/tmp/a b\"");
-    }
 
     #[test]
     fn no_colors_without_a_terminal() {

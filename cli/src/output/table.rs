@@ -1,22 +1,37 @@
 //! Tables: columns as wide as their widest cell, two blanks apart; the last one is not padded.
 
-/// Rows under `header`; each line has its end.
+use trilobite_untrusted_text::escape;
+
+/// Rows under `header`; each line has its end. Unprintable characters of cells are escaped.
 pub(crate) fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> String {
+    painted_table(header, rows, |_, cell| cell.to_owned())
+}
+
+/// With each cell of a row through `paint`, which knows the cell's column; colors do not count as width.
+pub(crate) fn painted_table<const N: usize>(
+    header: [&str; N],
+    rows: &[[String; N]],
+    paint: impl Fn(usize, &str) -> String,
+) -> String {
+    let rows: Vec<[String; N]> = rows.iter().map(|row| row.each_ref().map(|cell| escape(cell))).collect();
     let mut widths = header.map(|cell| cell.chars().count());
-    for row in rows {
+    for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
     }
     let mut text = String::new();
-    let mut line = |cells: &mut dyn Iterator<Item = &str>| {
-        let padded: Vec<String> = cells.zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        text.push_str(padded.join("  ").trim_end());
+    let mut line = |cells: &mut dyn Iterator<Item = (&str, String)>| {
+        let padded = cells.zip(widths).map(|((plain, painted), width)| {
+            let blanks = width.saturating_sub(plain.chars().count());
+            format!("{painted}{}", " ".repeat(blanks))
+        });
+        text.push_str(padded.collect::<Vec<_>>().join("  ").trim_end());
         text.push('\n');
     };
-    line(&mut header.into_iter());
-    for row in rows {
-        line(&mut row.iter().map(String::as_str));
+    line(&mut header.into_iter().map(|cell| (cell, cell.to_owned())));
+    for row in &rows {
+        line(&mut row.iter().enumerate().map(|(column, cell)| (cell.as_str(), paint(column, cell))));
     }
     text
 }
@@ -29,5 +44,21 @@ mod tests {
     fn columns_are_as_wide_as_their_widest_cell() {
         let rows = [["alder".to_owned(), String::new()], ["é".to_owned(), "x".to_owned()]];
         assert_eq!(table(["NODE", "Y"], &rows), "NODE   Y\nalder\né      x\n");
+    }
+
+    #[test]
+    fn colors_do_not_count_as_width() {
+        let rows = [["no".to_owned(), "x".to_owned()], ["yes".to_owned(), "y".to_owned()]];
+        let text = painted_table(["READY", "Y"], &rows, |column, cell| match column {
+            0 => format!("\x1b[31m{cell}\x1b[0m"),
+            _ => cell.to_owned(),
+        });
+        assert_eq!(text, "READY  Y\n\x1b[31mno\x1b[0m     x\n\x1b[31myes\x1b[0m    y\n");
+    }
+
+    #[test]
+    fn cell_cannot_reorder_or_break_a_line() {
+        let rows = [["a\u{202e}\nb".to_owned(), "x".to_owned()]];
+        assert_eq!(table(["NODE", "Y"], &rows), "NODE          Y\na\\u{202e}\\nb  x\n");
     }
 }

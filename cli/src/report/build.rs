@@ -1,37 +1,67 @@
 //! Builds the report: objects that are in order are counted; others are listed with their reason and what to do.
 
-use kube::{Resource, ResourceExt};
+use jiff::Timestamp;
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
+use kube::ResourceExt;
 use serde::Serialize;
 use trilobite_crds::{
-    AppProfile, Failure, FlowCapture, ObservabilityStack, TracingPolicy, TracingPolicyNamespaced, UserKind,
-    condition::{Condition, ConditionStatus, ConditionType, find},
-    node::{NodeProblem, NodeRuntime, SessionState},
-    stack::Layer,
+    AppProfile, FlowCapture, ObservabilityStack, TracingPolicy, TracingPolicyNamespaced, UserKind,
+    condition::ConditionType, node::NodeRuntime, stack::Layer,
 };
 
-use super::messages::{meaning, next, sentence};
+use super::{
+    finding::{Finding, grouped},
+    messages::sentence,
+    nodes::{NodeReport, NodeSources},
+    operator::{OPERATOR, OperatorReport, is_renewed, observed_at},
+    resources::{KindCount, count, findings, holds},
+};
 
-/// Objects of the API server.
-#[derive(Default)]
+/// Objects of the API server; none where they could not be read.
 pub(crate) struct ClusterObjects {
-    pub(crate) stacks: Vec<ObservabilityStack>,
-    pub(crate) policies: Vec<TracingPolicy>,
-    pub(crate) namespaced_policies: Vec<TracingPolicyNamespaced>,
-    pub(crate) captures: Vec<FlowCapture>,
-    pub(crate) profiles: Vec<AppProfile>,
-    pub(crate) nodes: Vec<NodeRuntime>,
+    pub(crate) stacks: Option<Vec<ObservabilityStack>>,
+    pub(crate) policies: Option<Vec<TracingPolicy>>,
+    pub(crate) namespaced_policies: Option<Vec<TracingPolicyNamespaced>>,
+    pub(crate) captures: Option<Vec<FlowCapture>>,
+    pub(crate) profiles: Option<Vec<AppProfile>>,
+    pub(crate) nodes: Option<Vec<NodeRuntime>>,
+    /// The operator's Deployment.
+    pub(crate) operators: Option<Vec<Deployment>>,
+    /// Of the operator and the agents.
+    pub(crate) pods: Option<Vec<Pod>>,
+    pub(crate) unread: Vec<Unread>,
+    /// Where Trilobite is installed.
+    pub(crate) namespace: String,
+    pub(crate) now: Timestamp,
+}
+
+/// Objects that could not be read.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Unread {
+    /// `pods in namespace trilobite-system`
+    pub(crate) what: String,
+    pub(crate) message: String,
+    pub(crate) next: String,
 }
 
 /// What `trilobite status` prints.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Report {
-    /// Whether `wrong` is empty.
+    /// Whether everything could be read, and nothing is wrong.
     pub(crate) in_order: bool,
+    /// None if its Deployment could not be read.
+    pub(crate) operator: Option<OperatorReport>,
+    /// When the statuses below were written, as far as is known.
+    pub(crate) observed_at: Option<Timestamp>,
     pub(crate) stack: Option<StackReport>,
     pub(crate) nodes: Vec<NodeReport>,
     pub(crate) resources: Vec<KindCount>,
     pub(crate) wrong: Vec<Finding>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) unread: Vec<Unread>,
+    #[serde(skip)]
+    pub(crate) now: Timestamp,
 }
 
 #[derive(Debug, PartialEq, Serialize)]
@@ -39,6 +69,9 @@ pub(crate) struct Report {
 pub(crate) struct StackReport {
     pub(crate) name: String,
     pub(crate) ready: bool,
+    /// `ready`, `not ready`, `suspended`, or that nothing current says so.
+    #[serde(skip)]
+    pub(crate) state: &'static str,
     /// `2/2`
     pub(crate) ready_nodes: String,
     pub(crate) summary: String,
@@ -62,104 +95,110 @@ pub(crate) struct ConditionReport {
     pub(crate) message: String,
 }
 
-#[derive(Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct NodeReport {
-    pub(crate) name: String,
-    pub(crate) ready: bool,
-    /// Whether the active profile is the desired one; none if none is desired.
-    pub(crate) profile_in_force: Option<bool>,
-    pub(crate) parts_in_force: i32,
-    pub(crate) running_sessions: usize,
-    pub(crate) problems: Vec<ProblemReport>,
-    pub(crate) lost: i64,
-    pub(crate) kernel: String,
-    pub(crate) agent_version: String,
-}
-
-/// A part that a node reports as not active, or not completely.
-#[derive(Debug, PartialEq, Serialize)]
-pub(crate) struct ProblemReport {
-    /// `TracingPolicy/watch-openat`
-    pub(crate) source: String,
-    pub(crate) reason: String,
-    pub(crate) message: String,
-}
-
-/// How many objects of one kind there are, and how many of them are in order.
-#[derive(Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct KindCount {
-    pub(crate) kind: String,
-    pub(crate) total: usize,
-    pub(crate) in_order: usize,
-}
-
-/// An object that is not in order.
-#[derive(Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Finding {
-    /// `TracingPolicy/watch-openat`
-    pub(crate) object: String,
-    pub(crate) reason: String,
-    pub(crate) message: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) meaning: Option<&'static str>,
-    pub(crate) next: String,
-}
-
 impl Report {
     pub(crate) fn new(found: ClusterObjects) -> Self {
-        let ClusterObjects { stacks, policies, namespaced_policies, captures, profiles, mut nodes } = found;
-        let mut wrong = Vec::new();
-        let stack = stacks.first().map(|stack| {
-            wrong.extend(findings(stack));
-            stack_report(stack)
-        });
-        if stack.is_none() {
-            let message = "there is no ObservabilityStack, so nothing can be active";
-            wrong.push(Finding::new("ObservabilityStack/default".into(), "NoStack", message, ""));
+        let ClusterObjects {
+            stacks,
+            policies,
+            namespaced_policies,
+            captures,
+            profiles,
+            nodes,
+            operators,
+            pods,
+            unread,
+            namespace,
+            now,
+        } = found;
+        let operator = operators.map(|operators| OperatorReport::new(&operators, pods.as_deref(), &namespace));
+        let read_stacks = stacks.as_deref().unwrap_or_default();
+        let observed_at = observed_at(read_stacks, nodes.as_deref().unwrap_or_default());
+        let renewed = is_renewed(read_stacks, now);
+        let current = match &operator {
+            Some(operator) => operator.running && renewed != Some(false),
+            None => renewed == Some(true),
+        };
+
+        let mut wrong: Vec<Finding> = operator.iter().filter_map(OperatorReport::finding).collect();
+        if renewed == Some(false) && wrong.is_empty() {
+            wrong.push(not_renewed(&namespace));
         }
-        let resources = vec![
-            count(&policies, &mut wrong),
-            count(&namespaced_policies, &mut wrong),
-            count(&captures, &mut wrong),
-            count(&profiles, &mut wrong),
+        match stacks.as_deref() {
+            Some([]) => {
+                let message = "there is no ObservabilityStack, so nothing can be active";
+                wrong.push(Finding::new("ObservabilityStack/default".into(), "NoStack", message, "", &namespace));
+            }
+            read => wrong.extend(read.into_iter().flatten().take(1).flat_map(|stack| findings(stack, &namespace))),
+        }
+        let resources = [
+            count(policies.as_deref(), &namespace, &mut wrong),
+            count(namespaced_policies.as_deref(), &namespace, &mut wrong),
+            count(captures.as_deref(), &namespace, &mut wrong),
+            count(profiles.as_deref(), &namespace, &mut wrong),
         ];
-        nodes.sort_by_key(ResourceExt::name_any);
-        for node in &nodes {
-            let more = node_findings(node, &wrong);
-            wrong.extend(more);
-        }
-        let nodes = nodes.iter().map(node_report).collect();
-        Self { in_order: wrong.is_empty(), stack, nodes, resources, wrong }
-    }
-}
-
-impl Finding {
-    fn new(object: String, reason: &str, message: &str, describe: &str) -> Self {
+        let sources = NodeSources { runtimes: nodes.as_deref(), pods: pods.as_deref(), current, namespace: &namespace };
+        let (nodes, of_nodes) = sources.reports(&wrong);
+        wrong.extend(of_nodes);
+        let pods_read = pods.is_some();
+        let stack = read_stacks.first().map(|stack| stack_report(stack, &nodes, pods_read, current));
         Self {
-            object,
-            reason: reason.into(),
-            message: message.into(),
-            meaning: meaning(reason).filter(|meaning| !says_the_same(meaning, message)),
-            next: next(reason, describe),
+            in_order: wrong.is_empty() && unread.is_empty(),
+            operator,
+            observed_at,
+            stack,
+            nodes,
+            resources: resources.into_iter().flatten().collect(),
+            wrong: grouped(wrong),
+            unread,
+            now,
         }
+    }
+
+    /// Whether everything is ready, for certain.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.in_order
+            && self.stack.as_ref().is_some_and(|stack| stack.ready)
+            && self.nodes.iter().all(|node| node.ready)
+    }
+
+    /// Whether the statuses are known to be old: there is no operator that would renew them.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.operator.as_ref().is_some_and(|operator| !operator.running)
     }
 }
 
-/// Apart from the first letter's case and the full stop.
-fn says_the_same(meaning: &str, message: &str) -> bool {
-    meaning.trim_end_matches('.').eq_ignore_ascii_case(message.trim_end_matches('.'))
+impl StackReport {
+    /// Whether the condition Ready claims more than is known now.
+    pub(super) fn contradicts_its_conditions(&self) -> bool {
+        let claims = |condition: &ConditionReport| condition.r#type == "Ready" && condition.status == "True";
+        !self.ready && !self.suspended && self.conditions.iter().any(claims)
+    }
 }
 
-fn stack_report(stack: &ObservabilityStack) -> StackReport {
-    let status = stack.status.clone().unwrap_or_default();
+fn not_renewed(namespace: &str) -> Finding {
+    let message = "the operator has not renewed the stack's status for 10 minutes, which it does every 5".to_owned();
+    let next = format!("kubectl -n {namespace} logs deployment/{OPERATOR}");
+    Finding::with_next("ObservabilityStack/default".into(), "StatusNotRenewed", message, next)
+}
+
+fn stack_report(stack: &ObservabilityStack, nodes: &[NodeReport], pods_read: bool, current: bool) -> StackReport {
+    let status = stack.common_status().cloned().unwrap_or_default();
     let layers = [("security", Layer::Security), ("network", Layer::Network), ("application", Layer::Application)];
+    let reported = status.ready_nodes.clone().unwrap_or_else(|| "?".into());
+    let living = nodes.iter().filter(|node| node.ready).count();
+    let (ready_nodes, enough) = if pods_read { living_nodes(&reported, living) } else { (reported, true) };
+    let reported_ready = holds(&status.conditions, ConditionType::Ready);
+    let state = match (stack.spec.suspend, reported_ready && enough, current) {
+        (true, ..) => "suspended",
+        (false, false, _) => "not ready",
+        (false, true, true) => "ready",
+        (false, true, false) => "not known to be ready",
+    };
     StackReport {
         name: stack.name_any(),
-        ready: holds(&status.conditions, ConditionType::Ready),
-        ready_nodes: status.ready_nodes.unwrap_or_else(|| "?".into()),
+        ready: reported_ready && enough && current,
+        state,
+        ready_nodes,
         summary: status.summary.unwrap_or_default(),
         suspended: stack.spec.suspend,
         layers: layers
@@ -179,103 +218,27 @@ fn stack_report(stack: &ObservabilityStack) -> StackReport {
     }
 }
 
-fn node_report(node: &NodeRuntime) -> NodeReport {
-    let status = node.status.clone().unwrap_or_default();
-    NodeReport {
-        name: node.name_any(),
-        ready: holds(&status.conditions, ConditionType::Ready),
-        profile_in_force: node.spec.profile_ref.as_ref().map(|wanted| status.applied_profile.as_ref() == Some(wanted)),
-        parts_in_force: status.parts_in_force,
-        running_sessions: status.sessions.iter().filter(|one| one.state == SessionState::Running).count(),
-        problems: status
-            .problems
-            .iter()
-            .map(|problem| ProblemReport {
-                source: problem.source.to_string(),
-                reason: problem.reason.clone(),
-                message: problem.message.clone(),
-            })
-            .collect(),
-        lost: status.losses.iter().fold(0, |sum, loss| sum.saturating_add(loss.count)),
-        kernel: status.kernel.map(|kernel| kernel.release).unwrap_or_default(),
-        agent_version: status.agent_version.unwrap_or_default(),
-    }
+/// The reported `ready/desired` with at most the nodes whose agents are there, and whether these are enough: all but 1 %,
+/// as for the condition.
+fn living_nodes(reported: &str, living: usize) -> (String, bool) {
+    let parsed =
+        reported.split_once('/').and_then(|(ready, desired)| Some((ready.parse().ok()?, desired.parse().ok()?)));
+    let Some((ready, desired)): Option<(usize, usize)> = parsed else { return (reported.to_owned(), true) };
+    let ready = ready.min(living);
+    (format!("{ready}/{desired}"), desired - ready.min(desired) <= desired / 100)
 }
 
-fn count<K: UserKind>(objects: &[K], wrong: &mut Vec<Finding>) -> KindCount {
-    let found: Vec<Vec<Finding>> = objects.iter().map(findings).collect();
-    let in_order = found.iter().filter(|of_one| of_one.is_empty()).count();
-    wrong.extend(found.into_iter().flatten());
-    KindCount { kind: K::kind(&()).into_owned(), total: objects.len(), in_order }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Findings about one object: its groups of failures, or else why it is not ready.
-fn findings<K: UserKind>(object: &K) -> Vec<Finding> {
-    let name = object.source().to_string();
-    let describe = format!("see 'kubectl describe {}{}'", K::plural(&()), object_args(object));
-    let Some(status) = object.common_status() else {
-        let message = "the operator has not processed it yet";
-        return vec![Finding::new(name, "Pending", message, &describe)];
-    };
-    let failures = status.failures.iter().map(|failure| {
-        let message = failure_message(failure);
-        Finding::new(name.clone(), &failure.reason, &message, &describe)
-    });
-    let failures: Vec<Finding> = failures.collect();
-    let conditions = &status.conditions;
-    // A completed resource is rightly not ready.
-    if !failures.is_empty() || holds(conditions, ConditionType::Completed) {
-        return failures;
-    }
-    // The reason of Accepted=False explains more than Ready=False does.
-    let accepted = find(conditions, ConditionType::Accepted).filter(|one| one.status == ConditionStatus::False);
-    match accepted.or_else(|| find(conditions, ConditionType::Ready)) {
-        Some(condition) if condition.status == ConditionStatus::True => Vec::new(),
-        Some(condition) => vec![Finding::new(name, &condition.reason, &condition.message, &describe)],
-        None => vec![Finding::new(name, "Pending", "the operator has not processed it yet", &describe)],
-    }
-}
-
-fn failure_message(failure: &Failure) -> String {
-    let Failure { count, example_node, kernel, message, reason: _ } = failure;
-    let nodes = if *count == 1 { "node" } else { "nodes" };
-    let kernel = if kernel.is_empty() { String::new() } else { format!(", kernel {kernel}") };
-    format!("on {count} {nodes} (e.g. {example_node}{kernel}): {message}")
-}
-
-/// Findings about one node, without the problems that a resource's finding reports already for all nodes.
-fn node_findings(node: &NodeRuntime, reported: &[Finding]) -> Vec<Finding> {
-    let name = format!("Node/{}", node.name_any());
-    let describe = format!("see 'kubectl describe noderuntime {}'", node.name_any());
-    let Some(status) = &node.status else {
-        let message = "its agent has not reported yet";
-        return vec![Finding::new(name, "WaitingForAgents", message, &describe)];
-    };
-    let is_new = |problem: &&NodeProblem| {
-        let source = problem.source.to_string();
-        !reported.iter().any(|one| one.object == source && one.reason == problem.reason)
-    };
-    let problem = |problem: &NodeProblem| {
-        let message = format!("{}: {}", problem.source, problem.message);
-        Finding::new(name.clone(), &problem.reason, &message, &describe)
-    };
-    let mut wrong: Vec<Finding> = status.problems.iter().filter(is_new).map(problem).collect();
-    if let Some(ready) = find(&status.conditions, ConditionType::Ready)
-        && ready.status != ConditionStatus::True
-        && status.problems.is_empty()
-    {
-        wrong.push(Finding::new(name, &ready.reason, &ready.message, &describe));
-    }
-    wrong
-}
-
-fn holds(conditions: &[Condition], r#type: ConditionType) -> bool {
-    find(conditions, r#type).is_some_and(|condition| condition.status == ConditionStatus::True)
-}
-
-fn object_args<K: Resource>(object: &K) -> String {
-    match object.namespace() {
-        Some(namespace) => format!(" -n {namespace} {}", object.name_any()),
-        None => format!(" {}", object.name_any()),
+    #[test]
+    fn only_nodes_whose_agent_is_there_count_as_ready() {
+        assert_eq!(living_nodes("2/2", 0), ("0/2".into(), false));
+        assert_eq!(living_nodes("2/2", 2), ("2/2".into(), true));
+        assert_eq!(living_nodes("199/200", 198), ("198/200".into(), true));
+        assert_eq!(living_nodes("200/200", 197), ("197/200".into(), false));
+        assert_eq!(living_nodes("?", 0), ("?".into(), true));
+        assert_eq!(living_nodes("0/0", 0), ("0/0".into(), true));
     }
 }

@@ -29,8 +29,9 @@ pub(super) fn sentence(condition: &Condition) -> &'static str {
     }
 }
 
-/// What to do about `reason`; `describe` is the advice for reasons without one of their own.
-pub(crate) fn next(reason: &str, describe: &str) -> String {
+/// What to do about `reason`; `describe` is the advice for reasons without one of their own, and `namespace` is where
+/// Trilobite is installed.
+pub(crate) fn next(reason: &str, describe: &str, namespace: &str) -> String {
     let fixed = match reason.parse::<Reason>() {
         Ok(Reason::NoStack) => {
             "apply an ObservabilityStack named default: kubectl apply -f config/samples/observabilitystack.yaml"
@@ -42,10 +43,14 @@ pub(crate) fn next(reason: &str, describe: &str) -> String {
         }
         Ok(Reason::NoMatchingPods) => "compare spec.podSelector with kubectl get pods --show-labels",
         Ok(Reason::WaitingForAgents | Reason::AgentSilent | Reason::AgentNotReady) => {
-            "look at the agents' pods: kubectl -n trilobite-system get pods -o wide -l app.kubernetes.io/name=trilobite-node"
+            return format!(
+                "look at the agents' pods: kubectl -n {namespace} get pods -o wide -l app.kubernetes.io/name=trilobite-node"
+            );
         }
         Ok(Reason::Progressing | Reason::RollingOut | Reason::Pending) => {
-            "wait; if nothing changes within a minute, look at the operator's logs: kubectl -n trilobite-system logs deploy/trilobite-operator"
+            return format!(
+                "wait; if nothing changes within a minute, look at the operator's logs: kubectl -n {namespace} logs deploy/trilobite-operator"
+            );
         }
         Ok(Reason::InvalidSpec | Reason::Unsupported | Reason::NotAccepted | Reason::ProfileTooLarge) => {
             return format!("correct the spec where the message says, then apply it again; {describe}");

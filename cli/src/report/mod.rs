@@ -1,11 +1,16 @@
 //! The state of the stack for people, from the objects of the API server. Pure: no client, no clock.
 
 mod build;
+mod finding;
 #[cfg(test)]
 mod golden;
 mod messages;
+mod nodes;
+mod operator;
+mod pod_state;
 mod render;
+mod resources;
 
-pub(crate) use build::{ClusterObjects, Report};
+pub(crate) use build::{ClusterObjects, Report, Unread};
 pub(crate) use messages::next;
-pub(crate) use render::render;
+pub(crate) use render::{ReportStyle, render};

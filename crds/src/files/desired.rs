@@ -6,8 +6,12 @@ use jiff::Timestamp;
 
 use super::resource::Resource;
 use crate::{
-    Inputs, ObservabilityStack, ObservabilityStackSpec, Refusal, STACK_NAME, UserKind, node::Desired, plan,
-    reason::Reason, session_for_capture, session_for_profile,
+    Inputs, NamespaceClaim, ObservabilityStack, ObservabilityStackSpec, Refusal, STACK_NAME, UserKind,
+    above_namespace_budget,
+    node::{Desired, Session},
+    plan,
+    reason::Reason,
+    session_for_capture, session_for_profile,
 };
 
 /// Plans `resources` for this node alone. Sessions begin at `now`. Without a stack its defaults apply.
@@ -45,12 +49,21 @@ pub fn desired_from_resources(resources: &[Resource], now: Timestamp) -> (Desire
             Err(refusal) => refusals.push(refusal),
         }
     }
+    refusals.extend(remove_above_budget(&mut sessions, stack));
     sessions.sort_by(|a, b| a.name.cmp(&b.name));
     let mut parts: Vec<_> = planned.parts.into_iter().map(|part| part.spec).collect();
     parts.sort_by(|a, b| a.digest.cmp(&b.digest));
     let desired =
         Desired { profile: None, suspended: stack.spec.suspend, parts, sessions, export: stack.spec.export.plan() };
     (desired, refusals)
+}
+
+/// Removes the sessions that do not fit into the budget of their namespace; returns their refusals.
+fn remove_above_budget(sessions: &mut Vec<Session>, stack: &ObservabilityStack) -> Vec<Refusal> {
+    let claims: Vec<_> = sessions.iter().map(|session| NamespaceClaim::new(session, None)).collect();
+    let refusals = above_namespace_budget(&claims, &stack.spec.tenancy.per_namespace);
+    sessions.retain(|session| refusals.iter().all(|refusal| refusal.source != session.source));
+    refusals
 }
 
 /// The first of each kind, namespace and name; the others are refused.

@@ -96,7 +96,7 @@ pub struct NodeRuntimeStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[validate(length(max = 64))]
     pub losses: Vec<SourceLoss>,
-    /// The condition `Ready`.
+    /// The condition `Ready`; the operator sets it to `Unknown` while the agent is silent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<crate::condition::Condition>")]
     #[validate(length(max = 8))]

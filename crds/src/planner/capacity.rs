@@ -1,4 +1,5 @@
-//! The limits of a NodeProfile, and how much of them is left while it is planned.
+//! The limits of a NodeProfile, and how much of them is left while it is planned. A third is kept for cluster-wide
+//! policies, so that namespaces cannot use up what the cluster's own policies need.
 
 use crate::node::PartRef;
 
@@ -6,11 +7,23 @@ use crate::node::PartRef;
 pub const MAX_PARTS: usize = 512;
 /// Most bytes of a profile's JSON.
 pub const MAX_PROFILE_BYTES: usize = 64 << 10;
+/// Most parts that policies of namespaces may have of them.
+pub const MAX_NAMESPACED_PARTS: usize = MAX_PARTS * 2 / 3;
+/// Most bytes that they may have.
+pub const MAX_NAMESPACED_BYTES: usize = MAX_PROFILE_BYTES * 2 / 3;
 
-/// Parts and bytes that a profile has so far. Once a part did not fit, no newer one does, so that age alone decides.
+/// Parts and bytes that a profile has so far.
 pub(super) struct ProfileCapacity {
+    whole: Share,
+    /// What policies of namespaces have.
+    namespaced: Share,
+}
+
+/// Parts and bytes up to a limit. Once a part did not fit, no newer one does, so that age alone decides.
+struct Share {
     parts: usize,
     bytes: usize,
+    limit: (usize, usize),
     full: bool,
 }
 
@@ -20,24 +33,46 @@ pub(super) struct ProfileFull {
     pub(super) parts: usize,
     /// Bytes so far.
     pub(super) bytes: usize,
+    /// Most parts and bytes.
+    pub(super) limit: (usize, usize),
 }
 
 impl ProfileCapacity {
     /// The capacity of a profile that has `parts` parts and `bytes` bytes of JSON.
     pub(super) fn new(parts: usize, bytes: usize) -> Self {
-        Self { parts, bytes, full: false }
+        Self {
+            whole: Share { parts, bytes, limit: (MAX_PARTS, MAX_PROFILE_BYTES), full: false },
+            namespaced: Share { parts: 0, bytes: 0, limit: (MAX_NAMESPACED_PARTS, MAX_NAMESPACED_BYTES), full: false },
+        }
     }
 
-    /// Reserves room for `part`.
-    pub(super) fn reserve(&mut self, part: &PartRef) -> Result<(), ProfileFull> {
+    /// Reserves room for `part`, which is of a cluster-wide policy or of one of a namespace.
+    pub(super) fn reserve(&mut self, part: &PartRef, is_namespaced: bool) -> Result<(), ProfileFull> {
         let bytes = json_bytes(part) + 1;
-        self.full |= self.parts + 1 > MAX_PARTS || self.bytes + bytes > MAX_PROFILE_BYTES;
-        if self.full {
-            return Err(ProfileFull { parts: self.parts, bytes: self.bytes });
+        if is_namespaced {
+            self.namespaced.check(bytes)?;
         }
+        self.whole.check(bytes)?;
+        self.whole.add(bytes);
+        if is_namespaced {
+            self.namespaced.add(bytes);
+        }
+        Ok(())
+    }
+}
+
+impl Share {
+    fn check(&mut self, bytes: usize) -> Result<(), ProfileFull> {
+        self.full |= self.parts + 1 > self.limit.0 || self.bytes + bytes > self.limit.1;
+        if self.full {
+            return Err(ProfileFull { parts: self.parts, bytes: self.bytes, limit: self.limit });
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, bytes: usize) {
         self.parts += 1;
         self.bytes += bytes;
-        Ok(())
     }
 }
 

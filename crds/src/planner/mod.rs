@@ -3,6 +3,7 @@
 pub mod budget;
 mod capacity;
 mod digest;
+mod namespace_budget;
 mod read_policy;
 mod refusal;
 mod session;
@@ -10,8 +11,9 @@ mod tetragon;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
-pub use capacity::{MAX_PARTS, MAX_PROFILE_BYTES};
+pub use capacity::{MAX_NAMESPACED_BYTES, MAX_NAMESPACED_PARTS, MAX_PARTS, MAX_PROFILE_BYTES};
 pub use digest::{content_digest, object_name, part_digest, profile_digest};
+pub use namespace_budget::{NamespaceClaim, above_namespace_budget};
 pub use refusal::Refusal;
 pub use session::{session_for_capture, session_for_profile};
 
@@ -138,9 +140,9 @@ impl Planning {
                 Err(refusals) => self.refusals.extend(refusals),
                 Ok(content) => {
                     let part = part(&source, PartContent::Tracepoints(content));
-                    match capacity.reserve(&part_ref(&part)) {
+                    match capacity.reserve(&part_ref(&part), source.namespace.is_some()) {
                         Ok(()) => parts.push(part),
-                        Err(full) => self.refusals.push(Refusal::profile_full(&source, full.parts, full.bytes)),
+                        Err(full) => self.refusals.push(Refusal::profile_full(&source, &full)),
                     }
                 }
             }

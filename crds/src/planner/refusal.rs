@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{
     budget::TooSmall,
-    capacity::{MAX_PARTS, MAX_PROFILE_BYTES},
+    capacity::{MAX_PARTS, ProfileFull},
 };
 use crate::{
     bounds::Violation,
@@ -141,11 +141,12 @@ impl Refusal {
     }
 
     /// The profile cannot hold another part.
-    pub fn profile_full(source: &Source, parts: usize, bytes: usize) -> Self {
+    pub(super) fn profile_full(source: &Source, full: &ProfileFull) -> Self {
+        let ProfileFull { parts, bytes, limit: (most_parts, most_bytes) } = full;
+        let what = if *most_parts < MAX_PARTS { "namespaces' share of the profile" } else { "profile" };
         let message = format!(
-            "the profile is full with {parts} parts of older policies, {bytes} bytes (limits: {} and {}); \
-             delete policies, or join several into one",
-            MAX_PARTS, MAX_PROFILE_BYTES
+            "the {what} is full with {parts} parts of older policies, {bytes} bytes (limits: {most_parts} and \
+             {most_bytes}); delete policies, or join several into one"
         );
         Self::new(source, Reason::ProfileTooLarge, "", message)
     }

@@ -6,9 +6,6 @@ use serde_json::{Map, Value, json};
 
 use crate::{bounds, selector};
 
-/// The API server holds bounds as floats; this is the highest whole number that a float holds exactly.
-const MAX_EXACT: i64 = (1 << 53) - 1;
-
 /// Rewrites the whole CRD.
 pub(super) fn crd(crd: CustomResourceDefinition) -> Value {
     // A CustomResourceDefinition has string keys and no failing serializer.
@@ -126,7 +123,7 @@ fn signed_format(map: &mut Map<String, Value>) {
 /// A number without bounds is a count.
 fn counts(map: &mut Map<String, Value>) {
     if map.get("type") == Some(&json!("integer")) {
-        let highest = if map.get("format") == Some(&json!("int32")) { i64::from(i32::MAX) } else { MAX_EXACT };
+        let highest = if map.get("format") == Some(&json!("int32")) { i64::from(i32::MAX) } else { bounds::MAX_COUNT };
         map.entry("minimum").or_insert(json!(0));
         map.entry("maximum").or_insert(json!(highest));
     }

@@ -10,7 +10,7 @@ use crate::node::desired::{ExportPlan, FileExport};
 #[derive(KubeSchema, Validate, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ExportSpec {
-    /// JSON lines on the agent's standard output.
+    /// JSON lines on the standard output of a container of its own, `export-stdout`, in each agent's pod.
     #[serde(default)]
     pub stdout: StdoutExportSpec,
     /// JSON lines in a rotated file on each node.
@@ -23,7 +23,7 @@ pub struct ExportSpec {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StdoutExportSpec {
-    /// Whether events are written to standard output.
+    /// Whether events are written to standard output. The container is there only if so; a change restarts the agents.
     #[serde(default)]
     pub enabled: bool,
 }

@@ -3,6 +3,7 @@
 mod export;
 mod layers;
 mod runtime;
+mod tenancy;
 
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
@@ -10,9 +11,12 @@ use validator::Validate;
 
 pub use export::{ExportSpec, FileExportSpec, MetricsSpec, StdoutExportSpec};
 pub use layers::{Layer, LayerMode, LayerSpec, LayerView};
-pub use runtime::{ImagePullPolicy, Resources, RuntimeSpec, Toleration, TolerationOperator, UpdateStrategy};
+pub use runtime::{
+    DEFAULT_REQUESTS, ImagePullPolicy, Resources, RuntimeSpec, Toleration, TolerationOperator, UpdateStrategy,
+};
+pub use tenancy::{NamespaceBudget, TenancySpec};
 
-use crate::status::ResourceStatus;
+use crate::status::ObservabilityStackStatus;
 
 /// What the cluster's agents do, and how they run. There is one, named `default`.
 #[derive(CustomResource, KubeSchema, Validate, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -23,7 +27,7 @@ use crate::status::ResourceStatus;
     plural = "observabilitystacks",
     shortname = "obs",
     category = "trilobite",
-    status = "ResourceStatus",
+    status = "ObservabilityStackStatus",
     derive = "PartialEq",
     derive = "Default",
     doc = "Turns the security, network and application layers on, and says how the agent runs on each node",
@@ -58,6 +62,10 @@ pub struct ObservabilityStackSpec {
     #[serde(default)]
     #[validate(nested)]
     pub metrics: MetricsSpec,
+    /// What namespaces may use.
+    #[serde(default)]
+    #[validate(nested)]
+    pub tenancy: TenancySpec,
     /// Unloads everything from every node; the agents keep running.
     #[serde(default)]
     pub suspend: bool,

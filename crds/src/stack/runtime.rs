@@ -28,6 +28,9 @@ static QUANTITY_PATTERN: LazyLock<Regex> = LazyLock::new(|| bounds::pattern(QUAN
 static SHARE_PATTERN: LazyLock<Regex> = LazyLock::new(|| bounds::pattern(SHARE));
 static TAINT_EFFECT: LazyLock<Regex> = LazyLock::new(|| bounds::pattern("^(NoSchedule|PreferNoSchedule|NoExecute)$"));
 
+/// Requests of the agent for resources of which the stack sets neither request nor limit.
+pub const DEFAULT_REQUESTS: [(&str, &str); 2] = [("cpu", "50m"), ("memory", "32Mi")];
+
 /// The agent on each node.
 #[derive(KubeSchema, Validate, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -41,7 +44,8 @@ pub struct RuntimeSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "ImagePullPolicy")]
     pub image_pull_policy: Option<ImagePullPolicy>,
-    /// Requests and limits of the agent's container.
+    /// Requests and limits of the agent's container. Unset means that it requests 50m of cpu and 32Mi of memory; each of the
+    /// two is replaced by a request or a limit for the same resource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[validate(nested)]
     pub resources: Option<Resources>,
@@ -92,7 +96,7 @@ impl ImagePullPolicy {
 #[derive(KubeSchema, Validate, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Resources {
-    /// What the scheduler reserves, e.g. `memory: 32Mi`.
+    /// What the scheduler reserves, e.g. `cpu: 100m`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = MAX_RESOURCES, "additionalProperties" = quantity_schema()))]
     #[validate(length(max = MAX_RESOURCES), custom(function = check_quantities))]

@@ -7,12 +7,13 @@ use super::repository;
 #[test]
 fn generated_files_are_up_to_date() {
     let fresh = tempdir();
-    let (out, chart, docs) = (fresh.join("crd"), fresh.join("chart"), fresh.join("docs"));
+    let [out, chart, values, docs] = ["crd", "chart", "values", "docs"].map(|folder| fresh.join(folder));
     let mut crdgen = Command::new(env!("CARGO_BIN_EXE_crdgen"));
-    let status = crdgen.arg("--out").arg(&out).arg("--chart").arg(&chart).arg("--docs").arg(&docs).status();
-    assert!(status.unwrap().success());
+    crdgen.arg("--out").arg(&out).arg("--chart").arg(&chart).arg("--values").arg(&values).arg("--docs").arg(&docs);
+    assert!(crdgen.status().unwrap().success());
     same_files(&out, &repository("config/crd"));
     same_files(&chart, &repository("charts/trilobite-crds"));
+    same_files(&values, &repository("charts/trilobite"));
     same_files(&docs, &repository("docs/kinds"));
     fs::remove_dir_all(fresh).unwrap();
 }

@@ -38,6 +38,10 @@ fn samples(directory: &str) -> Vec<Sample> {
                 old: documents.pop(),
             }
         })
+        // Beside them are a kustomization and a quota.
+        .filter(|sample| {
+            sample.object["apiVersion"].as_str().is_some_and(|version| version.starts_with("trilobite.dev/"))
+        })
         .collect()
 }
 

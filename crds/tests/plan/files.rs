@@ -78,6 +78,38 @@ fn duplicate_name_is_a_conflict_and_the_first_stays() {
 }
 
 #[test]
+fn resources_above_the_budget_of_their_namespace_are_refused() {
+    let object = |kind: &str, namespace: &str, name: &str, spec: &str| {
+        format!(
+            "---\napiVersion: trilobite.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {spec}\n"
+        )
+    };
+    let yaml = [
+        "apiVersion: trilobite.dev/v1alpha1\nkind: ObservabilityStack\nmetadata: {name: default}\nspec: {tenancy: {perNamespace: {profiles: 1, bytes: 40000000}}}\n".into(),
+        object("AppProfile", "shop", "b", "{podSelector: {}, cpu: {}}"),
+        object("AppProfile", "shop", "a", "{podSelector: {}, cpu: {}}"),
+        object("AppProfile", "till", "a", "{podSelector: {}, cpu: {}}"),
+        // 4456448 bytes each, of which one fits beside a profile of 33554432.
+        object("FlowCapture", "shop", "first", "{podSelector: {}}"),
+        object("FlowCapture", "shop", "second", "{podSelector: {}}"),
+    ]
+    .concat();
+    let (desired, refusals) = desired_from_resources(&resources(&yaml), now());
+    let names: Vec<_> = desired.sessions.iter().map(|session| session.name.as_str()).collect();
+    assert_eq!(names, ["appprofile.shop.a", "appprofile.till.a", "flowcapture.shop.first"]);
+    let refused: Vec<_> = refusals.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        refused,
+        [
+            "AppProfile/shop/b: NamespaceBudgetExceeded: the namespace has 1 AppProfile in use by a; wait, delete one, or \
+             raise tenancy.perNamespace.profiles of the stack",
+            "FlowCapture/shop/second: NamespaceBudgetExceeded: the namespace has 38010880 of 40000000 bytes in use by a, \
+             first, this needs 4456448; wait, delete one, or raise tenancy.perNamespace.bytes of the stack",
+        ]
+    );
+}
+
+#[test]
 fn stack_of_another_name_is_refused_and_defaults_apply() {
     // Rules refuse this name in a file; the planner must not rely on them.
     let mut stack = ObservabilityStack::new("mine", ObservabilityStackSpec::default());

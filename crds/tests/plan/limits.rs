@@ -2,10 +2,11 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use trilobite_crds::{
-    Inputs, ObservabilityStack, Planned, Reason, Tracepoint, TracingPolicy, TracingPolicySpec,
+    Inputs, ObservabilityStack, Planned, Reason, Tracepoint, TracingPolicy, TracingPolicyNamespaced, TracingPolicySpec,
     node::PartContent,
     plan,
-    planner::{MAX_PARTS, MAX_PROFILE_BYTES},
+    planner::{MAX_NAMESPACED_PARTS, MAX_PARTS, MAX_PROFILE_BYTES},
+    policy::NamespacedSpec,
 };
 
 /// A policy created at `second`.
@@ -47,6 +48,37 @@ fn full_profile_refuses_newest_policies_and_keeps_others() {
         let words = &planned.refusals[0].message;
         assert!(words.contains("512") && words.contains("65536"), "{words}");
     }
+}
+
+#[test]
+fn namespaces_leave_a_third_of_the_profile_to_the_cluster() {
+    let stack = ObservabilityStack::new("default", Default::default());
+    let namespaced: Vec<_> = (0..600)
+        .map(|age| {
+            let policy = policy(format!("p{age}"), age);
+            let mut namespaced = TracingPolicyNamespaced::new(&format!("p{age}"), NamespacedSpec(policy.spec));
+            namespaced.metadata.namespace = Some(format!("n{}", age % 7));
+            namespaced.metadata.creation_timestamp = policy.metadata.creation_timestamp;
+            namespaced
+        })
+        .collect();
+    let cluster_wide: Vec<_> = (0..150).map(|age| policy(format!("newer-{age}"), 1000 + age)).collect();
+    let inputs = Inputs {
+        stack: &stack,
+        policies: cluster_wide.iter().collect(),
+        namespaced_policies: namespaced.iter().collect(),
+    };
+    let planned = plan(&inputs);
+    let of_cluster = planned.parts.iter().filter(|part| part.spec.source.name.starts_with("newer")).count();
+    assert_eq!(of_cluster, 150, "though they are the newest");
+    let of_namespaces = planned.parts.iter().filter(|part| part.spec.source.namespace.is_some()).count();
+    assert!((250..=MAX_NAMESPACED_PARTS).contains(&of_namespaces), "{of_namespaces}");
+    assert_eq!(planned.refusals.len(), 600 - of_namespaces);
+    let refusal = &planned.refusals[0];
+    assert!(
+        refusal.reason == Reason::ProfileTooLarge && refusal.message.starts_with("the namespaces' share"),
+        "{refusal}"
+    );
 }
 
 #[test]

@@ -51,7 +51,7 @@ pub(crate) enum BootAllError {
     #[error("find the directory of this program: {0}")]
     OwnPath(io::Error),
     #[error("{} is missing: build the whole crate, `cargo build -p trilobite-kernels`", .0.display())]
-    NoLauncher(PathBuf),
+    NotBuilt(PathBuf),
     #[error("the smoke tests need --agent PATH; --script FILE runs a test without it")]
     AgentNotNamed,
     #[error("there is no agent at {}", .0.display())]
@@ -144,14 +144,16 @@ fn scripts(paths: &Paths, request: &Request) -> Result<Vec<Script>, ScriptError>
 }
 
 fn programs(request: &Request) -> Result<Programs, BootAllError> {
-    let launcher = env::current_exe().map_err(BootAllError::OwnPath)?.with_file_name("with-capabilities");
-    if !launcher.is_file() {
-        return Err(BootAllError::NoLauncher(launcher));
-    }
+    let own = env::current_exe().map_err(BootAllError::OwnPath)?;
+    let beside = |name| {
+        let path = own.with_file_name(name);
+        if path.is_file() { Ok(path) } else { Err(BootAllError::NotBuilt(path)) }
+    };
+    let (launcher, variants) = (beside("with-capabilities")?, beside("process-variants")?);
     match &request.agent {
         Some(agent) if !agent.is_file() => return Err(BootAllError::NoAgent(agent.clone())),
         None if request.scripts.is_empty() => return Err(BootAllError::AgentNotNamed),
         _ => {}
     }
-    Ok(Programs { busybox: BUSYBOX.into(), launcher, agent: request.agent.clone() })
+    Ok(Programs { busybox: BUSYBOX.into(), launcher, variants, agent: request.agent.clone() })
 }

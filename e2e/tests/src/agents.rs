@@ -56,6 +56,12 @@ pub fn workers() -> Vec<u32> {
         .collect()
 }
 
+/// Processes that print events in a container of their own, on any node.
+pub fn exports() -> Vec<u32> {
+    let is_export = |command: &str| command.starts_with("/trilobite-export-stdout\0");
+    processes().into_iter().filter(|(_, command, _)| is_export(command)).map(|(pid, ..)| pid).collect()
+}
+
 /// The NodeRuntime of a node.
 pub fn runtime(kubectl: &Kubectl, node: &str) -> Result<Value, String> {
     kubectl.get(&["noderuntime", node])

@@ -90,6 +90,13 @@ pub fn hubble(node: &str, words: &[&str]) -> Command {
     command
 }
 
+/// The real `hubble`, against the server that its environment names.
+pub fn hubble_from_environment(words: &[&str]) -> Command {
+    let mut command = client("hubble");
+    command.args(words);
+    command
+}
+
 /// Our own command line.
 pub fn trilobite(kubectl: &Kubectl, words: &[&str]) -> Command {
     let mut command = Command::new(binary("trilobite"));

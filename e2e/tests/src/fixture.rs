@@ -76,14 +76,15 @@ impl Fixture {
         self.ready("2/2");
     }
 
-    /// Waits until the stack says that it is ready on so many nodes, at its present generation.
+    /// Waits until the stack says that it is ready on so many nodes, at its present generation, and that all of them have the
+    /// policies beside it.
     #[track_caller]
     pub fn ready(&self, nodes: &str) {
         eventually("the stack is ready", 150, || {
             let stack = self.kubectl.get(&["observabilitystack", "default"])?;
             let current = stack["status"]["observedGeneration"] == stack["metadata"]["generation"];
-            let ready = condition(&stack, "Ready").is_some_and(|condition| condition["status"] == "True");
-            if current && ready && stack["status"]["readyNodes"] == nodes {
+            let holds = |kind| condition(&stack, kind).is_some_and(|condition| condition["status"] == "True");
+            if current && holds("Ready") && holds("Programmed") && stack["status"]["readyNodes"] == nodes {
                 return Ok(());
             }
             Err(format!("{:#}", stack["status"]))

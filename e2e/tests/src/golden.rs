@@ -48,7 +48,7 @@ fn steady(text: &str, kernel: &str) -> String {
         }
         let indent = &line[..line.len() - line.trim_start().len()];
         lines.push(match key {
-            "Last Transition Time" | "Started At" | "Expires At" => format!("{indent}{key}:  TIME"),
+            "Last Transition Time" | "Started At" | "Expires At" | "Observed At" => format!("{indent}{key}:  TIME"),
             "Generation" | "Observed Generation" if line.trim_end().rsplit(' ').next() == generation => {
                 format!("{indent}{key}:  CURRENT")
             }

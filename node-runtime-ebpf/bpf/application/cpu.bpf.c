@@ -63,12 +63,30 @@ static __always_inline __u32 stack_bytes(long length)
 	return (__u32)length & STACK_MASK;
 }
 
+/* The name of the process: its first thread's, whose task stays until the last thread has ended. */
+static __always_inline void read_process_name(__u8 *name, struct task_struct *task)
+{
+	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
+
+	if (bpf_core_read(name, 16, &leader->comm))
+		__builtin_memset(name, 0, 16);
+}
+
+static __always_inline __u64 wakeup(void)
+{
+	__u64 unread = bpf_ringbuf_query(&samples, BPF_RB_AVAIL_DATA);
+
+	return 2 * unread >= bpf_ringbuf_query(&samples, BPF_RB_RING_SIZE) ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+}
+
 /* application/cpu: the sampling clock of a processor ticked.
  * Kernels    5.10+ (perf_event, software CPU clock)   Arguments  registers at the tick
  * Why here   only running threads cost something, only while a profile lasts, and no instruction of the pod is changed
  * Costs      a lookup for each level of the cgroup at a tick of another pod (under 1 us); two walks along frame
- *            pointers and one record of 88 bytes + 8 a frame at a tick of a selected pod; where the agent is in a pid
+ *            pointers and one record of 104 bytes + 8 a frame at a tick of a selected pod; where the agent is in a pid
  *            namespace of its own, a few reads more
+ * Wakes      no reader: a wake-up is an interrupt on the sampled processor, whose time the next tick would show as the pod's.
+ *            The worker drains the ring by a timer, and is woken only when the ring is half full
  */
 SEC("perf_event")
 int on_tick(struct bpf_perf_event_data *ctx)
@@ -96,7 +114,8 @@ int on_tick(struct bpf_perf_event_data *ctx)
 	sample->header.record.source = unit_source;
 	sample->header.record.generation = unit_generation;
 	sample->header.proc_pid = proc_namespace ? task_pid_in(task, proc_namespace) : (__u32)(id >> 32);
-	bpf_get_current_comm(sample->header.comm, sizeof(sample->header.comm));
+	bpf_get_current_comm(sample->header.thread_name, sizeof(sample->header.thread_name));
+	read_process_name(sample->header.process_name, task);
 	sample->header.kernel_bytes = kernel;
 	sample->header.user_bytes = user;
 	sample->header.flags = selection == SELECTION_UNKNOWN ? SAMPLE_SELECTION_UNKNOWN : 0;
@@ -110,7 +129,7 @@ int on_tick(struct bpf_perf_event_data *ctx)
 	barrier_var(size);
 	if (size > sizeof(*sample))
 		return 0;
-	if (bpf_ringbuf_output(&samples, sample, size, 0))
+	if (bpf_ringbuf_output(&samples, sample, size, wakeup()))
 		count_drop(DROP_SAMPLE);
 	return 0;
 }

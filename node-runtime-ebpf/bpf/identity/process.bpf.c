@@ -5,8 +5,8 @@
 #include <bpf/bpf_tracing.h>
 
 #include "credentials.h"
-#include "cwd.h"
 #include "drops.h"
+#include "path.h"
 #include "process.h"
 #include "selection.h"
 #include "task.h"
@@ -16,10 +16,6 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define PF_KTHREAD 0x00200000
 #define KTHREADD 2
 #define SIGNAL_GROUP_EXIT 0x00000004
-#define DATA_OFFSET_MASK 0xfff
-#define DATA_MAX (DATA_OFFSET_MASK + 1 + ARGS_MAX)
-
-_Static_assert(FILENAME_MAX + CWD_MAX + CWD_NAME_MAX <= DATA_OFFSET_MASK, "arguments begin inside the mask");
 
 /* Less than ARGS_MAX where a record of that size would not fit the ring. */
 const volatile __u32 args_max = ARGS_MAX;
@@ -49,18 +45,6 @@ struct {
 
 /* The version of these programs. */
 const volatile __u32 generation = 0;
-
-struct exec_scratch {
-	struct exec_record record;
-	char data[DATA_MAX];
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct exec_scratch);
-} scratch SEC(".maps");
 
 static __always_inline __u32 read_shared(enum shared_word word)
 {
@@ -109,13 +93,14 @@ static __always_inline void set_parent(struct task_struct *task, struct process_
 }
 
 /* identity/fork: a process was made.
- * Kernels    5.10+ (tp_btf)                 Arguments  parent, child
- * Why here   the child has its pid and its cgroup and has not run yet, so that its fork precedes all its other records
- * Costs      one map insert and one 72 B record a process, none for a thread or a kernel thread; none when no layer asks
- *            for processes
+ * Kernels    5.10+ (tp_btf)                 Arguments  the thread that forked (the kernel calls it parent), child
+ * Why here   the child has its pid, credentials and cgroup and has not run yet, so that its fork precedes all its other
+ *            records; its image is that of the forker, which is not its parent after CLONE_PARENT
+ * Costs      one map insert, some 35 reads and one 200 B record a process, none for a thread or a kernel thread; none when no
+ *            layer asks for processes
  */
 SEC("tp_btf/sched_process_fork")
-int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
+int BPF_PROG(on_fork, struct task_struct *forker, struct task_struct *child)
 {
 	__u32 tgid = BPF_CORE_READ(child, tgid);
 	struct process_entry *known, process = { .flags = PROCESS_CLONE };
@@ -141,7 +126,15 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 	fill_header(&record->header, RECORD_FORK, sizeof(*record), bpf_ktime_get_boot_ns(), child);
 	record->parent_ktime = process.parent_ktime;
 	record->parent_pid = process.parent_pid;
-	record->ns_pid = task_ns_pid(child);
+	if (is_kernel_thread(forker)) {
+		/* A worker that starts a program for the kernel: of the kernel threads only kthreadd, the parent, is known. */
+		record->forker_ktime = process.parent_ktime;
+		record->forker_pid = process.parent_pid;
+	} else {
+		record->forker_ktime = task_exec_ktime(forker);
+		record->forker_pid = BPF_CORE_READ(forker, tgid);
+	}
+	read_credentials(&record->credentials, child);
 	bpf_ringbuf_submit(record, 0);
 	return 0;
 }
@@ -186,7 +179,7 @@ static __always_inline bool replace_entry(struct task_struct *task, __u32 tgid, 
 /* identity/exec: a process image was replaced.
  * Kernels    5.10+ (tp_btf)                 Arguments  task, old_pid, bprm
  * Why here   after the point of no return: credentials, memory and the exec count are those of the new image
- * Costs      see bench: exec; one record of 224 B and its names; none when no layer asks for processes
+ * Costs      see bench: exec; one record of 232 B and its names; none when no layer asks for processes
  */
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(on_exec, struct task_struct *task, pid_t old_pid, struct linux_binprm *bprm)
@@ -196,6 +189,7 @@ int BPF_PROG(on_exec, struct task_struct *task, pid_t old_pid, struct linux_binp
 	struct exec_scratch *out;
 	struct process_entry process;
 	__u64 offset, size;
+	struct file *file;
 	long read;
 
 	if (!is_active() || !task_on_node(task))
@@ -208,8 +202,11 @@ int BPF_PROG(on_exec, struct task_struct *task, pid_t old_pid, struct linux_binp
 	out->record.parent_ktime = process.parent_ktime;
 	out->record.parent_pid = process.parent_pid;
 	flags |= process.flags;
-	read_credentials(&out->record, task);
-	read_inode(&out->record, BPF_CORE_READ(bprm, file));
+	read_credentials(&out->record.credentials, task);
+	if (raised_by_file(bprm, task, &out->record.credentials))
+		flags |= PROCESS_FILE_CAPS;
+	file = BPF_CORE_READ(bprm, file);
+	read_inode(&out->record, file);
 
 	read = bpf_probe_read_kernel_str(out->data, FILENAME_MAX, BPF_CORE_READ(bprm, filename));
 	if (read < 0 || read == FILENAME_MAX)
@@ -219,8 +216,12 @@ int BPF_PROG(on_exec, struct task_struct *task, pid_t old_pid, struct linux_binp
 	out->record.filename_bytes = offset;
 
 	size = offset;
-	offset = read_cwd(task, out->data, offset, &flags);
+	offset = read_cwd(task, offset, &flags);
 	out->record.cwd_bytes = offset - size;
+
+	size = offset;
+	offset = read_file_path(task, file, offset, &flags);
+	out->record.file_bytes = offset - size;
 
 	arg_start = BPF_CORE_READ(task, mm, arg_start);
 	arg_end = BPF_CORE_READ(task, mm, arg_end);
@@ -336,7 +337,7 @@ int list_tasks(struct bpf_iter__task *ctx)
 	record.parent_ktime = process.parent_ktime;
 	record.parent_pid = process.parent_pid;
 	record.flags = kernel ? PROCESS_RAN_BEFORE | PROCESS_KERNEL : PROCESS_RAN_BEFORE;
-	read_credentials(&record, task);
+	read_credentials(&record.credentials, task);
 	read_inode(&record, BPF_CORE_READ(task, mm, exe_file));
 	fill_header(&record.header, RECORD_EXEC, sizeof(record), BPF_CORE_READ(task, group_leader, start_boottime), task);
 	bpf_seq_write(seq, &record, sizeof(record));

@@ -53,48 +53,69 @@ static __always_inline __u32 task_pid_in(struct task_struct *task, __u32 namespa
 	return found;
 }
 
-static __always_inline __u32 task_ns_pid(struct task_struct *task)
-{
-	return task_upid(task).nr;
-}
-
-static __always_inline void read_credentials(struct exec_record *record, struct task_struct *task)
+static __always_inline void read_credentials(struct task_credentials *to, struct task_struct *task)
 {
 	const struct cred *cred = BPF_CORE_READ(task, cred);
 	struct nsproxy *namespaces = BPF_CORE_READ(task, nsproxy);
+	struct user_namespace *user_ns = BPF_CORE_READ(cred, user_ns);
 	struct upid upid = task_upid(task);
 
-	record->uid[0] = BPF_CORE_READ(cred, uid.val);
-	record->uid[1] = BPF_CORE_READ(cred, euid.val);
-	record->uid[2] = BPF_CORE_READ(cred, suid.val);
-	record->uid[3] = BPF_CORE_READ(cred, fsuid.val);
-	record->gid[0] = BPF_CORE_READ(cred, gid.val);
-	record->gid[1] = BPF_CORE_READ(cred, egid.val);
-	record->gid[2] = BPF_CORE_READ(cred, sgid.val);
-	record->gid[3] = BPF_CORE_READ(cred, fsgid.val);
-	bpf_core_read(&record->permitted, sizeof(__u64), &cred->cap_permitted);
-	bpf_core_read(&record->effective, sizeof(__u64), &cred->cap_effective);
-	bpf_core_read(&record->inheritable, sizeof(__u64), &cred->cap_inheritable);
-	record->securebits = BPF_CORE_READ(cred, securebits);
-	record->auid = (__u32)-1;
+	to->uid[0] = BPF_CORE_READ(cred, uid.val);
+	to->uid[1] = BPF_CORE_READ(cred, euid.val);
+	to->uid[2] = BPF_CORE_READ(cred, suid.val);
+	to->uid[3] = BPF_CORE_READ(cred, fsuid.val);
+	to->gid[0] = BPF_CORE_READ(cred, gid.val);
+	to->gid[1] = BPF_CORE_READ(cred, egid.val);
+	to->gid[2] = BPF_CORE_READ(cred, sgid.val);
+	to->gid[3] = BPF_CORE_READ(cred, fsgid.val);
+	bpf_core_read(&to->permitted, sizeof(__u64), &cred->cap_permitted);
+	bpf_core_read(&to->effective, sizeof(__u64), &cred->cap_effective);
+	bpf_core_read(&to->inheritable, sizeof(__u64), &cred->cap_inheritable);
+	to->securebits = BPF_CORE_READ(cred, securebits);
+	to->auid = (__u32)-1;
 	if (bpf_core_field_exists(task->loginuid))
-		record->auid = BPF_CORE_READ(task, loginuid.val);
+		to->auid = BPF_CORE_READ(task, loginuid.val);
 
-	record->namespaces[0] = BPF_CORE_READ(namespaces, uts_ns, ns.inum);
-	record->namespaces[1] = BPF_CORE_READ(namespaces, ipc_ns, ns.inum);
-	record->namespaces[2] = BPF_CORE_READ(namespaces, mnt_ns, ns.inum);
-	record->namespaces[3] = BPF_CORE_READ(upid.ns, ns.inum);
-	record->namespaces[4] = BPF_CORE_READ(namespaces, pid_ns_for_children, ns.inum);
-	record->namespaces[5] = BPF_CORE_READ(namespaces, net_ns, ns.inum);
-	record->namespaces[6] = 0;
-	record->namespaces[7] = 0;
+	to->namespaces[0] = BPF_CORE_READ(namespaces, uts_ns, ns.inum);
+	to->namespaces[1] = BPF_CORE_READ(namespaces, ipc_ns, ns.inum);
+	to->namespaces[2] = BPF_CORE_READ(namespaces, mnt_ns, ns.inum);
+	to->namespaces[3] = BPF_CORE_READ(upid.ns, ns.inum);
+	to->namespaces[4] = BPF_CORE_READ(namespaces, pid_ns_for_children, ns.inum);
+	to->namespaces[5] = BPF_CORE_READ(namespaces, net_ns, ns.inum);
+	to->namespaces[6] = 0;
+	to->namespaces[7] = 0;
 	if (bpf_core_field_exists(namespaces->time_ns)) {
-		record->namespaces[6] = BPF_CORE_READ(namespaces, time_ns, ns.inum);
-		record->namespaces[7] = BPF_CORE_READ(namespaces, time_ns_for_children, ns.inum);
+		to->namespaces[6] = BPF_CORE_READ(namespaces, time_ns, ns.inum);
+		to->namespaces[7] = BPF_CORE_READ(namespaces, time_ns_for_children, ns.inum);
 	}
-	record->namespaces[8] = BPF_CORE_READ(namespaces, cgroup_ns, ns.inum);
-	record->namespaces[9] = BPF_CORE_READ(cred, user_ns, ns.inum);
-	record->ns_pid = upid.nr;
+	to->namespaces[8] = BPF_CORE_READ(namespaces, cgroup_ns, ns.inum);
+	to->namespaces[9] = BPF_CORE_READ(user_ns, ns.inum);
+	to->ns_pid = upid.nr;
+	to->user_ns_level = BPF_CORE_READ(user_ns, level);
+	to->user_ns_owner = BPF_CORE_READ(user_ns, owner.val);
+	to->user_ns_group = BPF_CORE_READ(user_ns, group.val);
+}
+
+/* Reasons in linux_binprm::unsafe for which an exec gains nothing. The third, a tracer, counts only if it may not do that itself. */
+#define LSM_UNSAFE_SHARE 1
+#define LSM_UNSAFE_NO_NEW_PRIVS 4
+
+/* The file's capabilities have raised the permitted set. per_clear says that the kernel compared the sets before and after the
+ * exec and found more, or that the file has a setuid or setgid bit; beyond the ambient set, only root and the file give
+ * capabilities, and secureexec excludes the root of a user namespace. */
+static __always_inline bool raised_by_file(struct linux_binprm *bprm, struct task_struct *task,
+					   const struct task_credentials *now)
+{
+	const struct cred *cred;
+	__u64 ambient = 0;
+
+	if (!BPF_CORE_READ(bprm, per_clear) || !now->uid[0] || !now->uid[1])
+		return false;
+	if (BPF_CORE_READ(bprm, unsafe) & (LSM_UNSAFE_SHARE | LSM_UNSAFE_NO_NEW_PRIVS))
+		return false;
+	cred = BPF_CORE_READ(task, cred);
+	bpf_core_read(&ambient, sizeof(ambient), &cred->cap_ambient);
+	return (now->permitted & ~ambient) && BPF_CORE_READ_BITFIELD_PROBED(bprm, secureexec);
 }
 
 #endif

@@ -14,14 +14,15 @@ enum flow_reason : __u8 {
 	FLOW_NEW = 1,
 	FLOW_FLAG = 2,          /* a TCP flag that this flow did not show before */
 	FLOW_ACTIVE = 3,        /* more traffic since its last record; without flags where `end_flows` made the record */
-	FLOW_END = 4,           /* no more packets, or the agent asked; the counters are final */
+	FLOW_END = 4,           /* no more packets, another connection on the same ports, or the agent asked; the counters are final */
+	FLOW_ERROR = 5,         /* an ICMP error answered one of its packets */
 };
 
 /* Why a packet is not counted in a flow. */
 enum other_reason {
 	OTHER_PROTOCOL = 0,     /* neither TCP nor UDP: ICMP, neighbour discovery, ... */
 	OTHER_NOT_IP = 1,       /* not IP, e.g. ARP */
-	OTHER_FRAGMENT = 2,     /* a fragment without ports */
+	OTHER_FRAGMENT = 2,     /* a fragment without ports whose first fragment was not seen before it */
 	OTHER_MALFORMED = 3,    /* cut short, or headers that contradict each other */
 	OTHER_MAP_FULL = 4,     /* no room in the flow map */
 	OTHER_ENDING = 5,       /* its flow is being removed at this moment */
@@ -44,14 +45,37 @@ struct flow_key {
 
 struct flow_value {
 	struct bpf_spin_lock lock;
-	__u16 flags_seen;       /* TCP flags so far */
-	__u16 ended;            /* 1: its FLOW_END record is written, and later packets are `other` */
-	__u64 packets;
+	__u8 flags_seen;        /* TCP flags so far */
+	__u8 ended;             /* 1: its FLOW_END record is written, and later packets are `other` */
+	__u8 icmp_type;         /* of the last ICMP error that answered a packet; 0: none */
+	__u8 icmp_code;
+	__u64 packets;          /* 0: a connection has ended here, and the next one has shown no packet yet */
 	__u64 bytes;            /* with link headers */
 	__u64 first;            /* boot clock, ns */
 	__u64 last;
 	__u64 reported;         /* `last` of its latest record */
-	__u64 tag;              /* a hash of the key: the kernel reuses the memory of a removed entry at once */
+	__u32 tag;              /* a hash of the key: the kernel reuses the memory of a removed entry at once */
+	__u32 syn_sequence;     /* of its last packet with SYN, as on the wire: a SYN that is sent again has the same */
+};
+
+/* Fragments of one packet. */
+struct fragment_key {
+	__u8 source[16];
+	__u8 destination[16];
+	__u32 interface;
+	__u32 id;               /* as on the wire */
+	__u8 protocol;          /* of what is in fragments */
+	__u8 family;
+	__u8 direction;
+	__u8 pad;
+};
+
+/* What the first fragment says of the others. */
+struct fragment_value {
+	__u16 source_port;      /* as in flow_key */
+	__u16 destination_port;
+	__u8 protocol;
+	__u8 pad[3];
 };
 
 struct flow_record {
@@ -66,7 +90,9 @@ struct flow_record {
 	__u8 source_mac[6];     /* of the same packet as `flags`; also zero where the link has none */
 	__u8 destination_mac[6];
 	__u8 reason;            /* enum flow_reason */
-	__u8 pad[3];
+	__u8 icmp_type;         /* as in flow_value */
+	__u8 icmp_code;
+	__u8 pad;
 };
 
 struct interface_key {

@@ -78,11 +78,15 @@ struct inode {
 
 struct file {
 	struct inode *f_inode;
+	struct path f_path;
 };
 
 struct linux_binprm {
 	struct file *file;
 	const char *filename;
+	unsigned int per_clear;
+	int unsafe;
+	unsigned int secureexec : 1;
 };
 
 struct mm_struct {
@@ -101,7 +105,12 @@ struct pid_namespace { struct ns_common ns; };
 struct net { struct ns_common ns; };
 struct time_namespace { struct ns_common ns; };
 struct cgroup_namespace { struct ns_common ns; };
-struct user_namespace { struct ns_common ns; };
+
+struct user_namespace {
+	struct ns_common ns;
+	int level;
+	struct { __u32 val; } owner, group;
+};
 
 struct nsproxy {
 	struct uts_namespace *uts_ns;
@@ -131,7 +140,7 @@ struct capabilities {
 struct cred {
 	struct { __u32 val; } uid, gid, suid, sgid, euid, egid, fsuid, fsgid;
 	unsigned int securebits;
-	struct capabilities cap_inheritable, cap_permitted, cap_effective;
+	struct capabilities cap_inheritable, cap_permitted, cap_effective, cap_ambient;
 	struct user_namespace *user_ns;
 };
 
@@ -164,6 +173,7 @@ struct task_struct {
 	struct nsproxy *nsproxy;
 	const struct cred *cred;
 	struct pid *thread_pid;
+	char comm[16];
 };
 
 struct bpf_iter_meta {

@@ -3,12 +3,13 @@
 #ifndef TRILOBITE_LIMITS_H
 #define TRILOBITE_LIMITS_H
 
-#define RECORD_LAYOUT 2         /* goes up whenever any record changes */
+#define RECORD_LAYOUT 3         /* goes up whenever any record changes */
 #define CGROUP_DEPTH_MAX 12     /* levels that a lookup climbs from the leaf */
 #define CGROUPS_MAX 8192        /* cgroups whose state is kept */
 #define SELECTORS_MAX 64        /* distinct selections on a node */
 #define FLOW_ENTRIES 16384      /* flows that are counted at a time; the agent sets what the stack says */
 #define FLOW_RING_BYTES 262144  /* ring of flow records; the agent sets what the stack says */
+#define FRAGMENTED_PACKETS 1024 /* packets whose fragments are counted for their flow at a time */
 #define FLOW_INTERFACES 1024    /* interfaces that are watched at a time */
 #define FLOW_REPORT_NS 5000000000  /* a flow that goes on is reported again after this long */
 #define STACK_FRAMES_MAX 127    /* frames that are read of a stack */
@@ -16,9 +17,9 @@
 #define SAMPLE_RING_MIN 65536   /* bytes of the smallest ring of samples */
 #define PROCESSES_MAX 16384     /* processes that are tracked */
 #define FILENAME_MAX 1024       /* bytes of a binary's path */
-#define CWD_MAX 1024            /* bytes of a working directory, its last name not counted */
-#define CWD_DEPTH_MAX 64        /* names and mounts on the way to the root */
-#define CWD_DEPTH_OLD 32        /* the same before 6.12, whose verifiers take long over it, or give up */
+#define PATH_BYTES_MAX 1024     /* bytes of a working directory or a file's path, the last name not counted */
+#define PATH_DEPTH_MAX 64       /* names and mounts on the way to the root */
+#define PATH_DEPTH_OLD 32       /* the same before 6.12, whose verifiers take long over it, or give up */
 #define ARGS_MAX 4096           /* bytes of arguments; less where the ring is small */
 #define CGROUP_NAME_MAX 128     /* bytes of a cgroup's own name */
 #define TRACEPOINT_ARGS_MAX 5   /* arguments of a policy's tracepoint */

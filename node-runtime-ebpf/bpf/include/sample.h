@@ -17,7 +17,8 @@ enum sample_flag {
 
 struct sample_header {
 	struct record record;
-	__u8 comm[16];
+	__u8 thread_name[16];
+	__u8 process_name[16];  /* the first thread's, also after that has ended */
 	__u32 flags;            /* enum sample_flag */
 	__u32 kernel_bytes;     /* of the stack: first the kernel's, innermost frame first */
 	__u32 user_bytes;       /* then the program's */

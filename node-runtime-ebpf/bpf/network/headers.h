@@ -3,9 +3,12 @@
 #ifndef TRILOBITE_FLOW_HEADERS_H
 #define TRILOBITE_FLOW_HEADERS_H
 
+#include <stdbool.h>
+
 #include "flow.h"
 
 #define FRAGMENT_OFFSET 0x1fff
+#define MORE_FRAGMENTS 0x2000
 #define EXTENSION_HEADERS_MAX 8
 
 enum next_header {
@@ -40,11 +43,20 @@ struct ipv6_header {
 	__u8 destination[16];
 };
 
-/* The fields that all extension headers share, and the fragment offset that a fragment header has in that place. */
+/* The fields that all extension headers share, and those of a fragment header. */
 struct extension_header {
 	__u8 next;
 	__u8 units;
 	__u16 fragment;
+	__u32 id;
+};
+
+/* Which part of a packet this is, if it is not the whole. */
+struct fragment_part {
+	bool is_first;
+	bool is_later;          /* without ports: they are in the first */
+	__u8 protocol;
+	__u32 id;
 };
 
 /* TCP up to its flags; UDP's ports stand at the same place. */
@@ -57,13 +69,22 @@ struct tcp_start {
 	__u8 flags;
 };
 
-/* Returns where the transport header begins, counted from the network header; negative: an other_reason, as -1 - reason. */
-static __always_inline int read_ipv4(struct __sk_buff *skb, struct flow_key *key)
+static __always_inline bool has_flows(__u8 protocol)
+{
+	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP;
+}
+
+/* Returns where the header behind the addresses begins: of TCP, UDP or the family's ICMP; at what is behind the header of a
+ * later fragment. `begin` is where the packet begins; both are counted from the network header. Negative: an other_reason, as
+ * -1 - reason.
+ */
+static __always_inline int read_ipv4(struct __sk_buff *skb, __u32 begin, struct flow_key *key, struct fragment_part *part)
 {
 	struct ipv4_header header;
 	__u32 length;
+	__u16 fragment;
 
-	if (bpf_skb_load_bytes_relative(skb, 0, &header, sizeof(header), BPF_HDR_START_NET))
+	if (bpf_skb_load_bytes_relative(skb, begin, &header, sizeof(header), BPF_HDR_START_NET))
 		return -1 - OTHER_MALFORMED;
 	length = (header.version_and_words & 0x0f) * 4;
 	if (header.version_and_words >> 4 != 4 || length < sizeof(header))
@@ -72,19 +93,23 @@ static __always_inline int read_ipv4(struct __sk_buff *skb, struct flow_key *key
 	key->protocol = header.protocol;
 	__builtin_memcpy(key->source, header.source, 4);
 	__builtin_memcpy(key->destination, header.destination, 4);
-	if (key->protocol != IPPROTO_TCP && key->protocol != IPPROTO_UDP)
+	if (!has_flows(key->protocol) && key->protocol != IPPROTO_ICMP)
 		return -1 - OTHER_PROTOCOL;
-	if (bpf_ntohs(header.fragment) & FRAGMENT_OFFSET)
-		return -1 - OTHER_FRAGMENT;
-	return length;
+	fragment = bpf_ntohs(header.fragment);
+	part->id = header.id;
+	part->protocol = header.protocol;
+	part->is_later = fragment & FRAGMENT_OFFSET;
+	part->is_first = !part->is_later && fragment & MORE_FRAGMENTS;
+	return begin + length;
 }
 
-static __always_inline int read_ipv6(struct __sk_buff *skb, struct flow_key *key)
+/* As read_ipv4. */
+static __always_inline int read_ipv6(struct __sk_buff *skb, __u32 begin, struct flow_key *key, struct fragment_part *part)
 {
 	struct ipv6_header header;
-	__u32 offset = sizeof(header);
+	__u32 offset = begin + sizeof(header);
 
-	if (bpf_skb_load_bytes_relative(skb, 0, &header, sizeof(header), BPF_HDR_START_NET))
+	if (bpf_skb_load_bytes_relative(skb, begin, &header, sizeof(header), BPF_HDR_START_NET))
 		return -1 - OTHER_MALFORMED;
 	if ((*(__u8 *)&header) >> 4 != 6)
 		return -1 - OTHER_MALFORMED;
@@ -96,7 +121,7 @@ static __always_inline int read_ipv6(struct __sk_buff *skb, struct flow_key *key
 	for (int i = 0; i < EXTENSION_HEADERS_MAX; i++) {
 		struct extension_header extension;
 
-		if (key->protocol == IPPROTO_TCP || key->protocol == IPPROTO_UDP)
+		if (has_flows(key->protocol) || key->protocol == IPPROTO_ICMPV6)
 			return offset;
 		if (key->protocol != NEXT_HOP_BY_HOP && key->protocol != NEXT_ROUTING &&
 		    key->protocol != NEXT_FRAGMENT && key->protocol != NEXT_AUTHENTICATION &&
@@ -105,9 +130,15 @@ static __always_inline int read_ipv6(struct __sk_buff *skb, struct flow_key *key
 		if (bpf_skb_load_bytes_relative(skb, offset, &extension, sizeof(extension), BPF_HDR_START_NET))
 			return -1 - OTHER_MALFORMED;
 		if (key->protocol == NEXT_FRAGMENT) {
-			if (bpf_ntohs(extension.fragment) >> 3)
-				return -1 - OTHER_FRAGMENT;
+			__u16 fragment = bpf_ntohs(extension.fragment);
+
+			part->id = extension.id;
+			part->protocol = extension.next;
+			part->is_later = fragment >> 3;
+			part->is_first = !part->is_later && fragment & 1;
 			offset += 8;
+			if (part->is_later)
+				return offset;
 		} else if (key->protocol == NEXT_AUTHENTICATION) {
 			offset += (extension.units + 2) * 4;
 		} else {

@@ -18,7 +18,9 @@ use trilobite_node::{
     loss::{Ledger, LossPoint},
     serve::tetragon::{EventEncoder, EventFilters, append_json_line},
 };
-use trilobite_node_ebpf::{ExecRecord, ExitRecord, ForkRecord, RECORD_LAYOUT, Record, RecordKind, process_flag};
+use trilobite_node_ebpf::{
+    ExecRecord, ExitRecord, ForkRecord, RECORD_LAYOUT, Record, RecordKind, TaskCredentials, process_flag,
+};
 use zerocopy::IntoBytes;
 
 const POD_UID: &str = "7f0e5f36-93a4-4d1b-8f0a-1f7a5a0c9e11";
@@ -36,7 +38,8 @@ fn header_of_process(kind: RecordKind, size: usize, key: ExecKey, cgroup: u64) -
 
 /// `/usr/bin/curl -s http://till/` in `/srv/job`, in the format of the kernel.
 fn exec_record(key: ExecKey, parent: ExecKey, cgroup: u64) -> Vec<u8> {
-    let parts: [&[u8]; 3] = [b"/usr/bin/curl\0", b"job\0srv\0", b"curl\0-s\0http://till/\0"];
+    let parts: [&[u8]; 4] = [b"/usr/bin/curl\0", b"job\0srv\0", b"curl\0bin\0usr\0", b"curl\0-s\0http://till/\0"];
+    let credentials = TaskCredentials { permitted: 0xa804_25fb, effective: 0xa804_25fb, ..TaskCredentials::default() };
     let length = |part: &[u8]| u16::try_from(part.len()).expect("short");
     let size = size_of::<ExecRecord>() + parts.concat().len();
     let record = ExecRecord {
@@ -44,11 +47,11 @@ fn exec_record(key: ExecKey, parent: ExecKey, cgroup: u64) -> Vec<u8> {
         parent_ktime: parent.ktime,
         parent_pid: parent.pid,
         flags: process_flag::EXECVE | process_flag::CLONE,
-        permitted: 0xa804_25fb,
-        effective: 0xa804_25fb,
+        credentials,
         filename_bytes: length(parts[0]),
         cwd_bytes: length(parts[1]),
-        args_bytes: length(parts[2]),
+        file_bytes: length(parts[2]),
+        args_bytes: length(parts[3]),
         ..ExecRecord::default()
     };
     [record.as_bytes(), &parts.concat()].concat()
@@ -64,7 +67,8 @@ struct Records {
 impl Records {
     fn new(cgroup: u64) -> Self {
         let (parent_ktime, parent_pid) = (SHELL.ktime, SHELL.pid);
-        let fork = ForkRecord { parent_ktime, parent_pid, ..ForkRecord::default() };
+        let (forker_ktime, forker_pid) = (parent_ktime, parent_pid);
+        let fork = ForkRecord { parent_ktime, parent_pid, forker_ktime, forker_pid, ..ForkRecord::default() };
         let exit = ExitRecord { parent_ktime, parent_pid, ..ExitRecord::default() };
         let bytes = [fork.as_bytes().to_vec(), exec_record(SHELL, SHELL, cgroup), exit.as_bytes().to_vec()];
         Self { next: 0, cgroup, bytes }

@@ -9,8 +9,7 @@ use trilobite_node::{
     layers::network::{
         decode,
         directory::{DirectoryTable, NodePod},
-        endpoint::Endpoint,
-        enrich::{Enricher, WatchedInterface},
+        enrich::{Enricher, WatchTarget},
         flow::Interface,
     },
     serve::hubble::{self, FlowFilters},
@@ -61,16 +60,15 @@ fn pod(name: &str, address: &str) -> Pod {
 
 /// Two pods of this node; `till` is behind the interface of the record.
 fn enricher() -> Enricher {
-    let table = DirectoryTable::default();
+    let table = DirectoryTable::new("reef");
     let (till, ledger) = (pod("till", "10.0.0.1"), pod("ledger", "10.0.0.2"));
     for pod in [&till, &ledger] {
-        table.put_pod(&NodePod { pod: pod.clone(), node_ips: Vec::new() }, "reef");
+        table.put_pod(&NodePod { pod: pod.clone(), ..NodePod::default() });
     }
     let mut enricher = Enricher::new(1);
-    enricher.directories.extend([Arc::new(table) as Arc<_>, Arc::new(DirectoryTable::default()) as Arc<_>]);
-    let endpoint = Arc::new(Endpoint::pod(&till));
-    let interface = Arc::new(Interface { index: 12, name: "veth0123".into() });
-    enricher.watched.insert(12, WatchedInterface { interface, pod: Some((Arc::new(till), endpoint)), behind: true });
+    enricher.directories.extend([Arc::new(table) as Arc<_>, Arc::new(DirectoryTable::new("reef")) as Arc<_>]);
+    let interface = Interface { index: 12, name: "veth0123".into() };
+    enricher.watch(&WatchTarget { interface, pod: Some(Arc::new(till)), behind: true });
     enricher
 }
 

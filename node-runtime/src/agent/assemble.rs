@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     args::CommonArguments,
-    desired::last_known_good::{self, KnownNamespaces, KnownPods, LastKnownGood},
+    desired::last_known_good::{self, KnownNamespaces, KnownPods, LastKnownGood, ProcessesFile},
     export::{EventExport, captures::CaptureExport},
     identity::IdentityService,
     kernel::{self, clock::BootTime},
@@ -70,7 +70,7 @@ impl Agent {
         let node_info = hubble::NodeInfo {
             node: context.node_name.clone(),
             version: env!("CARGO_PKG_VERSION").into(),
-            address: format!("unix://{}", arguments.socket.socket.display()),
+            address: hubble::socket_address(&arguments.socket.socket),
             started: Instant::now(),
         };
         let flow_buffer = network.flow_buffer();
@@ -103,6 +103,8 @@ impl Agent {
             last_known_good: Checkpoint::new(LastKnownGood::new(&arguments.state_dir), "the active state"),
             known_pods: Checkpoint::new(KnownPods::new(&arguments.state_dir), "the pods of this node"),
             known_namespaces: Checkpoint::new(KnownNamespaces::new(&arguments.state_dir), "labels of namespaces"),
+            known_processes: Checkpoint::new(ProcessesFile::new(&arguments.state_dir), "the processes of this node"),
+            processes_written: Instant::now(),
             pending_writes: PendingWrites::default(),
             unwatched_since: None,
             is_persisting: false,

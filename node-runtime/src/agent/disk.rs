@@ -1,11 +1,19 @@
 //! The agent's state on disk: written while something is desired, read by an agent that starts without the API server.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 
 use super::{Agent, RESULTS_TIMEOUT, checkpoint::PendingWrites};
-use crate::{agent::reconcile::NodeProblemSource, identity::Pod};
+use crate::{agent::reconcile::NodeProblemSource, identity::Pod, kernel::clock};
+
+/// How often the images of processes are written, if they have changed.
+const PROCESSES_INTERVAL: Duration = Duration::from_secs(30);
+/// Processes younger than this are not worth a write, in nanoseconds.
+const PROCESSES_AGE: u64 = 10_000_000_000;
 
 impl Agent {
     /// Writes the active state; a failed write is repeated by `sync_disk`.
@@ -29,6 +37,25 @@ impl Agent {
         self.reconciler.set_node_problem(NodeProblemSource::KnownPods, pods.err());
     }
 
+    /// Gives identity the images that an earlier agent has seen.
+    pub(crate) fn restore_processes(&self) {
+        match self.known_processes.file.read() {
+            Ok(known) => self.identity.set_known_processes(known.unwrap_or_default()),
+            Err(error) => tracing::warn!(%error, "processes that run already have the names that /proc shows"),
+        }
+    }
+
+    /// Writes the images of processes that began before `time`, and of parents.
+    pub(super) async fn write_processes(&mut self, time: u64) {
+        if !self.is_persisting {
+            return;
+        }
+        self.processes_written = Instant::now();
+        let known = self.identity.known_processes(time);
+        let written = self.known_processes.write_if_changed(known, Clone::clone).await;
+        self.reconciler.set_node_problem(NodeProblemSource::KnownProcesses, written.err());
+    }
+
     /// Once a tick: purges old results, touches the state file as a sign of life, and writes what changed or failed before.
     pub(crate) async fn sync_disk(&mut self) {
         self.profiles.results().purge(Timestamp::now());
@@ -50,6 +77,9 @@ impl Agent {
         if self.pending_writes.pods {
             self.write_pods().await;
         }
+        if self.processes_written.elapsed() >= PROCESSES_INTERVAL {
+            self.write_processes(clock::boot_ns().saturating_sub(PROCESSES_AGE)).await;
+        }
     }
 
     /// Unloads everything and clears this node's state directory. Writers stop first.
@@ -57,13 +87,16 @@ impl Agent {
         self.is_persisting = false;
         self.unwatched_since = None;
         self.export.finish().await;
+        self.export.remove_fifo();
         self.reconciler.unload(RESULTS_TIMEOUT).await;
         self.reconciler.set_node_problem(NodeProblemSource::LastKnownGood, None);
         self.reconciler.set_node_problem(NodeProblemSource::KnownPods, None);
         self.reconciler.set_node_problem(NodeProblemSource::KnownNamespaces, None);
+        self.reconciler.set_node_problem(NodeProblemSource::KnownProcesses, None);
         self.reconciler.set_node_problem(NodeProblemSource::Profile, None);
         self.known_pods.mark_unwritten();
         self.known_namespaces.mark_unwritten();
+        self.known_processes.mark_unwritten();
         self.pending_writes = PendingWrites { state: false, pods: true };
         for entry in std::fs::read_dir(&self.context.state_dir).into_iter().flatten().flatten() {
             let path = entry.path();

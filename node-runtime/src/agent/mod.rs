@@ -8,7 +8,7 @@ pub mod reconcile;
 
 use std::{
     sync::{Arc, OnceLock},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use jiff::Timestamp;
@@ -27,7 +27,7 @@ use self::{
 use crate::{
     desired::{ActiveState, DesiredUpdate, Update, cluster},
     export::{EventExport, captures::CaptureExport},
-    identity::{IdentityService, Pod, selection::Namespaces},
+    identity::{IdentityService, KnownProcesses, Pod, selection::Namespaces},
     layers::{LayerContext, application::Profiles, network::history::FlowBuffer, security::event_bus::EventBus},
     loss::{gap::Gap, stack_source},
     problem::Problem,
@@ -53,6 +53,9 @@ pub(crate) struct Agent {
     pub(crate) known_namespaces: Checkpoint<Namespaces, Namespaces>,
     /// When the previous agent was last alive; reported as a gap once something is active again.
     pub(crate) unwatched_since: Option<SystemTime>,
+    known_processes: Checkpoint<KnownProcesses, KnownProcesses>,
+    /// When the images of processes were last written to disk.
+    processes_written: Instant,
     pods_changed: watch::Receiver<u64>,
     pending_writes: PendingWrites,
     /// False while nothing is desired on this node: then nothing is written to its disk.
@@ -99,6 +102,7 @@ impl Agent {
                         self.reconciler.set_uid(uid);
                         self.reconciler.set_node_problem(NodeProblemSource::Profile, Some(problem));
                     }
+                    DesiredUpdate::StatusOverwritten => self.reconciler.count_overwritten_status(),
                     DesiredUpdate::Removed => self.unload_and_clear_disk().await,
                 },
                 () = until(self.reconciler.next_expiry(Timestamp::now())) => self.reconciler.reconcile(Timestamp::now()).await,
@@ -113,6 +117,7 @@ impl Agent {
             self.unload_and_clear_disk().await;
         } else {
             self.reconciler.unload(RESULTS_TIMEOUT).await;
+            self.write_processes(u64::MAX).await;
         }
         self.bus.close();
         self.flow_buffer.close();

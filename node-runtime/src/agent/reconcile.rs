@@ -27,6 +27,8 @@ pub enum NodeProblemSource {
     KnownPods,
     /// The known namespace labels on this node's disk.
     KnownNamespaces,
+    /// The known images of processes on this node's disk.
+    KnownProcesses,
     /// The watch of this node's pods.
     Pods,
     /// The watch of namespaces.
@@ -50,6 +52,7 @@ pub struct Reconciler {
     /// For each refused unit: the older part that stays active in its place.
     previous_versions: BTreeMap<UnitKey, ProfilePartSpec>,
     node_problems: BTreeMap<NodeProblemSource, Problem>,
+    status_overwritten: u64,
 }
 
 /// The resource that requested a unit; a part also has a digest.
@@ -70,6 +73,7 @@ impl Reconciler {
             started: BTreeSet::new(),
             previous_versions: BTreeMap::new(),
             node_problems: BTreeMap::new(),
+            status_overwritten: 0,
         }
     }
 
@@ -148,6 +152,11 @@ impl Reconciler {
         }
     }
 
+    /// The operator took this agent for silent: its status is written again.
+    pub fn count_overwritten_status(&mut self) {
+        self.status_overwritten += 1;
+    }
+
     /// Sets the NodeRuntime that the next status is written to, where its profile could not be fetched yet.
     pub fn set_uid(&mut self, uid: String) {
         self.update.uid = Some(uid);
@@ -176,6 +185,7 @@ impl Reconciler {
             desired,
             units: self.units.clone(),
             unfinished: self.layers.unfinished(),
+            status_overwritten: self.status_overwritten,
             counts: self.counts.clone(),
             node_problems: self.node_problems.values().map(|problem| (stack_source(), problem.clone())).collect(),
         }
@@ -211,7 +221,18 @@ impl Reconciler {
                 units.insert(key, UnitReport { source, state, part: None });
             }
         }
+        self.log_refusals(&units);
         self.units = units;
+    }
+
+    /// Logs each refusal that is new: the status lists the first 20 problems only.
+    fn log_refusals(&self, units: &BTreeMap<UnitKey, UnitReport>) {
+        for (key, unit) in units {
+            let UnitState::Refused(problem) = &unit.state else { continue };
+            if self.units.get(key).is_none_or(|before| before.state != unit.state) {
+                tracing::error!(resource = %unit.source, reason = problem.reason().as_str(), "{}", problem.message());
+            }
+        }
     }
 
     fn problem_after_expiry(&self, session: &Session, key: &UnitKey) -> Option<Problem> {

@@ -12,6 +12,7 @@ use crate::{
     agent::reconcile::NodeProblemSource,
     args::AgentArguments,
     desired::{Update, cluster},
+    export::EventExport,
     identity::ClusterWatch,
     problem::Problem,
     report::writer,
@@ -20,6 +21,11 @@ use crate::{
 /// Returns after SIGTERM.
 pub(super) async fn run_agent(arguments: &AgentArguments) -> anyhow::Result<()> {
     let mut agent = Agent::new(&arguments.common, true).await?;
+    match &arguments.export_fifo {
+        Some(path) => agent.export.set_stdout_fifo(path.clone()),
+        None => EventExport::remove_stale_fifo(&arguments.common.socket.socket.with_file_name("export").join("events")),
+    }
+    agent.restore_processes();
     let name = agent.context.node_name.clone();
     resume(&mut agent).await;
     let client =

@@ -58,7 +58,13 @@ fn one_threaded<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Res
 /// Logs go to standard error: standard output carries events.
 fn set_up_logs() {
     let filter = EnvFilter::try_from_env("TRILOBITE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    // A line that cannot be written is dropped: reporting that on standard error would panic, and a panic ends the process.
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .log_internal_errors(false)
+        .init();
 }
 
 #[cfg(test)]

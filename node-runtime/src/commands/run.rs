@@ -18,6 +18,7 @@ use crate::{
 pub(super) async fn run_from_files(arguments: &RunArguments) -> anyhow::Result<()> {
     let resources = files::read(&arguments.files)?;
     let mut agent = Agent::new(&arguments.common, false).await?;
+    agent.restore_processes();
     let lines = LineQueue::stdout("profiles", &agent.context.ledger);
     agent.profiles.results().on_stored(move |meta| print_profile(&lines, meta));
     // Planned after the agent was assembled: on a slow machine that takes longer than a short session lasts.
@@ -27,17 +28,12 @@ pub(super) async fn run_from_files(arguments: &RunArguments) -> anyhow::Result<(
     }
     desired.export.stdout = true;
     agent.apply(Update { desired: Arc::new(desired), generation: 1, uid: None }).await;
+    // Refusals are logged by the reconciler.
     for unit in agent.reconciler.snapshot(Timestamp::now()).units.values() {
-        match &unit.state {
-            UnitState::Active { notes } => {
-                tracing::info!(resource = %unit.source, "active");
-                for note in notes {
-                    tracing::warn!(resource = %unit.source, reason = note.reason().as_str(), "{}", note.message());
-                }
-            }
-            UnitState::Refused(problem) => {
-                tracing::error!(resource = %unit.source, reason = problem.reason().as_str(), "{}", problem.message());
-            }
+        let UnitState::Active { notes } = &unit.state else { continue };
+        tracing::info!(resource = %unit.source, "active");
+        for note in notes {
+            tracing::warn!(resource = %unit.source, reason = note.reason().as_str(), "{}", note.message());
         }
     }
     let (_sender, updates) = mpsc::channel(1);

@@ -13,7 +13,10 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 use trilobite_backoff::ExponentialBackoff;
-use trilobite_crds::node::NodeRuntime;
+use trilobite_crds::{
+    condition::{ConditionStatus, ConditionType, find},
+    node::NodeRuntime,
+};
 
 use super::{DesiredUpdate, Update, fetch::ProfileFetcher};
 use crate::problem::Problem;
@@ -36,8 +39,12 @@ pub async fn follow(client: Client, node: String, updates: mpsc::Sender<DesiredU
         let update = tokio::select! {
             object = objects.next() => match object {
                 Some(Ok(Some(runtime))) => {
+                    let overwritten = is_ready_unknown(&runtime);
                     state.observe(runtime, Instant::now());
-                    continue;
+                    if !overwritten {
+                        continue;
+                    }
+                    Some(DesiredUpdate::StatusOverwritten)
                 }
                 Some(Ok(None)) => {
                     tracing::info!(%node, "this node has no NodeRuntime: nothing is desired");
@@ -64,6 +71,12 @@ pub async fn follow(client: Client, node: String, updates: mpsc::Sender<DesiredU
 pub async fn is_gone(client: &Client, node: &str) -> bool {
     let runtimes: Api<NodeRuntime> = Api::all(client.clone());
     matches!(timeout(SHUTDOWN_QUERY_TIMEOUT, runtimes.get_opt(node)).await, Ok(Ok(None)))
+}
+
+/// An agent never reports Unknown: it is what the operator writes about an agent that is silent.
+fn is_ready_unknown(runtime: &NodeRuntime) -> bool {
+    let conditions = runtime.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    find(conditions, ConditionType::Ready).is_some_and(|ready| ready.status == ConditionStatus::Unknown)
 }
 
 /// Uid and generation: the agent's own status writes change neither.
@@ -153,6 +166,19 @@ mod tests {
         assert!(state.waiting.is_none());
         state.observe(object("a", 4), Instant::now());
         assert!(state.waiting.is_some());
+    }
+
+    #[test]
+    fn only_an_unknown_readiness_is_an_overwritten_status() {
+        let with_ready = |status: &str| {
+            let ready = serde_json::json!({"type": "Ready", "status": status, "reason": "AgentSilent",
+                "lastTransitionTime": "2026-01-01T00:00:00Z"});
+            let mut runtime = object("a", 1);
+            runtime.status = serde_json::from_value(serde_json::json!({"conditions": [ready]})).unwrap();
+            is_ready_unknown(&runtime)
+        };
+        assert!(with_ready("Unknown"));
+        assert!(!with_ready("False") && !with_ready("True") && !is_ready_unknown(&object("a", 1)));
     }
 
     #[test]

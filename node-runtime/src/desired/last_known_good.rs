@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::ActiveState;
-use crate::identity::{Pod, selection::Namespaces};
+use crate::identity::{KnownProcesses, Pod, selection::Namespaces};
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
@@ -23,6 +23,8 @@ pub type LastKnownGood = StateFile<ActiveState>;
 pub type KnownPods = StateFile<Vec<Pod>>;
 /// Labels of namespaces; written only while a selection uses them.
 pub type KnownNamespaces = StateFile<Namespaces>;
+/// Images of running processes as their execs were seen.
+pub type ProcessesFile = StateFile<KnownProcesses>;
 
 /// Creates the state directory with mode 0700, because it holds pod labels and policies. With `is_exclusive` the mode of an
 /// existing directory is tightened as well.
@@ -69,6 +71,12 @@ impl KnownPods {
 impl KnownNamespaces {
     pub fn new(state_dir: &Path) -> Self {
         Self { path: state_dir.join("known-namespaces"), what: PhantomData }
+    }
+}
+
+impl ProcessesFile {
+    pub fn new(state_dir: &Path) -> Self {
+        Self { path: state_dir.join("known-processes"), what: PhantomData }
     }
 }
 

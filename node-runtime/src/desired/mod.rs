@@ -26,6 +26,8 @@ pub enum DesiredUpdate {
         /// Why.
         problem: Problem,
     },
+    /// The operator has set the condition Ready of the NodeRuntime to Unknown, because it took this agent for silent.
+    StatusOverwritten,
     /// The NodeRuntime is gone. Everything is unloaded and the disk is cleared.
     Removed,
 }

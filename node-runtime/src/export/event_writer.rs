@@ -6,7 +6,10 @@ use std::{collections::BTreeMap, io, sync::Arc, thread, time::Duration};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::sink::{Sink, WriteProblem, write_or_reopen};
+use super::{
+    shorten::append_short_line,
+    sink::{Sink, WriteProblem, write_or_reopen},
+};
 use crate::{
     layers::security::event_bus::{StreamItem, Subscription},
     loss::{Ledger, LossPoint, gap::Gap},
@@ -34,6 +37,8 @@ pub(super) struct EventWriter {
     pub(super) encoder: EventEncoder,
     pub(super) ledger: Ledger,
     pub(super) problem: WriteProblem,
+    /// Its readers cannot read lines of any length.
+    pub(super) has_short_lines: bool,
 }
 
 impl EventWriter {
@@ -75,7 +80,12 @@ impl EventWriter {
     fn append(&self, next: &StreamItem, lines: &mut Vec<u8>, unwritten: &mut Unwritten) {
         match next {
             StreamItem::Event(event) => {
-                append_json_line(&self.encoder.message(event), lines);
+                let message = self.encoder.message(event);
+                if self.has_short_lines {
+                    append_short_line(message, lines);
+                } else {
+                    append_json_line(&message, lines);
+                }
                 unwritten.events += 1;
             }
             StreamItem::Lost(place, count) => {
@@ -149,6 +159,7 @@ mod tests {
             encoder: samples::encoder(),
             ledger: ledger.clone(),
             problem: problem.clone(),
+            has_short_lines: true,
         };
         let bus = EventBus::new(ledger.clone());
         let (events, of) = (bus.subscribe(), disk.clone());
@@ -186,6 +197,7 @@ mod tests {
             encoder: samples::encoder(),
             ledger: ledger.clone(),
             problem: WriteProblem::default(),
+            has_short_lines: false,
         };
         let bus = EventBus::new(ledger.clone());
         let (events, of) = (bus.subscribe(), disk.clone());

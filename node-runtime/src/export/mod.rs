@@ -1,20 +1,27 @@
-//! Exports events as JSON lines to standard output and to a rotated file, as the stack configures it. Each export has
-//! its own queue and thread: one that is stuck blocks neither the agent nor the other.
+//! Exports events as JSON lines to standard output and to a rotated file, as the stack configures it. In a pod standard output
+//! is that of a container of its own, to which the lines go through a FIFO. Each export has its own queue and thread: one that
+//! is stuck blocks neither the agent nor the other.
 
 pub mod captures;
 mod event_writer;
+mod fifo;
 pub mod line_queue;
 mod rotated_file;
+mod shorten;
 mod sink;
 mod stdout;
 mod writer_thread;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use trilobite_crds::node::ExportPlan;
 
 use crate::{layers::security::event_bus::EventBus, loss::Ledger, problem::Problem, serve::tetragon::EventEncoder};
 
+use fifo::Fifo;
 use rotated_file::{RotatedFile, RotationLimits};
 use sink::Sink;
 use stdout::Stdout;
@@ -28,6 +35,8 @@ pub struct EventExport {
     encoder: EventEncoder,
     ledger: Ledger,
     state_dir: PathBuf,
+    /// The way to the container whose standard output is meant; none for the agent's own.
+    stdout_fifo: Option<PathBuf>,
     stdout: Option<WriterThread>,
     file: Option<(WriterThread, RotationLimits)>,
 }
@@ -35,13 +44,33 @@ pub struct EventExport {
 impl EventExport {
     /// Exports nothing yet. The file will be `events.log` in `state_dir`.
     pub fn new(bus: EventBus, encoder: EventEncoder, ledger: Ledger, state_dir: PathBuf) -> Self {
-        Self { bus, encoder, ledger, state_dir, stdout: None, file: None }
+        Self { bus, encoder, ledger, state_dir, stdout_fifo: None, stdout: None, file: None }
+    }
+
+    /// From the next start on, lines for standard output go through this FIFO.
+    pub fn set_stdout_fifo(&mut self, path: PathBuf) {
+        self.stdout_fifo = Some(path);
+    }
+
+    /// Leaves nothing of the way to the container behind; exports must have ended.
+    pub fn remove_fifo(&self) {
+        self.stdout_fifo.as_deref().into_iter().for_each(fifo::remove);
+    }
+
+    /// Removes the FIFO of an agent whose stack wanted events on standard output.
+    pub fn remove_stale_fifo(path: &Path) {
+        fifo::remove(path);
     }
 
     /// Starts and ends exports. An export that stays loses nothing; one that ends still writes its queued events.
     pub fn apply(&mut self, plan: &ExportPlan) {
         match (plan.stdout, &self.stdout) {
-            (true, None) => self.stdout = Some(self.start("standard output", || Ok(Stdout))),
+            (true, None) => {
+                self.stdout = Some(match self.stdout_fifo.clone() {
+                    Some(path) => self.start("the container export-stdout", true, move || Fifo::open(&path)),
+                    None => self.start("standard output", true, || Ok(Stdout)),
+                });
+            }
             (false, Some(_)) => self.stdout = None,
             _ => {}
         }
@@ -52,7 +81,7 @@ impl EventExport {
                 let (folder, shared) = (self.state_dir.clone(), limits.clone());
                 let path = rotated_file::path(&folder);
                 self.file = Some((
-                    self.start(&path.to_string_lossy(), move || RotatedFile::open(&folder, shared.clone())),
+                    self.start(&path.to_string_lossy(), false, move || RotatedFile::open(&folder, shared.clone())),
                     limits,
                 ));
             }
@@ -78,8 +107,14 @@ impl EventExport {
         }
     }
 
-    fn start<S: Sink>(&self, name: &str, open: impl Fn() -> std::io::Result<S> + Send + 'static) -> WriterThread {
-        WriterThread::start(name, &self.bus, self.encoder.clone(), self.ledger.clone(), open)
+    fn start<S: Sink>(
+        &self,
+        name: &str,
+        has_short_lines: bool,
+        open: impl Fn() -> std::io::Result<S> + Send + 'static,
+    ) -> WriterThread {
+        let (encoder, ledger) = (self.encoder.clone(), self.ledger.clone());
+        WriterThread::start(name, &self.bus, encoder, ledger, has_short_lines, open)
     }
 }
 
@@ -127,6 +162,28 @@ mod tests {
         assert!(bus.has_readers());
         export.apply(&ExportPlan::default());
         assert!(!bus.has_readers());
+    }
+
+    #[tokio::test]
+    async fn stdout_of_a_pod_goes_through_the_fifo() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, bus) = (folder.path().join("export/events"), EventBus::new(Ledger::default()));
+        let mut export = EventExport::new(bus.clone(), samples::encoder(), Ledger::default(), folder.path().to_owned());
+        export.set_stdout_fifo(path.clone());
+        export.apply(&ExportPlan { stdout: true, file: None });
+        bus.publish(Arc::new(samples::exec()));
+        while !path.exists() {
+            std::thread::yield_now();
+        }
+        let mut container = std::fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        let (mut lines, mut printed) = (trilobite_export_stdout::LineBuffer::default(), Vec::new());
+        while printed.is_empty() {
+            lines.copy_lines(&mut container, &mut printed).unwrap();
+        }
+        assert!(printed.starts_with(br#"{"process_exec":"#) && printed.ends_with(b"}\n"));
+        export.finish().await;
+        export.remove_fifo();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "something else was written");
     }
 
     #[tokio::test]

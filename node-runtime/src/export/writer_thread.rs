@@ -34,13 +34,14 @@ impl WriterThread {
         bus: &EventBus,
         encoder: EventEncoder,
         ledger: Ledger,
+        has_short_lines: bool,
         open: impl Fn() -> io::Result<S> + Send + 'static,
     ) -> Self {
         let events = bus.subscribe_to(LossPoint::ExportQueue, |_| true);
         let (end, ended) = oneshot::channel();
         let problem = WriteProblem::default();
         let thread = Self { bus: bus.clone(), id: events.id(), ended, problem: problem.clone() };
-        let writer = EventWriter { name: name.into(), encoder, ledger, problem };
+        let writer = EventWriter { name: name.into(), encoder, ledger, problem, has_short_lines };
         let spawned = thread::Builder::new().name("export".into()).stack_size(STACK).spawn(move || {
             writer.write_events(open, events);
             // `finish` may not be waiting.

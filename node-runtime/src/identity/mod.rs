@@ -14,7 +14,9 @@ mod watch;
 pub(crate) use cgroup::kernel_map::create_cgroup_map;
 pub use pod::{Container, Owner, Pod, PodContainer};
 pub(crate) use pod::{Lenient, warn_unreadable, workload_of};
-pub use process::{Credentials, ExecKey, Located, Process, ProcessChange, ProcessListener, UNKNOWN};
+pub use process::{
+    Credentials, ExecKey, KnownProcesses, Located, Process, ProcessChange, ProcessListener, UNKNOWN, UserNamespace,
+};
 pub use programs::KernelLosses;
 pub use service::{IdentityService, ProcessLease, SelectorLease, Throttle};
 pub use watch::ClusterWatch;

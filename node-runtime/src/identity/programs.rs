@@ -8,7 +8,7 @@ use std::{
 use libbpf_rs::ProgramMut;
 use tokio::task::JoinHandle;
 use trilobite_node_ebpf::{
-    ARGS_MAX, CWD_DEPTH_MAX, CWD_DEPTH_OLD, DropReason, SharedWord,
+    ARGS_MAX, DropReason, PATH_DEPTH_MAX, PATH_DEPTH_OLD, SharedWord,
     skeleton::{
         cgroup::{CgroupSkel, CgroupSkelBuilder},
         process::{ProcessSkel, ProcessSkelBuilder},
@@ -21,7 +21,7 @@ use crate::{
     problem::Problem,
 };
 
-/// Since this release the verifier checks the full depth of a directory fast enough: 6.1 takes twice as long as for half of it.
+/// Since this release the verifier checks the full depth of a path fast enough: 6.1 takes twice as long as for half of it.
 const DEEP_SINCE: Release = Release { major: 6, minor: 12 };
 
 /// Records that the kernel could not deliver since the programs were first loaded.
@@ -201,7 +201,7 @@ pub(super) fn attach_process_programs(
     constants.node_cgroup_level = facts.node_cgroup_level;
     constants.args_max = if ring_bytes < 4 * ARGS_MAX { ring_bytes / 4 } else { ARGS_MAX };
     constants.generation = generation;
-    constants.cwd_depth = if facts.release < DEEP_SINCE { CWD_DEPTH_OLD } else { CWD_DEPTH_MAX };
+    constants.path_depth = if facts.release < DEEP_SINCE { PATH_DEPTH_OLD } else { PATH_DEPTH_MAX };
     skeleton::resize(&mut open.maps.process_ring, ring_bytes)?;
     if let Some(older) = older {
         let shared = &older.processes()?.maps;

@@ -48,9 +48,12 @@ impl Map {
         Ok(value.and_then(|value| V::read_from_bytes(&value).ok()))
     }
 
-    /// The sum of a per-CPU u64 counter; 0 when it cannot be read.
+    /// The sum of a per-CPU u64 counter; 0 and an error in the log when it cannot be read.
     pub fn sum(&self, key: u32) -> u64 {
-        let values = self.0.lookup_percpu(key.as_bytes(), MapFlags::ANY).ok().flatten().unwrap_or_default();
+        let values = self.0.lookup_percpu(key.as_bytes(), MapFlags::ANY).ok().flatten().unwrap_or_else(|| {
+            tracing::error!(map = %self.name(), key, "a counter of the kernel cannot be read: what it counted is missing");
+            Vec::new()
+        });
         values.iter().filter_map(|value| Some(u64::read_from_prefix(value).ok()?.0)).sum()
     }
 

@@ -181,14 +181,18 @@ impl Problem {
                 Theirs(name),
                 Ours(" does not exist in this kernel; see docs/why-is-my-policy-not-ready.md"),
             ]),
-            Self::NoSuchArgument { name, detail, field } => said(&[
-                Theirs(field),
-                Ours(": tracepoint "),
-                Theirs(name),
-                Ours(": "),
-                Theirs(detail),
-                Ours("; compare args[].index with the tracepoint's format file"),
-            ]),
+            Self::NoSuchArgument { name, detail, field } => {
+                let (what, instead) = split_advice(detail);
+                said(&[
+                    Theirs(field),
+                    Ours(": tracepoint "),
+                    Theirs(name),
+                    Ours(": "),
+                    Theirs(what),
+                    Ours(instead),
+                    Ours("; compare args[].index with the tracepoint's format file"),
+                ])
+            }
             Self::KernelTooOld { what, needs, release } => said(&[
                 Ours("Unsupported: "),
                 Theirs(what),
@@ -278,13 +282,21 @@ impl Problem {
                 Theirs(&end.to_string()),
                 Ours(", passed before this agent could start it; check the node's clock, then create a new resource"),
             ]),
-            Self::Unsupported { field, detail } => said(&[Theirs(field), Ours(": "), Theirs(detail)]),
+            Self::Unsupported { field, detail } => {
+                let (what, instead) = split_advice(detail);
+                said(&[Theirs(field), Ours(": "), Theirs(what), Ours(instead)])
+            }
             Self::LoadFailed { what, detail } => {
                 said(&[Theirs(what), Ours(": "), Theirs(detail), Ours("; read the log of the agent on this node")])
             }
         };
         cut(&text, limit)
     }
+}
+
+/// What is wrong, which may quote foreign text, and the advice after it, e.g. `; use filename, index 4`.
+fn split_advice(detail: &str) -> (&str, &str) {
+    detail.split_at(detail.find("; ").unwrap_or(detail.len()))
 }
 
 #[cfg(test)]

@@ -76,10 +76,16 @@ fn next_step_survives_long_foreign_text() {
         let next = next.rsplit(';').next().unwrap_or_default();
         let beside = long.message_beside(i64::MAX);
         assert!(beside.chars().count() <= MAX_MESSAGE, "{beside}");
-        if !matches!(long, Problem::Unsupported { .. }) {
-            assert!(message.ends_with(next), "{message} does not end with {next}");
-        }
+        assert!(message.ends_with(next), "{message} does not end with {next}");
     }
+}
+
+#[test]
+fn argument_to_use_instead_is_not_cut() {
+    let field = "f".repeat(100);
+    let detail = format!("__filename_val_{} is not visible to programs; use filename, index 4", "x".repeat(100));
+    let message = Problem::NoSuchArgument { name: "syscalls/sys_enter_openat".into(), detail, field }.message();
+    assert!(message.contains("…; use filename, index 4; compare args[].index"), "{message}");
 }
 
 #[test]

@@ -56,6 +56,8 @@ pub struct Snapshot {
     pub counts: BTreeMap<UnitKey, UnitCount>,
     /// Losses since the agent's start, by resource.
     pub losses: Vec<SourceLoss>,
+    /// How often the operator has set the condition Ready to Unknown while this agent ran.
+    pub status_overwritten: u64,
     /// Problems outside any unit, e.g. a state file that was refused.
     pub node_problems: Vec<(Source, Problem)>,
 }

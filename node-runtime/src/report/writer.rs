@@ -34,6 +34,15 @@ struct Written {
     uid: String,
     at: Instant,
     status: NodeRuntimeStatus,
+    /// `Snapshot::status_overwritten` at that time.
+    overwritten: u64,
+}
+
+impl Written {
+    /// Whether the API server still has this status.
+    fn is_current(&self, wanted: &NodeRuntimeStatus, overwritten: u64) -> bool {
+        self.status == *wanted && self.overwritten == overwritten
+    }
 }
 
 /// Writes the status of each snapshot until the sender is dropped. A failed write is repeated with the newest snapshot. Nothing is
@@ -56,7 +65,8 @@ pub async fn write_statuses(
             let before = written.as_ref().filter(|before| before.uid == uid);
             let previous = before.map(|before| before.status.conditions.as_slice()).unwrap_or_default();
             let wanted = status(&snapshot, &facts, previous, Timestamp::now());
-            if before.is_some_and(|before| before.status == wanted) {
+            let overwritten = snapshot.status_overwritten;
+            if before.is_some_and(|before| before.is_current(&wanted, overwritten)) {
                 break;
             }
             if let Some(due) = before.map(|before| before.at + least_delay(&before.status, &wanted))
@@ -70,7 +80,7 @@ pub async fn write_statuses(
             }
             match write(&runtimes, &node, &uid, &wanted).await {
                 Ok(()) => {
-                    written = Some(Written { uid, at: Instant::now(), status: wanted });
+                    written = Some(Written { uid, at: Instant::now(), status: wanted, overwritten });
                     backoff.reset();
                     break;
                 }
@@ -134,6 +144,14 @@ mod tests {
     fn patch_names_the_uid_of_the_object() {
         let patch = patch("reef", "u1", &NodeRuntimeStatus::default());
         assert_eq!(patch["metadata"], json!({"name": "reef", "uid": "u1"}));
+    }
+
+    #[test]
+    fn unchanged_status_is_written_again_after_it_was_overwritten() {
+        let status = running(SessionState::Running, 10);
+        let written = Written { uid: "u1".into(), at: Instant::now(), status: status.clone(), overwritten: 0 };
+        assert!(written.is_current(&status, 0));
+        assert!(!written.is_current(&status, 1));
     }
 
     #[test]

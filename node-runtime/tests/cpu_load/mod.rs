@@ -16,8 +16,8 @@ use parking_lot::{Mutex, MutexGuard};
 use trilobite_node::{
     kernel::Map,
     layers::application::{
-        Membership, ProfileMeta, ProfileTarget, Results, Session, SessionSpec, SessionStatus, WorkerProgram,
-        cpu::programs::SamplerSpec,
+        Membership, ProfileMeta, ProfileTarget, ProfiledPod, Results, Session, SessionSpec, SessionStatus,
+        WorkerProgram, cpu::programs::SamplerSpec,
     },
     loss::Ledger,
 };
@@ -84,15 +84,15 @@ impl ProfileFixture {
 
     /// Compiles a program in which one function calls another, with these names.
     pub(crate) fn program(&self, name: &str, outer: &str, inner: &str, flags: &[&str]) -> PathBuf {
-        let (source, program) = (self.folder.join(format!("{name}.c")), self.folder.join(name));
-        fs::write(&source, SOURCE).unwrap();
-        let status = Command::new("cc")
-            .args([&format!("-DOUTER={outer}"), &format!("-DINNER={inner}")])
-            .args(flags)
-            .arg("-o")
-            .args([&program, &source])
-            .status()
-            .unwrap();
+        let (outer, inner) = (format!("-DOUTER={outer}"), format!("-DINNER={inner}"));
+        self.compile(name, SOURCE, &[&[outer.as_str(), &inner], flags].concat())
+    }
+
+    /// Compiles a source.
+    pub(crate) fn compile(&self, name: &str, source: &str, flags: &[&str]) -> PathBuf {
+        let (file, program) = (self.folder.join(format!("{name}.c")), self.folder.join(name));
+        fs::write(&file, source).unwrap();
+        let status = Command::new("cc").args(flags).arg("-o").args([&program, &file]).status().unwrap();
         assert!(status.success());
         program
     }
@@ -168,7 +168,12 @@ impl ProfileFixture {
             worker: worker_program(),
             cgroup_root: cgroup_root(),
         };
-        let target = ProfileTarget { membership: Box::new(membership), pods: Box::new(|| vec!["shop/cart-7".into()]) };
+        let pods = || vec![ProfiledPod { name: "shop/cart-7".into(), cpu_limit_millis: Some(300) }];
+        let target = ProfileTarget {
+            membership: Box::new(membership),
+            pods: Box::new(pods),
+            container_name: Box::new(|_| Some("cart-7/app".into())),
+        };
         Session::start(spec, self.sampler(199), target, self.results.clone(), self.ledger.clone()).unwrap()
     }
 

@@ -11,6 +11,10 @@ impl TimeLimited for AppProfile {
         &self.spec.pod_selector
     }
 
+    fn ttl_seconds_after_finished(&self) -> Option<i32> {
+        self.spec.ttl_seconds_after_finished
+    }
+
     fn session(&self, stack: &ObservabilityStack, started_at: Timestamp) -> Result<Session, Refusal> {
         session_for_profile(self, stack, started_at)
     }

@@ -25,6 +25,8 @@ use crate::context::Context;
 
 /// Delay before a failed reconcile is retried.
 const RETRY: Duration = Duration::from_secs(3);
+/// Every object is reconciled again after about this time, for changes that no watch reports.
+const RESYNC: Duration = Duration::from_secs(600);
 
 /// An error with a reason for metrics.
 pub(crate) trait ReconcileError: std::error::Error + Send + 'static {
@@ -84,7 +86,7 @@ pub(crate) async fn run_controller<K, E, F>(
                     let result = reconcile(object, context.clone()).await;
                     let reason = result.as_ref().err().map(ReconcileError::reason);
                     context.metrics.record_reconcile(name, start.elapsed(), reason);
-                    result
+                    result.map(with_resync)
                 }
             },
             |_, _, _| Action::requeue(RETRY),
@@ -103,4 +105,21 @@ pub(crate) async fn run_controller<K, E, F>(
             std::future::ready(())
         })
         .await;
+}
+
+/// An action that would wait for a change waits for the resync at most.
+fn with_resync(action: Action) -> Action {
+    if action == Action::await_change() { Action::requeue(trilobite_backoff::with_jitter(RESYNC)) } else { action }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_action_without_a_time_gets_the_resync() {
+        let soon = Action::requeue(Duration::from_secs(5));
+        assert_eq!(with_resync(soon.clone()), soon);
+        assert_ne!(with_resync(Action::await_change()), Action::await_change());
+    }
 }

@@ -5,6 +5,7 @@ use trilobite_crds::{Reason, Refusal, UserKind, node::Source};
 
 use crate::{
     context::Context,
+    resource_key::ResourceKey,
     status::{ControllerReport, Requested, StatusInput, UserResource, UserStatus, messages},
 };
 
@@ -16,6 +17,15 @@ pub(super) fn status_input<K: UserResource>(object: &K, refusals: Vec<Refusal>, 
         refusals,
         suspended: false,
         requested,
+    }
+}
+
+/// The status that the API server has of a resource whose status stays as it was computed last.
+pub(super) fn status_read<K: UserResource>(object: &K) -> ControllerReport {
+    ControllerReport::StatusRead {
+        key: ResourceKey::from(&object.source()),
+        uid: object.meta().uid.clone().unwrap_or_default(),
+        status: Box::new(object.user_status()),
     }
 }
 

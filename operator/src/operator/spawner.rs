@@ -22,7 +22,7 @@ use crate::{
         stack, time_limited, tracing_policy,
     },
     labels::agent_selector_query,
-    watch::{Trigger, UserKindWatch},
+    watch::{Trigger, UserKindWatch, owned_object_changes},
 };
 
 pub(super) struct ControllerSpawner<'a> {
@@ -35,24 +35,28 @@ pub(super) struct ControllerSpawner<'a> {
 impl ControllerSpawner<'_> {
     pub(super) fn spawn_all(&self, watches: Watches, nodes_changed: &Trigger) {
         let (stack_edited, profile_edited) = (watches.stacks.edited.clone(), watches.profiles.edited.clone());
-        let daemon_sets: Api<DaemonSet> =
-            Api::namespaced(self.context.client.clone(), &self.context.arguments.namespace);
+        let (client, namespace) = (&self.context.client, &self.context.arguments.namespace);
+        let daemon_sets: Api<DaemonSet> = Api::namespaced(client.clone(), namespace);
         let controller = Controller::for_stream(watches.stacks.events.applied_objects(), watches.stacks.store)
             // Not `owns`: it would look for the owner in the DaemonSet's namespace, and a stack is cluster-scoped.
             .watches(daemon_sets, Config::default().labels(&agent_selector_query()), |_| [ObjectRef::new(STACK_NAME)])
+            .reconcile_all_on(owned_object_changes(client, namespace, &self.context.metrics))
             .reconcile_all_on(watches.policies.edited.stream())
             .reconcile_all_on(watches.namespaced_policies.edited.stream())
             .reconcile_all_on(nodes_changed.stream());
         self.spawn("stack", controller, stack::reconcile);
 
-        let controller = for_user_kind(watches.policies, &stack_edited).reconcile_all_on(plan_changes(self.context));
+        let labels_changed = &watches.namespace_labels_changed;
+        let controller = for_user_kind(watches.policies, &stack_edited)
+            .reconcile_all_on(plan_changes(self.context))
+            .reconcile_all_on(labels_changed.stream());
         self.spawn("tracing-policy", controller, tracing_policy::reconcile::<TracingPolicy>);
-        let controller =
-            for_user_kind(watches.namespaced_policies, &stack_edited).reconcile_all_on(plan_changes(self.context));
+        let controller = for_user_kind(watches.namespaced_policies, &stack_edited)
+            .reconcile_all_on(plan_changes(self.context))
+            .reconcile_all_on(labels_changed.stream());
         self.spawn("tracing-policy-namespaced", controller, tracing_policy::reconcile::<TracingPolicyNamespaced>);
 
         let pods_changed = self.context.pod_watches.changed();
-        let labels_changed = &watches.namespace_labels_changed;
         let controller = for_user_kind(watches.captures, &stack_edited)
             .reconcile_all_on(pods_changed.stream())
             .reconcile_all_on(nodes_changed.stream())

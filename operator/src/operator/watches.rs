@@ -1,7 +1,7 @@
 //! `Watches`: the watch on every kind that the operator caches.
 
 use futures::StreamExt as _;
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use k8s_openapi::api::core::v1::{Container, Namespace, Node, Pod};
 use kube::{
     Api, Client,
     core::PartialObjectMeta,
@@ -116,10 +116,14 @@ fn prune_node(node: &mut Node) {
     }
 }
 
-/// Only a pod's node, labels and status are read.
+/// Only a pod's node, labels, status and the containers' resources are read.
 fn prune_pod(pod: &mut Pod) {
     pod.metadata.annotations = None;
     if let Some(spec) = &mut pod.spec {
-        (spec.containers, spec.volumes, spec.tolerations) = (Vec::new(), None, None);
+        (spec.volumes, spec.tolerations) = (None, None);
+        for container in &mut spec.containers {
+            let (name, resources) = (std::mem::take(&mut container.name), container.resources.take());
+            *container = Container { name, resources, ..Container::default() };
+        }
     }
 }

@@ -32,7 +32,12 @@ pub(crate) enum Requested {
     /// A stack: the whole profile.
     Profile(ProfileRef),
     /// A policy: one part, in any profile that contains it.
-    Part { profile: ProfileRef, digest: String },
+    Part {
+        profile: ProfileRef,
+        digest: String,
+        /// The security layer's namespaceSelector in the stack excludes every namespace that the policy is about.
+        out_of_scope: bool,
+    },
     /// A FlowCapture or AppProfile: a session on some nodes.
     Session(SessionRequest),
 }
@@ -61,6 +66,12 @@ pub(crate) enum Rollout {
 #[derive(Clone, Debug)]
 pub(crate) enum ControllerReport {
     Resource(Box<StatusInput>),
+    /// A profile was planned for this generation of the stack, and nodes are about to be pointed at it.
+    Planned {
+        generation: i64,
+        profile: String,
+        parts: BTreeSet<String>,
+    },
     /// The stack was applied.
     Stack {
         selection: NodeSelection,
@@ -69,6 +80,12 @@ pub(crate) enum ControllerReport {
         /// Digests of the parts in each live profile, by the digest of the profile.
         profiles: BTreeMap<String, BTreeSet<String>>,
         rollout: Rollout,
+    },
+    /// The status that the API server has of a resource whose input is what it was, e.g. of one that is completed.
+    StatusRead {
+        key: ResourceKey,
+        uid: String,
+        status: Box<UserStatus>,
     },
     /// The operator failed to reconcile this generation.
     ReconcileFailed {

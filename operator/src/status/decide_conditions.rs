@@ -18,6 +18,8 @@ pub(crate) struct SessionResults {
     pub(crate) records: i64,
     pub(crate) lost: i64,
     pub(crate) nodes: i32,
+    /// Nodes that have not reported the end of their part.
+    pub(crate) unreported: i32,
     /// None while it runs.
     pub(crate) end: Option<SessionEnd>,
 }
@@ -60,9 +62,11 @@ fn blocked(evaluation: &Evaluation<'_>) -> Option<(ConditionStatus, Reason, Stri
         return Some((False, Reason::NotAccepted, messages::not_accepted().into()));
     }
     if input.suspended {
-        let stack = input.source.kind == SourceKind::ObservabilityStack;
-        let text = if stack { messages::suspended_stack() } else { messages::suspended() };
-        return Some((False, Reason::Suspended, text.into()));
+        let text = match input.requested {
+            Requested::Profile(_) => messages::suspended_stack(&evaluation.nodes.counts, evaluation.nodes.answered),
+            _ => messages::suspended().into(),
+        };
+        return Some((False, Reason::Suspended, text));
     }
     if input.requested == Requested::Nothing {
         return Some((Unknown, Reason::Pending, messages::pending().into()));
@@ -74,54 +78,70 @@ fn ready(evaluation: &Evaluation<'_>) -> Finding {
     if let Some((status, reason, message)) = blocked(evaluation) {
         return Finding::new(Ready, status, reason, message);
     }
-    if let Some((status, reason, message)) = no_nodes(evaluation) {
-        return Finding::new(Ready, status, reason, message);
+    if let Some((reason, message)) = no_nodes(evaluation) {
+        return Finding::new(Ready, False, reason, message);
     }
     let counts = &evaluation.nodes.counts;
-    let tolerated = counts.desired / 100;
-    if counts.desired > 0 && counts.ready >= counts.desired - tolerated {
-        return Finding::new(Ready, True, Reason::Ready, messages::ready(counts));
+    if counts.desired > 0 && counts.ready >= counts.desired - tolerated(counts) {
+        return Finding::new(Ready, True, Reason::Ready, messages::ready(counts, unselected(evaluation)));
     }
-    if counts.failing > tolerated {
+    if counts.failing > tolerated(counts) {
         let message = messages::too_many_failing(counts, evaluation.failures);
         return Finding::new(Ready, False, Reason::TooManyNodesFailing, message);
     }
     Finding::new(Ready, False, Reason::Progressing, messages::rolling_out(counts))
 }
 
-/// Ready if no node counts: because no pod or node matches, or because none is known yet.
-fn no_nodes(evaluation: &Evaluation<'_>) -> Option<(ConditionStatus, Reason, String)> {
+/// Nodes that may fail while the resource is ready.
+fn tolerated(counts: &NodeCounts) -> i32 {
+    counts.desired / 100
+}
+
+/// Why no node counts: no pod or node is selected, or none is known yet. What selects nothing is never ready.
+fn no_nodes(evaluation: &Evaluation<'_>) -> Option<(Reason, String)> {
     if let Requested::Session(session) = &evaluation.input.requested {
         match &session.nodes {
-            None => return Some((False, Reason::Progressing, messages::listing_pods().into())),
+            None => return Some((Reason::Progressing, messages::listing_pods().into())),
             Some(nodes) if nodes.is_empty() => {
-                return Some((True, Reason::NoMatchingPods, no_matching_pods(evaluation, session)));
+                return Some((Reason::NoMatchingPods, no_matching_pods(evaluation, session)));
             }
             Some(_) => {}
         }
     }
-    let counts = &evaluation.nodes.counts;
+    if let Requested::Part { out_of_scope: true, .. } = evaluation.input.requested {
+        return Some((Reason::NoMatchingPods, messages::namespace_out_of_scope(&evaluation.input.source)));
+    }
+    let NodeSummary { counts, joining, .. } = evaluation.nodes;
     match (counts.desired, evaluation.selected) {
-        (0, Some(0)) => Some((True, Reason::NoMatchingNodes, no_matching_nodes(evaluation).into())),
-        (0, Some(_)) => Some((False, Reason::Progressing, messages::waiting_for_agents(evaluation.namespace, counts))),
-        (0, None) => Some((False, Reason::Progressing, messages::pending().into())),
+        (0, Some(0)) => Some((Reason::NoMatchingNodes, no_matching_nodes(evaluation))),
+        (0, Some(_)) => Some((Reason::Progressing, messages::waiting_for_new_nodes(counts, *joining))),
+        (0, None) => Some((Reason::Progressing, messages::pending().into())),
         _ => None,
     }
 }
 
-fn no_matching_pods(evaluation: &Evaluation<'_>, session: &SessionRequest) -> String {
-    let source = &evaluation.input.source;
-    match &source.namespace {
-        Some(namespace) if session.out_of_scope => messages::namespace_out_of_scope(source.kind, namespace),
-        _ => messages::no_matching_pods().into(),
+/// The nodes that a stack or a session leaves out, in words.
+fn unselected(evaluation: &Evaluation<'_>) -> Option<String> {
+    let count = Some(evaluation.nodes.unselected).filter(|count| *count > 0)?;
+    match evaluation.input.requested {
+        Requested::Profile(_) => Some(messages::nodes_outside_the_stack(count)),
+        Requested::Session(_) => Some(messages::pods_outside_the_stack(count)),
+        Requested::Nothing | Requested::Part { .. } => None,
     }
 }
 
-fn no_matching_nodes(evaluation: &Evaluation<'_>) -> &'static str {
+fn no_matching_pods(evaluation: &Evaluation<'_>, session: &SessionRequest) -> String {
+    if session.out_of_scope {
+        return messages::namespace_out_of_scope(&evaluation.input.source);
+    }
+    messages::no_matching_pods().into()
+}
+
+fn no_matching_nodes(evaluation: &Evaluation<'_>) -> String {
     match evaluation.input.requested {
-        Requested::Session(_) => messages::pods_on_unselected_nodes(),
-        _ if evaluation.input.source.kind == SourceKind::ObservabilityStack => messages::no_matching_nodes(),
-        _ => messages::no_matching_nodes_of_stack(),
+        Requested::Session(_) => messages::pods_on_unselected_nodes().into(),
+        Requested::Profile(_) => messages::no_matching_nodes(evaluation.nodes.unselected),
+        Requested::Nothing | Requested::Part { .. } => messages::no_matching_nodes_of_stack().into(),
     }
 }
 
@@ -135,21 +155,21 @@ fn programmed(evaluation: &Evaluation<'_>) -> Finding {
         let (status, reason, message) = blocked(evaluation).unwrap_or(pending);
         return finding(status, reason, message);
     }
-    if let Some((_, reason, message)) = no_nodes(evaluation) {
+    if let Some((reason, message)) = no_nodes(evaluation) {
         let reason = if reason == Reason::Progressing { Reason::WaitingForAgents } else { reason };
         return finding(False, reason, message);
     }
     if let (Rollout::Halted { failing, updated }, true) = (evaluation.rollout, is_part_of_rollout(evaluation)) {
         return finding(False, Reason::RolloutHalted, messages::halted(*failing, *updated));
     }
-    let counts = &evaluation.nodes.counts;
-    if evaluation.nodes.pending() == 0 && counts.updated == counts.desired {
+    let NodeSummary { counts, answered, reported, .. } = evaluation.nodes;
+    if counts.updated == counts.desired && *answered == counts.desired {
         return finding(True, Reason::AllNodesApplied, messages::all_updated(counts));
     }
-    if counts.updated == 0 && counts.ready == 0 {
+    if *reported == 0 {
         return finding(False, Reason::WaitingForAgents, messages::waiting_for_agents(evaluation.namespace, counts));
     }
-    finding(False, Reason::RollingOut, messages::rolling_out(counts))
+    finding(False, Reason::RollingOut, messages::not_all_answered(counts, *answered))
 }
 
 /// Whether the current rollout changes this resource. A part that every node has already, in the old profile or the new
@@ -175,15 +195,19 @@ fn degraded(evaluation: &Evaluation<'_>) -> Finding {
     if evaluation.input.requested == Requested::Nothing {
         return as_expected();
     }
-    if let Some((True, reason, message)) = no_nodes(evaluation) {
+    if let Some((reason, message)) = no_nodes(evaluation).filter(|(reason, _)| *reason != Reason::Progressing) {
         return Finding::new(Degraded, True, reason, message);
     }
     if evaluation.nodes.counts.failing == 0 {
         return as_expected();
     }
+    Finding::new(Degraded, True, failure_reason(evaluation), messages::worst_failure(evaluation.failures))
+}
+
+/// The reason of the failing nodes, if they have only one.
+fn failure_reason(evaluation: &Evaluation<'_>) -> Reason {
     let single = evaluation.nodes.single_reason();
-    let reason = single.map_or(Reason::Mixed, |reason| reason.parse().unwrap_or(Reason::LoadFailed));
-    Finding::new(Degraded, True, reason, messages::worst_failure(evaluation.failures))
+    single.map_or(Reason::Mixed, |reason| reason.parse().unwrap_or(Reason::LoadFailed))
 }
 
 /// Reconciling or Stalled; both are only present while true.
@@ -206,39 +230,78 @@ fn reconciling_or_stalled(evaluation: &Evaluation<'_>) -> Option<Finding> {
         let waits = !evaluation.input.suspended;
         return waits.then(|| Finding::new(Reconciling, True, Reason::Progressing, messages::pending()));
     }
-    let message = match no_nodes(evaluation) {
-        Some((False, Reason::Progressing, message)) => message,
-        Some(_) => return None,
-        None if evaluation.nodes.pending() > 0 => messages::rolling_out(&evaluation.nodes.counts),
-        None => return None,
+    if evaluation.session.end.is_some() {
+        return ended_without_success(evaluation);
+    }
+    match no_nodes(evaluation) {
+        Some((Reason::NoMatchingNodes, _)) if evaluation.input.suspended => None,
+        Some((reason, message)) if is_stalled_without_nodes(evaluation, reason) => {
+            Some(Finding::new(Stalled, True, reason, message))
+        }
+        Some((reason, message)) => Some(Finding::new(Reconciling, True, reason, message)),
+        None if evaluation.nodes.pending() > 0 => {
+            let message = messages::rolling_out(&evaluation.nodes.counts);
+            Some(Finding::new(Reconciling, True, Reason::Progressing, message))
+        }
+        None if fails_for_good(evaluation) => {
+            let message = messages::too_many_failing(&evaluation.nodes.counts, evaluation.failures);
+            Some(Finding::new(Stalled, True, failure_reason(evaluation), message))
+        }
+        None => None,
+    }
+}
+
+/// Whether more nodes than tolerated fail until a user changes something. The other nodes have answered by then, or fail
+/// as well.
+fn fails_for_good(evaluation: &Evaluation<'_>) -> bool {
+    evaluation.nodes.failing_for_good > tolerated(&evaluation.nodes.counts)
+}
+
+/// Only the stack's own selector stalls it: a policy waits for the stack, a session for a pod, and a cluster without nodes
+/// for its first.
+fn is_stalled_without_nodes(evaluation: &Evaluation<'_>, reason: Reason) -> bool {
+    reason == Reason::NoMatchingNodes
+        && matches!(evaluation.input.requested, Requested::Profile(_))
+        && evaluation.nodes.unselected > 0
+}
+
+/// A session that has ended does not start again, so whatever kept it from being ready is final.
+fn ended_without_success(evaluation: &Evaluation<'_>) -> Option<Finding> {
+    let Finding { status, reason, message, .. } = ready(evaluation);
+    let reason = match reason {
+        _ if status == True => return None,
+        Reason::TooManyNodesFailing => failure_reason(evaluation),
+        Reason::Progressing => Reason::AgentSilent,
+        other => other,
     };
-    Some(Finding::new(Reconciling, True, Reason::Progressing, message))
+    Some(Finding::new(Stalled, True, reason, message))
 }
 
 /// Whether a change of another object resolves the refusal, so that clients that wait for this one should keep waiting.
 fn depends_on_other_object(reason: Reason) -> bool {
-    matches!(reason, Reason::NoStack | Reason::LayerDisabled | Reason::NotAccepted)
+    matches!(reason, Reason::NoStack | Reason::LayerDisabled | Reason::NotAccepted | Reason::NamespaceBudgetExceeded)
 }
 
 fn completed(evaluation: &Evaluation<'_>) -> Option<Finding> {
     let Requested::Session(session) = &evaluation.input.requested else { return None };
     let unit = if evaluation.input.source.kind == SourceKind::AppProfile { "samples" } else { "flow records" };
-    let SessionResults { records, lost, nodes, end } = evaluation.session;
+    let SessionResults { records, lost, nodes, unreported, end } = evaluation.session;
     let so_far = messages::records(unit, records, lost, nodes);
+    let result = messages::with_unreported(&so_far, unreported);
     Some(match end {
         None => Finding::new(Completed, False, Reason::Running, messages::running_until(session.expires_at, &so_far)),
         Some(SessionEnd::DurationElapsed) => {
-            Finding::new(Completed, True, Reason::DurationElapsed, messages::ended(&so_far))
+            Finding::new(Completed, True, Reason::DurationElapsed, messages::ended(&result))
         }
         Some(SessionEnd::LimitReached) => {
-            Finding::new(Completed, True, Reason::LimitReached, messages::ended_early(&so_far))
+            Finding::new(Completed, True, Reason::LimitReached, messages::ended_early(&result))
         }
     })
 }
 
 /// The sentence above the Events in `kubectl describe`.
 pub(crate) fn summary(evaluation: &Evaluation<'_>, counts: &NodeCounts) -> String {
-    let counted = messages::summary(counts, evaluation.failures);
+    let counted = messages::summary(counts, evaluation.failures, unselected(evaluation));
     match (evaluation.input.refusals.as_slice(), &evaluation.input.requested) {
         ([], _) => counted,
         (refusals, Requested::Nothing) => messages::summary_of_refused(refusals, None),

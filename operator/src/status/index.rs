@@ -3,7 +3,12 @@
 
 mod compute;
 #[cfg(test)]
+mod rollout_tests;
+#[cfg(test)]
+mod selection_tests;
+#[cfg(test)]
 mod session_tests;
+mod silent;
 #[cfg(test)]
 mod tests;
 
@@ -57,7 +62,10 @@ pub(crate) struct Index {
     selection: Option<NodeSelection>,
     /// Digest of the agents' current pod template.
     template: Option<String>,
+    /// Digests of the parts in each profile, by the digest of the profile.
     profiles: BTreeMap<String, BTreeSet<String>>,
+    /// The latest generation of the stack for which a profile was planned, by the digest of the profile.
+    planned_for: BTreeMap<String, i64>,
     rollout: Rollout,
     /// Why agents' pods are refused, and when that was reported.
     pods_refused: Option<(PodsRefused, Timestamp)>,
@@ -78,6 +86,7 @@ impl Index {
             selection: None,
             template: None,
             profiles: BTreeMap::new(),
+            planned_for: BTreeMap::new(),
             rollout: Rollout::Progressing,
             pods_refused: None,
             entries: BTreeMap::new(),
@@ -117,9 +126,9 @@ impl Index {
         let reconciled_changed =
             before.map(RuntimeFact::reconciled_fields) != fact.as_ref().map(RuntimeFact::reconciled_fields);
         let since = match (before, &fact) {
-            (Some(before), Some(fact)) if before.generation == fact.generation => None,
+            (Some(before), Some(fact)) => restarts_grace(before, fact).then_some(now),
             (None, Some(fact)) => Some(fact.spec_written_at.unwrap_or(now)),
-            _ => Some(now),
+            (_, None) => Some(now),
         };
         let only_sessions_changed = match (before, &fact) {
             (Some(before), Some(fact)) if before.equals_except_sessions(fact) => Some(changed_sessions(before, fact)),
@@ -162,12 +171,23 @@ impl Index {
     pub(crate) fn apply_report(&mut self, report: ControllerReport) {
         match report {
             ControllerReport::Resource(input) => self.set_input(*input),
+            ControllerReport::Planned { generation, profile, parts } => {
+                self.profiles.insert(profile.clone(), parts);
+                self.planned_for.insert(profile, generation);
+            }
             ControllerReport::Stack { selection, template, profiles, rollout } => {
+                self.planned_for.retain(|profile, _| profiles.contains_key(profile));
                 let known = (self.selection.as_ref(), &self.template, &self.profiles, &self.rollout);
                 if known != (Some(&selection), &template, &profiles, &rollout) {
                     (self.selection, self.template) = (Some(selection), template);
                     (self.profiles, self.rollout) = (profiles, rollout);
                     self.mark_all_dirty();
+                }
+            }
+            ControllerReport::StatusRead { key, uid, status } => {
+                if let Some(entry) = self.entries.get_mut(&key).filter(|entry| entry.input.uid == uid) {
+                    entry.input.current_status = *status;
+                    self.dirty.insert(key);
                 }
             }
             ControllerReport::ReconcileFailed { key, generation, reason, message } => {
@@ -182,6 +202,8 @@ impl Index {
                 self.entries.retain(|key, _| keys.contains(key));
                 if !self.entries.keys().any(|key| key.kind == SourceKind::ObservabilityStack) {
                     self.selection = None;
+                    // A new stack counts its generations from 1 again.
+                    self.planned_for.clear();
                 }
             }
         }
@@ -251,6 +273,14 @@ impl Index {
         });
         self.dirty.extend(concerned.map(|(key, _)| key.clone()));
     }
+}
+
+/// Whether the agent has to answer a new change, or has just answered one. Further changes give no more time to an agent
+/// that is behind.
+fn restarts_grace(before: &RuntimeFact, now: &RuntimeFact) -> bool {
+    let had_answered = before.observed_generation == Some(before.generation);
+    let has_answered = before.observed_generation != now.observed_generation;
+    has_answered || (had_answered && before.generation != now.generation)
 }
 
 /// Names of the sessions whose status differs between the two.

@@ -23,6 +23,7 @@ use super::{
     facts::{AgentFact, NodeFact, RuntimeFact},
     index::Index,
     node_state::GracePeriods,
+    silent_agents::SilentAgent,
     user_status::UserStatus,
     writer::StatusWrite,
 };
@@ -43,6 +44,7 @@ pub(crate) struct IndexDriver {
     pub(crate) pod_refusals: Events<Event>,
     pub(crate) reports: mpsc::Receiver<ControllerReport>,
     pub(crate) writes: mpsc::Sender<StatusWrite>,
+    pub(crate) silent_agents: mpsc::Sender<Vec<SilentAgent>>,
     pub(crate) metrics: Arc<Metrics>,
     /// Namespace of the agents' pods.
     pub(crate) namespace: String,
@@ -63,10 +65,32 @@ struct Listed {
     runtimes: bool,
 }
 
-/// The last computed status of each resource, with its UID, and when to compute it again.
+/// The last computed status of one object.
+#[derive(Debug)]
+struct LastComputed {
+    uid: String,
+    status: UserStatus,
+    /// What the API server had then.
+    current: UserStatus,
+}
+
+impl LastComputed {
+    /// Records what was computed and read now; returns whether the writer has to know. Without a new status it does only
+    /// if another one was read since: the API server's status was edited by another client, or is one of our own that
+    /// was written meanwhile.
+    fn update(&mut self, status: &UserStatus, current: &UserStatus) -> bool {
+        let read_another = self.current != *current && *current != *status;
+        let changed = self.status != *status;
+        self.status.clone_from(status);
+        self.current.clone_from(current);
+        changed || read_another
+    }
+}
+
+/// The last computed status of each resource, and when to compute it again.
 #[derive(Debug, Default)]
 struct Computed {
-    last: BTreeMap<ResourceKey, (String, UserStatus)>,
+    last: BTreeMap<ResourceKey, LastComputed>,
     recompute_at: BTreeMap<ResourceKey, Timestamp>,
 }
 
@@ -141,6 +165,14 @@ impl IndexDriver {
         }
     }
 
+    /// While the writer is busy the list is dropped: what it writes causes the next one.
+    fn report_silent_agents(&self, index: &Index, now: Timestamp) {
+        let silent = index.silent_agents(now);
+        if !silent.is_empty() {
+            let _ = self.silent_agents.try_send(silent);
+        }
+    }
+
     async fn compute_due(&mut self, index: &mut Index, computed: &mut Computed) {
         let now = Timestamp::now();
         let mut keys = index.take_dirty();
@@ -152,19 +184,27 @@ impl IndexDriver {
                 continue;
             };
             let uid = uid.to_owned();
-            let known = computed.last.get(&key).filter(|(known, _)| *known == uid).map(|(_, status)| status.clone());
-            let before = known.clone().unwrap_or_else(|| current.clone());
+            let known = computed.last.get_mut(&key).filter(|known| known.uid == uid);
+            let before = known.as_ref().map_or_else(|| current.clone(), |known| known.status.clone());
             let Some(result) = index.compute(&key, &before, now) else { continue };
             computed.recompute_at.extend(result.recompute_at.map(|at| (key.clone(), at)));
             if key.kind == SourceKind::ObservabilityStack
                 && let Some(nodes) = &result.status.common.nodes
             {
                 self.metrics.set_nodes(nodes);
+                self.report_silent_agents(index, now);
             }
-            if known.as_ref() == Some(&result.status) {
+            let concerns_writer = match known {
+                Some(known) => known.update(&result.status, &current),
+                None => {
+                    let (status, current) = (result.status.clone(), current.clone());
+                    computed.last.insert(key.clone(), LastComputed { uid: uid.clone(), status, current });
+                    true
+                }
+            };
+            if !concerns_writer {
                 continue;
             }
-            computed.last.insert(key.clone(), (uid.clone(), result.status.clone()));
             let write = StatusWrite { key, uid, current, desired: result.status };
             if self.writes.send(write).await.is_err() {
                 tracing::error!("the status writer has stopped");

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use trilobite_crds::{
     Failure, NodeCounts, Reason, Refusal,
     condition::{MAX_MESSAGE, cut},
-    node::SourceKind,
+    node::{Source, SourceKind},
     stack::Layer,
     status::MAX_SUMMARY,
 };
@@ -49,10 +49,10 @@ fn ready_of_desired(counts: &NodeCounts) -> String {
 }
 
 /// The most frequent groups of failures, and how many more there are.
-pub(super) fn summary(counts: &NodeCounts, failures: &[Failure]) -> String {
-    let mut text = ready_of_desired(counts);
+pub(super) fn summary(counts: &NodeCounts, failures: &[Failure], unselected: Option<String>) -> String {
+    let mut text = ready(counts, unselected);
     if counts.excluded > 0 {
-        text += &format!("; {} not counted yet", number(counts.excluded.into()));
+        text += &format!("; {} not counted (new, or being deleted)", number(counts.excluded.into()));
     }
     if counts.failing > 0 {
         let groups: Vec<String> = failures.iter().take(GROUPS).map(group).collect();
@@ -83,13 +83,16 @@ pub(super) fn worst_failure(failures: &[Failure]) -> String {
     worst_failure_with_lead("", failures)
 }
 
-/// Details of the failure are dropped one by one until the next step fits as a whole.
+/// Details of the failure are dropped one by one until the message fits as a whole.
 fn worst_failure_with_lead(lead: &str, failures: &[Failure]) -> String {
     let Some(first) = failures.first() else { return "nothing is wrong".into() };
-    let Failure { reason, count, example_node: node, message, .. } = first;
-    let on = nodes(*count);
+    let Failure { reason, example_node: node, message, .. } = first;
+    // Nodes that fail for one reason on several kernels are several failures.
+    let same_reason = failures.iter().filter(|failure| failure.reason == *reason);
+    let on = nodes(same_reason.clone().fold(0, |sum: i32, failure| sum.saturating_add(failure.count)));
+    let one_kernel = same_reason.clone().all(|failure| failure.kernel == first.kernel);
     // The kernel is dropped first: the list of failures has it too.
-    let with_kernel = kernel(first);
+    let with_kernel = if one_kernel { kernel(first) } else { String::new() };
     let whole = format!("{lead}{reason} on {on}{with_kernel}, e.g. {node}: {message}").chars().count();
     let kernel = if whole <= MAX_MESSAGE { with_kernel } else { String::new() };
     let mut leads = vec![
@@ -97,7 +100,6 @@ fn worst_failure_with_lead(lead: &str, failures: &[Failure]) -> String {
         format!("{lead}{reason} on {on}, e.g. {node}: "),
         format!("{lead}{reason} on {on}: "),
         format!("{reason} on {on}: "),
-        format!("{reason}: "),
     ];
     // Most next steps contain the node's name already.
     if message.contains(node.as_str()) {
@@ -139,15 +141,46 @@ pub(super) fn rolling_out(counts: &NodeCounts) -> String {
     )
 }
 
-pub(super) fn waiting_for_agents(namespace: &str, counts: &NodeCounts) -> String {
-    if counts.desired == 0 {
-        return format!("{} joined recently; waiting for their agents", nodes(counts.excluded));
+/// Not every counted node was given the change, or has answered.
+pub(super) fn not_all_answered(counts: &NodeCounts, answered: i32) -> String {
+    let (updated, answered) = (number(counts.updated.into()), number(answered.into()));
+    format!("{updated} of {} updated, {answered} answered", nodes(counts.desired))
+}
+
+/// Every selected node is new, or is being deleted.
+pub(super) fn waiting_for_new_nodes(counts: &NodeCounts, joining: i32) -> String {
+    match joining {
+        0 => format!("{} {} being deleted, and no other is the stack's", nodes(counts.excluded), verb(counts.excluded)),
+        _ => format!("{} joined recently; waiting for their agents", nodes(joining)),
     }
+}
+
+fn verb(count: i32) -> &'static str {
+    if count == 1 { "is" } else { "are" }
+}
+
+pub(super) fn nodes_outside_the_stack(count: i32) -> String {
+    format!("{} of the cluster {} not the stack's", nodes(count), verb(count))
+}
+
+pub(super) fn pods_outside_the_stack(count: i32) -> String {
+    format!("{} with matching pods {} not the stack's", nodes(count), verb(count))
+}
+
+pub(super) fn waiting_for_agents(namespace: &str, counts: &NodeCounts) -> String {
     format!("waiting for the agents of {}; see kubectl -n {namespace} get pods", nodes(counts.desired))
 }
 
-pub(super) fn no_matching_nodes() -> &'static str {
-    "no node matches spec.runtime.nodeSelector and tolerations; correct them, or label a node"
+pub(super) fn no_matching_nodes(in_cluster: i32) -> String {
+    match in_cluster {
+        0 => "the cluster has no node; the agents start when one joins".into(),
+        1 => "the cluster's node does not match spec.runtime.nodeSelector and tolerations; correct them, or label it"
+            .into(),
+        _ => format!(
+            "none of the cluster's {} matches spec.runtime.nodeSelector and tolerations; correct them, or label a node",
+            nodes(in_cluster)
+        ),
+    }
 }
 
 pub(super) fn no_matching_nodes_of_stack() -> &'static str {
@@ -158,10 +191,21 @@ pub(super) fn pods_on_unselected_nodes() -> &'static str {
     "the pods run only on nodes that the stack's nodeSelector and tolerations leave out; widen them, or move the pods"
 }
 
-pub(super) fn namespace_out_of_scope(kind: SourceKind, namespace: &str) -> String {
-    let layer = if kind == SourceKind::AppProfile { Layer::Application } else { Layer::Network };
-    let field = layer.field();
-    format!("the stack's {field}.namespaceSelector leaves out namespace {namespace}; label the namespace, or widen it")
+/// The resource's namespace, or for a cluster-wide policy every namespace.
+pub(super) fn namespace_out_of_scope(source: &Source) -> String {
+    let field = match source.kind {
+        SourceKind::AppProfile => Layer::Application.field(),
+        SourceKind::FlowCapture => Layer::Network.field(),
+        SourceKind::ObservabilityStack | SourceKind::TracingPolicy | SourceKind::TracingPolicyNamespaced => {
+            Layer::Security.field()
+        }
+    };
+    match &source.namespace {
+        Some(namespace) => format!(
+            "the stack's {field}.namespaceSelector leaves out namespace {namespace}; label the namespace, or widen it"
+        ),
+        None => format!("no namespace matches the stack's {field}.namespaceSelector; label one, or widen it"),
+    }
 }
 
 pub(super) fn no_matching_pods() -> &'static str {
@@ -179,8 +223,10 @@ pub(super) fn halted(failing: usize, updated: usize) -> String {
     )
 }
 
-pub(super) fn ready(counts: &NodeCounts) -> String {
-    ready_of_desired(counts)
+/// `unselected`: the nodes that are left out, in words.
+pub(super) fn ready(counts: &NodeCounts, unselected: Option<String>) -> String {
+    let ready = ready_of_desired(counts);
+    unselected.map_or(ready.clone(), |unselected| format!("{ready}; {unselected}"))
 }
 
 pub(super) fn too_many_failing(counts: &NodeCounts, failures: &[Failure]) -> String {
@@ -188,12 +234,17 @@ pub(super) fn too_many_failing(counts: &NodeCounts, failures: &[Failure]) -> Str
     worst_failure_with_lead(&lead, failures)
 }
 
-pub(super) fn suspended_stack() -> &'static str {
-    "suspended: nothing is loaded on any node; set spec.suspend to false to resume"
+/// `unloaded`: nodes whose agent has reported that it unloaded everything.
+pub(super) fn suspended_stack(counts: &NodeCounts, unloaded: i32) -> String {
+    format!(
+        "suspended: {} of {} unloaded everything; set spec.suspend to false to resume",
+        number(unloaded.into()),
+        nodes(counts.desired)
+    )
 }
 
 pub(super) fn suspended() -> &'static str {
-    "the stack is suspended, so this is not active anywhere; set its spec.suspend to false"
+    "the stack is suspended, so nodes unload this; set its spec.suspend to false"
 }
 
 pub(super) fn pending() -> &'static str {
@@ -207,6 +258,14 @@ pub(super) fn as_expected() -> &'static str {
 /// What a session recorded and what it lost.
 pub(super) fn records(unit: &str, records: i64, lost: i64, on: i32) -> String {
     format!("{} {unit} from {}, {} lost", number(records), nodes(on), number(lost))
+}
+
+/// A result that lacks the reports of some nodes.
+pub(super) fn with_unreported(result: &str, unreported: i32) -> String {
+    match unreported {
+        0 => result.into(),
+        count => format!("{result}; {} did not report the end", nodes(count)),
+    }
 }
 
 pub(super) fn running_until(end: Timestamp, so_far: &str) -> String {
@@ -233,6 +292,19 @@ pub(super) fn agent_not_running(namespace: &str, node: &str) -> String {
     format!("the agent's pod does not run; see kubectl -n {namespace} get pods --field-selector spec.nodeName={node}")
 }
 
+/// The kernel killed the agent, at its memory limit if it has one.
+pub(super) fn agent_out_of_memory(node: &str, limit: Option<&str>) -> String {
+    match limit {
+        Some(limit) => format!(
+            "the agent was killed at its memory limit of {} (OOMKilled); raise spec.runtime.resources.limits.memory in the stack",
+            cut(limit, 24)
+        ),
+        None => format!(
+            "the agent was killed as the node ran out of memory (OOMKilled); see what uses it: kubectl describe node {node}"
+        ),
+    }
+}
+
 pub(super) fn agent_waiting(namespace: &str, node: &str, why: &str) -> String {
     let why = cut(why, 40);
     format!(
@@ -246,14 +318,18 @@ pub(super) fn node_not_reporting(node: &str) -> String {
     )
 }
 
-pub(super) fn agent_not_ready(namespace: &str, node: &str) -> String {
-    format!(
-        "the agent runs but is not ready; see kubectl -n {namespace} describe pods --field-selector spec.nodeName={node}"
-    )
+/// `other`: a container beside the agent that does not run, and why.
+pub(super) fn agent_not_ready(namespace: &str, node: &str, other: Option<&str>) -> String {
+    let what = match other {
+        Some(other) => format!("the agent runs, but not {}", cut(other, 48)),
+        None => "the agent runs but is not ready".into(),
+    };
+    format!("{what}; see kubectl -n {namespace} describe pods --field-selector spec.nodeName={node}")
 }
 
-pub(super) fn agent_not_responding(namespace: &str, node: &str) -> String {
-    format!("the agent has not reported that it applied noderuntime {node}; see its logs in {namespace}")
+pub(super) fn agent_not_responding(namespace: &str, node: &str, since: Timestamp) -> String {
+    let since = whole_seconds(since);
+    format!("the agent is behind since {since}: it has not applied noderuntime {node}; see its log in {namespace}")
 }
 
 pub(super) fn pods_forbidden(namespace: &str, why: &str) -> String {
@@ -314,10 +390,28 @@ pub(crate) fn and_more(first: &str, more: usize) -> String {
     if more == 0 { first.into() } else { format!("{first} (and {more} more)") }
 }
 
-/// The API server denies the operator a request.
+/// The API server denies the operator a request. The right that it lacks is named, not the request.
 pub(crate) fn denied(error: &str) -> String {
-    let what = format!("{error}; compare the operator's ClusterRole and Role with the chart's");
+    let what = denied_right(error).map_or_else(|| error.to_owned(), |right| format!("the operator may not {right}"));
+    let what = format!("{what}; compare the operator's ClusterRole and Role with the chart's");
     shorten_to_fit(&[String::new()], &what, MAX_MESSAGE)
+}
+
+/// `patch daemonsets.apps in namespace x`, from the API server's
+/// `User "u" cannot patch resource "daemonsets" in API group "apps" in the namespace "x"`.
+fn denied_right(error: &str) -> Option<String> {
+    let (_, right) = error.split_once("\" cannot ")?;
+    let (verb, right) = right.split_once(" resource \"")?;
+    let (resource, right) = right.split_once('"')?;
+    let quoted = |before: &str| right.split_once(before)?.1.split('"').next();
+    let group = quoted("in API group \"").filter(|group| !group.is_empty());
+    let group = group.map(|group| format!(".{group}")).unwrap_or_default();
+    let scope = match quoted("in the namespace \"") {
+        Some(namespace) => format!(" in namespace {namespace}"),
+        None if right.contains("at the cluster scope") => " in the cluster".into(),
+        None => String::new(),
+    };
+    Some(format!("{verb} {resource}{group}{scope}"))
 }
 
 /// A stored object cannot be deserialized.

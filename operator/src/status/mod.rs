@@ -11,13 +11,17 @@ mod index_driver;
 pub(crate) mod messages;
 mod node_state;
 mod node_summary;
+mod node_text;
 mod shorten;
+mod silent_agents;
 mod user_status;
 mod writer;
 
 pub(crate) use controller_report::{ControllerReport, Requested, Rollout, SessionRequest, StatusInput};
+pub(crate) use events::event_reporter;
 pub(crate) use facts::AgentFact;
 pub(crate) use index_driver::{IndexDriver, watch_pod_refusals};
 pub(crate) use node_state::GracePeriods;
+pub(crate) use silent_agents::SilentAgentWriter;
 pub(crate) use user_status::{UserResource, UserStatus};
-pub(crate) use writer::{StatusWriter, event_reporter};
+pub(crate) use writer::StatusWriter;

@@ -4,13 +4,13 @@ use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
 use trilobite_crds::{
-    node::{NodeProblem, SessionState, SessionStatus, SourceKind},
+    node::{NodeProblem, ProfileRef, SessionState, SessionStatus, SourceKind},
     reason::Reason,
 };
 
 use super::{
     controller_report::{Requested, StatusInput},
-    facts::{AgentFact, PodsRefused, RuntimeFact},
+    facts::{AgentFact, OutOfMemory, PodsRefused, RuntimeFact},
     messages,
 };
 
@@ -41,76 +41,132 @@ pub(crate) struct NodeView<'a> {
     pub(crate) pods_refused: Option<&'a PodsRefused>,
 }
 
-/// `updated`: the node's NodeRuntime asks for what is requested.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum NodeState {
     /// Not ready yet; the node fails at `until` if nothing changes.
     Pending {
-        updated: bool,
         until: Option<Timestamp>,
     },
-    Ready,
+    /// `until`: the same, for an agent that has not answered the latest change, which the state does not depend on.
+    Ready {
+        until: Option<Timestamp>,
+    },
     Failing {
-        updated: bool,
         reason: String,
         message: String,
     },
 }
 
+impl NodeState {
+    fn failing(reason: Reason, message: String) -> Self {
+        Self::Failing { reason: reason.as_str().into(), message }
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        matches!(self, Self::Ready { .. })
+    }
+}
+
+/// The state of one node, and how far what is requested has come there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NodeEvaluation {
+    pub(crate) state: NodeState,
+    /// The node was given what is requested.
+    pub(crate) updated: bool,
+    /// Its agent has reported on that.
+    pub(crate) answered: bool,
+    /// Its agent has reported at all.
+    pub(crate) reported: bool,
+}
+
 type Check = Result<(), NodeState>;
 
-/// Evaluates one node. `live_profiles` are the digests of the profiles that contain the requested part.
-pub(crate) fn node_state(
+/// Evaluates one node. `live_profiles` are the digests of the profiles with which the resource is active: for a policy
+/// those that contain its part, for the stack those that were planned since its spec last changed.
+pub(crate) fn evaluate_node(
     view: &NodeView<'_>,
     input: &StatusInput,
     live_profiles: &BTreeSet<String>,
     grace: GracePeriods,
     now: Timestamp,
-) -> NodeState {
-    let updated = is_updated(view, input, live_profiles);
+) -> NodeEvaluation {
     let checks = || {
         check_session_end(view, input)?;
-        check_agent_pod(view, updated, grace, now)?;
+        check_agent_pod(view, grace, now)?;
         check_template(view, input)?;
         check_room(view, input)?;
-        check_updated(updated)?;
-        check_reported(view, input, live_profiles, updated, grace, now)?;
+        check_active(view, input, live_profiles, grace, now)?;
         check_problems(view, input)?;
         check_stack_ready(view, input)
     };
-    checks().err().unwrap_or(NodeState::Ready)
-}
-
-fn is_updated(view: &NodeView<'_>, input: &StatusInput, live_profiles: &BTreeSet<String>) -> bool {
-    let Some(runtime) = view.runtime else { return false };
-    match &input.requested {
-        Requested::Nothing => true,
-        Requested::Profile(profile) => runtime.desired_profile.as_ref() == Some(profile),
-        Requested::Part { .. } => {
-            runtime.desired_profile.as_ref().is_some_and(|profile| live_profiles.contains(&profile.digest))
-        }
-        Requested::Session(session) => view.session.is_some() || runtime.has_session(session),
+    let until = owes_answer(view, input).then(|| answer_due(view, grace));
+    NodeEvaluation {
+        state: checks().err().unwrap_or(NodeState::Ready { until }),
+        updated: is_updated(view, input, live_profiles),
+        answered: has_answered(view, input, live_profiles),
+        reported: view.runtime.is_some_and(|runtime| runtime.observed_generation.is_some()),
     }
 }
 
-fn check_agent_pod(view: &NodeView<'_>, updated: bool, grace: GracePeriods, now: Timestamp) -> Check {
-    let failing =
-        |reason: Reason, message: String| NodeState::Failing { updated, reason: reason.as_str().into(), message };
+/// When an agent that has not answered the latest change fails.
+fn answer_due(view: &NodeView<'_>, grace: GracePeriods) -> Timestamp {
+    view.since.checked_add(grace.agent).unwrap_or(Timestamp::MAX)
+}
+
+/// Whether the agent was given a profile that it has not reported on. That concerns the stack alone: a policy needs only
+/// a profile that contains it.
+fn owes_answer(view: &NodeView<'_>, input: &StatusInput) -> bool {
+    matches!(input.requested, Requested::Profile(_))
+        && view.runtime.is_some_and(|runtime| runtime.applied_profile != runtime.desired_profile)
+}
+
+/// Whether the node's NodeRuntime asks for all of what is requested.
+fn is_updated(view: &NodeView<'_>, input: &StatusInput, live_profiles: &BTreeSet<String>) -> bool {
+    let desired = view.runtime.and_then(|runtime| runtime.desired_profile.as_ref());
+    match &input.requested {
+        Requested::Nothing => view.runtime.is_some(),
+        Requested::Profile(profile) => desired == Some(profile) && has_current_template(view),
+        Requested::Part { .. } => desired.is_some_and(|profile| live_profiles.contains(&profile.digest)),
+        Requested::Session(session) => {
+            view.session.is_some() || view.runtime.is_some_and(|runtime| runtime.has_session(session))
+        }
+    }
+}
+
+/// Whether the agent has reported on all of what is requested.
+fn has_answered(view: &NodeView<'_>, input: &StatusInput, live_profiles: &BTreeSet<String>) -> bool {
+    let applied = view.runtime.and_then(|runtime| runtime.applied_profile.as_ref());
+    match &input.requested {
+        Requested::Nothing => view.runtime.is_some(),
+        Requested::Profile(profile) => applied == Some(profile),
+        Requested::Part { .. } => applied.is_some_and(|profile| live_profiles.contains(&profile.digest)),
+        Requested::Session(_) => view.session.is_some(),
+    }
+}
+
+fn check_agent_pod(view: &NodeView<'_>, grace: GracePeriods, now: Timestamp) -> Check {
+    let failing = NodeState::failing;
     let grace_end = |since: Timestamp| since.checked_add(grace.agent).unwrap_or(Timestamp::MAX);
     match view.agent {
         Some(agent) if agent.ready => Ok(()),
         Some(agent) => {
             let until = grace_end(agent.since.unwrap_or(view.since));
             if now < until {
-                return Err(NodeState::Pending { updated, until: Some(until) });
+                return Err(NodeState::Pending { until: Some(until) });
             }
-            Err(match &agent.waiting {
+            Err(match (&agent.out_of_memory, &agent.waiting) {
                 _ if view.silent => failing(Reason::AgentSilent, messages::node_not_reporting(view.name)),
-                Some(why) => failing(Reason::AgentSilent, messages::agent_waiting(view.namespace, view.name, why)),
-                None if agent.running => {
-                    failing(Reason::AgentNotReady, messages::agent_not_ready(view.namespace, view.name))
+                (Some(OutOfMemory { limit }), _) => {
+                    failing(Reason::AgentSilent, messages::agent_out_of_memory(view.name, limit.as_deref()))
                 }
-                None => failing(Reason::AgentSilent, messages::agent_not_running(view.namespace, view.name)),
+                (None, Some(why)) => {
+                    failing(Reason::AgentSilent, messages::agent_waiting(view.namespace, view.name, why))
+                }
+                (None, None) if agent.running => {
+                    let other = agent.other_waiting.as_deref();
+                    failing(Reason::AgentNotReady, messages::agent_not_ready(view.namespace, view.name, other))
+                }
+                (None, None) => failing(Reason::AgentSilent, messages::agent_not_running(view.namespace, view.name)),
             })
         }
         None => {
@@ -119,7 +175,7 @@ fn check_agent_pod(view: &NodeView<'_>, updated: bool, grace: GracePeriods, now:
             }
             let until = grace_end(view.since);
             if now < until {
-                return Err(NodeState::Pending { updated, until: Some(until) });
+                return Err(NodeState::Pending { until: Some(until) });
             }
             Err(match view.pods_refused {
                 Some(PodsRefused::Otherwise(why)) => {
@@ -134,69 +190,64 @@ fn check_agent_pod(view: &NodeView<'_>, updated: bool, grace: GracePeriods, now:
 /// A stack is ready on a node only if the agent's pod is made from the current template; until then the DaemonSet
 /// replaces it.
 fn check_template(view: &NodeView<'_>, input: &StatusInput) -> Check {
-    let Requested::Profile(_) = input.requested else { return Ok(()) };
-    let template = view.agent.and_then(|agent| agent.template.as_deref());
-    if view.template.is_none_or(|current| template == Some(current)) {
-        Ok(())
-    } else {
-        Err(NodeState::Pending { updated: false, until: None })
-    }
-}
-
-fn check_room(view: &NodeView<'_>, input: &StatusInput) -> Check {
-    match &input.requested {
-        Requested::Session(session) if session.full_nodes.contains(view.name) => Err(NodeState::Failing {
-            updated: false,
-            reason: Reason::NodeFull.as_str().into(),
-            message: messages::node_full(view.name),
-        }),
+    match input.requested {
+        Requested::Profile(_) if !has_current_template(view) => Err(NodeState::Pending { until: None }),
         _ => Ok(()),
     }
 }
 
-fn check_updated(updated: bool) -> Check {
-    if updated { Ok(()) } else { Err(NodeState::Pending { updated, until: None }) }
+fn has_current_template(view: &NodeView<'_>) -> bool {
+    let template = view.agent.and_then(|agent| agent.template.as_deref());
+    view.template.is_none_or(|current| template == Some(current))
+}
+
+fn check_room(view: &NodeView<'_>, input: &StatusInput) -> Check {
+    match &input.requested {
+        Requested::Session(session) if session.full_nodes.contains(view.name) => {
+            Err(NodeState::failing(Reason::NodeFull, messages::node_full(view.name)))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A session that has ended keeps its result, whatever happens to the agent afterwards.
 fn check_session_end(view: &NodeView<'_>, input: &StatusInput) -> Check {
     let session = view.session.filter(|_| matches!(input.requested, Requested::Session(_)));
     match session.map(|session| session.state) {
-        Some(SessionState::Completed) => Err(NodeState::Ready),
-        Some(SessionState::Expired) => Err(NodeState::Failing {
-            updated: true,
-            reason: Reason::SessionExpired.as_str().into(),
-            message: messages::session_expired().into(),
-        }),
+        Some(SessionState::Completed) => Err(NodeState::Ready { until: None }),
+        Some(SessionState::Expired) => {
+            Err(NodeState::failing(Reason::SessionExpired, messages::session_expired().into()))
+        }
         Some(SessionState::Running | SessionState::Refused) | None => Ok(()),
     }
 }
 
-fn check_reported(
+/// A resource is active with any of its live profiles. So the stack stays ready while the policies beside it change, as
+/// long as its agents answer each change.
+fn check_active(
     view: &NodeView<'_>,
     input: &StatusInput,
     live_profiles: &BTreeSet<String>,
-    updated: bool,
     grace: GracePeriods,
     now: Timestamp,
 ) -> Check {
-    let reported = view.runtime.is_some_and(|runtime| match &input.requested {
-        Requested::Nothing => true,
-        Requested::Profile(profile) => runtime.applied_profile.as_ref() == Some(profile),
-        Requested::Part { .. } => {
-            runtime.applied_profile.as_ref().is_some_and(|profile| live_profiles.contains(&profile.digest))
+    let is_live = |profile: Option<&ProfileRef>| profile.is_some_and(|profile| live_profiles.contains(&profile.digest));
+    let (given, active) = match (&input.requested, view.runtime) {
+        (Requested::Profile(_), Some(runtime)) => {
+            (is_live(runtime.desired_profile.as_ref()), is_live(runtime.applied_profile.as_ref()))
         }
-        Requested::Session(_) => view.session.is_some(),
-    });
-    if reported {
-        return Ok(());
+        _ => (is_updated(view, input, live_profiles), has_answered(view, input, live_profiles)),
+    };
+    let due = answer_due(view, grace);
+    match (given, active) {
+        (false, _) => Err(NodeState::Pending { until: None }),
+        (true, true) if !owes_answer(view, input) || now < due => Ok(()),
+        (true, _) if now < due => Err(NodeState::Pending { until: Some(due) }),
+        (true, _) => {
+            let message = messages::agent_not_responding(view.namespace, view.name, view.since);
+            Err(NodeState::failing(Reason::AgentSilent, message))
+        }
     }
-    let until = view.since.checked_add(grace.agent).unwrap_or(Timestamp::MAX);
-    if now < until {
-        return Err(NodeState::Pending { updated, until: Some(until) });
-    }
-    let message = messages::agent_not_responding(view.namespace, view.name);
-    Err(NodeState::Failing { updated, reason: Reason::AgentSilent.as_str().into(), message })
 }
 
 fn check_problems(view: &NodeView<'_>, input: &StatusInput) -> Check {
@@ -207,13 +258,11 @@ fn check_problems(view: &NodeView<'_>, input: &StatusInput) -> Check {
         let same_generation = other.generation == source.generation || source.kind == SourceKind::ObservabilityStack;
         (other.kind, &other.namespace, &other.name) == (source.kind, &source.namespace, &source.name) && same_generation
     };
-    let fail = |reason: Reason, message: String| {
-        Err(NodeState::Failing { updated: true, reason: reason.as_str().into(), message })
-    };
+    let fail = |reason: Reason, message: String| Err(NodeState::failing(reason, message));
     let Some(runtime) = view.runtime else { return Ok(()) };
     if let Some(problem) = runtime.problems.iter().find(concerns_source) {
         let (reason, message) = (problem.reason.clone(), problem.message.clone());
-        return Err(NodeState::Failing { updated: true, reason, message });
+        return Err(NodeState::Failing { reason, message });
     }
     match &input.requested {
         // The list of problems is limited to 20, the list of refused parts is complete.
@@ -237,7 +286,7 @@ fn check_stack_ready(view: &NodeView<'_>, input: &StatusInput) -> Check {
     let not_ready = view.runtime.and_then(|runtime| runtime.not_ready.as_ref());
     match (&input.requested, not_ready) {
         (Requested::Profile(_), Some((reason, message))) => {
-            Err(NodeState::Failing { updated: true, reason: reason.clone(), message: message.clone() })
+            Err(NodeState::Failing { reason: reason.clone(), message: message.clone() })
         }
         _ => Ok(()),
     }

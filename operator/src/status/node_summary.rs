@@ -10,7 +10,7 @@ use trilobite_crds::{
     status::MAX_FAILURES,
 };
 
-use super::node_state::NodeState;
+use super::node_state::{NodeEvaluation, NodeState};
 
 /// Longest reason that the schema of conditions allows.
 const MAX_REASON: usize = 64;
@@ -18,43 +18,60 @@ const MAX_REASON: usize = 64;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct NodeSummary {
     pub(crate) counts: NodeCounts,
+    /// Counted nodes whose agent has reported on all of what is requested.
+    pub(crate) answered: i32,
+    /// Counted nodes whose agent has reported at all.
+    pub(crate) reported: i32,
+    /// Counted nodes that fail until a user changes something.
+    pub(crate) failing_for_good: i32,
+    /// Nodes that do not count because they are new; the other excluded ones are being deleted.
+    pub(crate) joining: i32,
+    /// Nodes that the stack does not select: of the cluster, or of those that run a session's pods.
+    pub(crate) unselected: i32,
     groups: BTreeMap<(String, String), Failure>,
     /// When to compute the status again although nothing changes: the earliest end of a grace period or session.
     pub(crate) recompute_at: Option<Timestamp>,
 }
 
 impl NodeSummary {
-    /// Adds a node that does not count: new, or being deleted.
-    pub(crate) fn add_excluded(&mut self) {
+    /// Adds a node that does not count because it is being deleted.
+    pub(crate) fn add_leaving(&mut self) {
         self.counts.excluded += 1;
     }
 
-    pub(crate) fn add(&mut self, node: &str, kernel: &str, state: NodeState) {
+    /// Adds a node that does not count because it is new.
+    pub(crate) fn add_joining(&mut self) {
+        (self.counts.excluded, self.joining) = (self.counts.excluded + 1, self.joining + 1);
+    }
+
+    pub(crate) fn add(&mut self, node: &str, kernel: &str, evaluation: NodeEvaluation) {
+        let NodeEvaluation { state, updated, answered, reported } = evaluation;
         self.counts.desired += 1;
-        let updated = match state {
-            NodeState::Ready => {
-                self.counts.ready += 1;
-                true
-            }
-            NodeState::Pending { updated, until } => {
-                self.recompute_by(until);
-                updated
-            }
-            NodeState::Failing { updated, reason, message } => {
-                self.counts.failing += 1;
-                let reason = if is_valid_reason(&reason) { reason } else { Reason::LoadFailed.as_str().to_owned() };
-                let group = self.groups.entry((reason.clone(), kernel.to_owned())).or_insert_with(|| Failure {
-                    count: 0,
-                    example_node: node.to_owned(),
-                    kernel: cut(kernel, 128),
-                    message: cut(&message, MAX_MESSAGE),
-                    reason,
-                });
-                group.count += 1;
-                updated
-            }
-        };
         self.counts.updated += i32::from(updated);
+        self.answered += i32::from(answered);
+        self.reported += i32::from(reported);
+        match state {
+            NodeState::Ready { until } => {
+                self.counts.ready += 1;
+                self.recompute_by(until);
+            }
+            NodeState::Pending { until } => self.recompute_by(until),
+            NodeState::Failing { reason, message } => self.add_failing(node, kernel, reason, &message),
+        }
+    }
+
+    fn add_failing(&mut self, node: &str, kernel: &str, reason: String, message: &str) {
+        self.counts.failing += 1;
+        let reason = if is_valid_reason(&reason) { reason } else { Reason::LoadFailed.as_str().to_owned() };
+        self.failing_for_good += i32::from(reason.parse::<Reason>().is_ok_and(Reason::is_deterministic));
+        let group = self.groups.entry((reason.clone(), kernel.to_owned())).or_insert_with(|| Failure {
+            count: 0,
+            example_node: node.to_owned(),
+            kernel: cut(kernel, 128),
+            message: cut(message, MAX_MESSAGE),
+            reason,
+        });
+        group.count += 1;
     }
 
     pub(crate) fn recompute_by(&mut self, at: Option<Timestamp>) {
@@ -96,8 +113,9 @@ fn is_valid_reason(reason: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn failing(reason: &str) -> NodeState {
-        NodeState::Failing { updated: true, reason: reason.into(), message: format!("{reason}: do this") }
+    fn failing(reason: &str) -> NodeEvaluation {
+        let state = NodeState::Failing { reason: reason.into(), message: format!("{reason}: do this") };
+        NodeEvaluation { state, updated: true, answered: true, reported: true }
     }
 
     #[test]

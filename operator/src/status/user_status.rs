@@ -7,7 +7,7 @@ use trilobite_crds::{
     status::ProfileResults,
 };
 
-/// The common part, and the fields that only FlowCapture and AppProfile have.
+/// The common part, and the fields that only some kinds have.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct UserStatus {
@@ -15,6 +15,9 @@ pub(crate) struct UserStatus {
     pub(crate) common: ResourceStatus,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) expires_at: Option<Timestamp>,
+    /// Of the stack only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) observed_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) results: Option<ProfileResults>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -28,7 +31,13 @@ pub(crate) trait UserResource: UserKind {
     }
 }
 
-impl UserResource for ObservabilityStack {}
+impl UserResource for ObservabilityStack {
+    fn user_status(&self) -> UserStatus {
+        let status = self.status.clone().unwrap_or_default();
+        UserStatus { common: status.common, observed_at: status.observed_at, ..UserStatus::default() }
+    }
+}
+
 impl UserResource for TracingPolicy {}
 impl UserResource for TracingPolicyNamespaced {}
 
@@ -38,8 +47,8 @@ impl UserResource for FlowCapture {
         UserStatus {
             common: status.common,
             expires_at: status.expires_at,
-            results: None,
             started_at: status.started_at,
+            ..UserStatus::default()
         }
     }
 }
@@ -52,6 +61,7 @@ impl UserResource for AppProfile {
             expires_at: status.expires_at,
             results: status.results,
             started_at: status.started_at,
+            ..UserStatus::default()
         }
     }
 }

@@ -4,6 +4,7 @@
 mod delta;
 mod initial_sync;
 pub(crate) mod node_runtimes;
+mod owned_objects;
 pub(crate) mod pods;
 mod registry;
 mod trigger;
@@ -11,6 +12,7 @@ mod user_kind;
 
 pub(crate) use delta::{Delta, DeltaTracker};
 pub(crate) use initial_sync::InitialSync;
+pub(crate) use owned_objects::owned_object_changes;
 pub(crate) use registry::{WatchRegistry, readable_objects, reflect, watch_objects};
 pub(crate) use trigger::Trigger;
 pub(crate) use user_kind::{Events, UserKindWatch, watch_user_kind, with_trigger};

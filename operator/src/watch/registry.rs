@@ -14,13 +14,15 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 
-use super::initial_sync::InitialSync;
+use super::{initial_sync::InitialSync, trigger::Trigger};
 use crate::metrics::Metrics;
 
 #[derive(Clone)]
 pub(crate) struct WatchRegistry {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) sync: InitialSync,
+    /// Fires when a watch fails.
+    pub(crate) failed: Trigger,
 }
 
 /// A store, and the stream that keeps it up to date while it is polled.
@@ -55,7 +57,7 @@ where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     let (store, writer) = reflector::store();
-    let WatchRegistry { metrics, sync } = registry.clone();
+    let WatchRegistry { metrics, sync, failed } = registry.clone();
     sync.expect(kind);
     let events = events
         .modify(move |object| {
@@ -69,6 +71,7 @@ where
             Err(error) => {
                 metrics.record_watch_error(kind);
                 tracing::warn!(%error, kind, "a watch failed and will be restarted");
+                failed.fire();
             }
         });
     Reflected { store, events }

@@ -144,11 +144,13 @@ async fn report_status(client: &Client, node: &str, behaviour: &Behaviour, repor
         "conditions": [{"type": "Ready", "status": status, "reason": reason, "message": message,
             "observedGeneration": runtime.metadata.generation, "lastTransitionTime": "2026-01-01T00:00:00Z"}],
     });
-    if reported.as_ref() != Some(&status) {
+    // A NodeRuntime that was created anew has no status.
+    let report = json!([runtime.metadata.uid, status]);
+    if reported.as_ref() != Some(&report) {
         let patch = json!({"apiVersion": "trilobite.dev/v1alpha1", "kind": "NodeRuntime", "status": status});
         let params = PatchParams::apply("trilobite-node-status").force();
         if runtimes.patch_status(node, &params, &Patch::Apply(&patch)).await.is_ok() {
-            *reported = Some(status);
+            *reported = Some(report);
         }
     }
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::{
     fake_agent::Behaviour,
-    test_cluster::{STACK, TestCluster, eventually, stack, with_test_cluster},
+    test_cluster::{STACK, TestCluster, condition, eventually, stack, with_test_cluster},
 };
 
 async fn names(cluster: &TestCluster<'_>, plural: &str) -> Result<Vec<String>, String> {
@@ -62,6 +62,32 @@ fn a_restart_of_the_operator_changes_no_condition() {
         cluster.start_operator();
         tokio::time::sleep(std::time::Duration::from_secs(4)).await;
         assert_eq!(conditions(&cluster).await, before);
+    });
+}
+
+#[test]
+fn a_node_runtime_is_unknown_while_its_agent_is_silent() {
+    with_test_cluster(async |mut cluster| {
+        cluster.node("reef-1", Behaviour::default()).await;
+        let agent = cluster.node("reef-2", Behaviour { silent: true, ..Behaviour::default() }).await;
+        cluster.start_operator_with_grace(3);
+        cluster.apply(&stack("{}"));
+        let ready = async |cluster: &TestCluster<'_>, node: &str, status: &str, reason: &str| {
+            let path = format!("/apis/trilobite.dev/v1alpha1/noderuntimes/{node}");
+            eventually(&format!("{node} is {status}"), 20, async || {
+                let runtime = cluster.get(&path).await?;
+                match condition(&runtime, "Ready") {
+                    Some(found) if found["status"] == status && found["reason"] == reason => Ok(()),
+                    _ => Err(format!("{:#}", runtime["status"])),
+                }
+            })
+            .await;
+        };
+        ready(&cluster, "reef-2", "Unknown", "AgentSilent").await;
+        ready(&cluster, "reef-1", "True", "Ready").await;
+        agent.lock().silent = false;
+        ready(&cluster, "reef-2", "True", "Ready").await;
+        cluster.condition(STACK, "Ready", "True", "Ready").await;
     });
 }
 

@@ -4,8 +4,10 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod fake_agent;
+mod healing;
 mod lifecycle;
 mod rights;
 mod stack;
 mod test_cluster;
 mod time_limited;
+mod uninstall;

@@ -1,5 +1,7 @@
 //! The stack, its nodes and its policies.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::{
@@ -34,6 +36,7 @@ fn a_stack_on_two_nodes_becomes_ready_on_both() {
         cluster.apply(&stack("{security: {mode: Enabled}, metrics: {enabled: true}}"));
         let stack = wait_until_ready(&cluster, "2/2").await;
         assert_eq!(stack["status"]["summary"], "2 of 2 nodes ready");
+        assert!(stack["status"]["observedAt"].is_string(), "{:#}", stack["status"]);
         for (kind, status) in [("Programmed", "True"), ("Accepted", "True"), ("Degraded", "False")] {
             assert_eq!(condition(&stack, kind).unwrap()["status"], status, "{kind}: {:#}", stack["status"]);
         }
@@ -70,9 +73,37 @@ fn good_policies_are_active_beside_refused_and_failing_ones() {
         assert_eq!(failure["count"], 2);
         assert_eq!((&failure["kernel"], &failure["exampleNode"]), (&"6.12.0-reef".into(), &"reef-1".into()));
         assert_eq!(ink["status"]["summary"], "0 of 2 nodes ready; 2 failing: NoSuchTracepoint x2 (kernel 6.12.0-reef)");
+        // No node will ever have it, so a client that waits can stop waiting.
+        assert_eq!(condition(&ink, "Stalled").unwrap()["reason"], "NoSuchTracepoint");
+        assert!(condition(&ink, "Reconciling").is_none(), "{:#}", ink["status"]);
         // A failing policy does not affect the stack.
         wait_until_ready(&cluster, "2/2").await;
         println!("{}", cluster.kubectl(&["describe", "tracingpolicy", "ink"]));
+    });
+}
+
+#[test]
+fn edited_policies_leave_the_stack_ready() {
+    with_test_cluster(async |mut cluster| {
+        cluster.node("reef-1", Behaviour::default()).await;
+        cluster.node("reef-2", Behaviour::default()).await;
+        cluster.start_operator();
+        cluster.apply(&stack("{security: {mode: OnDemand}}"));
+        wait_until_ready(&cluster, "2/2").await;
+        // A changed transition time differs by whole seconds.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let since = async |cluster: &TestCluster<'_>| {
+            let stack = cluster.get(STACK).await.unwrap();
+            condition(&stack, "Ready").unwrap()["lastTransitionTime"].clone()
+        };
+        let before = since(&cluster).await;
+        for event in ["sched_switch", "sched_wakeup", "sched_process_fork"] {
+            cluster.apply(&policy("open", &format!("tracepoints: [{{subsystem: sched, event: {event}}}]")));
+            cluster.condition(&policy_path("open"), "Ready", "True", "Ready").await;
+        }
+        cluster.kubectl(&["delete", "tracingpolicy", "open"]);
+        cluster.condition(STACK, "Programmed", "True", "AllNodesApplied").await;
+        assert_eq!(since(&cluster).await, before);
     });
 }
 
@@ -136,16 +167,37 @@ fn a_missing_capability_differs_from_a_silent_agent() {
 }
 
 #[test]
-fn a_stack_without_matching_nodes_is_degraded_until_one_matches() {
+fn a_stack_without_matching_nodes_is_not_ready_until_one_matches() {
     with_test_cluster(async |mut cluster| {
         cluster.node("reef-1", Behaviour::default()).await;
         cluster.start_operator();
         cluster.apply(&stack("{runtime: {nodeSelector: {reef: none-such}}}"));
         let found = cluster.condition(STACK, "Degraded", "True", "NoMatchingNodes").await;
-        assert_eq!(condition(&found, "Ready").unwrap()["status"], "True");
+        assert_eq!(condition(&found, "Ready").unwrap()["status"], "False");
+        assert_eq!(condition(&found, "Stalled").unwrap()["reason"], "NoMatchingNodes");
         assert_eq!(found["status"]["readyNodes"], "0/0");
         cluster.apply(&stack("{runtime: {nodeSelector: {reef: reef-1}}}"));
         wait_until_ready(&cluster, "1/1").await;
+    });
+}
+
+#[test]
+fn a_policy_in_a_namespace_that_the_stack_leaves_out_is_not_ready() {
+    with_test_cluster(async |mut cluster| {
+        cluster.node("reef-1", Behaviour::default()).await;
+        cluster.start_operator();
+        cluster.namespace("payments").await;
+        cluster.apply(&stack("{security: {mode: Enabled, namespaceSelector: {matchLabels: {team: coral}}}}"));
+        let spec = format!("spec: {{{OPEN}}}");
+        cluster.apply(&format!(
+            "apiVersion: trilobite.dev/v1alpha1\nkind: TracingPolicyNamespaced\nmetadata: {{name: open, namespace: payments}}\n{spec}\n"
+        ));
+        let path = "/apis/trilobite.dev/v1alpha1/namespaces/payments/tracingpoliciesnamespaced/open";
+        cluster.condition(path, "Ready", "False", "NoMatchingPods").await;
+        cluster.kubectl(&["label", "namespace", "payments", "team=coral"]);
+        cluster.condition(path, "Ready", "True", "Ready").await;
+        cluster.kubectl(&["label", "namespace", "payments", "team-"]);
+        cluster.condition(path, "Ready", "False", "NoMatchingPods").await;
     });
 }
 

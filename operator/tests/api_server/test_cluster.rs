@@ -18,7 +18,11 @@ use kube::{
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 use trilobite_cluster::{ControlPlane, workspace_root};
 use trilobite_crds::ObservabilityStack;
@@ -39,6 +43,8 @@ pub(crate) struct TestCluster<'a> {
     operator_client: Client,
     control_plane: &'a ControlPlane,
     operator: Option<(CancellationToken, JoinHandle<()>)>,
+    /// Of the operator's /readyz.
+    port: u16,
     agents: Vec<FakeAgent>,
 }
 
@@ -81,7 +87,7 @@ impl<'a> TestCluster<'a> {
         config.auth_info.impersonate_groups =
             Some(vec!["system:serviceaccounts".into(), "system:authenticated".into()]);
         let operator_client = Client::try_from(config).unwrap();
-        let cluster = Self { client, operator_client, control_plane, operator: None, agents: Vec::new() };
+        let cluster = Self { client, operator_client, control_plane, operator: None, port: 0, agents: Vec::new() };
         cluster.clean().await;
         cluster
     }
@@ -125,6 +131,20 @@ impl<'a> TestCluster<'a> {
         self.client.request_text(request).await.unwrap();
     }
 
+    pub(crate) async fn delete(&self, path: &str) {
+        self.delete_all(path).await;
+    }
+
+    /// A merge patch, or for `containers` and the like a strategic one, as another client sends it.
+    pub(crate) async fn edit(&self, path: &str, patch: &Value) {
+        let kind = if path.contains("/daemonsets/") { "strategic-merge-patch" } else { "merge-patch" };
+        let request = http::Request::patch(format!("{path}?fieldManager=someone"))
+            .header("content-type", format!("application/{kind}+json"))
+            .body(serde_json::to_vec(patch).unwrap())
+            .unwrap();
+        self.client.request_text(request).await.unwrap();
+    }
+
     async fn is_empty(&self, path: &str) -> bool {
         let request = http::Request::get(format!("{path}?limit=1")).body(Vec::new()).unwrap();
         self.client.request_text(request).await.unwrap().contains(r#""items":[]"#)
@@ -137,9 +157,12 @@ impl<'a> TestCluster<'a> {
 
     pub(crate) fn start_operator_with_grace(&mut self, agent_seconds: u32) {
         let agent_grace = format!("--agent-grace-seconds={agent_seconds}");
+        // A port that is free now.
+        self.port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let listen = format!("--listen=127.0.0.1:{}", self.port);
         let arguments = Arguments::parse_from([
             "trilobite-operator",
-            "--listen=127.0.0.1:0",
+            &listen,
             "--status-interval-seconds=1",
             &agent_grace,
             "--node-grace-seconds=5",
@@ -149,6 +172,24 @@ impl<'a> TestCluster<'a> {
         let work = run_operator(self.operator_client.clone(), arguments, stop.clone());
         let handle = tokio::spawn(async move { work.await.unwrap() });
         self.operator = Some((stop, handle));
+    }
+
+    /// The operator's answer at /readyz, with its headers.
+    pub(crate) async fn readyz(&self) -> Result<String, String> {
+        let ask = async {
+            let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
+            stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: operator\r\nConnection: close\r\n\r\n").await?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await?;
+            Ok::<_, std::io::Error>(answer)
+        };
+        ask.await.map_err(|error| error.to_string())
+    }
+
+    /// `kubectl apply` of the CRDs.
+    pub(crate) fn apply_crds(&self) {
+        let directory = workspace_root().join("config/crd");
+        self.kubectl(&["apply", "--server-side", "--force-conflicts", "-k", directory.to_str().unwrap()]);
     }
 
     /// Stops it as SIGTERM does.

@@ -62,6 +62,81 @@ fn a_profile_runs_only_on_nodes_with_a_matching_pod() {
 }
 
 #[test]
+fn a_completed_object_is_deleted_its_ttl_after_the_end() {
+    with_test_cluster(async |mut cluster| {
+        with_two_nodes(&mut cluster).await;
+        cluster.pod("payments", "till-0", "reef-2", "till").await;
+        let object = |kind: &str, name: &str, spec: &str| {
+            format!(
+                "---\napiVersion: trilobite.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}, namespace: payments}}\nspec: {{podSelector: {{}}, durationSeconds: 2, {spec}}}\n"
+            )
+        };
+        cluster.apply(
+            &[
+                object("AppProfile", "later", "cpu: {}, ttlSecondsAfterFinished: 8"),
+                object("FlowCapture", "at-once", "ttlSecondsAfterFinished: 0"),
+                object("FlowCapture", "kept", "ports: [53]"),
+            ]
+            .concat(),
+        );
+        let path =
+            |plural: &str, name: &str| format!("/apis/trilobite.dev/v1alpha1/namespaces/payments/{plural}/{name}");
+        let is_gone = async |path: String| match cluster.get(&path).await {
+            Err(error) if error.contains("not found") => Ok(()),
+            other => Err(format!("{other:?}")),
+        };
+        let later = cluster.condition(&path("appprofiles", "later"), "Completed", "True", "DurationElapsed").await;
+        let ended: jiff::Timestamp =
+            serde_json::from_value(condition(&later, "Completed").unwrap()["lastTransitionTime"].clone()).unwrap();
+        cluster.condition(&path("flowcaptures", "kept"), "Completed", "True", "DurationElapsed").await;
+        eventually("the capture is gone", 10, async || is_gone(path("flowcaptures", "at-once")).await).await;
+        eventually("the profile is gone", 15, async || is_gone(path("appprofiles", "later")).await).await;
+        // Times in a status are whole seconds.
+        let kept_for = jiff::Timestamp::now().duration_since(ended).as_secs();
+        assert!((7..=12).contains(&kept_for), "{kept_for} s");
+        cluster.get(&path("flowcaptures", "kept")).await.unwrap();
+    });
+}
+
+#[test]
+fn profiles_above_the_budget_of_a_namespace_wait_for_older_ones() {
+    with_test_cluster(async |mut cluster| {
+        with_two_nodes(&mut cluster).await;
+        cluster.namespace("shop").await;
+        cluster.apply(&stack("{tenancy: {perNamespace: {profiles: 1, captures: 1}}}"));
+        let object = |kind: &str, namespace: &str, name: &str, spec: &str| {
+            format!(
+                "---\napiVersion: trilobite.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {{podSelector: {{}}, {spec}}}\n"
+            )
+        };
+        let path = |namespace: &str, plural: &str, name: &str| {
+            format!("/apis/trilobite.dev/v1alpha1/namespaces/{namespace}/{plural}/{name}")
+        };
+        cluster.apply(&object("AppProfile", "payments", "older", "cpu: {}, durationSeconds: 600"));
+        cluster.condition(&path("payments", "appprofiles", "older"), "Accepted", "True", "Valid").await;
+        // Creation times are whole seconds; of the same second, the name decides.
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        cluster.apply(
+            &[
+                object("AppProfile", "payments", "newer", "cpu: {}, durationSeconds: 600"),
+                object("AppProfile", "shop", "newer", "cpu: {}, durationSeconds: 600"),
+                object("FlowCapture", "payments", "newer", "durationSeconds: 600"),
+            ]
+            .concat(),
+        );
+        let newer = path("payments", "appprofiles", "newer");
+        let refused = cluster.condition(&newer, "Accepted", "False", "NamespaceBudgetExceeded").await;
+        let message = condition(&refused, "Accepted").unwrap()["message"].as_str().unwrap();
+        assert!(message.contains("1 AppProfile in use by older"), "{message}");
+        assert!(condition(&refused, "Stalled").is_none(), "it can end by itself: {:#}", refused["status"]);
+        cluster.condition(&path("shop", "appprofiles", "newer"), "Accepted", "True", "Valid").await;
+        cluster.condition(&path("payments", "flowcaptures", "newer"), "Accepted", "True", "Valid").await;
+        cluster.delete(&path("payments", "appprofiles", "older")).await;
+        cluster.condition(&newer, "Accepted", "True", "Valid").await;
+    });
+}
+
+#[test]
 fn a_later_pod_gets_the_session_and_deleting_the_profile_removes_it() {
     with_test_cluster(async |mut cluster| {
         with_two_nodes(&mut cluster).await;

@@ -1,8 +1,10 @@
 //! CPU profiles: samples from the ring to folded stacks and a flame graph.
 
-mod flame_graph;
+mod cgroup_names;
 mod fold;
+mod frame_names;
 mod pending;
+mod process;
 mod processes;
 pub(crate) mod profile;
 mod result;

@@ -81,7 +81,8 @@ mod tests {
         Sample {
             image: ProcessImage { pid: 10, ktime: 5 },
             cgroup,
-            comm: [0; 16],
+            thread_name: [0; 16],
+            process_name: [0; 16],
             undecided: true,
             truncated: false,
             kernel: Vec::new(),

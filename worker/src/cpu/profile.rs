@@ -3,7 +3,7 @@
 use std::{
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -13,9 +13,10 @@ use trilobite_worker_wire::{
 };
 
 use super::{
+    cgroup_names::CgroupNames,
     pending::{Membership, PendingSamples},
     processes::{Processes, Resolution, leaves_known_code},
-    result::Collected,
+    result::{Collected, SampledTarget},
     sample::Sample,
     stacks::{Frame, Stacks},
 };
@@ -23,6 +24,8 @@ use crate::symbolize::SampledFiles;
 
 /// Samples that are read from the ring before the socket is polled again.
 const BATCH: usize = 256;
+/// Pause between two drains of the ring. The kernel program does not wake this process before the ring is half full.
+const DRAIN_INTERVAL: Duration = Duration::from_millis(100);
 /// Interval of `Message::Progress`.
 const PROGRESS_NS: u64 = 1_000_000_000;
 /// How long the result waits for answers of the agent: a little longer than the agent waits for the pod of a cgroup.
@@ -32,7 +35,7 @@ const FOLDED_MAX: usize = 4 << 20;
 
 /// What `Message::Finish` said.
 struct Ending {
-    title: String,
+    target: SampledTarget,
     lost: u64,
     /// When the result is made although answers are missing.
     deadline_ns: u64,
@@ -50,6 +53,7 @@ pub(crate) struct Profile<'a> {
     stacks: Stacks,
     counts: SampleCounts,
     pending: PendingSamples,
+    cgroup_names: CgroupNames,
     reported: SampleCounts,
     reported_ns: u64,
     folded_max: usize,
@@ -77,6 +81,7 @@ impl<'a> Profile<'a> {
             stacks: Stacks::new(memory / 4),
             counts: SampleCounts::default(),
             pending: PendingSamples::default(),
+            cgroup_names: CgroupNames::default(),
             reported: SampleCounts::default(),
             reported_ns: 0,
             folded_max: (memory / 16).min(FOLDED_MAX),
@@ -93,10 +98,12 @@ impl<'a> Profile<'a> {
             if sampled == 0
                 && let Some(ending) = self.take_ending()
             {
-                return self.collect().send_result(&ending.title, ending.lost);
+                return self.collect().send_result(&ending.target, ending.lost);
             }
             self.report_progress()?;
-            let timeout = Timespec { tv_sec: if sampled == 0 { 1 } else { 0 }, tv_nsec: 0 };
+            let more = sampled == BATCH || (sampled > 0 && self.ending.is_some());
+            let pause = if more { Duration::ZERO } else { DRAIN_INTERVAL };
+            let timeout = Timespec { tv_sec: 0, tv_nsec: pause.subsec_nanos().into() };
             let mut sources = [
                 PollFd::new(&self.socket, PollFlags::IN),
                 PollFd::from_borrowed_fd(self.ring_fd.as_fd(), PollFlags::IN),
@@ -118,12 +125,15 @@ impl<'a> Profile<'a> {
 
     fn apply(&mut self, packet: Packet) -> io::Result<()> {
         match Message::decode(&packet.bytes).map_err(io::Error::other)? {
-            Message::ProcessMappings { image, files, mappings, complete } => {
-                self.add_mappings(image, files, packet.fds, &mappings, complete);
+            Message::ProcessMappings { image, files, mappings, complete, dropped } => {
+                self.add_files(files, packet.fds);
+                self.add_mappings(image, &mappings, complete, dropped);
             }
+            Message::CgroupName { cgroup, name } => self.cgroup_names.insert(cgroup, &name),
             Message::CgroupMembership { cgroup, selected } => self.apply_membership(cgroup, selected)?,
-            Message::Finish { title, lost } => {
-                self.ending = Some(Ending { title, lost, deadline_ns: self.now_ns() + ANSWERS_TIMEOUT_NS });
+            Message::Finish { target, node, frequency_hz, sampled_ms, cpu_limit_millis, lost } => {
+                let target = SampledTarget { target, node, frequency_hz, sampled_ms, cpu_limit_millis };
+                self.ending = Some(Ending { target, lost, deadline_ns: self.now_ns() + ANSWERS_TIMEOUT_NS });
             }
             _ => return Err(io::Error::other("the agent sent a message that it may not send now")),
         }
@@ -133,7 +143,7 @@ impl<'a> Profile<'a> {
     /// The ending, once no sample waits for an answer any more or the time for answers is over.
     fn take_ending(&mut self) -> Option<Ending> {
         let now = self.now_ns();
-        let waiting = self.processes.waiting() > 0 || !self.pending.is_empty();
+        let waiting = self.processes.waiting() > 0 || !self.pending.is_empty() || self.cgroup_names.is_waiting();
         self.ending.take_if(|ending| !waiting || now >= ending.deadline_ns)
     }
 
@@ -170,28 +180,35 @@ impl<'a> Profile<'a> {
 
     fn resolve(&mut self, sample: Sample) -> io::Result<()> {
         let (image, cgroup, truncated, user) = (sample.image, sample.cgroup, sample.truncated, !sample.user.is_empty());
+        if self.cgroup_names.must_ask(cgroup) {
+            self.send(&Message::CgroupNameWanted { cgroup })?;
+        }
         match self.processes.resolve(sample, self.now_ns()) {
-            Resolution::Stack { frames, mapped } => self.count(&frames, truncated, user && !mapped),
+            Resolution::Stack { frames, mapped, refresh } => {
+                self.count(&frames, truncated, user && !mapped);
+                if refresh {
+                    return self.send(&Message::MappingsWanted { image, cgroup });
+                }
+            }
             Resolution::RequestMappings => return self.send(&Message::MappingsWanted { image, cgroup }),
             Resolution::Wait => {}
         }
         Ok(())
     }
 
-    fn add_mappings(
-        &mut self,
-        image: ProcessImage,
-        files: Vec<NewFile>,
-        fds: Vec<OwnedFd>,
-        mappings: &[Mapping],
-        complete: bool,
-    ) {
+    fn add_files(&mut self, files: Vec<NewFile>, fds: Vec<OwnedFd>) {
         let mut fds = fds.into_iter();
         for file in files {
             let fd = if file.opened { fds.next() } else { None };
-            self.files.add(file.id, &file.name, fd);
+            self.files.add(file.id, &file.name, file.kind, fd);
         }
-        for resolved in self.processes.add_mappings(image, mappings, complete) {
+    }
+
+    fn add_mappings(&mut self, image: ProcessImage, mappings: &[Mapping], complete: bool, dropped: u32) {
+        let answered = self.processes.add_mappings(image, mappings, complete, dropped);
+        self.counts.remapped += answered.remapped;
+        self.counts.mappings_dropped += answered.dropped;
+        for resolved in answered.resolved {
             self.count(&resolved.frames, resolved.sample.truncated, !resolved.mapped);
         }
         if complete {
@@ -220,8 +237,8 @@ impl<'a> Profile<'a> {
             self.count(&resolved.frames, resolved.sample.truncated, !resolved.mapped);
         }
         self.counts.undecided += self.pending.give_up();
-        let Self { socket, kallsyms, files, stacks, counts, folded_max, .. } = self;
-        Collected { socket, kallsyms, files, stacks, counts, folded_max }
+        let Self { socket, kallsyms, files, stacks, counts, folded_max, cgroup_names, .. } = self;
+        Collected { socket, kallsyms, files, cgroup_names: cgroup_names.into_names(), stacks, counts, folded_max }
     }
 
     fn report_progress(&mut self) -> io::Result<()> {

@@ -10,8 +10,9 @@ pub(super) struct Sample {
     pub(super) image: ProcessImage,
     /// The process's leaf cgroup.
     pub(super) cgroup: u64,
-    /// Name of the thread.
-    pub(super) comm: [u8; 16],
+    pub(super) thread_name: [u8; 16],
+    /// Name of the thread group's first thread.
+    pub(super) process_name: [u8; 16],
     /// The kernel program did not know whether the cgroup is selected.
     pub(super) undecided: bool,
     /// A stack ends before its outermost frame.
@@ -33,7 +34,8 @@ impl Sample {
             // The agent finds the process in its `/proc`, whose pid namespace may be another than that of the record's key.
             image: ProcessImage { pid: header.proc_pid, ktime: record.exec_ktime },
             cgroup: record.cgroup,
-            comm: header.comm,
+            thread_name: header.thread_name,
+            process_name: header.process_name,
             undecided: header.flags & sample_flag::SELECTION_UNKNOWN != 0,
             truncated: header.flags & (sample_flag::TOO_DEEP | sample_flag::SHORT) != 0,
             kernel,

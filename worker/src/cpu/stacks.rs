@@ -5,7 +5,9 @@ use std::collections::HashMap;
 /// A frame before it has a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Frame {
-    /// The thread's name, at the root of the stack.
+    /// The cgroup, at the root of the stack; it gets the name of its pod and container.
+    Cgroup(u64),
+    /// A process's or a thread's name.
     Comm([u8; 16]),
     /// Code of a file.
     File {
@@ -18,6 +20,8 @@ pub(super) enum Frame {
     Kernel(u64),
     /// An address outside all known mappings.
     Unknown,
+    /// Frames that were not read, because the stack is too deep.
+    Truncated,
 }
 
 /// Rough cost in bytes of an entry in a hash table, allocator included.

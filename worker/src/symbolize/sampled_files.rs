@@ -5,9 +5,10 @@ use std::{
     os::fd::OwnedFd,
 };
 
-use trilobite_worker_wire::names::sanitize_name;
+use trilobite_flame_graph::frame_text;
+use trilobite_worker_wire::{FileKind, names::sanitize_name};
 
-use super::{Symbolizers, bracketed_name};
+use super::Symbolizers;
 
 /// Files that stay open: those with the most samples.
 pub(crate) const OPEN_FILES_MAX: usize = 256;
@@ -16,16 +17,16 @@ pub(crate) const OPEN_FILES_MAX: usize = 256;
 #[derive(Default)]
 pub(crate) struct SampledFiles {
     names: HashMap<u32, String>,
-    opened: BTreeMap<u32, OwnedFd>,
+    opened: BTreeMap<u32, (FileKind, OwnedFd)>,
     samples: HashMap<u32, u64>,
 }
 
 impl SampledFiles {
     /// Records a file that the agent sent for the first time.
-    pub(crate) fn add(&mut self, id: u32, name: &str, fd: Option<OwnedFd>) {
+    pub(crate) fn add(&mut self, id: u32, name: &str, kind: FileKind, fd: Option<OwnedFd>) {
         self.names.insert(id, sanitize_name(name));
         if let Some(fd) = fd {
-            self.opened.insert(id, fd);
+            self.opened.insert(id, (kind, fd));
         }
     }
 
@@ -51,16 +52,16 @@ impl SampledFiles {
 
     /// Name of a frame in a file whose symbols are not read.
     pub(crate) fn fallback_name(&self, id: u32) -> String {
-        bracketed_name(&self.names, id)
+        frame_text::without_name(self.names.get(&id).map_or("unknown", String::as_str))
     }
 
     /// Opens every sampled file for blazesym; reads none. Also returns the number of sampled files without symbols: there were too
     /// many files, the agent could not open them, or this process cannot.
     pub(crate) fn open_for_symbols(self) -> (Symbolizers, u64) {
         let sampled = self.opened.into_iter().filter(|(id, _)| self.samples.contains_key(id));
-        let symbolizers = Symbolizers::open(self.names, sampled);
+        let symbolizers = Symbolizers::open(self.names, sampled.map(|(id, (kind, fd))| (id, kind, fd)));
         // `[vdso]` and code that was made at run time are no files.
-        let is_file = |id: &u32| symbolizers.file_name(*id).is_some_and(|name| !name.starts_with('['));
+        let is_file = |id: &u32| !symbolizers.file_name(*id).starts_with('[');
         let dropped = self.samples.keys().filter(|id| is_file(id) && !symbolizers.has_symbols_of(**id)).count() as u64;
         (symbolizers, dropped)
     }
@@ -73,7 +74,7 @@ mod tests {
     fn files(count: u32) -> SampledFiles {
         let mut files = SampledFiles::default();
         for id in 0..count {
-            files.add(id, "x", Some(std::fs::File::open("/dev/null").unwrap().into()));
+            files.add(id, "x", FileKind::Elf, Some(std::fs::File::open("/dev/null").unwrap().into()));
         }
         files
     }
@@ -103,9 +104,9 @@ mod tests {
     #[test]
     fn unreadable_file_is_counted_and_code_without_a_file_is_not() {
         let mut files = SampledFiles::default();
-        files.add(1, "memfd:jit", None);
-        files.add(2, "[vdso]", None);
-        files.add(3, "never-ran.so", None);
+        files.add(1, "memfd:jit", FileKind::Elf, None);
+        files.add(2, "[vdso]", FileKind::Elf, None);
+        files.add(3, "never-ran.so", FileKind::Elf, None);
         (1..=2).for_each(|id| files.count_sample(id));
         assert_eq!(files.open_for_symbols().1, 1);
     }

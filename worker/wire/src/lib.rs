@@ -8,5 +8,5 @@ pub mod names;
 pub mod protocol;
 pub mod ring_view;
 
-pub use protocol::{Mapping, Message, MessageError, NewFile, ProcessImage, SampleCounts};
+pub use protocol::{FileKind, Mapping, Message, MessageError, NewFile, ProcessImage, SampleCounts};
 pub use ring_view::RingView;

@@ -1,6 +1,7 @@
 //! Makes names that a pod chose (threads, files, functions) safe for messages, folded stacks and pictures.
 
 use sha2::{Digest, Sha256};
+use trilobite_untrusted_text::is_unprintable;
 
 /// Characters that are kept of a thread's or a file's name.
 pub const NAME_MAX: usize = 128;
@@ -40,12 +41,13 @@ fn sanitize(name: &str, limit: usize) -> String {
     if letters.is_empty() { "?".to_owned() } else { letters.into_iter().collect() }
 }
 
-/// XML cannot express control characters, U+FFFE and U+FFFF.
+/// XML cannot express control characters, U+FFFE and U+FFFF; a terminal or a browser does not show what reorders a name or
+/// is invisible.
 fn replace_unsafe(letter: char) -> char {
     match letter {
         ';' => ':',
         '\u{fffe}' | '\u{ffff}' => '?',
-        letter if letter.is_control() => '?',
+        letter if is_unprintable(letter) => '?',
         letter => letter,
     }
 }
@@ -74,6 +76,7 @@ mod tests {
     fn name_has_no_outer_whitespace_and_nothing_xml_cannot_hold() {
         assert_eq!(sanitize_name(" worker 1\u{2003}"), "?worker 1?");
         assert_eq!(sanitize_name("a\u{fffe}b\u{ffff}\u{1}"), "a?b??");
+        assert_eq!(sanitize_symbol("ma\u{202e}ni\u{200b}"), "ma?ni?");
         assert_eq!((sanitize_name("").as_str(), sanitize_name("  ").as_str()), ("?", "??"));
     }
 }

@@ -35,10 +35,21 @@ pub struct NewFile {
     pub name: String,
     /// Its descriptor comes with the message, in the order of the list.
     pub opened: bool,
+    /// How it names functions.
+    pub kind: FileKind,
+}
+
+/// What a file says about the names of functions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FileKind {
+    /// An ELF file; offsets of samples are offsets in it.
+    Elf,
+    /// A perf map, as JIT compilers write it; offsets of samples are addresses of the process.
+    PerfMap,
 }
 
 /// An executable mapping of a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Mapping {
     /// First address.
@@ -61,6 +72,12 @@ pub struct SampleCounts {
     pub truncated: u64,
     /// Samples in the result whose process had ended before its mappings were read.
     pub unmapped: u64,
+    /// Samples in the result whose innermost function had no frame of its own, so that its caller is missing.
+    pub caller_missing: u64,
+    /// Samples in the result whose code was mapped anew while they were taken: their names may be those of other code.
+    pub remapped: u64,
+    /// Executable mappings that were not read, because a process has more than are read of one.
+    pub mappings_dropped: u64,
     /// Samples dropped because their cgroup turned out not to be selected.
     pub others: u64,
     /// Samples dropped because the pod of their cgroup did not become known.
@@ -96,6 +113,15 @@ pub enum Message {
         mappings: Vec<Mapping>,
         /// This is the last message about the process.
         complete: bool,
+        /// Mappings of the process that are not sent, because there are too many. Said by the last message.
+        dropped: u32,
+    },
+    /// To the worker: the name of a cgroup's pod and container, for the root of its stacks.
+    CgroupName {
+        /// Leaf cgroup.
+        cgroup: u64,
+        /// `pod/container`.
+        name: String,
     },
     /// To the worker: whether samples of a cgroup belong to this profile.
     CgroupMembership {
@@ -106,8 +132,16 @@ pub enum Message {
     },
     /// To the worker: sampling has ended; make the result.
     Finish {
-        /// Title of the flame graph.
-        title: String,
+        /// What was profiled, for the title of the flame graph.
+        target: String,
+        /// Name of the node.
+        node: String,
+        /// Samples a second on each processor.
+        frequency_hz: u32,
+        /// How long samples were taken.
+        sampled_ms: u64,
+        /// CPU limit of the pod in thousandths of a processor; none without a limit, and for several pods.
+        cpu_limit_millis: Option<u64>,
         /// Samples that the kernel could not deliver, for the subtitle.
         lost: u64,
     },
@@ -122,6 +156,11 @@ pub enum Message {
     },
     /// To the agent: asks whether a cgroup belongs to this profile; samples wait for the answer.
     MembershipWanted {
+        /// Leaf cgroup.
+        cgroup: u64,
+    },
+    /// To the agent: asks for the name of a cgroup that has samples.
+    CgroupNameWanted {
         /// Leaf cgroup.
         cgroup: u64,
     },
@@ -227,13 +266,22 @@ mod tests {
         ) {
             let (image, counts) = (ProcessImage { pid, ktime }, SampleCounts { samples, ..SampleCounts::default() });
             let mappings = vec![Mapping { start: ktime, end: cgroup, offset: samples, file: pid }];
-            let files = vec![NewFile { id: pid, name: "libc.so.6".into(), opened: true }];
+            let files = vec![NewFile { id: pid, name: "libc.so.6".into(), opened: true, kind: FileKind::PerfMap }];
             let messages = [
                 Message::Start { ring_bytes: pid, memory_bytes: ktime, kallsyms: true },
-                Message::ProcessMappings { image, files, mappings, complete: false },
+                Message::ProcessMappings { image, files, mappings, complete: false, dropped: 7 },
+                Message::CgroupName { cgroup, name: "cart-7/app".into() },
+                Message::CgroupNameWanted { cgroup },
                 Message::CgroupMembership { cgroup, selected: Some(true) },
                 Message::CgroupMembership { cgroup, selected: None },
-                Message::Finish { title: "shop/cart-7".into(), lost: samples },
+                Message::Finish {
+                    target: "shop/cart-7".into(),
+                    node: "birch".into(),
+                    frequency_hz: pid,
+                    sampled_ms: ktime,
+                    cpu_limit_millis: Some(300),
+                    lost: samples,
+                },
                 Message::Ready,
                 Message::MappingsWanted { image, cgroup },
                 Message::MembershipWanted { cgroup },

@@ -14,6 +14,7 @@ use trilobite_crds::node::RESULT_WITHIN;
 use crate::{
     agent::{ANSWER_TIMEOUT, Agent, status_text, within_timeout},
     commands::profile_error::ProfileError,
+    output::stderr::stderr_line,
 };
 
 /// Limit for a node to write its result after the last sample, and for a node to learn of the profile.
@@ -31,30 +32,72 @@ pub(super) struct NodeResult {
     pub(super) folded: String,
 }
 
+/// Which nodes are asked for a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SearchedNodes {
+    /// Those that have sampled, or are about to: one that does not know the profile is waited for, then reported.
+    Known,
+    /// All: one that does not know the profile was never asked to sample.
+    Any,
+}
+
+/// Why a node has no result.
+enum MissingResult {
+    UnknownProfile(String),
+    Failed(String),
+}
+
 /// The results of all nodes that have one, after the end of a profile that still runs. Nodes without a result are
 /// reported on standard error; it is an error if there is none at all.
-pub(super) async fn fetch_all(agents: &[Agent], name: &str) -> Result<Vec<NodeResult>, ProfileError> {
+pub(super) async fn fetch_all(
+    agents: &[Agent],
+    name: &str,
+    searched: SearchedNodes,
+) -> Result<Vec<NodeResult>, ProfileError> {
     let mut made = Vec::new();
-    let mut why = Vec::new();
-    for (agent, outcome) in agents.iter().zip(join_all(agents.iter().map(|agent| fetch_one(agent, name))).await) {
+    let (mut unknown, mut failed) = (Vec::new(), Vec::new());
+    let outcomes = join_all(agents.iter().map(|agent| fetch_one(agent, name, searched))).await;
+    for (agent, outcome) in agents.iter().zip(outcomes) {
         match outcome {
             Ok(one) => made.push(one),
-            Err(detail) => why.push(format!("{}: {detail}", agent.name)),
+            Err(MissingResult::UnknownProfile(detail)) => unknown.push(format!("{}: {detail}", agent.name)),
+            Err(MissingResult::Failed(detail)) => failed.push(format!("{}: {detail}", agent.name)),
         }
     }
-    if made.is_empty() {
-        return Err(ProfileError::NoResult { detail: why.join("; ") });
+    match searched {
+        SearchedNodes::Any if made.is_empty() && failed.is_empty() => {
+            let detail = format!("none of {} nodes knows profile {name}; results are kept for an hour", agents.len());
+            return Err(ProfileError::NoResult { detail });
+        }
+        SearchedNodes::Any => {}
+        SearchedNodes::Known => failed.append(&mut unknown),
     }
-    why.iter().for_each(|why| eprintln!("warning: {why}"));
+    if made.is_empty() {
+        return Err(ProfileError::NoResult { detail: failed.join("; ") });
+    }
+    failed.iter().for_each(|why| stderr_line!("warning: {why}"));
     Ok(made)
 }
 
-async fn fetch_one(agent: &Agent, name: &str) -> Result<NodeResult, String> {
+async fn fetch_one(agent: &Agent, name: &str, searched: SearchedNodes) -> Result<NodeResult, MissingResult> {
     let mut client = ProfilesClient::new(agent.channel.clone());
-    let profile = wait_for_result(&mut client, name).await?;
+    let profile = wait_for_result(&mut client, name, searched).await.map_err(|status| match status.code() {
+        Code::NotFound => MissingResult::UnknownProfile(status_text(&status)),
+        _ => MissingResult::Failed(status_text(&status)),
+    })?;
     if profile.state() == ProfileState::Failed {
-        return Err(if profile.problem.is_empty() { "the profile failed".into() } else { profile.problem });
+        let problem = if profile.problem.is_empty() { "the profile failed".into() } else { profile.problem };
+        return Err(MissingResult::Failed(problem));
     }
+    read_result(agent, &mut client, name, profile).await.map_err(MissingResult::Failed)
+}
+
+async fn read_result(
+    agent: &Agent,
+    client: &mut ProfilesClient<tonic::transport::Channel>,
+    name: &str,
+    profile: Profile,
+) -> Result<NodeResult, String> {
     let request = GetProfileRequest { name: name.into(), parts: vec![ProfilePart::Folded.into()] };
     let (mut profile, mut folded) = (profile, Vec::new());
     let mut stream = within_timeout(client.get(request)).await.map_err(|status| status_text(&status))?.into_inner();
@@ -75,15 +118,14 @@ async fn fetch_one(agent: &Agent, name: &str) -> Result<NodeResult, String> {
 async fn wait_for_result(
     client: &mut ProfilesClient<tonic::transport::Channel>,
     name: &str,
-) -> Result<Profile, String> {
+    searched: SearchedNodes,
+) -> Result<Profile, Status> {
     let started = Instant::now();
+    let may_learn = || searched == SearchedNodes::Known && started.elapsed() < DISCOVERY_TIMEOUT;
     loop {
         match watch_to_end(client, name).await {
-            Ok(profile) => return Ok(profile),
-            Err(status) if status.code() == Code::NotFound && started.elapsed() < DISCOVERY_TIMEOUT => {
-                sleep(RETRY_PAUSE).await
-            }
-            Err(status) => return Err(status_text(&status)),
+            Err(status) if status.code() == Code::NotFound && may_learn() => sleep(RETRY_PAUSE).await,
+            outcome => return outcome,
         }
     }
 }

@@ -1,21 +1,23 @@
 //! Merges the results of several nodes. Pure.
 
+use trilobite_flame_graph::{ProfileSummary, ProfileTitle};
+
 use super::fetch::NodeResult;
-use crate::{commands::profile_error::ProfileError, fold::merge::Folded};
+use crate::{
+    commands::profile_error::ProfileError,
+    fold::{merge::Folded, pprof::Sampling},
+};
 
 #[derive(Debug, Default)]
 pub(super) struct MergedProfile {
     pub(super) folded: Folded,
-    pub(super) nodes: Vec<String>,
-    pub(super) samples: u64,
-    pub(super) truncated: u64,
-    pub(super) lost: u64,
-    /// Samples of cgroups whose pod is unknown.
-    pub(super) undecided: u64,
-    /// Samples without names, because their process could not be inspected.
-    pub(super) unmapped: u64,
-    /// Files with samples but without names of functions.
-    pub(super) files_dropped: u64,
+    /// What is missing or wrong, of all nodes together.
+    pub(super) summary: ProfileSummary,
+    /// Each node, and for how many milliseconds it sampled.
+    pub(super) nodes: Vec<(String, u64)>,
+    pub(super) sampling: Sampling,
+    /// CPU limit of the pod, if one node sampled one pod.
+    cpu_limit_millis: Option<u64>,
     /// Problems that nodes report.
     pub(super) problems: Vec<String>,
 }
@@ -23,40 +25,74 @@ pub(super) struct MergedProfile {
 impl MergedProfile {
     pub(super) fn new(results: Vec<NodeResult>) -> Result<Self, ProfileError> {
         let mut merged = Self::default();
+        if let [only] = results.as_slice() {
+            merged.cpu_limit_millis = only.profile.cpu_limit_millis;
+        }
         for NodeResult { node, profile, folded } in results {
             merged.folded.add(&folded).map_err(|source| ProfileError::Folded { node: node.clone(), source })?;
-            merged.samples = merged.samples.saturating_add(profile.samples);
-            merged.truncated = merged.truncated.saturating_add(profile.truncated);
-            merged.lost = merged.lost.saturating_add(profile.lost);
-            merged.undecided = merged.undecided.saturating_add(profile.undecided);
-            merged.unmapped = merged.unmapped.saturating_add(profile.unmapped);
-            merged.files_dropped = merged.files_dropped.saturating_add(profile.files_dropped);
+            let summary = &mut merged.summary;
+            for (sum, part) in [
+                (&mut summary.samples, profile.samples),
+                (&mut summary.truncated, profile.truncated),
+                (&mut summary.caller_missing, profile.caller_missing),
+                (&mut summary.lost, profile.lost),
+                (&mut summary.undecided, profile.undecided),
+                (&mut summary.unmapped, profile.unmapped),
+                (&mut summary.remapped, profile.remapped),
+                (&mut summary.files_dropped, profile.files_dropped),
+                (&mut summary.mappings_dropped, profile.mappings_dropped),
+            ] {
+                *sum = sum.saturating_add(part);
+            }
+            let nanoseconds = |time: &prost_types::Timestamp| {
+                time.seconds.saturating_mul(1_000_000_000).saturating_add(time.nanos.into())
+            };
+            let started = profile.started.as_ref().map_or(0, nanoseconds);
+            let ended = profile.ended.as_ref().map_or(started, nanoseconds);
+            let sampled_ms = u64::try_from(ended.saturating_sub(started)).unwrap_or_default() / 1_000_000;
+            let sampling = &mut merged.sampling;
+            sampling.frequency_hz = sampling.frequency_hz.max(profile.frequency_hz);
+            sampling.sampled_ms = sampling.sampled_ms.max(sampled_ms);
+            if merged.nodes.is_empty() || started < sampling.started_ns {
+                sampling.started_ns = started;
+            }
             if !profile.problem.is_empty() {
                 merged.problems.push(format!("{node}: {}", profile.problem));
             }
-            merged.nodes.push(node);
+            merged.nodes.push((node, sampled_ms));
         }
         merged.nodes.sort();
         Ok(merged)
     }
 
-    /// Subtitle of the flame graph, also printed for the user.
-    pub(super) fn summary(&self) -> String {
-        let share = if self.samples == 0 { 0.0 } else { self.truncated as f64 * 100.0 / self.samples as f64 };
-        let mut text = format!(
-            "{} samples, {share:.1} % of the stacks truncated (no frame pointers, or too deep), {} lost",
-            self.samples, self.lost
-        );
-        if self.undecided > 0 {
-            text.push_str(&format!(", {} of an unknown pod", self.undecided));
+    /// Title of the flame graph, also printed for the user.
+    pub(super) fn title(&self, target: &str) -> ProfileTitle {
+        ProfileTitle {
+            target: target.to_owned(),
+            nodes: self.nodes.iter().map(|(node, _)| node.clone()).collect(),
+            cpu_limit_millis: self.cpu_limit_millis,
+            samples: self.summary.samples,
+            lost: self.summary.lost,
+            frequency_hz: self.sampling.frequency_hz,
+            sampled_ms: self.sampling.sampled_ms,
         }
-        if self.unmapped > 0 {
-            text.push_str(&format!(", {} of processes whose code could not be looked up", self.unmapped));
+    }
+
+    /// Why there is no sample. `asked_ms` is the time for which samples were asked for, if that is known.
+    pub(super) fn why_empty(&self, asked_ms: Option<u64>) -> String {
+        let seconds = |ms: u64| format!("{:.1} s", ms as f64 / 1000.0);
+        let short: Vec<String> = self
+            .nodes
+            .iter()
+            .filter(|(_, sampled_ms)| asked_ms.is_some_and(|asked_ms| sampled_ms.saturating_mul(2) < asked_ms))
+            .map(|(node, sampled_ms)| format!("{node} sampled for {}", seconds(*sampled_ms)))
+            .collect();
+        match asked_ms {
+            Some(asked_ms) if !short.is_empty() => {
+                format!("{} of the {} that were asked for, because it is busy", short.join(", "), seconds(asked_ms))
+            }
+            _ => format!("it used no CPU time in {}", seconds(self.sampling.sampled_ms)),
         }
-        if self.files_dropped > 0 {
-            text.push_str(&format!(", {} files without symbols", self.files_dropped));
-        }
-        text
     }
 }
 
@@ -66,37 +102,75 @@ mod tests {
 
     use super::*;
 
+    fn at(seconds: i64) -> Option<prost_types::Timestamp> {
+        Some(prost_types::Timestamp { seconds, nanos: 0 })
+    }
+
     fn result(node: &str, folded: &str, samples: u64, truncated: u64) -> NodeResult {
-        let profile = Profile { samples, truncated, lost: 1, ..Profile::default() };
+        let profile = Profile {
+            samples,
+            truncated,
+            lost: 1,
+            frequency_hz: 49,
+            started: at(100),
+            ended: at(110),
+            cpu_limit_millis: Some(300),
+            ..Profile::default()
+        };
         NodeResult { node: node.into(), profile, folded: folded.into() }
     }
 
     #[test]
     fn nodes_are_added_up_and_sorted() {
-        let merged =
-            MergedProfile::new(vec![result("birch", "main 3\n", 3, 0), result("alder", "main 1\n", 1, 1)]).unwrap();
-        assert_eq!(merged.nodes, ["alder", "birch"]);
-        assert_eq!(merged.folded.samples(), 4);
+        let mut second = result("alder", "main 1\n", 1, 1);
+        (second.profile.started, second.profile.ended) = (at(90), at(95));
+        let merged = MergedProfile::new(vec![result("birch", "main 3\n", 3, 0), second]).unwrap();
+        assert_eq!(merged.nodes, [("alder".to_owned(), 5_000), ("birch".to_owned(), 10_000)]);
+        assert_eq!((merged.folded.samples(), merged.sampling.started_ns), (4, 90_000_000_000));
         assert_eq!(
-            merged.summary(),
-            "4 samples, 25.0 % of the stacks truncated (no frame pointers, or too deep), 2 lost"
+            merged.summary.to_string(),
+            "25.0 % of the stacks truncated (no frame pointers, or too deep), 2 lost"
         );
+        // The limits of two pods are not those of one.
+        let title = "CPU of shop/till on alder, birch: 0.01 CPUs, 4 samples at 49 Hz in 10.0 s";
+        assert_eq!(merged.title("shop/till").to_string(), title);
     }
 
     #[test]
-    fn samples_without_names_are_explained() {
-        let mut one = result("birch", "main 3\n", 3, 0);
-        one.profile.unmapped = 2;
-        let summary = MergedProfile::new(vec![one]).unwrap().summary();
-        assert!(summary.ends_with(", 2 of processes whose code could not be looked up"), "{summary}");
+    fn title_of_one_pod_says_its_limit() {
+        let merged = MergedProfile::new(vec![result("birch", "main 3\n", 146, 0)]).unwrap();
+        let title = "CPU of shop/till-1 on birch: 0.30 CPUs of a limit of 0.3, 146 samples at 49 Hz in 10.0 s";
+        assert_eq!(merged.title("shop/till-1").to_string(), title);
     }
 
     #[test]
-    fn files_without_symbols_are_counted() {
-        let mut one = result("birch", "main 3\n", 3, 0);
-        one.profile.files_dropped = 2;
-        let merged = MergedProfile::new(vec![one]).unwrap();
-        assert!(merged.summary().ends_with(", 1 lost, 2 files without symbols"), "{}", merged.summary());
+    fn counts_of_all_nodes_are_explained() {
+        let mut one = result("birch", "main 3\n", 4, 0);
+        (one.profile.unmapped, one.profile.files_dropped) = (2, 3);
+        let mut other = result("alder", "main 3\n", 4, 0);
+        (other.profile.remapped, other.profile.caller_missing, other.profile.mappings_dropped) = (5, 4, 7);
+        let summary = MergedProfile::new(vec![one, other]).unwrap().summary.to_string();
+        for part in [
+            "50.0 % without the caller of their innermost function",
+            "2 of processes whose code could not be looked up",
+            "3 files without symbols",
+            "5 of code that was mapped anew meanwhile",
+            "7 mappings not read",
+        ] {
+            assert!(summary.contains(part), "{part}: {summary}");
+        }
+    }
+
+    #[test]
+    fn node_that_did_not_sample_is_not_called_idle() {
+        let mut busy = result("birch", "", 0, 0);
+        (busy.profile.started, busy.profile.ended) = (at(100), None);
+        let merged = MergedProfile::new(vec![busy]).unwrap();
+        let expected = "birch sampled for 0.0 s of the 15.0 s that were asked for, because it is busy";
+        assert_eq!(merged.why_empty(Some(15_000)), expected);
+        let idle = MergedProfile::new(vec![result("birch", "", 0, 0)]).unwrap();
+        assert_eq!(idle.why_empty(Some(10_000)), "it used no CPU time in 10.0 s");
+        assert_eq!(idle.why_empty(None), "it used no CPU time in 10.0 s");
     }
 
     #[test]

@@ -22,7 +22,12 @@ use super::{
 use crate::{
     args::ProfileArgs,
     cluster::ClusterError,
-    commands::{failure::Failure, profile_error::ProfileError},
+    commands::{
+        failure::Failure,
+        profile_error::ProfileError,
+        rights::{Right, require_rights},
+    },
+    output::stderr::stderr_line,
     pod_name::PodName,
 };
 
@@ -42,8 +47,27 @@ pub(super) struct ProfileRequest {
     pub(super) api_timeout: SignedDuration,
     /// Nodes of the selected pods at that time.
     pub(super) nodes: BTreeSet<String>,
+    /// Where Trilobite is installed, for the next steps of errors.
+    pub(super) trilobite_namespace: String,
     /// Selects the pods.
     labels: BTreeMap<String, String>,
+}
+
+impl ProfileRequest {
+    /// Of an AppProfile that this run did not create.
+    pub(super) fn existing(name: &PodName, profile: &AppProfile, trilobite_namespace: &str) -> Self {
+        let PodName { namespace, name } = name.clone();
+        let span = SignedDuration::from_secs(profile.spec.duration_seconds);
+        Self {
+            namespace,
+            name,
+            created: profile.creation_timestamp().map_or_else(Timestamp::now, |time| time.0),
+            api_timeout: span + ACCEPT_TIMEOUT,
+            nodes: BTreeSet::new(),
+            trilobite_namespace: trilobite_namespace.into(),
+            labels: BTreeMap::new(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -51,7 +75,9 @@ impl ProfileRequest {
     pub(super) fn for_test(namespace: &str, name: &str) -> Self {
         let (created, api_timeout) = (Timestamp::UNIX_EPOCH, SignedDuration::ZERO);
         let (namespace, name) = (namespace.into(), name.into());
-        Self { namespace, name, created, api_timeout, nodes: BTreeSet::new(), labels: BTreeMap::new() }
+        let trilobite_namespace = "fossils".into();
+        let (nodes, labels) = (BTreeSet::new(), BTreeMap::new());
+        Self { namespace, name, created, api_timeout, nodes, trilobite_namespace, labels }
     }
 }
 
@@ -61,23 +87,36 @@ impl fmt::Display for ProfileRequest {
     }
 }
 
-/// Plans the AppProfile, and notes which other pods it selects too.
+/// Plans the AppProfile, and notes which other pods it selects too. Fails without the rights to create it and to fetch
+/// its result.
 pub(super) async fn plan_profile(
     client: &Client,
     arguments: &ProfileArgs,
+    pod: &PodName,
+    trilobite_namespace: &str,
 ) -> Result<(ProfileRequest, AppProfile), Failure> {
-    let PodName { namespace, name } = &arguments.pod;
+    let PodName { namespace, name } = pod;
+    let [create_exec, get_exec] = Right::exec(trilobite_namespace);
+    let rights = [
+        Right::pods("list", namespace),
+        Right::appprofiles("create", namespace),
+        Right::appprofiles("get", namespace),
+        Right::pods("list", trilobite_namespace),
+        create_exec,
+        get_exec,
+    ];
+    require_rights(client, &format!("profiling pod {pod}"), &rights).await?;
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let all = pods
         .list(&ListParams::default())
         .await
         .map_err(|error| ClusterError::new(format!("list the pods of {namespace}"), "pods", error))?
         .items;
-    let pod = find_running(&all, &arguments.pod)?;
+    let running = find_running(&all, pod)?;
     let no_labels = || ProfileError::NoLabels { namespace: namespace.clone(), name: name.clone() };
-    let selected = select(pod, &all).ok_or_else(no_labels)?;
+    let selected = select(running, &all).ok_or_else(no_labels)?;
     if !selected.others.is_empty() {
-        eprintln!(
+        stderr_line!(
             "note: {} more pods have the same labels and will be in the flame graph: {}; a label of its own would select {name} alone",
             selected.others.len(),
             selected.others.join(", ")
@@ -85,10 +124,11 @@ pub(super) async fn plan_profile(
     }
     let (nodes, labels) = (nodes_of(&all, &selected.labels), selected.labels.clone());
     let created = Timestamp::now();
-    let profile = app_profile(arguments, selected, created);
+    let profile = app_profile(arguments, pod, selected, created);
     let span = SignedDuration::from_secs(profile.spec.duration_seconds);
     let (namespace, name) = (namespace.clone(), profile.name_any());
-    Ok((ProfileRequest { namespace, name, created, api_timeout: span + ACCEPT_TIMEOUT, nodes, labels }, profile))
+    let (api_timeout, trilobite_namespace) = (span + ACCEPT_TIMEOUT, trilobite_namespace.to_owned());
+    Ok((ProfileRequest { namespace, name, created, api_timeout, nodes, trilobite_namespace, labels }, profile))
 }
 
 /// Creates the AppProfile. Without an answer of the API server it is deleted again.
@@ -104,7 +144,7 @@ pub(super) async fn create(
         return Err(ProfileError::NotCreated { name: request.to_string() }.into());
     };
     created.map_err(|error| ClusterError::new(format!("create appprofile {request}"), "appprofiles", error))?;
-    eprintln!("appprofile {request}: {:?} at {} samples a second", arguments.span, arguments.frequency);
+    stderr_line!("appprofile {request}: {:?} at {} samples a second", arguments.span, arguments.frequency);
     Ok(())
 }
 
@@ -115,7 +155,7 @@ pub(super) async fn current_nodes(client: &Client, request: &ProfileRequest) -> 
     let mut all = request.nodes.clone();
     match pods.list(&ListParams::default()).await {
         Ok(list) => all.extend(nodes_of(&list.items, &request.labels)),
-        Err(error) => eprintln!("warning: cannot find out to which nodes pods have moved: {error}"),
+        Err(error) => stderr_line!("warning: cannot find out to which nodes pods have moved: {error}"),
     }
     all
 }
@@ -136,9 +176,10 @@ pub(super) async fn delete(client: &Client, request: &ProfileRequest) {
         Err(_) => Some("the API server does not answer".into()),
     };
     if let Some(why) = failed {
-        eprintln!(
+        stderr_line!(
             "warning: appprofile {request} could not be deleted ({why}); it ends by itself, or: kubectl delete appprofile -n {} {}",
-            request.namespace, request.name
+            request.namespace,
+            request.name
         );
     }
 }
@@ -154,8 +195,8 @@ fn find_running<'a>(pods: &'a [Pod], wanted: &PodName) -> Result<&'a Pod, Profil
     }
 }
 
-fn app_profile(arguments: &ProfileArgs, selected: Selected, created: Timestamp) -> AppProfile {
-    let PodName { namespace, name } = &arguments.pod;
+fn app_profile(arguments: &ProfileArgs, pod: &PodName, selected: Selected, created: Timestamp) -> AppProfile {
+    let PodName { namespace, name } = pod;
     let begin = name.get(..POD_NAME_LIMIT).unwrap_or(name).trim_end_matches(['-', '.']);
     let mut profile = AppProfile::new(
         &format!("cli-{begin}-{:x}", created.as_millisecond()),
@@ -164,6 +205,7 @@ fn app_profile(arguments: &ProfileArgs, selected: Selected, created: Timestamp) 
             cpu: Some(CpuSpec { frequency_hz: arguments.frequency }),
             duration_seconds: i64::try_from(arguments.span.as_secs()).unwrap_or(i64::MAX),
             memory_budget_bytes: MEMORY_BUDGET,
+            ttl_seconds_after_finished: None,
         },
     );
     profile.metadata.namespace = Some(namespace.clone());
@@ -175,25 +217,23 @@ fn app_profile(arguments: &ProfileArgs, selected: Selected, created: Timestamp) 
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
     use k8s_openapi::api::core::v1::{PodSpec, PodStatus};
 
     use super::*;
+    use crate::args::{Arguments, Command};
 
-    fn arguments(pod: &str) -> ProfileArgs {
-        ProfileArgs {
-            pod: pod.parse().unwrap(),
-            span: Duration::from_secs(30),
-            output: "flame.svg".into(),
-            folded: None,
-            frequency: 99,
-        }
+    fn made(pod: &str, selected: Selected, created: Timestamp) -> AppProfile {
+        let line = ["trilobite", "profile", pod, "--frequency", "99"];
+        let Command::Profile(arguments) = Arguments::try_parse_from(line).unwrap().command else { panic!("another") };
+        app_profile(&arguments, &pod.parse().unwrap(), selected, created)
     }
 
     #[test]
     fn appprofile_has_the_arguments_and_the_pods_name() {
         let selected = Selected { labels: [("app".into(), "till".into())].into(), others: Vec::new() };
         let created = Timestamp::from_millisecond(0x18f).unwrap();
-        let profile = app_profile(&arguments("shop/till-1"), selected, created);
+        let profile = made("shop/till-1", selected, created);
         assert_eq!((profile.name_any(), profile.namespace()), ("cli-till-1-18f".into(), Some("shop".into())));
         assert_eq!(profile.spec.duration_seconds, 30);
         assert_eq!(profile.spec.cpu, Some(CpuSpec { frequency_hz: 99 }));
@@ -216,7 +256,7 @@ mod tests {
     fn long_name_is_cut_where_a_name_may_end() {
         let pod = format!("shop/{}-{}", "t".repeat(39), "x".repeat(200));
         let selected = Selected { labels: Default::default(), others: Vec::new() };
-        let name = app_profile(&arguments(&pod), selected, Timestamp::UNIX_EPOCH).name_any();
+        let name = made(&pod, selected, Timestamp::UNIX_EPOCH).name_any();
         assert_eq!(name, format!("cli-{}-0", "t".repeat(39)));
     }
 

@@ -1,6 +1,7 @@
-//! Writes the CRDs where kustomize and Helm find them, and a page of docs for each kind. A test fails when the files in the
-//! tree differ from these.
+//! Writes the CRDs where kustomize and Helm find them, the schema of the chart's values, and a page of docs for each kind. A
+//! test fails when the files in the tree differ from these.
 
+mod chart_values;
 mod reference;
 
 use std::{
@@ -26,20 +27,26 @@ fn main() -> Result<(), Box<dyn Error>> {
 struct Directories {
     crds: PathBuf,
     chart: PathBuf,
+    values: PathBuf,
     docs: PathBuf,
 }
 
 fn arguments() -> Result<Directories, String> {
-    let usage = "usage: crdgen [--out DIRECTORY] [--chart DIRECTORY] [--docs DIRECTORY]; by default those of the repository that \
-                 is the current directory";
-    let mut directories =
-        Directories { crds: "config/crd".into(), chart: "charts/trilobite-crds".into(), docs: "docs/kinds".into() };
+    let usage = "usage: crdgen [--out DIRECTORY] [--chart DIRECTORY] [--values DIRECTORY] [--docs DIRECTORY]; by default those of \
+                 the repository that is the current directory";
+    let mut directories = Directories {
+        crds: "config/crd".into(),
+        chart: "charts/trilobite-crds".into(),
+        values: "charts/trilobite".into(),
+        docs: "docs/kinds".into(),
+    };
     let mut words = env::args().skip(1);
     while let Some(word) = words.next() {
         let directory = words.next().ok_or(usage)?;
         match word.as_str() {
             "--out" => directories.crds = directory.into(),
             "--chart" => directories.chart = directory.into(),
+            "--values" => directories.values = directory.into(),
             "--docs" => directories.docs = directory.into(),
             _ => return Err(usage.into()),
         }
@@ -48,8 +55,8 @@ fn arguments() -> Result<Directories, String> {
 }
 
 /// Every file with its text.
-fn files(directories: &Directories) -> Result<Vec<(PathBuf, String)>, serde_yaml::Error> {
-    let Directories { crds: out, chart, docs } = directories;
+fn files(directories: &Directories) -> Result<Vec<(PathBuf, String)>, Box<dyn Error>> {
+    let Directories { crds: out, chart, values, docs } = directories;
     let crds = schema::crds();
     let pages = reference::pages(&crds).into_iter();
     let mut files: Vec<_> = pages.map(|(name, text)| (docs.join(name), text)).collect();
@@ -63,6 +70,7 @@ fn files(directories: &Directories) -> Result<Vec<(PathBuf, String)>, serde_yaml
     }
     files.push((out.join("kustomization.yaml"), kustomization));
     files.push((chart.join("Chart.yaml"), chart_yaml()));
+    files.push((values.join("values.schema.json"), chart_values::chart_values_schema()?));
     Ok(files)
 }
 
@@ -78,7 +86,7 @@ fn chart_yaml() -> String {
     let version = env!("CARGO_PKG_VERSION");
     format!(
         "{HEADER}apiVersion: v2\nname: trilobite-crds\ndescription: The resource types of trilobite.dev\ntype: application\n\
-         version: {version}\nappVersion: \"{version}\"\nkubeVersion: \">=1.30.0-0\"\n"
+         version: {version}\nappVersion: \"{version}\"\nkubeVersion: \">=1.33.0-0\"\n"
     )
 }
 

@@ -43,12 +43,18 @@ const USER_CONDITIONS: &[(ConditionType, &[Reason])] = &[
         ],
     ),
     (Degraded, &[Reason::AsExpected, Reason::Mixed]),
-    (Reconciling, &[Reason::Progressing, Reason::ProgressingWithRetry]),
-    (Stalled, &[Reason::AccessDenied, Reason::RolloutHalted]),
+    (Reconciling, &[Reason::Progressing, Reason::ProgressingWithRetry, Reason::NoMatchingNodes]),
+    (Stalled, &[Reason::AccessDenied, Reason::RolloutHalted, Reason::NoMatchingNodes, Reason::Mixed]),
 ];
 /// Reasons of `Accepted` differ by kind.
 const STACK_ACCEPTED: &[(ConditionType, &[Reason])] =
     &[(Accepted, &[Reason::Valid, Reason::InvalidSpec, Reason::Unsupported])];
+/// What a policy shows while the stack leaves out its namespaces.
+const POLICY_SCOPE: &[(ConditionType, &[Reason])] = &[
+    (Ready, &[Reason::NoMatchingPods]),
+    (Programmed, &[Reason::NoMatchingPods]),
+    (Reconciling, &[Reason::NoMatchingPods]),
+];
 const POLICY_ACCEPTED: &[(ConditionType, &[Reason])] = &[(
     Accepted,
     &[
@@ -61,15 +67,27 @@ const POLICY_ACCEPTED: &[(ConditionType, &[Reason])] = &[(
         Reason::ProfileTooLarge,
     ],
 )];
-const SESSION_ACCEPTED: &[(ConditionType, &[Reason])] =
-    &[(Accepted, &[Reason::Valid, Reason::InvalidSpec, Reason::LayerDisabled, Reason::NotAccepted, Reason::NoStack])];
+const SESSION_ACCEPTED: &[(ConditionType, &[Reason])] = &[(
+    Accepted,
+    &[
+        Reason::Valid,
+        Reason::InvalidSpec,
+        Reason::LayerDisabled,
+        Reason::NotAccepted,
+        Reason::NoStack,
+        Reason::NamespaceBudgetExceeded,
+    ],
+)];
 /// Conditions that kinds with an end have in addition.
 const TIME_LIMITED_CONDITIONS: &[(ConditionType, &[Reason])] = &[
     (Ready, &[Reason::NoMatchingPods]),
     (Programmed, &[Reason::NoMatchingPods]),
+    (Reconciling, &[Reason::NoMatchingPods]),
+    (Stalled, &[Reason::NoMatchingPods]),
     (Completed, &[Reason::Running, Reason::DurationElapsed, Reason::LimitReached]),
 ];
-const NODE_CONDITIONS: &[(ConditionType, &[Reason])] = &[(Ready, &[Reason::Ready, Reason::MissingCapability])];
+const NODE_CONDITIONS: &[(ConditionType, &[Reason])] =
+    &[(Ready, &[Reason::Ready, Reason::MissingCapability, Reason::AgentSilent])];
 
 const SOURCES: &[Source] = &[
     Source {
@@ -82,13 +100,13 @@ const SOURCES: &[Source] = &[
         kind: "TracingPolicy",
         text: include_str!("../../../docs/tracingpolicy.md"),
         example: Some(include_str!("../../../../config/samples/tracingpolicy.yaml")),
-        conditions: &[USER_CONDITIONS, POLICY_ACCEPTED],
+        conditions: &[USER_CONDITIONS, POLICY_ACCEPTED, POLICY_SCOPE],
     },
     Source {
         kind: "TracingPolicyNamespaced",
         text: include_str!("../../../docs/tracingpolicynamespaced.md"),
         example: Some(include_str!("../../../../config/samples/tracingpolicynamespaced.yaml")),
-        conditions: &[USER_CONDITIONS, POLICY_ACCEPTED],
+        conditions: &[USER_CONDITIONS, POLICY_ACCEPTED, POLICY_SCOPE],
     },
     Source {
         kind: "FlowCapture",
@@ -292,8 +310,8 @@ fn conditions(groups: &[&[(ConditionType, &[Reason])]]) -> String {
     }
     used.sort();
     used.dedup();
-    text += "\nA refused spec has the reason of `Accepted` in `Stalled` or `Reconciling` too. `Degraded` and `failures` have the \
-             reasons of nodes. [reasons.md](../reasons.md) lists all of them, and what to do.\n\n";
+    text += "\nA refused spec has the reason of `Accepted` in `Stalled` or `Reconciling` too. `Degraded`, `Stalled` and \
+             `failures` have the reasons of nodes. [reasons.md](../reasons.md) lists all of them, and what to do.\n\n";
     text += "| reason | what it means |\n|---|---|\n";
     for reason in used {
         text += &format!("| `{reason}` | {} |\n", reason.meaning());

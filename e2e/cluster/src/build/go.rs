@@ -13,13 +13,20 @@ use crate::error::Result;
 /// A static program without symbols.
 pub(super) struct GoProgram {
     name: &'static str,
+    folder: &'static str,
     link_flags: String,
     tags: &'static str,
 }
 
 impl GoProgram {
     pub(super) fn new(name: &'static str) -> Self {
-        Self { name, link_flags: "-s -w".to_owned(), tags: "" }
+        Self { name, folder: name, link_flags: "-s -w".to_owned(), tags: "" }
+    }
+
+    /// A folder of another name, e.g. inside another program's module.
+    pub(super) fn in_folder(mut self, folder: &'static str) -> Self {
+        self.folder = folder;
+        self
     }
 
     /// Sets a string variable of the program, e.g. the version that it prints.
@@ -37,7 +44,7 @@ impl GoProgram {
     pub(super) fn build(&self, cache: &Cache) -> Result<PathBuf> {
         let version = output(Command::new("go").args(["env", "GOVERSION"]))?;
         let inputs = Inputs::default().word(version.trim()).word(&self.link_flags).word(self.tags);
-        let inputs = module_inputs(inputs, self.name)?;
+        let inputs = module_inputs(inputs, self.folder)?;
         let name = format!("bin/{}", self.name);
         entry::build(cache, &name, inputs, |path| output(&mut self.command(path)).map(|_| ()))
     }
@@ -45,7 +52,7 @@ impl GoProgram {
     fn command(&self, program: &Path) -> Command {
         let mut command = Command::new("go");
         command.env("CGO_ENABLED", "0").env("GOFLAGS", "-buildvcs=false");
-        command.current_dir(folder(self.name)).args(["build", "-trimpath", "-mod=readonly"]);
+        command.current_dir(folder(self.folder)).args(["build", "-trimpath", "-mod=readonly"]);
         command.args(["-tags", self.tags, "-ldflags", &self.link_flags, "-o"]).arg(program);
         command.arg(".");
         command

@@ -21,6 +21,8 @@ const DIRECTORIES: [&str; 12] =
 pub(crate) struct Programs {
     pub(crate) busybox: PathBuf,
     pub(crate) launcher: PathBuf,
+    /// `process-variants`.
+    pub(crate) variants: PathBuf,
     /// None when only the harness tests itself. The worker is beside it.
     pub(crate) agent: Option<PathBuf>,
 }
@@ -47,6 +49,7 @@ pub(crate) fn build(
     cpio.file("bin/busybox", 0o755, &program(&programs.busybox, "install the Debian package busybox-static")?);
     cpio.symlink("bin/sh", "busybox");
     cpio.file("bin/with-capabilities", 0o755, &program(&programs.launcher, "build it in this workspace")?);
+    cpio.file("bin/process-variants", 0o755, &program(&programs.variants, "build it in this workspace")?);
     if let Some(agent) = &programs.agent {
         cpio.file("bin/trilobite-node", 0o755, &program(agent, "build it in this workspace")?);
         // The agent starts the worker that lies beside it.

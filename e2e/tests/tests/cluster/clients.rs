@@ -124,6 +124,10 @@ fn our_command_line_makes_one_flame_graph_of_one_pod() {
     println!("{}", String::from_utf8_lossy(&done.stderr));
     let text = std::fs::read_to_string(&svg).unwrap();
     assert!(text.contains("<svg") && text.contains("burn_primes"), "the flame graph does not name the function");
+    assert!(text.contains("CPU of busy/primes on node2: "), "the flame graph does not say what was sampled where");
+    assert!(text.contains("<title>primes/"), "pod and container are not at the root");
+    let progress = String::from_utf8_lossy(&done.stderr).lines().filter(|line| line.contains(" s left")).count();
+    assert!(progress >= 4, "progress was shown {progress} times in 6 s");
     assert_eq!(fixture.kubectl.run(&["-n", "busy", "get", "appprofile", "-o", "name"]), "");
     pod.stop(&fixture.kubectl);
 }

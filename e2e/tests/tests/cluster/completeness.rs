@@ -58,6 +58,27 @@ fn read_and_lost_records_add_up_with_a_small_ring() {
     fixture.stack("{security: {mode: Enabled}}");
 }
 
+/// `runc init` is in the pod's cgroup for a moment, before it becomes the container's program. `runc create` is its parent, and of
+/// the processes that it forks with CLONE_PARENT, but is never there.
+#[test]
+fn pod_start_shows_runc_init_and_not_its_parent() {
+    let fixture = Fixture::shared();
+    fixture.stack("{security: {mode: Enabled}}");
+    let begun = Storm::prepare(fixture);
+    let pod = Workload { namespace: "storm", name: "started", node: "node1", command: "[sleep, infinity]" };
+    pod.start(&fixture.kubectl);
+    let lines = begun.stream.drain(5);
+    let events = lines.iter().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let arguments: Vec<String> = events
+        .flat_map(|event| ["process_exec", "process_exit"].map(|kind| event[kind]["process"]["arguments"].clone()))
+        .filter_map(|arguments| arguments.as_str().map(str::to_owned))
+        .collect();
+    assert!(arguments.iter().any(|text| text == "init"), "runc init was not seen: {arguments:?}");
+    assert!(!arguments.iter().any(|text| text.contains("create --bundle")), "{arguments:?}");
+    pod.stop(&fixture.kubectl);
+    begun.pod.stop(&fixture.kubectl);
+}
+
 /// Processes of the node that are none of the storm's: `kubectl exec`, the runtime's shims, probes.
 const OTHERS: usize = 500;
 
@@ -73,6 +94,9 @@ struct Read {
     exits: BTreeSet<String>,
     /// Exits of all processes of the pod: an exit whose exec was lost has no name, and is reported all the same.
     ends: BTreeSet<String>,
+    /// Every exec_id that was read.
+    sent: BTreeSet<String>,
+    /// Events without a parent that was read before, or of the storm without the known one.
     orphans: usize,
 }
 
@@ -121,6 +145,13 @@ impl Read {
         }
         if let Some(id) = event["process_exit"]["process"]["exec_id"].as_str() {
             self.ends.insert(id.to_owned());
+        }
+        for kind in ["process_exec", "process_exit"] {
+            let (process, parent) = (&event[kind]["process"], &event[kind]["parent"]);
+            let Some(id) = process["exec_id"].as_str() else { continue };
+            let sent = process["parent_exec_id"].as_str().is_some_and(|parent| self.sent.contains(parent));
+            self.orphans += usize::from(sent && parent["exec_id"] != process["parent_exec_id"]);
+            self.sent.insert(id.to_owned());
         }
         if let Some((id, _)) = leaf("process_exit") {
             assert!(self.exits.insert(id), "a process exited twice: {line}");

@@ -5,8 +5,11 @@
 
 mod bad_input;
 mod clients;
+mod command_line;
 mod completeness;
+mod flow_names;
 mod isolation;
 mod on_demand;
+mod process_events;
 mod robustness;
 mod truth;

@@ -65,11 +65,11 @@ fn unsupported_field_is_refused_by_its_path() {
 }
 
 #[test]
-fn a_stack_that_no_node_matches_is_ready_and_degraded() {
+fn a_stack_that_no_node_matches_is_not_ready() {
     let fixture = Fixture::shared();
     fixture.kubectl.apply(&stack_yaml("{runtime: {nodeSelector: {disk: none-such}}}"));
     until(&fixture.kubectl, &["observabilitystack", "default"], "Degraded", "True", "NoMatchingNodes");
-    let object = until(&fixture.kubectl, &["observabilitystack", "default"], "Ready", "True", "NoMatchingNodes");
+    let object = until(&fixture.kubectl, &["observabilitystack", "default"], "Ready", "False", "NoMatchingNodes");
     assert_eq!(object["status"]["readyNodes"], "0/0");
     golden("describe/no-node-matches.txt", &described(&fixture.kubectl, &["observabilitystack", "default"]));
     eventually("nothing of ours is in the kernel", 30, || {
@@ -98,6 +98,32 @@ fn a_node_whose_agent_is_killed_is_counted_and_named_until_it_is_back() {
     golden("describe/an-agent-that-was-killed.txt", &described(&fixture.kubectl, &["observabilitystack", "default"]));
     fixture.cluster.start("node2/kubelet").unwrap();
     fixture.ready("2/2");
+}
+
+#[test]
+fn an_image_that_does_not_exist_is_named_and_its_node_is_unknown() {
+    let fixture = Fixture::shared();
+    fixture.stack("{security: {mode: Enabled}}");
+    let image = "{image: 'localhost/no-such-image:none', imagePullPolicy: Never}";
+    fixture.kubectl.apply(&stack_yaml(&format!("{{security: {{mode: Enabled}}, runtime: {image}}}")));
+    let object = until(&fixture.kubectl, &["observabilitystack", "default"], "Degraded", "True", "AgentSilent");
+    let failure = &object["status"]["failures"][0];
+    assert!(failure["message"].as_str().unwrap().contains("ErrImageNeverPull"), "{failure:#}");
+    let node = failure["exampleNode"].as_str().unwrap().to_owned();
+    let ready = |status: &str, reason: &str| {
+        eventually(&format!("Ready of {node} is {status}"), 60, || {
+            let runtime = agents::runtime(&fixture.kubectl, &node)?;
+            let found = condition(&runtime, "Ready").is_some_and(|c| c["status"] == status && c["reason"] == reason);
+            that(found, format!("{:#}", runtime["status"]))
+        });
+    };
+    ready("Unknown", "AgentSilent");
+    eventually("an Event names the cause", 30, || {
+        let notes = fixture.kubectl.ask(&["get", "events.events.k8s.io", "-o=jsonpath={.items[*].note}"])?;
+        that(notes.contains("ErrImageNeverPull"), notes)
+    });
+    fixture.stack("{security: {mode: Enabled}}");
+    ready("True", "Ready");
 }
 
 /// An admission policy that removes a capability from the agents' pods, although the operator asks for it.

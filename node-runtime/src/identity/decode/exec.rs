@@ -1,10 +1,10 @@
 //! Decodes exec records, of an exec itself or of the task iterator.
 
-use trilobite_node_ebpf::{ExecRecord, Record, RecordKind, process_flag};
+use trilobite_node_ebpf::{ExecRecord, Record, RecordKind, TaskCredentials, process_flag};
 use zerocopy::FromBytes;
 
-use super::{key, names};
-use crate::identity::{Credentials, ExecKey, Process};
+use super::{credentials, key, names};
+use crate::identity::{ExecKey, Process};
 
 const S_ISUID: u32 = 0o4000;
 const S_ISGID: u32 = 0o2000;
@@ -42,17 +42,20 @@ pub fn exec(bytes: &[u8]) -> Option<Image> {
         data = rest;
         Some(name)
     };
-    let (filename, cwd, args) = (name(record.filename_bytes)?, name(record.cwd_bytes)?, name(record.args_bytes)?);
+    let (filename, cwd) = (name(record.filename_bytes)?, name(record.cwd_bytes)?);
+    let (file, args) = (name(record.file_bytes)?, name(record.args_bytes)?);
     if !data.is_empty() {
         return None;
     }
 
     let key = key(&header);
     let mut bits = record.flags;
-    let (uid, gid, replaced) = (record.uid, record.gid, record.replaced_ktime);
-    let ExecRecord { mode, owner, group, .. } = record;
+    let ExecRecord { mode, owner, group, replaced_ktime: replaced, .. } = record;
+    let TaskCredentials { uid, gid, auid, namespaces, ns_pid, .. } = record.credentials;
     let mut cwd = names::directory(cwd, bits);
     let mut binary = names::absolute(names::text(filename), &cwd);
+    let file = names::file_path(file, bits).filter(|path| **path != *binary);
+    let argv0 = names::argv0(args, &binary);
     let mut arguments = names::arguments(args, bits & process_flag::TRUNC_ARGS != 0);
     for (text, flag) in [
         (&mut arguments, process_flag::TRUNC_ARGS),
@@ -66,27 +69,23 @@ pub fn exec(bytes: &[u8]) -> Option<Image> {
         parent: ExecKey { ktime: record.parent_ktime, pid: record.parent_pid },
         tid: header.tid,
         uid: uid[0],
-        auid: record.auid,
+        auid,
         binary,
+        file,
+        argv0,
         arguments,
         cwd,
         flags: names::flags(bits),
         started_ns: header.time,
         cgroup: header.cgroup,
-        credentials: Credentials {
-            uid,
-            gid,
-            permitted: record.permitted,
-            effective: record.effective,
-            inheritable: record.inheritable,
-            securebits: record.securebits,
-        },
-        namespaces: record.namespaces,
-        ns_pid: record.ns_pid,
+        credentials: credentials(&record.credentials),
+        namespaces,
+        ns_pid,
         in_init_tree: None,
         // The mode bit has no effect on a nosuid mount, so the effective id must have changed to the file's owner.
         setuid: (mode & S_ISUID != 0 && uid[1] == owner && uid[0] != owner).then_some(owner),
         setgid: (mode & S_ISGID != 0 && gid[1] == group && gid[0] != group).then_some(group),
+        raised_by_file: bits & process_flag::FILE_CAPS != 0,
         inode: (record.inode, record.links),
     };
     Some(Image {
@@ -108,8 +107,12 @@ mod tests {
     use crate::identity::decode::{cgroup, process};
 
     /// A record in the format of the kernel.
-    pub(crate) fn record(filename: &[u8], cwd: &[u8], args: &[u8], flags: u32) -> Vec<u8> {
-        let size = size_of::<ExecRecord>() + filename.len() + cwd.len() + args.len();
+    fn record(filename: &[u8], cwd: &[u8], args: &[u8], flags: u32) -> Vec<u8> {
+        record_of_file(filename, cwd, b"", args, flags)
+    }
+
+    fn record_of_file(filename: &[u8], cwd: &[u8], file: &[u8], args: &[u8], flags: u32) -> Vec<u8> {
+        let size = size_of::<ExecRecord>() + filename.len() + cwd.len() + file.len() + args.len();
         let kind = RecordKind::Exec as u16;
         let header = Record { layout: RECORD_LAYOUT, kind, size: size as u32, ..Record::default() };
         let record = ExecRecord {
@@ -117,12 +120,14 @@ mod tests {
             flags,
             filename_bytes: filename.len() as u16,
             cwd_bytes: cwd.len() as u16,
+            file_bytes: file.len() as u16,
             args_bytes: args.len() as u16,
             ..ExecRecord::default()
         };
         let mut bytes = record.as_bytes().to_vec();
         bytes.extend_from_slice(filename);
         bytes.extend_from_slice(cwd);
+        bytes.extend_from_slice(file);
         bytes.extend_from_slice(args);
         bytes
     }
@@ -140,6 +145,35 @@ mod tests {
         assert_eq!(image.process.cwd, "/srv/job");
         assert_eq!(image.process.arguments, "--name \"two words\"");
         assert_eq!(image.process.flags, "execve clone");
+    }
+
+    #[test]
+    fn file_is_named_where_the_caller_named_another() {
+        let file = |filename: &[u8], file: &[u8], args: &[u8], flags| {
+            let process =
+                exec(&record_of_file(filename, b"srv\0", file, args, process_flag::EXECVE | flags)).unwrap().process;
+            (process.binary, process.file.as_deref().map(str::to_owned), process.argv0.as_deref().map(str::to_owned))
+        };
+        let seen = |binary: &str, file: Option<&str>, argv0: Option<&str>| {
+            (binary.to_owned(), file.map(str::to_owned), argv0.map(str::to_owned))
+        };
+        let applet = file(b"/proc/self/exe\0", b"busybox\0bin\0", b"sleep\x000.5\0", 0);
+        assert_eq!(applet, seen("/proc/self/exe", Some("/bin/busybox"), Some("sleep")));
+        let memory = file(b"/dev/fd/3\0", b"memfd:payload\0", b"\0", 0);
+        assert_eq!(memory, seen("/dev/fd/3", Some("/memfd:payload"), Some("")));
+        let same = file(b"./run\0", b"run\0srv\0", b"run\0", 0);
+        assert_eq!(same, seen("/srv/run", None, None));
+        let deep = file(b"/srv/run\0", b"run\0srv\0", b"./run\0", process_flag::CUT_FILE);
+        assert_eq!(deep, seen("/srv/run", Some("srv/run"), None));
+    }
+
+    #[test]
+    fn script_names_its_interpreter_as_the_file() {
+        let bytes =
+            record_of_file(b"/srv/run.sh\0", b"", b"dash\0bin\0usr\0", b"/bin/sh\0/srv/run.sh\0", process_flag::EXECVE);
+        let process = exec(&bytes).unwrap().process;
+        assert_eq!((process.binary.as_str(), process.file.as_deref()), ("/srv/run.sh", Some("/usr/bin/dash")));
+        assert_eq!((process.argv0.as_deref(), process.arguments.as_str()), (Some("/bin/sh"), "/srv/run.sh"));
     }
 
     #[test]

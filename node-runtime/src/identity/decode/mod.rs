@@ -3,13 +3,13 @@
 mod exec;
 mod names;
 
-use trilobite_node_ebpf::{CgroupRecord, ExitRecord, ForkRecord, Record, RecordKind};
+use trilobite_node_ebpf::{CgroupRecord, ExitRecord, ForkRecord, Record, RecordKind, TaskCredentials};
 use zerocopy::FromBytes;
 
 pub use exec::{Image, exec, images};
-pub(super) use names::{arguments, cut};
+pub(super) use names::{arguments, argv0, cut, flags, last_name};
 
-use super::ExecKey;
+use super::{Credentials, ExecKey, UserNamespace};
 
 /// A record of the process ring.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,10 +25,18 @@ pub struct Fork {
     /// The child.
     pub key: ExecKey,
     pub parent: ExecKey,
+    /// The process that called fork or clone. With CLONE_PARENT its parent is the child's as well.
+    pub forker: ExecKey,
     /// Boot clock, nanoseconds.
     pub time: u64,
     /// Leaf cgroup.
     pub cgroup: u64,
+    /// Of the child itself.
+    pub credentials: Credentials,
+    /// Login uid; `u32::MAX` where unset.
+    pub auid: u32,
+    /// In the order of `Process::namespaces`.
+    pub namespaces: [u32; 10],
     /// Pid inside its own pid namespace.
     pub ns_pid: u32,
 }
@@ -68,12 +76,17 @@ pub fn process(bytes: &[u8]) -> Option<ProcessRecord> {
     match header.kind()? {
         RecordKind::Fork => {
             let (record, _) = ForkRecord::read_from_prefix(bytes).ok()?;
+            let TaskCredentials { auid, namespaces, ns_pid, .. } = record.credentials;
             Some(ProcessRecord::Fork(Fork {
                 key: key(&header),
                 parent: ExecKey { ktime: record.parent_ktime, pid: record.parent_pid },
+                forker: ExecKey { ktime: record.forker_ktime, pid: record.forker_pid },
                 time: header.time,
                 cgroup: header.cgroup,
-                ns_pid: record.ns_pid,
+                credentials: credentials(&record.credentials),
+                auid,
+                namespaces,
+                ns_pid,
             }))
         }
         RecordKind::Exec => Some(ProcessRecord::Exec(Box::new(exec(bytes)?))),
@@ -113,4 +126,11 @@ pub fn cgroup(bytes: &[u8]) -> Option<CgroupChange> {
 
 fn key(header: &Record) -> ExecKey {
     ExecKey { ktime: header.exec_ktime, pid: header.exec_pid }
+}
+
+fn credentials(record: &TaskCredentials) -> Credentials {
+    let TaskCredentials { uid, gid, permitted, effective, inheritable, securebits, .. } = *record;
+    let user_namespace =
+        UserNamespace { level: record.user_ns_level, owner: record.user_ns_owner, group: record.user_ns_group };
+    Credentials { uid, gid, permitted, effective, inheritable, securebits, user_namespace }
 }

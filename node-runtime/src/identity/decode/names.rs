@@ -1,6 +1,9 @@
 //! From the kernel's bytes to paths, arguments and flag words.
 
+use std::sync::Arc;
+
 use trilobite_node_ebpf::{ARGS_MAX, process_flag};
+use trilobite_untrusted_text::{decode, push_argument};
 
 /// Tetragon's flag words, in its order.
 const WORDS: [(u32, &str); 9] = [
@@ -15,7 +18,7 @@ const WORDS: [(u32, &str); 9] = [
     (process_flag::CLONE, "clone"),
 ];
 
-pub(super) fn flags(bits: u32) -> String {
+pub(in crate::identity) fn flags(bits: u32) -> String {
     let mut words = String::with_capacity(16);
     for (_, word) in WORDS.iter().filter(|(bit, _)| bits & bit != 0) {
         if !words.is_empty() {
@@ -28,20 +31,42 @@ pub(super) fn flags(bits: u32) -> String {
 
 /// The text before the first NUL.
 pub(super) fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned()
+    decode(bytes.split(|byte| *byte == 0).next().unwrap_or_default())
 }
 
 /// A directory from its names, leaf first, each with a NUL at the end. Without the root the result is a relative path.
 pub(super) fn directory(bytes: &[u8], bits: u32) -> String {
+    let path = path(bytes, bits & process_flag::ERROR_CWD != 0);
+    if path.is_empty() && bits & process_flag::ROOT_CWD != 0 { "/".into() } else { path }
+}
+
+/// The path of the file that runs, from its names in the same format; none where the kernel could not read it.
+pub(super) fn file_path(bytes: &[u8], bits: u32) -> Option<Arc<str>> {
+    let path = path(bytes, bits & process_flag::CUT_FILE != 0);
+    (!path.is_empty()).then(|| path.into())
+}
+
+fn path(bytes: &[u8], is_cut: bool) -> String {
     let mut path = String::with_capacity(bytes.len());
-    for name in bytes.split(|byte| *byte == 0).rev().filter(|name| !name.is_empty()) {
+    // The kernel calls a file that it knows by no name "/".
+    for name in bytes.split(|byte| *byte == 0).rev().filter(|name| !name.is_empty() && *name != b"/") {
         path.push('/');
-        path.push_str(&String::from_utf8_lossy(name));
+        path.push_str(&decode(name));
     }
-    if bits & process_flag::ERROR_CWD != 0 {
+    if is_cut {
         path.drain(..path.len().min(1));
     }
-    if path.is_empty() && bits & process_flag::ROOT_CWD != 0 { "/".into() } else { path }
+    path
+}
+
+/// The first argument, where it is not the name of the binary: the applet of a busybox, `-bash` of a login shell, a disguise.
+pub(in crate::identity) fn argv0(arguments: &[u8], binary: &str) -> Option<Arc<str>> {
+    let argv0 = arguments.split_inclusive(|byte| *byte == 0).next().map(text)?;
+    (last_name(&argv0) != last_name(binary)).then(|| argv0.into())
+}
+
+pub(in crate::identity) fn last_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or_default()
 }
 
 /// The absolute path of a binary, where the working directory is known from the root on.
@@ -72,18 +97,17 @@ pub(in crate::identity) fn cut(text: &mut String) -> bool {
     longer
 }
 
-/// Every argument but the first, joined by blanks; one that is empty or holds white space is quoted. A cut argument has no NUL
-/// at its end.
+/// Every argument but the first, joined by blanks. One that is empty or holds white space, a quote or something invisible is
+/// quoted, with its quotes and backslashes escaped, so that no other arguments give the same text. A cut argument has no NUL at
+/// its end.
 pub(in crate::identity) fn arguments(bytes: &[u8], truncated: bool) -> String {
     let bytes = if truncated { bytes } else { bytes.strip_suffix(&[0]).unwrap_or(bytes) };
     let mut joined = String::with_capacity(bytes.len());
     for (number, argument) in bytes.split(|byte| *byte == 0).skip(1).enumerate() {
-        let argument = String::from_utf8_lossy(argument);
         if number > 0 {
             joined.push(' ');
         }
-        let quote = if argument.is_empty() || argument.contains(char::is_whitespace) { "\"" } else { "" };
-        joined.extend([quote, &argument, quote]);
+        push_argument(&decode(argument), &mut joined);
     }
     joined
 }
@@ -97,6 +121,19 @@ mod tests {
         assert_eq!(arguments(b"sh\0-c\0\0", false), "-c \"\"");
         assert_eq!(arguments(b"sh\0", false), "");
         assert_eq!(arguments(b"", false), "");
+    }
+
+    #[test]
+    fn quote_in_an_argument_does_not_pass_for_the_end_of_it() {
+        let (one, two) = (arguments(b"sh\0a b\" \"c d\0", false), arguments(b"sh\0a b\0c d\0", false));
+        assert_eq!((one.as_str(), two.as_str()), ("\"a b\\\" \\\"c d\"", "\"a b\" \"c d\""));
+    }
+
+    #[test]
+    fn invalid_bytes_are_one_character_each() {
+        assert_eq!(text(b"/bin/\xe2\x82\0"), "/bin/\u{fffd}\u{fffd}");
+        assert_eq!(directory(b"\xe2\x82\0", 0), "/\u{fffd}\u{fffd}");
+        assert_eq!(arguments(b"sh\0\xe2\x82\0", false), "\u{fffd}\u{fffd}");
     }
 
     #[test]

@@ -44,6 +44,9 @@ pub struct Container {
     /// RFC 3339 start time, empty until started.
     pub started_at: String,
     pub privileged: bool,
+    /// Commands of its liveness, readiness and startup probes; none in the state file of an older agent.
+    #[serde(default)]
+    pub exec_probes: Vec<Vec<String>>,
 }
 
 /// A container together with its pod.

@@ -56,6 +56,21 @@ struct ContainerSpec {
     name: String,
     image: String,
     security_context: SecurityContext,
+    liveness_probe: Probe,
+    readiness_probe: Probe,
+    startup_probe: Probe,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Probe {
+    exec: ExecAction,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct ExecAction {
+    command: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -150,6 +165,11 @@ fn container(spec: &ContainerSpec, status: Option<&ContainerStatus>) -> Containe
         image_id: status.image_id,
         started_at: started.started_at,
         privileged: spec.security_context.privileged,
+        exec_probes: [&spec.liveness_probe, &spec.readiness_probe, &spec.startup_probe]
+            .map(|probe| probe.exec.command.clone())
+            .into_iter()
+            .filter(|command| !command.is_empty())
+            .collect(),
     }
 }
 
@@ -186,7 +206,11 @@ mod tests {
             "spec": {
                 "nodeName": "n2",
                 "initContainers": [{"name": "prepare", "image": "tool"}],
-                "containers": [{"name": "main", "image": "cart:1", "securityContext": {"privileged": true}}],
+                "containers": [{
+                    "name": "main", "image": "cart:1", "securityContext": {"privileged": true},
+                    "livenessProbe": {"httpGet": {"port": 80}}, "readinessProbe": {"exec": {"command": ["test", "-f", "/ok"]}},
+                    "startupProbe": {"exec": null},
+                }],
             },
             "status": {
                 "podIPs": [{"ip": "10.2.0.9"}, {"ip": "fd00:2::9"}],
@@ -211,6 +235,10 @@ mod tests {
         );
         assert_eq!(main.started_at, "2030-01-02T03:04:05Z");
         assert_eq!((prepare.name.as_str(), prepare.id.as_str()), ("prepare", ""));
+        assert_eq!(
+            (main.exec_probes.as_slice(), prepare.exec_probes.len()),
+            ([["test", "-f", "/ok"].map(String::from).to_vec()].as_slice(), 0)
+        );
     }
 
     #[test]

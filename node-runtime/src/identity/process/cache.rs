@@ -1,5 +1,5 @@
 //! The process cache: images of living processes, of the parents of living processes, and for some seconds of those that ended.
-//! Pure: time is the boot clock and comes with the events.
+//! Pure: time is the boot clock; it comes with the events, and from the caller that reads them.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -35,8 +35,12 @@ struct Entry {
 #[derive(Debug, Default)]
 pub struct ProcessCache {
     entries: HashMap<ExecKey, Entry>,
+    /// Numbers of children of images that are not here: they may come later than their children.
+    absent_parents: HashMap<ExecKey, u32>,
     current: HashMap<u32, ExecKey>,
     ended: VecDeque<(u64, ExecKey)>,
+    /// When the latest records were read.
+    read_at: u64,
     evicted: u64,
 }
 
@@ -58,25 +62,44 @@ impl ProcessCache {
         self.entries.is_empty()
     }
 
-    /// Adds a forked process: its parent's image under a key of its own. None if the record is a repeated one.
+    /// Records are read from now on at this time. What ended counts as ended when its record was read, however late that was: the
+    /// records of other rings that refer to it are as late.
+    pub fn set_read_time(&mut self, now: u64) {
+        self.read_at = now;
+    }
+
+    /// Adds a forked process: the image of the process that forked it, under a key and with credentials of its own. None if the
+    /// record is a repeated one.
     pub fn record_fork(&mut self, fork: &Fork) -> Option<Arc<Process>> {
         if self.entries.contains_key(&fork.key) {
             return None;
         }
-        let template = match self.entries.get(&fork.parent) {
-            Some(parent) => Process { flags: "clone".into(), ..Process::clone(&parent.process) },
+        let forker = self.get(fork.forker).filter(|forker| forker.is_known());
+        let image = match &forker {
+            Some(forker) => Process {
+                flags: "clone".into(),
+                // Of the forker's exec.
+                setuid: None,
+                setgid: None,
+                raised_by_file: false,
+                ..Process::clone(forker)
+            },
             None => Process::unknown(fork.key, fork.cgroup),
         };
         let process = Process {
             key: fork.key,
             parent: fork.parent,
             tid: fork.key.pid,
+            uid: fork.credentials.uid[0],
+            auid: fork.auid,
+            credentials: fork.credentials,
+            namespaces: fork.namespaces,
             started_ns: fork.time,
             cgroup: fork.cgroup,
             ns_pid: fork.ns_pid,
-            ..template
+            ..image
         };
-        let process = Arc::new(if process.is_known() { init_tree::mark_fork(process, fork) } else { process });
+        let process = Arc::new(if process.is_known() { init_tree::mark(process, forker.as_deref()) } else { process });
         self.insert(process.clone(), fork.time);
         Some(process)
     }
@@ -84,7 +107,7 @@ impl ProcessCache {
     /// Adds an image that replaced another one. None if the record is a repeated one.
     pub fn record_exec(&mut self, image: Image) -> Option<Arc<Process>> {
         let before = self.entries.get(&image.replaced.unwrap_or(image.process.key)).map(|entry| &*entry.process);
-        let process = Arc::new(init_tree::mark_exec(image.process, before));
+        let process = Arc::new(init_tree::mark(image.process, before));
         match self.entries.get_mut(&process.key) {
             Some(entry) if !entry.listed && entry.process.flags != UNKNOWN => return None,
             Some(entry) => {
@@ -99,7 +122,11 @@ impl ProcessCache {
     /// Adds an image that the task iterator found. Listeners do not see it; the record of its exec may still come.
     pub fn record_listed(&mut self, image: Image) {
         let parent = self.get(image.process.parent);
-        let process = Arc::new(init_tree::mark_exec(image.process, parent.as_deref()));
+        self.record_known(Arc::new(init_tree::mark(image.process, parent.as_deref())));
+    }
+
+    /// Adds an image that an earlier agent has seen, in the same way.
+    pub fn record_known(&mut self, process: Arc<Process>) {
         let key = process.key;
         match self.entries.get(&key) {
             Some(entry) if entry.process.is_known() => return,
@@ -109,6 +136,28 @@ impl ProcessCache {
         if let Some(entry) = self.entries.get_mut(&key) {
             entry.listed = true;
         }
+    }
+
+    /// Keys of images that are not here although they have children.
+    pub fn absent_parents(&self) -> impl Iterator<Item = ExecKey> {
+        self.absent_parents.keys().copied()
+    }
+
+    /// Adds the image of a process that is not followed, e.g. one outside of the node that has children on it. Its end will not be
+    /// reported: it stays for as long as its children.
+    pub fn record_outsider(&mut self, image: Image, now: u64) {
+        let key = image.process.key;
+        self.record_listed(image);
+        self.mark_ended(key, now);
+        self.remove_current(key);
+    }
+
+    /// Images of living processes that began before `time`, and of the parents of living processes.
+    pub fn lasting(&self, time: u64) -> impl Iterator<Item = Arc<Process>> {
+        let lasts = move |entry: &&Entry| {
+            entry.process.is_known() && (entry.children > 0 || (!entry.ended && entry.process.started_ns < time))
+        };
+        self.entries.values().filter(lasts).map(|entry| entry.process.clone())
     }
 
     /// Number of living processes that were evicted since the last call.
@@ -179,18 +228,15 @@ impl ProcessCache {
         if before == parent {
             return;
         }
-        if let Some(parent) = self.entries.get_mut(&parent) {
-            parent.children += 1;
-        }
+        self.add_child(parent);
         self.remove_child(before, time);
     }
 
     fn insert(&mut self, process: Arc<Process>, time: u64) {
         let key = process.key;
-        if let Some(parent) = self.entries.get_mut(&process.parent) {
-            parent.children += 1;
-        }
-        self.entries.insert(key, Entry { process, children: 0, ended: false, exited: false, listed: false });
+        self.add_child(process.parent);
+        let children = self.absent_parents.remove(&key).unwrap_or_default();
+        self.entries.insert(key, Entry { process, children, ended: false, exited: false, listed: false });
         match self.current.get(&key.pid).copied() {
             // Only the task iterator reports images out of order.
             Some(newer) if newer.ktime > key.ktime => self.mark_ended(key, time),
@@ -207,7 +253,7 @@ impl ProcessCache {
         if let Some(entry) = self.entries.get_mut(&key)
             && !std::mem::replace(&mut entry.ended, true)
         {
-            self.ended.push_back((time, key));
+            self.ended.push_back((time.max(self.read_at), key));
         }
     }
 
@@ -219,7 +265,18 @@ impl ProcessCache {
 
     fn remove(&mut self, key: ExecKey, now: u64) {
         if let Some(entry) = self.entries.remove(&key) {
+            if entry.children > 0 {
+                self.absent_parents.insert(key, entry.children);
+            }
             self.remove_child(entry.process.parent, now);
+        }
+    }
+
+    fn add_child(&mut self, parent: ExecKey) {
+        match self.entries.get_mut(&parent) {
+            Some(entry) => entry.children += 1,
+            None if parent == ExecKey::default() => {}
+            None => *self.absent_parents.entry(parent).or_default() += 1,
         }
     }
 
@@ -227,7 +284,12 @@ impl ProcessCache {
         if let Some(entry) = self.entries.get_mut(&parent) {
             entry.children = entry.children.saturating_sub(1);
             if entry.children == 0 && entry.ended {
-                self.ended.push_back((now, parent));
+                self.ended.push_back((now.max(self.read_at), parent));
+            }
+        } else if let Some(children) = self.absent_parents.get_mut(&parent) {
+            *children = children.saturating_sub(1);
+            if *children == 0 {
+                self.absent_parents.remove(&parent);
             }
         }
     }
@@ -236,6 +298,7 @@ impl ProcessCache {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::{Credentials, UserNamespace};
 
     fn key(pid: u32, ktime: u64) -> ExecKey {
         ExecKey { ktime, pid }
@@ -254,7 +317,8 @@ mod tests {
     }
 
     fn fork(key: ExecKey, parent: ExecKey, time: u64) -> Fork {
-        Fork { key, parent, time, cgroup: 7, ns_pid: 0 }
+        let credentials = Credentials::default();
+        Fork { key, parent, forker: parent, time, cgroup: 7, credentials, auid: 0, namespaces: [0; 10], ns_pid: 0 }
     }
 
     fn exit(key: ExecKey, parent: ExecKey, time: u64) -> Exit {
@@ -268,6 +332,91 @@ mod tests {
         let child = cache.record_fork(&fork(key(2, 20), key(1, 10), 20)).unwrap();
         assert_eq!((child.binary.as_str(), child.flags.as_str()), ("/bin/sh", "clone"));
         assert_eq!(cache.record_exit(&exit(key(2, 20), key(1, 10), 30)).unwrap().binary, "/bin/sh");
+    }
+
+    #[test]
+    fn sibling_made_with_clone_parent_has_its_forkers_image() {
+        let mut cache = ProcessCache::default();
+        let (create, init, stage) = (key(1, 10), key(2, 20), key(3, 30));
+        cache.record_exec(exec(create, key(0, 0), "runc create", 10));
+        cache.record_fork(&fork(init, create, 15));
+        cache.record_exec(exec(key(2, 21), create, "runc init", 20));
+        let made = cache.record_fork(&Fork { forker: key(2, 21), ..fork(stage, create, 30) }).unwrap();
+        assert_eq!((made.binary.as_str(), made.parent), ("runc init", create));
+        assert_eq!(cache.record_exit(&exit(stage, create, 40)).unwrap().binary, "runc init");
+    }
+
+    #[test]
+    fn child_has_credentials_of_its_own() {
+        let mut cache = ProcessCache::default();
+        let mut sudo = exec(key(1, 10), key(0, 0), "/usr/bin/sudo", 10);
+        (sudo.process.setuid, sudo.process.raised_by_file) = (Some(0), true);
+        cache.record_exec(sudo);
+        // Its forker has called setresuid after the exec, and made a user namespace for the child.
+        let user_namespace = UserNamespace { level: 1, owner: 1000, group: 1000 };
+        let credentials = Credentials { uid: [1000; 4], permitted: 0, user_namespace, ..Credentials::default() };
+        let namespaces = [9; 10];
+        let child = cache
+            .record_fork(&Fork { credentials, auid: 1000, namespaces, ..fork(key(2, 20), key(1, 10), 20) })
+            .unwrap();
+        assert_eq!((child.uid, child.auid, child.credentials, child.namespaces), (1000, 1000, credentials, namespaces));
+        assert_eq!((child.setuid, child.raised_by_file), (None, false));
+    }
+
+    #[test]
+    fn child_of_an_unknown_forker_is_unknown_until_its_exec() {
+        let mut cache = ProcessCache::default();
+        cache.record_exec(exec(key(1, 10), key(0, 0), "/bin/sh", 10));
+        let child = cache.record_fork(&Fork { forker: key(9, 90), ..fork(key(2, 20), key(1, 10), 20) }).unwrap();
+        assert!(!child.is_known());
+        let grandchild = cache.record_fork(&fork(key(3, 30), key(2, 20), 30)).unwrap();
+        assert!(!grandchild.is_known(), "an unknown image passed for a known one: {grandchild:?}");
+        assert!(cache.record_exec(exec(key(2, 21), key(1, 10), "/bin/true", 40)).unwrap().is_known());
+    }
+
+    #[test]
+    fn parent_that_comes_after_its_children_stays_for_them() {
+        let mut cache = ProcessCache::default();
+        for child in [key(2, 20), key(3, 30)] {
+            cache.record_exec(exec(child, key(1, 10), "/bin/true", 40));
+        }
+        cache.record_listed(exec(key(1, 10), key(0, 0), "/bin/sh", 10));
+        cache.record_exit(&exit(key(2, 20), key(1, 10), 50));
+        cache.record_exit(&exit(key(1, 10), key(0, 0), 50));
+        cache.expire(50 + 2 * KEPT_FOR);
+        assert!(cache.get(key(1, 10)).is_some());
+        cache.record_exit(&exit(key(3, 30), key(1, 10), 60 + 2 * KEPT_FOR));
+        cache.expire(70 + 4 * KEPT_FOR);
+        cache.expire(80 + 6 * KEPT_FOR);
+        assert!(cache.is_empty() && cache.absent_parents.is_empty(), "{cache:?}");
+    }
+
+    #[test]
+    fn outsider_stays_as_long_as_its_children() {
+        let mut cache = ProcessCache::default();
+        cache.record_listed(exec(key(2, 20), key(1, 10), "/bin/sleep", 20));
+        assert_eq!(cache.absent_parents().collect::<Vec<_>>(), [key(1, 10)]);
+        cache.record_outsider(exec(key(1, 10), key(0, 0), "/sbin/init", 10), 30);
+        assert_eq!(cache.absent_parents().count(), 0);
+        cache.expire(30 + 2 * KEPT_FOR);
+        assert_eq!(cache.get(key(1, 10)).unwrap().binary, "/sbin/init");
+        cache.record_exit(&exit(key(2, 20), key(1, 10), 40 + 2 * KEPT_FOR));
+        cache.expire(40 + 4 * KEPT_FOR);
+        cache.expire(40 + 6 * KEPT_FOR);
+        assert!(cache.is_empty());
+    }
+
+    #[test]
+    fn late_record_keeps_its_image_as_long_as_one_in_time() {
+        let mut cache = ProcessCache::default();
+        let now = 90 * KEPT_FOR;
+        cache.set_read_time(now);
+        cache.record_exec(exec(key(1, 10), key(0, 0), "/bin/sh", 10));
+        cache.record_exit(&exit(key(1, 10), key(0, 0), 20));
+        cache.expire(now + KEPT_FOR - 1);
+        assert!(cache.get(key(1, 10)).is_some());
+        cache.expire(now + KEPT_FOR);
+        assert!(cache.is_empty());
     }
 
     #[test]
@@ -343,6 +492,31 @@ mod tests {
         cache.expire(100 + KEPT_FOR);
         assert!(cache.get(key(1, 10)).is_none());
         assert!(cache.get(key(2, 20)).is_some());
+    }
+
+    #[test]
+    fn short_processes_do_not_last_and_parents_do() {
+        let mut cache = ProcessCache::default();
+        cache.record_exec(exec(key(1, 10), key(0, 0), "/bin/ended-parent", 10));
+        cache.record_fork(&fork(key(2, 20), key(1, 10), 20));
+        cache.record_exit(&exit(key(1, 10), key(0, 0), 30));
+        cache.record_exec(exec(key(3, 90), key(0, 0), "/bin/young", 90));
+        let lasting = |cache: &ProcessCache, time| {
+            let mut keys: Vec<ExecKey> = cache.lasting(time).map(|process| process.key).collect();
+            keys.sort();
+            keys
+        };
+        assert_eq!(lasting(&cache, 50), [key(1, 10), key(2, 20)]);
+        assert_eq!(lasting(&cache, 100).len(), 3);
+        // As an earlier agent knew it: an exec that is still in the ring replaces it.
+        cache.record_known(Arc::new(Process {
+            key: key(4, 5),
+            binary: "/bin/known".into(),
+            flags: "execve".into(),
+            ..Process::default()
+        }));
+        assert_eq!(cache.get(key(4, 5)).unwrap().binary, "/bin/known");
+        assert!(cache.record_exec(exec(key(4, 5), key(0, 0), "/bin/exec", 5)).is_some());
     }
 
     #[test]

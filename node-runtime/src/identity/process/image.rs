@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::identity::pod::PodContainer;
 
 /// The flag word of a process of which only the key is known, because the record of its exec was lost.
@@ -10,7 +12,8 @@ pub const UNKNOWN: &str = "unknown";
 /// Names one process image. `ktime` is the start of the thread group leader on the boot clock in nanoseconds, plus the
 /// kernel's count of its execs (`self_exec_id`): the task iterator computes the same number later, and two execs of one
 /// process differ.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ExecKey {
     /// Boot clock in nanoseconds, plus the exec count.
     pub ktime: u64,
@@ -18,8 +21,20 @@ pub struct ExecKey {
     pub pid: u32,
 }
 
-/// Credentials at exec.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// A user namespace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UserNamespace {
+    /// 0: the initial one.
+    pub level: u32,
+    /// User and group that made it, by their ids in the initial one.
+    pub owner: u32,
+    pub group: u32,
+}
+
+/// Credentials at exec, or at fork where no exec followed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Credentials {
     /// Real, effective, saved and file system user ids.
     pub uid: [u32; 4],
@@ -30,22 +45,29 @@ pub struct Credentials {
     pub effective: u64,
     pub inheritable: u64,
     pub securebits: u32,
+    /// The capabilities are valid in this one and below.
+    pub user_namespace: UserNamespace,
 }
 
 /// A process image. Bytes of the kernel that are no UTF-8 are replaced.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Process {
     pub key: ExecKey,
     /// Image of the parent at the time of the exec or fork; zero where unknown.
     pub parent: ExecKey,
     /// The thread that called exec.
     pub tid: u32,
-    /// Real user id at exec.
+    /// Real user id at exec, or at fork where no exec followed.
     pub uid: u32,
     /// Login uid; `u32::MAX` where unset.
     pub auid: u32,
-    /// Path of the binary.
+    /// Path of the binary, as the caller of exec named it.
     pub binary: String,
+    /// Path of the file that runs, where it is another: of a link its target, of a script its interpreter.
+    pub file: Option<Arc<str>>,
+    /// The first argument, where it is not the binary's name.
+    pub argv0: Option<Arc<str>>,
     /// Arguments without the first, each quoted where it holds white space, joined by blanks.
     pub arguments: String,
     /// Working directory.
@@ -65,6 +87,8 @@ pub struct Process {
     pub setuid: Option<u32>,
     /// The new group id, where the binary was setgid and changed it.
     pub setgid: Option<u32>,
+    /// Capabilities of the file raised the permitted set at exec.
+    pub raised_by_file: bool,
     /// Whether it descends from the first process of its container; none where unknown.
     pub in_init_tree: Option<bool>,
     /// Inode and link count of the binary; zero where not read.

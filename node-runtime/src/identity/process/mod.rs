@@ -2,10 +2,13 @@
 
 pub mod cache;
 mod change;
+mod cmdline;
 mod image;
 mod init_tree;
+mod known;
 pub(super) mod procfs;
 
 pub use change::{ProcessChange, ProcessListener};
 pub(super) use change::{notify_listeners, record_change};
-pub use image::{Credentials, ExecKey, Located, Process, UNKNOWN};
+pub use image::{Credentials, ExecKey, Located, Process, UNKNOWN, UserNamespace};
+pub use known::KnownProcesses;

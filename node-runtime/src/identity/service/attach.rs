@@ -82,6 +82,7 @@ impl Inner {
         state.process_users = state.process_users.saturating_sub(1);
         if state.process_users == 0 {
             self.count_losses(&mut state);
+            state.known_processes = self.known_processes(&state, u64::MAX);
             state.processes = None;
             state.ring_bytes = 0;
             state.index.processes = Default::default();

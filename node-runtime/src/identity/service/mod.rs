@@ -8,6 +8,7 @@ mod state;
 
 use std::{
     os::{fd::OwnedFd, unix::fs::MetadataExt},
+    path::PathBuf,
     sync::Arc,
 };
 
@@ -20,7 +21,7 @@ use super::{
     ExecKey, Owner, Pod, Process, ProcessChange, ProcessListener,
     cgroup::filesystem::{list_cgroups, sample_processes},
     index::Index,
-    process::notify_listeners,
+    process::{KnownProcesses, notify_listeners},
     programs::KernelLosses,
     selection::Namespaces,
 };
@@ -164,19 +165,34 @@ impl IdentityService {
 
     /// Some processes of a pod, given its uid in cgroup paths. Not all are in the pod's own namespaces.
     pub fn pids_in_pod(&self, pod_cgroup_uid: &str) -> Vec<u32> {
-        let path = {
+        {
             let mut state = self.0.state();
             if state.cgroups.is_none() || state.index.pod_path(pod_cgroup_uid).is_none() {
                 state.index.set_cgroups(&list_cgroups(&self.0.cgroup_dir));
             }
-            state.index.pod_path(pod_cgroup_uid)
-        };
-        path.map_or_else(Vec::new, |path| sample_processes(&self.0.cgroup_dir.join(path.trim_start_matches('/'))))
+        }
+        self.pod_folder(pod_cgroup_uid).map_or_else(Vec::new, |folder| sample_processes(&folder))
+    }
+
+    /// The folder of a pod's own cgroup, given its uid in cgroup paths.
+    pub fn pod_folder(&self, pod_cgroup_uid: &str) -> Option<PathBuf> {
+        let path = self.0.state().index.pod_path(pod_cgroup_uid)?;
+        Some(self.0.cgroup_dir.join(path.trim_start_matches('/')))
     }
 
     /// Applies process records in the format of the kernel, as if they had come from the ring.
     pub fn apply_process_records(&self, records: &[&[u8]]) -> Vec<ProcessChange> {
         self.0.apply_process_records(|each| records.iter().for_each(|record| each(record)))
+    }
+
+    /// Images that an earlier agent has seen on this node; those of another boot are left out.
+    pub fn set_known_processes(&self, known: KnownProcesses) {
+        self.0.state().known_processes = known.of_boot(&self.0.facts.boot_id);
+    }
+
+    /// Images to be kept for a later agent: of processes that began before `time` on the boot clock, and of parents.
+    pub fn known_processes(&self, time: u64) -> KnownProcesses {
+        self.0.known_processes(&self.0.state(), time)
     }
 
     /// Reads the process records that are in the ring now, so that records of another ring find their processes.

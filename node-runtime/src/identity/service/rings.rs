@@ -14,7 +14,11 @@ use crate::{
         ExecKey, ProcessChange,
         cgroup::filesystem::list_cgroups,
         decode,
-        process::{notify_listeners, procfs::same_image, record_change},
+        process::{
+            notify_listeners,
+            procfs::{mark_unnamed, same_image},
+            record_change,
+        },
     },
     kernel::{Map, Ring, clock},
 };
@@ -23,8 +27,16 @@ use crate::{
 const TICK: Duration = Duration::from_secs(1);
 
 impl Inner {
-    /// Adds processes that the task iterator found to the cache, with names from /proc.
+    /// Adds processes that the task iterator found to the cache: as an earlier agent has seen them, else with names from /proc.
     pub(super) fn add_tasks(&self, state: &mut State, mut tasks: Vec<decode::Image>, process_map: &Map) {
+        let running: HashSet<ExecKey> = tasks.iter().map(|image| image.process.key).collect();
+        let known = std::mem::take(&mut state.known_processes).resolve(&mut tasks);
+        let has_known = !known.is_empty();
+        known.into_iter().for_each(|process| state.index.processes.record_known(process));
+        if has_known {
+            // Among them are parents that have ended.
+            state.index.processes.retain_living(&running, clock::boot_ns());
+        }
         tasks.retain(|image| state.index.processes.get(image.process.key).is_none());
         // Parents first: they began before their children.
         tasks.sort_by_key(|image| image.process.key);
@@ -34,8 +46,18 @@ impl Inner {
         for (unnamed, named) in tasks.into_iter().zip(named) {
             let key = unnamed.process.key;
             let entry: Option<ProcessEntry> = process_map.get(&key.pid).ok().flatten();
-            let image = if same_image(entry.as_ref(), key) { named } else { unnamed };
+            let image = if same_image(entry.as_ref(), key) {
+                named
+            } else {
+                let mut image = unnamed;
+                mark_unnamed(&mut image);
+                image
+            };
             state.index.processes.record_listed(image);
+        }
+        let absent: Vec<ExecKey> = state.index.processes.absent_parents().collect();
+        for image in absent.into_iter().filter_map(|key| self.proc.read_outsider(key)) {
+            state.index.processes.record_outsider(image, clock::boot_ns());
         }
     }
 
@@ -57,8 +79,10 @@ impl Inner {
         let mut state = self.state();
         let mut scan_needed = false;
         ring.drain(&mut |bytes| {
-            if let Some(change) = decode::cgroup(bytes) {
-                scan_needed |= !state.index.apply_cgroup_change(&change);
+            match decode::cgroup(bytes) {
+                Some(change) => scan_needed |= !state.index.apply_cgroup_change(&change),
+                // Whatever it was about, the scan sees.
+                None => scan_needed = true,
             }
         });
         if scan_needed {
@@ -76,6 +100,7 @@ impl Inner {
         let (changes, listeners) = {
             let mut state = self.state();
             let mut changes = Vec::new();
+            state.index.processes.set_read_time(clock::boot_ns());
             drain(&mut |bytes| record_change(&mut state.index.processes, bytes, &mut changes));
             (changes, state.listeners())
         };
@@ -102,6 +127,7 @@ impl Inner {
 /// Reads every record that is in the ring now.
 pub(super) fn drain_process_ring(state: &mut State, ring: &Ring) -> Vec<ProcessChange> {
     let mut changes = Vec::new();
+    state.index.processes.set_read_time(clock::boot_ns());
     ring.drain_all(&mut |bytes| record_change(&mut state.index.processes, bytes, &mut changes));
     changes
 }

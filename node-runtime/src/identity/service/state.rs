@@ -14,7 +14,7 @@ use crate::{
     identity::{
         cgroup::CgroupMapWriter,
         index::Index,
-        process::{ProcessListener, procfs::ProcReader},
+        process::{KnownProcesses, ProcessListener, procfs::ProcReader},
         programs::{AttachedPrograms, KernelLosses},
     },
     kernel::{Facts, Map},
@@ -51,6 +51,8 @@ pub(super) struct State {
     pub(super) listeners: BTreeMap<u64, ProcessListener>,
     pub(super) next_listener: u64,
     pub(super) losses: KernelLosses,
+    /// Images that were seen before processes were followed; empty while they are.
+    pub(super) known_processes: KnownProcesses,
 }
 
 impl Inner {
@@ -67,6 +69,7 @@ impl Inner {
             listeners: BTreeMap::new(),
             next_listener: 0,
             losses: KernelLosses::default(),
+            known_processes: KnownProcesses::default(),
         };
         Self {
             facts,
@@ -81,6 +84,14 @@ impl Inner {
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock()
+    }
+
+    /// Images to be kept over a restart: of processes that began before `time`, and of parents.
+    pub(super) fn known_processes(&self, state: &State, time: u64) -> KnownProcesses {
+        if state.processes.is_none() {
+            return state.known_processes.clone();
+        }
+        KnownProcesses::new(&self.facts.boot_id, state.index.processes.lasting(time))
     }
 
     /// Writes the index to the kernel's map, and wakes the tasks that wait for a change.

@@ -1,24 +1,27 @@
 //! Executable mappings of a process, and the files behind them. A pod cannot make the agent open anything else: files are opened
 //! below the process's own root or by the process's reference to them, and only the regular file that is mapped.
-//! Not here: the contents of those files, which the agent never reads.
+//! Not here: the contents of those files, which the agent never reads; maps of code made at run time and the vDSO (`made_code.rs`).
 
 use std::{
     ffi::{OsStr, OsString},
     fs::{self, File},
-    io::{self, Read},
+    io::{self, BufRead, BufReader, Read},
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
+    path::PathBuf,
 };
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, fstatfs, major, minor, openat, openat2};
-use trilobite_worker_wire::names::sanitize_name;
+use trilobite_worker_wire::{FileKind, names::sanitize_name};
 
-/// Executable mappings that are read of one process.
+/// Executable mappings that are sent of one process.
 const MAPPINGS_MAX: usize = 1024;
 /// Bytes of `/proc/PID/maps` that are read: a process may make it as long as it likes.
-const MAPS_MAX: u64 = 4 << 20;
+const MAPS_MAX: u64 = 16 << 20;
+/// Threads of a process without a first thread that are asked for its mappings.
+const THREADS_MAX: usize = 1024;
 /// File systems on which the device number of a file differs from the one that `/proc/PID/maps` shows.
 const OVERLAYFS_SUPER_MAGIC: i64 = 0x794c_7630;
 const BTRFS_SUPER_MAGIC: i64 = 0x9123_683e;
@@ -33,6 +36,17 @@ pub(super) enum FileKey {
     },
     /// Not a file: `[vdso]`, or `[anon]` for code that was made at run time.
     Named(String),
+    /// The map in which the process that started then names its code made at run time.
+    PerfMap { pid: u32, ktime: u64 },
+}
+
+impl FileKey {
+    pub(super) fn kind(&self) -> FileKind {
+        match self {
+            Self::Inode { .. } | Self::Named(_) => FileKind::Elf,
+            Self::PerfMap { .. } => FileKind::PerfMap,
+        }
+    }
 }
 
 /// An executable mapping of a process.
@@ -55,19 +69,114 @@ impl CodeMapping {
         let path = path.strip_suffix(b" (deleted)").unwrap_or(path);
         sanitize_name(&String::from_utf8_lossy(path.rsplit(|byte| *byte == b'/').next().unwrap_or(path)))
     }
+
+    /// Code that was made at run time: memory without a file, or a file in memory.
+    pub(super) fn is_made_at_run_time(&self) -> bool {
+        let in_memory = self.path.as_bytes().starts_with(b"/memfd:");
+        in_memory || matches!(&self.file, FileKey::Named(name) if name == "[anon]" || name.starts_with("[anon:"))
+    }
+
+    /// The next mapping continues this one.
+    fn continues_with(&self, next: &Self) -> bool {
+        let offset_goes_on = match &self.file {
+            FileKey::Inode { .. } => self.offset.checked_add(self.end - self.start) == Some(next.offset),
+            FileKey::Named(_) | FileKey::PerfMap { .. } => true,
+        };
+        self.file == next.file && self.end == next.start && offset_goes_on
+    }
 }
 
-/// The first `MAPPINGS_MAX` executable mappings of a process; an error if it has ended.
-pub(super) fn code_mappings(pid: u32) -> io::Result<Vec<CodeMapping>> {
-    let mut maps = Vec::new();
-    File::open(format!("/proc/{pid}/maps"))?.take(MAPS_MAX).read_to_end(&mut maps)?;
-    Ok(parse(&maps))
+/// The folder of a process in `/proc`, or of one of its threads: once the first thread has ended, its own folder shows no memory,
+/// while the others run on.
+#[derive(Clone, Debug)]
+pub(super) struct ProcessFolder {
+    path: PathBuf,
+    /// Number of the thread.
+    tid: u32,
 }
 
-/// Line by line, so that an unusual path affects its own line alone. A last line that `MAPS_MAX` has cut is left out.
-fn parse(maps: &[u8]) -> Vec<CodeMapping> {
-    let complete = maps.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-    maps[..complete].split(|byte| *byte == b'\n').filter_map(parse_line).take(MAPPINGS_MAX).collect()
+impl ProcessFolder {
+    fn of_process(pid: u32) -> Self {
+        Self { path: format!("/proc/{pid}").into(), tid: pid }
+    }
+
+    fn threads(pid: u32) -> impl Iterator<Item = Self> {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        let thread = move |name: OsString| {
+            let tid: u32 = name.to_str()?.parse().ok()?;
+            (tid != pid).then(|| Self { path: format!("/proc/{pid}/task/{tid}").into(), tid })
+        };
+        tasks.filter_map(move |entry| thread(entry.file_name())).take(THREADS_MAX)
+    }
+
+    pub(super) fn path(&self) -> &std::path::Path {
+        &self.path
+    }
+}
+
+/// The executable mappings of a process.
+pub(super) struct ProcessCode {
+    /// Where the rest of the process can be read.
+    pub(super) folder: ProcessFolder,
+    pub(super) mappings: Vec<CodeMapping>,
+    /// Mappings above `MAPPINGS_MAX`, or behind `MAPS_MAX`.
+    pub(super) dropped: u32,
+}
+
+/// The executable mappings of a process; an error if it has ended.
+pub(super) fn code_mappings(pid: u32) -> io::Result<ProcessCode> {
+    let code = read_mappings(ProcessFolder::of_process(pid))?;
+    if !code.mappings.is_empty() {
+        return Ok(code);
+    }
+    // A thread may end meanwhile.
+    let mut of_threads = ProcessFolder::threads(pid).filter_map(|folder| read_mappings(folder).ok());
+    Ok(of_threads.find(|code| !code.mappings.is_empty()).unwrap_or(code))
+}
+
+fn read_mappings(folder: ProcessFolder) -> io::Result<ProcessCode> {
+    let maps = File::open(folder.path.join("maps"))?;
+    let (mappings, dropped) = parse(BufReader::new(maps.take(MAPS_MAX)))?;
+    Ok(ProcessCode { folder, mappings, dropped })
+}
+
+/// Line by line, so that an unusual path affects its own line alone. Neighbours that continue each other are one mapping. Also
+/// returns the number of mappings that are left out: those without a file first, because only files have names.
+fn parse(mut maps: impl BufRead) -> io::Result<(Vec<CodeMapping>, u32)> {
+    let mut mappings: Vec<CodeMapping> = Vec::new();
+    let (mut line, mut read, mut cut) = (Vec::new(), 0u64, false);
+    let mut dropped = 0;
+    loop {
+        line.clear();
+        read += maps.read_until(b'\n', &mut line)? as u64;
+        if line.pop_if(|last| *last == b'\n').is_none() {
+            // The limit was reached; what lies behind it is not known, and counts as one.
+            cut |= read >= MAPS_MAX;
+            break;
+        }
+        let Some(mapping) = parse_line(&line) else { continue };
+        match mappings.last_mut() {
+            Some(last) if last.continues_with(&mapping) => last.end = mapping.end,
+            _ => mappings.push(mapping),
+        }
+        if mappings.len() >= 2 * MAPPINGS_MAX {
+            dropped += keep_the_best(&mut mappings);
+        }
+    }
+    dropped += keep_the_best(&mut mappings) + u32::from(cut);
+    Ok((mappings, dropped))
+}
+
+/// Leaves `MAPPINGS_MAX` mappings; returns how many were left out.
+fn keep_the_best(mappings: &mut Vec<CodeMapping>) -> u32 {
+    let surplus = mappings.len().saturating_sub(MAPPINGS_MAX);
+    if surplus > 0 {
+        // Stable: of equals the lowest stay.
+        mappings.sort_by_key(|mapping| !matches!(mapping.file, FileKey::Inode { .. }));
+        mappings.truncate(MAPPINGS_MAX);
+        mappings.sort_by_key(|mapping| mapping.start);
+    }
+    u32::try_from(surplus).unwrap_or(u32::MAX)
 }
 
 fn parse_line(line: &[u8]) -> Option<CodeMapping> {
@@ -80,31 +189,40 @@ fn parse_line(line: &[u8]) -> Option<CodeMapping> {
     }
     let hex = |text: &str| u64::from_str_radix(text, 16).ok();
     let (start, end) = range.split_once('-')?;
+    let (start, end) = (hex(start)?, hex(end)?);
     let (high, low) = device.split_once(':')?;
     let inode: u64 = inode.parse().ok()?;
     let path = if path.is_empty() { b"[anon]" } else { path };
     let file = match inode {
+        // The vDSO of a 32-bit process is another.
+        0 if path == b"[vdso]" && end <= u32::MAX.into() => FileKey::Named("[vdso32]".to_owned()),
         0 => FileKey::Named(String::from_utf8_lossy(path).into_owned()),
         _ => FileKey::Inode { device: (hex(high)? as u32, hex(low)? as u32), inode },
     };
+    let offset = match &file {
+        // Memory has no offset of its own; with this one it is the same code when it grows at either end.
+        FileKey::Named(name) if !name.starts_with("[vdso") => start,
+        _ => hex(offset)?,
+    };
     let path = OsStr::from_bytes(path).to_owned();
-    Some(CodeMapping { start: hex(start)?, end: hex(end)?, offset: hex(offset)?, file, path })
+    (start < end).then_some(CodeMapping { start, end, offset, file, path })
 }
 
 /// The root directory of a process.
-pub(super) fn open_root(pid: u32) -> io::Result<OwnedFd> {
+pub(super) fn open_root(folder: &ProcessFolder) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(openat(CWD, format!("/proc/{pid}/root"), flags, Mode::empty())?)
+    Ok(openat(CWD, folder.path.join("root"), flags, Mode::empty())?)
 }
 
 /// Opens the file of a mapping: below the process's root, or, if it was deleted or replaced, by the process's reference to it.
-pub(super) fn open_mapped_file(pid: u32, root: impl AsFd, mapping: &CodeMapping) -> io::Result<OwnedFd> {
+pub(super) fn open_mapped_file(folder: &ProcessFolder, root: impl AsFd, mapping: &CodeMapping) -> io::Result<OwnedFd> {
     open_below(root, mapping).or_else(|error| {
-        // map_files needs CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE, which the agent has with `runtime.allowSysAdmin`.
-        let references = ["exe".to_owned(), format!("map_files/{:x}-{:x}", mapping.start, mapping.end)];
-        let open_reference = |reference: &String| {
-            let path = format!("/proc/{pid}/{reference}");
-            open_if_mapped(&openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?, mapping)
+        // map_files needs CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE, which the agent has with `runtime.allowSysAdmin`. The folder
+        // of a thread has none, but each thread also has a folder that is not listed.
+        let map_file = format!("/proc/{}/map_files/{:x}-{:x}", folder.tid, mapping.start, mapping.end);
+        let references = [folder.path.join("exe"), map_file.into()];
+        let open_reference = |reference: &PathBuf| {
+            open_if_mapped(&openat(CWD, reference, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?, mapping)
         };
         references.iter().find_map(|reference| open_reference(reference).ok()).ok_or(error)
     })
@@ -130,8 +248,12 @@ fn open_if_mapped(path: &OwnedFd, mapping: &CodeMapping) -> io::Result<OwnedFd> 
     if stat.st_ino != inode || !same_device {
         return Err(io::Error::other("another file than the one that is mapped"));
     }
+    open_for_reading(path)
+}
+
+/// By the descriptor, because the path may lead elsewhere by now.
+pub(super) fn open_for_reading(path: &OwnedFd) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    // By the descriptor, because the path may lead elsewhere by now.
     Ok(openat(CWD, format!("/proc/self/fd/{}", path.as_raw_fd()), flags, Mode::empty())?)
 }
 
@@ -153,144 +275,4 @@ pub(super) fn process_started_at(pid: u32, ktime: u64) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MAPS: &[u8] = b"\
-5500000000-5500001000 r--p 00000000 fe:01 1201                           /usr/bin/my app
-5500001000-5500003000 r-xp 00001000 fe:01 1201                           /usr/bin/my app
-7f0000000000-7f0000001000 r-xp 00026000 00:2f 77                         /lib/libc.so.6 (deleted)
-7f1000000000-7f1000001000 rwxp 00000000 00:00 0
-7f2000000000-7f2000001000 r-xp 00000000 fe:01 1300                       /opt/\xff\xfe.so
-7ffd00000000-7ffd00002000 r-xp 00000000 00:00 0                          [vdso]
-not a line
-7fff00000000-7fff00001000 r-xp 00000000 fe:01 1301                       /opt/cut";
-
-    #[test]
-    fn only_executable_mappings_are_read_and_paths_may_have_spaces() {
-        let mappings = parse(MAPS);
-        let names: Vec<String> = mappings.iter().map(CodeMapping::file_name).collect();
-        assert_eq!(names, ["my app", "libc.so.6", "[anon]", "\u{fffd}\u{fffd}.so", "[vdso]"]);
-        assert_eq!(mappings[0].file, FileKey::Inode { device: (0xfe, 1), inode: 1201 });
-        assert_eq!((mappings[0].start, mappings[0].end, mappings[0].offset), (0x5500001000, 0x5500003000, 0x1000));
-    }
-
-    #[test]
-    fn name_of_control_characters_is_sanitized() {
-        let line = [b"1000-2000 r-xp 0 0:1 7 /tmp/".as_slice(), &[1; 4000], b"\n"].concat();
-        let name = parse(&line)[0].file_name();
-        assert!(name.starts_with(&"?".repeat(100)) && name.chars().count() == 128, "{name}");
-    }
-
-    #[test]
-    fn own_code_can_be_opened() {
-        let me = std::process::id();
-        let mappings = code_mappings(me).unwrap();
-        let binary = mappings.iter().find(|mapping| matches!(mapping.file, FileKey::Inode { .. })).unwrap();
-        open_below(open_root(me).unwrap(), binary).unwrap();
-    }
-
-    #[test]
-    fn link_out_of_the_root_stays_inside_it() {
-        let root = std::env::temp_dir().join(format!("code-root-{}", std::process::id()));
-        fs::create_dir_all(&root).unwrap();
-        std::os::unix::fs::symlink("/etc/passwd", root.join("app")).unwrap();
-        let mapping = CodeMapping {
-            start: 0,
-            end: 1,
-            offset: 0,
-            file: FileKey::Inode { device: (0, 0), inode: 1 },
-            path: "/app".into(),
-        };
-        let error = open_below(openat(CWD, &root, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap(), &mapping)
-            .unwrap_err();
-        fs::remove_dir_all(&root).unwrap();
-        assert_eq!(error.kind(), io::ErrorKind::NotFound);
-    }
-
-    #[test]
-    fn deleted_binary_is_opened_by_its_process() {
-        let folder = tempfile::tempdir().unwrap();
-        let program = folder.path().join("gone");
-        fs::copy("/bin/sleep", &program).unwrap();
-        let mut child = std::process::Command::new(&program).arg("60").spawn().unwrap();
-        let of_it = |mapping: &CodeMapping| mapping.path.as_bytes().windows(5).any(|part| part == b"/gone");
-        let mapping = loop {
-            if let Some(mapping) = code_mappings(child.id()).unwrap().into_iter().find(of_it) {
-                break mapping;
-            }
-        };
-        fs::remove_file(&program).unwrap();
-        let (below, by_reference) = (
-            open_below(open_root(child.id()).unwrap(), &mapping),
-            open_mapped_file(child.id(), open_root(child.id()).unwrap(), &mapping),
-        );
-        let mut other = mapping.clone();
-        other.file = FileKey::Inode { device: (0, 0), inode: 1 };
-        let another = open_mapped_file(child.id(), open_root(child.id()).unwrap(), &other);
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert!(below.is_err() && by_reference.is_ok() && another.is_err());
-    }
-
-    #[test]
-    fn other_file_at_the_same_path_is_not_opened() {
-        let me = std::process::id();
-        let mut mapping = code_mappings(me)
-            .unwrap()
-            .into_iter()
-            .find(|mapping| matches!(mapping.file, FileKey::Inode { .. }))
-            .unwrap();
-        if let FileKey::Inode { inode, .. } = &mut mapping.file {
-            *inode += 1;
-        }
-        assert!(open_below(open_root(me).unwrap(), &mapping).is_err());
-    }
-
-    #[test]
-    fn device_in_place_of_the_file_is_not_opened() {
-        let mapping = CodeMapping {
-            start: 0,
-            end: 1,
-            offset: 0,
-            file: FileKey::Inode { device: (0, 0), inode: 1 },
-            path: "/dev/null".into(),
-        };
-        assert_eq!(
-            open_below(open_root(std::process::id()).unwrap(), &mapping).unwrap_err().to_string(),
-            "not a regular file"
-        );
-    }
-
-    #[test]
-    fn pipe_in_place_of_the_file_is_not_even_opened() {
-        let path = std::env::temp_dir().join(format!("code-pipe-{}", std::process::id()));
-        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        let mapping = CodeMapping {
-            start: 0,
-            end: 1,
-            offset: 0,
-            file: FileKey::Inode { device: (0, 0), inode: 1 },
-            path: path.clone().into(),
-        };
-        // Opening blocks until the other end is opened.
-        let writer = std::thread::spawn({
-            let path = path.clone();
-            move || fs::OpenOptions::new().write(true).open(path)
-        });
-        std::thread::sleep(std::time::Duration::from_millis(100));
-        let refused = open_below(open_root(std::process::id()).unwrap(), &mapping).unwrap_err();
-        std::thread::sleep(std::time::Duration::from_millis(100));
-        let still_waits = !writer.is_finished();
-        let _reader = File::open(&path).unwrap();
-        writer.join().unwrap().unwrap();
-        fs::remove_file(&path).unwrap();
-        assert_eq!(refused.to_string(), "not a regular file");
-        assert!(still_waits);
-    }
-
-    #[test]
-    fn reused_pid_is_noticed() {
-        assert!(!process_started_at(std::process::id(), 1));
-    }
-}
+mod tests;

@@ -20,7 +20,10 @@ use tokio::{
 
 use trilobite_worker_wire::ProcessImage;
 
-use super::mapped_code::{self, CodeMapping, FileKey};
+use super::{
+    made_code,
+    mapped_code::{self, CodeMapping, FileKey},
+};
 use crate::kernel::cgroup;
 
 /// How long one inspection may last.
@@ -42,6 +45,8 @@ pub(super) struct InspectedProcess {
     pub(super) mappings: Vec<CodeMapping>,
     /// Mapped files that the worker has not been sent.
     pub(super) opened: HashMap<FileKey, OwnedFd>,
+    /// Mappings that were left out, because there are too many.
+    pub(super) dropped: u32,
 }
 
 /// A worker's request to inspect a process.
@@ -191,26 +196,51 @@ fn inspect(request: InspectionRequest, sent: &SentFiles, paths: &CgroupPaths) ->
     if !mapped_code::process_started_at(pid, ktime) || !paths.has_process(request.cgroup, pid) {
         return InspectedProcess::default();
     }
-    let process = read_mappings(pid, sent);
+    let process = read_mappings(request.image, sent);
     if mapped_code::process_started_at(pid, ktime) { process } else { InspectedProcess::default() }
 }
 
-fn read_mappings(pid: u32, sent: &SentFiles) -> InspectedProcess {
-    let mappings = mapped_code::code_mappings(pid).unwrap_or_default();
+fn read_mappings(image: ProcessImage, sent: &SentFiles) -> InspectedProcess {
+    let Ok(mut code) = mapped_code::code_mappings(image.pid) else { return InspectedProcess::default() };
     let mut opened = HashMap::new();
-    if let Ok(root) = mapped_code::open_root(pid) {
+    if let Ok(root) = mapped_code::open_root(&code.folder) {
+        let perf_map = FileKey::PerfMap { pid: image.pid, ktime: image.ktime };
+        if code.mappings.iter().any(CodeMapping::is_made_at_run_time) {
+            let has_map = sent.contains_key(&perf_map) || {
+                // It may come later: the compiler writes it when it is asked to.
+                let map = made_code::open_perf_map(&code.folder, &root);
+                map.map(|map| opened.insert(perf_map.clone(), map)).is_ok()
+            };
+            if has_map {
+                name_by_map(&mut code.mappings, &perf_map);
+            }
+        }
         let mut tried = HashSet::new();
-        for mapping in &mappings {
+        for mapping in &code.mappings {
             if opened.len() < OPENED_MAX
+                && !opened.contains_key(&mapping.file)
                 && !sent.contains_key(&mapping.file)
                 && tried.insert(&mapping.file)
-                && let Ok(file) = mapped_code::open_mapped_file(pid, &root, mapping)
             {
-                opened.insert(mapping.file.clone(), file);
+                let file = if made_code::is_vdso(&mapping.file) {
+                    made_code::open_vdso(mapping)
+                } else {
+                    mapped_code::open_mapped_file(&code.folder, &root, mapping)
+                };
+                if let Ok(file) = file {
+                    opened.insert(mapping.file.clone(), file);
+                }
             }
         }
     }
-    InspectedProcess { mappings, opened }
+    InspectedProcess { mappings: code.mappings, opened, dropped: code.dropped }
+}
+
+/// Names code that was made at run time by the process's map, in which functions have addresses.
+fn name_by_map(mappings: &mut [CodeMapping], perf_map: &FileKey) {
+    for mapping in mappings.iter_mut().filter(|mapping| mapping.is_made_at_run_time()) {
+        (mapping.file, mapping.offset, mapping.path) = (perf_map.clone(), mapping.start, "[anon]".into());
+    }
 }
 
 #[cfg(test)]
@@ -284,6 +314,31 @@ mod tests {
         assert!(inspector.request(InspectionRequest { image: ProcessImage { pid: 7, ktime: 2 }, cgroup: 1 }));
         assert!(inspector.next_result(SentFiles::default()).await.1.mappings.is_empty());
         assert_eq!(inspector.next_result(SentFiles::default()).await.1.mappings.len(), 1);
+    }
+
+    #[test]
+    fn code_made_at_run_time_is_named_by_addresses() {
+        let library = CodeMapping {
+            start: 0x5000,
+            end: 0x6000,
+            offset: 0x100,
+            file: FileKey::Inode { device: (1, 2), inode: 3 },
+            path: "/lib/libv8.so".into(),
+        };
+        let made = CodeMapping {
+            start: 0x7000,
+            end: 0x8000,
+            offset: 0,
+            file: FileKey::Named("[anon:v8]".into()),
+            path: "[anon:v8]".into(),
+        };
+        let in_memory = CodeMapping { path: "/memfd:doublemapper (deleted)".into(), start: 0x9000, ..library.clone() };
+        let perf_map = FileKey::PerfMap { pid: 7, ktime: 1 };
+        let mut mappings = [library.clone(), made, in_memory];
+        name_by_map(&mut mappings, &perf_map);
+        assert_eq!(mappings[0], library);
+        let named: Vec<(&FileKey, u64)> = mappings[1..].iter().map(|mapping| (&mapping.file, mapping.offset)).collect();
+        assert_eq!(named, [(&perf_map, 0x7000), (&perf_map, 0x9000)]);
     }
 
     #[test]

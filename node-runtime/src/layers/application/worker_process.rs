@@ -110,7 +110,8 @@ impl WorkerProcess {
 
     /// Answers that nothing is known about a process.
     pub(super) fn send_unknown_process(&mut self, image: ProcessImage) -> Result<(), MessageError> {
-        let message = Message::ProcessMappings { image, files: Vec::new(), mappings: Vec::new(), complete: true };
+        let message =
+            Message::ProcessMappings { image, files: Vec::new(), mappings: Vec::new(), complete: true, dropped: 0 };
         self.send(&message, Vec::new())
     }
 
@@ -121,18 +122,19 @@ impl WorkerProcess {
             let file = sent.unwrap_or(self.sent_files.len() as u32);
             if sent.is_none() {
                 let opened = process.opened.remove(&mapping.file);
-                files.push(NewFile { id: file, name: mapping.file_name(), opened: opened.is_some() });
+                let (name, kind) = (mapping.file_name(), mapping.file.kind());
+                files.push(NewFile { id: file, name, opened: opened.is_some(), kind });
                 fds.extend(opened);
                 Arc::make_mut(&mut self.sent_files).insert(mapping.file, file);
             }
             mappings.push(Mapping { start: mapping.start, end: mapping.end, offset: mapping.offset, file });
             if fds.len() == FDS_MAX || mappings.len() == MAPPINGS_PER_MESSAGE {
                 let (files, mappings) = (std::mem::take(&mut files), std::mem::take(&mut mappings));
-                let message = Message::ProcessMappings { image, files, mappings, complete: false };
+                let message = Message::ProcessMappings { image, files, mappings, complete: false, dropped: 0 };
                 self.send(&message, std::mem::take(&mut fds))?;
             }
         }
-        self.send(&Message::ProcessMappings { image, files, mappings, complete: true }, fds)
+        self.send(&Message::ProcessMappings { image, files, mappings, complete: true, dropped: process.dropped }, fds)
     }
 
     /// The next message of the worker. Cancel-safe.

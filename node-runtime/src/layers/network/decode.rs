@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use trilobite_node_ebpf::{FlowDirection, FlowKey, FlowReason, FlowRecord, Record, RecordKind};
 use zerocopy::FromBytes;
 
-use super::tcp_flags::TcpFlags;
+use super::{icmp_error::IcmpError, tcp_flags::TcpFlags};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Transport {
@@ -36,6 +36,8 @@ pub struct FlowObservation {
     pub flags: TcpFlags,
     /// TCP flags of the flow so far.
     pub flags_seen: TcpFlags,
+    /// The last ICMP error that answered a packet of the flow.
+    pub icmp_error: Option<IcmpError>,
     /// Of the flow so far.
     pub packets: u64,
     /// Of the flow so far, with link headers.
@@ -61,6 +63,11 @@ pub fn decode(bytes: &[u8]) -> Option<FlowObservation> {
         connection: record.header.connection,
         flags: TcpFlags(record.flags),
         flags_seen: TcpFlags(record.flags_seen),
+        icmp_error: (record.icmp_type != 0).then_some(IcmpError {
+            is_v6: record.key.family == 6,
+            kind: record.icmp_type,
+            code: record.icmp_code,
+        }),
         packets: record.packets,
         bytes: record.bytes,
         first: record.first,
@@ -106,6 +113,7 @@ impl FlowObservation {
             connection: 1,
             flags: TcpFlags(flags),
             flags_seen: TcpFlags(flags),
+            icmp_error: None,
             packets: 1,
             bytes: 74,
             first: 5,
@@ -158,6 +166,14 @@ mod tests {
         assert_eq!((observation.tuple.interface, observation.tuple.direction), (12, FlowDirection::In));
         assert_eq!((observation.reason, observation.flags, observation.time), (FlowReason::New, TcpFlags::SYN, 77));
         assert_eq!((observation.packets, observation.bytes), (1, 74));
+    }
+
+    #[test]
+    fn record_of_a_refused_packet_has_the_error() {
+        let mut record = FlowRecord::read_from_bytes(&syn_of_a_browser()).unwrap();
+        (record.reason, record.icmp_type, record.icmp_code) = (FlowReason::Error as u8, 3, 3);
+        let observation = decode(record.as_bytes()).unwrap();
+        assert_eq!(observation.icmp_error, Some(IcmpError { is_v6: false, kind: 3, code: 3 }));
     }
 
     #[test]

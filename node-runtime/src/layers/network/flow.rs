@@ -9,6 +9,7 @@ use trilobite_node_ebpf::{FlowReason, PacketsBytes};
 use super::{
     decode::Transport,
     endpoint::{Endpoint, Service},
+    icmp_error::IcmpError,
     tcp_flags::TcpFlags,
 };
 
@@ -43,8 +44,12 @@ pub struct Interface {
 /// One observation of one direction of one connection.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Flow {
-    /// Wall clock.
+    /// Wall clock: of the packet, or of the sweep that made the record.
     pub time: Timestamp,
+    /// Time of the first packet.
+    pub first: Timestamp,
+    /// Time of the last packet.
+    pub last: Timestamp,
     /// Unique.
     pub uuid: u128,
     pub transport: Transport,
@@ -58,6 +63,8 @@ pub struct Flow {
     pub flags: TcpFlags,
     /// TCP flags of the flow so far.
     pub flags_seen: TcpFlags,
+    /// The last ICMP error that answered a packet of this flow.
+    pub icmp_error: Option<IcmpError>,
     /// Why the kernel wrote a record.
     pub reason: FlowReason,
     pub source_endpoint: Arc<Endpoint>,
@@ -68,6 +75,8 @@ pub struct Flow {
     pub destination_service: Option<Arc<Service>>,
     /// From the server to the client.
     pub is_reply: bool,
+    /// Which end is the client is guessed, from the port numbers or from the first packet that was seen.
+    pub is_direction_a_guess: bool,
     /// The first flow of its connection.
     pub is_new: bool,
     pub direction: TrafficDirection,
@@ -98,6 +107,11 @@ impl Flow {
         };
         let PacketsBytes { packets, bytes } = self.total;
         match (self.transport, self.reason) {
+            (_, FlowReason::Error) => {
+                let error = self.icmp_error.unwrap_or_default();
+                let outcome = if error.is_refusal() { "refused" } else { "failed" };
+                write!(out, "{protocol} {outcome}: {}", error.text())
+            }
             (_, FlowReason::End) => write!(out, "{protocol} ended: {packets} packets, {bytes} bytes"),
             (Transport::Tcp, FlowReason::Active) if self.flags == TcpFlags::default() => {
                 write!(out, "{protocol} so far: {packets} packets, {bytes} bytes")
@@ -123,12 +137,15 @@ pub(crate) mod tests {
                 identity,
                 namespace: namespace.into(),
                 pod: pod.into(),
+                uid: pod.into(),
                 labels: labels.iter().map(|label| (*label).to_owned()).collect(),
                 workload: Some((pod.trim_end_matches("-1").into(), "Deployment".into())),
             })
         };
         Flow {
             time: "2026-11-22T12:46:23.248000001Z".parse().unwrap(),
+            first: "2026-11-22T12:46:23.248000001Z".parse().unwrap(),
+            last: "2026-11-22T12:46:23.248000001Z".parse().unwrap(),
             uuid: 0x0123_4567_89ab_4def_8123_4567_89ab_cdef,
             transport: Transport::Tcp,
             source: "10.1.0.7:40000".parse().unwrap(),
@@ -137,6 +154,7 @@ pub(crate) mod tests {
             destination_mac: [2, 0, 0, 0, 0, 2],
             flags: TcpFlags::SYN,
             flags_seen: TcpFlags::SYN,
+            icmp_error: None,
             reason: FlowReason::New,
             source_endpoint: endpoint(
                 1001,
@@ -157,6 +175,7 @@ pub(crate) mod tests {
                 endpoint: Arc::default(),
             })),
             is_reply: false,
+            is_direction_a_guess: false,
             is_new: true,
             direction: TrafficDirection::Egress,
             observation_point: ObservationPoint::ToStack,
@@ -180,5 +199,8 @@ pub(crate) mod tests {
         flow.reason = FlowReason::New;
         flow.transport = Transport::Udp;
         assert_eq!(flow.summary(), "UDP");
+        flow.reason = FlowReason::Error;
+        flow.icmp_error = Some(IcmpError { is_v6: false, kind: 3, code: 3 });
+        assert_eq!(flow.summary(), "UDP refused: port unreachable");
     }
 }

@@ -24,7 +24,10 @@ impl fmt::Debug for OutsideFlows {
 
 impl Collector for OutsideFlows {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let sums = self.0.lock().outside_flows();
+        let (sums, early) = {
+            let pipeline = self.0.lock();
+            (pipeline.outside_flows(), pipeline.early_records())
+        };
         let mut counts: BTreeMap<(String, &str, &str), PacketsBytes> = BTreeMap::new();
         for (name, direction, sum) in sums {
             let direction = if direction == FlowDirection::In { "in" } else { "out" };
@@ -46,6 +49,9 @@ impl Collector for OutsideFlows {
                 ConstCounter::new(value(count)).encode(family.encode_family(&labels)?)?;
             }
         }
-        Ok(())
+        let help = "Flow records delivered before the owners of all addresses were listed: their ends may be unknown";
+        let early = ConstCounter::new(early);
+        let unnamed = encoder.encode_descriptor("flow_early_records", help, None, early.metric_type())?;
+        early.encode(unnamed)
     }
 }

@@ -8,11 +8,13 @@ pub mod endpoint;
 pub mod enrich;
 pub mod flow;
 pub mod history;
+pub mod icmp_error;
 mod layer;
 mod metrics;
 pub mod netlink;
 pub mod sources;
 pub mod tcp_flags;
+mod waiting;
 
 #[cfg(test)]
 pub(crate) use deliver::stream::StreamSender;

@@ -1,6 +1,9 @@
 //! Decodes the record of a policy's tracepoint: its header and hook, and the values of its arguments.
 
+use std::io;
+
 use trilobite_node_ebpf::{Record, RecordKind, SYSCALL_COMPAT, TRACEPOINT_STRING_MAX, TracepointRecord};
+use trilobite_untrusted_text::decode;
 use zerocopy::FromBytes;
 
 use super::{
@@ -21,20 +24,26 @@ pub(super) fn decode_header(bytes: &[u8]) -> Option<(Record, u32)> {
 /// Appended to a string that the kernel has cut; Tetragon's argument has no field for that.
 const CUT: char = '…';
 
-/// The values in the order of the readers. A string that the kernel could not read is empty.
+/// Tetragon's names of the ABIs of system calls: that of this machine, and that of its 32-bit tasks.
+const ABIS: (&str, &str) = if cfg!(target_arch = "aarch64") { ("arm64", "arm32") } else { ("x64", "i386") };
+
+/// The values in the order of the readers. None for a record that is shorter than its strings.
 pub(super) fn decode_values(bytes: &[u8], readers: &[ArgReader]) -> Option<Vec<ArgValue>> {
     let (record, mut strings) = TracepointRecord::read_from_prefix(bytes).ok()?;
     let mut values = Vec::with_capacity(readers.len());
     for (reader, value) in readers.iter().zip(record.values) {
         values.push(match reader.output {
             OutputType::Text => {
-                let length = usize::try_from(value).ok().filter(|length| *length <= STRING).unwrap_or_default();
-                let text = strings.get(..length)?;
-                strings = strings.get(STRING..).unwrap_or_default();
-                ArgValue::String(decode_string(text, length == STRING))
+                let (text, rest) = strings.split_at_checked(STRING)?;
+                strings = rest;
+                match string_length(value) {
+                    Ok(length) => ArgValue::String(decode_string(&text[..length], length == STRING)),
+                    Err(reason) => ArgValue::Unreadable(format!("the string could not be read: {reason}")),
+                }
             }
             OutputType::Syscall => {
-                ArgValue::Syscall { id: value as u32, abi: if value & SYSCALL_COMPAT == 0 { "x64" } else { "i386" } }
+                let (native, compat) = ABIS;
+                ArgValue::Syscall { id: value as u32, abi: if value & SYSCALL_COMPAT == 0 { native } else { compat } }
             }
             output => number_value(extend(value, reader.source), output),
         });
@@ -42,8 +51,20 @@ pub(super) fn decode_values(bytes: &[u8], readers: &[ArgReader]) -> Option<Vec<A
     Some(values)
 }
 
+/// Bytes of a string with its NUL, or why there is none: the program stores the kernel's error number.
+fn string_length(value: u64) -> Result<usize, String> {
+    match usize::try_from(value.cast_signed()) {
+        Ok(length) if (1..=STRING).contains(&length) => Ok(length),
+        Ok(length) => Err(format!("{length} is no length of a string")),
+        Err(_) => {
+            let number = i32::try_from(value.cast_signed().unsigned_abs()).unwrap_or(i32::MAX);
+            Err(io::Error::from_raw_os_error(number).to_string())
+        }
+    }
+}
+
 fn decode_string(text: &[u8], cut: bool) -> String {
-    let mut string = String::from_utf8_lossy(text.strip_suffix(&[0]).unwrap_or(text)).into_owned();
+    let mut string = decode(text.strip_suffix(&[0]).unwrap_or(text));
     if cut {
         // The last character may be incomplete.
         string.truncate(string.trim_end_matches(char::REPLACEMENT_CHARACTER).len());
@@ -123,12 +144,23 @@ mod tests {
     }
 
     #[test]
-    fn unreadable_string_is_empty() {
-        let bytes = record(&[(-14_i64).cast_unsigned()], &[b"left over\0"]);
-        assert_eq!(
-            decode_values(&bytes, &[reader(OutputType::Text, 0, false)]).unwrap(),
-            [ArgValue::String(String::new())]
-        );
+    fn unreadable_string_is_not_an_empty_one() {
+        let first = |value: u64, text: &[u8]| {
+            let text = record(&[value], &[text]);
+            decode_values(&text, &[reader(OutputType::Text, 0, false)]).unwrap().remove(0)
+        };
+        let ArgValue::Unreadable(fault) = first((-14_i64).cast_unsigned(), b"left over\0") else { panic!() };
+        assert_eq!(fault, "the string could not be read: Bad address (os error 14)");
+        for length in [0, 1 + STRING as u64, i64::MAX as u64, i64::MIN.cast_unsigned()] {
+            assert!(matches!(first(length, b"left over\0"), ArgValue::Unreadable(_)), "{length}");
+        }
+        assert_eq!(first(1, b"\0"), ArgValue::String(String::new()));
+    }
+
+    #[test]
+    fn record_without_its_strings_is_refused() {
+        let bytes = record(&[3], &[]);
+        assert_eq!(decode_values(&bytes, &[reader(OutputType::Text, 0, false)]), None);
     }
 
     #[test]

@@ -68,20 +68,22 @@ impl EventDispatcher {
 
     /// The listener for changes of processes.
     pub fn on_process_change(&self, change: &ProcessChange) {
-        let (process, time, cgroup, kind) = match change {
+        let (process, parent, time, cgroup, kind) = match change {
             ProcessChange::Fork(_) => return,
-            ProcessChange::Exec(process) => (process, process.started_ns, process.cgroup, SecurityEventKind::Exec),
-            ProcessChange::Exit(process, exit) => {
+            ProcessChange::Exec { process, parent } => {
+                (process, parent, process.started_ns, process.cgroup, SecurityEventKind::Exec)
+            }
+            ProcessChange::Exit { process, parent, exit } => {
                 let kind = SecurityEventKind::Exit { status: exit.code >> 8 & 0xff, signal: exit.code & 0x7f };
-                (process, exit.time, exit.cgroup, kind)
+                (process, parent, exit.time, exit.cgroup, kind)
             }
         };
         let consumers = self.state().process_consumers.clone();
         if consumers.is_empty() {
             return;
         }
-        let parent = self.identity.process(process.parent);
-        self.offer(PendingEvent { time, cgroup, process: process.clone(), parent, kind, consumers });
+        let (process, parent) = (process.clone(), parent.clone());
+        self.offer(PendingEvent { time, cgroup, process, parent, kind, consumers });
     }
 
     /// The process of a key, which may be unknown, and its parent.
@@ -238,6 +240,8 @@ impl EventDispatcher {
 #[cfg(test)]
 mod tests {
     use trilobite_crds::node::PodScope;
+    use trilobite_node_ebpf::{ExecRecord, ExitRecord, RECORD_LAYOUT, Record, RecordKind};
+    use zerocopy::IntoBytes;
 
     use super::{
         super::{
@@ -287,6 +291,58 @@ mod tests {
         dispatcher.flush();
         assert!(matches!(reader.try_next(), Some(StreamItem::Event(_))));
         assert_eq!(ledger.losses(), []);
+    }
+
+    fn header(kind: RecordKind, size: usize, key: ExecKey) -> Record {
+        Record {
+            layout: RECORD_LAYOUT,
+            kind: kind as u16,
+            size: size as u32,
+            exec_ktime: key.ktime,
+            exec_pid: key.pid,
+            ..Record::default()
+        }
+    }
+
+    fn exec_record(key: ExecKey, parent: ExecKey) -> Vec<u8> {
+        let header = header(RecordKind::Exec, size_of::<ExecRecord>(), key);
+        let (parent_ktime, parent_pid) = (parent.ktime, parent.pid);
+        ExecRecord { header, parent_ktime, parent_pid, ..ExecRecord::default() }.as_bytes().to_vec()
+    }
+
+    fn exit_record(key: ExecKey, parent: ExecKey) -> Vec<u8> {
+        let header = header(RecordKind::Exit, size_of::<ExitRecord>(), key);
+        let (parent_ktime, parent_pid) = (parent.ktime, parent.pid);
+        ExitRecord { header, parent_ktime, parent_pid, ..ExitRecord::default() }.as_bytes().to_vec()
+    }
+
+    #[test]
+    fn parent_is_the_one_of_the_record_however_many_follow() {
+        let (dispatcher, _, mut reader) = dispatcher(false);
+        let consumer = EventConsumer::new("stack".into(), PodScope::default());
+        dispatcher.set_process_consumers(vec![Arc::new(consumer)]);
+        let key = |pid| ExecKey { ktime: 1000 + u64::from(pid), pid };
+        let (shell, child) = (key(1), key(2));
+        let mut records = vec![
+            exec_record(shell, ExecKey::default()),
+            exec_record(child, shell),
+            exit_record(child, shell),
+            exit_record(shell, ExecKey::default()),
+        ];
+        // Read together with so many that both have left the cache when the events are made.
+        for pid in 3..4000 {
+            records.extend([exec_record(key(pid), ExecKey::default()), exit_record(key(pid), ExecKey::default())]);
+        }
+        let records: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
+        for change in dispatcher.identity.apply_process_records(&records) {
+            dispatcher.on_process_change(&change);
+        }
+        assert_eq!(dispatcher.identity.process(shell), None);
+        let parents = [(); 3].map(|()| match reader.try_next() {
+            Some(StreamItem::Event(event)) => event.parent.as_ref().map(|parent| parent.process.key),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(parents, [None, Some(shell), Some(shell)]);
     }
 
     #[test]

@@ -64,4 +64,6 @@ pub enum ArgValue {
         /// `x64` or `i386`
         abi: &'static str,
     },
+    /// error_arg: why the kernel could not read the value.
+    Unreadable(String),
 }

@@ -6,6 +6,7 @@ use trilobite_api::{
     flow::{self as api, LostEvent, LostEventSource, TraceObservationPoint, TraceReason, Verdict, layer4::Protocol},
     observer::{GetFlowsResponse, get_flows_response::ResponseTypes},
 };
+use trilobite_node_ebpf::FlowReason;
 
 use crate::layers::network::{
     decode::Transport,
@@ -110,8 +111,24 @@ pub(super) fn direction(direction: TrafficDirection) -> api::TrafficDirection {
 }
 
 pub(super) fn uuid(bits: u128) -> String {
-    let group = |shift: u32, digits: u32| bits >> shift & ((1 << (4 * digits)) - 1);
-    format!("{:08x}-{:04x}-{:04x}-{:04x}-{:012x}", group(96, 8), group(80, 4), group(64, 4), group(48, 4), group(0, 12))
+    let bytes = bits.to_be_bytes();
+    let mut text = String::with_capacity(36);
+    for (at, group) in [&bytes[..4], &bytes[4..6], &bytes[6..8], &bytes[8..10], &bytes[10..]].into_iter().enumerate() {
+        if at > 0 {
+            text.push('-');
+        }
+        append_hex(group, &mut text);
+    }
+    text
+}
+
+/// Without std's formatting, which is a tenth of a flow's cost where each has a uuid, two MACs and a connection.
+fn append_hex(bytes: &[u8], out: &mut String) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for byte in bytes {
+        out.push(DIGITS[usize::from(byte >> 4)].into());
+        out.push(DIGITS[usize::from(byte & 15)].into());
+    }
 }
 
 pub(super) fn timestamp(time: Timestamp) -> prost_types::Timestamp {
@@ -155,9 +172,19 @@ fn protocol(flow: &Flow) -> Protocol {
 }
 
 fn ethernet(flow: &Flow) -> Option<api::Ethernet> {
-    let text = |[a, b, c, d, e, f]: [u8; 6]| format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}");
     let there = flow.source_mac != [0; 6] || flow.destination_mac != [0; 6];
-    there.then(|| api::Ethernet { source: text(flow.source_mac), destination: text(flow.destination_mac) })
+    there.then(|| api::Ethernet { source: mac(flow.source_mac), destination: mac(flow.destination_mac) })
+}
+
+fn mac(address: [u8; 6]) -> String {
+    let mut text = String::with_capacity(17);
+    for (at, byte) in address.into_iter().enumerate() {
+        if at > 0 {
+            text.push(':');
+        }
+        append_hex(&[byte], &mut text);
+    }
+    text
 }
 
 fn endpoint(end: &Endpoint) -> api::Endpoint {
@@ -179,6 +206,12 @@ fn service(of: &Service) -> api::Service {
     api::Service { name: of.name.clone(), namespace: of.namespace.clone() }
 }
 
+fn connection(key: u64) -> String {
+    let mut text = String::with_capacity(16);
+    append_hex(&key.to_be_bytes(), &mut text);
+    text
+}
+
 /// Counters that Hubble's message has no fields for, in a well-known type, because its clients cannot print others.
 fn extensions(flow: &Flow) -> prost_types::Any {
     use prost_types::{Struct, Value, value::Kind};
@@ -186,14 +219,24 @@ fn extensions(flow: &Flow) -> prost_types::Any {
     #[allow(clippy::cast_precision_loss, reason = "see above")]
     let number = |number: u64| Value { kind: Some(Kind::NumberValue(number as f64)) };
     let text = |text: String| Value { kind: Some(Kind::StringValue(text)) };
-    let fields = [
+    let mut fields = vec![
         ("bytes", number(flow.since.bytes)),
         ("bytes_total", number(flow.total.bytes)),
-        ("connection", text(format!("{:016x}", flow.connection))),
+        ("connection", text(connection(flow.connection))),
         ("packets", number(flow.since.packets)),
         ("packets_total", number(flow.total.packets)),
         ("reason", text(format!("{:?}", flow.reason).to_lowercase())),
     ];
+    // Such a record is made when the sweep comes by, or another packet.
+    if matches!(flow.reason, FlowReason::End | FlowReason::Active | FlowReason::Error) {
+        fields.extend([("first", text(flow.first.to_string())), ("last", text(flow.last.to_string()))]);
+    }
+    if flow.is_direction_a_guess {
+        fields.push(("direction", text("guess".to_owned())));
+    }
+    if let Some(error) = flow.icmp_error {
+        fields.push(("error", text(error.text())));
+    }
     let of = Struct { fields: fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect() };
     prost_types::Any { type_url: "type.googleapis.com/google.protobuf.Struct".to_owned(), value: of.encode_to_vec() }
 }
@@ -201,11 +244,17 @@ fn extensions(flow: &Flow) -> prost_types::Any {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layers::network::flow::tests::syn;
+    use crate::layers::network::{flow::tests::syn, icmp_error::IcmpError};
 
     #[test]
     fn uuid_has_the_usual_form() {
         assert_eq!(uuid(syn().uuid), "01234567-89ab-4def-8123-456789abcdef");
+    }
+
+    #[test]
+    fn addresses_and_connections_are_hexadecimal_with_all_digits() {
+        assert_eq!(mac([0, 1, 0x0a, 0xff, 0x10, 0]), "00:01:0a:ff:10:00");
+        assert_eq!(connection(0x1f), "000000000000001f");
     }
 
     #[test]
@@ -215,5 +264,33 @@ mod tests {
         assert_eq!((flow.source.unwrap().identity, flow.destination.unwrap().identity), (1001, 1002));
         assert_eq!(flow.traffic_direction, 2);
         assert!(flow.l4.is_some() && flow.event_type.is_some());
+    }
+    fn extension(flow: &crate::layers::network::flow::Flow, name: &str) -> Option<String> {
+        use prost_types::{Struct, value::Kind};
+        let of = Struct::decode(extensions(flow).value.as_slice()).unwrap();
+        match of.fields.get(name)?.kind.as_ref()? {
+            Kind::StringValue(text) => Some(text.clone()),
+            _ => panic!("{name} is no text"),
+        }
+    }
+
+    #[test]
+    fn end_has_the_times_of_the_first_and_last_packet() {
+        let mut flow = syn();
+        assert_eq!(extension(&flow, "last"), None);
+        flow.reason = FlowReason::End;
+        flow.first = "2026-11-22T12:46:20.5Z".parse().unwrap();
+        assert_eq!(extension(&flow, "first").as_deref(), Some("2026-11-22T12:46:20.5Z"));
+        assert_eq!(extension(&flow, "last").as_deref(), Some("2026-11-22T12:46:23.248000001Z"));
+    }
+
+    #[test]
+    fn guessed_direction_and_icmp_error_are_marked() {
+        let mut flow = syn();
+        assert_eq!((extension(&flow, "direction"), extension(&flow, "error")), (None, None));
+        flow.is_direction_a_guess = true;
+        flow.icmp_error = Some(IcmpError { is_v6: true, kind: 1, code: 4 });
+        assert_eq!(extension(&flow, "direction").as_deref(), Some("guess"));
+        assert_eq!(extension(&flow, "error").as_deref(), Some("port unreachable"));
     }
 }

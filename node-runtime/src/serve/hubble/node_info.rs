@@ -6,7 +6,7 @@ use std::time::Instant;
 pub struct NodeInfo {
     pub node: String,
     pub version: String,
-    /// For a relay, e.g. `unix:///run/trilobite/agent.sock`.
+    /// For a relay, as it finds the agent on the node, e.g. `unix:///run/trilobite/n1/agent.sock`.
     pub address: String,
     pub started: Instant,
 }

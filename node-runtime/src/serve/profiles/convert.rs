@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use trilobite_api::profiles::{Profile, ProfileState};
 
-use crate::layers::application::{ProfileCounts, ProfileMeta, cpu::profiles::ProfileProgress};
+use crate::layers::application::cpu::profiles::ProfileProgress;
 
 pub(super) fn profile(standing: ProfileProgress) -> Profile {
     let (meta, running) = match standing {
@@ -16,27 +16,30 @@ pub(super) fn profile(standing: ProfileProgress) -> Profile {
         (false, 0, false) => ProfileState::Failed,
         (false, ..) => ProfileState::Done,
     };
-    let ProfileMeta { name, node, frequency_hz, started, ended, counts, pods, problem, folded_bytes, svg_bytes } = meta;
-    let ProfileCounts { samples, truncated, unmapped, lost, others, undecided, worker_deaths, files_dropped } = counts;
+    let counts = meta.counts;
     Profile {
-        name,
-        node,
         state: state.into(),
-        frequency_hz,
-        started: Some(timestamp(started)),
-        ended: (ended > started).then(|| timestamp(ended)),
-        samples,
-        truncated,
-        unmapped,
-        lost,
-        others,
-        undecided,
-        worker_deaths,
-        pods,
-        problem,
-        folded_bytes,
-        svg_bytes,
-        files_dropped,
+        frequency_hz: meta.frequency_hz,
+        started: Some(timestamp(meta.started)),
+        ended: (meta.ended > meta.started).then(|| timestamp(meta.ended)),
+        samples: counts.samples,
+        truncated: counts.truncated,
+        unmapped: counts.unmapped,
+        lost: counts.lost,
+        others: counts.others,
+        undecided: counts.undecided,
+        worker_deaths: counts.worker_deaths,
+        files_dropped: counts.files_dropped,
+        caller_missing: counts.caller_missing,
+        remapped: counts.remapped,
+        mappings_dropped: counts.mappings_dropped,
+        cpu_limit_millis: meta.cpu_limit_millis,
+        folded_bytes: meta.folded_bytes,
+        svg_bytes: meta.svg_bytes,
+        pods: meta.pods,
+        problem: meta.problem,
+        name: meta.name,
+        node: meta.node,
     }
 }
 
@@ -48,6 +51,7 @@ fn timestamp(time: Timestamp) -> prost_types::Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layers::application::ProfileMeta;
 
     #[test]
     fn empty_profile_with_a_problem_has_failed() {

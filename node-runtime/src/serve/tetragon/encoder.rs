@@ -7,7 +7,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
 use trilobite_api::tetragon::{self as api, get_events_response::Event, kprobe_argument::Arg};
 
-use super::{credentials, signal};
+use super::{credentials, health_check, signal};
 use crate::{
     identity::{Container, ExecKey, Located, Pod, PodContainer, Process},
     kernel::clock::BootTime,
@@ -37,7 +37,9 @@ impl EventEncoder {
         if event.process.process.flags != UNKNOWN {
             let credentials = &event.process.process.credentials;
             process.cap = Some(credentials::capabilities(credentials));
-            process.process_credentials = Some(credentials::ids(credentials));
+            let user_ns = credentials::user_namespace(&event.process.process);
+            process.process_credentials = Some(api::ProcessCredentials { user_ns, ..credentials::ids(credentials) });
+            process.ns = credentials::namespaces(&event.process.process);
         }
 
         let kind = match &event.kind {
@@ -48,7 +50,7 @@ impl EventEncoder {
             SecurityEventKind::Exit { status, signal } => Event::ProcessExit(api::ProcessExit {
                 process: Some(process),
                 parent,
-                signal: signal::name(*signal).to_owned(),
+                signal: signal::name(*signal).into_owned(),
                 status: *status,
                 time: Some(timestamp(event.time)),
                 ancestors: Vec::new(),
@@ -123,6 +125,7 @@ impl EventEncoder {
             uid,
             auid,
             binary,
+            argv0,
             arguments,
             cwd,
             flags,
@@ -144,11 +147,14 @@ impl EventEncoder {
             flags: flags.clone(),
             start_time: wall_time(boot, *started_ns).map(timestamp),
             auid: known.then_some(*auid),
-            pod: place.filter(|place| !place.pod.name.is_empty()).map(|place| pod(place, *ns_pid)),
+            pod: place
+                .filter(|place| !place.pod.name.is_empty())
+                .map(|place| pod(place, *ns_pid, health_check::is_exec_probe(located))),
             docker: place.map(docker).unwrap_or_default().to_owned(),
             parent_exec_id: self.exec_id(*parent),
             tid: known.then_some(*tid),
             in_init_tree: *in_init_tree,
+            argv0: argv0.as_deref().map(str::to_owned),
             ..api::Process::default()
         }
     }
@@ -184,13 +190,13 @@ pub(super) fn docker(place: &PodContainer) -> &str {
     place.container_id.get(..DOCKER_CHARS).unwrap_or(&place.container_id)
 }
 
-fn pod(place: &PodContainer, ns_pid: u32) -> api::Pod {
+fn pod(place: &PodContainer, ns_pid: u32, maybe_exec_probe: bool) -> api::Pod {
     let Pod { uid, namespace, name, labels, workload, workload_kind, .. } = &*place.pod;
     api::Pod {
         namespace: namespace.clone(),
         name: name.clone(),
         uid: uid.clone(),
-        container: place.container.as_ref().map(|it| container(it, ns_pid)),
+        container: place.container.as_ref().map(|it| container(it, ns_pid, maybe_exec_probe)),
         pod_labels: labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
         workload: workload.clone(),
         workload_kind: workload_kind.clone(),
@@ -198,15 +204,15 @@ fn pod(place: &PodContainer, ns_pid: u32) -> api::Pod {
     }
 }
 
-fn container(container: &Container, ns_pid: u32) -> api::Container {
-    let Container { name, id, image, image_id, started_at, privileged } = container;
+fn container(container: &Container, ns_pid: u32, maybe_exec_probe: bool) -> api::Container {
+    let Container { name, id, image, image_id, started_at, privileged, exec_probes: _ } = container;
     api::Container {
         id: id.clone(),
         name: name.clone(),
         image: Some(api::Image { id: image_id.clone(), name: image.clone() }),
         start_time: started_at.parse().ok().map(timestamp),
         pid: (ns_pid > 0).then_some(ns_pid),
-        maybe_exec_probe: false,
+        maybe_exec_probe,
         security_context: Some(api::SecurityContext { privileged: *privileged }),
     }
 }
@@ -219,6 +225,7 @@ fn argument(value: &ArgValue, label: Option<&str>) -> api::KprobeArgument {
         ArgValue::Size(value) => Arg::SizeArg(*value),
         ArgValue::String(value) => Arg::StringArg(value.clone()),
         ArgValue::Syscall { id, abi } => Arg::SyscallId(api::SyscallId { id: *id, abi: (*abi).to_owned() }),
+        ArgValue::Unreadable(reason) => Arg::ErrorArg(api::KprobeError { message: reason.clone() }),
     };
     api::KprobeArgument { arg: Some(arg), label: label.unwrap_or_default().to_owned() }
 }
@@ -280,6 +287,17 @@ mod tests {
             panic!("no tracepoint");
         };
         assert_eq!(passed.process.map(|process| (process.pid, process.tid)), Some((Some(4111), Some(4115))));
+    }
+
+    #[test]
+    fn applet_is_named_by_its_first_argument() {
+        let mut event = samples::exec_on_the_host();
+        let process = Arc::make_mut(&mut event.process.process);
+        process.binary = "/proc/self/exe".into();
+        (process.file, process.argv0) = (Some("/bin/busybox".into()), Some("sleep".into()));
+        let json = trilobite_api::json::to_string(&samples::encoder().message(&event));
+        assert!(json.contains(r#""binary":"/proc/self/exe""#) && json.contains(r#""argv0":"sleep""#), "{json}");
+        assert!(json.contains(r#""path":"/bin/busybox""#), "{json}");
     }
 
     #[test]

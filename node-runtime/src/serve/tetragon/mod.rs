@@ -4,9 +4,13 @@ pub mod compact;
 mod credentials;
 pub mod encoder;
 mod filter;
+mod go_pattern;
+mod health_check;
 mod service;
 mod signal;
 
+#[cfg(test)]
+mod go_pattern_cases;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]

@@ -7,7 +7,7 @@ use trilobite_api::tetragon::{self as api, get_events_response::Event, kprobe_ar
 
 use super::EventEncoder;
 use crate::{
-    identity::{Container, Credentials, ExecKey, Located, Pod, PodContainer, Process},
+    identity::{Container, Credentials, ExecKey, Located, Pod, PodContainer, Process, UserNamespace},
     kernel::clock::BootTime,
     layers::security::{ArgValue, SecurityEvent, SecurityEventKind},
     loss::LossPoint,
@@ -36,6 +36,7 @@ pub(crate) fn place() -> Arc<PodContainer> {
         image_id: "registry.example/till@sha256:77".into(),
         started_at: "2023-11-14T22:13:21Z".into(),
         privileged: false,
+        exec_probes: vec![["curl", "-s", "http://till/"].map(String::from).to_vec()],
     };
     let pod = Pod {
         uid: "5d7a".into(),
@@ -88,9 +89,13 @@ fn curl() -> Process {
             permitted: CONTAINER,
             effective: CONTAINER,
             securebits: 0b11,
+            user_namespace: UserNamespace { level: 1, owner: 1000, group: 100 },
             ..Credentials::default()
         },
+        namespaces: [0, 0, 0, 0, 0, 0, 0, 0, 0, 4_026_532_777],
         setuid: Some(0),
+        raised_by_file: true,
+        file: Some("/usr/lib/curl/curl-8".into()),
         inode: (991, 0),
         ..shell()
     }
@@ -113,6 +118,7 @@ pub(crate) fn exec_on_the_host() -> SecurityEvent {
         flags: "execve clone".into(),
         in_init_tree: Some(false),
         credentials,
+        namespaces: [0, 0, 0, 0, 0, 0, 0, 0, 0, 4_026_531_837],
         ..shell()
     };
     event(process, None, false, SecurityEventKind::Exec)
@@ -131,6 +137,7 @@ pub(crate) fn tracepoint() -> SecurityEvent {
         (ArgValue::String("a\"b\\c\n".into()), Some("path".into())),
         (ArgValue::Syscall { id: 257, abi: "x64" }, None),
         (ArgValue::Int(0), None),
+        (ArgValue::Unreadable("the string could not be read: Bad address (os error 14)".into()), Some("name".into())),
     ];
     let kind = SecurityEventKind::Tracepoint {
         tid: 4115,
@@ -146,7 +153,7 @@ pub(crate) fn tracepoint() -> SecurityEvent {
 }
 
 pub(crate) fn events() -> Vec<SecurityEvent> {
-    vec![exec(), exec_on_the_host(), exit(0, 9), exit(3, 0), exit(0, 0), tracepoint()]
+    vec![exec(), exec_on_the_host(), exit(0, 9), exit(3, 0), exit(0, 0), exit(0, 34), tracepoint()]
 }
 
 /// Events that the agent does not make yet.

@@ -1,4 +1,6 @@
-//! Names of signals, as process_exit shows them. Real-time signals have none.
+//! Names of signals, as process_exit shows them. Real-time signals have numbers only.
+
+use std::borrow::Cow;
 
 const NAMES: [&str; 31] = [
     "SIGHUP",
@@ -34,10 +36,10 @@ const NAMES: [&str; 31] = [
     "SIGSYS",
 ];
 
-/// Empty for a number without a name.
-pub(super) fn name(number: u32) -> &'static str {
-    let at = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
-    at.and_then(|at| NAMES.get(at)).copied().unwrap_or_default()
+/// The name of a signal, for one without a name its number: `SIG34`. Empty for no signal at all.
+pub(super) fn name(number: u32) -> Cow<'static, str> {
+    let Some(at) = usize::try_from(number).ok().and_then(|number| number.checked_sub(1)) else { return "".into() };
+    NAMES.get(at).map_or_else(|| format!("SIG{number}").into(), |name| Cow::Borrowed(*name))
 }
 
 #[cfg(test)]
@@ -45,7 +47,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_signals() {
-        assert_eq!([name(0), name(9), name(31), name(34)], ["", "SIGKILL", "SIGSYS", ""]);
+    fn signal_without_a_name_has_its_number() {
+        assert_eq!([name(9), name(31)], ["SIGKILL", "SIGSYS"]);
+        assert_eq!([name(32), name(34), name(64), name(127)], ["SIG32", "SIG34", "SIG64", "SIG127"]);
+        assert_eq!(name(0), "");
     }
 }

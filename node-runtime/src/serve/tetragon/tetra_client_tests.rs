@@ -17,10 +17,12 @@ use tokio::{
     sync::{oneshot, watch},
 };
 use tonic::transport::Server;
+use trilobite_api::tetragon::{self as api, get_events_response::Event};
 
 use super::{
     AgentInfo,
     compact::{self, Paint},
+    go_pattern_cases,
     golden::{json, messages},
     samples, service,
 };
@@ -85,6 +87,17 @@ fn tetra_reads_our_json_and_prints_the_same() {
 }
 
 #[test]
+fn tetra_ignores_our_own_field() {
+    let process = api::Process { binary: "/proc/self/exe".into(), argv0: Some("sleep".into()), ..Default::default() };
+    let event = Event::ProcessExec(api::ProcessExec { process: Some(process), ..Default::default() });
+    let ours = json(&[api::GetEventsResponse { event: Some(event), ..Default::default() }]);
+    let own = r#","argv0":"sleep""#;
+    assert!(ours.contains(own), "{ours}");
+    let Some(theirs) = printed_from_stdin(&ours, &["-o", "json"]) else { return };
+    assert_same_lines(&without_random_blanks(&ours.replace(own, "")), &without_random_blanks(&theirs));
+}
+
+#[test]
 fn tetra_prints_our_compact_lines() {
     let messages = messages();
     for (colour, paint) in [("never", Paint::Plain), ("always", Paint::Colours)] {
@@ -92,6 +105,25 @@ fn tetra_prints_our_compact_lines() {
         let Some(theirs) = printed_from_stdin(&json(&messages), &args) else { return };
         let ours: String = messages.iter().filter_map(|message| compact::text(message, paint, true)).collect();
         assert_same_lines(&ours, &theirs);
+    }
+}
+
+#[test]
+fn our_patterns_match_what_tetra_matches() {
+    // A flag of tetra is a line of CSV.
+    let flag = |pattern: &str| format!("\"{}\"", pattern.replace('"', "\"\""));
+    for (pattern, text, matches) in go_pattern_cases::MATCHES {
+        let process = Some(api::Process { binary: text.into(), ..Default::default() });
+        let event = Some(Event::ProcessExec(api::ProcessExec { process, ..Default::default() }));
+        let line = json(&[api::GetEventsResponse { event, ..Default::default() }]);
+        let Some(printed) = printed_from_stdin(&line, &["-o", "json", "--process", &flag(pattern)]) else { return };
+        assert_eq!(!printed.is_empty(), matches, "{pattern} in {text:?}");
+    }
+    for pattern in go_pattern_cases::INVALID {
+        let Some(tetra) = tetra() else { return };
+        let mut command = Command::new(tetra);
+        command.args(["getevents", "--process", &flag(pattern)]).stdin(Stdio::piped());
+        assert!(!command.output().unwrap().status.success(), "{pattern}");
     }
 }
 
@@ -230,4 +262,6 @@ fn tetra_shows_status_version_and_refusals() {
     assert!(output(&["version", "--server"]).unwrap().contains("Server version: v9.9.9"));
     let refusal = output(&["getevents", "--cel-expression", "true"]).unwrap();
     assert!(refusal.contains("InvalidArgument") && refusal.contains("allow_list[0].cel_expression"), "{refusal}");
+    let refusal = output(&["getevents", "-e", "PROCESS_KPROBE"]).unwrap();
+    assert!(refusal.contains("PROCESS_KPROBE cannot come from this agent, which sends PROCESS_EXEC"), "{refusal}");
 }

@@ -57,6 +57,7 @@ fn app_profile(namespace: &PartialObjectMeta<Namespace>, memory_budget_bytes: i6
         cpu: Some(CpuSpec::default()),
         duration_seconds: DURATION,
         memory_budget_bytes,
+        ttl_seconds_after_finished: None,
     };
     let mut profile = AppProfile::new(APP_PROFILE_FROM_LABEL, spec);
     profile.metadata.labels = Some([(MANAGED_BY.to_owned(), MANAGER.to_owned())].into());

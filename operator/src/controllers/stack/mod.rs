@@ -23,13 +23,14 @@ use kube::{
 };
 use trilobite_crds::{ObservabilityStack, UserKind as _};
 
+pub(crate) use self::teardown::release_deleted_stacks;
 use self::{
     apply::apply,
     build::build,
     dereference::dereference,
     error::StackError,
     teardown::{FINALIZER, tear_down, tear_down_unreadable},
-    update_status::{report_error, update_status},
+    update_status::{announce_profile, report_error, update_status},
     validate::validate,
 };
 use super::{error_chain::error_chain, status_input::report_unreadable};
@@ -92,6 +93,7 @@ async fn reconcile_phases(stack: &ObservabilityStack, context: &Context) -> Resu
     let validated = validate(stack, &dereferenced, &context.arguments);
     let objects = build(&validated, &dereferenced);
     context.rollout_limiter.consume(objects.runtimes.len());
+    announce_profile(stack, &validated, context).await;
     let (applied, rejected) = apply(objects, &context.client).await?;
     update_status(stack, &validated, &dereferenced, &applied, &rejected, context).await;
     Ok(match (applied.remaining_nodes, rejected.is_empty()) {

@@ -25,6 +25,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TeardownError {
+    #[error("listing the stacks that are being deleted: {0}")]
+    ListStacks(#[source] kube::Error),
     #[error("deleting NodeRuntimes: {0}")]
     DeleteRuntimes(#[source] kube::Error),
     #[error("deleting DaemonSet {DAEMON_SET}: {0}")]
@@ -33,6 +35,21 @@ pub(crate) enum TeardownError {
     ListPods(#[source] kube::Error),
     #[error("removing the finalizer of a stack that cannot be read: {0}")]
     RemoveFinalizer(#[source] kube::Error),
+}
+
+/// Tears down the stacks that are being deleted, without a controller: their CRD waits for them, and the controllers for
+/// the CRD.
+pub(crate) async fn release_deleted_stacks(client: &Client, namespace: &str) -> Result<(), TeardownError> {
+    let stacks: Api<PartialObjectMeta<ObservabilityStack>> = Api::all(client.clone());
+    let stacks = match stacks.list_metadata(&ListParams::default()).await {
+        Ok(list) => list.items,
+        Err(error) if is_not_found(&error) => return Ok(()),
+        Err(error) => return Err(TeardownError::ListStacks(error)),
+    };
+    for stack in stacks.iter().filter(|stack| stack.metadata.deletion_timestamp.is_some()) {
+        tear_down_unreadable(client, namespace, &stack.metadata).await?;
+    }
+    Ok(())
 }
 
 /// Tears down a stack that this version cannot deserialize: it must be possible to delete it.
@@ -63,15 +80,17 @@ pub(super) async fn tear_down(client: &Client, namespace: &str) -> Result<(), Te
     tracing::info!("the stack is being deleted: agents unload, clean up and stop");
     let deadline = Instant::now() + MAX_WAIT;
     let runtimes: Api<PartialObjectMeta<NodeRuntime>> = Api::all(client.clone());
-    runtimes
-        .delete_collection(&DeleteParams::default(), &ListParams::default())
-        .await
-        .map_err(TeardownError::DeleteRuntimes)?;
+    match runtimes.delete_collection(&DeleteParams::default(), &ListParams::default()).await {
+        Ok(_) => {}
+        // Their CRD is gone already.
+        Err(error) if is_not_found(&error) => {}
+        Err(error) => return Err(TeardownError::DeleteRuntimes(error)),
+    }
     sleep(UNLOAD_TIME).await;
     let daemon_sets: Api<DaemonSet> = Api::namespaced(client.clone(), namespace);
     match daemon_sets.delete(DAEMON_SET, &DeleteParams::background()).await {
         Ok(_) => {}
-        Err(kube::Error::Api(status)) if status.code == 404 => {}
+        Err(error) if is_not_found(&error) => {}
         Err(error) => return Err(TeardownError::DeleteDaemonSet(error)),
     }
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
@@ -84,4 +103,8 @@ pub(super) async fn tear_down(client: &Client, namespace: &str) -> Result<(), Te
         sleep(POLL_INTERVAL).await;
     }
     Ok(())
+}
+
+fn is_not_found(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 404)
 }

@@ -22,6 +22,14 @@ use crate::{
     status::{ControllerReport, Requested, StatusInput, messages},
 };
 
+/// Reports the planned profile before a node is pointed at it: the index has to know which parts it has, and that the
+/// stack stays active with it.
+pub(super) async fn announce_profile(stack: &ObservabilityStack, validated: &ValidatedStack, context: &Context) {
+    let planned = &validated.planned.profile.spec;
+    let (generation, profile) = (stack.source().generation, planned.digest.clone());
+    context.report(ControllerReport::Planned { generation, profile, parts: part_digests(planned) }).await;
+}
+
 pub(super) async fn update_status(
     stack: &ObservabilityStack,
     validated: &ValidatedStack,

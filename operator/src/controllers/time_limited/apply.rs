@@ -19,6 +19,8 @@ pub(crate) enum SessionError {
     Add { name: String, node: String, source: kube::Error },
     #[error("removing session {name} from noderuntime {node}: {source}")]
     Remove { name: String, node: String, source: kube::Error },
+    #[error("deleting {kind} {name}, whose ttlSecondsAfterFinished is over: {source}")]
+    Delete { kind: String, name: String, source: kube::Error },
 }
 
 impl ReconcileError for SessionError {
@@ -26,6 +28,7 @@ impl ReconcileError for SessionError {
         match self {
             Self::Add { .. } => "GiveSession",
             Self::Remove { .. } => "TakeSession",
+            Self::Delete { .. } => "Delete",
         }
     }
 }
@@ -33,7 +36,7 @@ impl ReconcileError for SessionError {
 impl SessionError {
     /// Whether the operator lacks the permission.
     pub(super) fn is_denied(&self) -> bool {
-        let (Self::Add { source, .. } | Self::Remove { source, .. }) = self;
+        let (Self::Add { source, .. } | Self::Remove { source, .. } | Self::Delete { source, .. }) = self;
         matches!(source, kube::Error::Api(status) if status.code == 403)
     }
 }

@@ -4,6 +4,7 @@
 mod apply;
 mod build;
 mod dereference;
+mod expire;
 mod resource;
 pub(crate) mod session_patch;
 #[cfg(test)]
@@ -11,16 +12,18 @@ mod tests;
 mod update_status;
 mod validate;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use kube::{core::DeserializeGuard, runtime::controller::Action};
+use trilobite_crds::Reason;
 
 pub(crate) use self::{apply::SessionError, resource::TimeLimited};
 use self::{
     apply::apply,
     build::build,
     dereference::{DereferencedResource, dereference},
+    expire::{delete_at, deletion_time},
     update_status::update_status,
     validate::{ValidatedResource, validate},
 };
@@ -42,8 +45,17 @@ pub(crate) async fn reconcile<K: TimeLimited>(
     let (applied, errors) = apply(sessions, &uid, &context.client).await;
     update_status(object, &validated, &applied, &errors, &context).await;
     // The status contains all errors; returning the first one makes the controller retry.
-    errors.into_iter().next().map_or_else(|| Ok(next_reconcile(&validated, &dereferenced, Timestamp::now())), Err)
+    if let Some(error) = errors.into_iter().next() {
+        return Err(error);
+    }
+    match deletion_time(object) {
+        Some(time) => delete_at(object, time, Timestamp::now(), &context.client).await,
+        None => Ok(next_reconcile(&validated, &dereferenced, Timestamp::now())),
+    }
 }
+
+/// How often a resource above the budget of its namespace looks whether others have ended.
+const BUDGET_RETRY: Duration = Duration::from_secs(5);
 
 /// A session ends on time even if its pods are never listed; otherwise changes of pods and nodes trigger the next
 /// reconcile.
@@ -51,6 +63,9 @@ fn next_reconcile(validated: &ValidatedResource, dereferenced: &DereferencedReso
     match validated {
         ValidatedResource::Running(session, _) if dereferenced.pods.is_none() => {
             Action::requeue(session.expires_at.duration_since(now).try_into().unwrap_or_default())
+        }
+        ValidatedResource::Refused(refusal) if refusal.reason == Reason::NamespaceBudgetExceeded => {
+            Action::requeue(BUDGET_RETRY)
         }
         _ => Action::await_change(),
     }

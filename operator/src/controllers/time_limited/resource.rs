@@ -9,6 +9,8 @@ use crate::status::UserResource;
 pub(crate) trait TimeLimited: UserResource + Clone {
     /// Selects pods in the resource's namespace.
     fn pod_selector(&self) -> &LabelSelector;
+    /// How long the object is kept after it has completed; none keeps it.
+    fn ttl_seconds_after_finished(&self) -> Option<i32>;
     /// The session for nodes, if the stack and the spec allow it.
     fn session(&self, stack: &ObservabilityStack, started_at: Timestamp) -> Result<Session, Refusal>;
 }

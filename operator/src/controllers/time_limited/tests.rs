@@ -5,13 +5,15 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use jiff::{SignedDuration, Timestamp};
 use kube::runtime::controller::Action;
 use trilobite_crds::{
-    AppProfile, ObservabilityStack, Reason,
+    AppProfile, ObservabilityStack, Reason, Refusal, UserKind as _,
+    condition::{ConditionStatus, ConditionType, Finding, merge},
     node::{NodeRuntime, NodeRuntimeSpec, Session},
 };
 
 use super::{
     build::{Sessions, build},
     dereference::DereferencedResource,
+    expire::deletion_time,
     next_reconcile,
     validate::{ValidatedResource, validate},
 };
@@ -50,6 +52,7 @@ fn dereferenced(pods: &[&str], with_session: &[&str]) -> DereferencedResource {
         namespace_labels: BTreeMap::new(),
         runtimes: ["reef-1", "reef-2"].map(runtime).into(),
         completed: false,
+        above_budget: None,
     }
 }
 
@@ -192,6 +195,34 @@ fn a_session_without_listed_pods_is_reconciled_at_its_end() {
     assert_eq!(next_reconcile(&validated, &unlisted, at(110)), Action::requeue(Duration::from_secs(20)));
     let listed = dereferenced(&[], &[]);
     assert_eq!(next_reconcile(&validated, &listed, at(110)), Action::await_change());
+}
+
+#[test]
+fn a_profile_above_the_budget_is_refused_until_others_end() {
+    let mut crowded = dereferenced(&["reef-1"], &["reef-1"]);
+    let refusal = Refusal::new(&started().source(), Reason::NamespaceBudgetExceeded, "", "in use by hot");
+    crowded.above_budget = Some(refusal.clone());
+    let validated = validate(&started(), &crowded, at(110));
+    assert_eq!(validated, ValidatedResource::Refused(refusal));
+    assert_eq!(changes(&crowded, at(110)).1, names(&["reef-1"]), "a lower budget ends it");
+    assert_eq!(next_reconcile(&validated, &crowded, at(110)), Action::requeue(Duration::from_secs(5)));
+    assert!(matches!(validate(&started(), &crowded, at(130)), ValidatedResource::Ending(..)), "it keeps its result");
+}
+
+#[test]
+fn a_completed_object_is_deleted_its_ttl_after_the_end() {
+    let mut profile = started();
+    profile.spec.ttl_seconds_after_finished = Some(60);
+    assert_eq!(deletion_time(&profile), None, "it has no conditions");
+    for (status, expected) in [(ConditionStatus::False, None), (ConditionStatus::True, Some(at(190)))] {
+        let completed = Finding::new(ConditionType::Completed, status, Reason::DurationElapsed, "");
+        profile.status.get_or_insert_default().common.conditions = merge(&[], &[completed], 1, at(130));
+        assert_eq!(deletion_time(&profile), expected);
+    }
+    profile.spec.ttl_seconds_after_finished = Some(0);
+    assert_eq!(deletion_time(&profile), Some(at(130)));
+    profile.spec.ttl_seconds_after_finished = None;
+    assert_eq!(deletion_time(&profile), None, "it is kept");
 }
 
 #[test]

@@ -8,7 +8,11 @@ use trilobite_crds::{
 use super::{apply::SessionError, build::Sessions, resource::TimeLimited, validate::ValidatedResource};
 use crate::{
     context::Context,
-    controllers::{error_chain::error_chain, phase::Applied, status_input::status_input},
+    controllers::{
+        error_chain::error_chain,
+        phase::Applied,
+        status_input::{status_input, status_read},
+    },
     resource_key::ResourceKey,
     status::{ControllerReport, Requested, SessionRequest, StatusInput, messages},
 };
@@ -20,8 +24,10 @@ pub(super) async fn update_status<K: TimeLimited>(
     errors: &[SessionError],
     context: &Context,
 ) {
-    let Some(input) = input(object, validated, applied) else { return };
     let source = object.source();
+    let Some(input) = input(object, validated, applied) else {
+        return context.report(status_read(object)).await;
+    };
     context.report(ControllerReport::Resource(Box::new(input))).await;
     if let Some(first) = errors.first() {
         let reason = if first.is_denied() { Reason::AccessDenied } else { Reason::ProgressingWithRetry };
@@ -31,7 +37,7 @@ pub(super) async fn update_status<K: TimeLimited>(
     }
 }
 
-/// None if the current status stays as it is.
+/// None if the status stays as it was computed last.
 fn input<K: TimeLimited>(
     object: &K,
     validated: &ValidatedResource,

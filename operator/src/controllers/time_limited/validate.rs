@@ -41,11 +41,12 @@ pub(super) fn validate<K: TimeLimited>(
     let written_start = object.user_status().started_at;
     // A status has whole seconds: a start that is truncated only when it is written would move the end.
     let started_at = written_start.unwrap_or_else(|| Timestamp::from_second(now.as_second()).unwrap_or(now));
-    match (object.session(stack, started_at), written_start) {
-        (Err(refusal), _) if refusal.reason == Reason::Suspended => ValidatedResource::Suspended,
-        (Err(refusal), _) => ValidatedResource::Refused(refusal),
-        (Ok(session), None) => ValidatedResource::Starting(session, started_at),
-        (Ok(session), Some(_)) if session.expires_at <= now => ValidatedResource::Ending(session, started_at),
-        (Ok(session), Some(_)) => ValidatedResource::Running(session, started_at),
+    match (object.session(stack, started_at), written_start, &dereferenced.above_budget) {
+        (Err(refusal), ..) if refusal.reason == Reason::Suspended => ValidatedResource::Suspended,
+        (Err(refusal), ..) => ValidatedResource::Refused(refusal),
+        (Ok(session), Some(_), _) if session.expires_at <= now => ValidatedResource::Ending(session, started_at),
+        (Ok(_), _, Some(refusal)) => ValidatedResource::Refused(refusal.clone()),
+        (Ok(session), None, None) => ValidatedResource::Starting(session, started_at),
+        (Ok(session), Some(_), None) => ValidatedResource::Running(session, started_at),
     }
 }

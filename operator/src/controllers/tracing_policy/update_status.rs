@@ -8,7 +8,7 @@ use trilobite_crds::{
 use super::validate::ValidatedPolicy;
 use crate::{
     context::Context,
-    controllers::status_input::status_input,
+    controllers::status_input::{status_input, status_read},
     status::{ControllerReport, Requested, StatusInput, UserResource},
 };
 
@@ -19,10 +19,12 @@ pub(super) async fn update_status(policy: &impl UserResource, validated: Validat
             StatusInput { suspended: true, ..status_input(policy, Vec::new(), Requested::Nothing) }
         }
         // After a restart of the operator, the status of the previous one is still right.
-        ValidatedPolicy::NotPlanned if has_planned_status(policy) => return,
+        ValidatedPolicy::NotPlanned if has_planned_status(policy) => {
+            return context.report(status_read(policy)).await;
+        }
         ValidatedPolicy::NotPlanned => status_input(policy, Vec::new(), Requested::Nothing),
-        ValidatedPolicy::Planned { profile, digest } => {
-            status_input(policy, Vec::new(), Requested::Part { profile, digest })
+        ValidatedPolicy::Planned { profile, digest, out_of_scope } => {
+            status_input(policy, Vec::new(), Requested::Part { profile, digest, out_of_scope })
         }
     };
     context.report(ControllerReport::Resource(Box::new(input))).await;

@@ -1,6 +1,14 @@
 //! Whether a policy is supported: the plan says so, or there is no stack to plan for. Pure.
 
-use trilobite_crds::{Reason, Refusal, UserKind, node::ProfileRef};
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{ResourceExt as _, core::PartialObjectMeta};
+use trilobite_crds::{
+    Reason, Refusal, UserKind,
+    node::{PodScope, ProfileRef},
+    selector::Labels,
+};
 
 use super::dereference::DereferencedPolicy;
 use crate::{plan::PolicyOutcome, status::messages};
@@ -14,6 +22,7 @@ pub(super) enum ValidatedPolicy {
     Planned {
         profile: ProfileRef,
         digest: String,
+        out_of_scope: bool,
     },
 }
 
@@ -26,14 +35,25 @@ pub(super) fn validate(policy: &impl UserKind, dereferenced: &DereferencedPolicy
         PolicyOutcome::Refused(refusals) => ValidatedPolicy::Refused(refusals),
         PolicyOutcome::Suspended => ValidatedPolicy::Suspended,
         PolicyOutcome::NotPlanned => ValidatedPolicy::NotPlanned,
-        PolicyOutcome::Part { profile, digest } => ValidatedPolicy::Planned { profile, digest },
+        PolicyOutcome::Part { profile, digest, pods } => {
+            let out_of_scope = is_out_of_scope(&pods, &dereferenced.namespaces);
+            ValidatedPolicy::Planned { profile, digest, out_of_scope }
+        }
     }
+}
+
+/// Whether the policy selects no pod of any namespace, whatever its labels, and not the host's processes.
+fn is_out_of_scope(pods: &PodScope, namespaces: &[Arc<PartialObjectMeta<Namespace>>]) -> bool {
+    let namespaces_only = PodScope { pod_selector: None, ..pods.clone() };
+    !pods.include_host
+        && !namespaces.iter().any(|namespace| {
+            let labels = namespace.labels();
+            namespaces_only.matches(&namespace.name_any(), labels, &Labels::new()).unwrap_or(false)
+        })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use trilobite_crds::{Inputs, ObservabilityStack, TracingPolicy, plan};
 
     use super::*;
@@ -46,11 +66,20 @@ mod tests {
         .unwrap()
     }
 
+    fn namespace(name: &str, team: &str) -> Arc<PartialObjectMeta<Namespace>> {
+        let metadata = serde_json::json!({"name": name, "labels": {"team": team}});
+        Arc::new(serde_json::from_value(serde_json::json!({"metadata": metadata})).unwrap())
+    }
+
     fn planned(policies: &[&TracingPolicy]) -> DereferencedPolicy {
         let mut stack = ObservabilityStack::default();
         stack.metadata.name = Some("default".into());
         let inputs = Inputs { stack: &stack, policies: policies.to_vec(), namespaced_policies: Vec::new() };
-        DereferencedPolicy { has_stack: true, plan: Some(Arc::new(Plan::new(plan(&inputs)))) }
+        DereferencedPolicy {
+            has_stack: true,
+            plan: Some(Arc::new(Plan::new(plan(&inputs)))),
+            namespaces: vec![namespace("payments", "coral")],
+        }
     }
 
     const OPEN: &str = "tracepoints: [{subsystem: syscalls, event: sys_enter_openat}]";
@@ -75,8 +104,24 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_whose_namespaces_the_stack_leaves_out_is_out_of_scope() {
+        let namespaces = [namespace("payments", "coral"), namespace("orders", "kelp")];
+        let selecting = |team: &str, namespace: Option<&str>| PodScope {
+            namespace: namespace.map(str::to_owned),
+            namespace_selector: serde_json::from_value(serde_json::json!({"matchLabels": {"team": team}})).unwrap(),
+            ..PodScope::default()
+        };
+        assert!(!is_out_of_scope(&selecting("coral", Some("payments")), &namespaces));
+        assert!(is_out_of_scope(&selecting("coral", Some("orders")), &namespaces));
+        // A cluster-wide policy.
+        assert!(!is_out_of_scope(&selecting("kelp", None), &namespaces));
+        assert!(is_out_of_scope(&selecting("reef", None), &namespaces));
+        assert!(!is_out_of_scope(&PodScope { include_host: true, ..PodScope::default() }, &[]));
+    }
+
+    #[test]
     fn a_policy_without_a_stack_is_refused_with_no_stack() {
-        let dereferenced = DereferencedPolicy { has_stack: false, plan: None };
+        let dereferenced = DereferencedPolicy { has_stack: false, plan: None, namespaces: Vec::new() };
         let validated = validate(&policy("good", OPEN), &dereferenced);
         let ValidatedPolicy::Refused(refusals) = validated else { panic!("it is refused") };
         assert_eq!(refusals[0].reason, Reason::NoStack);

@@ -8,6 +8,7 @@ use std::{
 use jiff::Timestamp;
 use trilobite_crds::{
     ResourceStatus,
+    bounds::MAX_COUNT,
     condition::{ConditionStatus, ConditionType, find, merge},
     node::{RESULT_WITHIN, SessionState, SessionStatus, SourceKind},
     status::ProfileResults,
@@ -18,11 +19,11 @@ use crate::{
     node_selection::NodeSelection,
     resource_key::ResourceKey,
     status::{
-        controller_report::{Requested, SessionRequest},
+        controller_report::{Requested, SessionRequest, StatusInput},
         decide_conditions::{Evaluation, SessionEnd, SessionResults, findings, summary},
         facts::{AgentFact, NodeFact},
         messages,
-        node_state::{GracePeriods, NodeState, NodeView, node_state},
+        node_state::{GracePeriods, NodeView, evaluate_node},
         node_summary::NodeSummary,
         user_status::UserStatus,
     },
@@ -31,6 +32,9 @@ use crate::{
 /// How long after its end a session waits for the nodes' final reports: the time an agent has to make a result, and a
 /// margin for writing it.
 const FINAL_REPORT_TIMEOUT: Duration = RESULT_WITHIN.saturating_add(Duration::from_secs(15));
+
+/// How old the time of the stack's status may be: one write for the cluster in this time.
+const RENEW_OBSERVATION: Duration = Duration::from_secs(5 * 60);
 
 impl Index {
     /// The status of one resource at `now`, with transition times taken from `last`; none if the resource is unknown.
@@ -78,7 +82,12 @@ impl Index {
         let results = (input.source.kind == SourceKind::AppProfile && session.nodes > 0)
             .then_some(ProfileResults { lost: session.lost, nodes: session.nodes, samples: session.records })
             .or_else(|| last.results.clone());
-        let status = UserStatus { common, started_at, expires_at, results };
+        let mut status = UserStatus { common, started_at, expires_at, results, observed_at: None };
+        if input.source.kind == SourceKind::ObservabilityStack {
+            let (observed_at, renew_at) = observation(&status.common, last, now);
+            status.observed_at = Some(observed_at);
+            nodes.recompute_by(Some(renew_at));
+        }
         Some(ComputedStatus { status, recompute_at: nodes.recompute_at })
     }
 
@@ -89,36 +98,48 @@ impl Index {
         let Some(selection) = self.selection.as_ref().filter(|_| input.requested != Requested::Nothing) else {
             return (summary, None);
         };
-        let live_profiles = self.live_profiles(&input.requested);
-        let pod_by_node = self
-            .pod_by_node
-            .get_or_init(|| self.agents.iter().map(|(pod, agent)| (agent.node.clone(), pod.clone())).collect());
+        let live_profiles = self.live_profiles(input);
         for (name, node) in &self.nodes {
             let is_requested = match &input.requested {
                 Requested::Session(session) => session.nodes.as_ref().is_some_and(|nodes| nodes.contains(name)),
                 _ => true,
             };
-            let agent = pod_by_node.get(name).and_then(|pod| self.agents.get(pod));
-            if !is_requested || !selection.selects(&node.labels, &node.taints, agent.is_some()) {
+            let agent = self.agent_on(name);
+            if !is_requested {
+                continue;
+            }
+            if !selection.selects(&node.labels, &node.taints, agent.is_some()) {
+                summary.unselected += 1;
                 continue;
             }
             selected += 1;
             let view = self.view(name, node, agent, entry, selection, now);
-            let state = node_state(&view, input, &live_profiles, self.grace, now);
+            let evaluation = evaluate_node(&view, input, &live_profiles, self.grace, now);
             let grace_end = new_node_grace_end(node, selection, self.grace);
-            let in_grace = grace_end.filter(|end| now < *end && state != NodeState::Ready);
-            if node.deleting || in_grace.is_some() {
+            let in_grace = grace_end.filter(|end| now < *end && !evaluation.state.is_ready());
+            if node.deleting {
+                summary.add_leaving();
+                continue;
+            }
+            if in_grace.is_some() {
                 summary.recompute_by(in_grace);
-                summary.add_excluded();
+                summary.add_joining();
                 continue;
             }
             let kernel = view.runtime.map(|runtime| runtime.kernel.as_str()).filter(|kernel| !kernel.is_empty());
-            summary.add(name, kernel.unwrap_or(&node.kernel), state);
+            summary.add(name, kernel.unwrap_or(&node.kernel), evaluation);
         }
         (summary, Some(selected))
     }
 
-    fn view<'a>(
+    pub(super) fn agent_on(&self, node: &str) -> Option<&AgentFact> {
+        let pod_by_node = self
+            .pod_by_node
+            .get_or_init(|| self.agents.iter().map(|(pod, agent)| (agent.node.clone(), pod.clone())).collect());
+        pod_by_node.get(node).and_then(|pod| self.agents.get(pod))
+    }
+
+    pub(super) fn view<'a>(
         &'a self,
         name: &'a str,
         node: &NodeFact,
@@ -141,16 +162,30 @@ impl Index {
         }
     }
 
-    /// Digests of the profiles that contain the requested part.
-    fn live_profiles(&self, requested: &Requested) -> BTreeSet<String> {
-        match requested {
-            Requested::Part { profile, digest } => {
+    /// Digests of the profiles with which the resource is active: for a policy those that contain its part, for the stack
+    /// those that were planned since its spec last changed.
+    pub(super) fn live_profiles(&self, input: &StatusInput) -> BTreeSet<String> {
+        match &input.requested {
+            Requested::Profile(profile) => {
+                let generation = input.source.generation;
+                let current = self.planned_for.iter().filter(|(_, planned_for)| **planned_for >= generation);
+                current.map(|(profile, _)| profile.clone()).chain([profile.digest.clone()]).collect()
+            }
+            Requested::Part { profile, digest, .. } => {
                 let containing = self.profiles.iter().filter(|(_, parts)| parts.contains(digest));
                 containing.map(|(profile, _)| profile.clone()).chain([profile.digest.clone()]).collect()
             }
-            _ => BTreeSet::new(),
+            Requested::Nothing | Requested::Session(_) => BTreeSet::new(),
         }
     }
+}
+
+/// The time that the stack's status carries, and when to renew it: with each change, and when it gets too old.
+fn observation(status: &ResourceStatus, last: &UserStatus, now: Timestamp) -> (Timestamp, Timestamp) {
+    let renewal = |at: Timestamp| at.checked_add(RENEW_OBSERVATION).unwrap_or(Timestamp::MAX);
+    let current = last.observed_at.filter(|at| *status == last.common && (*at..renewal(*at)).contains(&now));
+    let observed_at = current.unwrap_or_else(|| Timestamp::from_second(now.as_second()).unwrap_or(now));
+    (observed_at, renewal(observed_at))
 }
 
 fn session_results(entry: &Entry, nodes: &mut NodeSummary, now: Timestamp) -> SessionResults {
@@ -161,12 +196,21 @@ fn session_results(entry: &Entry, nodes: &mut NodeSummary, now: Timestamp) -> Se
         nodes.recompute_by(Some(if now < session.expires_at { session.expires_at } else { final_report_by }));
     }
     let statuses = entry.session_statuses.values();
+    let without_end = |node: &&String| !entry.session_statuses.get(*node).is_some_and(has_ended);
+    let unreported = session.nodes.iter().flatten().filter(without_end).count();
     SessionResults {
-        records: statuses.clone().map(|status| status.records).sum(),
-        lost: statuses.clone().map(|status| status.lost).sum(),
+        // A node that the stack leaves out has nothing to report.
+        unreported: i32::try_from(unreported).unwrap_or(i32::MAX).saturating_sub(nodes.unselected).max(0),
+        records: sum_counts(statuses.clone().map(|status| status.records)),
+        lost: sum_counts(statuses.clone().map(|status| status.lost)),
         nodes: i32::try_from(statuses.filter(|status| has_result(status)).count()).unwrap_or(i32::MAX),
         end,
     }
+}
+
+/// Nodes report the counts, so they may be anything; a sum that the schema refuses would make the status unwritable.
+fn sum_counts(counts: impl Iterator<Item = i64>) -> i64 {
+    counts.fold(0, |sum: i64, count| sum.saturating_add(count.max(0))).min(MAX_COUNT)
 }
 
 fn session_end(
@@ -175,7 +219,6 @@ fn session_end(
     final_report_by: Timestamp,
     now: Timestamp,
 ) -> Option<SessionEnd> {
-    let has_ended = |status: &SessionStatus| status.state != SessionState::Running;
     let requested = session.nodes.iter().flatten();
     let all_ended = requested.clone().all(|node| statuses.get(node).is_some_and(has_ended));
     let any_completed = statuses.values().any(|status| status.state == SessionState::Completed);
@@ -190,6 +233,10 @@ fn is_completed(status: &UserStatus, generation: i64) -> bool {
     let completed = find(&status.common.conditions, ConditionType::Completed);
     status.common.observed_generation == generation
         && completed.is_some_and(|completed| completed.status == ConditionStatus::True)
+}
+
+fn has_ended(status: &SessionStatus) -> bool {
+    status.state != SessionState::Running
 }
 
 /// Whether the node contributes to the session's result.

@@ -2,13 +2,15 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use k8s_openapi::api::core::v1::Taint;
 use trilobite_crds::{
-    Reason,
+    Reason, bounds,
     condition::{
         ConditionStatus::{False, True},
-        ConditionType::{Completed, Degraded, Ready},
+        ConditionType::{Completed, Degraded, Ready, Reconciling, Stalled},
+        find,
     },
-    node::{RESULT_WITHIN, SessionState, SessionStatus, SourceKind},
+    node::{NodeProblem, RESULT_WITHIN, SessionState, SessionStatus, SourceKind},
 };
 
 use super::{
@@ -19,7 +21,7 @@ use crate::{
     resource_key::ResourceKey,
     status::{
         controller_report::{ControllerReport, Requested, SessionRequest, StatusInput},
-        facts::RuntimeFact,
+        facts::{NodeFact, RuntimeFact},
         user_status::UserStatus,
     },
 };
@@ -89,10 +91,53 @@ fn a_session_waits_for_results_that_may_still_be_made() {
 }
 
 #[test]
-fn a_session_without_pods_is_ready_and_degraded() {
-    let computed = compute(&mut ready_nodes(2), session(&[]), at(10));
-    assert_eq!(state(&computed, Ready), reason(True, Reason::NoMatchingPods));
+fn a_session_without_pods_is_not_ready_and_waits_until_its_end() {
+    let mut index = ready_nodes(2);
+    let computed = compute(&mut index, session(&[]), at(10));
+    assert_eq!(state(&computed, Ready), reason(False, Reason::NoMatchingPods));
     assert_eq!(state(&computed, Degraded), reason(True, Reason::NoMatchingPods));
+    assert_eq!(state(&computed, Reconciling), reason(True, Reason::NoMatchingPods));
+    let ended = compute(&mut index, session(&[]), at(30));
+    assert_eq!(state(&ended, Completed), reason(True, Reason::DurationElapsed));
+    assert_eq!(state(&ended, Stalled), reason(True, Reason::NoMatchingPods), "no pod can start it any more");
+}
+
+#[test]
+fn a_session_that_no_node_can_start_is_stalled() {
+    let mut index = ready_nodes(1);
+    compute(&mut index, session(&["reef-0"]), at(1));
+    let problem = NodeProblem {
+        source: source(SourceKind::AppProfile, "hot"),
+        reason: "PerfParanoid".into(),
+        field: String::new(),
+        message: "perf events are forbidden; set the sysctl".into(),
+    };
+    let refused = RuntimeFact { problems: vec![problem], ..with_session(SessionState::Refused, 0) };
+    index.set_runtime("reef-0", Some(refused), at(2));
+    assert_eq!(state(&compute(&mut index, session(&["reef-0"]), at(3)), Stalled), reason(True, Reason::PerfParanoid));
+    let full = session_with(|session| _ = session.full_nodes.insert("reef-0".into()));
+    let computed = compute(&mut ready_nodes(1), full, at(10));
+    assert_eq!(find(&computed.status.common.conditions, Stalled), None, "room is made by sessions that end");
+}
+
+#[test]
+fn nodes_that_did_not_report_are_counted_at_the_end() {
+    let mut index = ready_nodes(3);
+    let nodes = ["reef-0", "reef-1", "islet-7"];
+    index.set_node("islet-7", Some(NodeFact { taints: vec![no_execute()], ..NodeFact::default() }));
+    compute(&mut index, session(&nodes), at(1));
+    index.set_runtime("reef-0", Some(with_session(SessionState::Completed, 100)), at(30));
+    let running = compute(&mut index, session(&nodes), at(20));
+    let summary = running.status.common.summary.unwrap();
+    assert!(summary.contains("1 node with matching pods is not the stack's"), "{summary}");
+    let ended = compute(&mut index, session(&nodes), at(105));
+    let message = condition(&ended, Completed).message;
+    assert!(message.ends_with("100 samples from 1 node, 1 lost; 1 node did not report the end"), "{message}");
+    assert_eq!(state(&ended, Stalled), reason(True, Reason::AgentSilent));
+}
+
+fn no_execute() -> Taint {
+    Taint { key: "reserved".into(), effect: "NoExecute".into(), value: None, time_added: None }
 }
 
 /// The same session with a change.
@@ -139,7 +184,7 @@ fn a_session_that_expired_before_it_started_is_a_failure() {
 #[test]
 fn a_session_whose_pods_are_on_unselected_nodes_says_so() {
     let computed = compute(&mut ready_nodes(2), session(&["islet-7"]), at(10));
-    assert_eq!(state(&computed, Ready), reason(True, Reason::NoMatchingNodes));
+    assert_eq!(state(&computed, Ready), reason(False, Reason::NoMatchingNodes));
     let message = condition(&computed, Degraded).message;
     assert!(message.contains("the stack's nodeSelector and tolerations"), "{message}");
 }
@@ -221,4 +266,31 @@ fn a_changed_count_makes_only_its_session_dirty() {
     let no_status = RuntimeFact { sessions: Vec::new(), ..with_session(SessionState::Running, 2) };
     index.set_runtime("reef-0", Some(no_status), at(7));
     assert_eq!(index.take_dirty().len(), 1);
+}
+
+#[test]
+fn sums_of_nodes_stay_within_the_schema() {
+    let mut index = ready_nodes(2);
+    compute(&mut index, session(&["reef-0", "reef-1"]), at(1));
+    for (node, records, lost) in [("reef-0", (1 << 53) - 1, i64::MAX), ("reef-1", (1 << 53) - 1, -7)] {
+        let mut fact = with_session(SessionState::Running, records);
+        fact.sessions[0].lost = lost;
+        index.set_runtime(node, Some(fact), at(20));
+    }
+    let results = compute(&mut index, session(&["reef-0", "reef-1"]), at(21)).status.results.unwrap();
+    assert_eq!((results.samples, results.lost), (bounds::MAX_COUNT, bounds::MAX_COUNT));
+    assert_eq!(bounds::violations(&results, "status.results"), []);
+}
+
+#[test]
+fn a_node_without_the_session_says_nothing_about_it() {
+    let mut index = ready_nodes(2);
+    compute(&mut index, session(&["reef-0"]), at(1));
+    index.set_runtime("reef-0", Some(with_session(SessionState::Running, 10)), at(20));
+    let claim = RuntimeFact { desired_sessions: Vec::new(), ..with_session(SessionState::Completed, 999) };
+    index.set_runtime("reef-1", Some(claim.clone()), at(20));
+    index.set_runtime("no-such-node", Some(claim), at(20));
+    let computed = compute(&mut index, session(&["reef-0"]), at(21));
+    assert_eq!(computed.status.results.clone().unwrap().samples, 10);
+    assert_eq!(state(&computed, Completed), reason(False, Reason::Running));
 }

@@ -18,7 +18,7 @@ use crate::{
     resource_key::ResourceKey,
     status::{
         controller_report::{ControllerReport, Requested, Rollout, StatusInput},
-        facts::{AgentFact, NodeFact, PodsRefused, RuntimeFact},
+        facts::{AgentFact, NodeFact, OutOfMemory, PodsRefused, RuntimeFact},
         node_state::GracePeriods,
         user_status::UserStatus,
     },
@@ -28,7 +28,7 @@ pub(super) fn at(second: i64) -> Timestamp {
     Timestamp::UNIX_EPOCH.checked_add(SignedDuration::from_secs(1_000_000 + second)).unwrap()
 }
 
-fn profile(digest: &str) -> ProfileRef {
+pub(super) fn profile(digest: &str) -> ProfileRef {
     ProfileRef { name: format!("default-default-{digest}"), digest: digest.into() }
 }
 
@@ -49,16 +49,19 @@ pub(super) fn status_input(source: Source, requested: Requested) -> StatusInput 
     }
 }
 
-fn stack() -> StatusInput {
+pub(super) fn stack() -> StatusInput {
     status_input(source(SourceKind::ObservabilityStack, "default"), Requested::Profile(profile("new")))
 }
 
-fn policy(name: &str) -> StatusInput {
-    let requested = Requested::Part { profile: profile("new"), digest: format!("part-of-{name}") };
-    status_input(source(SourceKind::TracingPolicy, name), requested)
+pub(super) fn policy(name: &str) -> StatusInput {
+    status_input(source(SourceKind::TracingPolicy, name), part(format!("part-of-{name}")))
 }
 
-fn stack_report() -> ControllerReport {
+fn part(digest: String) -> Requested {
+    Requested::Part { profile: profile("new"), digest, out_of_scope: false }
+}
+
+pub(super) fn stack_report() -> ControllerReport {
     let profiles = BTreeMap::from([
         ("old".to_owned(), BTreeSet::from(["part-of-watch-ink".to_owned()])),
         ("new".to_owned(), BTreeSet::from(["part-of-watch-ink".to_owned(), "part-of-watch-kelp".to_owned()])),
@@ -67,8 +70,20 @@ fn stack_report() -> ControllerReport {
     ControllerReport::Stack { selection, template: None, profiles, rollout: Rollout::Progressing }
 }
 
-fn agent(node: &str, ready: bool) -> AgentFact {
-    AgentFact { node: node.into(), ready, running: true, since: Some(at(0)), waiting: None, template: None }
+/// Changes the stack's nodeSelector to `disk: DISK`.
+pub(super) fn select_nodes(index: &mut Index, disk: &str) {
+    let ControllerReport::Stack { selection, template, profiles, rollout } = stack_report() else { unreachable!() };
+    let node_selector = BTreeMap::from([("disk".to_owned(), disk.to_owned())]);
+    let selection = NodeSelection { node_selector, ..selection };
+    index.apply_report(ControllerReport::Stack { selection, template, profiles, rollout });
+}
+
+pub(super) fn problem(kind: SourceKind, name: &str, reason: &str) -> NodeProblem {
+    NodeProblem { source: source(kind, name), reason: reason.into(), field: String::new(), message: "see docs".into() }
+}
+
+pub(super) fn agent(node: &str, ready: bool) -> AgentFact {
+    AgentFact { node: node.into(), ready, running: true, since: Some(at(0)), ..AgentFact::default() }
 }
 
 /// A NodeRuntime whose agent has applied its profile.
@@ -129,7 +144,7 @@ fn a_stack_that_all_nodes_apply_is_ready() {
     assert_eq!(state(&computed, Programmed), reason(True, Reason::AllNodesApplied));
     assert_eq!(computed.status.common.ready_nodes.as_deref(), Some("2/2"));
     assert_eq!(computed.status.common.observed_generation, 4);
-    assert_eq!(computed.recompute_at, None);
+    assert_eq!(computed.recompute_at, Some(at(400)), "the time of the status is renewed");
 }
 
 #[test]
@@ -232,39 +247,6 @@ fn other_pod_refusals_are_reported_after_the_grace_period() {
 }
 
 #[test]
-fn a_new_node_counts_after_its_grace_period_or_when_ready() {
-    let mut index = ready_nodes(2);
-    index.set_node("reef-9", Some(NodeFact { created: Some(at(300)), ..NodeFact::default() }));
-    let counts = |computed: &ComputedStatus| {
-        let nodes = computed.status.common.nodes.clone().unwrap();
-        (nodes.desired, nodes.excluded, nodes.ready)
-    };
-    let new = compute(&mut index, stack(), at(310));
-    assert_eq!((counts(&new), new.recompute_at), ((2, 1, 2), Some(at(360))));
-    assert_eq!(counts(&compute(&mut index, stack(), at(360))), (3, 0, 2));
-    index.set_agent("pod-9", Some(agent("reef-9", true)), at(311));
-    index.set_runtime("reef-9", Some(applied("new")), at(311));
-    assert_eq!(counts(&compute(&mut index, stack(), at(312))), (3, 0, 3));
-}
-
-#[test]
-fn a_node_that_is_being_deleted_does_not_count() {
-    let mut index = ready_nodes(2);
-    index.set_node("reef-1", Some(NodeFact { deleting: true, ..NodeFact::default() }));
-    let computed = compute(&mut index, stack(), at(100));
-    assert_eq!(computed.status.common.ready_nodes.as_deref(), Some("1/1"));
-}
-
-#[test]
-fn without_a_matching_node_a_stack_is_ready_and_degraded() {
-    let computed = compute(&mut ready_nodes(0), stack(), at(100));
-    assert_eq!(state(&computed, Ready), reason(True, Reason::NoMatchingNodes));
-    assert_eq!(state(&computed, Degraded), reason(True, Reason::NoMatchingNodes));
-    assert_eq!(state(&computed, Programmed), reason(False, Reason::NoMatchingNodes));
-    assert_eq!(computed.status.common.ready_nodes.as_deref(), Some("0/0"));
-}
-
-#[test]
 fn a_refused_policy_is_stalled_with_the_reason() {
     let mut refused = policy("watch-ink");
     refused.requested = Requested::Nothing;
@@ -285,38 +267,6 @@ fn a_policy_that_is_not_planned_yet_has_unknown_readiness() {
     let pending = StatusInput { requested: Requested::Nothing, ..policy("watch-ink") };
     let computed = compute(&mut ready_nodes(2), pending, at(100));
     assert_eq!(state(&computed, Ready), reason(Unknown, Reason::Pending));
-}
-
-#[test]
-fn a_halted_rollout_stalls_the_stack() {
-    let mut index = ready_nodes(20);
-    let ControllerReport::Stack { selection, template, profiles, .. } = stack_report() else { unreachable!() };
-    index.apply_report(ControllerReport::Stack {
-        selection,
-        template,
-        profiles,
-        rollout: Rollout::Halted { failing: 3, updated: 10 },
-    });
-    let computed = compute(&mut index, stack(), at(100));
-    assert_eq!(state(&computed, Stalled), reason(True, Reason::RolloutHalted));
-    assert_eq!(state(&computed, Programmed), reason(False, Reason::RolloutHalted));
-}
-
-#[test]
-fn a_halted_rollout_does_not_stall_older_policies() {
-    let mut index = ready_nodes(2);
-    index.set_runtime("reef-1", Some(applied("old")), at(50));
-    let ControllerReport::Stack { selection, template, profiles, .. } = stack_report() else { unreachable!() };
-    index.apply_report(ControllerReport::Stack {
-        selection,
-        template,
-        profiles,
-        rollout: Rollout::Halted { failing: 3, updated: 10 },
-    });
-    let (old, new) = (policy("watch-ink"), policy("watch-kelp"));
-    assert_eq!(find(&compute(&mut index, old.clone(), at(60)).status.common.conditions, Stalled), None);
-    assert_eq!(state(&compute(&mut index, old, at(60)), Programmed), reason(True, Reason::AllNodesApplied));
-    assert_eq!(state(&compute(&mut index, new, at(60)), Stalled), reason(True, Reason::RolloutHalted));
 }
 
 #[test]
@@ -369,12 +319,9 @@ fn an_event_without_a_change_makes_nothing_dirty() {
 #[test]
 fn a_refused_part_without_a_listed_problem_is_failing() {
     let mut index = ready_nodes(1);
-    let part = |name: &str| format!("{name}{}", "0".repeat(64 - name.len()));
-    let long = |name: &str| {
-        let requested = Requested::Part { profile: profile("new"), digest: part(name) };
-        status_input(source(SourceKind::TracingPolicy, name), requested)
-    };
-    let refused_parts = vec![part("aa")[..16].to_owned()];
+    let digest = |name: &str| format!("{name}{}", "0".repeat(64 - name.len()));
+    let long = |name: &str| status_input(source(SourceKind::TracingPolicy, name), part(digest(name)));
+    let refused_parts = vec![digest("aa")[..16].to_owned()];
     index.set_runtime("reef-0", Some(RuntimeFact { refused_parts, ..applied("new") }), at(10));
     let computed = compute(&mut index, long("aa"), at(60));
     assert_eq!(state(&computed, Ready), reason(False, Reason::TooManyNodesFailing));
@@ -470,4 +417,50 @@ fn only_reconciled_fields_trigger_controllers() {
     assert!(index.is_dirty(), "statuses depend on it");
     assert!(index.set_runtime("reef-0", Some(RuntimeFact { generation: 2, ..applied("new") }), at(6)));
     assert!(index.set_runtime("reef-0", None, at(7)));
+}
+
+#[test]
+fn the_stacks_status_is_observed_again_every_five_minutes() {
+    let mut index = ready_nodes(1);
+    let first = compute(&mut index, stack(), at(100));
+    assert_eq!((first.status.observed_at, first.recompute_at), (Some(at(100)), Some(at(400))));
+    let key = ResourceKey::from(&stack().source);
+    let later = |index: &Index, now| index.compute(&key, &first.status, now).unwrap();
+    assert_eq!(later(&index, at(399)), first, "nothing is written");
+    assert_eq!(later(&index, at(400)).status.observed_at, Some(at(400)));
+    index.set_agent("pod-0", None, at(150));
+    assert_eq!(later(&index, at(151)).status.observed_at, Some(at(151)), "with the change");
+    let policy = compute(&mut index, policy("watch-ink"), at(100));
+    assert_eq!((policy.status.observed_at, policy.recompute_at), (None, Some(at(180))));
+}
+
+#[test]
+fn an_agent_killed_at_its_memory_limit_says_so() {
+    let mut index = ready_nodes(2);
+    let out_of_memory = Some(OutOfMemory { limit: Some("128Mi".into()) });
+    let waiting = Some("CrashLoopBackOff, exit code 137".into());
+    index.set_agent("pod-1", Some(AgentFact { out_of_memory, waiting, ..agent("reef-1", false) }), at(10));
+    let message = condition(&compute(&mut index, stack(), at(100)), Degraded).message;
+    assert!(message.contains("killed at its memory limit of 128Mi (OOMKilled)"), "{message}");
+    assert!(message.ends_with("raise spec.runtime.resources.limits.memory in the stack"), "{message}");
+}
+
+#[test]
+fn only_a_silent_agent_makes_its_node_runtime_unknown() {
+    let mut index = ready_nodes(3);
+    index.apply_report(ControllerReport::Resource(Box::new(stack())));
+    index.set_agent("pod-1", None, at(100));
+    index.set_agent("pod-2", Some(agent("reef-2", false)), at(100));
+    assert_eq!(index.silent_agents(at(129)), [], "within the grace period");
+    let silent = index.silent_agents(at(130));
+    assert_eq!(silent.len(), 1, "an agent that is not ready may still report: {silent:?}");
+    assert_eq!((silent[0].node.as_str(), silent[0].observed_generation), ("reef-1", 1));
+    assert!(silent[0].message.starts_with("no agent pod on the node"), "{silent:?}");
+    index.set_runtime("reef-1", Some(RuntimeFact { ready_unknown: true, ..applied("new") }), at(131));
+    assert_eq!(index.silent_agents(at(132)), [], "it is written already");
+    // The agent reports again, and falls silent again.
+    index.set_runtime("reef-1", Some(applied("new")), at(133));
+    assert_eq!(index.silent_agents(at(134)).len(), 1);
+    select_nodes(&mut index, "no-such-disk");
+    assert_eq!(index.silent_agents(at(135)), [], "the node is not the stack's");
 }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use http::{Request, Response, StatusCode};
-use kube::{Client, client::Body, runtime::events::Recorder};
+use kube::{Client, client::Body};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tower_test::mock;
@@ -13,7 +13,7 @@ use trilobite_crds::{
     node::SourceKind,
 };
 
-use super::{StatusWrite, StatusWriter, event_reporter};
+use super::{StatusWrite, StatusWriter};
 use crate::{metrics::Metrics, resource_key::ResourceKey, status::user_status::UserStatus};
 
 type Requests = mock::Handle<Request<Body>, Response<Body>>;
@@ -21,8 +21,7 @@ type Requests = mock::Handle<Request<Body>, Response<Body>>;
 fn writer(interval: Duration) -> (mpsc::Sender<StatusWrite>, Requests, tokio::task::JoinHandle<()>) {
     let (service, requests) = mock::pair();
     let client = Client::new(service, "ink-system");
-    let writer =
-        StatusWriter::new(client.clone(), Recorder::new(client, event_reporter()), Arc::new(Metrics::new()), interval);
+    let writer = StatusWriter::new(client, Arc::new(Metrics::new()), interval);
     let (writes, incoming) = mpsc::channel(8);
     (writes, requests, tokio::spawn(writer.write_until_closed(incoming)))
 }
@@ -87,6 +86,63 @@ async fn only_the_last_of_many_count_changes_is_written() {
     let (line, body) = next_request(&mut requests, StatusCode::OK).await;
     assert_eq!(line, STATUS);
     assert_eq!(body["status"]["conditions"][0]["message"], "8 of 9");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_edited_by_another_client_is_written_again() {
+    let (writes, mut requests, _writer) = writer(Duration::from_secs(5));
+    let desired = write_with(ConditionStatus::False, Reason::Progressing, "1 of 2");
+    writes.send(desired.clone()).await.unwrap();
+    next_request(&mut requests, StatusCode::OK).await;
+    let edited = write_with(ConditionStatus::False, Reason::Progressing, "all is well").desired;
+    let begin = tokio::time::Instant::now();
+    writes.send(StatusWrite { current: edited, ..desired }).await.unwrap();
+    let (line, body) = next_request(&mut requests, StatusCode::OK).await;
+    assert_eq!((line.as_str(), &body["status"]["conditions"][0]["message"]), (STATUS, &json!("1 of 2")));
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn fields_that_another_client_added_are_removed() {
+    let (writes, mut requests, _writer) = writer(Duration::from_secs(5));
+    let desired = write_with(ConditionStatus::False, Reason::Progressing, "1 of 2");
+    writes.send(desired.clone()).await.unwrap();
+    next_request(&mut requests, StatusCode::OK).await;
+    let mut edited = desired.desired.clone();
+    edited.common.summary = Some("all is well".into());
+    writes.send(StatusWrite { current: edited, ..desired.clone() }).await.unwrap();
+    // Server-side apply keeps the summary, because it is another manager's.
+    let (request, answer) = requests.next_request().await.expect("a request");
+    let mut stored: Value = serde_json::from_slice(&request.into_body().collect_bytes().await.unwrap()).unwrap();
+    stored["status"]["summary"] = json!("all is well");
+    answer.send_response(Response::new(Body::from(stored.to_string().into_bytes())));
+    let (line, operations) = next_request(&mut requests, StatusCode::INTERNAL_SERVER_ERROR).await;
+    assert_eq!(line, STATUS);
+    assert_eq!(operations[0], json!({"op": "test", "path": "/metadata/uid", "value": "uid-of-ink"}));
+    assert_eq!(operations[1], json!({"op": "replace", "path": "/status", "value": json!(desired.desired)}));
+}
+
+fn silent(message: &str, before: &UserStatus) -> StatusWrite {
+    let mut write = write_with(ConditionStatus::False, Reason::Progressing, "");
+    let degraded = Finding::new(ConditionType::Degraded, ConditionStatus::True, Reason::AgentSilent, message);
+    write.desired.common.conditions = merge(&[], &[degraded], 3, jiff::Timestamp::UNIX_EPOCH);
+    StatusWrite { current: before.clone(), ..write }
+}
+
+const EVENTS: &str = "POST /apis/events.k8s.io/v1/namespaces/payments/events";
+
+#[tokio::test(start_paused = true)]
+async fn a_new_note_is_a_new_event_and_not_a_series() {
+    let (writes, mut requests, _writer) = writer(Duration::from_secs(5));
+    writes.send(silent("ImagePullBackOff", &UserStatus::default())).await.unwrap();
+    assert_eq!(next_request(&mut requests, StatusCode::OK).await.0, STATUS);
+    assert_eq!(next_request(&mut requests, StatusCode::CREATED).await.0, EVENTS);
+    writes.send(silent("CrashLoopBackOff", &UserStatus::default())).await.unwrap();
+    assert_eq!(next_request(&mut requests, StatusCode::OK).await.0, STATUS);
+    // Due only a while after the first one, when nothing is written any more.
+    let (line, event) = next_request(&mut requests, StatusCode::CREATED).await;
+    assert_eq!((line.as_str(), &event["note"]), (EVENTS, &json!("CrashLoopBackOff")));
+    assert!(event["series"].is_null(), "{event}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -59,7 +59,7 @@ enum Phase {
     /// Sampling has ended; the worker sends its result.
     Finishing {
         deadline: Instant,
-        result: IncomingResult,
+        result: Box<IncomingResult>,
     },
 }
 
@@ -149,6 +149,10 @@ impl Driver {
                 let decision = self.membership.decide_cgroup(cgroup, now);
                 self.answer(decision)?;
             }
+            Message::CgroupNameWanted { cgroup } => {
+                let decision = self.membership.name_cgroup(cgroup, now);
+                self.answer(decision)?;
+            }
             Message::Progress(counts) => {
                 self.counts = counts;
                 self.publish();
@@ -174,6 +178,7 @@ impl Driver {
             Message::Start { .. }
             | Message::ProcessMappings { .. }
             | Message::CgroupMembership { .. }
+            | Message::CgroupName { .. }
             | Message::Finish { .. } => return self.replace_worker("it sent a message that is the agent's to send"),
         }
         Ok(Step::Continue)
@@ -233,6 +238,7 @@ impl Driver {
                 Decision::Cgroup { cgroup, selected } => {
                     self.worker.send(&Message::CgroupMembership { cgroup, selected }, Vec::new())
                 }
+                Decision::Name { cgroup, name } => self.worker.send(&Message::CgroupName { cgroup, name }, Vec::new()),
                 Decision::Inspect(request) if self.inspector.request(request) => Ok(()),
                 Decision::Inspect(InspectionRequest { image, .. }) | Decision::Refuse(image) => {
                     self.worker.send_unknown_process(image)
@@ -246,19 +252,31 @@ impl Driver {
     /// Ends the sampling, and asks the worker for its result.
     fn finish_sampling(&mut self) -> Result<Step, Problem> {
         self.sampler.stop();
-        self.phase = Phase::Finishing { deadline: Instant::now() + RESULT_WITHIN, result: IncomingResult::default() };
+        self.phase = Phase::Finishing { deadline: Instant::now() + RESULT_WITHIN, result: Box::default() };
         let lost = self.losses.previously_lost() + self.sampler.counts().1;
+        let names = self.membership.finish_names();
+        self.answer(names)?;
         let pods = self.membership.selected_pods();
-        let subject = match pods.as_slice() {
-            [] => self.spec.node.clone(),
-            [only] => only.clone(),
-            [first, rest @ ..] => format!("{first} and {} more", rest.len()),
+        let (target, cpu_limit_millis) = match pods.as_slice() {
+            [] => (self.spec.name.clone(), None),
+            [only] => (only.name.clone(), only.cpu_limit_millis),
+            [first, rest @ ..] => (format!("{} and {} more", first.name, rest.len()), None),
         };
-        {
+        let meta = {
             let mut status = self.status.lock();
-            (status.meta.ended, status.meta.pods) = (Timestamp::now(), pods);
-        }
-        let finish = Message::Finish { title: format!("CPU: {subject} ({})", self.spec.name), lost };
+            let meta = &mut status.meta;
+            (meta.ended, meta.cpu_limit_millis) = (Timestamp::now(), cpu_limit_millis);
+            meta.pods = pods.into_iter().map(|pod| pod.name).collect();
+            meta.clone()
+        };
+        let finish = Message::Finish {
+            target,
+            node: self.spec.node.clone(),
+            frequency_hz: meta.frequency_hz,
+            sampled_ms: meta.sampled_ms(),
+            cpu_limit_millis,
+            lost,
+        };
         self.worker.send(&finish, Vec::new()).map_err(|error| self.not_sent(&error))?;
         Ok(Step::Continue)
     }
@@ -276,7 +294,7 @@ impl Driver {
         self.sampler.stop();
         self.worker.kill();
         let mut result = match std::mem::replace(&mut self.phase, Phase::Sampling) {
-            Phase::Sampling => IncomingResult::default(),
+            Phase::Sampling => Box::default(),
             Phase::Finishing { result, .. } => result,
         };
         if problem.is_some() {
@@ -297,9 +315,17 @@ impl Driver {
         let writer = result.into_writer(|| self.results.begin(&self.spec.name));
         let stored = writer.and_then(|writer| self.results.store(writer, meta.clone(), Timestamp::now()));
         self.results.remove_marker(&self.spec.name);
-        let mut store_problem = None;
+        let (mut store_problem, mut kept_in_memory) = (None, None);
         match stored {
-            Ok(stored) => meta = stored,
+            Ok((stored, None)) => meta = stored,
+            Ok((stored, Some(error))) => {
+                tracing::warn!(profile = %self.spec.name, %error, "the result could not be written; it is kept in memory");
+                meta = stored;
+                kept_in_memory = Some(Problem::LoadFailed {
+                    what: "writing a profile".into(),
+                    detail: format!("{error}; it is kept in memory until it can be written, and can be fetched"),
+                });
+            }
             Err(error) => {
                 tracing::warn!(profile = %self.spec.name, %error, "the result could not be stored");
                 let problem = not_stored(error);
@@ -313,6 +339,7 @@ impl Driver {
         status.meta = meta;
         status.stored = store_problem.is_none();
         status.problem = store_problem.or(status.problem.take());
+        status.kept_in_memory = kept_in_memory;
         (status.worker, status.finished) = (0, true);
     }
 

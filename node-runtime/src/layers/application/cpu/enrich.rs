@@ -3,7 +3,7 @@
 
 use trilobite_worker_wire::ProcessImage;
 
-use super::spec::{Membership, ProfileTarget};
+use super::spec::{Membership, ProfileTarget, ProfiledPod};
 use crate::{
     identity::pending::{Disposition, PendingEvents, PendingLimits},
     layers::application::process_inspector::InspectionRequest,
@@ -19,6 +19,8 @@ const PENDING_MAX: usize = 1024;
 pub(super) enum Decision {
     /// Whether a cgroup is selected; none if its pod did not become known.
     Cgroup { cgroup: u64, selected: Option<bool> },
+    /// `pod/container` of a cgroup.
+    Name { cgroup: u64, name: String },
     /// The process is in a selected pod: inspect it.
     Inspect(InspectionRequest),
     /// The process is not in a selected pod, or its pod did not become known.
@@ -30,18 +32,43 @@ pub(super) struct MembershipResolver {
     /// Cgroups of samples that wait in the worker.
     cgroups: PendingEvents<u64>,
     inspections: PendingEvents<InspectionRequest>,
+    /// Cgroups whose names the worker wants.
+    names: PendingEvents<u64>,
+    /// Sampling has ended.
+    finished: bool,
 }
 
 impl MembershipResolver {
     pub(super) fn new(target: ProfileTarget) -> Self {
         let limits = |per_cgroup| PendingLimits { total: PENDING_MAX, per_cgroup };
-        let (cgroups, inspections) = (PendingEvents::new(limits(1)), PendingEvents::new(limits(PENDING_MAX)));
-        Self { target, cgroups, inspections }
+        let (cgroups, names) = (PendingEvents::new(limits(1)), PendingEvents::new(limits(1)));
+        let inspections = PendingEvents::new(limits(PENDING_MAX));
+        Self { target, cgroups, inspections, names, finished: false }
     }
 
-    /// `namespace/name` of the pods that are selected now.
-    pub(super) fn selected_pods(&self) -> Vec<String> {
+    /// The pods that are selected now.
+    pub(super) fn selected_pods(&self) -> Vec<ProfiledPod> {
         (self.target.pods)()
+    }
+
+    /// Answers the worker about the name of a cgroup; none if its pod is not known yet.
+    pub(super) fn name_cgroup(&mut self, cgroup: u64, now_ns: u64) -> Option<Decision> {
+        match (self.target.container_name)(cgroup) {
+            None if !self.finished && self.names.has(cgroup) => None,
+            None if !self.finished && self.names.has_room(cgroup) => {
+                self.names.push(cgroup, now_ns, cgroup);
+                None
+            }
+            name => Some(named(cgroup, name)),
+        }
+    }
+
+    /// Answers all questions for names, as far as they are known; from now on each is answered at once. The worker makes its
+    /// result, and nothing of it waits for a name.
+    pub(super) fn finish_names(&mut self) -> Vec<Decision> {
+        self.finished = true;
+        let expired = self.names.review(0, usize::MAX, |_, _, _| Disposition::Expire).expired;
+        expired.into_iter().map(|cgroup| named(cgroup, (self.target.container_name)(cgroup))).collect()
     }
 
     /// Answers the worker about a cgroup; none if its pod is not known yet.
@@ -73,7 +100,7 @@ impl MembershipResolver {
 
     /// Decides about what waits, as far as the pods are known by now or the time is over.
     pub(super) fn review(&mut self, now_ns: u64) -> Vec<Decision> {
-        let Self { target, cgroups, inspections } = self;
+        let Self { target, cgroups, inspections, names, .. } = self;
         let disposition = |cgroup, age_ns| match (target.membership)(cgroup) {
             Membership::Selected => Disposition::Deliver,
             Membership::NotSelected => Disposition::Drop,
@@ -82,6 +109,12 @@ impl MembershipResolver {
         };
         let cgroups = cgroups.review(now_ns, usize::MAX, |cgroup, _, age_ns| disposition(cgroup, age_ns));
         let inspections = inspections.review(now_ns, usize::MAX, |cgroup, _, age_ns| disposition(cgroup, age_ns));
+        let names = names.review(now_ns, usize::MAX, |cgroup, _, age_ns| match (target.container_name)(cgroup) {
+            Some(_) => Disposition::Deliver,
+            None if age_ns < UNKNOWN_MAX_NS => Disposition::Wait,
+            None => Disposition::Expire,
+        });
+        let names = names.delivered.into_iter().chain(names.expired);
         let cgroup = |selected| move |cgroup| Decision::Cgroup { cgroup, selected };
         let refused = inspections.dropped.into_iter().chain(inspections.expired);
         (cgroups.delivered.into_iter().map(cgroup(Some(true))))
@@ -89,6 +122,7 @@ impl MembershipResolver {
             .chain(cgroups.expired.into_iter().map(cgroup(None)))
             .chain(inspections.delivered.into_iter().map(Decision::Inspect))
             .chain(refused.map(|request| Decision::Refuse(request.image)))
+            .chain(names.map(|cgroup| named(cgroup, (target.container_name)(cgroup))))
             .collect()
     }
 
@@ -96,7 +130,12 @@ impl MembershipResolver {
     pub(super) fn clear(&mut self) {
         self.cgroups.clear();
         self.inspections.clear();
+        self.names.clear();
     }
+}
+
+fn named(cgroup: u64, name: Option<String>) -> Decision {
+    Decision::Name { cgroup, name: name.unwrap_or_else(|| format!("[cgroup {cgroup}]")) }
 }
 
 #[cfg(test)]
@@ -119,7 +158,13 @@ mod tests {
             3 => Membership::Unknown,
             _ => Membership::NotSelected,
         };
-        let target = ProfileTarget { membership: Box::new(membership), pods: Box::new(Vec::new) };
+        let name_is_known = known.clone();
+        let container_name = move |cgroup| name_is_known.load(Ordering::Relaxed).then(|| format!("cart-{cgroup}/app"));
+        let target = ProfileTarget {
+            membership: Box::new(membership),
+            pods: Box::new(Vec::new),
+            container_name: Box::new(container_name),
+        };
         (MembershipResolver::new(target), known)
     }
 
@@ -150,6 +195,22 @@ mod tests {
         let decisions = resolver.review(UNKNOWN_MAX_NS);
         assert_eq!(decisions, [Decision::Cgroup { cgroup: 3, selected: None }, Decision::Refuse(REQUEST.image)]);
         assert!(resolver.review(UNKNOWN_MAX_NS).is_empty());
+    }
+
+    #[test]
+    fn name_of_a_cgroup_waits_for_its_pod_but_not_for_the_result() {
+        let name = |name: &str| Decision::Name { cgroup: 3, name: name.into() };
+        let (mut waiting, known) = resolver();
+        assert_eq!((waiting.name_cgroup(3, 0), waiting.name_cgroup(3, 0)), (None, None));
+        assert!(waiting.review(UNKNOWN_MAX_NS - 1).is_empty());
+        known.store(true, Ordering::Relaxed);
+        assert_eq!(waiting.review(UNKNOWN_MAX_NS - 1), [name("cart-3/app")]);
+        assert_eq!(waiting.name_cgroup(3, 0), Some(name("cart-3/app")));
+
+        let (mut finished, _) = resolver();
+        assert_eq!(finished.name_cgroup(3, 0), None);
+        assert_eq!(finished.finish_names(), [name("[cgroup 3]")]);
+        assert_eq!(finished.name_cgroup(3, 0), Some(name("[cgroup 3]")));
     }
 
     #[test]

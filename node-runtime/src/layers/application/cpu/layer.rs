@@ -5,6 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     os::fd::AsFd,
     path::Path,
+    sync::Arc,
     time::Duration,
 };
 
@@ -13,11 +14,13 @@ use jiff::Timestamp;
 use trilobite_crds::node::{CpuProfileSession, PodScope};
 
 use super::{
-    Membership, ProfileTarget, Profiles, Results, Session, SessionSpec, SessionStatus, deliver::KEPT_FOR,
+    Membership, ProfileTarget, ProfiledPod, Profiles, Results, Session, SessionSpec, SessionStatus,
+    deliver::KEPT_FOR,
+    pod_labels::{container_name, cpu_limit_millis},
     programs::SamplerSpec,
 };
 use crate::{
-    identity::{IdentityService, SelectorLease, selection},
+    identity::{IdentityService, Pod, SelectorLease, selection},
     layers::{
         LayerContext,
         application::{WorkerProgram, budget::BUDGET_MIN},
@@ -168,15 +171,21 @@ impl CpuProfiler {
             }
         };
         let identity = self.identity.clone();
+        let container_name = move |cgroup| container_name(&identity.owner(cgroup));
+        let identity = self.identity.clone();
         let pods = move || {
-            identity
-                .pods()
-                .iter()
-                .filter(|pod| identity.pod_in_scope(&scope, pod))
-                .map(|pod| format!("{}/{}", pod.namespace, pod.name))
-                .collect()
+            let selected = identity.pods().into_iter().filter(|pod| identity.pod_in_scope(&scope, pod));
+            let profiled = |pod: Arc<Pod>| ProfiledPod {
+                name: format!("{}/{}", pod.namespace, pod.name),
+                cpu_limit_millis: identity.pod_folder(&pod.cgroup_uid).and_then(|folder| cpu_limit_millis(&folder)),
+            };
+            selected.map(profiled).collect()
         };
-        ProfileTarget { membership: Box::new(membership), pods: Box::new(pods) }
+        ProfileTarget {
+            membership: Box::new(membership),
+            pods: Box::new(pods),
+            container_name: Box::new(container_name),
+        }
     }
 
     fn scope(&self, unit: &Unit<CpuProfileSession>) -> PodScope {
@@ -190,7 +199,10 @@ impl CpuProfiler {
             field: "spec.podSelector".into(),
             detail: "without a cluster no pod is known, so this selects nothing; write podSelector: {}".into(),
         });
-        state(session.status(), note)
+        let status = session.status();
+        let is_in_memory = |_: &Problem| self.profiles.results().is_in_memory(&status.meta.name);
+        let in_memory = status.kept_in_memory.clone().filter(is_in_memory);
+        state(status, note.into_iter().chain(in_memory))
     }
 
     fn forget_expired(&mut self, now: Timestamp) {
@@ -202,11 +214,11 @@ impl CpuProfiler {
 }
 
 /// A profile that ended early is active with a note if it stored samples, and refused otherwise.
-fn state(status: SessionStatus, note: Option<Problem>) -> UnitState {
+fn state(status: SessionStatus, notes: impl IntoIterator<Item = Problem>) -> UnitState {
     let without_result = status.finished && !(status.stored && status.meta.folded_bytes > 0);
     match status.problem {
         Some(problem) if without_result => UnitState::Refused(problem),
-        problem => UnitState::Active { notes: problem.into_iter().chain(note).collect() },
+        problem => UnitState::Active { notes: problem.into_iter().chain(notes).collect() },
     }
 }
 
@@ -216,8 +228,6 @@ fn count(status: &SessionStatus) -> UnitCount {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use trilobite_crds::node::{Session as SessionResource, SessionContent, Source, SourceKind};
 
     use super::*;

@@ -1,6 +1,10 @@
 //! The kernel's part of a CPU profile: one program, one perf event for each processor, one ring.
 
-use std::os::fd::BorrowedFd;
+use std::{
+    os::fd::BorrowedFd,
+    thread,
+    time::{Duration, Instant},
+};
 
 use trilobite_node_ebpf::{
     DropReason,
@@ -11,6 +15,9 @@ use crate::{
     kernel::{Link, Map, perf, pid_namespace, skeleton},
     problem::Problem,
 };
+
+/// Limit of the time over which the starts of the clocks are spread: the agent, which has one thread, waits for it.
+const PHASES_MAX: Duration = Duration::from_millis(20);
 
 /// What is sampled.
 #[derive(Clone, Copy, Debug, Default)]
@@ -54,7 +61,10 @@ impl Sampler {
         skeleton::resize(&mut open.maps.samples, spec.ring_bytes)?;
         let loaded = skeleton::load("cpu", open)?;
         let mut links = Vec::new();
-        for cpu in perf::online() {
+        let cpus = perf::online();
+        let begun = Instant::now();
+        for (at, cpu) in cpus.iter().copied().enumerate() {
+            thread::sleep(phase(at, cpus.len(), spec.frequency_hz).saturating_sub(begun.elapsed()));
             links.push(perf::attach_cpu_clock(&loaded.progs.on_tick, cpu, spec.frequency_hz)?);
         }
         Ok(Self {
@@ -79,5 +89,29 @@ impl Sampler {
     /// Samples that were meant for the ring so far, and those of them for which the ring was full.
     pub fn counts(&self) -> (u64, u64) {
         (self.seen.sum(0), self.drops.sum(DropReason::Sample as u32))
+    }
+}
+
+/// How much later than the first the clock of a processor starts. Clocks that start together tick together for as long as the
+/// profile lasts, and all processors would wait for the one ring at the same moment.
+fn phase(at: usize, processors: usize, frequency_hz: u32) -> Duration {
+    let period = Duration::from_secs(1) / frequency_hz.max(1);
+    period.min(PHASES_MAX).mul_f64(at as f64 / processors.max(1) as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks_of_the_processors_are_spread_over_a_period() {
+        let phases: Vec<Duration> = (0..64).map(|at| phase(at, 64, 499)).collect();
+        assert_eq!((phases[0].as_micros(), phases[32].as_micros()), (0, 1002));
+        assert!(phases.is_sorted() && phases[63] < Duration::from_secs(1) / 499);
+    }
+
+    #[test]
+    fn slow_clocks_do_not_delay_the_agent() {
+        assert!(phase(63, 64, 1) < PHASES_MAX);
     }
 }

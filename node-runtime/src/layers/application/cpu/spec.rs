@@ -21,8 +21,18 @@ pub enum Membership {
 pub struct ProfileTarget {
     /// Called for cgroups that the kernel program could not decide about.
     pub membership: Box<dyn Fn(u64) -> Membership + Send>,
-    /// `namespace/name` of the pods that are selected now.
-    pub pods: Box<dyn Fn() -> Vec<String> + Send>,
+    /// The pods that are selected now.
+    pub pods: Box<dyn Fn() -> Vec<ProfiledPod> + Send>,
+    /// `pod/container` of a cgroup; none as long as its pod is not known.
+    pub container_name: Box<dyn Fn(u64) -> Option<String> + Send>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProfiledPod {
+    /// `namespace/name`.
+    pub name: String,
+    /// Limit of its CPU time in thousandths of a processor; none without a limit.
+    pub cpu_limit_millis: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -54,4 +64,6 @@ pub struct SessionStatus {
     pub stored: bool,
     /// A problem that does not end the profile, or the one that ended it.
     pub problem: Option<Problem>,
+    /// Why the stored result was not written when it was made; it is over once the result is written.
+    pub kept_in_memory: Option<Problem>,
 }

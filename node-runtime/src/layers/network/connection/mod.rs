@@ -1,14 +1,24 @@
 //! Which end of a connection is the client, who its ends were, and which counts of a flow were reported already. Pure.
 
+pub mod direction;
+mod key;
+mod ports;
+mod remembered;
 mod servers;
+pub mod sockets;
 
-use std::{collections::HashMap, net::SocketAddr};
+use std::collections::HashMap;
 
 use trilobite_node_ebpf::{FlowDirection, FlowReason, PacketsBytes};
 
-use self::servers::{EPHEMERAL, KnownServers};
+use self::{
+    direction::{DirectionEvidence, Judgement, WatchedEnd, is_tcp_handshake, judge},
+    key::ConnectionKey,
+    remembered::RememberedDirections,
+    servers::KnownServers,
+};
 use super::{
-    decode::{FlowObservation, FlowTuple, Transport},
+    decode::{FlowObservation, Transport},
     endpoint::ConnectionEnd,
     tcp_flags::TcpFlags,
 };
@@ -16,24 +26,18 @@ use super::{
 /// The map keeps at least this capacity while interfaces are watched.
 const MIN_CAPACITY: usize = 1024;
 
-/// Connections with at least one open direction, and the servers seen so far.
+/// Connections with at least one open direction, and what earlier ones said of servers and directions.
 #[derive(Debug, Default)]
 pub struct Connections {
     open: HashMap<ConnectionKey, Connection>,
     servers: KnownServers,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct ConnectionKey {
-    interface: u32,
-    transport: Transport,
-    low: SocketAddr,
-    high: SocketAddr,
+    remembered: RememberedDirections,
 }
 
 #[derive(Debug, Default)]
 struct Connection {
     low_is_client: bool,
+    evidence: DirectionEvidence,
     /// By direction through the interface, as `reported`.
     open: [bool; 2],
     reported: [PacketsBytes; 2],
@@ -48,6 +52,8 @@ pub struct ConnectionUpdate {
     pub destination: ConnectionEnd,
     /// The packet goes from the server to the client.
     pub is_reply: bool,
+    /// How that is known.
+    pub evidence: DirectionEvidence,
     /// The connection was unknown, or it begins anew on the same ports.
     pub is_new: bool,
     /// Counted since the last record of this direction.
@@ -61,37 +67,45 @@ impl Connections {
         observation: &FlowObservation,
         source: ConnectionEnd,
         destination: ConnectionEnd,
+        watched: &WatchedEnd<'_>,
     ) -> ConnectionUpdate {
         let tuple = &observation.tuple;
-        let source_is_low = tuple.source <= tuple.destination;
-        let (low, high) =
-            if source_is_low { (tuple.source, tuple.destination) } else { (tuple.destination, tuple.source) };
-        let key = ConnectionKey { interface: tuple.interface, transport: tuple.transport, low, high };
+        let (key, source_is_low) = ConnectionKey::from_tuple(tuple);
         // A SYN on known ports is another connection, perhaps with client and server swapped.
         let begins = is_first_packet(observation);
         let ended = observation.reason == FlowReason::End;
         self.servers.learn(observation);
-        let (servers, mut is_new) = (&self.servers, begins);
+        let mut is_new = begins;
+        let mut judged = None;
+        let remembered = &mut self.remembered;
         let connection = self.open.entry(key).or_insert_with(|| {
             is_new = true;
-            let source_is_client = match (&source.service, &destination.service) {
-                _ if is_tcp_handshake(observation) => begins,
-                (None, Some(_)) => true,
-                (Some(_), None) => false,
-                _ => servers.source_is_client(tuple).unwrap_or_else(|| source_is_client_by_ports(tuple)),
+            let known = remembered.remove(&key, observation.time).filter(|_| !begins);
+            let fresh = judge(observation, [&source, &destination], &self.servers, watched, known.is_none());
+            judged = Some(fresh);
+            let (low_is_client, evidence) = match known {
+                Some(known) => (known.low_is_client, known.evidence),
+                None => (fresh.source_is_client == source_is_low, fresh.evidence),
             };
-            Connection { low_is_client: source_is_client == source_is_low, ..Connection::default() }
+            Connection { low_is_client, evidence, ..Connection::default() }
         });
         let side = usize::from(tuple.direction == FlowDirection::Out);
         if begins && !ended {
-            connection.low_is_client = source_is_low;
+            (connection.low_is_client, connection.evidence) = (source_is_low, DirectionEvidence::Handshake);
             // Both addresses may have been given to other pods since.
             connection.ends = Default::default();
+        } else if connection.evidence < DirectionEvidence::Socket {
+            // Evidence may have come since the connection was judged.
+            let now = || judge(observation, [&source, &destination], &self.servers, watched, false);
+            let Judgement { source_is_client, evidence } = judged.unwrap_or_else(now);
+            if evidence > connection.evidence {
+                (connection.low_is_client, connection.evidence) = (source_is_client == source_is_low, evidence);
+            }
         }
         let [low, high] = &mut connection.ends;
         let (known_source, known_destination) = if source_is_low { (low, high) } else { (high, low) };
-        known_source.update(source);
-        known_destination.update(destination);
+        known_source.update(source, observation.last);
+        known_destination.update(destination, observation.last);
         let (source, destination) = (known_source.clone(), known_destination.clone());
         if observation.reason == FlowReason::New {
             connection.reported[side] = PacketsBytes::default();
@@ -106,14 +120,18 @@ impl Connections {
             bytes: observation.bytes.max(reported.bytes),
         };
         let is_reply = connection.low_is_client != source_is_low;
+        let evidence = connection.evidence;
         connection.open[side] = !ended;
         if ended {
             connection.reported[side] = PacketsBytes::default();
         }
         if connection.open == [false, false] {
+            if is_worth_remembering(observation, is_reply, evidence) {
+                self.remembered.insert(key, connection.low_is_client, evidence, observation.time);
+            }
             self.open.remove(&key);
         }
-        ConnectionUpdate { source, destination, is_reply, is_new, since }
+        ConnectionUpdate { source, destination, is_reply, evidence, is_new, since }
     }
 
     /// Frees memory that a burst has left behind.
@@ -135,29 +153,27 @@ impl Connections {
     /// Forgets the connections of a deleted interface; its servers may be seen on another one.
     pub fn forget(&mut self, interface: u32) {
         self.open.retain(|key, _| key.interface != interface);
+        self.remembered.forget(interface);
     }
 }
 
-/// The first packet of a TCP connection: SYN without ACK. With ECN it has more flags.
+/// The first packet of a TCP connection: SYN without ACK, with ECN it has more flags. A SYN that is sent again has no record of
+/// its own, but may be in one that is due.
 fn is_first_packet(observation: &FlowObservation) -> bool {
-    is_tcp_handshake(observation) && !observation.flags.has(TcpFlags::ACK)
+    is_tcp_handshake(observation)
+        && !observation.flags.has(TcpFlags::ACK)
+        && matches!(observation.reason, FlowReason::New | FlowReason::Flag)
 }
 
-/// A packet with SYN says which end is the client. Without it, a Service's address is the server; then a known server; then
-/// the ports decide.
-fn is_tcp_handshake(observation: &FlowObservation) -> bool {
-    observation.tuple.transport == Transport::Tcp && observation.flags.has(TcpFlags::SYN)
-}
-
-/// An ephemeral port belongs to the client; if that decides nothing, the source of the first packet seen is the client.
-fn source_is_client_by_ports(tuple: &FlowTuple) -> bool {
-    let (source, destination) = (tuple.source.port(), tuple.destination.port());
-    match (source >= EPHEMERAL, destination >= EPHEMERAL) {
-        (true, false) => true,
-        (false, true) => false,
-        _ if tuple.transport == Transport::Tcp && source != destination => source > destination,
-        _ => true,
-    }
+/// The connection fell silent without an end, and its later packets will not say as much of their direction.
+fn is_worth_remembering(observation: &FlowObservation, is_reply: bool, evidence: DirectionEvidence) -> bool {
+    let is_closed = observation.tuple.transport == Transport::Tcp
+        && [TcpFlags::FIN, TcpFlags::RST].into_iter().any(|flag| observation.flags_seen.has(flag));
+    let is_told_again = matches!(
+        evidence,
+        DirectionEvidence::Ports | DirectionEvidence::Declared | DirectionEvidence::Socket | DirectionEvidence::Service
+    );
+    !is_closed && !is_told_again && ports::source_is_client(&observation.tuple) != Some(!is_reply)
 }
 
 #[cfg(test)]
@@ -176,7 +192,16 @@ mod tests {
 
     /// Both addresses are unknown.
     fn observe(connections: &mut Connections, observed: &FlowObservation) -> ConnectionUpdate {
-        connections.observe(observed, ConnectionEnd::default(), ConnectionEnd::default())
+        let is_source = observed.tuple.direction == FlowDirection::In;
+        observe_at(connections, observed, &WatchedEnd { is_source, sockets: None, since: 0, declares: &|_, _| false })
+    }
+
+    fn observe_at(
+        connections: &mut Connections,
+        observed: &FlowObservation,
+        watched: &WatchedEnd<'_>,
+    ) -> ConnectionUpdate {
+        connections.observe(observed, ConnectionEnd::default(), ConnectionEnd::default(), watched)
     }
 
     fn ended(mut observation: FlowObservation) -> FlowObservation {
@@ -289,5 +314,92 @@ mod tests {
         connections.open.retain(|key, _| key.low.port() < 100 && key.high.port() < 100);
         connections.shrink();
         assert!(connections.open.capacity() < before / 10, "{} of {before}", connections.open.capacity());
+    }
+    /// A datagram between two ephemeral ports, seen long after its interface was first watched.
+    fn datagram(direction: FlowDirection, seconds: u64) -> FlowObservation {
+        let mut observed = packet(Transport::Udp, direction, 0, 1);
+        let (client, server) = ("10.1.0.7:40000".parse().unwrap(), "10.2.0.9:50051".parse().unwrap());
+        (observed.tuple.source, observed.tuple.destination) =
+            if direction == FlowDirection::In { (client, server) } else { (server, client) };
+        observed.time = seconds * 1_000_000_000;
+        (observed.first, observed.last) = (observed.time, observed.time);
+        observed
+    }
+
+    #[test]
+    fn late_answer_by_udp_is_a_reply() {
+        let mut connections = Connections::default();
+        let question = datagram(FlowDirection::In, 1000);
+        assert!(!observe(&mut connections, &question).is_reply);
+        observe(&mut connections, &ended(datagram(FlowDirection::In, 1030)));
+        assert!(connections.is_empty());
+        let answer = observe(&mut connections, &datagram(FlowDirection::Out, 1300));
+        assert_eq!((answer.is_reply, answer.evidence), (true, DirectionEvidence::FirstPacket));
+        observe(&mut connections, &ended(datagram(FlowDirection::Out, 1330)));
+        // By then other programs may use the ports.
+        assert!(!observe(&mut connections, &datagram(FlowDirection::Out, 3000)).is_reply);
+    }
+
+    #[test]
+    fn tcp_connection_that_was_silent_keeps_its_direction() {
+        let mut connections = Connections::default();
+        let of = |flags, direction, seconds| {
+            let mut observed = datagram(direction, seconds);
+            observed.tuple.transport = Transport::Tcp;
+            (observed.flags, observed.flags_seen) = (TcpFlags(flags), TcpFlags(flags));
+            observed
+        };
+        observe(&mut connections, &of(0x02, FlowDirection::In, 1000));
+        observe(&mut connections, &ended(of(0x10, FlowDirection::In, 1300)));
+        assert!(connections.is_empty());
+        let later = observe(&mut connections, &of(0x18, FlowDirection::Out, 1400));
+        assert_eq!((later.is_reply, later.evidence), (true, DirectionEvidence::Handshake));
+    }
+
+    #[test]
+    fn guess_is_corrected_when_evidence_comes() {
+        let mut connections = Connections::default();
+        let mut answer = packet(Transport::Tcp, FlowDirection::Out, 0x10, 1);
+        (answer.tuple.source, answer.tuple.destination) =
+            ("10.2.0.9:60000".parse().unwrap(), "10.1.0.7:40000".parse().unwrap());
+        let guess = observe(&mut connections, &answer);
+        assert_eq!((guess.is_reply, guess.evidence), (false, DirectionEvidence::Ports));
+        let declares = |_, address: std::net::SocketAddr| address.port() == 60000;
+        let watched = WatchedEnd { is_source: false, sockets: None, since: 0, declares: &declares };
+        let corrected = observe_at(&mut connections, &answer, &watched);
+        assert_eq!((corrected.is_reply, corrected.evidence), (true, DirectionEvidence::Declared));
+        // Another client's handshake shows the server, too.
+        let mut other = answer;
+        (other.flags, other.tuple.destination) = (TcpFlags(0x12), "10.1.0.7:40001".parse().unwrap());
+        observe(&mut connections, &other);
+        assert_eq!(observe(&mut connections, &answer).evidence, DirectionEvidence::KnownServer);
+    }
+
+    #[test]
+    fn syn_that_is_sent_again_does_not_begin_a_connection() {
+        let mut connections = Connections::default();
+        let syn = packet(Transport::Tcp, FlowDirection::In, 0x02, 1);
+        assert!(observe(&mut connections, &syn).is_new);
+        let again = FlowObservation { reason: FlowReason::Active, packets: 4, ..syn };
+        let update = observe(&mut connections, &again);
+        assert_eq!((update.is_new, update.since.packets), (false, 3));
+    }
+
+    #[test]
+    fn connections_in_a_row_have_numbers_of_their_own() {
+        let mut connections = Connections::default();
+        for _ in 0..3 {
+            let (syn, answer) = (
+                packet(Transport::Tcp, FlowDirection::In, 0x02, 1),
+                packet(Transport::Tcp, FlowDirection::Out, 0x12, 1),
+            );
+            assert!(observe(&mut connections, &syn).is_new);
+            assert!(observe(&mut connections, &answer).is_reply);
+            for (first, packets) in [(syn, 6), (answer, 4)] {
+                let last = ended(FlowObservation { packets, bytes: packets * 100, flags: TcpFlags(0), ..first });
+                assert_eq!(observe(&mut connections, &last).since.packets, packets - 1);
+            }
+            assert!(connections.is_empty());
+        }
     }
 }

@@ -6,13 +6,11 @@ use std::{
     net::SocketAddr,
 };
 
+use super::ports::EPHEMERAL;
 use crate::layers::network::{
     decode::{FlowObservation, FlowTuple, Transport},
     tcp_flags::TcpFlags,
 };
-
-/// The first ephemeral port, on Linux and by IANA.
-pub(super) const EPHEMERAL: u16 = 32768;
 
 /// Servers that are remembered; 64 bytes each.
 const CAPACITY: usize = 1024;

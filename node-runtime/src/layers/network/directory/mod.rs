@@ -2,17 +2,34 @@
 //! hand in tests.
 
 mod cluster;
+mod nodes;
+mod objects;
+mod pods;
+mod services;
 mod table;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 pub use cluster::ClusterDirectory;
-pub use table::{DirectoryTable, NodePod};
+pub use nodes::NodeAddresses;
+pub use pods::NodePod;
+pub use services::{PublishedService, ServicePort};
+pub use table::DirectoryTable;
 
-use super::endpoint::ConnectionEnd;
+use super::{decode::Transport, endpoint::ConnectionEnd};
 
-/// Looked up for both addresses of every record: it must not wait.
+/// Looked up for both ends of every record: it must not wait.
 pub trait Directory: Send + Sync {
-    /// The pod or node that has this address, and the Service that has it, inside the cluster or outside.
-    fn owner(&self, address: IpAddr) -> ConnectionEnd;
+    /// The pod or node that has this address, and the Service that is reached at this address and port, inside the cluster or
+    /// outside. `is_local`: the address is one of this machine's.
+    fn owner(&self, transport: Transport, address: SocketAddr, is_local: bool) -> ConnectionEnd;
+
+    /// The pod with this address declares the port, or a Service sends to it: the pod is probably the server.
+    fn declares(&self, transport: Transport, address: SocketAddr) -> bool;
+
+    /// The address belongs to the pods or the Services of the cluster, whether one has it or not.
+    fn is_in_cluster(&self, address: IpAddr) -> bool;
+
+    /// False until all pods, Services and nodes were listed once: until then an address without an owner may have one.
+    fn is_complete(&self) -> bool;
 }

@@ -1,161 +1,181 @@
-//! A directory as a plain table, filled by the watch, or by hand in tests and without a cluster.
+//! A directory as tables behind one lock, filled by the watch, or by hand in tests and without a cluster.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+};
 
+use ipnet::IpNet;
 use parking_lot::Mutex;
 
-use super::Directory;
+use super::{
+    Directory,
+    nodes::{NodeAddresses, Nodes, node_endpoint},
+    pods::{NodePod, Pods},
+    services::{PublishedService, Services},
+};
 use crate::{
-    identity::Pod,
-    layers::network::endpoint::{ConnectionEnd, Endpoint, Reserved, Service},
+    kernel::clock::boot_ns,
+    layers::network::{
+        decode::Transport,
+        endpoint::{AddressOwner, ConnectionEnd},
+    },
 };
 
 #[derive(Debug, Default)]
-pub struct DirectoryTable(Mutex<Entries>);
-
-/// A pod, and the addresses of the node it runs on.
-#[derive(Clone, Debug, Default)]
-pub struct NodePod {
-    pub pod: Pod,
-    pub node_ips: Vec<IpAddr>,
-}
+pub struct DirectoryTable(Mutex<Tables>);
 
 #[derive(Debug, Default)]
-struct Entries {
-    pods: HashMap<String, Vec<IpAddr>>,
-    endpoints: HashMap<IpAddr, (String, Arc<Endpoint>)>,
-    nodes: HashMap<IpAddr, Arc<Endpoint>>,
-    services: HashMap<IpAddr, Arc<Service>>,
-    /// Addresses outside the cluster's own range.
-    outer: HashMap<IpAddr, Arc<Service>>,
-    names: HashMap<(String, String), Vec<IpAddr>>,
+struct Tables {
+    /// This node's name.
+    here: String,
+    pods: Pods,
+    services: Services,
+    nodes: Nodes,
 }
 
 impl DirectoryTable {
-    /// Adds or updates a pod. `here` is this node's name.
-    pub fn put_pod(&self, NodePod { pod, node_ips }: &NodePod, here: &str) {
-        let mut entries = self.0.lock();
-        let kind = if pod.node == here { Reserved::Host } else { Reserved::RemoteNode };
-        for address in node_ips {
-            entries.nodes.entry(*address).or_insert_with(|| Arc::new(Endpoint::reserved(kind)));
-        }
-        entries.remove_pod(&pod.uid);
-        // A pod in the host's network shares the addresses of the node, which are shown as the node's.
-        if pod.host_network || pod.ips.is_empty() {
-            return;
-        }
-        let endpoint = Arc::new(Endpoint::pod(pod));
-        for address in &pod.ips {
-            entries.endpoints.insert(*address, (pod.uid.clone(), endpoint.clone()));
-        }
-        entries.pods.insert(pod.uid.clone(), pod.ips.clone());
+    /// A table of the node with this name.
+    pub fn new(here: &str) -> Self {
+        Self(Mutex::new(Tables { here: here.to_owned(), ..Tables::default() }))
+    }
+
+    /// Adds or updates a pod.
+    pub fn put_pod(&self, pod: &NodePod) {
+        self.0.lock().pods.put(pod, boot_ns());
     }
 
     /// Removes a pod that was deleted or has ended: its addresses may be given to another.
     pub fn remove_pod(&self, uid: &str) {
-        self.0.lock().remove_pod(uid);
+        self.0.lock().pods.remove(uid);
     }
 
-    /// Adds or updates a Service; without an address it is removed. At `outer` it is reached from outside the cluster.
-    pub fn put_service(&self, service: Service, addresses: &[IpAddr], outer: &[IpAddr]) {
-        let mut entries = self.0.lock();
-        let name = (service.namespace.clone(), service.name.clone());
-        for address in entries.names.remove(&name).unwrap_or_default() {
-            entries.services.remove(&address);
-            entries.outer.remove(&address);
-        }
-        if addresses.is_empty() && outer.is_empty() {
-            return;
-        }
-        let service = Arc::new(service);
-        for address in addresses {
-            entries.services.insert(*address, service.clone());
-        }
-        for address in outer {
-            entries.outer.insert(*address, service.clone());
-        }
-        entries.names.insert(name, [addresses, outer].concat());
+    /// Replaces all pods.
+    pub fn replace_pods(&self, pods: &[NodePod], is_first_list: bool) {
+        let mut fresh = Pods::default();
+        let now = boot_ns();
+        pods.iter().for_each(|pod| fresh.put(pod, now));
+        let mut tables = self.0.lock();
+        fresh.keep_times(&tables.pods, is_first_list);
+        tables.pods = fresh;
     }
 
-    /// Replaces all pods and nodes, after a watch began again.
-    pub fn replace_pods(&self, fresh: Self) {
-        let fresh = fresh.0.into_inner();
-        let mut entries = self.0.lock();
-        (entries.pods, entries.endpoints, entries.nodes) = (fresh.pods, fresh.endpoints, fresh.nodes);
+    /// Adds or updates a Service.
+    pub fn put_service(&self, service: PublishedService) {
+        self.0.lock().services.put(service, boot_ns());
     }
 
-    /// As `replace_pods`, for Services.
-    pub fn replace_services(&self, fresh: Self) {
-        let fresh = fresh.0.into_inner();
-        let mut entries = self.0.lock();
-        (entries.services, entries.outer, entries.names) = (fresh.services, fresh.outer, fresh.names);
+    pub fn remove_service(&self, namespace: &str, name: &str) {
+        self.0.lock().services.remove(namespace, name);
     }
-}
 
-impl Entries {
-    fn remove_pod(&mut self, uid: &str) {
-        for address in self.pods.remove(uid).unwrap_or_default() {
-            // The address may have been given to another pod before this one's deletion was reported.
-            if self.endpoints.get(&address).is_some_and(|(owner, _)| owner == uid) {
-                self.endpoints.remove(&address);
-            }
-        }
+    /// Replaces all Services.
+    pub fn replace_services(&self, services: Vec<PublishedService>, is_first_list: bool) {
+        let mut fresh = Services::default();
+        let now = boot_ns();
+        services.into_iter().for_each(|service| fresh.put(service, now));
+        let mut tables = self.0.lock();
+        fresh.keep_times(&tables.services, is_first_list);
+        tables.services = fresh;
+    }
+
+    /// Adds or updates a node.
+    pub fn put_node(&self, node: NodeAddresses) {
+        let Tables { nodes, here, .. } = &mut *self.0.lock();
+        nodes.put(node, here);
+    }
+
+    pub fn remove_node(&self, name: &str) {
+        let Tables { nodes, here, .. } = &mut *self.0.lock();
+        nodes.remove(name, here);
+    }
+
+    /// Replaces all nodes.
+    pub fn replace_nodes(&self, list: Vec<NodeAddresses>) {
+        let Tables { nodes, here, .. } = &mut *self.0.lock();
+        nodes.replace(list, here);
+    }
+
+    /// Sets the ranges of a ServiceCIDR; empty if it was deleted.
+    pub fn set_service_ranges(&self, name: &str, ranges: Vec<IpNet>) {
+        self.0.lock().nodes.set_service_ranges(name, ranges);
+    }
+
+    /// Replaces the ranges of all ServiceCIDRs.
+    pub fn replace_service_ranges(&self, ranges: BTreeMap<String, Vec<IpNet>>) {
+        self.0.lock().nodes.replace_service_ranges(ranges);
     }
 }
 
 impl Directory for DirectoryTable {
-    fn owner(&self, address: IpAddr) -> ConnectionEnd {
-        let entries = self.0.lock();
-        let node = entries.nodes.get(&address);
-        let endpoint = entries.endpoints.get(&address).map(|(_, endpoint)| endpoint).or(node).cloned();
-        // A Service at a node's own address has some of its ports only; the rest is the node's.
-        let outer = || entries.outer.get(&address).filter(|_| node.is_none());
-        ConnectionEnd { endpoint, service: entries.services.get(&address).or_else(outer).cloned() }
+    fn owner(&self, transport: Transport, address: SocketAddr, is_local: bool) -> ConnectionEnd {
+        let Tables { here, pods, services, nodes } = &*self.0.lock();
+        let ip = address.ip();
+        let node = || {
+            let of_pods = || pods.node_addresses.get(&ip).map(|node| AddressOwner::always(node_endpoint(node, here)));
+            nodes.owner(ip).or_else(of_pods)
+        };
+        let pod = pods.owner(ip);
+        let node = if pod.is_none() { node() } else { None };
+        let service = services.owner(transport, address, is_local || node.is_some());
+        ConnectionEnd { endpoint: pod.or(node), service }
+    }
+
+    fn declares(&self, transport: Transport, address: SocketAddr) -> bool {
+        let tables = self.0.lock();
+        let port = (transport, address.port());
+        let pod = tables.pods.with_port(address.ip(), port);
+        pod.is_some_and(|(pod, is_declared)| is_declared || tables.services.target(pod, port))
+    }
+
+    fn is_in_cluster(&self, address: IpAddr) -> bool {
+        let tables = self.0.lock();
+        tables.services.has_cluster_ip(address) || tables.nodes.has_range_of(address)
+    }
+
+    fn is_complete(&self) -> bool {
+        true
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::Pod;
 
-    fn pod(uid: &str, ip: &str, node: &str) -> NodePod {
+    fn pod(node: &str) -> NodePod {
         let pod = Pod {
-            uid: uid.into(),
-            name: uid.into(),
+            uid: "a".into(),
+            name: "a".into(),
             namespace: "shop".into(),
-            ips: vec![ip.parse().unwrap()],
+            ips: vec!["10.1.0.7".parse().unwrap()],
             node: node.into(),
             ..Pod::default()
         };
-        NodePod { pod, node_ips: vec!["192.0.2.1".parse().unwrap()] }
-    }
-
-    #[test]
-    fn reused_address_stays_with_the_newer_pod() {
-        let table = DirectoryTable::default();
-        table.put_pod(&pod("first", "10.1.0.7", "n1"), "n1");
-        table.put_pod(&pod("second", "10.1.0.7", "n1"), "n1");
-        table.remove_pod("first");
-        assert_eq!(table.owner("10.1.0.7".parse().unwrap()).endpoint.unwrap().pod, "second");
+        NodePod { pod, node_ips: vec!["192.0.2.1".parse().unwrap()], ports: vec![(Transport::Tcp, 50051)] }
     }
 
     #[test]
     fn node_of_a_pod_is_host_here_and_remote_elsewhere() {
         for (here, identity) in [("n1", 1), ("n2", 6)] {
-            let table = DirectoryTable::default();
-            table.put_pod(&pod("a", "10.1.0.7", "n1"), here);
-            assert_eq!(table.owner("192.0.2.1".parse().unwrap()).endpoint.unwrap().identity, identity);
+            let table = DirectoryTable::new(here);
+            table.put_pod(&pod("n1"));
+            let owner = table.owner(Transport::Tcp, "192.0.2.1:22".parse().unwrap(), false);
+            assert_eq!(owner.endpoint.unwrap().owner.identity, identity);
         }
     }
 
     #[test]
-    fn service_without_address_is_removed() {
-        let table = DirectoryTable::default();
-        let cart = || Service { name: "cart".into(), namespace: "shop".into(), endpoint: Arc::default() };
-        let address = "10.96.0.5".parse().unwrap();
-        table.put_service(cart(), &[address], &[]);
-        assert_eq!(table.owner(address).service.unwrap().name, "cart");
-        table.put_service(cart(), &[], &[]);
-        assert_eq!(table.owner(address).service, None);
+    fn declared_port_of_a_container_is_a_servers() {
+        let table = DirectoryTable::new("n1");
+        table.put_pod(&pod("n1"));
+        for (transport, address, expected) in [
+            (Transport::Tcp, "10.1.0.7:50051", true),
+            (Transport::Udp, "10.1.0.7:50051", false),
+            (Transport::Tcp, "10.1.0.7:50052", false),
+            (Transport::Tcp, "10.1.0.8:50051", false),
+        ] {
+            assert_eq!(table.declares(transport, address.parse().unwrap()), expected, "{transport:?} {address}");
+        }
     }
 }

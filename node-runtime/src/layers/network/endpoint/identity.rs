@@ -4,6 +4,8 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Reserved {
+    /// An address of the cluster that no pod, node or Service has, or an owner that is not listed yet.
+    Unknown = 0,
     /// This node.
     Host = 1,
     /// Outside the cluster.
@@ -19,6 +21,7 @@ impl Reserved {
     /// The part behind `reserved:` in a label.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Unknown => "unknown",
             Self::Host => "host",
             Self::World => "world",
             Self::RemoteNode => "remote-node",

@@ -1,4 +1,4 @@
-//! The endpoint of a flow as it is shown: a pod, a Service, this node, another node, or the world.
+//! The endpoint of a flow as it is shown: a pod, a Service, this node, another node, the world, or unknown.
 
 mod connection_end;
 pub mod identity;
@@ -6,7 +6,7 @@ pub(super) mod veth;
 
 use std::sync::Arc;
 
-pub use connection_end::ConnectionEnd;
+pub use connection_end::{AddressOwner, ConnectionEnd};
 pub use identity::Reserved;
 
 use crate::identity::Pod;
@@ -23,6 +23,8 @@ pub struct Endpoint {
     pub namespace: String,
     /// Empty if it is not a pod.
     pub pod: String,
+    /// The pod's uid: tells it from a later pod of the same name.
+    pub uid: String,
     /// `k8s:key=value` and `reserved:name`, sorted.
     pub labels: Vec<String>,
     /// Name and kind of the pod's owner.
@@ -48,6 +50,7 @@ impl Endpoint {
             identity: identity::from_labels(&labels),
             namespace: pod.namespace.clone(),
             pod: pod.name.clone(),
+            uid: pod.uid.clone(),
             labels,
             workload: (!pod.workload.is_empty()).then(|| (pod.workload.clone(), pod.workload_kind.clone())),
         }
@@ -60,6 +63,17 @@ impl Endpoint {
         }
         let labels = labels(namespace, selector);
         Self { identity: identity::from_labels(&labels), namespace: namespace.to_owned(), labels, ..Self::default() }
+    }
+
+    /// The same pod, or both are the same kind of node.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        (&self.uid, &self.namespace, &self.pod) == (&other.uid, &other.namespace, &other.pod)
+    }
+}
+
+impl Service {
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        (&self.namespace, &self.name) == (&other.namespace, &other.name)
     }
 }
 

@@ -1,5 +1,5 @@
-//! The most recent flows, for later requests and for readers that follow. Bounded by number and by bytes; a reader that
-//! falls behind learns how many it missed.
+//! The most recent flows, for later requests and for readers that follow. Bounded by number, by bytes, and by time once no flow
+//! is recorded any more; a reader that falls behind learns how many it missed.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -21,8 +21,8 @@ pub const BYTES: usize = 4 << 20;
 /// How long a namespace is listed after its last flow.
 const NAMESPACE_TTL: SignedDuration = SignedDuration::from_hours(1);
 
-/// How long readers have for the last flows after the last subscriber is gone.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long flows are kept after the last subscriber is gone, e.g. to be read when a FlowCapture has ended.
+const RETENTION: Duration = Duration::from_secs(600);
 
 /// The most recent flows. Clones are handles to the same buffer.
 #[derive(Clone)]
@@ -31,6 +31,7 @@ pub struct FlowBuffer {
     head: watch::Sender<u64>,
     capacity: usize,
     bytes: usize,
+    retention: Duration,
 }
 
 #[derive(Default)]
@@ -66,7 +67,7 @@ impl Default for FlowBuffer {
 
 impl FlowBuffer {
     pub fn new(capacity: usize, bytes: usize) -> Self {
-        Self { inner: Arc::default(), head: watch::Sender::new(0), capacity, bytes }
+        Self { inner: Arc::default(), head: watch::Sender::new(0), capacity, bytes, retention: RETENTION }
     }
 
     pub fn push(&self, flow: Arc<Flow>) {
@@ -109,14 +110,14 @@ impl FlowBuffer {
         self.inner.lock().lost
     }
 
-    /// Clears the buffer after the last subscriber is gone: at once if there are no readers, otherwise after `DRAIN_TIMEOUT`.
+    /// Clears the buffer `RETENTION` after the last subscriber is gone; at once outside of a runtime.
     pub fn retire(&self) {
         let epoch = self.next_epoch();
         match tokio::runtime::Handle::try_current() {
-            Ok(runtime) if self.head.receiver_count() > 0 && !self.is_empty() => {
+            Ok(runtime) if !self.is_empty() => {
                 let buffer = self.clone();
                 drop(runtime.spawn(async move {
-                    tokio::time::sleep(DRAIN_TIMEOUT).await;
+                    tokio::time::sleep(buffer.retention).await;
                     if buffer.inner.lock().epoch == epoch {
                         buffer.clear();
                     }

@@ -1,7 +1,7 @@
 //! The stages from the kernel's records to the subscribers, behind one lock: the agent's loop brings them in line with the
 //! plan, the reading task runs them.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::info;
@@ -18,6 +18,7 @@ use crate::{
     layers::{
         LayerContext,
         network::{
+            connection::sockets::SocketTable,
             deliver::{
                 FlowDispatcher,
                 stream::{CaptureEvent, StreamSender},
@@ -25,7 +26,7 @@ use crate::{
             },
             directory::{Directory, DirectoryTable, NodePod},
             endpoint::veth::{self, VethLocator},
-            enrich::Enricher,
+            enrich::{Enricher, WatchTarget},
             history::FlowBuffer,
             netlink::{self, NetworkLink},
             sources::{
@@ -55,6 +56,8 @@ pub(in crate::layers::network) struct FlowPipeline {
     /// Where the streams of captures go.
     pub(super) captures: Option<UnboundedSender<CaptureEvent>>,
     locator: VethLocator,
+    /// Addresses of this node's pods.
+    local: Arc<DirectoryTable>,
     /// Directories of addresses on other nodes.
     remote: Vec<Arc<dyn Directory>>,
     /// The veth of some pod is not known yet: reconcile again soon.
@@ -68,6 +71,7 @@ pub(in crate::layers::network) struct FlowPipeline {
 
 impl FlowPipeline {
     pub(super) fn new(context: LayerContext, identity: IdentityService, buffer: FlowBuffer, seed: u64) -> Self {
+        let local = Arc::new(DirectoryTable::new(&context.node_name));
         Self {
             context,
             identity,
@@ -76,6 +80,7 @@ impl FlowPipeline {
             dispatcher: FlowDispatcher::new(buffer),
             captures: None,
             locator: VethLocator::default(),
+            local,
             remote: Vec::new(),
             pending: false,
             notes: UnitNotes::default(),
@@ -125,8 +130,8 @@ impl FlowPipeline {
         self.dispatcher.wanted().map(|(key, _)| (key.clone(), state(key))).collect()
     }
 
-    /// Watches the interfaces of the current pods. Without a unit, nothing stays in the kernel or in memory. Returns whether
-    /// there is more to do; call it again after other tasks had their turn.
+    /// Watches the interfaces of the current pods. Without a unit, nothing stays in the kernel, and in memory the recent flows
+    /// for a time. Returns whether there is more to do; call it again after other tasks had their turn.
     pub(super) fn reconcile(&mut self) -> bool {
         let answer = self.watch_wanted();
         self.record_losses();
@@ -168,6 +173,7 @@ impl FlowPipeline {
         self.dispatcher.add_watched_for(&watched_for);
         let progress =
             self.with_sink(|programs, sink| programs.watch_some(sizes, &interfaces, ATTACH_AT_ONCE, sink))?;
+        self.read_sockets(&interfaces);
         let current = if progress.problems.is_empty() { Vec::new() } else { netlink::links().map_err(asking)? };
         for (interface, problem) in progress.problems {
             let keys = watched_for.remove(&interface).unwrap_or_default();
@@ -217,6 +223,7 @@ impl FlowPipeline {
             self.dispatcher.buffer.retire();
         }
         self.locator = VethLocator::default();
+        self.local = Arc::new(DirectoryTable::new(&self.context.node_name));
         self.notes = UnitNotes::default();
         self.links = Vec::new();
         self.pending = false;
@@ -225,19 +232,64 @@ impl FlowPipeline {
 
     /// Owners of addresses, this node's pods first. A pod that has ended has no address: another may have it by now.
     fn directories(&self, pods: &[Arc<Pod>]) -> Vec<Arc<dyn Directory>> {
-        let local = DirectoryTable::default();
-        for pod in pods.iter().filter(|pod| !pod.ended) {
-            local.put_pod(&NodePod { pod: (**pod).clone(), node_ips: Vec::new() }, &self.context.node_name);
-        }
-        let mut directories: Vec<Arc<dyn Directory>> = vec![Arc::new(local)];
+        let alive = pods.iter().filter(|pod| !pod.ended);
+        let alive: Vec<NodePod> = alive.map(|pod| NodePod { pod: (**pod).clone(), ..NodePod::default() }).collect();
+        let is_first_list = self.enricher.directories.is_empty();
+        self.local.replace_pods(&alive, is_first_list);
+        let mut directories: Vec<Arc<dyn Directory>> = vec![self.local.clone()];
         directories.extend(self.remote.iter().cloned());
         directories
     }
 
+    /// Reads the sockets behind interfaces that are watched for the first time: their connections may be older, and the packets
+    /// do not say which end is the server.
+    fn read_sockets(&mut self, targets: &[WatchTarget]) {
+        for target in targets {
+            let index = target.interface.index;
+            if !self.enricher.needs_sockets(index) {
+                continue;
+            }
+            let folder = match &target.pod {
+                Some(pod) => self.process_behind(index, pod).map(|pid| format!("/proc/{pid}/net")),
+                None => (!target.behind).then(|| "/proc/thread-self/net".to_owned()),
+            };
+            let sockets = folder.and_then(|folder| {
+                let read = SocketTable::read(Path::new(&folder));
+                read.inspect_err(|error| tracing::debug!(index, %error, "the sockets behind it cannot be read")).ok()
+            });
+            self.enricher.set_sockets(index, sockets);
+        }
+    }
+
+    /// A process of the pod in the network namespace that the interface leads to.
+    fn process_behind(&self, interface: u32, pod: &Pod) -> Option<u32> {
+        let namespace = self.links.iter().find(|link| link.index == interface)?.peer_namespace;
+        let is_there = |pid: &u32| netlink::namespace_of(*pid).ok().flatten() == namespace;
+        self.identity.pids_in_pod(&pod.cgroup_uid).into_iter().find(is_there)
+    }
+
     /// Reads the records at hand. Returns whether the flow map is so full that ended flows should leave it soon.
     pub(super) fn drain(&mut self) -> bool {
-        self.with_sink(|programs, sink| programs.drain(sink));
+        self.with_sink(|programs, sink| {
+            programs.drain(sink);
+            sink.release_named();
+        });
         self.programs.is_crowded(&self.enricher)
+    }
+
+    /// Delivers records that have waited for the owners of their addresses, if they need not wait any longer.
+    pub(super) fn release_named(&mut self) {
+        self.with_sink(|_, sink| sink.release_named());
+    }
+
+    /// Records wait for the owners of their addresses.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.enricher.has_waiting()
+    }
+
+    /// See `Enricher::early_records`.
+    pub(in crate::layers::network) fn early_records(&self) -> u64 {
+        self.enricher.early_records()
     }
 
     /// Records losses. Returns whether interfaces have come or gone, so that `reconcile` is to be called.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use parking_lot::Mutex;
 use tokio::{
     task::yield_now,
-    time::{Instant, MissedTickBehavior, interval, sleep_until},
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
 };
 
 use super::pipeline::FlowPipeline;
@@ -17,6 +17,8 @@ const SWEEP: Duration = Duration::from_secs(2);
 const CROWDED_SWEEP: Duration = Duration::from_millis(250);
 /// A pod without a known veth is looked for again after this.
 const RETRY: Duration = Duration::from_millis(250);
+/// Records that wait for the owners of their addresses are looked at again after this.
+const NAMES_RETRY: Duration = Duration::from_millis(20);
 /// Changes of pods come in bursts, and are handled together after this.
 const DEBOUNCE: Duration = Duration::from_millis(100);
 
@@ -53,9 +55,13 @@ pub(super) async fn read_flows(pipeline: Arc<Mutex<FlowPipeline>>, ring: Arc<Rin
     let mut phase = SweepPhase::Waiting;
     let mut reconcile_at: Option<Instant> = None;
     loop {
-        if pipeline.lock().pending {
-            reconcile_at.get_or_insert_with(|| Instant::now() + RETRY);
-        }
+        let is_waiting = {
+            let pipeline = pipeline.lock();
+            if pipeline.pending {
+                reconcile_at.get_or_insert_with(|| Instant::now() + RETRY);
+            }
+            pipeline.is_waiting()
+        };
         tokio::select! {
             answer = ring.readable(), if can_wait => {
                 if let Err(error) = answer {
@@ -79,6 +85,7 @@ pub(super) async fn read_flows(pipeline: Arc<Mutex<FlowPipeline>>, ring: Arc<Rin
                 phase = SweepPhase::Waiting;
                 pipeline.lock().remove_ended();
             }
+            () = sleep(NAMES_RETRY), if is_waiting => pipeline.lock().release_named(),
             Ok(()) = changed.changed() => {
                 let soon = Instant::now() + DEBOUNCE;
                 reconcile_at = Some(reconcile_at.map_or(soon, |at| at.min(soon)));

@@ -12,7 +12,32 @@ pub struct FlowSink<'a> {
 
 impl FlowSink<'_> {
     /// `booted` is the wall clock at boot, in nanoseconds.
-    fn emit(&mut self, observation: &FlowObservation, booted: i128) {
+    pub(super) fn emit(&mut self, observation: &FlowObservation, booted: i128) {
+        if self.enricher.must_wait() {
+            if let Some((oldest, booted)) = self.enricher.waiting.push(*observation, booted) {
+                self.deliver(&oldest, booted);
+            }
+            return;
+        }
+        self.release();
+        self.deliver(observation, booted);
+    }
+
+    /// Delivers records that have waited for names, if they need not wait any longer.
+    pub fn release_named(&mut self) {
+        if self.enricher.has_waiting() && !self.enricher.must_wait() {
+            self.release();
+        }
+    }
+
+    /// Delivers all records that wait, with what is known.
+    fn release(&mut self) {
+        while let Some((observation, booted)) = self.enricher.waiting.pop() {
+            self.deliver(&observation, booted);
+        }
+    }
+
+    fn deliver(&mut self, observation: &FlowObservation, booted: i128) {
         (self.emit)(self.enricher.flow(observation, booted));
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
-use super::unit::PolicyInfo;
+use super::unit::{PolicyInfo, UndecodableRecord};
 use crate::{
     identity::{ExecKey, IdentityService},
     kernel::{Map, Ring},
@@ -69,6 +69,7 @@ impl RecordReader {
     fn read(&self, drain: impl FnOnce(&mut dyn FnMut(&[u8]))) {
         let mut events = Vec::new();
         let mut unknown = 0;
+        let mut undecodable = Vec::new();
         drain(&mut |bytes| {
             let header = decode_header(bytes);
             let info = header.as_ref().and_then(|(header, _)| self.policies.lock().get(&header.source).cloned());
@@ -76,8 +77,15 @@ impl RecordReader {
                 unknown += 1;
                 return;
             };
-            events.extend(info.event(&header, hook, bytes).map(|kind| (header, kind, info.consumers.clone())));
+            match info.event(&header, hook, bytes) {
+                Ok(kind) => events.extend(kind.map(|kind| (header, kind, info.consumers.clone()))),
+                Err(UndecodableRecord) => undecodable.extend(info.consumers.iter().cloned()),
+            }
         });
+        for consumer in undecodable {
+            tracing::warn!(policy = consumer.name, "a record of this policy could not be decoded");
+            self.dispatcher.record_loss(LossPoint::PolicyRing, &consumer.name, 1);
+        }
         if unknown > 0 {
             tracing::warn!(records = unknown, "the ring of policies holds records of no active policy");
             self.dispatcher.record_loss(LossPoint::PolicyRing, "", unknown);

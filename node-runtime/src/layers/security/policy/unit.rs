@@ -65,6 +65,10 @@ pub(super) struct PolicyInfo {
     active_until: AtomicU64,
 }
 
+/// A record that names a hook which its policy does not have, or is too short for the hook's arguments.
+#[derive(Debug)]
+pub(super) struct UndecodableRecord;
+
 struct HookInfo {
     subsystem: Arc<str>,
     event: Arc<str>,
@@ -109,15 +113,20 @@ impl PolicyInfo {
         self.active_until.store(now, Ordering::Relaxed);
     }
 
-    /// The event of a record; none for a record of another version, or one that cannot be decoded.
-    pub(super) fn event(&self, header: &Record, hook: u32, bytes: &[u8]) -> Option<SecurityEventKind> {
+    /// The event of a record; none for a record of another version.
+    pub(super) fn event(
+        &self,
+        header: &Record,
+        hook: u32,
+        bytes: &[u8],
+    ) -> Result<Option<SecurityEventKind>, UndecodableRecord> {
         let active = self.active_from.load(Ordering::Relaxed)..self.active_until.load(Ordering::Relaxed);
         if !active.contains(&header.time) {
-            return None;
+            return Ok(None);
         }
-        let hook = self.hooks.get(hook as usize)?;
-        let values = decode_values(bytes, &hook.readers)?;
-        Some(SecurityEventKind::Tracepoint {
+        let hook = self.hooks.get(hook as usize).ok_or(UndecodableRecord)?;
+        let values = decode_values(bytes, &hook.readers).ok_or(UndecodableRecord)?;
+        Ok(Some(SecurityEventKind::Tracepoint {
             tid: header.tid,
             policy: self.policy.clone(),
             policy_namespace: self.namespace.clone(),
@@ -126,6 +135,6 @@ impl PolicyInfo {
             message: hook.message.clone(),
             tags: hook.tags.clone(),
             args: values.into_iter().zip(hook.labels.iter().cloned()).collect(),
-        })
+        }))
     }
 }

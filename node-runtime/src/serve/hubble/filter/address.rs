@@ -1,5 +1,4 @@
-//! FlowFilters by address and port. An address without a slash is compared with the text of the flow's address, as
-//! Hubble does: an unusual spelling matches nothing.
+//! FlowFilters by address and port. Addresses are compared as addresses, however they are spelled; Hubble compares their text.
 
 use std::net::IpAddr;
 
@@ -9,21 +8,33 @@ use super::predicate::BuildResult;
 use crate::layers::network::flow::Flow;
 
 pub(super) fn ip(wanted: &[String], of: fn(&Flow) -> IpAddr) -> BuildResult {
-    let mut addresses = Vec::new();
     let mut networks = Vec::new();
     for text in wanted {
         if text.contains('/') {
-            networks.push(text.parse::<IpNet>().map_err(|_| format!("{text} is not a network"))?);
-        } else if text.split('%').next().unwrap_or_default().parse::<IpAddr>().is_err() {
-            return Err(format!("{text} is not an address"));
+            networks.push(network(text).ok_or_else(|| format!("{text} is not a network"))?);
         } else {
-            addresses.push(text.clone());
+            // The zone of a link-local address is the reader's own.
+            let address = text.split('%').next().unwrap_or_default().parse::<IpAddr>();
+            let address = address.map_err(|_| format!("{text} is not an address"))?;
+            networks.push(IpNet::from(address.to_canonical()));
         }
     }
     Ok(Box::new(move |flow| {
-        let address = of(flow);
-        addresses.contains(&address.to_string()) || networks.iter().any(|network| network.contains(&address))
+        let address = of(flow).to_canonical();
+        networks.iter().any(|network| network.contains(&address))
     }))
+}
+
+/// `::ffff:10.1.0.0/112` is 10.1.0.0/16.
+fn network(text: &str) -> Option<IpNet> {
+    const MAPPED: u8 = 96;
+    let network = text.parse::<IpNet>().ok()?;
+    match (network, network.addr().to_canonical()) {
+        (IpNet::V6(v6), address @ IpAddr::V4(_)) if v6.prefix_len() >= MAPPED => {
+            IpNet::new(address, v6.prefix_len() - MAPPED).ok()
+        }
+        _ => Some(network),
+    }
 }
 
 pub(super) fn port(wanted: &[String], of: fn(&Flow) -> u16) -> BuildResult {
@@ -43,10 +54,35 @@ mod tests {
 
     #[test]
     fn network_contains_its_addresses() {
-        for (wanted, answer) in
-            [("10.1.0.7", true), ("10.1.0.0/24", true), ("10.1.0.8/29", false), ("0.0.0.0/0", true), ("::/0", false)]
-        {
+        for (wanted, answer) in [
+            ("10.1.0.7", true),
+            ("10.1.0.0/24", true),
+            ("10.1.0.8/29", false),
+            ("0.0.0.0/0", true),
+            ("::/0", false),
+            ("::ffff:10.1.0.7", true),
+            ("::ffff:10.1.0.0/120", true),
+            ("::ffff:10.1.1.0/120", false),
+        ] {
             assert_eq!(from(wanted), Ok(answer), "{wanted}");
+        }
+    }
+
+    #[test]
+    fn address_matches_in_every_spelling() {
+        let mut flow = syn();
+        flow.source.set_ip("fd00:1::7".parse().unwrap());
+        for (wanted, answer) in [
+            ("fd00:1::7", true),
+            ("FD00:0001::0007", true),
+            ("fd00:1:0:0:0:0:0:7", true),
+            ("fd00:1::7%eth0", true),
+            ("fd00:1:0::/48", true),
+            ("fd00:1::7/128", true),
+            ("fd00:1::8", false),
+        ] {
+            let test = ip(&[wanted.to_owned()], |flow| flow.source.ip()).unwrap();
+            assert_eq!(test(&flow), answer, "{wanted}");
         }
     }
 

@@ -6,6 +6,7 @@ use super::{super::flow_message, predicate::BuildResult};
 use crate::layers::network::{decode::Transport, flow::Flow, tcp_flags::TcpFlags};
 
 pub(super) fn uuid(wanted: Vec<String>) -> BuildResult {
+    let wanted: Vec<String> = wanted.iter().map(|uuid| uuid.to_lowercase()).collect();
     Ok(Box::new(move |flow| wanted.contains(&flow_message::uuid(flow.uuid))))
 }
 

@@ -1,19 +1,22 @@
 //! The agents' DaemonSet. Every privilege of the agent is listed here with its reason.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::{
     api::{
         apps::v1::{DaemonSet, DaemonSetSpec, DaemonSetUpdateStrategy, RollingUpdateDaemonSet},
         core::v1::{
             AppArmorProfile, Capabilities, ConfigMap, ConfigMapEnvSource, Container, ContainerPort, EnvFromSource,
             EnvVar, EnvVarSource, ExecAction, HostPathVolumeSource, ObjectFieldSelector, PodSpec, PodTemplateSpec,
-            Probe, SELinuxOptions, SeccompProfile, SecurityContext, Volume, VolumeMount,
+            Probe, ResourceRequirements, SELinuxOptions, SeccompProfile, SecurityContext, Volume, VolumeMount,
         },
     },
-    apimachinery::pkg::apis::meta::v1::LabelSelector,
+    apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::LabelSelector},
 };
 use kube::core::ObjectMeta;
-use trilobite_crds::planner::content_digest;
+use trilobite_crds::{planner::content_digest, stack::DEFAULT_REQUESTS};
 
+use super::export_container::{FIFO, export_container, wants_stdout};
 use crate::controllers::stack::validate::ValidatedStack;
 use crate::labels::{DAEMON_SET, TEMPLATE, agent_metadata, agent_selector, common_labels};
 
@@ -47,9 +50,7 @@ pub(super) fn build_daemon_set(validated: &ValidatedStack, settings: &ConfigMap)
             template: with_digest(PodTemplateSpec {
                 metadata: Some(ObjectMeta {
                     labels: Some(common_labels()),
-                    annotations: Some(
-                        [(format!("{}/settings", trilobite_crds::GROUP), settings_text(settings))].into(),
-                    ),
+                    annotations: Some(annotations(validated, settings)),
                     ..ObjectMeta::default()
                 }),
                 spec: Some(pod_spec(validated)),
@@ -69,6 +70,15 @@ fn with_digest(mut template: PodTemplateSpec) -> PodTemplateSpec {
     let labels = template.metadata.get_or_insert_default().labels.get_or_insert_default();
     labels.insert(TEMPLATE.into(), digest);
     template
+}
+
+fn annotations(validated: &ValidatedStack, settings: &ConfigMap) -> BTreeMap<String, String> {
+    let mut annotations = BTreeMap::from([(format!("{}/settings", trilobite_crds::GROUP), settings_text(settings))]);
+    if wants_stdout(validated) {
+        // For `kubectl logs` and `kubectl exec` without a name.
+        annotations.insert("kubectl.kubernetes.io/default-container".into(), "agent".into());
+    }
+    annotations
 }
 
 /// The settings as an annotation of the pods, so that a change of them is a new revision of the DaemonSet.
@@ -99,7 +109,7 @@ fn pod_spec(validated: &ValidatedStack) -> PodSpec {
         node_selector: Some(validated.selection.node_selector.clone()),
         tolerations: Some(validated.selection.tolerations.clone()),
         termination_grace_period_seconds: Some(20),
-        containers: vec![container(validated)],
+        containers: [container(validated)].into_iter().chain(export_container(validated, node_name())).collect(),
         volumes: Some(vec![
             host_path("state", STATE, Some("DirectoryOrCreate")),
             host_path("run", RUN, Some("DirectoryOrCreate")),
@@ -113,7 +123,9 @@ fn pod_spec(validated: &ValidatedStack) -> PodSpec {
 fn container(validated: &ValidatedStack) -> Container {
     let args = ["agent", "--node-name", "$(NODE_NAME)", "--cgroup-root", CGROUP, "--state-dir", STATE];
     let socket = format!("{RUN}/agent.sock");
-    let args = args.into_iter().map(String::from).chain(["--socket".into(), socket.clone()]).collect();
+    let export: &[&str] = if wants_stdout(validated) { &["--export-fifo", FIFO] } else { &[] };
+    let args =
+        args.into_iter().chain(["--socket", socket.as_str()]).chain(export.iter().copied()).map(String::from).collect();
     let ready = ["/trilobite-node", "ready", "--socket", &socket].map(String::from).to_vec();
     Container {
         name: "agent".into(),
@@ -121,14 +133,7 @@ fn container(validated: &ValidatedStack) -> Container {
         image_pull_policy: validated.runtime.image_pull_policy.map(|policy| policy.as_str().into()),
         command: Some(vec!["/trilobite-node".into()]),
         args: Some(args),
-        env: Some(vec![EnvVar {
-            name: "NODE_NAME".into(),
-            value_from: Some(EnvVarSource {
-                field_ref: Some(ObjectFieldSelector { field_path: "spec.nodeName".into(), api_version: None }),
-                ..EnvVarSource::default()
-            }),
-            ..EnvVar::default()
-        }]),
+        env: Some(vec![node_name()]),
         env_from: Some(vec![EnvFromSource {
             config_map_ref: Some(ConfigMapEnvSource { name: DAEMON_SET.into(), optional: None }),
             ..EnvFromSource::default()
@@ -148,7 +153,7 @@ fn container(validated: &ValidatedStack) -> Container {
         // An agent restarts only after a minute without a response, because everything it has loaded is unloaded with
         // it.
         liveness_probe: Some(probe(&ready, 20, 3)),
-        resources: validated.runtime.resources.as_ref().map(Into::into),
+        resources: Some(resources(validated)),
         security_context: Some(security_context(validated)),
         volume_mounts: Some(vec![
             // Nodes of a test cluster may share one host, so each has a directory with the node's name.
@@ -160,6 +165,30 @@ fn container(validated: &ValidatedStack) -> Container {
             read_only("tracing", TRACING),
         ]),
         ..Container::default()
+    }
+}
+
+/// The stack's resources, and requests for what it says nothing about: an agent without a request gets no CPU on a busy
+/// node. Kubernetes takes a limit without a request as the request.
+fn resources(validated: &ValidatedStack) -> ResourceRequirements {
+    let mut resources: ResourceRequirements = validated.runtime.resources.as_ref().map(Into::into).unwrap_or_default();
+    for (name, quantity) in DEFAULT_REQUESTS {
+        if resources.limits.as_ref().is_none_or(|limits| !limits.contains_key(name)) {
+            let requests = resources.requests.get_or_insert_default();
+            requests.entry(name.into()).or_insert_with(|| Quantity(quantity.into()));
+        }
+    }
+    resources
+}
+
+fn node_name() -> EnvVar {
+    EnvVar {
+        name: "NODE_NAME".into(),
+        value_from: Some(EnvVarSource {
+            field_ref: Some(ObjectFieldSelector { field_path: "spec.nodeName".into(), api_version: None }),
+            ..EnvVarSource::default()
+        }),
+        ..EnvVar::default()
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod config_map;
 mod daemon_set;
+mod export_container;
 mod garbage;
 mod node_runtime;
 mod parts;

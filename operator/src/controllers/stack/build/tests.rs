@@ -148,6 +148,17 @@ fn a_second_reconcile_creates_no_existing_object_again() {
 }
 
 #[test]
+fn a_part_that_lost_its_owner_is_applied_again() {
+    let mut cluster = nodes(1);
+    store_objects(&mut cluster, &build_objects("{security: {mode: Enabled}}", &nodes(1)));
+    cluster.parts[0].owner_references = None;
+    if let Some(owners) = &mut cluster.parts[1].owner_references {
+        owners[0].uid = "uid-of-an-older-stack".into();
+    }
+    assert_eq!(build_objects("{security: {mode: Enabled}}", &cluster).parts.len(), 2);
+}
+
+#[test]
 fn unselected_nodes_and_unused_profiles_are_garbage() {
     let mut cluster = nodes(2);
     for bytes in (13..19).map(|power| 1 << power) {
@@ -204,9 +215,65 @@ fn opt_in_capabilities_are_added_only_on_request() {
     assert!(capabilities("{runtime: {allowSysResource: true}}").contains(&"SYS_RESOURCE".to_owned()));
 }
 
+/// The requests and limits of the agent's container.
+fn resources(spec: &str) -> serde_json::Value {
+    let pod = build_objects(spec, &nodes(0)).daemon_set.spec.unwrap().template.spec.unwrap();
+    serde_json::to_value(&pod.containers[0].resources).unwrap()
+}
+
+#[test]
+fn agents_request_cpu_and_memory_by_default() {
+    let requests = serde_json::json!({"requests": {"cpu": "50m", "memory": "32Mi"}});
+    assert_eq!(resources("{}"), requests);
+    assert_eq!(resources("{runtime: {resources: {}}}"), requests);
+}
+
+#[test]
+fn a_request_or_limit_of_the_stack_replaces_the_default() {
+    assert_eq!(
+        resources("{runtime: {resources: {requests: {cpu: '1', ephemeral-storage: 1Gi}}}}"),
+        serde_json::json!({"requests": {"cpu": "1", "ephemeral-storage": "1Gi", "memory": "32Mi"}})
+    );
+    // A default request above the limit would be rejected by the API server.
+    assert_eq!(
+        resources("{runtime: {resources: {limits: {memory: 16Mi}}}}"),
+        serde_json::json!({"requests": {"cpu": "50m"}, "limits": {"memory": "16Mi"}})
+    );
+}
+
+#[test]
+fn the_export_container_is_there_only_on_request() {
+    let pod = |spec: &str| {
+        let template = build_objects(spec, &nodes(0)).daemon_set.spec.unwrap().template;
+        (template.metadata.unwrap().annotations.unwrap(), template.spec.unwrap().containers)
+    };
+    for spec in ["{}", "{export: {stdout: {enabled: false}, file: {enabled: true}}}"] {
+        let (annotations, containers) = pod(spec);
+        let names: Vec<_> = containers.iter().map(|container| container.name.as_str()).collect();
+        assert_eq!((names, annotations.len()), (vec!["agent"], 1), "{spec}");
+        assert!(!containers[0].args.as_ref().unwrap().contains(&"--export-fifo".to_owned()), "{spec}");
+    }
+    let (annotations, containers) = pod("{export: {stdout: {enabled: true}}}");
+    let [agent, export] = &containers[..] else { panic!("{containers:?}") };
+    // Clients that name no container get the agent.
+    assert_eq!(
+        (agent.name.as_str(), annotations["kubectl.kubernetes.io/default-container"].as_str()),
+        ("agent", "agent")
+    );
+    let fifo = &export.args.as_ref().unwrap()[0];
+    assert!(agent.args.as_ref().unwrap().ends_with(&["--export-fifo".to_owned(), fifo.clone()]));
+    // Both mounts end at the same folder of the node.
+    let mount = &export.volume_mounts.as_ref().unwrap()[0];
+    assert_eq!(mount.sub_path_expr.as_deref(), Some("$(NODE_NAME)/export"));
+    assert!(
+        fifo.starts_with(&mount.mount_path)
+            && export.security_context.as_ref().unwrap().capabilities.as_ref().unwrap().add.is_none()
+    );
+}
+
 #[test]
 fn the_daemon_set_matches_the_golden_file() {
-    let spec = "{runtime: {nodeSelector: {reef: outer}, tolerations: [{key: team, value: ink}], resources: {limits: {memory: 128Mi}}}, metrics: {enabled: true}}";
+    let spec = "{runtime: {nodeSelector: {reef: outer}, tolerations: [{key: team, value: ink}], resources: {limits: {memory: 128Mi}}}, metrics: {enabled: true}, export: {stdout: {enabled: true}}}";
     let built = serde_yaml::to_string(&build_objects(spec, &nodes(0)).daemon_set).unwrap();
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/daemon_set.yaml");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {

@@ -7,6 +7,7 @@ mod result_writer;
 mod results;
 #[cfg(test)]
 mod tests;
+mod unwritten;
 
 pub use meta::{KEPT_FOR, ProfileCounts, ProfileMeta};
 pub use result_writer::ResultWriter;

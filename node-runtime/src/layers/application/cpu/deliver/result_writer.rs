@@ -2,15 +2,18 @@
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Write},
+    io::{self, Read, Seek, SeekFrom, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
+use rustix::fs::{MemfdFlags, memfd_create};
 use sha2::{Digest, Sha256};
 
 /// Limit of one result: more than a worker makes of the largest budget.
 const RESULT_MAX: u64 = 32 << 20;
+/// Limit of one result that the disk refuses: it takes the agent's memory.
+pub(super) const IN_MEMORY_MAX: u64 = 8 << 20;
 /// Bytes of a profile's name in file names; with the suffixes they stay below the 255 of most file systems.
 const FILE_NAME_MAX: usize = 180;
 
@@ -20,45 +23,70 @@ pub struct ResultWriter {
     path: PathBuf,
     /// Tells it from another writer of the same name.
     number: u64,
-    /// Length of the last complete text.
-    complete: Option<u64>,
-    /// The text that is being written, and its length.
-    text: Option<(File, u64)>,
-    svg: Option<(File, u64)>,
+    /// The last complete text.
+    complete: Option<PartFile>,
+    /// The text that is being written.
+    text: Option<PartFile>,
+    svg: Option<PartFile>,
+    /// Why parts are in memory.
+    refused: Option<io::Error>,
+}
+
+/// What `commit` has made.
+pub(super) struct Committed {
+    pub(super) folded_bytes: u64,
+    pub(super) svg_bytes: u64,
+    /// The result is not on the disk.
+    pub(super) in_memory: Option<ResultInMemory>,
+}
+
+pub(super) struct ResultInMemory {
+    pub(super) folded: File,
+    pub(super) svg: File,
+    /// Why it is not on the disk.
+    pub(super) error: io::Error,
+}
+
+/// A file on the disk, or in memory if the disk refuses it.
+struct PartFile {
+    file: File,
+    length: u64,
+    in_memory: bool,
 }
 
 impl ResultWriter {
     pub(super) fn new(path: PathBuf, number: u64) -> Self {
-        Self { path, number, complete: None, text: None, svg: None }
+        Self { path, number, complete: None, text: None, svg: None, refused: None }
     }
 
     /// Appends to the folded stacks.
     pub fn write_folded(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.check_limit(bytes)?;
-        if self.text.is_none() {
-            self.text = Some((create(&self.part("text"))?, 0));
-        }
-        self.text.as_mut().map_or(Ok(()), |text| append(text, bytes))
+        let text = self.text.take();
+        self.text = Some(self.append(text, "text", bytes)?);
+        Ok(())
     }
 
     /// The folded stacks written so far are a complete text, which replaces an earlier one.
     pub fn complete_folded(&mut self) -> io::Result<()> {
-        let (_, length) = match self.text.take() {
-            Some(text) => text,
-            None => (create(&self.part("text"))?, 0),
-        };
-        fs::rename(self.part("text"), self.part("folded"))?;
-        self.complete = Some(length);
+        let text = self.text.take();
+        let mut text = self.append(text, "text", &[])?;
+        if !text.in_memory
+            && let Err(error) = fs::rename(self.part("text"), self.part("folded"))
+        {
+            text.move_to_memory()?;
+            self.refused = Some(error);
+        }
+        self.complete = Some(text);
         Ok(())
     }
 
     /// Appends to the picture.
     pub fn write_svg(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.check_limit(bytes)?;
-        if self.svg.is_none() {
-            self.svg = Some((create(&self.part("svg"))?, 0));
-        }
-        self.svg.as_mut().map_or(Ok(()), |svg| append(svg, bytes))
+        let svg = self.svg.take();
+        self.svg = Some(self.append(svg, "svg", bytes)?);
+        Ok(())
     }
 
     /// Removes an incomplete picture.
@@ -68,20 +96,63 @@ impl ResultWriter {
         }
     }
 
-    /// Moves the last complete text and the picture to their final names. Returns their lengths.
-    pub(super) fn commit(mut self) -> io::Result<(u64, u64)> {
+    /// Moves the last complete text and the picture to their final names. If the disk refuses, they stay in memory.
+    pub(super) fn commit(mut self) -> io::Result<Committed> {
         if self.complete.is_none() {
             self.text = None;
             self.complete_folded()?;
         }
-        let svg = match self.svg.take() {
-            Some((_, length)) => length,
-            None => create(&self.part("svg")).map(|_| 0)?,
+        let svg = self.svg.take();
+        let (mut svg, folded) = (self.append(svg, "svg", &[])?, self.complete.take());
+        let mut folded = folded.ok_or_else(|| io::Error::other("a result without a text"))?;
+        let (folded_bytes, svg_bytes) = (folded.length, svg.length);
+        let in_memory = match self.move_to_final_names(&folded, &svg) {
+            Ok(()) => None,
+            Err(error) => {
+                folded.move_to_memory()?;
+                svg.move_to_memory()?;
+                Some(ResultInMemory { folded: folded.file, svg: svg.file, error })
+            }
         };
-        for what in ["folded", "svg"] {
-            fs::rename(self.part(what), self.path.with_extension(what))?;
+        Ok(Committed { folded_bytes, svg_bytes, in_memory })
+    }
+
+    fn move_to_final_names(&mut self, folded: &PartFile, svg: &PartFile) -> io::Result<()> {
+        if folded.in_memory || svg.in_memory {
+            return Err(self.refused.take().unwrap_or_else(|| io::Error::other("the disk refused it")));
         }
-        Ok((self.complete.unwrap_or_default(), svg))
+        fs::rename(self.part("folded"), self.path.with_extension("folded"))?;
+        fs::rename(self.part("svg"), self.path.with_extension("svg")).inspect_err(|_| {
+            // A text without its picture is no result.
+            let _ = fs::remove_file(self.path.with_extension("folded"));
+        })
+    }
+
+    /// Appends to a part, which is created if there is none. A part that the disk refuses goes on in memory.
+    fn append(&mut self, part: Option<PartFile>, what: &str, bytes: &[u8]) -> io::Result<PartFile> {
+        let created = match part {
+            Some(part) => Ok(part),
+            None => create(&self.part(what)).map(|file| PartFile { file, length: 0, in_memory: false }),
+        };
+        let mut part = match created {
+            Ok(part) => part,
+            Err(error) => {
+                self.refused = Some(error);
+                PartFile::in_memory()?
+            }
+        };
+        if let Err(error) = part.file.write_all(bytes) {
+            if part.in_memory {
+                return Err(error);
+            }
+            part.move_to_memory()?;
+            // Makes room for others.
+            let _ = fs::remove_file(self.part(what));
+            self.refused = Some(error);
+            part.file.write_all(bytes)?;
+        }
+        part.length += bytes.len() as u64;
+        Ok(part)
     }
 
     fn part(&self, what: &str) -> PathBuf {
@@ -89,12 +160,34 @@ impl ResultWriter {
     }
 
     fn check_limit(&self, more: &[u8]) -> io::Result<()> {
-        let length = |file: &Option<(File, u64)>| file.as_ref().map_or(0, |(_, length)| *length);
+        let parts = || [&self.text, &self.svg].into_iter().flatten();
         // A complete text is not counted: the next one replaces it.
-        let total = length(&self.text) + length(&self.svg) + more.len() as u64;
-        if total > RESULT_MAX {
-            return Err(io::Error::other(format!("a result above {RESULT_MAX} bytes")));
+        let total = parts().map(|part| part.length).sum::<u64>() + more.len() as u64;
+        let limit = if parts().any(|part| part.in_memory) { IN_MEMORY_MAX } else { RESULT_MAX };
+        if total > limit {
+            return Err(io::Error::other(format!("a result above {limit} bytes")));
         }
+        Ok(())
+    }
+}
+
+impl PartFile {
+    fn in_memory() -> io::Result<Self> {
+        Ok(Self { file: memfd_create(c"profile", MemfdFlags::CLOEXEC)?.into(), length: 0, in_memory: true })
+    }
+
+    /// Copies what was written. The file on the disk is the caller's to remove.
+    fn move_to_memory(&mut self) -> io::Result<()> {
+        if self.in_memory {
+            return Ok(());
+        }
+        if self.length > IN_MEMORY_MAX {
+            return Err(io::Error::other(format!("a result above {IN_MEMORY_MAX} bytes that cannot be written")));
+        }
+        let mut memory = Self::in_memory()?;
+        self.file.seek(SeekFrom::Start(0))?;
+        memory.length = io::copy(&mut (&self.file).take(self.length), &mut memory.file)?;
+        *self = memory;
         Ok(())
     }
 }
@@ -108,12 +201,6 @@ impl Drop for ResultWriter {
     }
 }
 
-fn append((file, length): &mut (File, u64), bytes: &[u8]) -> io::Result<()> {
-    file.write_all(bytes)?;
-    *length += bytes.len() as u64;
-    Ok(())
-}
-
 /// Creates the folder of results. Only the agent's user may read it.
 pub(super) fn make_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
@@ -123,14 +210,20 @@ pub(super) fn make_folder(path: &Path) -> io::Result<()> {
 
 /// Writes a file completely or not at all.
 pub(super) fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_from(path, &mut &*bytes)
+}
+
+/// The same with the rest of another file.
+pub(super) fn write_from(path: &Path, source: &mut impl Read) -> io::Result<()> {
     let mut part = path.as_os_str().to_owned();
     part.push(".part");
-    create(Path::new(&part)).and_then(|mut file| file.write_all(bytes))?;
-    fs::rename(part, path)
+    let part = Path::new(&part);
+    let written = create(part).and_then(|mut file| io::copy(source, &mut file)).and_then(|_| fs::rename(part, path));
+    written.inspect_err(|_| drop(fs::remove_file(part)))
 }
 
 fn create(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path)
+    OpenOptions::new().create(true).read(true).write(true).truncate(true).mode(0o600).open(path)
 }
 
 /// The file name for `namespace/name`, with an extension to replace.
@@ -150,7 +243,7 @@ mod tests {
     use super::*;
 
     fn commit(writer: ResultWriter, folder: &Path) -> (String, String) {
-        writer.commit().unwrap();
+        assert!(writer.commit().unwrap().in_memory.is_none());
         let read = |what| fs::read_to_string(folder.join("a").with_extension(what)).unwrap();
         (read("folded"), read("svg"))
     }
@@ -183,6 +276,33 @@ mod tests {
         writer.write_svg(b"<sv").unwrap();
         drop(writer);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn result_that_the_disk_refuses_goes_on_in_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = ResultWriter::new(folder.path().join("gone/a.x"), 1);
+        for text in [b"[app] 7\n".as_slice(), b"main 7\n"] {
+            writer.write_folded(text).unwrap();
+            writer.complete_folded().unwrap();
+        }
+        writer.write_svg(b"<svg/>").unwrap();
+        let committed = writer.commit().unwrap();
+        assert_eq!((committed.folded_bytes, committed.svg_bytes), (7, 6));
+        let ResultInMemory { mut folded, error, .. } = committed.in_memory.unwrap();
+        let mut text = String::new();
+        folded.seek(SeekFrom::Start(0)).unwrap();
+        folded.read_to_string(&mut text).unwrap();
+        assert_eq!((text.as_str(), error.kind()), ("main 7\n", io::ErrorKind::NotFound));
+    }
+
+    #[test]
+    fn result_in_memory_is_smaller_than_one_on_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = ResultWriter::new(folder.path().join("gone/a.x"), 1);
+        let chunk = vec![0; 1 << 20];
+        let written = (0..64).take_while(|_| writer.write_folded(&chunk).is_ok()).count();
+        assert_eq!(written, 8);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Stored results: kept on disk for an hour, and up to 64 MiB together. Only their metadata is in memory.
+//! Stored results: kept on disk for an hour, and up to 64 MiB together. Only their metadata is in memory, and what the disk
+//! refuses.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +16,8 @@ use super::{
     meta::{KEPT_FOR, ProfileMeta},
     progress_marker::{self, ProgressMarker},
     recover::recover_results,
-    result_writer::{ResultWriter, file_name, make_folder, write_file},
+    result_writer::{Committed, ResultInMemory, ResultWriter, file_name, make_folder, write_file},
+    unwritten::UnwrittenResults,
 };
 use crate::loss::{Ledger, LossPoint};
 
@@ -36,6 +38,8 @@ struct Inner {
     folder: PathBuf,
     ledger: Ledger,
     stored: BTreeMap<String, ProfileMeta>,
+    /// Those of `stored` that could not be written so far.
+    unwritten: UnwrittenResults,
     /// Number of the last writer.
     writers: u64,
     /// Nothing may be written.
@@ -50,7 +54,8 @@ impl Results {
     pub fn open(state_dir: &Path, ledger: Ledger) -> Self {
         let folder = state_dir.join("profiles");
         let stored = recover_results(&folder, &ledger, Timestamp::now());
-        let inner = Mutex::new(Inner { folder, ledger, stored, writers: 0, closed: false });
+        let unwritten = UnwrittenResults::default();
+        let inner = Mutex::new(Inner { folder, ledger, stored, unwritten, writers: 0, closed: false });
         Self(Arc::new(Shared { inner, listener: Mutex::default() }))
     }
 
@@ -64,6 +69,9 @@ impl Results {
         let mut inner = self.0.inner.lock();
         inner.closed = true;
         inner.stored.clear();
+        for name in inner.unwritten.clear() {
+            inner.count_lost_result(&name);
+        }
     }
 
     /// A profile starts. Returns the number of samples that a previous agent took for the same profile and lost when it died.
@@ -100,13 +108,20 @@ impl Results {
         if inner.closed {
             return Err(closed());
         }
-        make_folder(&inner.folder)?;
+        // If this fails, the result is kept in memory.
+        let _ = make_folder(&inner.folder);
         inner.writers += 1;
         Ok(ResultWriter::new(inner.folder.join(file_name(name)), inner.writers))
     }
 
-    /// Stores a result, which replaces an older one of the same name. Returns the metadata with the sizes of the files.
-    pub fn store(&self, writer: ResultWriter, mut meta: ProfileMeta, now: Timestamp) -> io::Result<ProfileMeta> {
+    /// Stores a result, which replaces an older one of the same name. What the disk refuses is kept in memory until it can be
+    /// written. Returns the metadata with the sizes of the files, and why it could not be written.
+    pub fn store(
+        &self,
+        writer: ResultWriter,
+        mut meta: ProfileMeta,
+        now: Timestamp,
+    ) -> io::Result<(ProfileMeta, Option<io::Error>)> {
         let mut inner = self.0.inner.lock();
         if inner.closed {
             return Err(closed());
@@ -116,15 +131,17 @@ impl Results {
         if inner.stored.remove(&meta.name).is_some() {
             let _ = fs::remove_file(&path);
         }
-        (meta.folded_bytes, meta.svg_bytes) = writer.commit()?;
-        write_file(&path, &serde_json::to_vec(&meta)?)?;
+        inner.unwritten.remove(&meta.name);
+        let committed = writer.commit()?;
+        (meta.folded_bytes, meta.svg_bytes) = (committed.folded_bytes, committed.svg_bytes);
+        let error = inner.write_meta(&path, &meta, committed, now)?;
         inner.stored.insert(meta.name.clone(), meta.clone());
         inner.purge(now);
         drop(inner);
         if let Some(listener) = &*self.0.listener.lock() {
             listener(&meta);
         }
-        Ok(meta)
+        Ok((meta, error))
     }
 
     /// Removes expired results.
@@ -139,11 +156,19 @@ impl Results {
         inner.stored.values().cloned().collect()
     }
 
+    /// The disk has refused the result so far.
+    pub fn is_in_memory(&self, name: &str) -> bool {
+        self.0.inner.lock().unwritten.has(name)
+    }
+
     /// A result: its metadata, folded stacks and picture.
     pub fn get(&self, name: &str, now: Timestamp) -> io::Result<Option<(ProfileMeta, File, File)>> {
         let mut inner = self.0.inner.lock();
         inner.purge(now);
         let Some(meta) = inner.stored.get(name).cloned() else { return Ok(None) };
+        if let Some((folded, svg)) = inner.unwritten.open(name)? {
+            return Ok(Some((meta, folded, svg)));
+        }
         let path = inner.folder.join(file_name(name));
         let opened = File::open(path.with_extension("folded"))
             .and_then(|folded| Ok((folded, File::open(path.with_extension("svg"))?)));
@@ -164,8 +189,44 @@ impl Inner {
         self.folder.join(file_name(name)).with_extension(progress_marker::EXTENSION)
     }
 
-    /// Removes expired results, and then the oldest ones above the limit, which are counted as lost.
+    /// Writes the metadata of a result whose files are written, or keeps the result in memory; returns why.
+    fn write_meta(
+        &mut self,
+        path: &Path,
+        meta: &ProfileMeta,
+        committed: Committed,
+        now: Timestamp,
+    ) -> io::Result<Option<io::Error>> {
+        let result = match committed.in_memory {
+            Some(result) => result,
+            None => match write_file(path, &serde_json::to_vec(meta)?) {
+                Ok(()) => return Ok(None),
+                // The files stay open, and their room on the disk stays theirs.
+                Err(error) => ResultInMemory {
+                    folded: File::open(path.with_extension("folded"))?,
+                    svg: File::open(path.with_extension("svg"))?,
+                    error,
+                },
+            },
+        };
+        let ResultInMemory { folded, svg, error } = result;
+        for name in self.unwritten.insert(meta.clone(), folded, svg, now) {
+            self.stored.remove(&name);
+            self.count_lost_result(&name);
+        }
+        Ok(Some(error))
+    }
+
+    fn count_lost_result(&self, name: &str) {
+        self.ledger.record_loss(LossPoint::ResultStore, &format!("AppProfile/{name}"), 1);
+    }
+
+    /// Writes what could not be written before, and removes expired results, and then the oldest ones above the limit, which are
+    /// counted as lost.
     fn purge(&mut self, now: Timestamp) {
+        if !self.closed {
+            self.unwritten.write(&self.folder, now);
+        }
         let old = |meta: &ProfileMeta| now.duration_since(meta.ended) >= KEPT_FOR;
         let expired: Vec<String> =
             self.stored.values().filter(|meta| old(meta)).map(|meta| meta.name.clone()).collect();
@@ -176,12 +237,13 @@ impl Inner {
             let oldest = self.stored.values().min_by_key(|meta| meta.ended).map(|meta| meta.name.clone());
             let Some(name) = oldest else { return };
             self.remove(&name);
-            self.ledger.record_loss(LossPoint::ResultStore, &format!("AppProfile/{name}"), 1);
+            self.count_lost_result(&name);
         }
     }
 
     fn remove(&mut self, name: &str) {
         self.stored.remove(name);
+        self.unwritten.remove(name);
         let path = self.folder.join(file_name(name));
         for extension in ["folded", "svg", "json"] {
             // Fails if the file is gone already.

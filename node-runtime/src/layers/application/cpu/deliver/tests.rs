@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
 };
 
@@ -197,4 +197,55 @@ fn samples_of_a_profile_that_expired_without_an_agent_are_lost() {
     recover_results(&state.path().join("profiles"), &ledger, at_second(60));
     assert_eq!(ledger.losses(), [(LossPoint::Worker, "AppProfile/shop/cart".into(), 70)]);
     assert_eq!(results.start_profile("shop/till", Some(at_second(90))), 8);
+}
+
+/// A result as long as nothing can be written below `folder`, and then.
+fn stored_in_memory(folder: &Path, results: &Results, repair: impl FnOnce()) {
+    store(results, "shop/cart", 0, 10);
+    let (meta, mut folded, _) = results.get("shop/cart", at_second(1)).unwrap().unwrap();
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut folded, &mut text).unwrap();
+    assert_eq!((meta.folded_bytes, text.as_str()), (10, "xxxxxxxxxx"));
+    assert!(results.is_in_memory("shop/cart"));
+    repair();
+    assert_eq!(results.list(at_second(9)).len(), 1);
+    assert!(!results.is_in_memory("shop/cart"));
+    let reopened = Results::open(folder, Ledger::default());
+    let (meta, mut folded, _) = reopened.get("shop/cart", at_second(9)).unwrap().unwrap();
+    text.clear();
+    std::io::Read::read_to_string(&mut folded, &mut text).unwrap();
+    assert_eq!((meta.svg_bytes, text.as_str()), (6, "xxxxxxxxxx"));
+}
+
+#[test]
+fn result_without_a_disk_is_kept_until_it_can_be_written() {
+    let (folder, results, ledger) = empty_results();
+    // No folder can be made below a file.
+    fs::write(&folder, "").unwrap();
+    stored_in_memory(&folder, &results, || fs::remove_file(&folder).unwrap());
+    assert_eq!(ledger.total_at(LossPoint::ResultStore), 0);
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn result_whose_metadata_cannot_be_written_is_kept_too() {
+    let (folder, results, _) = empty_results();
+    let meta = folder.join("profiles/shop@cart.json");
+    fs::create_dir_all(&meta).unwrap();
+    stored_in_memory(&folder, &results, || fs::remove_dir(meta).unwrap());
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn results_in_memory_are_limited_and_counted() {
+    let (folder, results, ledger) = empty_results();
+    fs::write(&folder, "").unwrap();
+    for (minute, name) in ["a/one", "a/two", "a/three"].into_iter().enumerate() {
+        store(&results, name, minute as i64, 6 << 20);
+    }
+    let names: Vec<String> = results.list(at(3)).into_iter().map(|meta| meta.name).collect();
+    assert_eq!((names, ledger.total_at(LossPoint::ResultStore)), (vec!["a/three".to_owned(), "a/two".to_owned()], 1));
+    results.close();
+    assert_eq!(ledger.total_at(LossPoint::ResultStore), 3);
+    fs::remove_file(folder).unwrap();
 }

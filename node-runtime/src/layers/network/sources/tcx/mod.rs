@@ -134,6 +134,7 @@ impl TcxPrograms {
             loaded.detach_all();
         }
         self.end_all(None, sink);
+        sink.release();
         self.keep_counters(sink.enricher);
         self.loaded = None;
         sink.enricher.reset();
@@ -241,6 +242,7 @@ impl TcxPrograms {
                 "flows of an interface that is watched no more stay in the map"
             );
         }
+        sink.release();
         sink.enricher.forget(interface);
     }
 

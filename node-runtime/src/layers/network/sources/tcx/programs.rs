@@ -27,7 +27,7 @@ pub struct MapSizes {
 /// How long a flow may be silent before it ends; the decision is `idle_timeout` in `flow.bpf.c`. In nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IdleTimeouts {
-    /// After FIN or RST; the shortest of the five.
+    /// After FIN of both ends, or RST; the shortest of the five. Both directions of a connection end together.
     pub closed: u64,
     /// After a SYN that nothing followed.
     pub syn: u64,

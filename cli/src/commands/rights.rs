@@ -1,0 +1,96 @@
+//! Asks the API server whether the user has the rights that a command needs at its end, before it starts any work.
+
+use std::fmt;
+
+use futures::future::join_all;
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
+use kube::{Api, Client, api::PostParams};
+
+use crate::cluster::ClusterError;
+
+/// A verb on a resource of one namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Right {
+    verb: &'static str,
+    group: &'static str,
+    resource: &'static str,
+    /// Empty for none.
+    subresource: &'static str,
+    namespace: String,
+}
+
+impl Right {
+    pub(super) fn appprofiles(verb: &'static str, namespace: &str) -> Self {
+        let (group, resource) = (trilobite_crds::GROUP, "appprofiles");
+        Self { verb, group, resource, subresource: "", namespace: namespace.into() }
+    }
+
+    pub(super) fn pods(verb: &'static str, namespace: &str) -> Self {
+        Self { verb, group: "", resource: "pods", subresource: "", namespace: namespace.into() }
+    }
+
+    /// What an exec in an agent's pod takes: an exec over a WebSocket is a `get` for the API server, which from
+    /// Kubernetes 1.35 on also asks for `create`, as do the roles that people write.
+    pub(super) fn exec(namespace: &str) -> [Self; 2] {
+        ["create", "get"].map(|verb| Self { subresource: "exec", ..Self::pods(verb, namespace) })
+    }
+
+    fn attributes(&self) -> ResourceAttributes {
+        let set = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        ResourceAttributes {
+            verb: set(self.verb),
+            group: set(self.group),
+            resource: set(self.resource),
+            subresource: set(self.subresource),
+            namespace: set(&self.namespace),
+            ..ResourceAttributes::default()
+        }
+    }
+}
+
+impl fmt::Display for Right {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.verb, self.resource)?;
+        if !self.subresource.is_empty() {
+            write!(f, "/{}", self.subresource)?;
+        }
+        if !self.group.is_empty() {
+            write!(f, ".{}", self.group)?;
+        }
+        write!(f, " in namespace {}", self.namespace)
+    }
+}
+
+/// Fails if one of the rights is denied. `doing` needs them.
+pub(super) async fn require_rights(client: &Client, doing: &str, rights: &[Right]) -> Result<(), ClusterError> {
+    let denied = join_all(rights.iter().map(|right| is_denied(client, right))).await;
+    let missing: Vec<String> =
+        rights.iter().zip(denied).filter(|(_, denied)| *denied).map(|(right, _)| right.to_string()).collect();
+    match missing.is_empty() {
+        true => Ok(()),
+        false => Err(ClusterError::MissingRights { doing: doing.into(), rights: missing.join("; ") }),
+    }
+}
+
+/// Only a clear no counts: an API server that does not answer the question answers the request itself.
+async fn is_denied(client: &Client, right: &Right) -> bool {
+    let spec = SelfSubjectAccessReviewSpec { resource_attributes: Some(right.attributes()), ..Default::default() };
+    let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
+    let reviews: Api<SelfSubjectAccessReview> = Api::all(client.clone());
+    let answer = reviews.create(&PostParams::default(), &review).await;
+    answer.ok().and_then(|review| review.status).is_some_and(|status| !status.allowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn right_is_named_by_verb_and_resource() {
+        assert_eq!(
+            Right::appprofiles("create", "shop").to_string(),
+            "create appprofiles.trilobite.dev in namespace shop"
+        );
+        assert_eq!(Right::exec("fossils")[0].to_string(), "create pods/exec in namespace fossils");
+    }
+}

@@ -1,0 +1,49 @@
+//! `trilobite observe`: its flags reach every agent, and each flow is a line.
+
+use trilobite_api::flow::{TrafficDirection, Verdict};
+
+use crate::{api_server::TestCluster, fake_agent::flow_at};
+
+fn cluster() -> TestCluster {
+    let cluster = TestCluster::new(&["alder", "birch"]);
+    cluster.agents["alder"].lock().flows = vec![flow_at(30), flow_at(10)];
+    cluster.agents["birch"].lock().flows = vec![flow_at(20)];
+    cluster
+}
+
+#[test]
+fn each_flow_of_all_nodes_is_a_line_in_the_order_of_time() {
+    let cluster = cluster();
+    let outcome = cluster.run(&["observe", "--print-node-name"]);
+    assert_eq!(outcome.code, Some(0), "{}", outcome.err);
+    assert_eq!(
+        outcome.out,
+        "Jan  1 00:00:10.000 [alder]: shop/till-1 -> shop/shelf-1 to-endpoint FORWARDED\n\
+         Jan  1 00:00:20.000 [alder]: shop/till-1 -> shop/shelf-1 to-endpoint FORWARDED\n\
+         Jan  1 00:00:30.000 [alder]: shop/till-1 -> shop/shelf-1 to-endpoint FORWARDED\n"
+    );
+    assert_eq!(cluster.run(&["flows"]).out, cluster.run(&["observe"]).out, "another name of the same");
+    assert_eq!(cluster.run(&["observe", "--last", "1", "-o", "jsonpb"]).out.lines().count(), 1);
+}
+
+#[test]
+fn filters_of_hubble_reach_every_agent() {
+    let cluster = cluster();
+    let words = ["observe", "--port", "443", "--ip", "FD00:0::7", "--verdict", "FORWARDED", "--since", "5m"];
+    let more = ["--traffic-direction", "egress", "--protocol", "TCP", "--node", "birch"];
+    let outcome = cluster.run(&[words.as_slice(), &more].concat());
+    assert_eq!(outcome.code, Some(0), "{}", outcome.err);
+    assert!(cluster.agents["alder"].lock().requested_flows.is_none(), "another node was asked");
+    let request = cluster.agents["birch"].lock().requested_flows.clone().unwrap();
+    let age = jiff::Timestamp::now().as_second() - request.since.unwrap().seconds;
+    assert!((290..400).contains(&age), "since {age} s ago");
+    assert_eq!(request.number, 0, "all since then");
+    assert_eq!(request.whitelist.len(), 4, "port and address may each be at either end");
+    for filter in &request.whitelist {
+        assert_eq!(filter.verdict, [i32::from(Verdict::Forwarded)]);
+        assert_eq!(filter.traffic_direction, [i32::from(TrafficDirection::Egress)]);
+        assert_eq!(filter.protocol, ["tcp"]);
+        assert_eq!([&filter.source_port[..], &filter.destination_port[..]].concat(), ["443"]);
+        assert_eq!([&filter.source_ip[..], &filter.destination_ip[..]].concat(), ["fd00::7"]);
+    }
+}

@@ -1,0 +1,20 @@
+//! The status of the ObservabilityStack: the part that all resources have, and when it was last computed.
+
+use jiff::Timestamp;
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+
+use super::resource::ResourceStatus;
+
+/// Status of the ObservabilityStack.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObservabilityStackStatus {
+    /// The part that every kind has.
+    #[serde(flatten)]
+    pub common: ResourceStatus,
+    /// When the operator last computed the status; renewed every five minutes, so an older time means that no operator runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", length(max = 40), extend("format" = "date-time"))]
+    pub observed_at: Option<Timestamp>,
+}

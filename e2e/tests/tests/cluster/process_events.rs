@@ -1,0 +1,113 @@
+//! Process events as people read them: from the container that prints them, over restarts of the agent, and by filters.
+
+use std::{
+    io::Write,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use serde_json::Value;
+use trilobite_e2e::{
+    Fixture, agents,
+    clients::{self, Stream},
+    eventually,
+    fixture::NAMESPACE,
+    pods::{self, Workload},
+    wait::that,
+};
+
+const AGAIN: &str = r#"[sh, -c, "while true; do /bin/ls /again >/dev/null 2>&1; sleep 0.5; done"]"#;
+
+/// Resident memory of the export's process, in KiB.
+const RSS_MAX: u64 = 1024;
+
+#[test]
+fn export_container_prints_lines_that_tetra_reads_to_the_end() {
+    let fixture = Fixture::shared();
+    fixture.stack("{security: {mode: Enabled}, export: {stdout: {enabled: true}}}");
+    pods::namespace(&fixture.kubectl, "printed");
+    let pod = Workload { namespace: "printed", name: "lister", node: "node1", command: AGAIN };
+    pod.start(&fixture.kubectl);
+    let agent = agents::pod_on(&fixture.kubectl, "node1");
+    let logs = |container: &str| fixture.kubectl.run(&["-n", NAMESPACE, "logs", &agent, "-c", container]);
+    let events = eventually("the container prints the pod's events", 60, || {
+        let text = logs("export-stdout");
+        that(text.matches("\"/again\"").count() > 20, text.chars().take(500).collect::<String>())?;
+        Ok(text)
+    });
+    for line in events.lines() {
+        let event: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert_eq!(event["node_name"], "node1", "{line}");
+    }
+    assert!(!logs("agent").contains("process_exec"), "events are mixed with the agent's log");
+
+    let mut tetra = clients::tetra("node1", &["getevents", "-o", "compact", "--color", "never"]);
+    let mut child = tetra.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut stdin, count) = (child.stdin.take().unwrap(), events.lines().count());
+    let feeder = std::thread::spawn(move || stdin.write_all(events.as_bytes()));
+    let printed = child.wait_with_output().unwrap();
+    feeder.join().unwrap().unwrap();
+    assert_eq!(String::from_utf8_lossy(&printed.stdout).lines().count(), count, "tetra ended early");
+
+    let resident: Vec<u64> = agents::exports().into_iter().map(|pid| agents::memory_kib(pid).1).collect();
+    println!("export-stdout: {resident:?} KiB of resident memory");
+    assert!(resident.len() == 2 && resident.iter().all(|kib| *kib <= RSS_MAX), "{resident:?} KiB");
+
+    fixture.stack("{security: {mode: Enabled}}");
+    eventually("the container is gone with the wish for it", 120, || {
+        let names = "-o=jsonpath={.items[*].spec.containers[*].name}";
+        let names = fixture.kubectl.ask(&[
+            "-n",
+            NAMESPACE,
+            "get",
+            "pods",
+            "-l",
+            "app.kubernetes.io/name=trilobite-node",
+            names,
+        ])?;
+        that(!names.contains("export-stdout"), names)
+    });
+    pod.stop(&fixture.kubectl);
+}
+
+#[test]
+fn process_keeps_its_identity_over_restarts_of_the_agent() {
+    let fixture = Fixture::shared();
+    fixture.stack("{security: {mode: Enabled}}");
+    pods::namespace(&fixture.kubectl, "lasting");
+    let pod = Workload { namespace: "lasting", name: "looper", node: "node2", command: AGAIN };
+    pod.start(&fixture.kubectl);
+    let shell = || {
+        let stream = Stream::start(clients::tetra("node2", &["getevents", "-o", "json", "--namespace", "lasting"]));
+        let line = stream.until("the next ls", 60, |line| line.contains("process_exec") && line.contains("/again"));
+        let event: Value = serde_json::from_str(&line).unwrap();
+        let parent = &event["process_exec"]["parent"];
+        ["exec_id", "binary", "arguments", "cwd", "flags", "start_time"].map(|field| parent[field].to_string())
+    };
+    let before = shell();
+    // Busybox is called by the name of a link, which /proc does not show.
+    assert_eq!(before[1], "\"/bin/sh\"");
+    agents::replace_pod(&fixture.kubectl, "node2");
+    fixture.ready("2/2");
+    assert_eq!(shell(), before, "after SIGTERM");
+    // What an agent that is killed has seen was written within 40 s.
+    std::thread::sleep(Duration::from_secs(45));
+    agents::kill("node2");
+    fixture.ready("2/2");
+    assert_eq!(shell(), before, "after SIGKILL");
+    pod.stop(&fixture.kubectl);
+}
+
+#[test]
+fn event_type_that_cannot_come_is_refused_by_name() {
+    let fixture = Fixture::shared();
+    fixture.stack("{security: {mode: Enabled}}");
+    for (kind, refused) in [("PROCESS_KPROBE", true), ("PROCESS_LSM", true), ("PROCESS_EXEC", false)] {
+        let tetra = clients::tetra("node1", &["getevents", "-e", kind]);
+        // Where it is not refused its stream has no end. From a pipe it would read events.
+        let mut limited = Command::new("timeout");
+        limited.arg("5").arg(tetra.get_program()).args(tetra.get_args()).stdin(Stdio::null());
+        let text = String::from_utf8_lossy(&limited.output().unwrap().stderr).into_owned();
+        assert_eq!(text.contains(&format!("{kind} cannot come from this agent")), refused, "{text}");
+    }
+}

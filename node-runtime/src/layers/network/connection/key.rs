@@ -1,0 +1,23 @@
+//! What identifies a connection on an interface: the same for both directions of its packets.
+
+use std::net::SocketAddr;
+
+use crate::layers::network::decode::{FlowTuple, Transport};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct ConnectionKey {
+    pub(super) interface: u32,
+    pub(super) transport: Transport,
+    pub(super) low: SocketAddr,
+    pub(super) high: SocketAddr,
+}
+
+impl ConnectionKey {
+    /// The connection of a packet, and whether the packet's source is its low end.
+    pub(super) fn from_tuple(tuple: &FlowTuple) -> (Self, bool) {
+        let source_is_low = tuple.source <= tuple.destination;
+        let (low, high) =
+            if source_is_low { (tuple.source, tuple.destination) } else { (tuple.destination, tuple.source) };
+        (Self { interface: tuple.interface, transport: tuple.transport, low, high }, source_is_low)
+    }
+}
