@@ -93,8 +93,12 @@ fn process_keeps_its_identity_over_restarts_of_the_agent() {
     assert_eq!(shell(), before, "after SIGTERM");
     // What an agent that is killed has seen was written within 40 s.
     std::thread::sleep(Duration::from_secs(45));
+    let killed = agents::pid_on("node2");
     agents::kill("node2");
-    fixture.ready("2/2");
+    eventually("the next agent answers", 60, || {
+        let answers = clients::tetra("node2", &["status"]).output().is_ok_and(|output| output.status.success());
+        that(answers && agents::pid_on("node2") != killed, String::new())
+    });
     assert_eq!(shell(), before, "after SIGKILL");
     pod.stop(&fixture.kubectl);
 }
