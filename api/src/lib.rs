@@ -5,6 +5,7 @@
 
 pub mod field_mask;
 pub mod json;
+mod unserved;
 
 /// Tetragon's events and their service, `FineGuidanceSensors`.
 #[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated")]

@@ -173,7 +173,7 @@ impl TestCluster {
         command
     }
 
-    pub(crate) fn run(&self, words: &[&str]) -> Outcome {
+    pub(crate) fn execute(&self, words: &[&str]) -> Outcome {
         run::finish(&mut self.command(words))
     }
 }

@@ -57,7 +57,7 @@ fn without_any_file_all_names_are_said() {
 #[test]
 fn context_that_is_not_there_is_named() {
     let cluster = TestCluster::new(&[]);
-    let outcome = cluster.run(&["status", "--context", "lagoon"]);
+    let outcome = cluster.execute(&["status", "--context", "lagoon"]);
     assert_eq!(outcome.code, Some(1));
     assert!(outcome.err.contains("has no context lagoon"), "{}", outcome.err);
 }
@@ -81,7 +81,7 @@ fn refused_connection_names_the_server_in_every_command() {
 fn rejected_credentials_are_said_in_plain_words() {
     let cluster = TestCluster::new(&[]);
     cluster.reject_credentials();
-    let outcome = cluster.run(&["status"]);
+    let outcome = cluster.execute(&["status"]);
     assert_eq!(outcome.code, Some(1));
     assert!(
         outcome.err.contains("does not accept the credentials") && outcome.err.contains("log in"),

@@ -14,7 +14,7 @@ fn cluster() -> TestCluster {
 #[test]
 fn each_flow_of_all_nodes_is_a_line_in_the_order_of_time() {
     let cluster = cluster();
-    let outcome = cluster.run(&["observe", "--print-node-name"]);
+    let outcome = cluster.execute(&["observe", "--print-node-name"]);
     assert_eq!(outcome.code, Some(0), "{}", outcome.err);
     assert_eq!(
         outcome.out,
@@ -22,8 +22,8 @@ fn each_flow_of_all_nodes_is_a_line_in_the_order_of_time() {
          Jan  1 00:00:20.000 [alder]: shop/till-1 -> shop/shelf-1 to-endpoint FORWARDED\n\
          Jan  1 00:00:30.000 [alder]: shop/till-1 -> shop/shelf-1 to-endpoint FORWARDED\n"
     );
-    assert_eq!(cluster.run(&["flows"]).out, cluster.run(&["observe"]).out, "another name of the same");
-    assert_eq!(cluster.run(&["observe", "--last", "1", "-o", "jsonpb"]).out.lines().count(), 1);
+    assert_eq!(cluster.execute(&["flows"]).out, cluster.execute(&["observe"]).out, "another name of the same");
+    assert_eq!(cluster.execute(&["observe", "--last", "1", "-o", "jsonpb"]).out.lines().count(), 1);
 }
 
 #[test]
@@ -31,7 +31,7 @@ fn filters_of_hubble_reach_every_agent() {
     let cluster = cluster();
     let words = ["observe", "--port", "443", "--ip", "FD00:0::7", "--verdict", "FORWARDED", "--since", "5m"];
     let more = ["--traffic-direction", "egress", "--protocol", "TCP", "--node", "birch"];
-    let outcome = cluster.run(&[words.as_slice(), &more].concat());
+    let outcome = cluster.execute(&[words.as_slice(), &more].concat());
     assert_eq!(outcome.code, Some(0), "{}", outcome.err);
     assert!(cluster.agents["alder"].lock().requested_flows.is_none(), "another node was asked");
     let request = cluster.agents["birch"].lock().requested_flows.clone().unwrap();

@@ -30,12 +30,12 @@ fn completion_scripts_need_no_cluster_and_are_valid() {
 fn version_names_client_operator_and_agents() {
     let cluster = TestCluster::new(&["alder", "birch"]);
     let own = env!("CARGO_PKG_VERSION");
-    let text = cluster.run(&["version"]).out;
+    let text = cluster.execute(&["version"]).out;
     assert_eq!(
         text,
         format!("client:   {own}\noperator: 1.2.3 (reg.example/operator:7)\nagents:   1.2.3 on 2 nodes\n")
     );
-    let json: Value = serde_json::from_str(&cluster.run(&["version", "-o", "json"]).out).unwrap();
+    let json: Value = serde_json::from_str(&cluster.execute(&["version", "-o", "json"]).out).unwrap();
     assert_eq!((json["client"].as_str(), json["agents"]["1.2.3"].as_u64()), (Some(own), Some(2)));
 }
 
@@ -47,7 +47,7 @@ fn version_says_what_cannot_be_read() {
     assert_eq!(finish(&mut trilobite(&["version", "--client"])).out.lines().count(), 1);
     let cluster = TestCluster::new(&["alder"]);
     cluster.deny("list deployments");
-    let text = cluster.run(&["version"]).out;
+    let text = cluster.execute(&["version"]).out;
     assert!(text.contains("unknown:  read the operator's version: ") && text.contains("agents:   1.2.3"), "{text}");
 }
 
@@ -64,7 +64,7 @@ fn colors_are_those_that_were_asked_for() {
     cluster.add("appprofiles", profile);
     for words in [vec!["status"], vec!["observe"], vec!["events", "--count", "1"], vec!["profiles"]] {
         let painted = |mode: &str| {
-            let outcome = cluster.run(&[words.as_slice(), &["--color", mode]].concat());
+            let outcome = cluster.execute(&[words.as_slice(), &["--color", mode]].concat());
             assert_eq!(outcome.code, Some(0), "{words:?}: {}", outcome.err);
             outcome.out.contains("\x1b[")
         };

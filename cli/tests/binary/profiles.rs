@@ -38,17 +38,17 @@ fn profiles_of_one_or_all_namespaces_are_listed() {
     let cluster = cluster();
     cluster.add("appprofiles", app_profile("shop", "slow", completed()));
     cluster.add("appprofiles", app_profile("bank", "vault", sampling()));
-    let here = cluster.run(&["profiles"]);
+    let here = cluster.execute(&["profiles"]);
     assert_eq!(here.code, Some(0), "{}", here.err);
     assert!(here.out.contains("slow") && !here.out.contains("vault"), "the context's namespace is shop: {}", here.out);
     assert!(here.err.contains("trilobite profile --name shop/slow"), "{}", here.err);
-    let there = cluster.run(&["profiles", "-n", "bank"]).out;
+    let there = cluster.execute(&["profiles", "-n", "bank"]).out;
     assert!(there.contains("vault") && there.contains("Running, "), "{there}");
-    let all: Value = serde_json::from_str(&cluster.run(&["profiles", "-A", "-o", "json"]).out).unwrap();
+    let all: Value = serde_json::from_str(&cluster.execute(&["profiles", "-A", "-o", "json"]).out).unwrap();
     let names: Vec<&str> = all.as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["vault", "slow"]);
     assert_eq!(all[1]["fetch"], "trilobite profile --name shop/slow -o slow.svg");
-    let wide = cluster.run(&["profiles", "-A", "-o", "wide", "--trilobite-namespace", "fossils"]).out;
+    let wide = cluster.execute(&["profiles", "-A", "-o", "wide", "--trilobite-namespace", "fossils"]).out;
     assert!(wide.contains("--name bank/vault -o vault.svg --trilobite-namespace fossils"), "{wide}");
 }
 
@@ -58,7 +58,7 @@ fn result_of_an_existing_profile_is_fetched_and_the_profile_stays() {
     cluster.add("appprofiles", app_profile("shop", "slow", completed()));
     for words in [vec!["profile", "--name", "shop/slow"], vec!["profile", "-n", "shop", "--name", "slow"]] {
         let svg = cluster.folder.path().join("slow.svg");
-        let outcome = cluster.run(&[words.as_slice(), &["-o", svg.to_str().unwrap()]].concat());
+        let outcome = cluster.execute(&[words.as_slice(), &["-o", svg.to_str().unwrap()]].concat());
         assert_eq!(outcome.code, Some(0), "{}", outcome.err);
         assert!(fs::read_to_string(&svg).unwrap().contains("dig"), "the flame graph has no frame");
         fs::remove_file(&svg).unwrap();
@@ -76,7 +76,7 @@ fn profile_that_still_runs_is_waited_for() {
             thread::sleep(Duration::from_millis(1500));
             cluster.replace("appprofiles", app_profile("shop", "slow", completed()));
         });
-        cluster.run(&["profile", "--name", "shop/slow", "-o", svg.to_str().unwrap()])
+        cluster.execute(&["profile", "--name", "shop/slow", "-o", svg.to_str().unwrap()])
     });
     assert_eq!(outcome.code, Some(0), "{}", outcome.err);
     assert!(outcome.err.contains("7 samples"), "no progress was shown: {}", outcome.err);
@@ -85,7 +85,7 @@ fn profile_that_still_runs_is_waited_for() {
 
 #[test]
 fn profile_that_does_not_exist_says_how_to_list_them() {
-    let outcome = cluster().run(&["profile", "--name", "shop/slow"]);
+    let outcome = cluster().execute(&["profile", "--name", "shop/slow"]);
     assert_eq!(outcome.code, Some(1));
     assert!(outcome.err.contains("no appprofile shop/slow; see 'trilobite profiles -n shop'"), "{}", outcome.err);
 }
@@ -99,7 +99,7 @@ fn missing_rights_are_named_before_anything_is_sampled() {
     ] {
         let cluster = cluster();
         cluster.deny(right);
-        let outcome = cluster.run(&["profile", "shop/till-1", "--for", "1s"]);
+        let outcome = cluster.execute(&["profile", "shop/till-1", "--for", "1s"]);
         assert_eq!(outcome.code, Some(1), "{right}");
         assert!(outcome.err.contains(said), "{right}: {}", outcome.err);
         let created =
@@ -113,7 +113,7 @@ fn missing_rights_are_named_before_a_result_is_waited_for() {
     let cluster = cluster();
     cluster.add("appprofiles", app_profile("shop", "slow", sampling()));
     cluster.deny("create pods/exec");
-    let outcome = cluster.run(&["profile", "--name", "shop/slow"]);
+    let outcome = cluster.execute(&["profile", "--name", "shop/slow"]);
     assert_eq!(outcome.code, Some(1));
     assert!(outcome.err.contains("fetching the result of appprofile shop/slow needs rights"), "{}", outcome.err);
     assert!(outcome.err.contains("create pods/exec in namespace trilobite-system"), "{}", outcome.err);
@@ -129,7 +129,7 @@ fn pod_is_given_as_kubectl_takes_it() {
     ] {
         let cluster = cluster();
         let svg = cluster.folder.path().join("flame.svg");
-        let outcome = cluster.run(&[words.as_slice(), &["--for", "1s", "-o", svg.to_str().unwrap()]].concat());
+        let outcome = cluster.execute(&[words.as_slice(), &["--for", "1s", "-o", svg.to_str().unwrap()]].concat());
         assert_eq!(outcome.code, Some(0), "{words:?}: {}", outcome.err);
         assert!(svg.exists(), "{words:?}");
         let requests = cluster.requests();

@@ -32,7 +32,7 @@ fn waiting(reason: &str) -> Value {
 
 #[test]
 fn everything_ready_is_0() {
-    let outcome = healthy().run(&["status", "--exit-code"]);
+    let outcome = healthy().execute(&["status", "--exit-code"]);
     assert_eq!(outcome.code, Some(0), "{}{}", outcome.out, outcome.err);
     assert!(outcome.out.contains("Stack default: ready, 2/2 nodes"), "{}", outcome.out);
     assert!(outcome.out.ends_with("Everything is in order.\n"), "{}", outcome.out);
@@ -44,21 +44,21 @@ fn without_operator_and_agents_the_stack_is_not_ready() {
     cluster.ready_stack(2, LONG_AGO);
     cluster.operator(0, 0);
     cluster.remove_all("pods");
-    let outcome = cluster.run(&["status"]);
+    let outcome = cluster.execute(&["status"]);
     assert_eq!(outcome.code, Some(0), "it was asked for the status alone: {}", outcome.err);
     let first = outcome.out.lines().next().unwrap();
     assert!(first.starts_with("The operator does not run; what follows is from 20"), "{first}");
     assert!(first.ends_with("17:15:15 UTC"), "{first}");
     assert!(!outcome.out.contains("ready, 2/2") && outcome.out.contains("0/2 nodes"), "{}", outcome.out);
     assert!(outcome.out.contains("has 0 replicas"), "{}", outcome.out);
-    assert_eq!(cluster.run(&["status", "--exit-code"]).code, Some(3));
+    assert_eq!(cluster.execute(&["status", "--exit-code"]).code, Some(3));
 }
 
 #[test]
 fn operator_that_crashes_does_not_run_either() {
     let cluster = healthy();
     cluster.operator(1, 0);
-    let outcome = cluster.run(&["status", "--exit-code"]);
+    let outcome = cluster.execute(&["status", "--exit-code"]);
     assert_eq!(outcome.code, Some(3));
     assert!(outcome.out.contains("has 0 of 1 replicas available"), "{}", outcome.out);
     assert!(!outcome.out.contains("default: ready"), "{}", outcome.out);
@@ -68,7 +68,7 @@ fn operator_that_crashes_does_not_run_either() {
 fn node_without_its_image_is_not_ready() {
     let cluster = healthy();
     cluster.replace("pods", agent_pod("birch", waiting("ImagePullBackOff")));
-    let outcome = cluster.run(&["status", "--exit-code"]);
+    let outcome = cluster.execute(&["status", "--exit-code"]);
     assert_eq!(outcome.code, Some(3));
     let row = outcome.out.lines().find(|line| line.starts_with("birch")).unwrap();
     assert!(row.starts_with("birch  no     ImagePullBackOff"), "{row}");
@@ -80,7 +80,7 @@ fn node_without_its_image_is_not_ready() {
 fn node_whose_agent_has_no_pod_is_not_ready() {
     let cluster = healthy();
     cluster.add("noderuntimes", node_runtime("cedar"));
-    let outcome = cluster.run(&["status"]);
+    let outcome = cluster.execute(&["status"]);
     assert!(outcome.out.lines().any(|line| line.starts_with("cedar  no     none")), "{}", outcome.out);
     assert!(outcome.out.contains("Node/cedar: NoAgentPod"), "{}", outcome.out);
 }
@@ -95,7 +95,7 @@ fn degraded_stack_is_listed() {
             "conditions": [condition("Ready", "True", "Ready", ""),
                            condition("Degraded", "True", "NoMatchingNodes", "nodeSelector matches no node")]}}),
     );
-    let outcome = cluster.run(&["status", "--exit-code"]);
+    let outcome = cluster.execute(&["status", "--exit-code"]);
     assert_eq!(outcome.code, Some(3));
     assert!(outcome.out.contains("NoMatchingNodes\n    what:  nodeSelector matches no node"), "{}", outcome.out);
 }
@@ -109,11 +109,11 @@ fn one_forbidden_list_does_not_end_the_status() {
     ] {
         let cluster = healthy();
         cluster.deny(right);
-        let outcome = cluster.run(&["status"]);
+        let outcome = cluster.execute(&["status"]);
         assert_eq!(outcome.code, Some(0), "{right}: {}", outcome.err);
         assert!(outcome.out.contains("Could not be read:") && outcome.out.contains(said), "{}", outcome.out);
         assert!(outcome.out.contains("Stack default: "), "{}", outcome.out);
-        assert_eq!(cluster.run(&["status", "--exit-code"]).code, Some(3), "{right}");
+        assert_eq!(cluster.execute(&["status", "--exit-code"]).code, Some(3), "{right}");
     }
 }
 
@@ -121,7 +121,7 @@ fn one_forbidden_list_does_not_end_the_status() {
 fn kind_that_the_cluster_does_not_know_does_not_end_the_status() {
     let cluster = healthy();
     cluster.forget("tracingpolicies");
-    let outcome = cluster.run(&["status"]);
+    let outcome = cluster.execute(&["status"]);
     assert_eq!(outcome.code, Some(0), "{}", outcome.err);
     assert!(outcome.out.contains("tracingpolicies.trilobite.dev in the cluster"), "{}", outcome.out);
     assert!(outcome.out.contains("kubectl apply -k config/default"), "{}", outcome.out);
@@ -136,7 +136,7 @@ fn status_without_any_right_fails() {
     for kind in ["flowcaptures", "appprofiles", "noderuntimes"] {
         cluster.deny(&format!("list {kind}"));
     }
-    let outcome = cluster.run(&["status"]);
+    let outcome = cluster.execute(&["status"]);
     assert_eq!(outcome.code, Some(1), "{}", outcome.out);
     assert!(outcome.err.contains("ask for a role that allows it"), "{}", outcome.err);
 }
@@ -144,25 +144,25 @@ fn status_without_any_right_fails() {
 #[test]
 fn next_steps_name_the_namespace_that_was_given() {
     let cluster = healthy();
-    let outcome = cluster.run(&["status", "--trilobite-namespace", "fossils"]);
+    let outcome = cluster.execute(&["status", "--trilobite-namespace", "fossils"]);
     let next: Vec<&str> = outcome.out.lines().filter(|line| line.contains("next:")).collect();
     assert!(!next.is_empty(), "{}", outcome.out);
     assert!(!outcome.out.contains("trilobite-system"), "{}", outcome.out);
-    let events = cluster.run(&["events", "--trilobite-namespace", "fossils"]);
+    let events = cluster.execute(&["events", "--trilobite-namespace", "fossils"]);
     assert!(events.err.contains("'trilobite status --trilobite-namespace fossils'"), "{}", events.err);
 }
 
 #[test]
 fn formats_are_those_of_kubectl() {
     let cluster = healthy();
-    let json: Value = serde_json::from_str(&cluster.run(&["status", "-o", "json"]).out).unwrap();
-    let yaml: Value = serde_yaml::from_str(&cluster.run(&["status", "-o", "yaml"]).out).unwrap();
+    let json: Value = serde_json::from_str(&cluster.execute(&["status", "-o", "json"]).out).unwrap();
+    let yaml: Value = serde_yaml::from_str(&cluster.execute(&["status", "-o", "yaml"]).out).unwrap();
     assert_eq!(json, yaml);
     assert_eq!((&json["inOrder"], &json["operator"]["running"]), (&json!(true), &json!(true)));
     assert_eq!(json["nodes"][0]["podState"], "Running");
-    let wide = cluster.run(&["status", "-o", "wide"]).out;
+    let wide = cluster.execute(&["status", "-o", "wide"]).out;
     assert!(wide.contains("POD NAME") && wide.contains("trilobite-node-alder"), "{wide}");
-    assert!(!cluster.run(&["status"]).out.contains("POD NAME"));
+    assert!(!cluster.execute(&["status"]).out.contains("POD NAME"));
 }
 
 #[test]

@@ -50,12 +50,13 @@ impl SilentAgentWriter {
     /// Returns when the sender is gone.
     pub(crate) async fn write_until_closed(mut self, mut lists: mpsc::Receiver<Vec<SilentAgent>>) {
         while let Some(agents) = lists.recv().await {
+            // Once for a list: all nodes may be silent at once.
+            self.written.retain(|_, at| at.elapsed() < BETWEEN_WRITES);
             for agent in agents {
-                let now = Instant::now();
-                self.written.retain(|_, at| now < *at + BETWEEN_WRITES);
-                if self.written.contains_key(&agent.node) {
+                if self.written.get(&agent.node).is_some_and(|at| at.elapsed() < BETWEEN_WRITES) {
                     continue;
                 }
+                let now = Instant::now();
                 match self.write(&agent).await {
                     Ok(()) => drop(self.written.insert(agent.node, now)),
                     Err(error) => {

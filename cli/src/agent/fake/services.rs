@@ -64,22 +64,6 @@ fn absent<T>() -> Result<Response<T>, Status> {
     Err(Status::unimplemented(""))
 }
 
-macro_rules! not_served {
-    ($($method:ident: $request:ident -> $response:ident,)+) => {
-        // What `async_trait` makes of an async method, which it does not see inside a macro.
-        $(fn $method<'a, 'b>(
-            &'a self,
-            _: Request<tetragon::$request>,
-        ) -> Pin<Box<dyn Future<Output = Result<Response<tetragon::$response>, Status>> + Send + 'b>>
-        where
-            'a: 'b,
-            Self: 'b,
-        {
-            Box::pin(async { absent() })
-        })+
-    };
-}
-
 #[tonic::async_trait]
 impl FineGuidanceSensors for FakeServices {
     type GetEventsStream = Streamed<GetEventsResponse>;
@@ -109,22 +93,7 @@ impl FineGuidanceSensors for FakeServices {
         Ok(Response::new(tetragon::GetVersionResponse { version: "9.8.7".into() }))
     }
 
-    not_served! {
-        add_tracing_policy: AddTracingPolicyRequest -> AddTracingPolicyResponse,
-        delete_tracing_policy: DeleteTracingPolicyRequest -> DeleteTracingPolicyResponse,
-        list_tracing_policies: ListTracingPoliciesRequest -> ListTracingPoliciesResponse,
-        configure_tracing_policy: ConfigureTracingPolicyRequest -> ConfigureTracingPolicyResponse,
-        enable_tracing_policy: EnableTracingPolicyRequest -> EnableTracingPolicyResponse,
-        disable_tracing_policy: DisableTracingPolicyRequest -> DisableTracingPolicyResponse,
-        list_sensors: ListSensorsRequest -> ListSensorsResponse,
-        enable_sensor: EnableSensorRequest -> EnableSensorResponse,
-        disable_sensor: DisableSensorRequest -> DisableSensorResponse,
-        remove_sensor: RemoveSensorRequest -> RemoveSensorResponse,
-        get_info: GetInfoRequest -> GetInfoResponse,
-        runtime_hook: RuntimeHookRequest -> RuntimeHookResponse,
-        get_debug: GetDebugRequest -> GetDebugResponse,
-        set_debug: SetDebugRequest -> SetDebugResponse,
-    }
+    trilobite_api::unserved_tetragon_methods!(absent());
 }
 
 #[tonic::async_trait]

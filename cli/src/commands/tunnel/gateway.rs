@@ -1,7 +1,7 @@
 //! All nodes behind one port: the services that `hubble` and `tetra` call, each of whose answers is made of those of every
 //! agent. What only one node could answer is UNIMPLEMENTED; `trilobite tunnel NODE` leads to it.
 
-use std::{collections::BTreeSet, pin::Pin};
+use std::collections::BTreeSet;
 
 use futures::{StreamExt, future::join_all, stream};
 use tokio::net::TcpListener;
@@ -180,22 +180,6 @@ impl Observer for Gateway {
     }
 }
 
-macro_rules! not_served {
-    ($($method:ident: $request:ident -> $response:ident,)+) => {
-        // What `async_trait` makes of an async method, which it does not see inside a macro.
-        $(fn $method<'a, 'b>(
-            &'a self,
-            _: Request<tetragon::$request>,
-        ) -> Pin<Box<dyn Future<Output = Result<Response<tetragon::$response>, Status>> + Send + 'b>>
-        where
-            'a: 'b,
-            Self: 'b,
-        {
-            Box::pin(async { unimplemented() })
-        })+
-    };
-}
-
 #[tonic::async_trait]
 impl FineGuidanceSensors for Gateway {
     type GetEventsStream = MergedStream<GetEventsResponse>;
@@ -240,20 +224,5 @@ impl FineGuidanceSensors for Gateway {
         Ok(Response::new(tetragon::GetVersionResponse { version }))
     }
 
-    not_served! {
-        add_tracing_policy: AddTracingPolicyRequest -> AddTracingPolicyResponse,
-        delete_tracing_policy: DeleteTracingPolicyRequest -> DeleteTracingPolicyResponse,
-        list_tracing_policies: ListTracingPoliciesRequest -> ListTracingPoliciesResponse,
-        configure_tracing_policy: ConfigureTracingPolicyRequest -> ConfigureTracingPolicyResponse,
-        enable_tracing_policy: EnableTracingPolicyRequest -> EnableTracingPolicyResponse,
-        disable_tracing_policy: DisableTracingPolicyRequest -> DisableTracingPolicyResponse,
-        list_sensors: ListSensorsRequest -> ListSensorsResponse,
-        enable_sensor: EnableSensorRequest -> EnableSensorResponse,
-        disable_sensor: DisableSensorRequest -> DisableSensorResponse,
-        remove_sensor: RemoveSensorRequest -> RemoveSensorResponse,
-        get_info: GetInfoRequest -> GetInfoResponse,
-        runtime_hook: RuntimeHookRequest -> RuntimeHookResponse,
-        get_debug: GetDebugRequest -> GetDebugResponse,
-        set_debug: SetDebugRequest -> SetDebugResponse,
-    }
+    trilobite_api::unserved_tetragon_methods!(unimplemented());
 }
