@@ -18,7 +18,9 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER := env -u HTTP_PROXY -u HTTP
 # server or a cluster are asked for by name.
 WORKSPACE := --quiet --workspace --features trilobite-operator/api-server
 TESTS    := cargo test $(WORKSPACE)
-PUBLISHED := -p trilobite-node -p trilobite-worker -p trilobite-export-stdout -p trilobite-operator -p trilobite
+PUBLISHED := -p trilobite-node -p trilobite-export-stdout -p trilobite-operator -p trilobite
+# These catch panics, of which one must not end the process.
+PUBLISHED_UNWIND := -p trilobite-worker -p trilobite-relay
 
 .PHONY: help
 help: ## print this list
@@ -34,6 +36,8 @@ root kernel room no-cluster:
 build: prerequisites ## build the static binaries: agent, worker, operator, command line (RELEASE=1: small and slow to build)
 ifdef RELEASE
 	@scripts/timed "building the binaries for release" cargo build --quiet --release $(PUBLISHED)
+	@scripts/timed "building worker and relay for release" cargo build --quiet --profile release-unwind $(PUBLISHED_UNWIND)
+	@cp -l -f $(PROGRAMS)/release-unwind/trilobite-worker $(PROGRAMS)/release-unwind/trilobite-relay $(PROGRAMS)/release/
 else
 	@# Examples have the features of dependencies that tests have: one build for both.
 	@scripts/timed "building the binaries" cargo build $(WORKSPACE) --bins --examples

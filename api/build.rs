@@ -18,7 +18,9 @@ const FILES: &[&str] = &[
 /// Messages that are printed as JSON: the full name, and the Rust type in this crate.
 const PRINTED: &[(&str, &str)] = &[
     ("tetragon.GetEventsResponse", "tetragon::GetEventsResponse"),
+    ("tetragon.ListTracingPoliciesResponse", "tetragon::ListTracingPoliciesResponse"),
     ("observer.GetFlowsResponse", "observer::GetFlowsResponse"),
+    ("observer.ServerStatusResponse", "observer::ServerStatusResponse"),
     ("flow.FlowFilter", "flow::FlowFilter"),
 ];
 

@@ -37,6 +37,9 @@ fi
 : >"$TRILOBITE_LONG"
 
 part "property tests, 20,000 cases each" env PROPTEST_CASES=20000 "${test[@]}" --lib --bins
+part "1,000,000 random policies and changed examples" env PROPTEST_CASES=4000000 "${test[@]}" --test policy random
+part "10,000,000 pairs of random policy and call, 300,000 random policies, 200,000 changed examples" \
+  env TRILOBITE_POLICY_TIMES=100 "${test[@]}" --lib plan::policy::tests
 scripts/images.sh
 scripts/with-cluster.sh e2e/test-long.sh --on-a-cluster || printf 'the cluster\t0\t1\n' >>"$TRILOBITE_LONG"
 

@@ -1,5 +1,5 @@
 //! Compiles every `bpf/**/*.bpf.c` to an object in OUT_DIR, stripped of DWARF but not of BTF, and generates from the C
-//! sources: types and constants of `bpf/include/contract.h` (bindgen), and a skeleton for each object but the tracepoint's.
+//! sources: types and constants of `bpf/include/contract.h` (bindgen), and a skeleton for each object that is loaded as a whole.
 //! `BPF_CLANG` and `BPF_STRIP` name the tools; otherwise the newest of clang >= 16 that is installed. bindgen loads the newest
 //! libclang that is installed, or the one in `LIBCLANG_PATH`.
 
@@ -15,8 +15,10 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use libbpf_cargo::SkeletonBuilder;
 
-/// Loaded once for each hook of a policy, with a name that is chosen at run time: handles of a fixed type do not fit.
-const WITHOUT_SKELETON: &str = "tracepoint";
+/// Loaded once for each hook, with a name that is chosen at run time: handles of a fixed type do not fit.
+/// Built once for each number of words in a row.
+const HOOK: &str = "hook";
+const HOOK_WORDS: [u32; 3] = [1, 4, 16];
 
 fn main() -> Result<()> {
     println!("cargo:rerun-if-changed=bpf");
@@ -37,21 +39,28 @@ fn main() -> Result<()> {
     let strip = tool("BPF_STRIP", "llvm-strip")?;
     for source in sources(Path::new("bpf"))? {
         let name = source.file_name().context("a source has a name")?.to_string_lossy().replace(".bpf.c", "");
-        let object = out.join(format!("{name}.bpf.o"));
-        execute(
-            Command::new(&clang)
-                .args(["-g", "-O2", "-target", "bpf", "-mcpu=v2", "-Wall", "-Wextra", "-Werror"])
-                .args(["-Wno-unused-parameter", "-Wno-missing-field-initializers"])
-                .arg(format!("-D__TARGET_ARCH_{arch}"))
-                .args(&include)
-                .args(["-I", &libbpf, "-c"])
-                .arg(&source)
-                .arg("-o")
-                .arg(&object),
-        )?;
-        execute(Command::new(&strip).arg("-g").arg(&object))?;
-        if name != WITHOUT_SKELETON {
-            skeleton(&object, &out.join(format!("{name}.skel.rs")))?;
+        let variants = match name.as_str() {
+            HOOK => HOOK_WORDS.map(|words| (format!("{name}{words}"), Some(format!("-DW={words}")))).to_vec(),
+            _ => vec![(name.clone(), None)],
+        };
+        for (variant, define) in variants {
+            let object = out.join(format!("{variant}.bpf.o"));
+            execute(
+                Command::new(&clang)
+                    .args(["-g", "-O2", "-target", "bpf", "-mcpu=v2", "-Wall", "-Wextra", "-Werror"])
+                    .args(["-Wno-unused-parameter", "-Wno-missing-field-initializers"])
+                    .arg(format!("-D__TARGET_ARCH_{arch}"))
+                    .args(define)
+                    .args(&include)
+                    .args(["-I", &libbpf, "-c"])
+                    .arg(&source)
+                    .arg("-o")
+                    .arg(&object),
+            )?;
+            execute(Command::new(&strip).arg("-g").arg(&object))?;
+            if name != HOOK {
+                skeleton(&object, &out.join(format!("{name}.skel.rs")))?;
+            }
         }
     }
     Ok(())

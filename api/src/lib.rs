@@ -5,6 +5,8 @@
 
 pub mod field_mask;
 pub mod json;
+pub mod lines;
+pub mod read_scope;
 mod unserved;
 
 /// Tetragon's events and their service, `FineGuidanceSensors`.

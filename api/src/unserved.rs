@@ -16,6 +16,7 @@ macro_rules! unserved_tetragon_methods {
             enable_sensor: EnableSensorRequest -> EnableSensorResponse,
             disable_sensor: DisableSensorRequest -> DisableSensorResponse,
             remove_sensor: RemoveSensorRequest -> RemoveSensorResponse,
+            list_domains: ListDomainsRequest -> ListDomainsResponse,
             get_info: GetInfoRequest -> GetInfoResponse,
             runtime_hook: RuntimeHookRequest -> RuntimeHookResponse,
             get_debug: GetDebugRequest -> GetDebugResponse,

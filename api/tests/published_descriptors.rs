@@ -15,11 +15,57 @@ use serde::Deserialize;
 /// Fields with this number and above are our own extensions of their messages, in which nothing of theirs comes near.
 const OWN_FIELDS: i32 = 500_000;
 
+/// Messages, enums, and their members that no published Go module has yet. They are those of Tetragon's main branch, 1.8, in
+/// https://github.com/cilium/tetragon/blob/4fbfe2d74ecb84acf79ed09a416f01b54185e8a6/api/v1/tetragon/sensors.proto.
+const BEYOND_PUBLISHED: &[&str] = &[
+    "tetragon.AddTracingPolicyRequest.domain",
+    "tetragon.ConfigureTracingPolicyRequest.domain",
+    "tetragon.DeleteTracingPolicyRequest.domain",
+    "tetragon.DisableTracingPolicyRequest.domain",
+    "tetragon.EnableTracingPolicyRequest.domain",
+    "tetragon.FineGuidanceSensors.ListDomains",
+    "tetragon.HookState",
+    "tetragon.HookStatus",
+    "tetragon.ListDomainsRequest",
+    "tetragon.ListDomainsResponse",
+    "tetragon.ListTracingPoliciesRequest.domain",
+    "tetragon.TracingPolicyActionCounters.nopost",
+    "tetragon.TracingPolicySelectorActionCounters",
+    "tetragon.TracingPolicyState.TP_STATE_PARTIALLY_ENABLED",
+    "tetragon.TracingPolicyState.TP_STATE_SKIPPED",
+    "tetragon.TracingPolicyStats.selector_action_counters",
+    "tetragon.TracingPolicyStatus.domain",
+    "tetragon.TracingPolicyStatus.hook_statuses",
+];
+
 #[derive(Debug, Default, PartialEq, Deserialize)]
 struct Descriptors {
     messages: BTreeMap<String, Vec<Field>>,
     enums: BTreeMap<String, Vec<Value>>,
     services: BTreeMap<String, Vec<Method>>,
+}
+
+/// A member of a message, of an enum or of a service.
+trait Member: PartialEq + std::fmt::Debug {
+    fn name(&self) -> &str;
+}
+
+impl Member for Field {
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Member for Value {
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Member for Method {
+    fn name(&self) -> &str {
+        &self.name
+    }
 }
 
 #[derive(Debug, PartialEq, Deserialize)]
@@ -148,18 +194,17 @@ fn published() -> Descriptors {
 }
 
 /// Every member of `ours` must be in `theirs`, and in the same order, which is the order of the fields in JSON.
-fn differences<T: PartialEq + std::fmt::Debug>(
-    ours: &BTreeMap<String, Vec<T>>,
-    theirs: &BTreeMap<String, Vec<T>>,
-) -> Vec<String> {
+fn differences<T: Member>(ours: &BTreeMap<String, Vec<T>>, theirs: &BTreeMap<String, Vec<T>>) -> Vec<String> {
     let mut found = Vec::new();
     for (name, members) in ours {
         let Some(published) = theirs.get(name) else {
-            found.push(format!("{name} is not published"));
+            if !BEYOND_PUBLISHED.contains(&name.as_str()) {
+                found.push(format!("{name} is not published"));
+            }
             continue;
         };
         let mut rest = published.iter();
-        for member in members {
+        for member in published_members(name, members) {
             if !rest.any(|theirs| theirs == member) {
                 found.push(format!("{name}: not published, or not in this order: {member:?}"));
                 rest = published.iter();
@@ -167,6 +212,26 @@ fn differences<T: PartialEq + std::fmt::Debug>(
         }
     }
     found
+}
+
+/// Those that the list of what is beyond the published module does not name.
+fn published_members<'a, T: Member>(of: &str, members: &'a [T]) -> Vec<&'a T> {
+    let is_published = |member: &&T| !BEYOND_PUBLISHED.contains(&format!("{of}.{}", member.name()).as_str());
+    members.iter().filter(is_published).collect()
+}
+
+#[test]
+fn list_of_what_is_not_published_names_our_own_members_only() {
+    fn names<T: Member>(of: &BTreeMap<String, Vec<T>>) -> Vec<String> {
+        let members = of.iter().flat_map(|(name, list)| list.iter().map(move |it| format!("{name}.{}", it.name())));
+        members.chain(of.keys().cloned()).collect()
+    }
+    let all = |of: &Descriptors| [names(&of.messages), names(&of.enums), names(&of.services)].concat();
+    let (ours, theirs) = (all(&Descriptors::ours()), all(&PUBLISHED));
+    for name in BEYOND_PUBLISHED {
+        assert!(ours.iter().any(|one| one == name), "we have no {name}");
+        assert!(!theirs.iter().any(|one| one == name), "{name} is published by now: take it out of the list");
+    }
 }
 
 #[test]
@@ -203,5 +268,7 @@ fn events_have_every_published_field() {
         }
         done += 1;
     }
-    assert_eq!(ours.services["tetragon.FineGuidanceSensors"], theirs.services["tetragon.FineGuidanceSensors"]);
+    let name = "tetragon.FineGuidanceSensors";
+    let published: Vec<&Method> = theirs.services[name].iter().collect();
+    assert_eq!(published_members(name, &ours.services[name]), published);
 }

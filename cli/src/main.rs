@@ -13,6 +13,7 @@ mod fold;
 mod no_proxy;
 mod output;
 mod pod_name;
+mod read_api;
 mod report;
 
 use std::{env, io, path::Path, process::ExitCode};

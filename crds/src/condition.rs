@@ -9,7 +9,7 @@ use validator::Validate;
 use crate::{bounds::REASON, reason::Reason};
 
 /// Most characters of a message.
-pub const MAX_MESSAGE: usize = 200;
+pub const MAX_MESSAGE: usize = 256;
 /// The same limit, in the type of a validated length.
 pub(crate) const MESSAGE_LENGTH: u64 = MAX_MESSAGE as u64;
 
@@ -20,7 +20,7 @@ pub struct Condition {
     /// Time at which `status` last changed.
     #[schemars(with = "String", length(max = 40), extend("format" = "date-time"))]
     pub last_transition_time: Timestamp,
-    /// What is the case, where, and what to do; at most 200 characters.
+    /// What is the case, where, and what to do; at most 256 characters.
     #[serde(default)]
     #[validate(length(max = MESSAGE_LENGTH))]
     pub message: String,
@@ -59,6 +59,8 @@ pub enum ConditionType {
     Accepted,
     /// At least one node has a problem; `Ready` tolerates a few.
     Degraded,
+    /// The relay serves `read.trilobite.dev`, and reads from every node; of the stack only.
+    RelayReady,
     /// A change is under way; listed only while true.
     Reconciling,
     /// No progress without a change by a user; listed only while true.
@@ -75,6 +77,7 @@ impl ConditionType {
             Self::Programmed => "Every counted node was given the spec and has answered.",
             Self::Accepted => "The spec is valid and supported.",
             Self::Degraded => "At least one node has a problem; `Ready` tolerates a few.",
+            Self::RelayReady => "The relay serves `read.trilobite.dev`, and reads from every node.",
             Self::Reconciling => "A change is under way; listed only while true.",
             Self::Stalled => "No progress without a change by a user; listed only while true.",
             Self::Completed => "Work that has an end has ended.",
@@ -101,7 +104,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// Makes a finding; `merge` cuts the message at 200 characters.
+    /// Makes a finding; `merge` cuts the message at 256 characters.
     pub fn new(r#type: ConditionType, status: ConditionStatus, reason: Reason, message: impl Into<String>) -> Self {
         Self { r#type, status, reason, message: message.into() }
     }
@@ -202,7 +205,7 @@ mod tests {
     #[test]
     fn a_long_message_is_cut_between_characters() {
         let merged = merge(&[], &[ready(ConditionStatus::True, &"é".repeat(300))], 1, at(0));
-        assert_eq!(merged[0].message.chars().count(), 200);
+        assert_eq!(merged[0].message.chars().count(), 256);
         assert!(merged[0].message.ends_with('…'));
     }
 

@@ -13,6 +13,7 @@ pub mod flow_capture;
 pub mod node;
 pub mod planner;
 pub mod policy;
+pub mod read_api;
 pub mod reason;
 pub mod schema;
 pub mod selector;
@@ -29,7 +30,8 @@ pub use planner::{
     Inputs, NamespaceClaim, Planned, Refusal, above_namespace_budget, plan, session_for_capture, session_for_profile,
 };
 pub use policy::{
-    Tracepoint, TracepointArgSpec, TracepointSelector, TracingPolicy, TracingPolicyNamespaced, TracingPolicySpec,
+    CiliumTracingPolicy, CiliumTracingPolicyNamespaced, Tracepoint, TracingPolicy, TracingPolicyNamespaced,
+    TracingPolicySpec,
 };
 pub use reason::Reason;
 pub use stack::{Layer, LayerMode, ObservabilityStack, ObservabilityStackSpec};

@@ -11,6 +11,11 @@ macro_rules! reasons {
         }
 
         impl Reason {
+    /// Whether it describes something that is active as asked, e.g. a signal that lets the call finish.
+    pub fn is_note(self) -> bool {
+        matches!(self, Self::SyscallPointer | Self::SignalIsLate | Self::MatchesExecutedFile)
+    }
+
             /// All reasons, in the order of docs/reasons.md.
             pub const ALL: &'static [Self] = &[$(Self::$name,)+];
 
@@ -58,7 +63,7 @@ reasons! {
     RolloutHalted,
     /// No agent has reported yet.
     WaitingForAgents,
-    /// No node matches the stack's nodeSelector.
+    /// No node matches the stack's nodeSelector, or a policy's `spec.nodeSelector` matches none of the stack's nodes.
     NoMatchingNodes,
     /// No running pod matches, so no node has work.
     NoMatchingPods,
@@ -102,7 +107,11 @@ reasons! {
     BtfMissing,
     /// The tracepoint does not exist in this node's kernel.
     NoSuchTracepoint,
-    /// The tracepoint exists, but not the requested field or argument.
+    /// The function does not exist in this node's kernel.
+    NoSuchFunction,
+    /// The function exists in this node's kernel, but no program can be attached to it.
+    NotAttachable,
+    /// The tracepoint or function exists, but not the requested field or argument, or not in this type.
     NoSuchArgument,
     /// A program could not be loaded or attached, for a reason not listed here.
     LoadFailed,
@@ -128,14 +137,34 @@ reasons! {
     StateNotKept,
     /// The API server does not allow the agent to watch this node's pods, or namespaces.
     WatchFailed,
-    /// The node has reached its limit of distinct pod selections.
+    /// The node has reached its limit of distinct pod selections, or of pods that are selected differently.
     TooManySelections,
+    /// The policies on one hook have together more selectors, values or conditions than a hook has room for.
+    TooManySelectors,
     /// A part of the profile could not be fetched, or is not what its digest says.
     PartUnavailable,
     /// The worker process, which parses untrusted data, has ended unexpectedly.
     WorkerFailed,
     /// Events could not be written to the file or stream that the stack names.
     ExportFailed,
+    /// No replica of the relay is available.
+    RelayUnavailable,
+    /// No layer is Enabled and no session exists, so nothing wants the relay.
+    RelayNotNeeded,
+    /// The stack disables the relay.
+    RelayDisabled,
+    /// Another program on the node uses the agent's port for the relay.
+    PortTaken,
+    /// The agent has no certificate for its port, so the relay cannot read from this node.
+    CertificateNotIssued,
+    /// The certificate of the agent's port has expired and was not renewed.
+    CertificateExpired,
+    /// A selector decides by user memory that the process can change during the call.
+    SyscallPointer,
+    /// A signal alone lets the call finish before the process ends.
+    SignalIsLate,
+    /// matchBinaries of this hook also matches the file that is executed.
+    MatchesExecutedFile,
     /// Records were lost; metrics and status count them.
     RecordsLost,
 }
@@ -154,6 +183,8 @@ impl Reason {
                 | Self::KernelTooOld
                 | Self::BtfMissing
                 | Self::NoSuchTracepoint
+                | Self::NoSuchFunction
+                | Self::NotAttachable
                 | Self::NoSuchArgument
                 | Self::MissingCapability
                 | Self::PerfParanoid

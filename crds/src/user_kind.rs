@@ -1,9 +1,10 @@
-//! What the five kinds of user resources share, so that status is computed and written in one place.
+//! What the kinds of user resources share, so that status is computed and written in one place.
 
 use kube::{Resource, ResourceExt};
 
 use crate::{
-    AppProfile, FlowCapture, ObservabilityStack, ResourceStatus, TracingPolicy, TracingPolicyNamespaced,
+    AppProfile, CiliumTracingPolicy, CiliumTracingPolicyNamespaced, FlowCapture, ObservabilityStack, ResourceStatus,
+    TracingPolicy, TracingPolicyNamespaced,
     node::{Source, SourceKind},
 };
 
@@ -44,6 +45,22 @@ impl UserKind for TracingPolicy {
 
 impl UserKind for TracingPolicyNamespaced {
     const SOURCE_KIND: SourceKind = SourceKind::TracingPolicyNamespaced;
+
+    fn common_status(&self) -> Option<&ResourceStatus> {
+        self.status.as_ref()
+    }
+}
+
+impl UserKind for CiliumTracingPolicy {
+    const SOURCE_KIND: SourceKind = SourceKind::CiliumTracingPolicy;
+
+    fn common_status(&self) -> Option<&ResourceStatus> {
+        self.status.as_ref()
+    }
+}
+
+impl UserKind for CiliumTracingPolicyNamespaced {
+    const SOURCE_KIND: SourceKind = SourceKind::CiliumTracingPolicyNamespaced;
 
     fn common_status(&self) -> Option<&ResourceStatus> {
         self.status.as_ref()

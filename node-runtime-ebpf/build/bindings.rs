@@ -23,6 +23,7 @@ pub(crate) fn generate(clang_args: &[String], file: &Path) -> Result<()> {
         .header(CONTRACT)
         .clang_args(clang_args)
         .allowlist_file("bpf/include/.*")
+        .allowlist_file("bpf/.*hook.h")
         .default_enum_style(EnumVariation::Rust { non_exhaustive: false })
         .constified_enum_module(FLAGS)
         .derive_default(true)

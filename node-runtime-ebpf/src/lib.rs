@@ -39,18 +39,26 @@ pub mod skeleton {
 #[repr(align(8))]
 struct Aligned<T: ?Sized>(T);
 
-/// `bpf/security/tracepoint.bpf.c`: one tracepoint of a policy. It is loaded once for each, and has no skeleton.
-pub fn tracepoint() -> &'static [u8] {
-    static OBJECT: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/tracepoint.bpf.o")));
-    &OBJECT.0
+/// `bpf/security/hook.bpf.c`: one attach point of all policies, for rows of 1, 4 or 16 words. It is loaded once for each hook.
+pub fn hook(words: u32) -> &'static [u8] {
+    static ONE: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/hook1.bpf.o")));
+    static FOUR: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/hook4.bpf.o")));
+    static SIXTEEN: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/hook16.bpf.o")));
+    match words {
+        0..=1 => &ONE.0,
+        2..=4 => &FOUR.0,
+        _ => &SIXTEEN.0,
+    }
 }
 
 /// Every object by its name, to try what a kernel says of each.
-pub fn all() -> [(&'static str, &'static [u8]); 5] {
+pub fn all() -> [(&'static str, &'static [u8]); 7] {
     [
+        ("hook1", hook(1)),
+        ("hook4", hook(4)),
+        ("hook16", hook(16)),
         ("cgroup", &skeleton::cgroup::DATA),
         ("process", &skeleton::process::DATA),
-        ("tracepoint", tracepoint()),
         ("flow", &skeleton::flow::DATA),
         ("cpu", &skeleton::cpu::DATA),
     ]
@@ -84,7 +92,11 @@ mod tests {
         for folder in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("bpf")).unwrap() {
             for file in fs::read_dir(folder.unwrap().path()).unwrap() {
                 let name = file.unwrap().file_name().into_string().unwrap();
-                sources.extend(name.strip_suffix(".bpf.c").map(str::to_owned));
+                let Some(name) = name.strip_suffix(".bpf.c") else { continue };
+                match name {
+                    "hook" => sources.extend(["hook1", "hook4", "hook16"].map(str::to_owned)),
+                    _ => drop(sources.insert(name.to_owned())),
+                }
             }
         }
         assert_eq!(sources, super::all().map(|(name, _)| name.to_owned()).into());

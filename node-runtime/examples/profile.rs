@@ -19,7 +19,11 @@ use trilobite_node::{
     },
     loss::Ledger,
 };
-use trilobite_node_ebpf::CgroupState;
+use trilobite_node_ebpf::{CgroupClass, CgroupState};
+
+/// The classes of the cgroups that the scope of the profile, number 0, selects and leaves out.
+const SELECTED: u32 = 1;
+const NOT_SELECTED: u32 = 2;
 
 fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -35,12 +39,18 @@ fn main() -> ExitCode {
 async fn profile() -> Result<(), Box<dyn Error>> {
     let seconds: i64 = env::args().nth(1).ok_or("usage: profile SECONDS [CGROUP-DIRECTORY]")?.parse()?;
     let cgroups = Map::hash::<u64, CgroupState>("cgroups", 64, true)?;
+    let classes = Map::array::<CgroupClass>("classes", 3)?;
+    for (class, selected) in [(NOT_SELECTED, false), (SELECTED, true)] {
+        let (mut decided, mut wanted) = ([0; 16], [0; 16]);
+        (decided[0], wanted[0]) = (1, u64::from(selected));
+        classes.set(&class, &CgroupClass { decided, wanted })?;
+    }
     let chosen = match env::args().nth(2) {
         Some(folder) => {
             let id = fs::metadata(&folder)?.ino();
-            cgroups.set(&id, &state(true))?;
+            cgroups.set(&id, &CgroupState { class_id: SELECTED, flags: 0 })?;
             // The root: all other cgroups are not selected.
-            cgroups.set(&1u64, &state(false))?;
+            cgroups.set(&1u64, &CgroupState { class_id: NOT_SELECTED, flags: 0 })?;
             Some(())
         }
         None => None,
@@ -57,8 +67,11 @@ async fn profile() -> Result<(), Box<dyn Error>> {
         worker: WorkerProgram::open(&worker_path()?)?,
         cgroup_root: "/sys/fs/cgroup".into(),
     };
-    let sampler =
-        SamplerSpec { frequency_hz: 49, selection: chosen.map(|_| (1, cgroups.fd())), ..SamplerSpec::default() };
+    let sampler = SamplerSpec {
+        frequency_hz: 49,
+        selection: chosen.map(|_| (0, cgroups.fd(), classes.fd())),
+        ..SamplerSpec::default()
+    };
     let target = ProfileTarget {
         membership: Box::new(|_| Membership::Selected),
         pods: Box::new(Vec::new),
@@ -81,9 +94,4 @@ async fn profile() -> Result<(), Box<dyn Error>> {
 fn worker_path() -> Result<PathBuf, Box<dyn Error>> {
     let folder = env::current_exe()?.parent().and_then(Path::parent).ok_or("the example has no folder")?.to_owned();
     Ok(folder.join("trilobite-worker"))
-}
-
-/// The decision of selector 1 about a cgroup.
-fn state(selected: bool) -> CgroupState {
-    CgroupState { known: 1, selected: u64::from(selected), ..CgroupState::default() }
 }

@@ -22,6 +22,8 @@ pub enum Command {
     Run(RunArguments),
     /// Prints what this kernel and this privilege allow, as JSON.
     Probe(ProbeArguments),
+    /// Explains what policies become on a kernel.
+    Policy(PolicyArguments),
     /// Joins standard input and output to the agent's socket: how a client gets in through `kubectl exec`.
     Proxy(SocketArguments),
     /// Ends with 0 when the agent answers on its socket.
@@ -37,6 +39,32 @@ pub struct ProbeArguments {
     /// Also has the kernel load every program of this agent once, attaches none, and prints what it said of each.
     #[arg(long)]
     pub load: bool,
+}
+
+/// Policies, without loading them.
+#[derive(Clone, Debug, Args)]
+pub struct PolicyArguments {
+    /// What is asked.
+    #[command(subcommand)]
+    pub command: PolicyCommand,
+}
+
+/// What can be asked about policies.
+#[derive(Clone, Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Prints the plan of the policies together: hooks, ways to attach, conditions, refusals. Needs no privilege.
+    Explain(ExplainArguments),
+}
+
+/// Policies and the kernel that they are planned for.
+#[derive(Clone, Debug, Args)]
+pub struct ExplainArguments {
+    /// Resources in YAML, several documents a file; `-` is standard input.
+    #[arg(required = true, num_args = 1.., value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Plans for the kernel that this file describes; for the running one by default.
+    #[arg(long, value_name = "FACTS")]
+    pub kernel: Option<PathBuf>,
 }
 
 /// Where the host's file systems are.
@@ -88,6 +116,9 @@ pub struct AgentArguments {
     /// output by default.
     #[arg(long, env = "TRILOBITE_EXPORT_FIFO")]
     pub export_fifo: Option<PathBuf>,
+    /// Addresses of this node that its certificate names, separated by commas; none by default.
+    #[arg(long, env = "NODE_IPS", value_delimiter = ',')]
+    pub node_addresses: Vec<std::net::IpAddr>,
 }
 
 /// The agent without a cluster.

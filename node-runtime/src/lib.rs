@@ -1,10 +1,11 @@
 //! The agent on each node. Rooms import downwards only, in this order; rooms on one line do not import each other:
 //!
-//! `commands` -> `agent` -> `serve`, `export` -> `layers` -> `report` -> `desired` -> `identity` -> `plan` -> `kernel`
-//! -> `problem`, `loss`.
+//! `commands` -> `agent` -> `serve`, `export` -> `layers` -> `report` -> `certificate`, `desired` -> `identity`
+//! -> `plan` -> `kernel` -> `problem`, `loss`.
 
 pub mod agent;
 pub mod args;
+pub mod certificate;
 pub mod commands;
 pub mod desired;
 pub mod export;

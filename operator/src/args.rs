@@ -14,6 +14,9 @@ pub struct Arguments {
     /// Image of the agent if the stack sets none.
     #[arg(long, env = "TRILOBITE_NODE_IMAGE", default_value = "localhost/trilobite-node:dev")]
     pub node_image: String,
+    /// Image of the relay.
+    #[arg(long, env = "TRILOBITE_RELAY_IMAGE", default_value = "localhost/trilobite-relay:dev")]
+    pub relay_image: String,
     /// ServiceAccount of the agents; the installation creates it with its permissions.
     #[arg(long, default_value = "trilobite-node")]
     pub node_service_account: String,
@@ -29,6 +32,9 @@ pub struct Arguments {
     /// A node fails if its agent is missing, not ready or silent for longer than this.
     #[arg(long, value_parser = parse_seconds, default_value = "30")]
     pub agent_grace_seconds: Duration,
+    /// An APIService of the relay that the API server cannot reach is withdrawn after this.
+    #[arg(long, value_parser = parse_seconds, default_value = "20")]
+    pub relay_grace_seconds: Duration,
     /// Nodes that are updated in one second during a rollout.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     pub nodes_per_second: u32,

@@ -3,20 +3,23 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use kube::{
     Client,
     core::{DeserializeGuard, PartialObjectMeta},
     runtime::{events::Recorder, reflector::Store},
 };
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use trilobite_crds::{
-    AppProfile, FlowCapture, ObservabilityStack, STACK_NAME, TracingPolicy, TracingPolicyNamespaced, node::NodeRuntime,
+    AppProfile, CiliumTracingPolicy, CiliumTracingPolicyNamespaced, FlowCapture, ObservabilityStack, STACK_NAME,
+    TracingPolicy, TracingPolicyNamespaced, node::NodeRuntime,
 };
 
 use crate::{
-    args::Arguments, metrics::Metrics, plan::Plan, rate_limiter::RateLimiter, status::ControllerReport,
-    watch::pods::PodWatches,
+    args::Arguments, certificate_authority::Authority, metrics::Metrics, plan::Plan, rate_limiter::RateLimiter,
+    start_times::StartTimes, status::ControllerReport, watch::pods::PodWatches,
 };
 
 /// The caches of all watched kinds.
@@ -25,6 +28,8 @@ pub(crate) struct Stores {
     pub(crate) stacks: Store<DeserializeGuard<ObservabilityStack>>,
     pub(crate) policies: Store<DeserializeGuard<TracingPolicy>>,
     pub(crate) namespaced_policies: Store<DeserializeGuard<TracingPolicyNamespaced>>,
+    pub(crate) cilium_policies: Store<DeserializeGuard<CiliumTracingPolicy>>,
+    pub(crate) cilium_namespaced_policies: Store<DeserializeGuard<CiliumTracingPolicyNamespaced>>,
     pub(crate) captures: Store<DeserializeGuard<FlowCapture>>,
     pub(crate) profiles: Store<DeserializeGuard<AppProfile>>,
     pub(crate) namespaces: Store<PartialObjectMeta<Namespace>>,
@@ -69,6 +74,14 @@ impl StackState {
     }
 }
 
+/// The APIService was deleted because the API server could not reach the relay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Withdrawal {
+    pub(crate) at: Timestamp,
+    /// As the API server said.
+    pub(crate) why: String,
+}
+
 pub(crate) struct Context {
     pub(crate) client: Client,
     pub(crate) arguments: Arguments,
@@ -79,6 +92,12 @@ pub(crate) struct Context {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) pod_watches: PodWatches,
     pub(crate) recorder: Recorder,
+    /// The CA that signs certificates of agents and the relay; none while no relay is wanted.
+    pub(crate) authority: watch::Sender<Option<Arc<Authority>>>,
+    pub(crate) withdrawal: Mutex<Option<Withdrawal>>,
+    /// Since when the API server has not reached the relay, by the operator's clock.
+    pub(crate) unreachable_since: Mutex<Option<Timestamp>>,
+    pub(crate) starts: StartTimes,
     /// Limits how many nodes a rollout updates in a second.
     pub(crate) rollout_limiter: RateLimiter,
 }

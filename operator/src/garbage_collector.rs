@@ -19,7 +19,10 @@ use trilobite_crds::{
 
 use crate::{
     context::{Context, StackState},
-    controllers::time_limited::session_patch::{RuntimeRef, remove_session},
+    controllers::{
+        stack::{TeardownError, unregister},
+        time_limited::session_patch::{RuntimeRef, remove_session},
+    },
     resource_key::ResourceKey,
     status::ControllerReport,
     watch::Trigger,
@@ -34,6 +37,8 @@ const RETRY: Duration = Duration::from_secs(3);
 enum GarbageError {
     #[error("removing session {name} from noderuntime {node}: {source}")]
     RemoveSession { name: String, node: String, source: kube::Error },
+    #[error("there is no stack: {0}")]
+    Unregister(#[source] TeardownError),
     #[error("deleting NodeRuntimes, because there is no stack: {0}")]
     DeleteRuntimes(#[source] kube::Error),
 }
@@ -62,6 +67,8 @@ async fn collect_once(context: &Context) -> Result<(), GarbageError> {
     let existing: BTreeSet<ResourceKey> = keys(&stores.stacks)
         .chain(keys(&stores.policies))
         .chain(keys(&stores.namespaced_policies))
+        .chain(keys(&stores.cilium_policies))
+        .chain(keys(&stores.cilium_namespaced_policies))
         .chain(keys(&stores.captures))
         .chain(keys(&stores.profiles))
         .collect();
@@ -75,8 +82,12 @@ async fn collect_once(context: &Context) -> Result<(), GarbageError> {
     }
     if matches!(context.stack(), StackState::Absent) {
         context.plan.send_if_modified(|plan| plan.take().is_some());
+        context.authority.send_if_modified(|authority| authority.take().is_some());
     }
     // An unreadable stack unloads nothing, and one that is being deleted is torn down by its own controller.
+    if !has_stack(&existing) {
+        unregister(&context.client).await.map_err(GarbageError::Unregister)?;
+    }
     if !has_stack(&existing) && !runtimes.is_empty() {
         tracing::info!(nodes = runtimes.len(), "there is no stack: deleting the NodeRuntimes");
         let all: Api<PartialObjectMeta<NodeRuntime>> = Api::all(context.client.clone());

@@ -114,7 +114,7 @@ mod tests {
 
     fn list() -> String {
         let good = policy("good", r#"{"tracepoints":[{"subsystem":"sched","event":"sched_process_fork"}]}"#);
-        let deep = policy("deep", &format!(r#"{{"kprobes":{},"tracepoints":[]}}"#, nested(1000)));
+        let deep = policy("deep", &format!(r#"{{"rollout":{},"tracepoints":[]}}"#, nested(1000)));
         format!(r#"{{"kind":"List","apiVersion":"v1","metadata":{{}},"items":[{deep},{good}]}}"#)
     }
 
@@ -131,12 +131,12 @@ mod tests {
         server.await.unwrap();
         let read: Vec<_> = list.items.iter().map(|policy| policy.0.as_ref().unwrap()).collect();
         let stack = ObservabilityStack::new("default", Default::default());
-        let planned = plan(&Inputs { stack: &stack, policies: read, namespaced_policies: Vec::new() });
+        let planned = plan(&Inputs { policies: read, ..Inputs::new(&stack) });
         assert_eq!(planned.parts.len(), 2, "the stack's processes, and the good policy");
         let refused: Vec<_> =
             planned.refusals.iter().map(|refusal| (refusal.source.name.as_str(), refusal.reason)).collect();
         assert_eq!(refused, [("deep", Reason::Unsupported)]);
-        assert_eq!(planned.refusals[0].field, "spec.kprobes");
+        assert_eq!(planned.refusals[0].field, "spec.rollout");
     }
 
     #[test]

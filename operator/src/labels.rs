@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::core::ObjectMeta;
+use trilobite_crds::read_api::RELAY;
 
 /// Name of the agents' DaemonSet, and of the ConfigMap and Service beside it.
 pub(crate) const DAEMON_SET: &str = "trilobite-node";
@@ -28,7 +29,41 @@ pub(crate) fn agent_selector() -> BTreeMap<String, String> {
 
 /// The same selector as the query of a list or watch.
 pub(crate) fn agent_selector_query() -> String {
-    agent_selector().iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+    query(&agent_selector())
+}
+
+/// Selector of the relay's pods, which is immutable too.
+pub(crate) fn relay_selector() -> BTreeMap<String, String> {
+    [("app.kubernetes.io/name", RELAY), ("app.kubernetes.io/part-of", "trilobite")]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
+}
+
+/// The same selector as the query of a list.
+pub(crate) fn relay_selector_query() -> String {
+    query(&relay_selector())
+}
+
+/// Pods of the agents and of the relay.
+pub(crate) fn pods_query() -> String {
+    format!("app.kubernetes.io/name in ({DAEMON_SET},{RELAY}),app.kubernetes.io/part-of=trilobite")
+}
+
+fn query(selector: &BTreeMap<String, String>) -> String {
+    selector.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+}
+
+/// Metadata of an object of the relay.
+pub(crate) fn relay_metadata(name: &str, namespace: Option<&str>, owner: &OwnerReference) -> ObjectMeta {
+    let mut labels = relay_selector();
+    labels.insert(MANAGED_BY.into(), MANAGER.into());
+    ObjectMeta {
+        name: Some(name.into()),
+        namespace: namespace.map(String::from),
+        labels: Some(labels),
+        owner_references: Some(vec![owner.clone()]),
+        ..ObjectMeta::default()
+    }
 }
 
 /// Labels of every created object.

@@ -4,6 +4,7 @@
 //! `watch` -> the files that stand alone (`args`, `labels`, `metrics`, `plan`, `resource_key`, ...).
 
 pub mod args;
+mod certificate_authority;
 mod context;
 mod controllers;
 mod garbage_collector;
@@ -16,6 +17,7 @@ pub mod operator;
 mod plan;
 mod rate_limiter;
 mod resource_key;
+mod start_times;
 mod status;
 pub mod telemetry;
 mod wait_for_crds;

@@ -6,6 +6,7 @@ mod watches;
 use std::{sync::Arc, time::Instant};
 
 use kube::{Client, runtime::events::Recorder};
+use parking_lot::Mutex;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
@@ -25,6 +26,7 @@ use crate::{
     json_depth_limit::limit_json_depth,
     metrics::Metrics,
     rate_limiter::RateLimiter,
+    start_times::StartTimes,
     status::{
         ControllerReport, GracePeriods, IndexDriver, SilentAgentWriter, StatusWriter, event_reporter,
         watch_pod_refusals,
@@ -92,6 +94,10 @@ async fn run_controllers(
         metrics: metrics.clone(),
         pod_watches: PodWatches::new(client.clone(), metrics),
         recorder: Recorder::new(client, event_reporter()),
+        authority: watch::Sender::new(None),
+        withdrawal: Mutex::new(None),
+        unreachable_since: Mutex::new(None),
+        starts: StartTimes::default(),
         rollout_limiter: RateLimiter::new(arguments.nodes_per_second, Instant::now()),
     });
     let nodes_changed = Trigger::new();

@@ -2,7 +2,7 @@
 
 use trilobite_crds::{
     Planned, Refusal,
-    node::{PartContent, PodScope, ProfileRef, Source},
+    node::{PodScope, ProfileRef, Source},
 };
 
 /// A plan whose parts and profile exist in the API server.
@@ -19,7 +19,7 @@ pub(crate) enum PolicyOutcome {
     Part {
         profile: ProfileRef,
         digest: String,
-        pods: PodScope,
+        pods: Box<PodScope>,
     },
     Refused(Vec<Refusal>),
     /// The stack is suspended, so no policy is active.
@@ -46,19 +46,11 @@ impl Plan {
             Some(part) => PolicyOutcome::Part {
                 profile: self.profile.clone(),
                 digest: part.spec.digest.clone(),
-                pods: pod_scope(&part.spec.content).clone(),
+                pods: Box::new(part.spec.content.pods().clone()),
             },
             None if self.suspended => PolicyOutcome::Suspended,
             None => PolicyOutcome::NotPlanned,
         }
-    }
-}
-
-fn pod_scope(content: &PartContent) -> &PodScope {
-    match content {
-        PartContent::Processes(part) => &part.pods,
-        PartContent::Tracepoints(part) => &part.pods,
-        PartContent::Flows(part) => &part.pods,
     }
 }
 

@@ -3,14 +3,17 @@
 //! left out.
 
 mod any;
+mod read;
 mod scalar;
 pub(crate) mod table;
 #[cfg(test)]
 mod tests;
 mod text;
 mod time;
+pub mod tree;
 pub(crate) mod wire;
 
+pub use read::{ReadError, read};
 pub use table::JsonMessage;
 
 use std::ops::Range;

@@ -68,7 +68,7 @@ impl Name {
         &NAMES[usize::from(self.0 + 1)..usize::from(self.0 + self.1 - 1)]
     }
 
-    fn text(self) -> &'static [u8] {
+    pub(crate) fn text(self) -> &'static [u8] {
         &NAMES[usize::from(self.0 + 2)..usize::from(self.0 + self.1 - 2)]
     }
 }
@@ -86,6 +86,13 @@ pub(crate) fn enum_value(index: u16, number: i32) -> Option<Name> {
     // Most enums count from zero.
     let at_number = usize::try_from(number).ok().and_then(|at| values.get(at)).filter(|(known, _)| *known == number);
     at_number.or_else(|| values.iter().find(|(known, _)| *known == number)).map(|(_, name)| *name)
+}
+
+/// The number of an enum's value; none where this version of the interface has no value of this name.
+pub(crate) fn enum_number(index: u16, name: &str) -> Option<i32> {
+    let (start, count) = ENUMS[usize::from(index)];
+    let values = &VALUES[usize::from(start)..usize::from(start + count)];
+    values.iter().find(|(_, known)| known.text() == name.as_bytes()).map(|(number, _)| *number)
 }
 
 /// The number of the field that a path's segment names, as in the `.proto` text or in camel case, and the index of its

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use trilobite_api::tetragon::EventType;
+use trilobite_api::tetragon::{EventType, get_events_response::Event};
 
 use super::{color::ColorArgs, filter::FilterArgs, time::span};
 
@@ -26,6 +26,23 @@ impl EventKind {
             Self::Exec => EventType::ProcessExec,
             Self::Exit => EventType::ProcessExit,
             Self::Tracepoint => EventType::ProcessTracepoint,
+        }
+    }
+
+    /// As the field `event` of the read API has it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Exec => "exec",
+            Self::Exit => "exit",
+            Self::Tracepoint => "tracepoint",
+        }
+    }
+
+    pub(crate) fn is_kind_of(self, event: &Event) -> bool {
+        match self {
+            Self::Exec => matches!(event, Event::ProcessExec(_)),
+            Self::Exit => matches!(event, Event::ProcessExit(_)),
+            Self::Tracepoint => matches!(event, Event::ProcessTracepoint(_)),
         }
     }
 }

@@ -89,6 +89,9 @@ pub(crate) struct ConnectionArgs {
     /// Talk to the agent on this socket, without a cluster.
     #[arg(long, global = true, value_name = "PATH", conflicts_with_all = ["kubeconfig", "context"])]
     pub(crate) socket: Option<PathBuf>,
+    /// Say on standard error which way is taken to what agents know.
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
 }
 
 /// `trilobite COMMAND` for a next step, with the namespace of Trilobite where it is not the default.

@@ -55,6 +55,11 @@ impl FlowVerdict {
             Self::Translated => flow::Verdict::Translated,
         })
     }
+
+    /// As Hubble's JSON has it.
+    pub(crate) fn name(self) -> &'static str {
+        flow::Verdict::try_from(self.number()).unwrap_or_default().as_str_name()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -2,7 +2,9 @@
 
 use std::{io, path::PathBuf};
 
-use crate::fold::{flame::DrawError, merge::FoldedError};
+use trilobite_folded_stacks::FoldedError;
+
+use crate::fold::flame::DrawError;
 
 /// Each message says what to do.
 #[derive(Debug, thiserror::Error)]

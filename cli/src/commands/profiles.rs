@@ -6,7 +6,7 @@ use std::io::Write;
 use jiff::{SignedDuration, Timestamp};
 use kube::{Api, ResourceExt, api::ListParams};
 use serde::Serialize;
-use trilobite_api::profiles::{ListProfilesRequest, Profile, ProfileState, profiles_client::ProfilesClient};
+use trilobite_api::profiles::{self, ListProfilesRequest, Profile, profiles_client::ProfilesClient};
 use trilobite_crds::{
     AppProfile,
     condition::{ConditionStatus, ConditionType, find},
@@ -22,6 +22,7 @@ use crate::{
     args::{OutputFormat, ProfilesArgs, own_command},
     cluster::ClusterError,
     output::{paint::Paint, stderr::stderr_line, table::painted_table},
+    read_api::{ProfileState, ReadApi},
 };
 
 /// How long nodes keep results.
@@ -47,6 +48,7 @@ struct ProfileEntry {
 pub(super) async fn print_profiles(
     arguments: &ProfilesArgs,
     transport: &Transport,
+    api: Option<&ReadApi>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let now = Timestamp::now();
@@ -54,14 +56,23 @@ pub(super) async fn print_profiles(
         Transport::Socket(address) => (local_profiles(transport).await?, format!("the agent on {}", address.name)),
         Transport::Cluster { client, namespace: trilobite_namespace } => {
             let namespace = arguments.namespace.as_deref().unwrap_or_else(|| client.default_namespace());
-            let (api, searched): (Api<AppProfile>, _) = match arguments.all_namespaces {
+            let (objects, searched): (Api<AppProfile>, _) = match arguments.all_namespaces {
                 true => (Api::all(client.clone()), "the cluster".to_owned()),
                 false => (Api::namespaced(client.clone(), namespace), format!("namespace {namespace}")),
             };
-            let listed = api.list(&ListParams::default()).await;
+            let listed = objects.list(&ListParams::default()).await;
             let listed = listed
                 .map_err(|error| ClusterError::new(format!("list appprofiles of {searched}"), "appprofiles", error))?;
-            (listed.items.iter().map(|profile| entry(profile, trilobite_namespace, now)).collect(), searched)
+            let mut entries: Vec<ProfileEntry> =
+                listed.items.iter().map(|profile| entry(profile, trilobite_namespace, now)).collect();
+            if let Some(api) = api {
+                let namespace = (!arguments.all_namespaces).then_some(namespace);
+                match api.profiles(namespace).await {
+                    Ok(states) => add_counts(&mut entries, &states),
+                    Err(error) => stderr_line!("warning: samples are those of the last status: {error}"),
+                }
+            }
+            (entries, searched)
         }
     };
     entries.sort_by(|one, other| (&one.namespace, &one.name).cmp(&(&other.namespace, &other.name)));
@@ -80,6 +91,17 @@ pub(super) async fn print_profiles(
         stderr_line!("fetch a result: {fetch}");
     }
     Ok(())
+}
+
+/// What the agents have counted since the status was written.
+fn add_counts(entries: &mut [ProfileEntry], states: &[ProfileState]) {
+    for entry in entries {
+        let name = format!("{}/{}", entry.namespace, entry.name);
+        if let Some(state) = states.iter().find(|state| state.name == name) {
+            entry.samples = entry.samples.max(state.samples);
+            entry.lost = entry.lost.max(state.lost);
+        }
+    }
 }
 
 fn entry(profile: &AppProfile, trilobite_namespace: &str, now: Timestamp) -> ProfileEntry {
@@ -133,10 +155,10 @@ async fn local_profiles(transport: &Transport) -> Result<Vec<ProfileEntry>, Fail
 fn local_entry(profile: &Profile, socket: &str) -> ProfileEntry {
     let (namespace, name) = profile.name.split_once('/').unwrap_or(("", &profile.name));
     let (state, fetchable) = match profile.state() {
-        ProfileState::Running => ("Running".to_owned(), true),
-        ProfileState::Done => ("Completed".to_owned(), true),
-        ProfileState::Failed => (format!("Failed: {}", profile.problem), false),
-        ProfileState::Unspecified => ("Unknown".to_owned(), false),
+        profiles::ProfileState::Running => ("Running".to_owned(), true),
+        profiles::ProfileState::Done => ("Completed".to_owned(), true),
+        profiles::ProfileState::Failed => (format!("Failed: {}", profile.problem), false),
+        profiles::ProfileState::Unspecified => ("Unknown".to_owned(), false),
     };
     let fetch = || format!("trilobite --socket {socket} {}", fetch_command(namespace, name));
     ProfileEntry {
@@ -240,6 +262,14 @@ mod tests {
     }
 
     #[test]
+    fn counts_of_the_agents_are_newer_than_the_status() {
+        let mut entries = [listed("{results: {samples: 7, lost: 1, nodes: 1}}", 5)];
+        let state = |name: &str, samples| ProfileState { name: name.into(), samples, ..ProfileState::default() };
+        add_counts(&mut entries, &[state("bank/slow", 99), state("shop/slow", 9)]);
+        assert_eq!((entries[0].samples, entries[0].lost), (9, 1));
+    }
+
+    #[test]
     fn ages_have_the_form_of_kubectl() {
         for (seconds, text) in [(7, "7s"), (150, "2m"), (7300, "2h"), (200_000, "2d"), (-3, "0s")] {
             assert_eq!(age(SignedDuration::from_secs(seconds)), text);
@@ -250,7 +280,7 @@ mod tests {
     async fn profiles_of_a_local_agent_are_listed() {
         let agent = FakeAgent::with_profile("main 1\n", 42);
         let mut out = Vec::new();
-        print_profiles(&ProfilesArgs::default(), &agent.transport(), &mut out).await.unwrap();
+        print_profiles(&ProfilesArgs::default(), &agent.transport(), None, &mut out).await.unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(text.starts_with("NAMESPACE  NAME    STATE      SAMPLES"), "{text}");
         assert!(text.contains("shop       till-1  Completed  42"), "{text}");

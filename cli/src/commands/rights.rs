@@ -5,6 +5,7 @@ use std::fmt;
 use futures::future::join_all;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use kube::{Api, Client, api::PostParams};
+use trilobite_crds::read_api;
 
 use crate::cluster::ClusterError;
 
@@ -33,6 +34,22 @@ impl Right {
     /// Kubernetes 1.35 on also asks for `create`, as do the roles that people write.
     pub(super) fn exec(namespace: &str) -> [Self; 2] {
         ["create", "get"].map(|verb| Self { subresource: "exec", ..Self::pods(verb, namespace) })
+    }
+
+    /// What reading the result of a profile takes, by the read API or from the agents.
+    pub(super) fn to_fetch_results(namespace: &str, trilobite_namespace: &str, by_read_api: bool) -> Vec<Self> {
+        if !by_read_api {
+            let [create_exec, get_exec] = Self::exec(trilobite_namespace);
+            return vec![Self::pods("list", trilobite_namespace), create_exec, get_exec];
+        }
+        let profiles = |subresource| Self {
+            verb: "get",
+            group: read_api::GROUP,
+            resource: "profiles",
+            subresource,
+            namespace: namespace.into(),
+        };
+        vec![profiles(""), profiles("folded")]
     }
 
     fn attributes(&self) -> ResourceAttributes {
@@ -92,5 +109,19 @@ mod tests {
             "create appprofiles.trilobite.dev in namespace shop"
         );
         assert_eq!(Right::exec("fossils")[0].to_string(), "create pods/exec in namespace fossils");
+    }
+
+    #[test]
+    fn tenant_needs_no_exec_where_the_read_api_is_served() {
+        let rights = |by_read_api| -> Vec<String> {
+            let rights = Right::to_fetch_results("shop", "fossils", by_read_api);
+            rights.iter().map(ToString::to_string).collect()
+        };
+        let of_the_api = [
+            "get profiles.read.trilobite.dev in namespace shop",
+            "get profiles/folded.read.trilobite.dev in namespace shop",
+        ];
+        assert_eq!(rights(true), of_the_api);
+        assert!(rights(false).contains(&"create pods/exec in namespace fossils".to_owned()));
     }
 }

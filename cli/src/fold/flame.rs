@@ -1,8 +1,7 @@
 //! Folded stacks as one SVG flame graph, the same picture that the agent draws.
 
 use trilobite_flame_graph::draw;
-
-use super::merge::Folded;
+use trilobite_folded_stacks::Folded;
 
 #[derive(Debug, thiserror::Error)]
 #[error("cannot draw the flame graph: {0}")]

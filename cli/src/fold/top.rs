@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use trilobite_flame_graph::frame_text::{self, Origin};
+use trilobite_folded_stacks::Folded;
 use trilobite_untrusted_text::is_unprintable;
-
-use super::merge::Folded;
 
 /// Samples of one function.
 #[derive(Clone, Copy, Default)]

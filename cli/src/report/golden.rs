@@ -16,7 +16,7 @@ const IN_ORDER: &str = r#"
 - {type: Accepted, status: "True", reason: Valid, message: the spec is supported, lastTransitionTime: "2026-01-01T00:00:00Z"}
 - {type: Degraded, status: "False", reason: AsExpected, message: nothing is wrong, lastTransitionTime: "2026-01-01T00:00:00Z"}
 "#;
-const AN_HOUR_LATER: &str = "2026-01-01T01:00:00Z";
+pub(super) const AN_HOUR_LATER: &str = "2026-01-01T01:00:00Z";
 
 fn conditions(text: &str) -> Vec<Condition> {
     serde_yaml::from_str(text).unwrap()
@@ -75,7 +75,7 @@ fn running(node: &str) -> Pod {
 }
 
 /// The operator and the agents of alder and birch run; nothing is asked of them.
-fn healthy() -> ClusterObjects {
+pub(super) fn healthy() -> ClusterObjects {
     ClusterObjects {
         stacks: Some(vec![stack()]),
         policies: Some(Vec::new()),

@@ -10,6 +10,8 @@ mod operator;
 mod pod_state;
 mod render;
 mod resources;
+#[cfg(test)]
+mod states;
 
 pub(crate) use build::{ClusterObjects, Report, Unread};
 pub(crate) use messages::next;

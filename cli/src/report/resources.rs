@@ -42,9 +42,13 @@ pub(super) fn findings<K: UserKind>(object: &K, namespace: &str) -> Vec<Finding>
     let failures: Vec<Finding> =
         status.failures.iter().map(|failure| found(&failure.reason, &failure_message(failure))).collect();
     let conditions = &status.conditions;
-    // A completed resource is rightly not ready.
-    if !failures.is_empty() || holds(conditions, ConditionType::Completed) {
+    if !failures.is_empty() {
         return failures;
+    }
+    // A completed resource is rightly not ready, unless it ended without having been able to start.
+    if holds(conditions, ConditionType::Completed) {
+        let stalled = find(conditions, ConditionType::Stalled).filter(|one| one.status == ConditionStatus::True);
+        return stalled.map(|condition| found(&condition.reason, &condition.message)).into_iter().collect();
     }
     // The reason of Accepted=False explains more than Ready=False does.
     let accepted = find(conditions, ConditionType::Accepted).filter(|one| one.status == ConditionStatus::False);

@@ -47,6 +47,10 @@ struct Objects {
     unknown: BTreeSet<String>,
     /// Method and path of each request.
     requests: Vec<String>,
+    /// Path and query of each request.
+    targets: Vec<String>,
+    /// Answers by their paths, e.g. of the read API.
+    answers: BTreeMap<String, (u16, String)>,
     /// Every request is answered with 401.
     unauthorized: bool,
     /// Socket of the agent in each pod.
@@ -167,6 +171,16 @@ impl TestCluster {
         self.objects.lock().requests.clone()
     }
 
+    /// Path and query of each request.
+    pub(crate) fn targets(&self) -> Vec<String> {
+        self.objects.lock().targets.clone()
+    }
+
+    /// Answers requests of this path with this text.
+    pub(crate) fn answer(&self, path: &str, code: u16, text: impl Into<String>) {
+        self.objects.lock().answers.insert(path.into(), (code, text.into()));
+    }
+
     pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = trilobite(words);
         command.env("KUBECONFIG", self.folder.path().join("config")).current_dir(self.folder.path());
@@ -223,6 +237,7 @@ async fn answer(mut stream: TcpStream, objects: &Mutex<Objects>) -> std::io::Res
     let (method, target) = (first.next().unwrap_or_default(), first.next().unwrap_or_default());
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     objects.lock().requests.push(format!("{method} {path}"));
+    objects.lock().targets.push(target.to_owned());
     if let Some(pod) = path.strip_suffix("/exec").and_then(|path| path.rsplit('/').next()) {
         let socket = objects.lock().sockets.get(pod).cloned();
         if let Some(socket) = socket {
@@ -306,7 +321,7 @@ impl Objects {
             ["namespaces", namespace, plural, name, sub] => (*namespace, *plural, *name, *sub),
             [plural] => ("", *plural, "", ""),
             [plural, name] => ("", *plural, *name, ""),
-            _ => return failure(404, "NotFound", "no such path"),
+            _ => return self.answers.get(path).cloned().unwrap_or_else(|| failure(404, "NotFound", "no such path")),
         };
         if plural == "selfsubjectaccessreviews" {
             return self.review(body);
@@ -315,6 +330,7 @@ impl Objects {
             return (404, "404 page not found\n".to_owned());
         }
         let verb = match (method, name) {
+            ("GET", "") if query.contains("watch=true") => "watch",
             ("GET", "") => "list",
             ("GET", _) => "get",
             ("POST", _) => "create",
@@ -325,6 +341,9 @@ impl Objects {
         if self.denied.contains(&format!("{verb} {resource}")) {
             let message = format!("{resource} is forbidden: User \"till\" cannot {verb} resource \"{resource}\"");
             return failure(403, "Forbidden", &message);
+        }
+        if let Some(answer) = self.answers.get(path) {
+            return answer.clone();
         }
         let all = self.kinds.entry(plural.to_owned()).or_default();
         let in_namespace = |one: &Value| namespace.is_empty() || one["metadata"]["namespace"] == namespace;

@@ -10,6 +10,7 @@ mod kubeconfigs;
 mod observe;
 mod outputs;
 mod profiles;
+mod read_api;
 mod run;
 mod status;
 mod streams;

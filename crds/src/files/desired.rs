@@ -20,7 +20,7 @@ pub fn desired_from_resources(resources: &[Resource], now: Timestamp) -> (Desire
     let (unique, mut refusals) = unique(resources);
     let fallback = ObservabilityStack::new(STACK_NAME, ObservabilityStackSpec::default());
     let mut stack = &fallback;
-    let mut inputs = Inputs { stack, policies: Vec::new(), namespaced_policies: Vec::new() };
+    let mut inputs = Inputs::new(stack);
     for resource in &unique {
         match resource {
             Resource::Stack(object) if object.source().name == STACK_NAME => stack = object,
@@ -31,6 +31,8 @@ pub fn desired_from_resources(resources: &[Resource], now: Timestamp) -> (Desire
             }
             Resource::Policy(policy) => inputs.policies.push(policy),
             Resource::NamespacedPolicy(policy) => inputs.namespaced_policies.push(policy),
+            Resource::CiliumPolicy(policy) => inputs.cilium_policies.push(policy),
+            Resource::CiliumNamespacedPolicy(policy) => inputs.cilium_namespaced_policies.push(policy),
             Resource::Capture(_) | Resource::Profile(_) => {}
         }
     }
@@ -42,7 +44,11 @@ pub fn desired_from_resources(resources: &[Resource], now: Timestamp) -> (Desire
         let session = match resource {
             Resource::Capture(capture) => session_for_capture(capture, stack, now),
             Resource::Profile(profile) => session_for_profile(profile, stack, now),
-            Resource::Stack(_) | Resource::Policy(_) | Resource::NamespacedPolicy(_) => continue,
+            Resource::Stack(_)
+            | Resource::Policy(_)
+            | Resource::NamespacedPolicy(_)
+            | Resource::CiliumPolicy(_)
+            | Resource::CiliumNamespacedPolicy(_) => continue,
         };
         match session {
             Ok(session) => sessions.push(session),
@@ -53,8 +59,13 @@ pub fn desired_from_resources(resources: &[Resource], now: Timestamp) -> (Desire
     sessions.sort_by(|a, b| a.name.cmp(&b.name));
     let mut parts: Vec<_> = planned.parts.into_iter().map(|part| part.spec).collect();
     parts.sort_by(|a, b| a.digest.cmp(&b.digest));
-    let desired =
-        Desired { profile: None, suspended: stack.spec.suspend, parts, sessions, export: stack.spec.export.plan() };
+    let desired = Desired {
+        suspended: stack.spec.suspend,
+        parts,
+        sessions,
+        export: stack.spec.export.plan(),
+        ..Desired::default()
+    };
     (desired, refusals)
 }
 

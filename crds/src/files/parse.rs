@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::resource::Resource;
+use super::resource::{CILIUM, Resource};
 use crate::{GROUP, VERSION, bounds::Violation};
 
 /// Most bytes of one file.
@@ -71,15 +71,21 @@ fn read_resource(mut value: Value) -> Result<Resource, Vec<Violation>> {
         return Err(vec![violation("", "must be an object with apiVersion and kind")]);
     };
     let served = format!("{GROUP}/{VERSION}");
-    if object.get("apiVersion") != Some(&json!(served)) {
+    let api_version = object.get("apiVersion").and_then(Value::as_str).unwrap_or_default().to_string();
+    if ![served.as_str(), CILIUM].contains(&api_version.as_str()) {
         let written = object.get("apiVersion").map_or("nothing".into(), Value::to_string);
         return Err(vec![violation("apiVersion", format!("must be {served}, is {written}"))]);
     }
     let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default().to_string();
-    let Some(crd) = Resource::crd(&kind) else {
-        let kinds = "ObservabilityStack, TracingPolicy, TracingPolicyNamespaced, FlowCapture or AppProfile";
+    let Some(source_kind) = Resource::kind(&api_version, &kind) else {
+        let kinds = if api_version == CILIUM {
+            "TracingPolicy or TracingPolicyNamespaced"
+        } else {
+            "ObservabilityStack, TracingPolicy, TracingPolicyNamespaced, FlowCapture or AppProfile"
+        };
         return Err(vec![violation("kind", format!("must be {kinds}, is {kind:?}"))]);
     };
+    let crd = Resource::crd(source_kind);
     let mut violations = check_metadata(object, crd["spec"]["scope"] == "Namespaced");
     // A status describes some cluster and means nothing here.
     object.remove("status");
@@ -89,7 +95,7 @@ fn read_resource(mut value: Value) -> Result<Resource, Vec<Violation>> {
         violations.push(violation("spec", "must be set"));
         return Err(violations);
     }
-    match Resource::read(&kind, &crd, &value) {
+    match Resource::read(source_kind, crd, &value) {
         Ok(resource) if violations.is_empty() => Ok(resource),
         Ok(_) => Err(violations),
         Err(found) => {

@@ -1,9 +1,12 @@
 //! The desired state of one node, whatever its origin: the node's NodeRuntime, files, or the last known good state on disk.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{part::ProfilePartSpec, runtime::ProfileRef, session::Session};
+use crate::{read_api::Listen, stack::EventSelection};
 
 /// Everything that a node has to keep active.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -24,6 +27,12 @@ pub struct Desired {
     /// Where events are written.
     #[serde(default)]
     pub export: ExportPlan,
+    /// Labels of the node that policies select nodes by; empty without a cluster.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub node_labels: BTreeMap<String, String>,
+    /// The port for the relay; none without a cluster, and while no relay is wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listen: Option<Listen>,
 }
 
 /// Where an agent writes events in addition to its socket.
@@ -33,6 +42,12 @@ pub struct ExportPlan {
     /// JSON lines on standard output.
     #[serde(default)]
     pub stdout: bool,
+    /// Which events standard output gets, and what of each.
+    #[serde(default, skip_serializing_if = "EventSelection::is_everything")]
+    pub stdout_events: EventSelection,
+    /// Which events the file gets, and what of each.
+    #[serde(default, skip_serializing_if = "EventSelection::is_everything")]
+    pub file_events: EventSelection,
     /// JSON lines in a rotated file below the node's state directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<FileExport>,

@@ -1,13 +1,18 @@
 //! A `ProfilePart`: what one source object asks of a node for as long as the object exists, resolved and immutable.
 //! An agent loads, keeps and refuses each part by itself.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::{CustomResource, KubeSchema};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use validator::{Validate, ValidationErrors};
 
 use super::scope::{PodScope, Source};
-use crate::bounds::DIGEST;
+use crate::{
+    bounds::DIGEST,
+    policy::TracingPolicySpec,
+    selector::{self, Labels},
+};
 
 /// One source object, resolved. Its name ends in the digest of this spec.
 #[derive(CustomResource, KubeSchema, Validate, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,10 +46,37 @@ pub struct ProfilePartSpec {
 pub enum PartContent {
     /// process_exec and process_exit of the pods in scope.
     Processes(ProcessesPart),
-    /// process_tracepoint for the hooks of one policy.
+    /// process_tracepoint for the hooks of one policy; from an operator of an earlier version.
     Tracepoints(TracepointsPart),
+    /// The hooks, filters and actions of one policy.
+    Policy(PolicyPart),
     /// TCP and UDP flows of the pods in scope.
     Flows(FlowsPart),
+}
+
+impl PartContent {
+    /// The nodes of a policy that selects some; none for every node.
+    pub fn node_selector(&self) -> Option<&LabelSelector> {
+        match self {
+            Self::Policy(part) => part.spec.node_selector.as_ref(),
+            Self::Processes(_) | Self::Tracepoints(_) | Self::Flows(_) => None,
+        }
+    }
+
+    /// Whether a node with these labels is meant. The planner has refused invalid selectors; one that gets here selects nothing.
+    pub fn selects_node(&self, labels: &Labels) -> bool {
+        self.node_selector().is_none_or(|selector| selector::matches(selector, labels).unwrap_or(false))
+    }
+
+    /// The pods that the part is about.
+    pub fn pods(&self) -> &PodScope {
+        match self {
+            Self::Processes(part) => &part.pods,
+            Self::Tracepoints(part) => &part.pods,
+            Self::Policy(part) => &part.pods,
+            Self::Flows(part) => &part.pods,
+        }
+    }
 }
 
 impl Validate for PartContent {
@@ -52,6 +84,7 @@ impl Validate for PartContent {
         let (field, result) = match self {
             Self::Processes(part) => ("processes", part.validate()),
             Self::Tracepoints(part) => ("tracepoints", part.validate()),
+            Self::Policy(part) => ("policy", part.validate()),
             Self::Flows(part) => ("flows", part.validate()),
         };
         ValidationErrors::merge(Ok(()), field, result)
@@ -67,6 +100,26 @@ pub struct ProcessesPart {
     pub pods: PodScope,
     /// Size of the ring buffer for process events, in bytes: a power of two and a multiple of the page size.
     pub ring_bytes: u32,
+}
+
+/// One policy, checked: every word is known, macros are expanded, spellings are canonical. Lists are not expanded, as the
+/// generated ones are the node's.
+#[derive(Validate, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyPart {
+    /// Pods whose calls are followed; the kernel program decides.
+    #[validate(nested)]
+    pub pods: PodScope,
+    /// The policy's spec. The agent checks it again.
+    #[schemars(schema_with = "any_object")]
+    pub spec: Box<TracingPolicySpec>,
+    /// Size of the ring buffer that policy events share, in bytes: a power of two and a multiple of the page size.
+    pub ring_bytes: u32,
+}
+
+/// An object of which an API server checks nothing.
+fn any_object(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })
 }
 
 /// The tracepoints of one policy.

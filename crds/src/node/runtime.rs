@@ -1,5 +1,7 @@
 //! A `NodeRuntime`: one for each node. The operator writes the spec, the node's agent the status.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -10,9 +12,12 @@ use super::{scope::Source, session::Session};
 use crate::{
     bounds::REASON,
     condition::{Condition, MAX_MESSAGE, MESSAGE_LENGTH, cut},
+    read_api::Listen,
     reason::Reason,
 };
 
+/// Most labels of a node that policies may select by: the keys of all their selectors.
+const MAX_SELECTED_LABELS: u64 = 256;
 const MAX_FIELD: usize = 256;
 const FIELD_LENGTH: u64 = MAX_FIELD as u64;
 
@@ -41,6 +46,15 @@ pub struct NodeRuntimeSpec {
     #[validate(length(max = 64), nested)]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub sessions: Vec<Session>,
+    /// Labels of the node that policies select nodes by.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = MAX_SELECTED_LABELS))]
+    #[validate(length(max = MAX_SELECTED_LABELS))]
+    pub node_labels: BTreeMap<String, String>,
+    /// The agent's port for the relay; closed while unset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[validate(nested)]
+    pub listen: Option<Listen>,
 }
 
 /// A NodeProfile by name and content.
@@ -88,6 +102,16 @@ pub struct NodeRuntimeStatus {
     #[schemars(inner(length(max = 16)))]
     #[validate(length(max = 512))]
     pub refused: Vec<String>,
+    /// Parts that are not for this node, since the `nodeSelector` of their policy leaves it out, by the first 16 characters of
+    /// their digests.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(inner(length(max = 16)))]
+    #[validate(length(max = 1024))]
+    pub skipped: Vec<String>,
+    /// How many pods of the node each active policy selects now; a policy that selects none is left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[validate(length(max = 1024), nested)]
+    pub pods_selected: Vec<PodsSelected>,
     /// What is wrong; at most 20 problems.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[validate(length(max = 20))]
@@ -102,6 +126,17 @@ pub struct NodeRuntimeStatus {
     #[validate(length(max = 8))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
+}
+
+/// How many pods of a node a policy selects.
+#[derive(Validate, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PodsSelected {
+    /// The first 16 characters of the digest of the policy's part.
+    #[validate(length(max = 16))]
+    pub part: String,
+    /// Number of pods that have not ended.
+    pub pods: i32,
 }
 
 /// What the agent detected at its start.
@@ -173,7 +208,7 @@ pub struct NodeProblem {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[validate(length(max = FIELD_LENGTH))]
     pub field: String,
-    /// What is wrong, where, and what to do; at most 200 characters.
+    /// What is wrong, where, and what to do; at most 256 characters.
     #[validate(length(max = MESSAGE_LENGTH))]
     pub message: String,
 }

@@ -4,10 +4,9 @@ pub mod budget;
 mod capacity;
 mod digest;
 mod namespace_budget;
-mod read_policy;
+mod policy_part;
 mod refusal;
 mod session;
-mod tetragon;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
@@ -18,7 +17,8 @@ pub use refusal::Refusal;
 pub use session::{session_for_capture, session_for_profile};
 
 use crate::{
-    ObservabilityStack, TracingPolicy, TracingPolicyNamespaced, TracingPolicySpec, UserKind,
+    CiliumTracingPolicy, CiliumTracingPolicyNamespaced, ObservabilityStack, TracingPolicy, TracingPolicyNamespaced,
+    TracingPolicySpec, UserKind,
     app_profile::MIN_PROFILE_BUDGET,
     node::{
         FlowsPart, NodeProfile, NodeProfileSpec, PartContent, PartRef, PodScope, ProcessesPart, ProfilePart,
@@ -41,6 +41,23 @@ pub struct Inputs<'a> {
     pub policies: Vec<&'a TracingPolicy>,
     /// Policies of namespaces, in any order.
     pub namespaced_policies: Vec<&'a TracingPolicyNamespaced>,
+    /// Cluster-wide policies of Tetragon's API group, in any order.
+    pub cilium_policies: Vec<&'a CiliumTracingPolicy>,
+    /// Policies of namespaces of Tetragon's API group, in any order.
+    pub cilium_namespaced_policies: Vec<&'a CiliumTracingPolicyNamespaced>,
+}
+
+impl<'a> Inputs<'a> {
+    /// A stack without policies.
+    pub fn new(stack: &'a ObservabilityStack) -> Self {
+        Self {
+            stack,
+            policies: Vec::new(),
+            namespaced_policies: Vec::new(),
+            cilium_policies: Vec::new(),
+            cilium_namespaced_policies: Vec::new(),
+        }
+    }
 }
 
 /// The plan of a pool of nodes, and what is refused.
@@ -136,10 +153,10 @@ impl Planning {
         let mut capacity = ProfileCapacity::new(stack_parts.len(), json_bytes(&profile(stack, stack_parts).spec));
         let mut parts = Vec::new();
         for Candidate { source, policy, .. } in candidates {
-            match read_policy::tracepoints(policy, &source, namespace_selector.as_ref(), sizes.policy_ring_bytes) {
+            match policy_part::policy_part(policy, &source, namespace_selector.as_ref(), sizes.policy_ring_bytes) {
                 Err(refusals) => self.refusals.extend(refusals),
                 Ok(content) => {
-                    let part = part(&source, PartContent::Tracepoints(content));
+                    let part = part(&source, PartContent::Policy(content));
                     match capacity.reserve(&part_ref(&part), source.namespace.is_some()) {
                         Ok(()) => parts.push(part),
                         Err(full) => self.refusals.push(Refusal::profile_full(&source, &full)),
@@ -182,7 +199,10 @@ struct Candidate<'a> {
 fn candidates<'a>(inputs: &Inputs<'a>) -> Vec<Candidate<'a>> {
     let cluster = inputs.policies.iter().map(|policy| candidate(*policy, &policy.spec));
     let namespaced = inputs.namespaced_policies.iter().map(|policy| candidate(*policy, &policy.spec.0));
-    let mut all: Vec<_> = cluster.chain(namespaced).collect();
+    let cilium_cluster = inputs.cilium_policies.iter().map(|policy| candidate(*policy, &policy.spec.0));
+    let cilium_namespaced = inputs.cilium_namespaced_policies.iter();
+    let cilium_namespaced = cilium_namespaced.map(|policy| candidate(*policy, &policy.spec.0));
+    let mut all: Vec<_> = cluster.chain(namespaced).chain(cilium_cluster).chain(cilium_namespaced).collect();
     all.sort_by(|a, b| (a.created.is_none(), a.created, &a.source).cmp(&(b.created.is_none(), b.created, &b.source)));
     all
 }

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     bounds::Violation,
     condition::{MAX_MESSAGE, cut},
-    node::{Source, SourceKind},
+    node::Source,
     reason::Reason,
     selector::SelectorError,
     stack::Layer,
@@ -27,14 +27,11 @@ pub struct Refusal {
     pub reason: Reason,
     /// Path of the field, e.g. `spec.tracepoints[0].event`; empty where the whole resource is meant.
     pub field: String,
-    /// What is wrong, where, and what to do; at most 200 characters.
+    /// What is wrong, where, and what to do; at most 256 characters.
     pub message: String,
     /// Number of further refusals of the same resource that are not listed; set on the last listed one.
     pub unlisted: u32,
 }
-
-/// Most refusals of one policy that are listed, since a policy may have as many unknown fields as an object holds.
-pub(super) const MOST_LISTED: usize = 20;
 
 impl fmt::Display for Refusal {
     /// `Kind/name: Reason: message`.
@@ -53,24 +50,6 @@ impl Refusal {
         // A key of a policy may be as long as the policy.
         let (field, message) = (cut(&field.into(), MAX_FIELD), cut(message.as_ref(), MAX_MESSAGE));
         Self { source: source.clone(), reason, field, message, unlisted: 0 }
-    }
-
-    /// A field of Tetragon that is not supported.
-    pub fn unsupported_field(source: &Source, field: String) -> Self {
-        let message = format!("{field} is not supported; remove it");
-        Self::new(source, Reason::Unsupported, field, message)
-    }
-
-    /// A value of Tetragon that is not supported.
-    pub fn unsupported_value(source: &Source, field: String, value: &str, supported: &str) -> Self {
-        let message = format!("{field}: {value} is not supported; use {supported}");
-        Self::new(source, Reason::Unsupported, field, message)
-    }
-
-    /// A field that neither Trilobite nor Tetragon has.
-    pub fn unknown_field(source: &Source, field: String) -> Self {
-        let message = format!("unknown field {field}; correct its name or remove it");
-        Self::new(source, Reason::InvalidSpec, field, message)
     }
 
     /// A value that the field cannot have.
@@ -127,9 +106,9 @@ impl Refusal {
         Self::new(source, Reason::Suspended, "", "the stack is suspended; set its spec.suspend to false")
     }
 
-    /// A policy without hooks, or a profile of nothing.
+    /// A profile of nothing.
     pub fn nothing_requested(source: &Source) -> Self {
-        let field = if source.kind == SourceKind::AppProfile { "spec.cpu" } else { "spec.tracepoints" };
+        let field = "spec.cpu";
         Self::new(source, Reason::InvalidSpec, field, format!("{field} must be set: the spec requests nothing"))
     }
 

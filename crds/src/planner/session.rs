@@ -106,7 +106,7 @@ fn pods(source: &Source, layer: &LayerView<'_>, pod_selector: &LabelSelector) ->
         namespace: source.namespace.clone(),
         namespace_selector: layer.namespace_selector.cloned(),
         pod_selector: Some(pod_selector.clone()),
-        include_host: false,
+        ..PodScope::default()
     })
 }
 

@@ -1,22 +1,50 @@
-//! `TracingPolicy` and `TracingPolicyNamespaced`: one spec, two scopes.
-//! Every field of Tetragon's spec is kept as written; `planner/read_policy.rs` reads it, and refuses by path what is not supported.
+//! The language of tracing policies: every field of Tetragon's spec, typed; one spec for all kinds.
+//! Words that the language does not have are kept as written; `check` refuses them by their paths.
 
-mod tracepoint;
+pub mod action;
+pub mod argument;
+pub mod check;
+pub mod evaluate;
+pub mod hook;
+mod kinds;
+pub mod macros;
+pub mod operator;
+pub mod options;
+pub mod selector;
+pub mod value;
+pub mod word;
 
-use std::{collections::BTreeMap, ops::Deref};
+use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::{CustomResource, KubeSchema};
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use validator::{Validate, ValidationErrors};
+use validator::{Validate, ValidationError};
 
-pub use tracepoint::{Tracepoint, TracepointAction, TracepointArgSpec, TracepointSelector};
+pub use action::{Action, ActionKind, RateLimitScope};
+pub use argument::{Argument, ArgumentSource, ArgumentType, Integer, ValueClass};
+pub use hook::{Enforcer, Hook, Kprobe, KprobeIgnore, List, ListType, LsmHook, Tracepoint, Uprobe, UprobeIgnore, Usdt};
+pub use kinds::{
+    CiliumNamespacedSpec, CiliumSpec, CiliumTracingPolicy, CiliumTracingPolicyNamespaced, NamespacedSpec,
+    TracingPolicyNamespaced,
+};
+pub use operator::Operator;
+pub use options::{OptionName, OverrideMethod, PolicyMode, PolicyOption};
+pub use selector::{
+    BinaryFilter, CapabilityFilter, CapabilitySet, Credential, CredentialFilter, NamespaceChangeFilter,
+    NamespaceFilter, NamespaceKind, PidFilter, Selector, ValueFilter, WorkloadFilter,
+};
+pub use word::{Vocabulary, Word};
 
-use crate::{selector, status::ResourceStatus};
+use crate::{bounds, status::ResourceStatus};
 
-/// Hooks in the kernel and the pods whose events they emit; the spec of both kinds.
+/// Most hooks of one section.
+const MAX_HOOKS: u64 = 256;
+const MAX_LISTS: u64 = 64;
+const MAX_MACROS: u64 = 64;
+
+/// Hooks in the kernel, filters and actions; the spec of all kinds.
 #[derive(CustomResource, KubeSchema, Validate, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "trilobite.dev",
@@ -32,86 +60,100 @@ use crate::{selector, status::ResourceStatus};
 )]
 #[serde(rename_all = "camelCase")]
 pub struct TracingPolicySpec {
+    /// Functions of the kernel, e.g. `[{call: tcp_connect, syscall: false}]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[validate(length(max = MAX_HOOKS), nested)]
+    pub kprobes: Vec<Kprobe>,
+    /// Functions of the kernel, attached to by their types.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[validate(length(max = MAX_HOOKS), nested)]
+    pub fentries: Vec<Kprobe>,
+    /// Tracepoints, e.g. `[{subsystem: sched, event: sched_process_fork}]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[validate(length(max = MAX_HOOKS), nested)]
+    pub tracepoints: Vec<Tracepoint>,
+    /// Functions of programs. Not supported yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[validate(length(max = MAX_HOOKS), nested)]
+    pub uprobes: Vec<Uprobe>,
+    /// Probes that programs were built with. Not supported yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[validate(length(max = MAX_HOOKS), nested)]
+    pub usdts: Vec<Usdt>,
+    /// Hooks of the kernel's security modules. Not supported yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[validate(length(max = MAX_HOOKS), nested)]
+    pub lsmhooks: Vec<LsmHook>,
+    /// Emits an event when a program's file is mapped. Not supported yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub loader: bool,
+    /// Named lists, used as `list:NAME`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[validate(length(max = MAX_LISTS), nested)]
+    pub lists: Vec<List>,
+    /// Functions at which NotifyEnforcer acts. Not supported yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[validate(length(max = MAX_LISTS), nested)]
+    pub enforcers: Vec<Enforcer>,
+    /// Options, e.g. `[{name: policy-mode, value: monitor}]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[validate(length(max = 32), nested)]
+    pub options: Vec<PolicyOption>,
     /// Selects pods by their labels, e.g. `matchLabels: {app: checkout}`. Unset selects every pod of the policy's namespace;
     /// in a TracingPolicy, every pod of the cluster and the processes of the nodes themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[validate(custom(function = selector::check_bounds))]
+    #[validate(custom(function = crate::selector::check_bounds))]
     pub pod_selector: Option<LabelSelector>,
-    /// The tracepoints to follow, e.g. `[{subsystem: sched, event: sched_process_fork}]`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[validate(length(max = 32), nested)]
-    pub tracepoints: Vec<Tracepoint>,
+    /// Selects containers by `name` and `repo`, e.g. `matchLabels: {name: main}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[validate(custom(function = crate::selector::check_bounds))]
+    pub container_selector: Option<LabelSelector>,
+    /// `{}` selects processes outside any pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[validate(custom(function = crate::selector::check_bounds))]
+    pub host_selector: Option<LabelSelector>,
+    /// Selects nodes by their labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[validate(custom(function = crate::selector::check_bounds))]
+    pub node_selector: Option<LabelSelector>,
+    /// Filters that selectors add by name, in `macros`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = MAX_MACROS))]
+    #[validate(length(max = MAX_MACROS), custom(function = check_macros))]
+    pub selectors_macros: BTreeMap<String, Selector>,
     /// Every other field, kept so that it can be refused by its path.
     #[serde(flatten)]
     pub other: BTreeMap<String, Value>,
 }
 
-/// The same spec for the pods of the policy's own namespace. kube derives one kind from one type, hence the wrapper.
-#[derive(CustomResource, JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[kube(
-    group = "trilobite.dev",
-    version = "v1alpha1",
-    kind = "TracingPolicyNamespaced",
-    plural = "tracingpoliciesnamespaced",
-    shortname = "tbtpn",
-    category = "trilobite",
-    namespaced,
-    status = "ResourceStatus",
-    derive = "PartialEq",
-    derive = "Default",
-    doc = "Hooks in the kernel whose events are shown, for the pods of one namespace"
-)]
-#[serde(transparent)]
-pub struct NamespacedSpec(pub TracingPolicySpec);
+impl TracingPolicySpec {
+    /// The hooks of the supported sections, each with its path, e.g. `spec.kprobes[0]`.
+    pub fn hooks(&self) -> impl Iterator<Item = (String, Hook<'_>)> {
+        let path = |section: &str, index: usize| format!("spec.{section}[{index}]");
+        let kprobes = self.kprobes.iter().enumerate();
+        let fentries = self.fentries.iter().enumerate();
+        let tracepoints = self.tracepoints.iter().enumerate();
+        kprobes
+            .map(move |(index, hook)| (path("kprobes", index), Hook::Kprobe(hook)))
+            .chain(fentries.map(move |(index, hook)| (path("fentries", index), Hook::Fentry(hook))))
+            .chain(tracepoints.map(move |(index, hook)| (path("tracepoints", index), Hook::Tracepoint(hook))))
+    }
 
-impl Deref for NamespacedSpec {
-    type Target = TracingPolicySpec;
+    /// Whether signals are sent, or only reported.
+    pub fn mode(&self) -> PolicyMode {
+        options::mode(&self.options)
+    }
 
-    fn deref(&self) -> &TracingPolicySpec {
-        &self.0
+    /// The list with this name.
+    pub fn list(&self, name: &str) -> Option<&List> {
+        self.lists.iter().find(|list| list.name == name)
     }
 }
 
-impl Validate for NamespacedSpec {
-    fn validate(&self) -> Result<(), ValidationErrors> {
-        self.0.validate()
-    }
+fn check_macros(macros: &BTreeMap<String, Selector>) -> Result<(), ValidationError> {
+    let below = macros.iter().flat_map(|(name, selector)| bounds::violations(selector, &format!(".{name}")));
+    bounds::fail_below(below.map(|violation| (violation.field, violation.message)).collect())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::bounds;
-
-    #[test]
-    fn violations_have_the_paths_of_the_json() {
-        let arg = TracepointArgSpec { index: 200, r#type: String::new(), ..TracepointArgSpec::default() };
-        let hook = Tracepoint {
-            subsystem: "sched".into(),
-            event: "../sys_enter".into(),
-            args: vec![arg],
-            tags: vec!["shop".into(), "x".into()],
-            ..Tracepoint::default()
-        };
-        let spec = TracingPolicySpec { tracepoints: vec![hook], ..TracingPolicySpec::default() };
-        let found: Vec<String> =
-            bounds::violations(&NamespacedSpec(spec), "spec").iter().map(ToString::to_string).collect();
-        assert_eq!(
-            found,
-            [
-                "spec.tracepoints[0].args[0].index: 200 must be at most 127",
-                "spec.tracepoints[0].args[0].type: must have at least 1 characters, has 0",
-                "spec.tracepoints[0].event: \"../sys_enter\" must consist of letters, digits and _",
-                "spec.tracepoints[0].tags[1]: must have at least 2 characters, has 1",
-            ]
-        );
-    }
-
-    #[test]
-    fn overlong_list_is_one_violation() {
-        let spec = TracingPolicySpec { tracepoints: vec![Tracepoint::default(); 33], ..TracingPolicySpec::default() };
-        let found = bounds::violations(&spec, "spec");
-        assert_eq!(found.len(), 1);
-        assert_eq!(found[0].to_string(), "spec.tracepoints: must have at most 32 items, has 33");
-    }
-}
+mod tests;

@@ -1,6 +1,7 @@
 //! The CRDs, made from the Rust types, and what an API server checks by them.
 
 mod columns;
+mod described_once;
 mod read;
 mod rewrite;
 mod rules;
@@ -12,7 +13,8 @@ use serde_json::Value;
 pub use read::read;
 
 use crate::{
-    AppProfile, FlowCapture, ObservabilityStack, TracingPolicy, TracingPolicyNamespaced,
+    AppProfile, CiliumTracingPolicy, CiliumTracingPolicyNamespaced, FlowCapture, ObservabilityStack, TracingPolicy,
+    TracingPolicyNamespaced,
     node::{NodeProfile, NodeRuntime, ProfilePart},
 };
 
@@ -20,8 +22,8 @@ use crate::{
 pub fn crds() -> Vec<Value> {
     vec![
         user_crd::<ObservabilityStack>(),
-        user_crd::<TracingPolicy>(),
-        user_crd::<TracingPolicyNamespaced>(),
+        policy_crd::<TracingPolicy>(),
+        policy_crd::<TracingPolicyNamespaced>(),
         columns::time_limited_columns(user_crd::<FlowCapture>()),
         columns::time_limited_columns(user_crd::<AppProfile>()),
         rewrite::crd(ProfilePart::crd()),
@@ -30,9 +32,18 @@ pub fn crds() -> Vec<Value> {
     ]
 }
 
+/// The CRDs of Tetragon's API group, for clusters where Tetragon is not installed.
+pub fn cilium_crds() -> Vec<Value> {
+    vec![policy_crd::<CiliumTracingPolicy>(), policy_crd::<CiliumTracingPolicyNamespaced>()]
+}
+
 /// The CRD of a kind that users write, with its columns and a default status for an object not reconciled yet.
 pub fn user_crd<K: CustomResourceExt>() -> Value {
     columns::user_columns(rewrite::unobserved(rewrite::crd(K::crd())))
+}
+
+fn policy_crd<K: CustomResourceExt>() -> Value {
+    described_once::describe_once(user_crd::<K>())
 }
 
 /// The schema of the only version of a CRD.

@@ -96,7 +96,7 @@ fn whole_numbers(map: &mut Map<String, Value>) {
         if let Some(value) = map.get_mut(bound)
             && let Some(float) = value.as_f64()
             && float.fract() == 0.0
-            && float.abs() < 9e15
+            && float.abs() <= bounds::MAX_COUNT as f64
         {
             *value = json!(float as i64);
         }

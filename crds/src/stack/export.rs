@@ -4,6 +4,7 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 use validator::Validate;
 
+use super::event_selection::EventSelection;
 use crate::node::desired::{ExportPlan, FileExport};
 
 /// Where events are written.
@@ -12,6 +13,7 @@ use crate::node::desired::{ExportPlan, FileExport};
 pub struct ExportSpec {
     /// JSON lines on the standard output of a container of its own, `export-stdout`, in each agent's pod.
     #[serde(default)]
+    #[validate(nested)]
     pub stdout: StdoutExportSpec,
     /// JSON lines in a rotated file on each node.
     #[serde(default)]
@@ -20,12 +22,16 @@ pub struct ExportSpec {
 }
 
 /// Standard output.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(KubeSchema, Validate, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StdoutExportSpec {
     /// Whether events are written to standard output. The container is there only if so; a change restarts the agents.
     #[serde(default)]
     pub enabled: bool,
+    /// Which events, and what of each.
+    #[serde(flatten)]
+    #[validate(nested)]
+    pub events: EventSelection,
 }
 
 /// A rotated file.
@@ -43,6 +49,10 @@ pub struct FileExportSpec {
     #[serde(default = "five")]
     #[validate(range(min = 0, max = 100))]
     pub max_backups: i32,
+    /// Which events, and what of each.
+    #[serde(flatten)]
+    #[validate(nested)]
+    pub events: EventSelection,
 }
 
 /// The metrics endpoint of each agent.
@@ -63,6 +73,8 @@ impl ExportSpec {
     pub fn plan(&self) -> ExportPlan {
         ExportPlan {
             stdout: self.stdout.enabled,
+            stdout_events: if self.stdout.enabled { self.stdout.events.clone() } else { EventSelection::default() },
+            file_events: if self.file.enabled { self.file.events.clone() } else { EventSelection::default() },
             file: self.file.enabled.then(|| FileExport {
                 max_size_mb: self.file.max_size_mb.clamp(1, 1024).unsigned_abs(),
                 max_backups: self.file.max_backups.clamp(0, 100).unsigned_abs(),
@@ -85,7 +97,7 @@ fn metrics_port() -> i32 {
 
 impl Default for FileExportSpec {
     fn default() -> Self {
-        Self { enabled: false, max_size_mb: ten(), max_backups: five() }
+        Self { enabled: false, max_size_mb: ten(), max_backups: five(), events: EventSelection::default() }
     }
 }
 

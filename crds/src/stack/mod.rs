@@ -1,7 +1,10 @@
 //! `ObservabilityStack`: the one resource that turns the layers on and says how the agents run.
 
+mod event_selection;
 mod export;
 mod layers;
+mod network;
+mod relay;
 mod runtime;
 mod tenancy;
 
@@ -9,8 +12,14 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 use validator::Validate;
 
+pub use event_selection::{
+    CapabilitiesFilter, CapabilitySetFilter, EventFieldFilter, EventFilter, EventName, EventSelection, FieldAction,
+    RedactionFilter,
+};
 pub use export::{ExportSpec, FileExportSpec, MetricsSpec, StdoutExportSpec};
 pub use layers::{Layer, LayerMode, LayerSpec, LayerView};
+pub use network::NetworkSpec;
+pub use relay::{DEFAULT_RELAY_REQUESTS, RelayMode, RelaySpec};
 pub use runtime::{
     DEFAULT_REQUESTS, ImagePullPolicy, Resources, RuntimeSpec, Toleration, TolerationOperator, UpdateStrategy,
 };
@@ -48,7 +57,7 @@ pub struct ObservabilityStackSpec {
     #[serde(default)]
     #[schemars(transform = layers::network_schema)]
     #[validate(nested)]
-    pub network: LayerSpec,
+    pub network: NetworkSpec,
     /// The application layer: profiles of programs.
     #[serde(default)]
     #[schemars(transform = layers::application_schema)]
@@ -66,6 +75,10 @@ pub struct ObservabilityStackSpec {
     #[serde(default)]
     #[validate(nested)]
     pub tenancy: TenancySpec,
+    /// The relay, through which users read events, flows and profiles with their own rights.
+    #[serde(default)]
+    #[validate(nested)]
+    pub relay: RelaySpec,
     /// Unloads everything from every node; the agents keep running.
     #[serde(default)]
     pub suspend: bool,
@@ -76,7 +89,7 @@ impl ObservabilityStackSpec {
     pub fn layer(&self, layer: Layer) -> LayerView<'_> {
         let spec = match layer {
             Layer::Security => &self.security,
-            Layer::Network => &self.network,
+            Layer::Network => &self.network.layer,
             Layer::Application => &self.application,
         };
         spec.view(layer)

@@ -14,7 +14,7 @@ use validator::{Validate, ValidationError};
 
 use crate::bounds;
 
-const MAX_NODE_LABELS: u64 = 16;
+pub(super) const MAX_NODE_LABELS: u64 = 16;
 const MAX_RESOURCES: u64 = 8;
 const MAX_QUANTITY: usize = 32;
 /// A quantity as Kubernetes reads it, and never a negative one: `250m`, `32Mi`, `1.5Gi`, `2e6`.
@@ -122,7 +122,7 @@ fn check_quantities(quantities: &BTreeMap<String, String>) -> Result<(), Validat
     })
 }
 
-fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), ValidationError> {
+pub(super) fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), ValidationError> {
     bounds::check_values(labels, |value| bounds::length_problem(value, 0, bounds::MAX_MAP_VALUE))
 }
 

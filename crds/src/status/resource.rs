@@ -39,6 +39,10 @@ pub struct ResourceStatus {
     #[serde(default = "unobserved")]
     #[validate(range(min = -1))]
     pub observed_generation: i64,
+    /// Of a policy: how many pods it selects now, on the nodes that have it active. Agents report it every few seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[validate(range(min = 0))]
+    pub pods_selected: Option<i32>,
     /// Ready and counted nodes as `ready/desired`, e.g. `2/2`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[validate(length(max = 32))]
@@ -108,6 +112,7 @@ impl Default for ResourceStatus {
             failures: Vec::new(),
             nodes: None,
             observed_generation: unobserved(),
+            pods_selected: None,
             ready_nodes: None,
             summary: None,
         }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use super::resource::ResourceStatus;
+use super::{foreign_policy::ForeignPolicyStatus, resource::ResourceStatus};
 
 /// Status of the ObservabilityStack.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -13,6 +13,10 @@ pub struct ObservabilityStackStatus {
     /// The part that every kind has.
     #[serde(flatten)]
     pub common: ResourceStatus,
+    /// Policies of cilium.io whose CRD has no status, as Tetragon's own; those that are not ready first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub foreign_policies: Vec<ForeignPolicyStatus>,
     /// When the operator last computed the status; renewed every five minutes, so an older time means that no operator runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", length(max = 40), extend("format" = "date-time"))]

@@ -31,6 +31,9 @@ spec: {podSelector: {}, cpu: {frequencyHz: 5000}}
 apiVersion: apps/v1
 kind: Deployment
 ---
+apiVersion: cilium.io/v1alpha1
+kind: FlowCapture
+---
 apiVersion: trilobite.dev/v1alpha1
 kind: Stack
 ---
@@ -44,8 +47,9 @@ just words
             "shop.yaml, document 3, metadata.name: must be 1 to 253 lower case letters, digits, '-' or '.', and begin and end with a letter or digit",
             "shop.yaml, document 3, spec.cpu.frequencyHz: 5000 must be at most 999",
             "shop.yaml, document 4, apiVersion: must be trilobite.dev/v1alpha1, is \"apps/v1\"",
-            "shop.yaml, document 5, kind: must be ObservabilityStack, TracingPolicy, TracingPolicyNamespaced, FlowCapture or AppProfile, is \"Stack\"",
-            "shop.yaml, document 6: must be an object with apiVersion and kind",
+            "shop.yaml, document 5, kind: must be TracingPolicy or TracingPolicyNamespaced, is \"FlowCapture\"",
+            "shop.yaml, document 6, kind: must be ObservabilityStack, TracingPolicy, TracingPolicyNamespaced, FlowCapture or AppProfile, is \"Stack\"",
+            "shop.yaml, document 7: must be an object with apiVersion and kind",
         ]
     );
 }

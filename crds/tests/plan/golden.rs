@@ -63,7 +63,8 @@ fn planned_objects_fit_their_crds() {
         let profile_ref =
             ProfileRef { name: profile.metadata.name.clone().unwrap(), digest: profile.spec.digest.clone() };
         let sessions = desired_from_resources(&resources, now()).0.sessions;
-        let node = NodeRuntime::new("node1", NodeRuntimeSpec { profile_ref: Some(profile_ref), sessions });
+        let spec = NodeRuntimeSpec { profile_ref: Some(profile_ref), sessions, ..NodeRuntimeSpec::default() };
+        let node = NodeRuntime::new("node1", spec);
         let mut violations = violations(&profile);
         violations.extend(self::violations(&node));
         violations.extend(parts.iter().flat_map(self::violations));
@@ -89,11 +90,13 @@ fn planned(resources: &[Resource]) -> Planned {
         _ => None,
     };
     let stack = resources.iter().chain(&fallback).find_map(stack).unwrap();
-    let mut inputs = Inputs { stack: &stack, policies: Vec::new(), namespaced_policies: Vec::new() };
+    let mut inputs = Inputs::new(&stack);
     for resource in resources {
         match resource {
             Resource::Policy(policy) => inputs.policies.push(policy),
             Resource::NamespacedPolicy(policy) => inputs.namespaced_policies.push(policy),
+            Resource::CiliumPolicy(policy) => inputs.cilium_policies.push(policy),
+            Resource::CiliumNamespacedPolicy(policy) => inputs.cilium_namespaced_policies.push(policy),
             _ => {}
         }
     }
@@ -122,7 +125,7 @@ fn shown(resources: &[Resource]) -> String {
     for refusal in &refusals {
         let Refusal { source, reason, field, message, unlisted: _ } = refusal;
         writeln!(text, "refused {source}\n  {reason} {field}\n  {message}").unwrap();
-        assert!(message.chars().count() <= 200, "{message}");
+        assert!(message.chars().count() <= 256, "{message}");
     }
     text
 }

@@ -33,7 +33,7 @@ fn full_profile_refuses_newest_policies_and_keeps_others() {
     for padding in (0..36).step_by(6) {
         let stack = ObservabilityStack::new("default", Default::default());
         let policies: Vec<_> = (0..600).rev().map(|age| policy(name_at(age, padding), age)).collect();
-        let inputs = Inputs { stack: &stack, policies: policies.iter().collect(), namespaced_policies: Vec::new() };
+        let inputs = Inputs { policies: policies.iter().collect(), ..Inputs::new(&stack) };
         let planned = plan(&inputs);
         let bytes = serde_json::to_vec(&planned.profile.spec).unwrap().len();
         assert!(bytes <= MAX_PROFILE_BYTES && planned.parts.len() <= MAX_PARTS, "{bytes} bytes");
@@ -64,9 +64,9 @@ fn namespaces_leave_a_third_of_the_profile_to_the_cluster() {
         .collect();
     let cluster_wide: Vec<_> = (0..150).map(|age| policy(format!("newer-{age}"), 1000 + age)).collect();
     let inputs = Inputs {
-        stack: &stack,
         policies: cluster_wide.iter().collect(),
         namespaced_policies: namespaced.iter().collect(),
+        ..Inputs::new(&stack)
     };
     let planned = plan(&inputs);
     let of_cluster = planned.parts.iter().filter(|part| part.spec.source.name.starts_with("newer")).count();
@@ -88,7 +88,7 @@ fn refusals_beyond_the_limit_are_counted() {
     faulty.spec.other = (0..180_000).map(|number| (format!("k{number}"), true.into())).collect();
     faulty.spec.other.insert("x".repeat(1_000_000), true.into());
     let good = policy("good".into(), 1);
-    let inputs = Inputs { stack: &stack, policies: vec![&faulty, &good], namespaced_policies: Vec::new() };
+    let inputs = Inputs { policies: vec![&faulty, &good], ..Inputs::new(&stack) };
     let planned = plan(&inputs);
     assert_eq!((planned.refusals.len(), planned.parts.len()), (20, 2));
     assert_eq!(planned.refusals.iter().map(|refusal| 1 + refusal.unlisted).sum::<u32>(), 180_001);
@@ -100,7 +100,7 @@ fn long_key_makes_no_long_refusal() {
     let stack = ObservabilityStack::new("default", Default::default());
     let mut faulty = policy("faulty".into(), 0);
     faulty.spec.other.insert("x".repeat(1_000_000), true.into());
-    let inputs = Inputs { stack: &stack, policies: vec![&faulty], namespaced_policies: Vec::new() };
+    let inputs = Inputs { policies: vec![&faulty], ..Inputs::new(&stack) };
     let refusals = plan(&inputs).refusals;
     assert!(refusals[0].field.len() < 300 && refusals[0].message.len() < 300);
 }
@@ -110,19 +110,19 @@ fn message_is_cut_as_in_tetragon_between_characters() {
     let stack = ObservabilityStack::new("default", Default::default());
     let with = |message: &str| {
         let mut one = policy("one".into(), 0);
-        one.spec.tracepoints[0].message = Some(message.into());
-        let inputs = Inputs { stack: &stack, policies: vec![&one], namespaced_policies: Vec::new() };
+        one.spec.tracepoints[0].message = message.into();
+        let inputs = Inputs { policies: vec![&one], ..Inputs::new(&stack) };
         plan(&inputs)
     };
     let shown = |planned: Planned| {
         planned.parts.into_iter().find_map(|part| match part.spec.content {
-            PartContent::Tracepoints(content) => content.hooks[0].message.clone(),
+            PartContent::Policy(content) => Some(content.spec.tracepoints[0].message.clone()),
             _ => None,
         })
     };
     assert_eq!(shown(with(&"a".repeat(300))), Some("a".repeat(256)));
     assert_eq!(shown(with(&format!("a{}", "é".repeat(300)))), Some(format!("a{}", "é".repeat(127))));
-    assert_eq!(shown(with("")), None);
+    assert_eq!(shown(with("")), Some(String::new()));
     assert_eq!(with("a").refusals[0].field, "spec.tracepoints[0].message");
 }
 
@@ -130,7 +130,7 @@ fn message_is_cut_as_in_tetragon_between_characters() {
 fn long_policy_names_give_valid_part_names() {
     let stack = ObservabilityStack::new("default", Default::default());
     let policies = [policy("a".repeat(253), 0), policy(format!("{}b", "a".repeat(252)), 0)];
-    let inputs = Inputs { stack: &stack, policies: policies.iter().collect(), namespaced_policies: Vec::new() };
+    let inputs = Inputs { policies: policies.iter().collect(), ..Inputs::new(&stack) };
     let names: std::collections::BTreeSet<_> =
         plan(&inputs).parts.into_iter().map(|part| part.metadata.name.unwrap()).collect();
     assert_eq!(names.len(), 3);

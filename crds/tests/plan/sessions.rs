@@ -85,7 +85,7 @@ fn too_small_layer_budget_is_a_refusal_of_the_stack() {
     narrow.spec.application.memory_budget_bytes = Some(4 << 20);
     let refused = session_for_profile(&profile("{podSelector: {}, cpu: {}}"), &narrow, now());
     assert_eq!(refusal(refused), (Reason::NotAccepted, String::new()));
-    let inputs = Inputs { stack: &narrow, policies: Vec::new(), namespaced_policies: Vec::new() };
+    let inputs = Inputs::new(&narrow);
     let said: Vec<_> = plan(&inputs).refusals.into_iter().map(|refusal| refusal.message).collect();
     assert_eq!(said, ["spec.application.memoryBudgetBytes: 4194304 must be at least 8388608"]);
 }

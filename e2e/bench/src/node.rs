@@ -93,7 +93,7 @@ impl Node {
             _ => None,
         });
         let stack = stack.unwrap_or(&fallback);
-        let planned = plan(&Inputs { stack, policies: Vec::new(), namespaced_policies: Vec::new() });
+        let planned = plan(&Inputs::new(stack));
         let profile = planned.profile.metadata.name.clone().unwrap_or_default();
         for part in &planned.parts {
             let name = part.metadata.name.clone().unwrap_or_default();

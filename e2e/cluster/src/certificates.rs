@@ -35,18 +35,28 @@ pub(crate) struct Authority {
 }
 
 impl Authority {
-    /// Makes one, and writes `ca.crt` and `ca.key` into the folder.
+    /// Makes the cluster's own, and writes `ca.crt` and `ca.key` into the folder.
     pub(crate) fn create(folder: &Path) -> Result<Self> {
-        let failed = |source| Error::Certificate { name: "ca".to_owned(), source };
+        Self::create_named(folder, "ca", "trilobite-test-cluster")
+    }
+
+    /// Makes the one by which aggregated API servers know the API server: whom it signs may speak for any user, so it
+    /// signs one client alone.
+    pub(crate) fn create_front_proxy(folder: &Path) -> Result<Self> {
+        Self::create_named(folder, "front-proxy-ca", "trilobite-test-front-proxy")
+    }
+
+    fn create_named(folder: &Path, file: &str, common_name: &str) -> Result<Self> {
+        let failed = |source| Error::Certificate { name: file.to_owned(), source };
         let mut params = CertificateParams::new(Vec::new()).map_err(failed)?;
-        params.distinguished_name = name("trilobite-test-cluster", None);
+        params.distinguished_name = name(common_name, None);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages =
             vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
         let key = KeyPair::generate().map_err(failed)?;
         let certificate = params.self_signed(&key).map_err(failed)?;
-        files::write(&folder.join("ca.crt"), certificate.pem())?;
-        files::write(&folder.join("ca.key"), key.serialize_pem())?;
+        files::write(&folder.join(format!("{file}.crt")), certificate.pem())?;
+        files::write(&folder.join(format!("{file}.key")), key.serialize_pem())?;
         Ok(Self { issuer: Issuer::new(params, key) })
     }
 

@@ -22,6 +22,8 @@ pub(crate) const ETCD: &str = "etcd";
 pub(crate) const API_SERVER: &str = "kube-apiserver";
 pub(crate) const CONTROLLERS: &str = "kube-controller-manager";
 pub(crate) const SCHEDULER: &str = "kube-scheduler";
+/// User and certificate of the API server before aggregated ones.
+const FRONT_PROXY: &str = "front-proxy-client";
 /// In the order of their start.
 pub(crate) const PARTS: [&str; 4] = [ETCD, API_SERVER, CONTROLLERS, SCHEDULER];
 
@@ -30,6 +32,8 @@ pub(crate) fn write_identities(state: &State) -> Result<()> {
     let folder = state.certificates();
     let authority = Authority::create(&folder)?;
     create_token_key(&folder)?;
+    let proxy = CertificateSubject { user: FRONT_PROXY, group: None, names: Vec::new() };
+    Authority::create_front_proxy(&folder)?.issue(&folder, FRONT_PROXY, &proxy)?;
     let mut reached_by = vec![state.api_address(), std::net::Ipv4Addr::LOCALHOST.into()];
     reached_by.extend(NodeNumber(1).addresses());
     reached_by.extend(API_SERVICE.iter().filter_map(|address| address.parse::<std::net::IpAddr>().ok()));
@@ -148,6 +152,16 @@ fn api_server_flags(state: &State, etcd: &str) -> Vec<String> {
         "--enable-admission-plugins=NodeRestriction".to_owned(),
         "--allow-privileged=true".to_owned(),
     ];
+    // Aggregated API servers, as every installer of Kubernetes sets them up.
+    flags.extend([
+        format!("--requestheader-client-ca-file={}", pki("front-proxy-ca.crt")),
+        format!("--requestheader-allowed-names={FRONT_PROXY}"),
+        "--requestheader-username-headers=X-Remote-User".to_owned(),
+        "--requestheader-group-headers=X-Remote-Group".to_owned(),
+        "--requestheader-extra-headers-prefix=X-Remote-Extra-".to_owned(),
+        format!("--proxy-client-cert-file={}", pki(&format!("{FRONT_PROXY}.crt"))),
+        format!("--proxy-client-key-file={}", pki(&format!("{FRONT_PROXY}.key"))),
+    ]);
     if state.record.nodes == 0 {
         // A loopback address may not be an endpoint, and there is no pod to look for one.
         flags.push("--endpoint-reconciler-type=none".to_owned());
@@ -230,6 +244,14 @@ mod tests {
         assert!(flags.contains(&"--bind-address=127.0.0.1".to_owned()));
         assert!(flags.contains(&"--endpoint-reconciler-type=none".to_owned()));
         assert!(!flags.iter().any(|flag| flag.starts_with("--kubelet-")));
+    }
+
+    #[test]
+    fn aggregated_servers_know_the_api_server_by_an_authority_of_its_own() {
+        let flags = flags(2, API_SERVER);
+        let value = |name: &str| flags.iter().find_map(|flag| flag.strip_prefix(&format!("--{name}="))).unwrap();
+        assert_ne!(value("requestheader-client-ca-file"), value("client-ca-file"));
+        assert!(value("proxy-client-cert-file").ends_with(&format!("{}.crt", value("requestheader-allowed-names"))));
     }
 
     #[test]

@@ -18,8 +18,17 @@ pub const FLOWS: &[&str] = &["flow_in", "flow_out"];
 /// The programs that follow processes.
 pub const PROCESSES: &[&str] = &["on_exec", "on_exit", "on_fork"];
 
-/// The programs of a policy's tracepoints.
-pub const POLICIES: &[&str] = &["on_tracepoint", "on_raw_tracepoint"];
+/// The programs of hooks: one for each attach point, however many policies there are.
+pub const POLICIES: &[&str] = &[
+    "on_tracing",
+    "on_raw_tracepoint",
+    "on_tracepoint",
+    "on_function_entry",
+    "on_function_return",
+    "on_kprobe",
+    "on_kprobe_multi",
+    "on_kretprobe",
+];
 
 /// Bytes of a name that the kernel keeps.
 const NAME: usize = 15;

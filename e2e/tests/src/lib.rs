@@ -14,6 +14,8 @@ pub mod memory;
 pub mod parameters;
 pub mod pods;
 pub mod profiles;
+pub mod read_api;
+pub mod users;
 pub mod wait;
 
 pub use fixture::Fixture;

@@ -209,3 +209,58 @@ fn the_sample_quota_limits_what_a_namespace_has() {
     let said = kubectl.try_apply(&profile(6)).unwrap_err();
     assert!(said.contains("exceeded quota: trilobite") && said.contains("count/appprofiles.trilobite.dev=5"), "{said}");
 }
+
+/// Spec and place of the kinds whose states are described.
+fn described(kind: &str) -> (&'static str, serde_json::Value) {
+    let pods = serde_json::json!({ "matchLabels": { "app": "till" } });
+    match kind {
+        "ObservabilityStack" => ("observabilitystacks", serde_json::json!({ "security": { "mode": "Enabled" } })),
+        "TracingPolicy" => ("tracingpolicies", serde_json::json!({})),
+        "TracingPolicyNamespaced" => ("tracingpoliciesnamespaced", serde_json::json!({})),
+        "FlowCapture" => ("flowcaptures", serde_json::json!({ "podSelector": pods })),
+        _ => ("appprofiles", serde_json::json!({ "podSelector": pods, "cpu": {} })),
+    }
+}
+
+/// The states whose conditions Argo CD, kstatus and `trilobite status` are tested with; nothing reconciles them here.
+#[test]
+fn describe_says_what_the_conditions_of_each_state_say() {
+    let kubectl = kubectl();
+    kubectl.apply("{apiVersion: v1, kind: Namespace, metadata: {name: shop}}");
+    let mut described_states = 0;
+    for file in files("e2e/gitops/states") {
+        let state: serde_json::Value = serde_yaml::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+        let mut object = state["object"].clone();
+        let (plural, spec) = described(object["kind"].as_str().unwrap());
+        object["spec"] = spec;
+        // The finalizer would keep the object, and nobody but the API server may write when it was deleted.
+        let metadata = object["metadata"].as_object_mut().unwrap();
+        metadata.remove("deletionTimestamp");
+        metadata.remove("finalizers");
+        kubectl.apply(&object.to_string());
+        let name = object["metadata"]["name"].as_str().unwrap().to_owned();
+        let namespace = object["metadata"]["namespace"].as_str().map(|namespace| format!("--namespace={namespace}"));
+        for condition in object["status"]["conditions"].as_array_mut().into_iter().flatten() {
+            condition["lastTransitionTime"] = serde_json::json!("2026-11-29T17:00:00Z");
+        }
+        let patch = serde_json::json!({ "status": object["status"] }).to_string();
+        let mut words = vec!["patch", plural, &name, "--subresource=status", "--type=merge", "-p", &patch];
+        words.extend(namespace.as_deref());
+        kubectl.run(&words);
+        let mut words = vec!["describe", plural, &name];
+        words.extend(namespace.as_deref());
+        let text = kubectl.run(&words);
+        for condition in object["status"]["conditions"].as_array().into_iter().flatten() {
+            for field in ["type", "reason", "message"] {
+                let said = condition[field].as_str().unwrap();
+                assert!(text.contains(said), "{}: {field} {said:?} is not in\n{text}", file.display());
+            }
+        }
+        assert!(text.contains(state["says"].as_str().unwrap()), "{}:\n{text}", file.display());
+        let mut words = vec!["delete", plural, &name];
+        words.extend(namespace.as_deref());
+        kubectl.run(&words);
+        described_states += 1;
+    }
+    assert!(described_states >= 15);
+}

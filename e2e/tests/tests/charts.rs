@@ -111,13 +111,32 @@ fn a_digest_takes_precedence_over_a_tag() {
 #[test]
 fn metadata_of_pods_and_service_accounts_is_set() {
     let values = "operator.podAnnotations.a=b,operator.podLabels.c=d,operator.serviceAccount.annotations.e=f,\
-                  node.serviceAccount.annotations.g=h";
+                  node.serviceAccount.annotations.g=h,relay.serviceAccount.annotations.i=j";
     let Some(objects) = rendered(&["--set", values]) else { return };
     let pod = &object(&objects, "Deployment", "trilobite-operator")["spec"]["template"]["metadata"];
     assert_eq!((&pod["annotations"]["a"], &pod["labels"]["c"]), (&"b".into(), &"d".into()));
     assert_eq!(pod["labels"]["app.kubernetes.io/name"], "trilobite-operator");
     let account = |name| &object(&objects, "ServiceAccount", name)["metadata"]["annotations"];
     assert_eq!((&account("trilobite-operator")["e"], &account("trilobite-node")["g"]), (&"f".into(), &"h".into()));
+    assert_eq!(account("trilobite-relay")["i"], "j");
+}
+
+#[test]
+fn reading_comes_with_view_unless_it_is_switched_off() {
+    for (values, with_view) in [("global.x=y", true), ("rbac.readWithView=false", false)] {
+        let Some(objects) = rendered(&["--set", values]) else { return };
+        let aggregated = |role: &str, to: &str| {
+            let labels = &object(&objects, "ClusterRole", role)["metadata"]["labels"];
+            labels[format!("rbac.authorization.k8s.io/aggregate-to-{to}")] == "true"
+        };
+        // Events have arguments with the values of Secrets, which view must not read.
+        assert!(!aggregated("trilobite-read", "view"), "{values}");
+        assert_eq!(aggregated("trilobite-read", "edit"), with_view, "{values}");
+        assert_eq!(aggregated("trilobite-read-flows-and-profiles", "view"), with_view, "{values}");
+        let args =
+            &object(&objects, "Deployment", "trilobite-operator")["spec"]["template"]["spec"]["containers"][0]["args"];
+        assert_eq!(args[1], "--relay-image=localhost/trilobite-relay:dev");
+    }
 }
 
 #[test]
@@ -201,4 +220,20 @@ fn readme_lists_every_value() {
         let exists = row.split('.').try_fold(&values, |value, name| value.get(name)).is_some();
         assert!(exists, "charts/trilobite/README.md lists {row}, which values.yaml lacks");
     }
+}
+
+#[test]
+fn tetragons_kinds_are_installed_on_request_alone() {
+    let names = |arguments: &[&str]| {
+        let objects = template("trilobite-crds", arguments)?.unwrap_or_else(|refusal| panic!("{refusal}"));
+        let all = objects.iter().map(|object| object["metadata"]["name"].as_str().unwrap().to_owned());
+        Some(all.filter(|name| name.ends_with(".cilium.io")).collect::<Vec<_>>())
+    };
+    let Some(by_default) = names(&[]) else { return };
+    assert_eq!(by_default, [""; 0]);
+    let mut on_request = names(&["--set", "ciliumCompat=true"]).unwrap();
+    on_request.sort();
+    assert_eq!(on_request, ["tracingpolicies.cilium.io", "tracingpoliciesnamespaced.cilium.io"]);
+    let refusal = template("trilobite-crds", &["--set", "ciliumCompt=true"]).unwrap().unwrap_err();
+    assert!(refusal.contains("ciliumCompt"), "{refusal}");
 }

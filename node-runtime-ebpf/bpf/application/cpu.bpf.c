@@ -9,13 +9,13 @@
 #include "credentials.h"
 #include "drops.h"
 #include "sample.h"
-#include "selection.h"
+#include "scope.h"
 #include "task.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-/* Bit of this profile in the state of a cgroup; 0 means every process of the node. */
-const volatile __u64 selector = 0;
+/* The scope of this profile; SCOPES_MAX means every process of the node. */
+const volatile __u32 scope = SCOPES_MAX;
 /* The agent's pid namespace, by inode, where it is not the initial one: pids in the agent's /proc are of that namespace. */
 const volatile __u32 proc_namespace = 0;
 /* Copied to the record's header. */
@@ -99,8 +99,8 @@ int on_tick(struct bpf_perf_event_data *ctx)
 
 	if (!(__u32)id || !task_on_node(task))          /* 0: the idle task */
 		return 0;
-	if (selector)
-		selection = task_selection(task, selector);
+	if (scope < SCOPES_MAX)
+		selection = task_selection(task, scope);
 	if (selection == NOT_SELECTED)
 		return 0;
 	sample = bpf_map_lookup_elem(&scratch, &zero);

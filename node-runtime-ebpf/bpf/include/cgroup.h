@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The state of a cgroup, which says who is selected, and the records of cgroups. */
+/* The state of a cgroup, which says which class it has, and the records of cgroups. */
 #ifndef TRILOBITE_CGROUP_H
 #define TRILOBITE_CGROUP_H
 
@@ -7,14 +7,20 @@
 
 enum cgroup_flag {
 	CGROUP_INHERIT = 1u << 0,       /* a cgroup made below this one begins with this one's state */
-	CGROUP_PODS = 1u << 1,          /* pods begin below: the cgroups above say nothing about them */
 };
 
+/* Key of the map `classes`: nothing is decided. */
+#define CLASS_UNDECIDED 0
+
 struct cgroup_state {
-	__u64 known;            /* selectors for which the agent has decided about this cgroup */
-	__u64 selected;         /* selectors that select it */
+	__u32 class_id;
 	__u32 flags;            /* enum cgroup_flag */
-	__u32 pad;
+};
+
+/* A class is all cgroups for which every scope has the same answer; bit n of the words is scope n. */
+struct cgroup_class {
+	__u64 decided[SCOPE_WORDS];     /* scopes for which the agent has decided about these cgroups */
+	__u64 wanted[SCOPE_WORDS];      /* of those, the scopes that select them */
 };
 
 struct cgroup_record {                  /* mkdir, rmdir; header.cgroup is the cgroup itself */

@@ -11,7 +11,7 @@
 #include "record.h"
 #include "cgroup.h"
 #include "process.h"
-#include "tracepoint.h"
+#include "../security/hook.h"
 #include "flow.h"
 #include "sample.h"
 

@@ -12,7 +12,7 @@ enum flow_direction : __u8 {
 
 enum flow_reason : __u8 {
 	FLOW_NEW = 1,
-	FLOW_FLAG = 2,          /* a TCP flag that this flow did not show before */
+	FLOW_FLAG = 2,          /* a SYN, FIN or RST, which this flow did not show before */
 	FLOW_ACTIVE = 3,        /* more traffic since its last record; without flags where `end_flows` made the record */
 	FLOW_END = 4,           /* no more packets, another connection on the same ports, or the agent asked; the counters are final */
 	FLOW_ERROR = 5,         /* an ICMP error answered one of its packets */

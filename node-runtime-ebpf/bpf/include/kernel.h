@@ -42,12 +42,14 @@ struct css_set {
 };
 
 struct qstr {
+	__u32 len;
 	const unsigned char *name;
 };
 
 struct dentry {
 	struct dentry *d_parent;
 	struct qstr d_name;
+	struct inode *d_inode;
 };
 
 struct vfsmount {
@@ -170,10 +172,89 @@ struct task_struct {
 	struct signal_struct *signal;
 	struct mm_struct *mm;
 	struct fs_struct *fs;
+	struct files_struct *files;
+	void *stack;
 	struct nsproxy *nsproxy;
 	const struct cred *cred;
 	struct pid *thread_pid;
 	char comm[16];
+};
+
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+};
+
+struct files_struct {
+	struct fdtable *fdt;
+};
+
+
+struct sock_common {
+	unsigned short skc_family;
+	volatile unsigned char skc_state;
+	__u16 skc_dport;                /* network byte order */
+	__u16 skc_num;
+	__u32 skc_daddr, skc_rcv_saddr;
+	struct { __u8 any; } skc_v6_daddr, skc_v6_rcv_saddr;
+};
+
+struct sock {
+	struct sock_common __sk_common;
+	__u16 sk_type;
+	__u16 sk_protocol;
+	__u32 sk_mark, sk_priority;
+};
+
+struct sk_buff {
+	struct sock *sk;
+	unsigned int len;
+	__u32 mark, priority;
+	__u16 protocol;
+	__u16 transport_header, network_header;
+	unsigned char *head;
+};
+
+struct bpf_map {
+	enum bpf_map_type map_type;
+	__u32 key_size, value_size, max_entries;
+	char name[16];
+};
+
+struct bpf_prog_aux {
+	char name[16];
+};
+
+struct bpf_prog {
+	enum bpf_prog_type type;
+	__u32 len;
+	struct bpf_prog_aux *aux;
+};
+
+struct perf_event_attr___kernel {
+	__u32 type;
+	__u64 config;
+	__u64 kprobe_func;
+	__u64 probe_offset;
+};
+
+struct perf_event {
+	struct perf_event_attr___kernel attr;
+};
+
+struct module {
+	char name[56];
+};
+
+struct iov_iter {
+	__u8 iter_type;
+	unsigned long count;
+	void *ubuf;                     /* 6.0+ */
+	void *__iov;                    /* 6.4+ */
+};
+
+struct iov_iter___old {                 /* before 6.4 */
+	void *iov;
 };
 
 struct bpf_iter_meta {

@@ -3,10 +3,12 @@
 #ifndef TRILOBITE_LIMITS_H
 #define TRILOBITE_LIMITS_H
 
-#define RECORD_LAYOUT 3         /* goes up whenever any record changes */
+#define RECORD_LAYOUT 4         /* goes up whenever any record changes */
 #define CGROUP_DEPTH_MAX 12     /* levels that a lookup climbs from the leaf */
 #define CGROUPS_MAX 8192        /* cgroups whose state is kept */
-#define SELECTORS_MAX 64        /* distinct selections on a node */
+#define SCOPE_WORDS 16          /* words of a bit set of scopes */
+#define SCOPES_MAX 1024         /* distinct scopes on a node: 64 a word */
+#define CLASSES_MAX 1024        /* distinct answers of all scopes about a cgroup, class 0 included */
 #define FLOW_ENTRIES 16384      /* flows that are counted at a time; the agent sets what the stack says */
 #define FLOW_RING_BYTES 262144  /* ring of flow records; the agent sets what the stack says */
 #define FRAGMENTED_PACKETS 1024 /* packets whose fragments are counted for their flow at a time */
@@ -22,7 +24,5 @@
 #define PATH_DEPTH_OLD 32       /* the same before 6.12, whose verifiers take long over it, or give up */
 #define ARGS_MAX 4096           /* bytes of arguments; less where the ring is small */
 #define CGROUP_NAME_MAX 128     /* bytes of a cgroup's own name */
-#define TRACEPOINT_ARGS_MAX 5   /* arguments of a policy's tracepoint */
-#define TRACEPOINT_STRING_MAX 512 /* bytes of one of them that is a string, its NUL included */
 
 #endif

@@ -11,7 +11,7 @@ enum record_kind : __u16 {
 	RECORD_EXIT = 3,
 	RECORD_CGROUP_MKDIR = 4,
 	RECORD_CGROUP_RMDIR = 5,
-	RECORD_TRACEPOINT = 16,
+	RECORD_HOOK = 17,
 	RECORD_FLOW = 32,
 	RECORD_SAMPLE = 48,
 };
@@ -37,7 +37,9 @@ enum drop_reason {
 	DROP_EXIT,
 	DROP_CGROUP_MKDIR,
 	DROP_CGROUP_RMDIR,
-	DROP_TRACEPOINT,
+	DROP_HOOK,              /* of a hook of policies: counted for each selector too */
+	DROP_HOOK_LEVEL,        /* calls of hooks that interrupted others too deeply: nothing was decided */
+	DROP_HOOK_ARGS,         /* calls whose arguments could not be kept until they return: their records are missing */
 	DROP_FLOW,
 	DROP_SAMPLE,
 	DROP_PROCESS_ENTRY,     /* the map of processes was full */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Which cgroups are selected. A selector is a bit in the state of a cgroup; a new selection is a map write, never a reload.
- * The leaf cgroup is looked up first, then its ancestors: the nearest whose state is known for this selector decides. */
+/* The class of a task: that of its leaf cgroup, or of the nearest cgroup above that has one. What a class means to a hook is in
+ * the hook's own rows; programs that ask about one scope alone include scope.h. */
 #ifndef TRILOBITE_SELECTION_H
 #define TRILOBITE_SELECTION_H
 
@@ -10,7 +10,7 @@
 #include "cgroup.h"
 #include "kernel.h"
 
-/* One map for all programs: created once, then shared by descriptor. */
+/* One map for all programs: created once, then shared by descriptor. It has cgroups of this node only. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -18,12 +18,6 @@ struct {
 	__type(key, __u64);
 	__type(value, struct cgroup_state);
 } cgroups SEC(".maps");
-
-enum selection {
-	NOT_SELECTED = 0,
-	SELECTED = 1,
-	SELECTION_UNKNOWN = 2,
-};
 
 /* The cgroup above this node's pods, and its depth; 0 where the whole machine is the node. */
 const volatile __u64 node_cgroup = 0;
@@ -60,7 +54,8 @@ static __always_inline bool task_on_node(struct task_struct *task)
 	return cgroup_ancestor(cgroup, node_cgroup_level) == node_cgroup;
 }
 
-static __always_inline enum selection task_selection(struct task_struct *task, __u64 selector)
+/* The class of a task of this node; CLASS_UNDECIDED where no cgroup on the way to the node's own has one. */
+static __always_inline __u32 task_class(struct task_struct *task)
 {
 	struct cgroup *cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp);
 	int level = BPF_CORE_READ(cgroup, level);
@@ -74,13 +69,25 @@ static __always_inline enum selection task_selection(struct task_struct *task, _
 			break;
 		id = cgroup_ancestor(cgroup, level);
 		state = bpf_map_lookup_elem(&cgroups, &id);
-		if (state && (state->known & selector))
-			return state->selected & selector ? SELECTED : NOT_SELECTED;
-		if (state && (state->flags & CGROUP_PODS))
-			break;
+		if (state)
+			return state->class_id;
 		level--;
 	}
-	return SELECTION_UNKNOWN;
+	return CLASS_UNDECIDED;
+}
+
+/* The class of the current task; below 0 if it does not run on this node. One lookup where its leaf cgroup has a class, as in
+ * every known pod. */
+static __always_inline int current_class(void)
+{
+	__u64 id = bpf_get_current_cgroup_id();
+	struct cgroup_state *state = bpf_map_lookup_elem(&cgroups, &id);
+	struct task_struct *task;
+
+	if (state)
+		return state->class_id;
+	task = (void *)bpf_get_current_task();
+	return task_on_node(task) ? (int)task_class(task) : -1;
 }
 
 #endif

@@ -83,7 +83,7 @@ __noinline int count_flow(struct __sk_buff *skb, struct flow_key *key, __u16 fla
 	if (!value->packets) {
 		value->first = now.last;
 		reason = FLOW_NEW;
-	} else if (flags & ~value->flags_seen) {
+	} else if (flags & REPORTED_FLAGS & ~value->flags_seen) {
 		reason = FLOW_FLAG;
 	}
 	value->packets += 1;
@@ -149,7 +149,7 @@ static __always_inline int account_packet(struct __sk_buff *skb, __u32 direction
  * Kernels    6.6+ (tcx)                          Arguments  the packet, link header included
  * Why here   the host end of a pod's veth receives all that the pod sends, before NAT and before any policy. It is first in
  *            the chain of tcx, as a program of the CNI may end the chain, and returns TCX_NEXT so that the next one runs
- * Costs      one hash lookup and a lock a packet, one 152 B record on new, on a new flag and every 5 s. A SYN looks the other
+ * Costs      one hash lookup and a lock a packet, one 152 B record on new, on the first SYN, FIN and RST, and every 5 s. A SYN looks the other
  *            direction up as well, an ICMP error the flow that it answers, a fragment the ports of its first
  */
 SEC("tcx/ingress")

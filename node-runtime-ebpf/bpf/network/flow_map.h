@@ -18,6 +18,8 @@
 #define FLAG_ACK 0x10
 #define FLAG_ECE 0x40
 #define FLAG_CWR 0x80
+/* Those that Cilium reports by default (monitor-aggregation-flags): an ACK or a PSH says nothing that the counters do not. */
+#define REPORTED_FLAGS (FLAG_SYN | FLAG_FIN | FLAG_RST)
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

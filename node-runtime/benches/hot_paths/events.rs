@@ -150,10 +150,10 @@ impl Agent {
     }
 }
 
-fn filters() -> EventFilters {
+fn filters(encoder: &EventEncoder) -> EventFilters {
     let shop = Filter { namespace: vec!["payments".into()], ..Filter::default() };
     let health = Filter { binary_regex: vec!["^/bin/health".into()], ..Filter::default() };
-    EventFilters::new(vec![shop], vec![health]).expect("filters")
+    EventFilters::with_encoder(vec![shop], vec![health], encoder).expect("filters")
 }
 
 fn next_event(reader: &mut Subscription) -> Option<Arc<SecurityEvent>> {
@@ -190,7 +190,9 @@ pub(super) fn measure(criterion: &mut Criterion) {
         bencher.iter(|| agent.process(records.advance()));
     });
 
-    let filters = Arc::new(filters());
+    let boot_time = Arc::new(BootTime::fixed(Timestamp::UNIX_EPOCH));
+    let encoder = EventEncoder { node_name: "reef".into(), cluster_name: "".into(), boot_time };
+    let filters = Arc::new(filters(&encoder));
     let selects = filters.clone();
     let mut reader = agent.bus.subscribe_to(LossPoint::StreamReader, move |event| selects.pass(event));
     group.bench_function("decode, cache, deliver and filter, one reader", |bencher| {
@@ -202,8 +204,6 @@ pub(super) fn measure(criterion: &mut Criterion) {
     agent.process(records.advance());
     let (exec, exit) = (next_event(&mut reader).expect("an exec"), next_event(&mut reader).expect("an exit"));
     assert!(exec.parent.is_some() && exec.process.pod.as_ref().is_some_and(|pod| pod.container.is_some()));
-    let boot_time = Arc::new(BootTime::fixed(Timestamp::UNIX_EPOCH));
-    let encoder = EventEncoder { node_name: "reef".into(), cluster_name: "".into(), boot_time };
     group.bench_function("filter exec and exit", |bencher| {
         bencher.iter(|| filters.pass(black_box(&exec)) & filters.pass(black_box(&exit)));
     });

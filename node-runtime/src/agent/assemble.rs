@@ -3,13 +3,17 @@
 use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use anyhow::Context as _;
+use prometheus_client::collector::Collector;
 use tokio::sync::{oneshot, watch};
 use tonic::service::Routes;
 
 use super::{
     Agent,
     checkpoint::{Checkpoint, PendingWrites},
+    pod_counts::PodCounts,
     reconcile::{NodeProblemSource, Reconciler},
+    relay_port::RelayPort,
+    tetragon_metrics::TetragonMetrics,
 };
 use crate::{
     args::CommonArguments,
@@ -21,12 +25,14 @@ use crate::{
         LayerContext, Layers,
         application::{Application, worker_program},
         network::Network,
-        security::{Security, event_bus::EventBus},
+        security::{Security, event_bus::EventBus, policy_report::PolicyReports},
     },
     loss::Ledger,
     report::metrics,
     serve::{
-        self, hubble, router,
+        self, hubble,
+        read_rows::ReadRows,
+        router::Services,
         socket::Socket,
         tetragon::{self, AgentInfo, EventEncoder},
     },
@@ -56,16 +62,33 @@ impl Agent {
             boot_time: Arc::new(BootTime::of_this_machine()),
         };
         let (unhealthy, is_unhealthy) = watch::channel(None);
-        let agent_info = AgentInfo { version: env!("CARGO_PKG_VERSION").into(), problem: is_unhealthy };
+        let policies = PolicyReports::default();
+        let agent_info = AgentInfo {
+            version: env!("CARGO_PKG_VERSION").into(),
+            problem: is_unhealthy,
+            policies: policies.clone(),
+            identity: identity.clone(),
+            probes: vec![("btf", facts.btf), ("signal", facts.release >= kernel::Release { major: 5, minor: 3 })],
+        };
         let worker = arguments.worker.clone().unwrap_or_else(worker_program::default_path);
         let application = Application::new(context.clone(), identity.clone(), &worker);
         let profiles = application.profiles();
         let client = Arc::default();
+        let rows = ReadRows::default();
         let network = Network::new(context.clone(), identity.clone(), Arc::clone(&client));
+        let export = EventExport::new(bus.clone(), encoder.clone(), ledger.clone(), arguments.state_dir.clone());
         let (metrics_problem, is_without_metrics) = watch::channel(None);
         if let Some(address) = arguments.metrics_address {
             let readable = snapshots.subscribe();
-            tokio::spawn(metrics::serve(address, metrics_problem, ledger.clone(), readable, vec![network.metrics()]));
+            let tetragon = TetragonMetrics {
+                ledger: ledger.clone(),
+                policies: policies.clone(),
+                bus: bus.clone(),
+                exported: export.counts(),
+            };
+            let shared: Vec<Box<dyn Collector>> = vec![Box::new(rows.clone()), Box::new(tetragon)];
+            let of_layers = vec![network.metrics()];
+            tokio::spawn(metrics::serve(address, metrics_problem, ledger.clone(), readable, of_layers, shared));
         }
         let node_info = hubble::NodeInfo {
             node: context.node_name.clone(),
@@ -74,26 +97,30 @@ impl Agent {
             started: Instant::now(),
         };
         let flow_buffer = network.flow_buffer();
-        let (observer, peer) = hubble::services(flow_buffer.clone(), ledger.clone(), node_info);
-        let services = Routes::new(tetragon::service(bus.clone(), encoder.clone(), agent_info))
+        let (observer, peer) = hubble::services(flow_buffer.clone(), ledger.clone(), node_info, rows.clone());
+        let services = Routes::new(tetragon::service(bus.clone(), encoder.clone(), agent_info, rows.clone()))
             .add_service(observer)
             .add_service(peer)
-            .add_service(serve::profiles::service(profiles.clone()));
+            .add_service(serve::profiles::service(profiles.clone(), rows));
+        let services = Services::new(services);
+        let relay_port = RelayPort::new(services.clone(), context.node_name.clone(), Arc::clone(&client));
         let (shutdown, shut_down) = oneshot::channel();
         let (flows_refused, are_refused) = watch::channel(false);
         let server = tokio::spawn(async move {
-            if let Err(error) = router::serve(listener, services, are_refused, shut_down).await {
+            if let Err(error) = services.serve_socket(listener, are_refused, shut_down).await {
                 tracing::error!(%error, "serving the socket");
             }
         });
         let captures = network.subscribe_captures();
         let captures = CaptureExport::start(captures, context.node_name.clone(), &arguments.state_dir, ledger.clone());
         let security = Security::new(context.clone(), identity.clone(), bus.clone());
+        security.report_policies_to(&policies);
         let layers = Layers::new(facts, security, network, application);
         Ok(Self {
             captures,
-            export: EventExport::new(bus.clone(), encoder, ledger.clone(), arguments.state_dir.clone()),
+            export,
             pods_changed: identity.changed(),
+            pod_counts: PodCounts::new(&identity),
             identity,
             client,
             flow_buffer,
@@ -112,7 +139,12 @@ impl Agent {
             snapshots,
             unhealthy,
             flows_refused,
-            node_problems: vec![(NodeProblemSource::Metrics, is_without_metrics)],
+            node_problems: vec![
+                (NodeProblemSource::Metrics, is_without_metrics),
+                (NodeProblemSource::RelayPort, relay_port.port_problem()),
+                (NodeProblemSource::RelayCertificate, relay_port.certificate_problem()),
+            ],
+            relay_port,
             server,
             shutdown,
             _socket: socket,

@@ -4,7 +4,10 @@
 mod assemble;
 pub mod checkpoint;
 mod disk;
+mod pod_counts;
 pub mod reconcile;
+mod relay_port;
+mod tetragon_metrics;
 
 use std::{
     sync::{Arc, OnceLock},
@@ -22,7 +25,9 @@ use tokio::{
 
 use self::{
     checkpoint::{Checkpoint, PendingWrites},
+    pod_counts::PodCounts,
     reconcile::{NodeProblemSource, Reconciler},
+    relay_port::RelayPort,
 };
 use crate::{
     desired::{ActiveState, DesiredUpdate, Update, cluster},
@@ -57,6 +62,7 @@ pub(crate) struct Agent {
     /// When the images of processes were last written to disk.
     processes_written: Instant,
     pods_changed: watch::Receiver<u64>,
+    pod_counts: PodCounts,
     pending_writes: PendingWrites,
     /// False while nothing is desired on this node: then nothing is written to its disk.
     is_persisting: bool,
@@ -68,6 +74,7 @@ pub(crate) struct Agent {
     pub(crate) export: EventExport,
     captures: CaptureExport,
     pub(crate) bus: EventBus,
+    pub(crate) relay_port: RelayPort,
     snapshots: watch::Sender<Option<Snapshot>>,
     /// Read by the health services; none while the node is healthy.
     unhealthy: watch::Sender<Option<String>>,
@@ -103,7 +110,10 @@ impl Agent {
                         self.reconciler.set_node_problem(NodeProblemSource::Profile, Some(problem));
                     }
                     DesiredUpdate::StatusOverwritten => self.reconciler.count_overwritten_status(),
-                    DesiredUpdate::Removed => self.unload_and_clear_disk().await,
+                    DesiredUpdate::Removed => {
+                        self.relay_port.close().await;
+                        self.unload_and_clear_disk().await;
+                    }
                 },
                 () = until(self.reconciler.next_expiry(Timestamp::now())) => self.reconciler.reconcile(Timestamp::now()).await,
                 _ = tick.tick() => self.sync_disk().await,
@@ -121,6 +131,7 @@ impl Agent {
         }
         self.bus.close();
         self.flow_buffer.close();
+        self.relay_port.close().await;
         self.export.finish().await;
         self.captures.finish().await;
         drop(self.shutdown);
@@ -145,6 +156,8 @@ impl Agent {
             self.reconciler.set_node_problem(*source, problem.borrow().clone());
         }
         let mut snapshot = self.reconciler.snapshot(Timestamp::now());
+        let pods_selected = self.pod_counts.by_part(&snapshot.desired, &self.identity, Instant::now());
+        snapshot.pods_selected.clone_from(pods_selected);
         let exports = self.export.problems();
         snapshot.node_problems.extend(exports.into_iter().map(|problem| (stack_source(), problem)));
         self.unhealthy
@@ -156,6 +169,7 @@ impl Agent {
     /// Applies a desired state, and writes it to disk once that is done.
     pub(crate) async fn apply(&mut self, update: Update) {
         self.export.apply(&update.desired.export);
+        self.relay_port.apply(update.desired.listen.as_ref()).await;
         self.reconciler.apply(update, Timestamp::now()).await;
         if let Some(gap) = Gap::since(self.unwatched_since.take(), Timestamp::now()) {
             tracing::warn!(from = %gap.from, to = %gap.to, "no agent was running on this node for a while");

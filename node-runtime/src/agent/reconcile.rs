@@ -37,6 +37,10 @@ pub enum NodeProblemSource {
     Profile,
     /// The `/metrics` listener.
     Metrics,
+    /// The address of the port for the relay.
+    RelayPort,
+    /// The certificate of the port for the relay.
+    RelayCertificate,
 }
 
 /// The desired state of this node, and what has become of each of its units.
@@ -97,6 +101,7 @@ impl Reconciler {
         let previous_versions = self.previous_versions_for(&update.desired);
         self.update = update;
         self.previous_versions = previous_versions;
+        self.log_skipped();
         self.reconcile(now).await;
     }
 
@@ -187,8 +192,24 @@ impl Reconciler {
             unfinished: self.layers.unfinished(),
             status_overwritten: self.status_overwritten,
             counts: self.counts.clone(),
+            pods_selected: BTreeMap::new(),
+            skipped: self.skipped_parts(),
             node_problems: self.node_problems.values().map(|problem| (stack_source(), problem.clone())).collect(),
         }
+    }
+
+    fn log_skipped(&self) {
+        let Desired { parts, node_labels, .. } = &*self.update.desired;
+        for part in parts.iter().filter(|part| !part.content.selects_node(node_labels)) {
+            tracing::info!(resource = %part.source, "skipped: spec.nodeSelector leaves this node out");
+        }
+    }
+
+    /// Digests of the parts that are not for this node.
+    fn skipped_parts(&self) -> BTreeSet<String> {
+        let Desired { parts, node_labels, .. } = &*self.update.desired;
+        let skipped = parts.iter().filter(|part| !part.content.selects_node(node_labels));
+        skipped.map(|part| part.digest.clone()).collect()
     }
 
     /// Unloads every unit. Results that are still being written get `results_timeout`.

@@ -55,7 +55,7 @@ mod tests {
     use tonic::service::Routes;
 
     use super::*;
-    use crate::serve::router;
+    use crate::serve::router::Services;
 
     #[tokio::test]
     async fn serving_agent_is_ready() {
@@ -64,7 +64,7 @@ mod tests {
         let (end, ended) = oneshot::channel();
         let (_flows, refused) = watch::channel(false);
         let listener = UnixListener::bind(&path).unwrap();
-        let serving = tokio::spawn(router::serve(listener, Routes::default(), refused, ended));
+        let serving = tokio::spawn(Services::new(Routes::default()).serve_socket(listener, refused, ended));
         spawn_blocking(move || query(&path, TIMEOUT)).await.unwrap().unwrap();
         drop(end);
         serving.await.unwrap().unwrap();

@@ -2,9 +2,12 @@
 
 mod agent;
 mod health;
+pub mod hubble;
+pub mod policy;
 mod probe;
 mod proxy;
 mod run;
+pub mod tetra;
 
 use std::{future::Future, process::ExitCode};
 
@@ -27,6 +30,7 @@ pub fn execute(command: Command) -> ExitCode {
         }
         Command::Probe(arguments) => probe::print_facts(&arguments),
         Command::Proxy(arguments) => one_threaded(async move { Ok(proxy::join_to_socket(&arguments.socket).await?) }),
+        Command::Policy(arguments) => policy::execute(&arguments.command),
         Command::Ready(arguments) => health::check(&arguments.socket),
     };
     match result {

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use serde_json::{Value, json};
+use trilobite_node_ebpf::{HOOK_DIMENSIONS_MAX, HOOK_VALUES_MAX, HookLayout, feature_flag};
 
 use crate::{
     args::ProbeArguments,
@@ -58,10 +59,13 @@ fn programs(facts: &Facts) -> anyhow::Result<Vec<Value>> {
                 if let Some(map) = &cgroups {
                     opened.reuse("cgroups", map.fd())?;
                 }
-                opened.load().map(drop)
+                if object.starts_with("hook") {
+                    prepare_hook(&mut opened, &program)?;
+                }
+                Ok(opened.load()?.verified_steps(&program))
             });
             results.push(match loaded {
-                Ok(()) => json!({ "object": object, "program": program, "loaded": true }),
+                Ok(steps) => json!({ "object": object, "program": program, "loaded": true, "steps": steps }),
                 Err(problem) => json!({
                     "object": object, "program": program, "loaded": false,
                     "reason": problem.reason().as_str(), "message": problem.message(),
@@ -70,6 +74,27 @@ fn programs(facts: &Facts) -> anyhow::Result<Vec<Value>> {
         }
     }
     Ok(results)
+}
+
+/// A hook with all its parts: the most that the verifier ever has to check.
+fn prepare_hook(opened: &mut Opened, program: &str) -> Result<(), Problem> {
+    let target = match program {
+        "on_tracing" => Some("sys_enter"),
+        "on_function_entry" | "on_function_return" => Some("security_file_open"),
+        _ => None,
+    };
+    if let Some(target) = target {
+        opened.target(program, target)?;
+    }
+    let layout = HookLayout {
+        features: !feature_flag::SYSCALL_32,
+        value_count: HOOK_VALUES_MAX as u8,
+        dimension_count: HOOK_DIMENSIONS_MAX as u8,
+        // Of security_file_open; a program reads no argument that its target does not have.
+        arg_count: 1,
+        ..HookLayout::default()
+    };
+    opened.set("layout", layout)
 }
 
 fn open(object: &'static str, bytes: &'static [u8]) -> anyhow::Result<Opened> {

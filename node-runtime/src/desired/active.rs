@@ -46,7 +46,7 @@ fn name(source: &Source) -> (SourceKind, Option<&str>, &str) {
 /// their old version ends.
 pub fn keeps_previous_version(part: &ProfilePartSpec) -> bool {
     match part.content {
-        PartContent::Processes(_) | PartContent::Tracepoints(_) => true,
+        PartContent::Processes(_) | PartContent::Tracepoints(_) | PartContent::Policy(_) => true,
         PartContent::Flows(_) => false,
     }
 }

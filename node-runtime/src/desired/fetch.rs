@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use kube::{Api, Client};
-use trilobite_crds::node::{Desired, NodeProfile, NodeProfileSpec, NodeRuntime, ProfilePart, ProfilePartSpec};
+use trilobite_crds::node::{
+    Desired, NodeProfile, NodeProfileSpec, NodeRuntime, NodeRuntimeSpec, ProfilePart, ProfilePartSpec,
+};
 
 /// Why a NodeRuntime could not be resolved to a desired state.
 #[derive(Debug, thiserror::Error)]
@@ -31,9 +33,9 @@ impl ProfileFetcher {
 
     /// The whole desired state, or an error: a partial one is never returned.
     pub(super) async fn resolve(&mut self, runtime: &NodeRuntime) -> Result<Desired, FetchError> {
-        let sessions = runtime.spec.sessions.clone();
-        let Some(reference) = runtime.spec.profile_ref.clone() else {
-            return Ok(Desired { sessions, ..Desired::default() });
+        let NodeRuntimeSpec { profile_ref, sessions, node_labels, listen } = runtime.spec.clone();
+        let Some(reference) = profile_ref else {
+            return Ok(Desired { sessions, node_labels, listen, ..Desired::default() });
         };
         let profiles: Api<NodeProfile> = Api::all(self.client.clone());
         let profile = profiles.get(&reference.name).await.map_err(|source| FetchError::Get {
@@ -57,6 +59,8 @@ impl ProfileFetcher {
             parts: self.parts.values().cloned().collect(),
             sessions,
             export: profile.export.unwrap_or_default(),
+            node_labels,
+            listen,
         })
     }
 
@@ -102,7 +106,7 @@ mod tests {
         let spec: ObservabilityStackSpec =
             serde_json::from_value(serde_json::json!({ "security": { "mode": "Enabled" } })).unwrap();
         let stack = ObservabilityStack::new(STACK_NAME, spec);
-        let planned = plan(&Inputs { stack: &stack, policies: Vec::new(), namespaced_policies: Vec::new() });
+        let planned = plan(&Inputs::new(&stack));
         (planned.profile.spec, planned.parts.into_iter().next().unwrap().spec)
     }
 

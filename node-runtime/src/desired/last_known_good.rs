@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     fn sample() -> ActiveState {
-        let export = ExportPlan { stdout: true, file: None };
+        let export = ExportPlan { stdout: true, ..ExportPlan::default() };
         ActiveState {
             desired: Desired { suspended: true, export, ..Desired::default() },
             previous_versions: Vec::new(),

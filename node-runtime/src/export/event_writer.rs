@@ -1,12 +1,21 @@
 //! Writes the events of a subscription as lines. The events of a failed write are counted as lost; the next write is
 //! tried all the same.
 
-use std::{collections::BTreeMap, io, sync::Arc, thread, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 use serde::Serialize;
+use trilobite_api::tetragon::EventType;
 
 use super::{
+    counts::ExportCounts,
+    selection::{Admission, RateLimit, SharedSelection},
     shorten::append_short_line,
     sink::{Sink, WriteProblem, write_or_reopen},
 };
@@ -39,6 +48,8 @@ pub(super) struct EventWriter {
     pub(super) problem: WriteProblem,
     /// Its readers cannot read lines of any length.
     pub(super) has_short_lines: bool,
+    pub(super) selection: SharedSelection,
+    pub(super) counts: ExportCounts,
 }
 
 impl EventWriter {
@@ -47,19 +58,28 @@ impl EventWriter {
         let mut sink = None;
         let mut lines = Vec::new();
         let mut unwritten = Unwritten::default();
+        let mut limit = RateLimit::new(Instant::now());
         let mut next = events.blocking_next();
         while next != StreamItem::Closed {
             thread::sleep(GATHERING_TIME);
             lines.clear();
             self.append_unwritten(&unwritten, &mut lines);
-            self.append(&next, &mut lines, &mut unwritten);
+            self.append(&next, &mut lines, &mut unwritten, &mut limit);
             while lines.len() < BATCH
                 && let Some(next) = events.try_next()
             {
-                self.append(&next, &mut lines, &mut unwritten);
+                self.append(&next, &mut lines, &mut unwritten, &mut limit);
+            }
+            if lines.is_empty() {
+                // All of them were suppressed.
+                next = events.blocking_next();
+                continue;
             }
             match write_or_reopen(&mut sink, &open, &lines) {
                 Ok(()) => {
+                    self.counts.events.add(unwritten.events);
+                    self.counts.bytes.add(lines.len() as u64);
+                    self.counts.last.set(Timestamp::now().as_second().unsigned_abs());
                     unwritten = Unwritten::default();
                     self.problem.clear(&self.name);
                 }
@@ -77,10 +97,15 @@ impl EventWriter {
     }
 
     /// Appends a line, and counts it as unwritten.
-    fn append(&self, next: &StreamItem, lines: &mut Vec<u8>, unwritten: &mut Unwritten) {
+    fn append(&self, next: &StreamItem, lines: &mut Vec<u8>, unwritten: &mut Unwritten, limit: &mut RateLimit) {
+        let selection = self.selection.get();
         match next {
             StreamItem::Event(event) => {
-                let message = self.encoder.message(event);
+                match limit.admit(selection.events_per_minute, Instant::now()) {
+                    Admission::Suppressed => return self.counts.suppressed.add(1),
+                    Admission::Admitted { suppressed } => self.append_suppressed(suppressed, lines),
+                }
+                let message = selection.message(event, &self.encoder);
                 if self.has_short_lines {
                     append_short_line(message, lines);
                 } else {
@@ -100,6 +125,13 @@ impl EventWriter {
         }
     }
 
+    /// In place of the events that the rate limit suppressed.
+    fn append_suppressed(&self, count: u64, lines: &mut Vec<u8>) {
+        if count > 0 && self.selection.get().has_type(EventType::RateLimitInfo.into()) {
+            append_json_line(&self.encoder.rate_limit_info(count, Timestamp::now()), lines);
+        }
+    }
+
     fn append_unwritten(&self, unwritten: &Unwritten, lines: &mut Vec<u8>) {
         unwritten.gap.iter().for_each(|gap| self.append_gap(gap, lines));
         unwritten.lost.iter().filter(|(_, count)| **count > 0).for_each(|(place, count)| {
@@ -108,13 +140,24 @@ impl EventWriter {
     }
 
     fn append_lost(&self, place: LossPoint, count: u64, lines: &mut Vec<u8>) {
+        if !self.has_notices() {
+            return;
+        }
         append_json_line(&self.encoder.loss_notice(place, count, Timestamp::now()), lines);
         add_member("lost_events", &serde_json::json!({ "place": place.as_str(), "count": count }), lines);
     }
 
     fn append_gap(&self, gap: &Gap, lines: &mut Vec<u8>) {
+        if !self.has_notices() {
+            return;
+        }
         append_json_line(&self.encoder.gap_notice(gap), lines);
         add_member("agent_gap", gap, lines);
+    }
+
+    /// Losses and gaps are lines of process_throttle.
+    fn has_notices(&self) -> bool {
+        self.selection.get().has_type(EventType::ProcessThrottle.into())
     }
 }
 
@@ -131,8 +174,9 @@ fn add_member(name: &str, value: &impl Serialize, lines: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use parking_lot::Mutex;
+    use trilobite_crds::stack::EventSelection;
 
-    use super::*;
+    use super::{super::selection::CompiledSelection, *};
     use crate::{layers::security::event_bus::EventBus, serve::tetragon::samples};
 
     /// A disk that is full for two writes: the number of writes, and the written bytes.
@@ -151,6 +195,46 @@ mod tests {
         }
     }
 
+    fn everything() -> SharedSelection {
+        selected(&EventSelection::default())
+    }
+
+    fn selected(selection: &EventSelection) -> SharedSelection {
+        SharedSelection::new(CompiledSelection::new(selection, "spec.export.stdout", &samples::encoder()).unwrap())
+    }
+
+    #[test]
+    fn events_beyond_the_rate_limit_are_told_before_the_next() {
+        let disk = Disk::default();
+        disk.0.lock().0 = 2;
+        let writer = EventWriter {
+            name: "file".into(),
+            encoder: samples::encoder(),
+            ledger: Ledger::default(),
+            problem: WriteProblem::default(),
+            has_short_lines: false,
+            selection: selected(&EventSelection { rate_limit: 2, ..EventSelection::default() }),
+            counts: ExportCounts::default(),
+        };
+        let bus = EventBus::new(Ledger::default());
+        let (events, of) = (bus.subscribe(), disk.clone());
+        (0..5).for_each(|_| bus.publish(Arc::new(samples::exec())));
+        let selection = writer.selection.clone();
+        let thread = thread::spawn(move || writer.write_events(|| Ok(of.clone()), events));
+        while disk.0.lock().1.is_empty() {
+            thread::yield_now();
+        }
+        let without_limit = EventSelection::default();
+        selection.set(CompiledSelection::new(&without_limit, "spec.export.stdout", &samples::encoder()).unwrap());
+        bus.publish(Arc::new(samples::exec()));
+        bus.close();
+        thread.join().unwrap();
+        let written = String::from_utf8(disk.0.lock().1.clone()).unwrap();
+        let kinds: Vec<bool> = written.lines().map(|line| line.contains("process_exec")).collect();
+        assert_eq!(kinds, [true, true, false, true], "{written}");
+        assert!(written.contains(r#"{"rate_limit_info":{"number_of_dropped_process_events":"3"}"#), "{written}");
+    }
+
     #[test]
     fn events_lost_by_a_full_disk_are_counted_and_reported() {
         let (ledger, problem, disk) = (Ledger::default(), WriteProblem::default(), Disk::default());
@@ -160,6 +244,8 @@ mod tests {
             ledger: ledger.clone(),
             problem: problem.clone(),
             has_short_lines: true,
+            selection: everything(),
+            counts: ExportCounts::default(),
         };
         let bus = EventBus::new(ledger.clone());
         let (events, of) = (bus.subscribe(), disk.clone());
@@ -198,6 +284,8 @@ mod tests {
             ledger: ledger.clone(),
             problem: WriteProblem::default(),
             has_short_lines: false,
+            selection: everything(),
+            counts: ExportCounts::default(),
         };
         let bus = EventBus::new(ledger.clone());
         let (events, of) = (bus.subscribe(), disk.clone());

@@ -3,10 +3,14 @@
 //! is stuck blocks neither the agent nor the other.
 
 pub mod captures;
+mod counts;
 mod event_writer;
 mod fifo;
 pub mod line_queue;
+#[cfg(test)]
+mod pipelines_tests;
 mod rotated_file;
+mod selection;
 mod shorten;
 mod sink;
 mod stdout;
@@ -17,12 +21,15 @@ use std::{
     time::Duration,
 };
 
-use trilobite_crds::node::ExportPlan;
+use trilobite_crds::{node::ExportPlan, stack::EventSelection};
 
 use crate::{layers::security::event_bus::EventBus, loss::Ledger, problem::Problem, serve::tetragon::EventEncoder};
 
+pub use counts::ExportCounts;
+
 use fifo::Fifo;
 use rotated_file::{RotatedFile, RotationLimits};
+use selection::CompiledSelection;
 use sink::Sink;
 use stdout::Stdout;
 use writer_thread::WriterThread;
@@ -37,14 +44,38 @@ pub struct EventExport {
     state_dir: PathBuf,
     /// The way to the container whose standard output is meant; none for the agent's own.
     stdout_fifo: Option<PathBuf>,
-    stdout: Option<WriterThread>,
-    file: Option<(WriterThread, RotationLimits)>,
+    /// With what it selects.
+    stdout: Option<(WriterThread, EventSelection)>,
+    file: Option<FileWriter>,
+    refused: Vec<Problem>,
+    counts: ExportCounts,
+}
+
+struct FileWriter {
+    thread: WriterThread,
+    limits: RotationLimits,
+    selection: EventSelection,
 }
 
 impl EventExport {
     /// Exports nothing yet. The file will be `events.log` in `state_dir`.
     pub fn new(bus: EventBus, encoder: EventEncoder, ledger: Ledger, state_dir: PathBuf) -> Self {
-        Self { bus, encoder, ledger, state_dir, stdout_fifo: None, stdout: None, file: None }
+        Self {
+            bus,
+            encoder,
+            ledger,
+            state_dir,
+            stdout_fifo: None,
+            stdout: None,
+            file: None,
+            refused: Vec::new(),
+            counts: ExportCounts::default(),
+        }
+    }
+
+    /// Counts of all exports.
+    pub fn counts(&self) -> ExportCounts {
+        self.counts.clone()
     }
 
     /// From the next start on, lines for standard output go through this FIFO.
@@ -62,45 +93,89 @@ impl EventExport {
         fifo::remove(path);
     }
 
-    /// Starts and ends exports. An export that stays loses nothing; one that ends still writes its queued events.
+    /// Starts and ends exports, and changes what they write. An export that stays loses nothing; one that ends still writes
+    /// its queued events. One whose new selection is refused goes on with the last one.
     pub fn apply(&mut self, plan: &ExportPlan) {
-        match (plan.stdout, &self.stdout) {
-            (true, None) => {
-                self.stdout = Some(match self.stdout_fifo.clone() {
-                    Some(path) => self.start("the container export-stdout", true, move || Fifo::open(&path)),
-                    None => self.start("standard output", true, || Ok(Stdout)),
-                });
-            }
-            (false, Some(_)) => self.stdout = None,
-            _ => {}
+        self.refused.clear();
+        self.apply_stdout(plan);
+        self.apply_file(plan);
+    }
+
+    fn apply_stdout(&mut self, plan: &ExportPlan) {
+        if !plan.stdout {
+            self.stdout = None;
+            return;
         }
-        match (&plan.file, &self.file) {
-            (Some(wanted), Some((_, limits))) => limits.set(wanted),
-            (Some(wanted), None) => {
-                let limits = RotationLimits::new(wanted);
-                let (folder, shared) = (self.state_dir.clone(), limits.clone());
-                let path = rotated_file::path(&folder);
-                self.file = Some((
-                    self.start(&path.to_string_lossy(), false, move || RotatedFile::open(&folder, shared.clone())),
-                    limits,
-                ));
+        if self.stdout.as_ref().is_some_and(|(_, active)| *active == plan.stdout_events) {
+            return;
+        }
+        let Some(selection) = self.compile(&plan.stdout_events, "spec.export.stdout") else { return };
+        match &self.stdout {
+            Some((thread, _)) => thread.set_selection(selection),
+            None => {
+                let thread = match self.stdout_fifo.clone() {
+                    Some(path) => self.start("the container export-stdout", true, selection, move || Fifo::open(&path)),
+                    None => self.start("standard output", true, selection, || Ok(Stdout)),
+                };
+                self.stdout = Some((thread, EventSelection::default()));
             }
-            (None, Some(_)) => self.file = None,
-            (None, None) => {}
+        }
+        if let Some((_, active)) = &mut self.stdout {
+            active.clone_from(&plan.stdout_events);
         }
     }
 
-    /// Exports whose last write failed.
+    fn apply_file(&mut self, plan: &ExportPlan) {
+        let Some(wanted) = &plan.file else {
+            self.file = None;
+            return;
+        };
+        if let Some(file) = &self.file {
+            file.limits.set(wanted);
+            if file.selection == plan.file_events {
+                return;
+            }
+        }
+        let Some(selection) = self.compile(&plan.file_events, "spec.export.file") else { return };
+        match &mut self.file {
+            Some(file) => {
+                file.thread.set_selection(selection);
+                file.selection.clone_from(&plan.file_events);
+            }
+            None => {
+                let limits = RotationLimits::new(wanted);
+                let (folder, shared) = (self.state_dir.clone(), limits.clone());
+                let name = rotated_file::path(&folder).to_string_lossy().into_owned();
+                let open = move || RotatedFile::open(&folder, shared.clone());
+                let thread = self.start(&name, false, selection, open);
+                self.file = Some(FileWriter { thread, limits, selection: plan.file_events.clone() });
+            }
+        }
+    }
+
+    /// None for one that is refused, which is a problem of the node.
+    fn compile(&mut self, selection: &EventSelection, field: &str) -> Option<CompiledSelection> {
+        match CompiledSelection::new(selection, field, &self.encoder) {
+            Ok(compiled) => Some(compiled),
+            Err(problem) => {
+                self.refused.push(problem);
+                None
+            }
+        }
+    }
+
+    /// Exports whose last write failed, and selections that are refused.
     pub fn problems(&self) -> Vec<Problem> {
-        let thread = self.stdout.iter().chain(self.file.iter().map(|(thread, _)| thread));
-        thread.filter_map(WriterThread::problem).collect()
+        let stdout = self.stdout.iter().map(|(thread, _)| thread);
+        let threads = stdout.chain(self.file.iter().map(|file| &file.thread));
+        threads.filter_map(WriterThread::problem).chain(self.refused.iter().cloned()).collect()
     }
 
     /// Writes queued events, for two seconds at most.
     pub async fn finish(&mut self) {
-        let file = self.file.take().map(|(thread, _)| thread);
-        let thread = self.stdout.take().into_iter().chain(file);
-        for thread in thread {
+        let file = self.file.take().map(|file| file.thread);
+        let stdout = self.stdout.take().map(|(thread, _)| thread);
+        for thread in stdout.into_iter().chain(file) {
             if tokio::time::timeout(SHUTDOWN_TIMEOUT, thread.finish()).await.is_err() {
                 tracing::warn!("an export is stuck; its queued events are lost");
             }
@@ -111,10 +186,12 @@ impl EventExport {
         &self,
         name: &str,
         has_short_lines: bool,
+        selection: CompiledSelection,
         open: impl Fn() -> std::io::Result<S> + Send + 'static,
     ) -> WriterThread {
         let (encoder, ledger) = (self.encoder.clone(), self.ledger.clone());
-        WriterThread::start(name, &self.bus, encoder, ledger, has_short_lines, open)
+        let counts = self.counts.clone();
+        WriterThread::start(name, &self.bus, encoder, ledger, has_short_lines, (selection, counts), open)
     }
 }
 
@@ -123,7 +200,7 @@ mod tests {
     use std::sync::Arc;
 
     use jiff::Timestamp;
-    use trilobite_crds::node::FileExport;
+    use trilobite_crds::{node::FileExport, stack::EventFilter};
 
     use super::*;
     use crate::{
@@ -135,8 +212,8 @@ mod tests {
     async fn all_published_events_are_in_the_file_after_finish() {
         let folder = std::env::temp_dir().join(format!("trilobite-export-all-{}", std::process::id()));
         let (ledger, plan) = (Ledger::default(), |max_backups| ExportPlan {
-            stdout: false,
             file: Some(FileExport { max_size_mb: 1, max_backups }),
+            ..ExportPlan::default()
         });
         let bus = EventBus::new(ledger.clone());
         let mut export = EventExport::new(bus.clone(), samples::encoder(), ledger.clone(), folder.clone());
@@ -158,7 +235,7 @@ mod tests {
     fn bus_has_no_readers_without_exports() {
         let bus = EventBus::new(Ledger::default());
         let mut export = EventExport::new(bus.clone(), samples::encoder(), Ledger::default(), std::env::temp_dir());
-        export.apply(&ExportPlan { stdout: true, file: None });
+        export.apply(&ExportPlan { stdout: true, ..ExportPlan::default() });
         assert!(bus.has_readers());
         export.apply(&ExportPlan::default());
         assert!(!bus.has_readers());
@@ -170,7 +247,7 @@ mod tests {
         let (path, bus) = (folder.path().join("export/events"), EventBus::new(Ledger::default()));
         let mut export = EventExport::new(bus.clone(), samples::encoder(), Ledger::default(), folder.path().to_owned());
         export.set_stdout_fifo(path.clone());
-        export.apply(&ExportPlan { stdout: true, file: None });
+        export.apply(&ExportPlan { stdout: true, ..ExportPlan::default() });
         bus.publish(Arc::new(samples::exec()));
         while !path.exists() {
             std::thread::yield_now();
@@ -187,11 +264,40 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn refused_selection_leaves_the_last_one_active() {
+        let folder = tempfile::tempdir().unwrap();
+        let bus = EventBus::new(Ledger::default());
+        let mut export = EventExport::new(bus.clone(), samples::encoder(), Ledger::default(), folder.path().to_owned());
+        let plan = |pattern: &str| ExportPlan {
+            file: Some(FileExport { max_size_mb: 1, max_backups: 1 }),
+            file_events: EventSelection {
+                allow_list: vec![EventFilter { binary_regex: vec![pattern.into()], ..EventFilter::default() }],
+                ..EventSelection::default()
+            },
+            ..ExportPlan::default()
+        };
+        for (pattern, problems) in [("(", 1), ("curl$", 0), ("(", 1)] {
+            export.apply(&plan(pattern));
+            assert_eq!(export.problems().len(), problems, "{pattern}");
+        }
+        assert_eq!(export.problems()[0].field(), "spec.export.file.allowList[0].binary_regex[0]");
+        bus.publish(Arc::new(samples::exec()));
+        bus.publish(Arc::new(samples::exec_on_the_host()));
+        export.apply(&plan("sshd$"));
+        bus.publish(Arc::new(samples::exec_on_the_host()));
+        export.finish().await;
+        let lines = std::fs::read_to_string(folder.path().join("events.log")).unwrap();
+        let binaries: Vec<bool> = lines.lines().map(|line| line.contains("/usr/bin/curl")).collect();
+        assert_eq!(binaries, [true, false], "{lines}");
+    }
+
+    #[tokio::test]
     async fn tetra_prints_exported_gaps_and_losses() {
         let folder = tempfile::tempdir().unwrap();
         let bus = EventBus::new(Ledger::default());
         let mut export = EventExport::new(bus.clone(), samples::encoder(), Ledger::default(), folder.path().to_owned());
-        export.apply(&ExportPlan { stdout: false, file: Some(FileExport { max_size_mb: 1, max_backups: 1 }) });
+        export
+            .apply(&ExportPlan { file: Some(FileExport { max_size_mb: 1, max_backups: 1 }), ..ExportPlan::default() });
         let at = |second| Timestamp::from_second(second).unwrap();
         bus.publish_gap(Gap { from: at(10), to: at(15), reason: "the agent was not running" });
         bus.publish_loss(LossPoint::PolicyRing, 7);

@@ -1,9 +1,9 @@
 //! Event lines that readers of standard output can read: `tetra` ends at a line of 64 KiB, and log collectors have such limits
 //! as well. What is cut is marked by Tetragon's flag words.
 
-use trilobite_api::tetragon::{GetEventsResponse, Process, get_events_response::Event};
+use trilobite_api::tetragon::{GetEventsResponse, KprobeArgument, KprobeTruncatedBytes, Process, kprobe_argument::Arg};
 
-use crate::serve::tetragon::append_json_line;
+use crate::serve::tetragon::{append_json_line, hook_arguments, processes};
 
 /// Bytes of a line, with its end.
 pub(super) const LINE_MAX: usize = 65_000;
@@ -20,19 +20,12 @@ pub(super) fn append_short_line(mut event: GetEventsResponse, lines: &mut Vec<u8
             return;
         }
         lines.truncate(start);
-        processes(&mut event).for_each(|process| shorten(process, most));
+        if let Some(event) = &mut event.event {
+            hook_arguments(event).for_each(|argument| shorten_argument(argument, most));
+            processes(event).for_each(|process| shorten(process, most));
+        }
         append_json_line(&event, lines);
     }
-}
-
-fn processes(event: &mut GetEventsResponse) -> impl Iterator<Item = &mut Process> {
-    let (process, parent) = match &mut event.event {
-        Some(Event::ProcessExec(exec)) => (exec.process.as_mut(), exec.parent.as_mut()),
-        Some(Event::ProcessExit(exit)) => (exit.process.as_mut(), exit.parent.as_mut()),
-        Some(Event::ProcessTracepoint(point)) => (point.process.as_mut(), point.parent.as_mut()),
-        _ => (None, None),
-    };
-    process.into_iter().chain(parent)
 }
 
 fn shorten(process: &mut Process, most: usize) {
@@ -40,8 +33,7 @@ fn shorten(process: &mut Process, most: usize) {
         [(&mut process.arguments, "truncArgs"), (&mut process.binary, "errorFilename"), (&mut process.cwd, "errorCWD")];
     for (text, flag) in texts {
         if text.len() > most {
-            let end = (0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-            text.truncate(end);
+            truncate(text, most);
             if !process.flags.split(' ').any(|word| word == flag) {
                 process.flags.extend([" ", flag]);
             }
@@ -52,14 +44,40 @@ fn shorten(process: &mut Process, most: usize) {
     }
 }
 
+/// A cut text ends with an ellipsis, cut bytes have their size.
+fn shorten_argument(argument: &mut KprobeArgument, most: usize) {
+    match &mut argument.arg {
+        Some(Arg::StringArg(text)) if text.len() > most => {
+            truncate(text, most);
+            text.push('…');
+        }
+        Some(Arg::BytesArg(bytes)) if bytes.len() > most => {
+            let orig_size = bytes.len() as u64;
+            bytes.truncate(most);
+            let bytes_arg = std::mem::take(bytes);
+            argument.arg = Some(Arg::TruncatedBytesArg(KprobeTruncatedBytes { bytes_arg, orig_size }));
+        }
+        Some(Arg::TruncatedBytesArg(truncated)) => truncated.bytes_arg.truncate(most),
+        _ => {}
+    }
+}
+
+fn truncate(text: &mut String, most: usize) {
+    let end = (0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    text.truncate(end);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::serve::tetragon::{samples, tetra_client_tests::printed_from_stdin};
+    use crate::{
+        layers::security::ArgValue,
+        serve::tetragon::{samples, tetra_client_tests::printed_from_stdin},
+    };
 
     fn line(change: impl Fn(&mut Process)) -> String {
         let mut event = samples::encoder().message(&samples::exec());
-        processes(&mut event).for_each(change);
+        processes(event.event.as_mut().unwrap()).for_each(change);
         let mut lines = b"before\n".to_vec();
         append_short_line(event, &mut lines);
         String::from_utf8(lines).unwrap().strip_prefix("before\n").unwrap().to_owned()
@@ -91,5 +109,22 @@ mod tests {
             assert_eq!(printed.lines().count(), 1, "tetra reads the line");
         }
         assert!(line(|process| process.arguments.clone_from(&hostile)).contains("clone truncArgs"));
+    }
+
+    #[test]
+    fn long_arguments_of_a_hook_are_cut_and_marked() {
+        let mut event = samples::connect();
+        let crate::layers::security::SecurityEventKind::Hook(hook) = &mut event.kind else { panic!() };
+        let mut push = |value| hook.args.push(crate::layers::security::Arg { value, label: None });
+        push(ArgValue::String("é".repeat(40_000)));
+        push(ArgValue::Bytes { bytes: vec![7; 327_360], size: 327_360 });
+        let mut line = Vec::new();
+        append_short_line(samples::encoder().message(&event), &mut line);
+        let text = String::from_utf8(line).unwrap();
+        assert!(
+            text.len() <= LINE_MAX && text.contains("é…\"") && text.contains(r#""orig_size":"327360""#),
+            "{}",
+            text.len()
+        );
     }
 }

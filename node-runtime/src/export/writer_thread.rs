@@ -6,7 +6,9 @@ use std::{io, thread};
 use tokio::sync::oneshot;
 
 use super::{
+    counts::ExportCounts,
     event_writer::EventWriter,
+    selection::{CompiledSelection, SharedSelection},
     sink::{Sink, WriteProblem},
 };
 use crate::{
@@ -25,6 +27,7 @@ pub(super) struct WriterThread {
     id: u64,
     ended: oneshot::Receiver<()>,
     problem: WriteProblem,
+    selection: SharedSelection,
 }
 
 impl WriterThread {
@@ -35,13 +38,19 @@ impl WriterThread {
         encoder: EventEncoder,
         ledger: Ledger,
         has_short_lines: bool,
+        (selection, counts): (CompiledSelection, ExportCounts),
         open: impl Fn() -> io::Result<S> + Send + 'static,
     ) -> Self {
-        let events = bus.subscribe_to(LossPoint::ExportQueue, |_| true);
+        let wants_ancestors = selection.wants_ancestors();
+        let selection = SharedSelection::new(selection);
+        let selects = selection.clone();
+        let events =
+            bus.subscribe_with(LossPoint::ExportQueue, wants_ancestors, move |event| selects.get().selects(event));
         let (end, ended) = oneshot::channel();
         let problem = WriteProblem::default();
-        let thread = Self { bus: bus.clone(), id: events.id(), ended, problem: problem.clone() };
-        let writer = EventWriter { name: name.into(), encoder, ledger, problem, has_short_lines };
+        let thread =
+            Self { bus: bus.clone(), id: events.id(), ended, problem: problem.clone(), selection: selection.clone() };
+        let writer = EventWriter { name: name.into(), encoder, ledger, problem, has_short_lines, selection, counts };
         let spawned = thread::Builder::new().name("export".into()).stack_size(STACK).spawn(move || {
             writer.write_events(open, events);
             // `finish` may not be waiting.
@@ -55,6 +64,12 @@ impl WriterThread {
 
     pub(super) fn problem(&self) -> Option<Problem> {
         self.problem.get()
+    }
+
+    /// From the next event on.
+    pub(super) fn set_selection(&self, selection: CompiledSelection) {
+        self.bus.set_wants_ancestors(self.id, selection.wants_ancestors());
+        self.selection.set(selection);
     }
 
     /// Waits until queued events are written.

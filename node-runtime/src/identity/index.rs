@@ -6,14 +6,17 @@ use std::{
 };
 
 use trilobite_crds::node::PodScope;
-use trilobite_node_ebpf::CgroupState;
+use trilobite_node_ebpf::cgroup_flag;
 
 use super::{
     Owner, Pod, PodContainer,
-    cgroup::{CgroupLocation, CgroupTree},
+    cgroup::{BundleName, CgroupLocation, CgroupTree},
+    classes::{ClassAnswers, DesiredGroup, PodAnswersCache},
     decode::CgroupChange,
     process::cache::ProcessCache,
-    selection::{ClusterView, Namespaces, Selectors, host_in_scope, pod_in_scope, selects_every_pod},
+    selection::{
+        ClusterView, Namespaces, PodPart, Scopes, ScopesFull, host_in_scope, pod_in_scope, unknown_pod_in_scope,
+    },
 };
 
 #[derive(Debug, Default)]
@@ -21,11 +24,15 @@ pub struct Index {
     /// There is a cluster, whose API server names the pods.
     pub cluster: bool,
     pub processes: ProcessCache,
-    pub selectors: Selectors,
+    scopes: Scopes,
+    /// What the scopes answer about each pod.
+    answers: PodAnswersCache,
     cgroups: CgroupTree,
     pods: HashMap<String, Arc<Pod>>,
     deleted_pods: VecDeque<Arc<Pod>>,
     namespaces: Namespaces,
+    /// What the bundles of containers say that the API server has not named; none where a bundle was not readable.
+    bundles: HashMap<String, Option<BundleName>>,
     /// Owners that were asked for, since each event asks: pods only, emptied when pods or cgroups change.
     owners: HashMap<u64, Owner>,
 }
@@ -76,6 +83,8 @@ impl Index {
         while self.deleted_pods.len() > DELETED_PODS_MAX {
             self.deleted_pods.pop_front();
         }
+        let known: HashSet<&str> = self.deleted_pods.iter().map(|pod| pod.cgroup_uid.as_str()).collect();
+        self.answers.retain(|uid| self.pods.contains_key(uid) || known.contains(uid));
     }
 
     /// Whether `one` wins over `other`, which claims the same cgroups. Any user may write the annotations that make a pod look
@@ -89,7 +98,31 @@ impl Index {
     }
 
     pub fn set_namespaces(&mut self, namespaces: Namespaces) {
+        if self.namespaces != namespaces {
+            self.answers.clear();
+        }
         self.namespaces = namespaces;
+    }
+
+    /// The id of a scope, for one more user.
+    pub fn acquire_scope(&mut self, scope: &PodScope) -> Result<u32, ScopesFull> {
+        let acquired = self.scopes.acquire(scope)?;
+        if acquired.is_new {
+            let view = ClusterView { cluster: self.cluster, namespaces: &self.namespaces };
+            self.answers.add_scope(acquired.id, scope, &view);
+        }
+        Ok(acquired.id)
+    }
+
+    pub fn release_scope(&mut self, id: u32) {
+        if self.scopes.release(id) {
+            self.answers.remove_scope(id);
+        }
+    }
+
+    /// Some scope depends on the labels of namespaces.
+    pub fn needs_namespaces(&self) -> bool {
+        self.scopes.needs_namespaces()
     }
 
     /// The known labels of namespaces.
@@ -139,42 +172,99 @@ impl Index {
         let view = self.view();
         match owner {
             Owner::Pod(_) if !self.cluster => Some(host_in_scope(scope, &view)),
-            Owner::Pod(found) => pod_in_scope(scope, &found.pod, &view),
+            Owner::Pod(found) => {
+                pod_in_scope(scope, &found.pod, pod_part(&found.pod, &found.container_id, &self.bundles), &view)
+            }
             Owner::Host => Some(host_in_scope(scope, &view)),
-            // The same answer as that of the kernel's map for cgroups above pods.
-            Owner::Unnamed(_) => selects_every_pod(scope).then_some(true),
+            // As the kernel decides, which has their cgroups as those of pods that are not known.
+            Owner::Unnamed(_) => unknown_pod_in_scope(scope),
             Owner::Unknown => None,
             Owner::Elsewhere => Some(false),
         }
     }
 
-    /// Whether a pod is in a scope; false while the labels of its namespace are unknown.
+    /// Whether a pod, or any container of it, is in a scope; false while the labels of its namespace are unknown.
     pub fn pod_in_scope(&self, scope: &PodScope, pod: &Pod) -> bool {
-        pod_in_scope(scope, pod, &self.view()).unwrap_or(false)
+        pod_in_scope(scope, pod, PodPart::Whole, &self.view()).unwrap_or(false)
     }
 
-    /// The entries that the kernel's map of cgroups should have.
-    pub fn cgroup_states(&self) -> HashMap<u64, CgroupState> {
-        let mut states = HashMap::new();
-        if self.selectors.is_empty() {
-            return states;
+    /// How many pods that have not ended are in a scope.
+    pub fn count_pods(&self, scope: &PodScope) -> usize {
+        self.pods.values().filter(|pod| !pod.ended && self.pod_in_scope(scope, pod)).count()
+    }
+
+    /// The cgroups that should have a class, by what every scope answers. A cgroup outside every pod has none: the node's own
+    /// cgroup speaks for it.
+    pub(in crate::identity) fn desired_groups(&mut self) -> Vec<DesiredGroup> {
+        if self.scopes.is_empty() {
+            return Vec::new();
         }
-        let view = self.view();
-        states.insert(self.cgroups.root(), self.selectors.root_state(&view));
-        let mut by_pod: HashMap<&str, Option<CgroupState>> = HashMap::new();
+        let view = ClusterView { cluster: self.cluster, namespaces: &self.namespaces };
+        let host = self.scopes.answers(|scope| Some(host_in_scope(scope, &view)));
+        let mut groups = vec![DesiredGroup { answers: host, flags: 0, cgroups: vec![self.cgroups.root()] }];
+        if !self.cluster {
+            return groups;
+        }
+        let mut unknown = Vec::new();
+        let mut by_container: HashMap<(&str, &str), Vec<u64>> = HashMap::new();
         for (id, location) in self.cgroups.living() {
-            let state = match location {
-                // All cgroups of a pod have the same entry.
-                CgroupLocation::Pod { uid, .. } => *by_pod.entry(uid.as_str()).or_insert_with(|| {
-                    self.selectors.cgroup_state(location, self.pods.get(uid).map(AsRef::as_ref), &view)
-                }),
-                _ => self.selectors.cgroup_state(location, None, &view),
-            };
-            if let Some(state) = state {
-                states.insert(id, state);
+            match location {
+                CgroupLocation::Host => {}
+                CgroupLocation::AbovePods => unknown.push(id),
+                CgroupLocation::Pod { uid, container } => by_container.entry((uid, container)).or_default().push(id),
             }
         }
-        states
+        for ((uid, container), cgroups) in by_container {
+            let known = self.pods.get(uid).or_else(|| self.deleted_pods.iter().rfind(|pod| pod.cgroup_uid == uid));
+            match known {
+                Some(pod) => {
+                    let part = pod_part(pod, container, &self.bundles);
+                    let answers = self.answers.get(pod, part, &self.scopes, &view);
+                    groups.push(DesiredGroup { answers, flags: cgroup_flag::INHERIT, cgroups });
+                }
+                None => unknown.extend(cgroups),
+            }
+        }
+        let answers = self.scopes.answers(unknown_pod_in_scope);
+        groups.push(DesiredGroup { answers, flags: cgroup_flag::INHERIT, cgroups: unknown });
+        groups
+    }
+
+    /// How many classes the cgroups of this node need.
+    pub(in crate::identity) fn needed_classes(&mut self) -> usize {
+        self.desired_groups().iter().map(|group| group.answers).collect::<HashSet<_>>().len()
+    }
+
+    /// Ids of containers that neither the API server nor a bundle has named; none while no scope is about containers.
+    pub(in crate::identity) fn unnamed_containers(&mut self) -> Vec<String> {
+        if !self.scopes.needs_containers() {
+            self.bundles.clear();
+            return Vec::new();
+        }
+        let living = self.cgroups.living().filter_map(|(_, location)| match location {
+            CgroupLocation::Pod { uid, container } if !container.is_empty() => Some((uid, container)),
+            _ => None,
+        });
+        let mut found = HashSet::new();
+        let mut unnamed = Vec::new();
+        for (uid, container) in living.filter(|(_, container)| found.insert(container.as_str())) {
+            let is_named = self.pods.get(uid).is_some_and(|pod| pod.container_index(container).is_some());
+            if !is_named && !self.bundles.contains_key(container) {
+                unnamed.push(container.clone());
+            }
+        }
+        self.bundles.retain(|id, _| found.contains(id.as_str()));
+        unnamed
+    }
+
+    /// What the bundle of a container says, if it was readable.
+    pub(in crate::identity) fn set_bundle(&mut self, container_id: String, name: Option<BundleName>) {
+        self.bundles.insert(container_id, name);
+    }
+
+    /// Answers that have a decision for each scope that exists.
+    pub(in crate::identity) fn existing_scopes(&self) -> ClassAnswers {
+        self.scopes.answers(|_| Some(false))
     }
 
     /// Path of a pod's own cgroup below the node's.
@@ -192,11 +282,25 @@ impl Index {
     }
 }
 
+/// The part of a pod that has this container id.
+fn pod_part<'a>(pod: &'a Pod, container_id: &str, bundles: &HashMap<String, Option<BundleName>>) -> PodPart<'a> {
+    if let Some(at) = pod.container_index(container_id) {
+        return PodPart::Container(&pod.containers[at]);
+    }
+    match bundles.get(container_id) {
+        Some(Some(BundleName::Sandbox)) => PodPart::Sandbox,
+        Some(Some(BundleName::Container(name))) => {
+            let named = pod.containers.iter().find(|container| container.name == *name);
+            named.map_or(PodPart::Unnamed, PodPart::Container)
+        }
+        Some(None) | None => PodPart::Unnamed,
+    }
+}
+
 fn pod_container(pod: &Arc<Pod>, container_id: &str) -> PodContainer {
-    let has_id = |id: &str| !container_id.is_empty() && id.rsplit("//").next() == Some(container_id);
     PodContainer {
         pod: pod.clone(),
-        container: pod.containers.iter().find(|container| has_id(&container.id)).cloned(),
+        container: pod.container_index(container_id).map(|at| pod.containers[at].clone()),
         container_id: container_id.to_owned(),
     }
 }
@@ -207,178 +311,4 @@ fn unnamed_container(cgroup_uid: &str, container_id: &str) -> PodContainer {
 }
 
 #[cfg(test)]
-mod tests {
-    use jiff::Timestamp;
-
-    use super::*;
-    use crate::identity::Container;
-
-    const UID: &str = "7f0e5f36-93a4-4d1b-8f0a-1f7a5a0c9e11";
-    const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
-
-    fn pod() -> Arc<Pod> {
-        Arc::new(Pod {
-            uid: UID.into(),
-            cgroup_uid: UID.into(),
-            namespace: "shop".into(),
-            name: "cart-1".into(),
-            containers: vec![Container {
-                name: "app".into(),
-                id: format!("containerd://{ID}"),
-                ..Container::default()
-            }],
-            ..Pod::default()
-        })
-    }
-
-    type Step = Box<dyn Fn(&mut Index)>;
-
-    /// Everything that makes a container known, in any order.
-    fn steps() -> Vec<Step> {
-        let made = |id: u64, parent: u64, name: String| {
-            let change = CgroupChange { id, parent, name, removed: false, time: 0 };
-            Box::new(move |index: &mut Index| {
-                if !index.apply_cgroup_change(&change) {
-                    index.set_cgroups(&[(2, 1, "kubepods".into()), (3, 2, format!("pod{UID}")), (4, 3, ID.into())]);
-                }
-            }) as Step
-        };
-        vec![
-            made(2, 1, "kubepods".into()),
-            made(3, 2, format!("pod{UID}")),
-            made(4, 3, ID.into()),
-            Box::new(|index: &mut Index| index.set_pods(vec![pod()])),
-            Box::new(|index: &mut Index| assert_eq!(index.selectors.acquire(&PodScope::default()), Some(0))),
-        ]
-    }
-
-    fn permutations(count: usize) -> Vec<Vec<usize>> {
-        if count == 0 {
-            return vec![Vec::new()];
-        }
-        permutations(count - 1)
-            .into_iter()
-            .flat_map(|shorter| {
-                (0..count).map(move |at| {
-                    let mut longer = shorter.clone();
-                    longer.insert(at, count - 1);
-                    longer
-                })
-            })
-            .collect()
-    }
-
-    #[test]
-    fn order_in_which_a_container_becomes_known_does_not_matter() {
-        let steps = steps();
-        for order in permutations(steps.len()) {
-            let mut index = Index::new(1, true);
-            for step in &order {
-                steps[*step](&mut index);
-            }
-            let owner = index.owner(4);
-            let Owner::Pod(owner) = owner else { panic!("{order:?}: {owner:?}") };
-            assert_eq!(owner.container.as_ref().map(|container| container.name.as_str()), Some("app"), "{order:?}");
-            let state = index.cgroup_states()[&4];
-            assert_eq!((state.known, state.selected), (1, 1), "{order:?}");
-            assert_eq!(index.pod_path(UID), Some(format!("/kubepods/pod{UID}")));
-        }
-    }
-
-    #[test]
-    fn cgroup_of_a_pod_is_unknown_until_its_pod_is_known() {
-        let mut index = Index::new(1, true);
-        index.set_cgroups(&[(2, 1, "kubepods".into()), (3, 2, format!("pod{UID}")), (9, 1, "system.slice".into())]);
-        let owner = index.owner(3);
-        assert!(matches!(owner, Owner::Unnamed(_)), "{owner:?}");
-        assert_eq!(index.owner(9), Owner::Host);
-        assert_eq!(index.owner(77), Owner::Unknown);
-        let owner = index.owner(3);
-        assert_eq!(index.in_scope(&in_namespace("shop"), &owner), None);
-        let owner = index.owner(77);
-        assert_eq!(index.in_scope(&PodScope::default(), &owner), None);
-    }
-
-    #[test]
-    fn unnamed_pod_is_selected_with_every_pod_as_in_the_kernel() {
-        let mut index = Index::new(1, true);
-        let with_host = PodScope { include_host: true, ..PodScope::default() };
-        for scope in [PodScope::default(), with_host] {
-            index.selectors.acquire(&scope);
-            index.set_cgroups(&[(2, 1, "kubepods".into()), (3, 2, format!("pod{UID}"))]);
-            let owner = index.owner(3);
-            assert_eq!(index.in_scope(&scope, &owner), Some(true));
-        }
-        assert_eq!(index.cgroup_states()[&2].selected, 0b11);
-    }
-
-    fn in_namespace(name: &str) -> PodScope {
-        PodScope { namespace: Some(name.into()), ..PodScope::default() }
-    }
-
-    #[test]
-    fn without_a_cluster_the_container_id_is_known_and_no_pod_name() {
-        let mut index = Index::new(1, false);
-        index.set_cgroups(&[(2, 1, "kubepods".into()), (3, 2, format!("pod{UID}")), (4, 3, ID.into())]);
-        let owner = index.owner(4);
-        let Owner::Pod(owner) = owner else { panic!("{owner:?}") };
-        assert_eq!((owner.pod.name.as_str(), owner.container_id.as_str()), ("", ID));
-        let owner = index.owner(4);
-        assert_eq!(index.in_scope(&PodScope::default(), &owner), Some(true));
-        assert_eq!(index.owner(77), Owner::Host);
-    }
-
-    /// A pod that claims the cgroups of `UID`.
-    fn claiming_pod(uid: &str, created: i64) -> Arc<Pod> {
-        let created = Some(Timestamp::from_second(created).unwrap());
-        Arc::new(Pod { uid: uid.into(), name: uid.into(), created, ..Pod::clone(&pod()) })
-    }
-
-    #[test]
-    fn older_pod_keeps_contested_cgroup() {
-        let (old, new) = (claiming_pod("z-old", 10), claiming_pod("a-new", 20));
-        for both in [[&old, &new], [&new, &old]] {
-            let mut index = Index::new(1, true);
-            index.set_pods(both.map(Arc::clone).to_vec());
-            assert_eq!(index.pods(), std::slice::from_ref(&old));
-        }
-        let mut index = Index::new(1, true);
-        index.set_pods(vec![new.clone()]);
-        // Creation times have a resolution of a second and clocks may be wrong: the pod that was here first stays.
-        index.set_pods(vec![old.clone(), new.clone()]);
-        assert_eq!(index.pods(), [new]);
-        index.set_pods(vec![old.clone()]);
-        assert_eq!(index.pods(), [old]);
-    }
-
-    #[test]
-    fn all_cgroups_of_a_pod_have_its_selection() {
-        let other = "8f0e5f36-93a4-4d1b-8f0a-1f7a5a0c9e11";
-        let mut index = Index::new(1, true);
-        index.selectors.acquire(&in_namespace("shop"));
-        index.set_pods(vec![
-            pod(),
-            Arc::new(Pod { uid: other.into(), cgroup_uid: other.into(), namespace: "till".into(), ..Pod::default() }),
-        ]);
-        index.set_cgroups(&[
-            (2, 1, "kubepods".into()),
-            (3, 2, format!("pod{UID}")),
-            (4, 3, ID.into()),
-            (5, 2, format!("pod{other}")),
-            (6, 5, ID.into()),
-        ]);
-        let selection = |id: u64| index.cgroup_states().get(&id).map(|state| (state.known, state.selected));
-        assert_eq!([3, 4, 5, 6].map(selection), [Some((1, 1)), Some((1, 1)), Some((1, 0)), Some((1, 0))]);
-    }
-
-    #[test]
-    fn cgroup_missing_in_a_scan_leaves_the_map() {
-        let mut index = Index::new(1, true);
-        index.selectors.acquire(&PodScope::default());
-        index.set_pods(vec![pod()]);
-        index.set_cgroups(&[(2, 1, "kubepods".into()), (3, 2, format!("pod{UID}"))]);
-        assert!(index.cgroup_states().contains_key(&3));
-        index.set_cgroups(&[(2, 1, "kubepods".into())]);
-        assert!(!index.cgroup_states().contains_key(&3));
-    }
-}
+mod tests;

@@ -5,7 +5,7 @@ use std::{
     mem, ptr,
 };
 
-use libbpf_rs::{AsRawLibbpf, Iter, ProgramMut};
+use libbpf_rs::{AsRawLibbpf, Iter, KprobeMultiOpts, ProgramMut};
 
 use super::{Link, log, perf_paranoid, refusal::errno};
 use crate::problem::Problem;
@@ -25,6 +25,27 @@ pub fn to_tracepoint(program: &ProgramMut<'_>, category: &str, event: &str) -> R
 /// To a raw tracepoint, whatever the section names.
 pub fn to_raw_tracepoint(program: &ProgramMut<'_>, event: &str) -> Result<Link, Problem> {
     attach(program, &format!("raw_tp/{event}"), || program.attach_raw_tracepoint(event))
+}
+
+/// To the entry of a function, by a perf event.
+pub fn to_kprobe(program: &ProgramMut<'_>, function: &str) -> Result<Link, Problem> {
+    attach(program, &format!("kprobe/{function}"), || program.attach_kprobe(false, function))
+}
+
+/// To the return of a function, by a perf event.
+pub fn to_kretprobe(program: &ProgramMut<'_>, function: &str) -> Result<Link, Problem> {
+    attach(program, &format!("kprobe/{function}"), || program.attach_kprobe(true, function))
+}
+
+/// To the entries of functions by one link. A program is told the cookie of the function that was called: its index + 1.
+pub fn to_kprobe_multi(program: &ProgramMut<'_>, functions: &[String]) -> Result<Link, Problem> {
+    let target = format!("kprobe.multi of {} functions", functions.len());
+    let opts = KprobeMultiOpts {
+        symbols: functions.to_vec(),
+        cookies: (1..=functions.len() as u64).collect(),
+        ..KprobeMultiOpts::default()
+    };
+    attach(program, &target, || program.attach_kprobe_multi_with_opts(opts))
 }
 
 /// To an interface, before the programs that are there: a program that does not return `TCX_NEXT` ends the chain, and those
@@ -65,7 +86,9 @@ pub(super) fn attach(
 
 fn not_attached(program: &ProgramMut<'_>, target: &str, error: &libbpf_rs::Error, warnings: &[String]) -> Problem {
     let number = errno(error);
-    if matches!(number, libc::EACCES | libc::EPERM) && (target.starts_with("tp/") || target.contains("perf event")) {
+    if matches!(number, libc::EACCES | libc::EPERM)
+        && (target.starts_with("tp/") || target.starts_with("kprobe/") || target.contains("perf event"))
+    {
         return perf_paranoid::refused(number);
     }
     let words = io::Error::from_raw_os_error(number).to_string();

@@ -33,6 +33,15 @@ impl Map {
         MapHandle::create(MapType::Hash, Some(name), key, value, max_entries, &options).map(Self)
     }
 
+    /// Creates an array that several objects share.
+    pub fn array<V>(name: &str, max_entries: u32) -> Result<Self> {
+        let options = libbpf_sys::bpf_map_create_opts {
+            sz: size_of::<libbpf_sys::bpf_map_create_opts>() as libbpf_sys::size_t,
+            ..Default::default()
+        };
+        MapHandle::create(MapType::Array, Some(name), 4, size_of::<V>() as u32, max_entries, &options).map(Self)
+    }
+
     pub(super) fn name(&self) -> Cow<'_, str> {
         self.0.name().to_string_lossy()
     }
@@ -40,6 +49,30 @@ impl Map {
     /// Entries of a hash or array, bytes of a ring.
     pub(super) fn max_entries(&self) -> u32 {
         self.0.max_entries()
+    }
+
+    /// Another descriptor of the map.
+    pub fn try_clone(&self) -> std::result::Result<Self, Problem> {
+        MapHandle::try_from(&self.0).map(Self).map_err(|error| Problem::LoadFailed {
+            what: format!("a descriptor of map {}", self.name()),
+            detail: error.to_string(),
+        })
+    }
+
+    /// Bytes of a value.
+    pub(super) fn value_size(&self) -> u32 {
+        self.0.value_size()
+    }
+
+    /// Creates a map of any type; the sizes are those of key and value.
+    pub(super) fn create(
+        r#type: MapType,
+        name: &str,
+        (key, value): (u32, u32),
+        max_entries: u32,
+        options: &libbpf_sys::bpf_map_create_opts,
+    ) -> Result<Self> {
+        MapHandle::create(r#type, Some(name), key, value, max_entries, options).map(Self)
     }
 
     /// The value of a key; none also if the map's values are not as long as `V`.

@@ -24,6 +24,9 @@ pub mod refusal;
 pub mod ring;
 mod ring_pacing;
 pub mod skeleton;
+pub mod symbols;
+pub mod table;
+pub mod tracefs;
 
 pub use account::{Account, account};
 pub use facts::{CgroupMode, Facts, Release};
@@ -31,3 +34,4 @@ pub use link::Link;
 pub use map::Map;
 pub use object::{Loaded, Opened};
 pub use ring::Ring;
+pub use table::Table;

@@ -1,7 +1,10 @@
 //! An object that is loaded many times, once for each hook of a policy, with its programs and maps by name. Objects that are
 //! loaded as a whole have a skeleton instead.
 
-use std::{ffi::OsStr, os::fd::BorrowedFd};
+use std::{
+    ffi::OsStr,
+    os::fd::{AsFd, AsRawFd, BorrowedFd},
+};
 
 use libbpf_rs::{
     AsRawLibbpf, MapType, Object, ObjectBuilder, OpenObject, ProgramMut,
@@ -99,6 +102,27 @@ impl Opened {
             .ok_or_else(|| wrong(name, map, "there is no such map"))
     }
 
+    /// Makes a map as the object defines it, to be shared by several objects. 0 entries: as many as the object says.
+    pub fn create_map(&self, map: &str, max_entries: u32) -> Result<Map, Problem> {
+        let found = self
+            .object
+            .maps()
+            .find(|found| found.name() == OsStr::new(map))
+            .ok_or_else(|| wrong(self.name, map, "there is no such map"))?;
+        let entries = if max_entries == 0 { found.max_entries() } else { max_entries };
+        let (key, value) =
+            if found.map_type() == MapType::RingBuf { (0, 0) } else { (found.key_size(), found.value_size()) };
+        // SAFETY: the map belongs to the object, which lives as long as `self`.
+        let flags = unsafe { libbpf_sys::bpf_map__map_flags(found.as_libbpf_object().as_ptr()) };
+        let options = libbpf_sys::bpf_map_create_opts {
+            sz: size_of::<libbpf_sys::bpf_map_create_opts>() as libbpf_sys::size_t,
+            map_flags: flags,
+            ..Default::default()
+        };
+        Map::create(found.map_type(), map, (key, value), entries, &options)
+            .map_err(|error| not_loaded(self.name, &error, &[], &[(map.to_owned(), bytes(&found))]))
+    }
+
     /// Its programs, by name.
     pub fn programs(&mut self) -> Vec<String> {
         self.object.progs_mut().map(|program| program.name().to_string_lossy().into_owned()).collect()
@@ -145,6 +169,18 @@ impl Loaded {
             .progs_mut()
             .find(|program| program.name() == OsStr::new(name))
             .ok_or_else(|| wrong(self.name, name, "there is no such program"))
+    }
+
+    /// Steps that the verifier took for a program; none where the kernel does not say: before 5.16.
+    pub fn verified_steps(&self, program: &str) -> Option<u32> {
+        let program = self.program(program).ok()?;
+        let mut info = libbpf_sys::bpf_prog_info::default();
+        let mut bytes = size_of::<libbpf_sys::bpf_prog_info>() as u32;
+        // SAFETY: the kernel fills at most `bytes` of the struct, which lives through the call; nothing in it points anywhere.
+        let answer = unsafe {
+            libbpf_sys::bpf_obj_get_info_by_fd(program.as_fd().as_raw_fd(), (&raw mut info).cast(), &raw mut bytes)
+        };
+        (answer == 0 && info.verified_insns > 0).then_some(info.verified_insns)
     }
 
     /// A map of this object, by a descriptor of its own.

@@ -26,6 +26,8 @@ pub enum LossPoint {
     Worker,
     /// The record's pod did not become known in time.
     Undecided,
+    /// Calls that a policy would have answered with a signal, in pods that were not known yet: reported, and not stopped.
+    Unenforced,
     /// A client of a gRPC stream read too slowly.
     StreamReader,
     /// The exporter's queue.
@@ -47,6 +49,7 @@ impl LossPoint {
             Self::SampleRing => "sample_ring",
             Self::Worker => "worker",
             Self::Undecided => "undecided",
+            Self::Unenforced => "unenforced",
             Self::StreamReader => "stream_reader",
             Self::ExportQueue => "export_queue",
             Self::ResultStore => "result_store",

@@ -1,6 +1,7 @@
 //! Desired state + kernel facts -> the units that each layer loads, and those that this node refuses. Pure; golden-tested as text.
 
 mod allowed;
+pub mod policy;
 mod text;
 mod unit;
 
@@ -11,8 +12,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use trilobite_crds::node::{
-    CpuProfileSession, Desired, FlowsPart, FlowsSession, PartContent, ProcessesPart, SessionContent, Source,
-    TracepointsPart,
+    CpuProfileSession, Desired, FlowsPart, FlowsSession, PartContent, PolicyPart, ProcessesPart, SessionContent, Source,
 };
 
 use crate::{kernel::Facts, problem::Problem};
@@ -37,9 +37,9 @@ impl Plan {
         self.of_kind(|content| if let UnitContent::Processes(part) = content { Some(part) } else { None })
     }
 
-    /// process_tracepoint, one unit for each policy.
-    pub fn tracepoints(&self) -> BTreeMap<UnitKey, Unit<TracepointsPart>> {
-        self.of_kind(|content| if let UnitContent::Tracepoints(part) = content { Some(part) } else { None })
+    /// Policies, one unit each.
+    pub fn policies(&self) -> BTreeMap<UnitKey, Unit<PolicyPart>> {
+        self.of_kind(|content| if let UnitContent::Policy(part) = content { Some(part) } else { None })
     }
 
     /// Flows of the stack.
@@ -66,7 +66,7 @@ impl Plan {
 
     fn add(&mut self, key: UnitKey, unit: Unit<UnitContent>, facts: &Facts) {
         let allowed = match &unit.content {
-            UnitContent::Processes(_) | UnitContent::Tracepoints(_) => tracing_allowed(facts),
+            UnitContent::Processes(_) | UnitContent::Policy(_) => tracing_allowed(facts),
             UnitContent::Flows(_) | UnitContent::Capture(_) => flows_allowed(facts),
             UnitContent::CpuProfile(_) => sampling_allowed(facts),
         };
@@ -83,10 +83,12 @@ pub fn plan(desired: &Desired, facts: &Facts, now: Timestamp) -> Plan {
     if desired.suspended {
         return plan;
     }
-    for part in &desired.parts {
+    for part in desired.parts.iter().filter(|part| part.content.selects_node(&desired.node_labels)) {
         let content = match part.content.clone() {
             PartContent::Processes(content) => UnitContent::Processes(content),
-            PartContent::Tracepoints(content) => UnitContent::Tracepoints(content),
+            PartContent::Policy(content) => UnitContent::Policy(content),
+            // Of an operator of another version.
+            PartContent::Tracepoints(_) => continue,
             PartContent::Flows(content) => UnitContent::Flows(content),
         };
         plan.add(UnitKey::of_part(part), Unit { source: part.source.clone(), expires_at: None, content }, facts);

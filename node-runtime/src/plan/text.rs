@@ -26,12 +26,15 @@ fn line(f: &mut fmt::Formatter<'_>, unit: &Unit<UnitContent>) -> fmt::Result {
         UnitContent::Processes(part) => {
             writeln!(f, "processes    {source} ring={} {}", part.ring_bytes, scope(&part.pods))
         }
-        UnitContent::Tracepoints(part) => {
-            let hooks = part.hooks.iter();
-            let hooks: Vec<String> = hooks
-                .map(|hook| format!("{}{}/{}", if hook.raw { "raw:" } else { "" }, hook.subsystem, hook.event))
-                .collect();
-            writeln!(f, "tracepoints  {source} {} {}", hooks.join(","), scope(&part.pods))
+        UnitContent::Policy(part) => {
+            let spec = &part.spec;
+            let tracepoints = spec
+                .tracepoints
+                .iter()
+                .map(|hook| format!("{}{}/{}", if hook.raw { "raw:" } else { "" }, hook.subsystem, hook.event));
+            let functions = spec.kprobes.iter().chain(&spec.fentries).map(|hook| hook.call.clone());
+            let hooks: Vec<String> = tracepoints.chain(functions).collect();
+            writeln!(f, "policy       {source} {} {}", hooks.join(","), scope(&part.pods))
         }
         UnitContent::Flows(part) => {
             writeln!(f, "flows        {source} entries={} {}", part.flow_entries, scope(&part.pods))
@@ -51,11 +54,14 @@ fn scope(pods: &PodScope) -> String {
     if pods.namespace_selector.is_some() {
         parts.push("by-namespace-labels".into());
     }
-    if pods.pod_selector.is_some() {
+    if pods.pod_selectors().next().is_some() {
         parts.push("by-pod-labels".into());
     }
-    if pods.include_host {
-        parts.push("and-host".into());
+    if pods.container_selectors().next().is_some() {
+        parts.push("by-container".into());
+    }
+    if pods.includes_host() {
+        parts.push(if pods.excludes_pods() { "host-alone" } else { "and-host" }.into());
     }
     format!("[{}]", if parts.is_empty() { "every pod".into() } else { parts.join(" ") })
 }

@@ -3,8 +3,7 @@
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use trilobite_crds::node::{
-    CpuProfileSession, FlowsPart, FlowsSession, ProcessesPart, ProfilePartSpec, Session, Source, SourceKind,
-    TracepointsPart,
+    CpuProfileSession, FlowsPart, FlowsSession, PolicyPart, ProcessesPart, ProfilePartSpec, Session, Source, SourceKind,
 };
 
 use crate::problem::Problem;
@@ -34,7 +33,7 @@ pub struct Unit<T> {
 #[derive(Clone, Debug, PartialEq)]
 pub enum UnitContent {
     Processes(ProcessesPart),
-    Tracepoints(TracepointsPart),
+    Policy(PolicyPart),
     Flows(FlowsPart),
     Capture(FlowsSession),
     CpuProfile(CpuProfileSession),
@@ -45,7 +44,7 @@ impl UnitContent {
     pub(super) fn kind_rank(&self) -> u8 {
         match self {
             Self::Processes(_) => 0,
-            Self::Tracepoints(_) => 1,
+            Self::Policy(_) => 1,
             Self::Flows(_) => 2,
             Self::Capture(_) => 3,
             Self::CpuProfile(_) => 4,

@@ -1,4 +1,4 @@
-//! Every reason why a unit is not active on a node. A message says what, where, what to do next; at most 200 characters.
+//! Every reason why a unit is not active on a node. A message says what, where, what to do next; at most 256 characters.
 //! A reason is API: it is listed in docs/reasons.md and never renamed.
 
 use jiff::Timestamp;
@@ -29,6 +29,36 @@ pub enum Problem {
         /// The user's field.
         field: String,
     },
+    /// The kernel has no such function.
+    NoSuchFunction {
+        /// As in kallsyms.
+        name: String,
+        /// What to do, e.g. `set ignore.callNotFound`.
+        advice: String,
+        /// The user's field.
+        field: String,
+    },
+    /// A function that the kernel does not have and that the policy says to leave out.
+    FunctionLeftOut { name: String, field: String },
+    /// The kernel has the function and allows no program on it.
+    NotAttachable { name: String, field: String },
+    /// An argument that a function does not have, or not in the wanted type.
+    WrongArgument {
+        /// What is there, and what to use instead.
+        detail: String,
+        /// The user's field.
+        field: String,
+    },
+    /// A field of a policy, refused for a reason of its own; the message begins with the field.
+    InvalidPolicy { reason: Reason, message: String, field: String },
+    /// The policies on one hook need more than a hook has.
+    TooManySelectors { detail: String, field: String },
+    /// A decision reads user memory.
+    SyscallPointer { field: String },
+    /// A signal is the only action that stops something.
+    SignalIsLate { field: String },
+    /// matchBinaries on security_bprm_check.
+    MatchesExecutedFile { field: String },
     /// An argument that this tracepoint does not have, or not in the wanted type.
     NoSuchArgument {
         /// `subsystem/event`.
@@ -89,6 +119,12 @@ pub enum Problem {
     },
     /// The `/metrics` address could not be bound.
     MetricsNotServed { address: String, detail: String },
+    /// The port for the relay could not be opened.
+    PortTaken { address: String, detail: String },
+    /// There is no certificate for the port.
+    CertificateNotIssued { detail: String },
+    /// The certificate of the port could not be renewed in time.
+    CertificateExpired { end: Timestamp, detail: String },
     /// A state file on disk was truncated or changed.
     LastGoodRefused { detail: String },
     /// A state file could not be written.
@@ -103,8 +139,10 @@ pub enum Problem {
         what: String,
         detail: String,
     },
-    /// All selector ids of the node are in use.
-    TooManySelections { limit: u32 },
+    /// All scope ids of the node are in use, or all that namespaced resources may have.
+    TooManySelections { limit: u32, is_namespaced: bool },
+    /// With this resource, the pods of the node would differ in more ways than the kernel's map of classes has room for.
+    TooManyClasses { needed: usize, limit: u32 },
     /// The NodeProfile or a part of it could not be fetched, or does not match its digest.
     PartUnavailable { detail: String },
     /// A session expired before this agent could start it.
@@ -125,7 +163,14 @@ impl Problem {
         match self {
             Self::PerfParanoid { .. } => Reason::PerfParanoid,
             Self::NoSuchTracepoint { .. } => Reason::NoSuchTracepoint,
-            Self::NoSuchArgument { .. } => Reason::NoSuchArgument,
+            Self::NoSuchArgument { .. } | Self::WrongArgument { .. } => Reason::NoSuchArgument,
+            Self::NoSuchFunction { .. } | Self::FunctionLeftOut { .. } => Reason::NoSuchFunction,
+            Self::NotAttachable { .. } => Reason::NotAttachable,
+            Self::InvalidPolicy { reason, .. } => *reason,
+            Self::TooManySelectors { .. } => Reason::TooManySelectors,
+            Self::SyscallPointer { .. } => Reason::SyscallPointer,
+            Self::SignalIsLate { .. } => Reason::SignalIsLate,
+            Self::MatchesExecutedFile { .. } => Reason::MatchesExecutedFile,
             Self::KernelTooOld { .. } => Reason::KernelTooOld,
             Self::VerifierRejected { .. } => Reason::VerifierRejected,
             Self::MissingCapability { .. } => Reason::MissingCapability,
@@ -136,10 +181,13 @@ impl Problem {
             Self::WorkerFailed { .. } => Reason::WorkerFailed,
             // Metrics are an export as well: what somebody reads outside does not get there.
             Self::ExportFailed { .. } | Self::MetricsNotServed { .. } => Reason::ExportFailed,
+            Self::PortTaken { .. } => Reason::PortTaken,
+            Self::CertificateNotIssued { .. } => Reason::CertificateNotIssued,
+            Self::CertificateExpired { .. } => Reason::CertificateExpired,
             Self::LastGoodRefused { .. } => Reason::LastGoodRefused,
             Self::StateNotKept { .. } => Reason::StateNotKept,
             Self::WatchFailed { .. } => Reason::WatchFailed,
-            Self::TooManySelections { .. } => Reason::TooManySelections,
+            Self::TooManySelections { .. } | Self::TooManyClasses { .. } => Reason::TooManySelections,
             Self::PartUnavailable { .. } => Reason::PartUnavailable,
             Self::SessionExpired { .. } => Reason::SessionExpired,
             Self::Unsupported { .. } => Reason::Unsupported,
@@ -152,12 +200,21 @@ impl Problem {
         match self {
             Self::NoSuchTracepoint { field, .. }
             | Self::NoSuchArgument { field, .. }
+            | Self::NoSuchFunction { field, .. }
+            | Self::FunctionLeftOut { field, .. }
+            | Self::NotAttachable { field, .. }
+            | Self::WrongArgument { field, .. }
+            | Self::InvalidPolicy { field, .. }
+            | Self::TooManySelectors { field, .. }
+            | Self::SyscallPointer { field }
+            | Self::SignalIsLate { field }
+            | Self::MatchesExecutedFile { field }
             | Self::Unsupported { field, .. } => field,
             _ => "",
         }
     }
 
-    /// The text of the condition, at most 200 characters. The next step at its end is never cut, however long the kernel's text is.
+    /// The text of the condition, at most 256 characters. The next step at its end is never cut, however long the kernel's text is.
     pub fn message(&self) -> String {
         self.within(MAX_MESSAGE)
     }
@@ -180,6 +237,47 @@ impl Problem {
                 Ours(": tracepoint "),
                 Theirs(name),
                 Ours(" does not exist in this kernel; see docs/why-is-my-policy-not-ready.md"),
+            ]),
+            Self::NoSuchFunction { name, advice, field } => said(&[
+                Theirs(field),
+                Ours(": function "),
+                Theirs(name),
+                Ours(" does not exist in this kernel; "),
+                Ours(advice),
+            ]),
+            Self::FunctionLeftOut { name, field } => said(&[
+                Theirs(field),
+                Ours(": function "),
+                Theirs(name),
+                Ours(" does not exist in this kernel; it is left out, as ignore.callNotFound says"),
+            ]),
+            Self::NotAttachable { name, field } => said(&[
+                Theirs(field),
+                Ours(": function "),
+                Theirs(name),
+                Ours(" exists in this kernel, but cannot be traced; hook a function that calls it"),
+            ]),
+            Self::WrongArgument { detail, field } | Self::TooManySelectors { detail, field } => {
+                let (what, instead) = split_advice(detail);
+                said(&[Theirs(field), Ours(": "), Theirs(what), Ours(instead)])
+            }
+            Self::InvalidPolicy { message, .. } => {
+                let (what, instead) = split_advice(message);
+                said(&[Theirs(what), Ours(instead)])
+            }
+            Self::SyscallPointer { field } => said(&[
+                Theirs(field),
+                Ours(
+                    ": reads user memory that the process can change during the call; hook the kernel's function behind it",
+                ),
+            ]),
+            Self::SignalIsLate { field } => said(&[
+                Theirs(field),
+                Ours(": a signal alone lets the call finish; the process ends before it returns to its program"),
+            ]),
+            Self::MatchesExecutedFile { field } => said(&[
+                Theirs(field),
+                Ours(": also matches the file that is executed; use matchArgs to ask for it alone"),
             ]),
             Self::NoSuchArgument { name, detail, field } => {
                 let (what, instead) = split_advice(detail);
@@ -251,6 +349,25 @@ impl Problem {
                 Theirs(detail),
                 Ours("; free that port on the node, or set another in the stack's spec.metrics"),
             ]),
+            Self::PortTaken { address, detail } => said(&[
+                Ours("the relay's port "),
+                Theirs(address),
+                Ours(" cannot be opened: "),
+                Theirs(detail),
+                Ours("; free it on the node, or set another in the stack's spec.network.listen"),
+            ]),
+            Self::CertificateNotIssued { detail } => said(&[
+                Ours("the relay's port has no certificate: "),
+                Theirs(detail),
+                Ours("; it is requested again; see `kubectl get csr` and whether the operator runs"),
+            ]),
+            Self::CertificateExpired { end, detail } => said(&[
+                Ours("the certificate expired at "),
+                Theirs(&end.to_string()),
+                Ours(": "),
+                Theirs(detail),
+                Ours("; see `kubectl get csr`, the operator and the node's clock"),
+            ]),
             Self::LastGoodRefused { detail } => said(&[
                 Ours("the state on this node's disk was refused: "),
                 Theirs(detail),
@@ -268,8 +385,14 @@ impl Problem {
                 Theirs(detail),
                 Ours("; the last known ones stay; check whether the agent may list and watch them"),
             ]),
-            Self::TooManySelections { limit } => format!(
+            Self::TooManySelections { limit, is_namespaced: true } => format!(
+                "all {limit} pod selections of this node that resources of namespaces may have are in use; give several the same selectors, or use a cluster-wide policy"
+            ),
+            Self::TooManySelections { limit, is_namespaced: false } => format!(
                 "all {limit} pod selections of this node are in use; give several resources the same namespace and selectors, or delete some"
+            ),
+            Self::TooManyClasses { needed, limit } => format!(
+                "this resource and the others would divide the node's pods into {needed} groups that are selected differently, of at most {limit}; use fewer labels in their selectors"
             ),
             Self::PartUnavailable { detail } => said(&[
                 Theirs(detail),

@@ -9,6 +9,16 @@ fn each(word: &str) -> Vec<Problem> {
         Problem::PerfParanoid { level: 4 },
         Problem::NoSuchTracepoint { name: w(), field: w() },
         Problem::NoSuchArgument { name: w(), detail: w(), field: w() },
+        // The advice is ours.
+        Problem::NoSuchFunction { name: w(), advice: "set ignore.callNotFound".into(), field: w() },
+        Problem::FunctionLeftOut { name: w(), field: w() },
+        Problem::NotAttachable { name: w(), field: w() },
+        Problem::WrongArgument { detail: format!("{word}; use another"), field: w() },
+        Problem::InvalidPolicy { reason: Reason::InvalidSpec, message: format!("{word}; correct it"), field: w() },
+        Problem::TooManySelectors { detail: format!("{word}; use fewer"), field: w() },
+        Problem::SyscallPointer { field: w() },
+        Problem::SignalIsLate { field: w() },
+        Problem::MatchesExecutedFile { field: w() },
         Problem::KernelTooOld { what: w(), needs: w(), release: w() },
         Problem::VerifierRejected { program: w(), detail: w() },
         Problem::MissingCapability { capability: w(), needed_for: w() },
@@ -19,10 +29,15 @@ fn each(word: &str) -> Vec<Problem> {
         Problem::WorkerFailed { detail: w() },
         Problem::ExportFailed { detail: w() },
         Problem::MetricsNotServed { address: w(), detail: w() },
+        Problem::PortTaken { address: w(), detail: w() },
+        Problem::CertificateNotIssued { detail: w() },
+        Problem::CertificateExpired { end: Timestamp::MAX, detail: w() },
         Problem::LastGoodRefused { detail: w() },
         Problem::StateNotKept { what: w(), detail: w() },
         Problem::WatchFailed { what: w(), detail: w() },
-        Problem::TooManySelections { limit: 64 },
+        Problem::TooManySelections { limit: 1024, is_namespaced: false },
+        Problem::TooManySelections { limit: 682, is_namespaced: true },
+        Problem::TooManyClasses { needed: 1025, limit: 1023 },
         Problem::PartUnavailable { detail: w() },
         Problem::SessionExpired { end: Timestamp::MAX },
         // The words of an unsupported field say themselves what to use instead.
@@ -34,6 +49,15 @@ fn each(word: &str) -> Vec<Problem> {
             Problem::PerfParanoid { .. }
             | Problem::NoSuchTracepoint { .. }
             | Problem::NoSuchArgument { .. }
+            | Problem::NoSuchFunction { .. }
+            | Problem::FunctionLeftOut { .. }
+            | Problem::NotAttachable { .. }
+            | Problem::WrongArgument { .. }
+            | Problem::InvalidPolicy { .. }
+            | Problem::TooManySelectors { .. }
+            | Problem::SyscallPointer { .. }
+            | Problem::SignalIsLate { .. }
+            | Problem::MatchesExecutedFile { .. }
             | Problem::KernelTooOld { .. }
             | Problem::VerifierRejected { .. }
             | Problem::MissingCapability { .. }
@@ -44,10 +68,14 @@ fn each(word: &str) -> Vec<Problem> {
             | Problem::WorkerFailed { .. }
             | Problem::ExportFailed { .. }
             | Problem::MetricsNotServed { .. }
+            | Problem::PortTaken { .. }
+            | Problem::CertificateNotIssued { .. }
+            | Problem::CertificateExpired { .. }
             | Problem::LastGoodRefused { .. }
             | Problem::StateNotKept { .. }
             | Problem::WatchFailed { .. }
             | Problem::TooManySelections { .. }
+            | Problem::TooManyClasses { .. }
             | Problem::PartUnavailable { .. }
             | Problem::SessionExpired { .. }
             | Problem::Unsupported { .. }

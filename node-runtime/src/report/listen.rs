@@ -1,4 +1,4 @@
-//! Binds the `/metrics` address. A port that is taken is reported and retried; a node without IPv6 falls back to IPv4.
+//! Binds an address of the node. A port that is taken is reported and retried; a node without IPv6 falls back to IPv4.
 
 use std::{
     io,
@@ -10,17 +10,17 @@ use tokio::{net::TcpListener, sync::watch, time::sleep};
 
 use crate::problem::Problem;
 
-const RETRY_DELAY: Duration = Duration::from_secs(10);
+const RETRY_DELAY: Duration = if cfg!(test) { Duration::from_millis(10) } else { Duration::from_secs(10) };
 
-/// A listener on `address`, or on `0.0.0.0` where `[::]` was asked for and there is no IPv6. Until it exists, `problem` says why.
-pub async fn listen(address: SocketAddr, problem_sender: &watch::Sender<Option<Problem>>) -> TcpListener {
-    bind_with_retry(address, problem_sender, RETRY_DELAY).await
-}
+/// The problem of an address, and the system's words.
+type BindProblem = fn(address: String, detail: String) -> Problem;
 
-async fn bind_with_retry(
+/// A listener on `address`, or on `0.0.0.0` where `[::]` was asked for and there is no IPv6. Until it exists, `problem_sender` has
+/// the problem.
+pub async fn listen(
     address: SocketAddr,
     problem_sender: &watch::Sender<Option<Problem>>,
-    every: Duration,
+    problem: BindProblem,
 ) -> TcpListener {
     loop {
         match bind(address).await {
@@ -29,12 +29,12 @@ async fn bind_with_retry(
                 return listener;
             }
             Err(error) => {
-                let problem = Problem::MetricsNotServed { address: address.to_string(), detail: error.to_string() };
+                let problem = problem(address.to_string(), error.to_string());
                 if problem_sender.borrow().as_ref() != Some(&problem) {
                     tracing::warn!("{}", problem.message());
                     problem_sender.send_replace(Some(problem));
                 }
-                sleep(every).await;
+                sleep(RETRY_DELAY).await;
             }
         }
     }
@@ -63,11 +63,11 @@ mod tests {
         let other = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = other.local_addr().unwrap();
         let (problem_sender, mut problems) = watch::channel(None);
-        let every = Duration::from_millis(10);
+        let problem = |address, detail| Problem::PortTaken { address, detail };
         let listening =
-            tokio::spawn(async move { bind_with_retry(address, &problem_sender, every).await.local_addr().unwrap() });
+            tokio::spawn(async move { listen(address, &problem_sender, problem).await.local_addr().unwrap() });
         problems.wait_for(Option::is_some).await.unwrap();
-        assert!(matches!(&*problems.borrow(), Some(Problem::MetricsNotServed { .. })));
+        assert!(matches!(&*problems.borrow(), Some(Problem::PortTaken { .. })));
         drop(other);
         assert_eq!(listening.await.unwrap(), address);
     }

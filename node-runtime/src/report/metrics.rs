@@ -5,7 +5,10 @@ use std::{net::SocketAddr, sync::Arc};
 use axum::{Router, routing::get};
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric, text::encode},
+    encoding::{
+        DescriptorEncoder, EncodeMetric,
+        text::{encode_eof, encode_registry},
+    },
     metrics::{counter::ConstCounter, gauge::ConstGauge},
     registry::{Registry, Unit},
 };
@@ -20,29 +23,34 @@ use crate::{
 };
 
 /// Serves `/metrics` on `address`; while the address cannot be bound, `problem_sender` says why. `of_layers` are the layers' own
-/// collectors.
+/// collectors, `shared` those whose metrics are called alike in every program of the stack.
 pub async fn serve(
     address: SocketAddr,
     problem_sender: watch::Sender<Option<Problem>>,
     ledger: Ledger,
     snapshots: watch::Receiver<Option<Snapshot>>,
     of_layers: Vec<Box<dyn Collector>>,
+    shared: Vec<Box<dyn Collector>>,
 ) {
-    let mut registry = registry(ledger, snapshots);
-    of_layers.into_iter().for_each(|collector| registry.register_collector(collector));
-    let registry = Arc::new(registry);
+    let mut registries = [registry(ledger, snapshots), Registry::default()];
+    of_layers.into_iter().for_each(|collector| registries[0].register_collector(collector));
+    shared.into_iter().for_each(|collector| registries[1].register_collector(collector));
+    let registries = Arc::new(registries);
     let page = get(move || {
-        let registry = registry.clone();
+        let registries = registries.clone();
         async move {
             let mut text = String::new();
-            match encode(&mut text, &registry) {
+            let mut encoded = registries.iter().try_for_each(|registry| encode_registry(&mut text, registry));
+            encoded = encoded.and_then(|()| encode_eof(&mut text));
+            match encoded {
                 Ok(()) => Ok(([("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)),
                 Err(error) => Err((axum::http::StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
             }
         }
     });
     loop {
-        let listener = listen(address, &problem_sender).await;
+        let problem = |address, detail| Problem::MetricsNotServed { address, detail };
+        let listener = listen(address, &problem_sender, problem).await;
         if let Err(error) = axum::serve(listener, Router::new().route("/metrics", page.clone())).await {
             tracing::error!(%error, "serving /metrics");
         }

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use trilobite_crds::{
     condition::{Condition, ConditionStatus, ConditionType, Finding, merge},
     node::{
-        Desired, KernelFacts, NodeProblem, NodeRuntimeStatus, Session, SessionState, SessionStatus, Source, SourceKind,
-        SourceLoss,
+        Desired, KernelFacts, NodeProblem, NodeRuntimeStatus, PodsSelected, Session, SessionState, SessionStatus,
+        Source, SourceKind, SourceLoss,
     },
     reason::Reason,
 };
@@ -25,6 +25,8 @@ use crate::{
 const PROBLEMS_MAX: usize = 20;
 const REFUSED_MAX: usize = 512;
 const LOSSES_MAX: usize = 64;
+const SKIPPED_MAX: usize = 1024;
+const PODS_SELECTED_MAX: usize = 1024;
 /// Capabilities that the agent needs on every node, whatever is desired.
 const CAPABILITIES: [&str; 6] =
     ["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN", "CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH", "CAP_SYSLOG"];
@@ -54,6 +56,10 @@ pub struct Snapshot {
     pub unfinished: BTreeSet<UnitKey>,
     /// Records so far, including units that have ended.
     pub counts: BTreeMap<UnitKey, UnitCount>,
+    /// How many pods each policy selects, by the digest of its part; those that select none are left out.
+    pub pods_selected: BTreeMap<String, u64>,
+    /// Digests of the parts that are not for this node.
+    pub skipped: BTreeSet<String>,
     /// Losses since the agent's start, by resource.
     pub losses: Vec<SourceLoss>,
     /// How often the operator has set the condition Ready to Unknown while this agent ran.
@@ -81,6 +87,8 @@ pub fn status(snapshot: &Snapshot, facts: &Facts, previous: &[Condition], now: T
         sessions: sessions(snapshot, now),
         losses: snapshot.losses.iter().take(LOSSES_MAX).cloned().collect(),
         refused: refused(snapshot),
+        skipped: snapshot.skipped.iter().map(|digest| short_digest(digest)).take(SKIPPED_MAX).collect(),
+        pods_selected: pods_selected(snapshot),
         conditions: merge(previous, &[ready], snapshot.generation, now),
         problems,
     }
@@ -107,9 +115,23 @@ pub(super) fn ready(snapshot: &Snapshot, facts: &Facts) -> Finding {
 /// Digests of all refused parts, also of those whose problem did not fit into the list.
 fn refused(snapshot: &Snapshot) -> Vec<String> {
     let parts = snapshot.units.values().filter(|unit| matches!(unit.state, UnitState::Refused(_)));
-    let short: BTreeSet<String> =
-        parts.filter_map(|unit| unit.part.as_deref()).map(|digest| digest.chars().take(16).collect()).collect();
+    let short: BTreeSet<String> = parts.filter_map(|unit| unit.part.as_deref()).map(short_digest).collect();
     short.into_iter().take(REFUSED_MAX).collect()
+}
+
+/// Counts of the policies that are active.
+fn pods_selected(snapshot: &Snapshot) -> Vec<PodsSelected> {
+    let active = snapshot.units.values().filter(|unit| matches!(unit.state, UnitState::Active { .. }));
+    let counts = active.filter_map(|unit| {
+        let digest = unit.part.as_ref()?;
+        let pods = i32::try_from(*snapshot.pods_selected.get(digest)?).unwrap_or(i32::MAX);
+        Some(PodsSelected { part: short_digest(digest), pods })
+    });
+    counts.take(PODS_SELECTED_MAX).collect()
+}
+
+fn short_digest(digest: &str) -> String {
+    digest.chars().take(16).collect()
 }
 
 /// Refusals first, then problems of the node, then notes on active units. Every resource gets one entry before any gets a

@@ -106,6 +106,7 @@ fn without_counts(status: &NodeRuntimeStatus) -> NodeRuntimeStatus {
     for loss in &mut status.losses {
         loss.count = 0;
     }
+    status.pods_selected.clear();
     status
 }
 

@@ -1,8 +1,11 @@
 //! The agent's gRPC services, a folder for each API, on one unix socket. Clients outside the node reach it by `kubectl
-//! exec` of the `proxy` command: no port is open.
+//! exec` of the `proxy` command; a port is open only while a relay is wanted.
 
 pub mod hubble;
+pub mod port;
 pub mod profiles;
+pub mod read_rows;
 pub mod router;
+mod scope;
 pub mod socket;
 pub mod tetragon;

@@ -1,46 +1,94 @@
-//! The gRPC server of all services, on the agent's socket.
+//! The gRPC server of all services, on the agent's socket and on the relay's port.
 
-use std::{convert::Infallible, future::pending};
+use std::{convert::Infallible, future::pending, time::Duration};
 
 use axum::{
     extract::Request,
     http::HeaderValue,
-    middleware::{Next, from_fn},
+    middleware::{Next, from_fn, from_fn_with_state},
     response::Response,
 };
+use futures::Stream;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::UnixListener,
     sync::{oneshot, watch},
 };
 use tokio_stream::wrappers::UnixListenerStream;
-use tonic::{service::Routes, transport::Server};
+use tonic::{
+    service::Routes,
+    transport::{Server, server::Connected},
+};
 use tonic_health::{ServingStatus, server::HealthReporter};
+
+use super::scope::{ScopeRule, attach_scope};
 
 /// `grpc.health.v1` reports SERVING under this name, and for the server as a whole, as long as the server runs. Clients
 /// ask for exactly this name, and for Hubble's.
 const LIVENESS: &str = "liveness";
+/// Calls of one connection of the relay at a time: more than its watchers.
+const RELAY_CALLS_MAX: u32 = 256;
+/// A relay that is gone without a word is noticed after this and the timeout.
+const RELAY_KEEPALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
 
-/// Serves until the socket fails, or `shutdown` is sent or dropped; then waits for open calls. While `flows_refused`,
-/// health reports NOT_SERVING for Hubble's observer.
-pub async fn serve(
-    listener: UnixListener,
-    services: Routes,
-    flows_refused: watch::Receiver<bool>,
-    shutdown: oneshot::Receiver<()>,
-) -> Result<(), tonic::transport::Error> {
-    let (reporter, health) = tonic_health::server::health_reporter();
-    reporter.set_service_status(LIVENESS, ServingStatus::Serving).await;
-    let incoming = UnixListenerStream::new(listener);
-    let ended = async {
-        let _ = shutdown.await;
-    };
-    let services = services.add_service(health).into_axum_router().layer(from_fn(name_unimplemented));
-    let served = Server::builder().add_routes(services.into()).serve_with_incoming_shutdown(incoming, ended);
-    tokio::select! {
-        // Health first: clients ask for it before anything else.
-        biased;
-        never = report_flow_health(reporter, flows_refused) => match never {},
-        served = served => served,
+/// All services together with their health. Clones answer alike.
+#[derive(Clone)]
+pub struct Services {
+    routes: Routes,
+    reporter: HealthReporter,
+}
+
+impl Services {
+    pub fn new(services: Routes) -> Self {
+        let (reporter, health) = tonic_health::server::health_reporter();
+        Self { routes: services.add_service(health), reporter }
+    }
+
+    pub(super) fn routes(&self, rule: ScopeRule) -> Routes {
+        let router = self.routes.clone().into_axum_router();
+        router.layer(from_fn(name_unimplemented)).layer(from_fn_with_state(rule, attach_scope)).into()
+    }
+
+    /// Serves the socket until it fails, or `shutdown` is sent or dropped; then waits for open calls. While `flows_refused`,
+    /// health reports NOT_SERVING for Hubble's observer.
+    pub async fn serve_socket(
+        self,
+        listener: UnixListener,
+        flows_refused: watch::Receiver<bool>,
+        shutdown: oneshot::Receiver<()>,
+    ) -> Result<(), tonic::transport::Error> {
+        self.reporter.set_service_status(LIVENESS, ServingStatus::Serving).await;
+        let incoming = UnixListenerStream::new(listener);
+        let ended = async {
+            let _ = shutdown.await;
+        };
+        let routes = self.routes(ScopeRule::Optional);
+        let served = Server::builder().add_routes(routes).serve_with_incoming_shutdown(incoming, ended);
+        tokio::select! {
+            // Health first: clients ask for it before anything else.
+            biased;
+            never = report_flow_health(self.reporter, flows_refused) => match never {},
+            served = served => served,
+        }
+    }
+
+    /// Serves connections of the relay, whose calls have to name a scope, until `incoming` or `shutdown` ends; then waits for
+    /// open calls.
+    pub(super) async fn serve_relay<C>(
+        self,
+        incoming: impl Stream<Item = Result<C, Infallible>>,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), tonic::transport::Error>
+    where
+        C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    {
+        Server::builder()
+            .max_concurrent_streams(RELAY_CALLS_MAX)
+            .http2_keepalive_interval(Some(RELAY_KEEPALIVE.0))
+            .http2_keepalive_timeout(Some(RELAY_KEEPALIVE.1))
+            .add_routes(self.routes(ScopeRule::Required))
+            .serve_with_incoming_shutdown(incoming, shutdown)
+            .await
     }
 }
 
@@ -89,7 +137,8 @@ mod tests {
         let path = folder.path().join("agent.sock");
         let (end, ended) = oneshot::channel();
         let (flows, are_refused) = watch::channel(false);
-        tokio::spawn(serve(UnixListener::bind(&path).unwrap(), Routes::default(), are_refused, ended));
+        let services = Services::new(Routes::default());
+        tokio::spawn(services.serve_socket(UnixListener::bind(&path).unwrap(), are_refused, ended));
         let connector = service_fn(move |_| {
             let path = path.clone();
             async move { UnixStream::connect(path).await.map(TokioIo::new) }

@@ -21,7 +21,7 @@ use trilobite_node::{
     },
     loss::Ledger,
 };
-use trilobite_node_ebpf::CgroupState;
+use trilobite_node_ebpf::{CgroupClass, CgroupState};
 
 const SOURCE: &str = "
 #include <stdint.h>
@@ -44,12 +44,28 @@ int main(int argc, char **argv)
 }
 ";
 
+/// The classes of cgroups that scope 0 selects and leaves out.
+const SELECTED: u32 = 1;
+const NOT_SELECTED: u32 = 2;
+
+fn two_classes() -> Map {
+    let classes = Map::array::<CgroupClass>("classes", 3).unwrap();
+    for (class, selected) in [(SELECTED, true), (NOT_SELECTED, false)] {
+        let mut answers = CgroupClass::default();
+        answers.decided[0] = 1;
+        answers.wanted[0] = u64::from(selected);
+        classes.set(&class, &answers).unwrap();
+    }
+    classes
+}
+
 /// Cgroups, programs and results of one test, removed at its end. Tests run one at a time.
 pub(crate) struct ProfileFixture {
     folder: PathBuf,
     cgroups: Vec<PathBuf>,
     children: Vec<Child>,
     pub(crate) selection: Map,
+    pub(crate) classes: Map,
     pub(crate) results: Results,
     pub(crate) ledger: Ledger,
     /// When every profile ends by itself.
@@ -73,6 +89,7 @@ impl ProfileFixture {
         Self {
             results: Results::open(&folder, ledger.clone()),
             selection: Map::hash::<u64, CgroupState>("cgroups", 64, true).unwrap(),
+            classes: two_classes(),
             folder,
             cgroups: Vec::new(),
             children: Vec::new(),
@@ -112,9 +129,9 @@ impl ProfileFixture {
         path
     }
 
-    /// Writes whether selector 1 selects a cgroup.
+    /// Writes whether scope 0 selects a cgroup.
     pub(crate) fn decide(&self, cgroup: &Path, selected: bool) {
-        let state = CgroupState { known: 1, selected: u64::from(selected), ..CgroupState::default() };
+        let state = CgroupState { class_id: if selected { SELECTED } else { NOT_SELECTED }, flags: 0 };
         self.selection.set(&id(cgroup), &state).unwrap();
     }
 
@@ -144,7 +161,11 @@ impl ProfileFixture {
     }
 
     pub(crate) fn sampler(&self, frequency_hz: u32) -> SamplerSpec<'_> {
-        SamplerSpec { frequency_hz, selection: Some((1, self.selection.fd())), ..SamplerSpec::default() }
+        SamplerSpec {
+            frequency_hz,
+            selection: Some((0, self.selection.fd(), self.classes.fd())),
+            ..SamplerSpec::default()
+        }
     }
 
     /// Starts a profile, which the test ends.

@@ -14,7 +14,7 @@ use std::{
 
 use jiff::Timestamp;
 use trilobite_crds::node::{
-    PartContent, PodScope, ProcessesPart, ProfilePartSpec, Source, SourceKind, TracepointsPart, desired::Desired,
+    PartContent, PodScope, PolicyPart, ProcessesPart, ProfilePartSpec, Source, SourceKind, desired::Desired,
 };
 use trilobite_node::{
     identity::IdentityService,
@@ -77,8 +77,8 @@ impl Node {
     }
 
     /// Requests a policy; replaces one of the same name.
-    pub(crate) fn request_policy(&mut self, name: &str, part: TracepointsPart) {
-        self.request(SourceKind::TracingPolicy, name, PartContent::Tracepoints(part));
+    pub(crate) fn request_policy(&mut self, name: &str, part: PolicyPart) {
+        self.request(SourceKind::TracingPolicy, name, PartContent::Policy(part));
     }
 
     /// Removes every request.

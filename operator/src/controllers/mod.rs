@@ -2,6 +2,7 @@
 //! dereference -> validate -> build -> apply -> update_status.
 
 pub(crate) mod app_profile;
+pub(crate) mod certificate;
 mod error_chain;
 pub(crate) mod flow_capture;
 pub(crate) mod namespace_label;

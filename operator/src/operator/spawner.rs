@@ -3,21 +3,25 @@
 use std::{fmt::Debug, sync::Arc};
 
 use futures::Stream;
-use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::{apps::v1::DaemonSet, certificates::v1::CertificateSigningRequest};
 use kube::{
     Api, Resource,
     core::DeserializeGuard,
     runtime::{Controller, WatchStreamExt as _, controller::Action, reflector::ObjectRef, watcher::Config},
 };
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use trilobite_crds::{AppProfile, FlowCapture, STACK_NAME, TracingPolicy, TracingPolicyNamespaced};
+use trilobite_crds::{
+    AppProfile, CiliumTracingPolicy, CiliumTracingPolicyNamespaced, FlowCapture, STACK_NAME, TracingPolicy,
+    TracingPolicyNamespaced, read_api::Signer,
+};
 
 use super::watches::Watches;
 use crate::{
     context::Context,
     controllers::{
-        namespace_label,
+        certificate, namespace_label,
         runner::{ReadyGate, ReconcileError, run_controller},
         stack, time_limited, tracing_policy,
     },
@@ -43,18 +47,31 @@ impl ControllerSpawner<'_> {
             .reconcile_all_on(owned_object_changes(client, namespace, &self.context.metrics))
             .reconcile_all_on(watches.policies.edited.stream())
             .reconcile_all_on(watches.namespaced_policies.edited.stream())
+            .reconcile_all_on(watches.cilium_policies.edited.stream())
+            .reconcile_all_on(watches.cilium_namespaced_policies.edited.stream())
+            // A relay is wanted while there are sessions and results.
+            .reconcile_all_on(profile_edited.stream())
             .reconcile_all_on(nodes_changed.stream());
         self.spawn("stack", controller, stack::reconcile);
 
         let labels_changed = &watches.namespace_labels_changed;
         let controller = for_user_kind(watches.policies, &stack_edited)
-            .reconcile_all_on(plan_changes(self.context))
+            .reconcile_all_on(changes(&self.context.plan))
             .reconcile_all_on(labels_changed.stream());
         self.spawn("tracing-policy", controller, tracing_policy::reconcile::<TracingPolicy>);
         let controller = for_user_kind(watches.namespaced_policies, &stack_edited)
-            .reconcile_all_on(plan_changes(self.context))
+            .reconcile_all_on(changes(&self.context.plan))
             .reconcile_all_on(labels_changed.stream());
         self.spawn("tracing-policy-namespaced", controller, tracing_policy::reconcile::<TracingPolicyNamespaced>);
+        let controller = for_user_kind(watches.cilium_policies, &stack_edited)
+            .reconcile_all_on(changes(&self.context.plan))
+            .reconcile_all_on(labels_changed.stream());
+        self.spawn("cilium-tracing-policy", controller, tracing_policy::reconcile::<CiliumTracingPolicy>);
+        let controller = for_user_kind(watches.cilium_namespaced_policies, &stack_edited)
+            .reconcile_all_on(changes(&self.context.plan))
+            .reconcile_all_on(labels_changed.stream());
+        let reconcile = tracing_policy::reconcile::<CiliumTracingPolicyNamespaced>;
+        self.spawn("cilium-tracing-policy-namespaced", controller, reconcile);
 
         let pods_changed = self.context.pod_watches.changed();
         let controller = for_user_kind(watches.captures, &stack_edited)
@@ -71,6 +88,14 @@ impl ControllerSpawner<'_> {
         let controller = Controller::for_stream(watches.namespace_events.applied_objects(), watches.namespaces)
             .reconcile_all_on(profile_edited.stream())
             .reconcile_all_on(stack_edited.stream());
+        let requests: Api<CertificateSigningRequest> = Api::all(client.clone());
+        for signer in Signer::ALL {
+            let of_signer = Config::default().fields(&format!("spec.signerName={}", signer.name()));
+            let controller =
+                Controller::new(requests.clone(), of_signer).reconcile_all_on(changes(&self.context.authority));
+            self.spawn(controller_name(signer), controller, certificate::reconcile);
+        }
+
         let published = namespace_label::PublishedNotes::default();
         self.spawn("namespace-label", controller, move |namespace, context| {
             namespace_label::reconcile(namespace, context, published.clone())
@@ -100,10 +125,19 @@ where
     Controller::for_stream(watch.events.applied_objects(), watch.store).reconcile_all_on(stack_edited.stream())
 }
 
-/// One item for each new plan.
-fn plan_changes(context: &Context) -> impl Stream<Item = ()> + Send + 'static {
-    futures::stream::unfold(context.plan.subscribe(), async |mut plan| {
-        plan.changed().await.ok()?;
-        Some(((), plan))
+/// One item for each new value.
+fn changes<T: Send + Sync + 'static>(value: &watch::Sender<T>) -> impl Stream<Item = ()> + Send + 'static {
+    futures::stream::unfold(value.subscribe(), async |mut value| {
+        value.changed().await.ok()?;
+        Some(((), value))
     })
+}
+
+/// The label of the controller in metrics.
+fn controller_name(signer: Signer) -> &'static str {
+    match signer {
+        Signer::NodeServing => "certificate-node-serving",
+        Signer::RelayClient => "certificate-relay-client",
+        Signer::RelayServing => "certificate-relay-serving",
+    }
 }

@@ -8,15 +8,16 @@ use kube::{
     runtime::{reflector::Store, watcher::Config},
 };
 use trilobite_crds::{
-    AppProfile, FlowCapture, ObservabilityStack, TracingPolicy, TracingPolicyNamespaced, node::NodeRuntime,
+    AppProfile, CiliumTracingPolicy, CiliumTracingPolicyNamespaced, FlowCapture, ObservabilityStack, TracingPolicy,
+    TracingPolicyNamespaced, node::NodeRuntime,
 };
 
 use crate::{
     context::Stores,
     labels::agent_selector_query,
     watch::{
-        Events, Trigger, UserKindWatch, WatchRegistry, node_runtimes::watch_node_runtimes, reflect, watch_objects,
-        watch_user_kind, with_trigger,
+        Events, Trigger, UserKindWatch, WatchRegistry, node_runtimes::watch_node_runtimes, reflect, watch_foreign_kind,
+        watch_objects, watch_user_kind, with_trigger,
     },
 };
 
@@ -24,6 +25,8 @@ pub(super) struct Watches {
     pub(super) stacks: UserKindWatch<ObservabilityStack>,
     pub(super) policies: UserKindWatch<TracingPolicy>,
     pub(super) namespaced_policies: UserKindWatch<TracingPolicyNamespaced>,
+    pub(super) cilium_policies: UserKindWatch<CiliumTracingPolicy>,
+    pub(super) cilium_namespaced_policies: UserKindWatch<CiliumTracingPolicyNamespaced>,
     pub(super) captures: UserKindWatch<FlowCapture>,
     pub(super) profiles: UserKindWatch<AppProfile>,
     pub(super) namespaces: Store<PartialObjectMeta<Namespace>>,
@@ -63,6 +66,8 @@ impl Watches {
             stacks: watch_user_kind(client, "ObservabilityStack", registry),
             policies: watch_user_kind(client, "TracingPolicy", registry),
             namespaced_policies: watch_user_kind(client, "TracingPolicyNamespaced", registry),
+            cilium_policies: watch_foreign_kind(client, "CiliumTracingPolicy", registry),
+            cilium_namespaced_policies: watch_foreign_kind(client, "CiliumTracingPolicyNamespaced", registry),
             captures: watch_user_kind(client, "FlowCapture", registry),
             profiles: watch_user_kind(client, "AppProfile", registry),
             namespaces: namespaces.store,
@@ -76,11 +81,13 @@ impl Watches {
     }
 
     /// The triggers of all user kinds.
-    pub(super) fn edited(&self) -> [Trigger; 5] {
+    pub(super) fn edited(&self) -> [Trigger; 7] {
         [
             self.stacks.edited.clone(),
             self.policies.edited.clone(),
             self.namespaced_policies.edited.clone(),
+            self.cilium_policies.edited.clone(),
+            self.cilium_namespaced_policies.edited.clone(),
             self.captures.edited.clone(),
             self.profiles.edited.clone(),
         ]
@@ -91,6 +98,8 @@ impl Watches {
             stacks: self.stacks.store.clone(),
             policies: self.policies.store.clone(),
             namespaced_policies: self.namespaced_policies.store.clone(),
+            cilium_policies: self.cilium_policies.store.clone(),
+            cilium_namespaced_policies: self.cilium_namespaced_policies.store.clone(),
             captures: self.captures.store.clone(),
             profiles: self.profiles.store.clone(),
             namespaces: self.namespaces.clone(),

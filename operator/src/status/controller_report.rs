@@ -9,7 +9,7 @@ use trilobite_crds::{
     reason::Reason,
 };
 
-use super::user_status::UserStatus;
+use super::{relay::RelayState, user_status::UserStatus};
 use crate::{node_selection::NodeSelection, resource_key::ResourceKey};
 
 /// What the status of one user resource is computed from.
@@ -81,6 +81,8 @@ pub(crate) enum ControllerReport {
         profiles: BTreeMap<String, BTreeSet<String>>,
         rollout: Rollout,
     },
+    /// How the stack's relay is.
+    Relay(RelayState),
     /// The status that the API server has of a resource whose input is what it was, e.g. of one that is completed.
     StatusRead {
         key: ResourceKey,

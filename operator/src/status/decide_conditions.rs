@@ -10,6 +10,7 @@ use super::{
     controller_report::{Requested, Rollout, SessionRequest, StatusInput},
     messages,
     node_summary::NodeSummary,
+    relay::{RelayState, port_reason, relay_ready},
 };
 
 /// The sums of a session over all nodes.
@@ -42,6 +43,12 @@ pub(crate) struct Evaluation<'a> {
     /// Namespace of the agents' pods.
     pub(crate) namespace: &'a str,
     pub(crate) session: SessionResults,
+    /// Pods that a policy selects now; none for other resources.
+    pub(crate) pods_selected: Option<i32>,
+    /// Of the stack's relay; none for other resources, and until the stack was reconciled.
+    pub(crate) relay: Option<&'a RelayState>,
+    /// Nodes whose port for the relay is closed.
+    pub(crate) ports: &'a [Failure],
     pub(crate) reconcile_error: Option<(Reason, &'a str)>,
 }
 
@@ -50,6 +57,11 @@ use ConditionType::{Accepted, Completed, Degraded, Programmed, Ready, Reconcilin
 
 pub(crate) fn findings(evaluation: &Evaluation<'_>) -> Vec<Finding> {
     let mut findings = vec![ready(evaluation), programmed(evaluation), accepted(evaluation), degraded(evaluation)];
+    findings.extend(
+        evaluation
+            .relay
+            .map(|relay| relay_ready(relay, evaluation.ports, &evaluation.nodes.counts, evaluation.namespace)),
+    );
     findings.extend(reconciling_or_stalled(evaluation));
     findings.extend(completed(evaluation));
     findings
@@ -83,7 +95,10 @@ fn ready(evaluation: &Evaluation<'_>) -> Finding {
     }
     let counts = &evaluation.nodes.counts;
     if counts.desired > 0 && counts.ready >= counts.desired - tolerated(counts) {
-        return Finding::new(Ready, True, Reason::Ready, messages::ready(counts, unselected(evaluation)));
+        let message = messages::ready(counts, left_out(evaluation));
+        let message = messages::with_pods_selected(message, evaluation.pods_selected);
+        let message = messages::with_notes(message, &evaluation.nodes.notes);
+        return Finding::new(Ready, True, Reason::Ready, message);
     }
     if counts.failing > tolerated(counts) {
         let message = messages::too_many_failing(counts, evaluation.failures);
@@ -111,8 +126,11 @@ fn no_nodes(evaluation: &Evaluation<'_>) -> Option<(Reason, String)> {
     if let Requested::Part { out_of_scope: true, .. } = evaluation.input.requested {
         return Some((Reason::NoMatchingPods, messages::namespace_out_of_scope(&evaluation.input.source)));
     }
-    let NodeSummary { counts, joining, .. } = evaluation.nodes;
+    let NodeSummary { counts, joining, skipped, .. } = evaluation.nodes;
     match (counts.desired, evaluation.selected) {
+        (0, Some(_)) if *skipped > 0 && *skipped == counts.excluded => {
+            Some((Reason::NoMatchingNodes, messages::all_nodes_skipped(*skipped)))
+        }
         (0, Some(0)) => Some((Reason::NoMatchingNodes, no_matching_nodes(evaluation))),
         (0, Some(_)) => Some((Reason::Progressing, messages::waiting_for_new_nodes(counts, *joining))),
         (0, None) => Some((Reason::Progressing, messages::pending().into())),
@@ -128,6 +146,12 @@ fn unselected(evaluation: &Evaluation<'_>) -> Option<String> {
         Requested::Session(_) => Some(messages::pods_outside_the_stack(count)),
         Requested::Nothing | Requested::Part { .. } => None,
     }
+}
+
+/// The nodes that the resource leaves out, in words.
+fn left_out(evaluation: &Evaluation<'_>) -> Option<String> {
+    let skipped = Some(evaluation.nodes.skipped).filter(|count| *count > 0).map(messages::skipped_nodes);
+    skipped.or_else(|| unselected(evaluation))
 }
 
 fn no_matching_pods(evaluation: &Evaluation<'_>, session: &SessionRequest) -> String {
@@ -199,7 +223,8 @@ fn degraded(evaluation: &Evaluation<'_>) -> Finding {
         return Finding::new(Degraded, True, reason, message);
     }
     if evaluation.nodes.counts.failing == 0 {
-        return as_expected();
+        let closed = |reason| Finding::new(Degraded, True, reason, messages::ports_closed(evaluation.ports));
+        return port_reason(evaluation.ports).map_or_else(as_expected, closed);
     }
     Finding::new(Degraded, True, failure_reason(evaluation), messages::worst_failure(evaluation.failures))
 }
@@ -287,7 +312,10 @@ fn completed(evaluation: &Evaluation<'_>) -> Option<Finding> {
     let unit = if evaluation.input.source.kind == SourceKind::AppProfile { "samples" } else { "flow records" };
     let SessionResults { records, lost, nodes, unreported, end } = evaluation.session;
     let so_far = messages::records(unit, records, lost, nodes);
-    let result = messages::with_unreported(&so_far, unreported);
+    let mut result = messages::with_unreported(&so_far, unreported);
+    if evaluation.input.source.kind == SourceKind::AppProfile && records > 0 {
+        result = messages::with_fetch_command(&result, &evaluation.input.source);
+    }
     Some(match end {
         None => Finding::new(Completed, False, Reason::Running, messages::running_until(session.expires_at, &so_far)),
         Some(SessionEnd::DurationElapsed) => {
@@ -301,7 +329,8 @@ fn completed(evaluation: &Evaluation<'_>) -> Option<Finding> {
 
 /// The sentence above the Events in `kubectl describe`.
 pub(crate) fn summary(evaluation: &Evaluation<'_>, counts: &NodeCounts) -> String {
-    let counted = messages::summary(counts, evaluation.failures, unselected(evaluation));
+    let others = NodeCounts { excluded: counts.excluded - evaluation.nodes.skipped, ..counts.clone() };
+    let counted = messages::summary(&others, evaluation.failures, left_out(evaluation));
     match (evaluation.input.refusals.as_slice(), &evaluation.input.requested) {
         ([], _) => counted,
         (refusals, Requested::Nothing) => messages::summary_of_refused(refusals, None),

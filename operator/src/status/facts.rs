@@ -19,6 +19,9 @@ const AGENT_CONTAINER: &str = "agent";
 /// Most characters of a kernel's release, as in the schema.
 const MAX_KERNEL: usize = 128;
 
+/// Characters of a digest by which a node names a part.
+const DIGEST_PREFIX: usize = 16;
+
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct NodeFact {
     pub(crate) labels: BTreeMap<String, String>,
@@ -98,6 +101,19 @@ impl AgentFact {
     }
 }
 
+/// Why a pod does not serve, as far as it says: a container that does not run, or no node to run on.
+pub(crate) fn waiting_reason(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref()?;
+    let container = status.container_statuses.iter().flatten().find_map(why_waiting);
+    let unscheduled = || {
+        let condition = status.conditions.iter().flatten().find(|condition| condition.type_ == "PodScheduled")?;
+        let message = condition.message.as_deref().filter(|_| condition.status == "False")?;
+        Some(node_text(message, MAX_MESSAGE))
+    };
+    let running = || (status.phase.as_deref() == Some("Running")).then(|| "its pod runs and is not ready".to_owned());
+    container.or_else(|| status.reason.clone()).or_else(unscheduled).or_else(running)
+}
+
 /// The kubelet's reason, and how the container's last run ended.
 fn why_waiting(container: &ContainerStatus) -> Option<String> {
     let state = container.state.as_ref()?;
@@ -157,6 +173,10 @@ pub(crate) struct RuntimeFact {
     /// Parts that are not active, by a prefix of their digest.
     pub(crate) refused_parts: Vec<String>,
     pub(crate) sessions: Vec<SessionStatus>,
+    /// Parts that are not for this node, by a prefix of their digest.
+    pub(crate) skipped_parts: Vec<String>,
+    /// How many pods each active policy selects on the node, by a prefix of its part's digest.
+    pub(crate) pods_selected: BTreeMap<String, i32>,
 }
 
 fn with_node_text(problem: NodeProblem) -> NodeProblem {
@@ -188,8 +208,16 @@ impl From<&NodeRuntime> for RuntimeFact {
             problems: status.problems.into_iter().map(with_node_text).collect(),
             refused_parts: status.refused,
             sessions: status.sessions,
+            skipped_parts: status.skipped,
+            // Nodes report the counts, so they may be anything.
+            pods_selected: status.pods_selected.into_iter().map(|count| (count.part, count.pods.max(0))).collect(),
         }
     }
+}
+
+/// By which a node names a part.
+pub(super) fn digest_prefix(digest: &str) -> &str {
+    digest.get(..DIGEST_PREFIX).unwrap_or(digest)
 }
 
 impl RuntimeFact {
@@ -209,8 +237,18 @@ impl RuntimeFact {
             }
     }
 
-    /// Whether the two differ in the status of sessions at most.
-    pub(crate) fn equals_except_sessions(&self, other: &Self) -> bool {
+    /// Whether the node has reported that this part is not for it.
+    pub(crate) fn skips(&self, digest: &str) -> bool {
+        self.skipped_parts.iter().any(|skipped| skipped == digest_prefix(digest))
+    }
+
+    /// How many pods of the node the policy with this part selects, as far as its agent has reported.
+    pub(crate) fn pods_selected_by(&self, digest: &str) -> i32 {
+        self.pods_selected.get(digest_prefix(digest)).copied().unwrap_or_default()
+    }
+
+    /// Whether the two differ at most in the status of sessions and in how many pods policies select.
+    pub(crate) fn equals_except_counts(&self, other: &Self) -> bool {
         // Without `..`: a new field does not compile before it is compared here.
         let Self {
             uid,
@@ -225,7 +263,9 @@ impl RuntimeFact {
             kernel,
             problems,
             refused_parts,
+            skipped_parts,
             sessions: _,
+            pods_selected: _,
         } = self;
         (generation, desired_profile, spec_written_at, desired_sessions, observed_generation)
             == (
@@ -236,8 +276,9 @@ impl RuntimeFact {
                 &other.observed_generation,
             )
             && (uid, ready_unknown) == (&other.uid, &other.ready_unknown)
-            && (applied_profile, not_ready, kernel, problems, refused_parts)
-                == (&other.applied_profile, &other.not_ready, &other.kernel, &other.problems, &other.refused_parts)
+            && (applied_profile, not_ready, kernel, problems)
+                == (&other.applied_profile, &other.not_ready, &other.kernel, &other.problems)
+            && (refused_parts, skipped_parts) == (&other.refused_parts, &other.skipped_parts)
     }
 
     /// The fields that controllers reconcile on; the others only appear in statuses.
@@ -272,6 +313,23 @@ mod tests {
         assert_eq!(fact.waiting.as_deref(), Some("CrashLoopBackOff, exit code 137"));
         assert!(agent(killed.clone(), json!({})).out_of_memory.is_some(), "it has just been killed");
         assert_eq!(agent(json!({"running": {}}), killed).out_of_memory, None, "it runs again");
+    }
+
+    #[test]
+    fn pod_that_does_not_serve_says_why() {
+        let reason = |status: serde_json::Value| {
+            waiting_reason(&serde_json::from_value(json!({"metadata": {"name": "pod-1"}, "status": status})).unwrap())
+        };
+        let waiting = json!({"phase": "Pending", "containerStatuses": [{"name": "relay", "image": "", "imageID": "",
+            "ready": false, "restartCount": 0, "state": {"waiting": {"reason": "ImagePullBackOff"}}}]});
+        assert_eq!(reason(waiting).as_deref(), Some("ImagePullBackOff"));
+        let homeless = json!({"phase": "Pending", "conditions": [
+            {"type": "PodScheduled", "status": "False", "message": "0/2 nodes are available"}]});
+        assert_eq!(reason(homeless).as_deref(), Some("0/2 nodes are available"));
+        let evicted = json!({"phase": "Failed", "reason": "Evicted"});
+        assert_eq!(reason(evicted).as_deref(), Some("Evicted"));
+        assert_eq!(reason(json!({"phase": "Running"})).as_deref(), Some("its pod runs and is not ready"));
+        assert_eq!(reason(json!({"phase": "Pending"})), None);
     }
 
     #[test]

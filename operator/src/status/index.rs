@@ -2,6 +2,9 @@
 //! Events go in, the keys whose status may change come out, and a status is computed for a key and a time.
 
 mod compute;
+mod foreign;
+#[cfg(test)]
+mod relay_tests;
 #[cfg(test)]
 mod rollout_tests;
 #[cfg(test)]
@@ -9,6 +12,8 @@ mod selection_tests;
 #[cfg(test)]
 mod session_tests;
 mod silent;
+#[cfg(test)]
+mod state_tests;
 #[cfg(test)]
 mod tests;
 
@@ -25,8 +30,10 @@ use trilobite_crds::{
 
 use super::{
     controller_report::{ControllerReport, Requested, Rollout, StatusInput},
-    facts::{AgentFact, NodeFact, PodsRefused, RuntimeFact},
+    facts::{AgentFact, NodeFact, PodsRefused, RuntimeFact, digest_prefix},
     node_state::GracePeriods,
+    relay::RelayState,
+    silent_agents::SilentAgent,
     user_status::UserStatus,
 };
 use crate::{node_selection::NodeSelection, resource_key::ResourceKey};
@@ -44,6 +51,8 @@ pub(crate) struct ComputedStatus {
     pub(crate) status: UserStatus,
     /// When to compute it again although nothing changes.
     pub(crate) recompute_at: Option<Timestamp>,
+    /// Of the stack: agents that are silent, and whose NodeRuntime does not say so yet.
+    pub(crate) silent_agents: Vec<SilentAgent>,
 }
 
 #[derive(Debug)]
@@ -67,6 +76,7 @@ pub(crate) struct Index {
     /// The latest generation of the stack for which a profile was planned, by the digest of the profile.
     planned_for: BTreeMap<String, i64>,
     rollout: Rollout,
+    relay: Option<RelayState>,
     /// Why agents' pods are refused, and when that was reported.
     pods_refused: Option<(PodsRefused, Timestamp)>,
     entries: BTreeMap<ResourceKey, Entry>,
@@ -88,6 +98,7 @@ impl Index {
             profiles: BTreeMap::new(),
             planned_for: BTreeMap::new(),
             rollout: Rollout::Progressing,
+            relay: None,
             pods_refused: None,
             entries: BTreeMap::new(),
             dirty: BTreeSet::new(),
@@ -130,8 +141,10 @@ impl Index {
             (None, Some(fact)) => Some(fact.spec_written_at.unwrap_or(now)),
             (_, None) => Some(now),
         };
-        let only_sessions_changed = match (before, &fact) {
-            (Some(before), Some(fact)) if before.equals_except_sessions(fact) => Some(changed_sessions(before, fact)),
+        let only_counts_changed = match (before, &fact) {
+            (Some(before), Some(fact)) if before.equals_except_counts(fact) => {
+                Some((changed_sessions(before, fact), changed_parts(before, fact)))
+            }
             _ => None,
         };
         if let Some(since) = since {
@@ -141,9 +154,9 @@ impl Index {
             self.record_session_statuses(name, fact);
         }
         if insert_or_remove(&mut self.runtimes, name, fact) {
-            match only_sessions_changed {
-                // Record counts change all the time, and other resources do not depend on them.
-                Some(sessions) => self.mark_sessions_dirty(&sessions),
+            match only_counts_changed {
+                // Counts of records and pods change all the time, and other resources do not depend on them.
+                Some((sessions, parts)) => self.mark_counted_dirty(&sessions, &parts),
                 None => self.mark_all_dirty(),
             }
         }
@@ -184,6 +197,13 @@ impl Index {
                     self.mark_all_dirty();
                 }
             }
+            ControllerReport::Relay(relay) => {
+                if self.relay.as_ref() != Some(&relay) {
+                    self.relay = Some(relay);
+                    let stacks = self.entries.keys().filter(|key| key.kind == SourceKind::ObservabilityStack);
+                    self.dirty.extend(stacks.cloned());
+                }
+            }
             ControllerReport::StatusRead { key, uid, status } => {
                 if let Some(entry) = self.entries.get_mut(&key).filter(|entry| entry.input.uid == uid) {
                     entry.input.current_status = *status;
@@ -201,7 +221,7 @@ impl Index {
             ControllerReport::Existing(keys) => {
                 self.entries.retain(|key, _| keys.contains(key));
                 if !self.entries.keys().any(|key| key.kind == SourceKind::ObservabilityStack) {
-                    self.selection = None;
+                    (self.selection, self.relay) = (None, None);
                     // A new stack counts its generations from 1 again.
                     self.planned_for.clear();
                 }
@@ -211,7 +231,12 @@ impl Index {
 
     /// Returns and clears the keys whose status may have changed.
     pub(crate) fn take_dirty(&mut self) -> BTreeSet<ResourceKey> {
-        std::mem::take(&mut self.dirty)
+        let mut dirty = std::mem::take(&mut self.dirty);
+        // The stack's status lists them.
+        if dirty.iter().any(|key| key.kind.is_foreign()) {
+            dirty.extend(self.entries.keys().filter(|key| key.kind == SourceKind::ObservabilityStack).cloned());
+        }
+        dirty
     }
 
     pub(crate) fn is_dirty(&self) -> bool {
@@ -266,10 +291,11 @@ impl Index {
         self.dirty.extend(self.entries.keys().cloned());
     }
 
-    fn mark_sessions_dirty(&mut self, names: &BTreeSet<String>) {
+    fn mark_counted_dirty(&mut self, sessions: &BTreeSet<String>, parts: &BTreeSet<String>) {
         let concerned = self.entries.iter().filter(|(_, entry)| match &entry.input.requested {
-            Requested::Session(session) => names.contains(&session.name),
-            _ => false,
+            Requested::Session(session) => sessions.contains(&session.name),
+            Requested::Part { digest, .. } => parts.contains(digest_prefix(digest)),
+            Requested::Nothing | Requested::Profile(_) => false,
         });
         self.dirty.extend(concerned.map(|(key, _)| key.clone()));
     }
@@ -291,6 +317,12 @@ fn changed_sessions(before: &RuntimeFact, now: &RuntimeFact) -> BTreeSet<String>
     };
     let old = missing_in(&now.sessions, &before.sessions);
     old.into_iter().chain(missing_in(&before.sessions, &now.sessions)).collect()
+}
+
+/// Prefixes of the digests of the policies that select another number of pods now.
+fn changed_parts(before: &RuntimeFact, now: &RuntimeFact) -> BTreeSet<String> {
+    let differs = |part: &&String| before.pods_selected.get(*part) != now.pods_selected.get(*part);
+    before.pods_selected.keys().chain(now.pods_selected.keys()).filter(differs).cloned().collect()
 }
 
 /// Returns whether the map changed.

@@ -166,8 +166,7 @@ impl IndexDriver {
     }
 
     /// While the writer is busy the list is dropped: what it writes causes the next one.
-    fn report_silent_agents(&self, index: &Index, now: Timestamp) {
-        let silent = index.silent_agents(now);
+    fn report_silent_agents(&self, silent: Vec<SilentAgent>) {
         if !silent.is_empty() {
             let _ = self.silent_agents.try_send(silent);
         }
@@ -192,7 +191,7 @@ impl IndexDriver {
                 && let Some(nodes) = &result.status.common.nodes
             {
                 self.metrics.set_nodes(nodes);
-                self.report_silent_agents(index, now);
+                self.report_silent_agents(result.silent_agents);
             }
             let concerns_writer = match known {
                 Some(known) => known.update(&result.status, &current),

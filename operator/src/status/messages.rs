@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use trilobite_crds::{
     Failure, NodeCounts, Reason, Refusal,
@@ -163,6 +165,17 @@ pub(super) fn nodes_outside_the_stack(count: i32) -> String {
     format!("{} of the cluster {} not the stack's", nodes(count), verb(count))
 }
 
+pub(super) fn skipped_nodes(count: i32) -> String {
+    format!("{} skipped by spec.nodeSelector", nodes(count))
+}
+
+pub(super) fn all_nodes_skipped(count: i32) -> String {
+    format!(
+        "spec.nodeSelector matches none of the stack's {}, so this is not active anywhere; correct it, or label a node",
+        nodes(count)
+    )
+}
+
 pub(super) fn pods_outside_the_stack(count: i32) -> String {
     format!("{} with matching pods {} not the stack's", nodes(count), verb(count))
 }
@@ -196,9 +209,11 @@ pub(super) fn namespace_out_of_scope(source: &Source) -> String {
     let field = match source.kind {
         SourceKind::AppProfile => Layer::Application.field(),
         SourceKind::FlowCapture => Layer::Network.field(),
-        SourceKind::ObservabilityStack | SourceKind::TracingPolicy | SourceKind::TracingPolicyNamespaced => {
-            Layer::Security.field()
-        }
+        SourceKind::ObservabilityStack
+        | SourceKind::TracingPolicy
+        | SourceKind::TracingPolicyNamespaced
+        | SourceKind::CiliumTracingPolicy
+        | SourceKind::CiliumTracingPolicyNamespaced => Layer::Security.field(),
     };
     match &source.namespace {
         Some(namespace) => format!(
@@ -221,6 +236,21 @@ pub(super) fn halted(failing: usize, updated: usize) -> String {
         "stopped: {failing} of {updated} updated nodes fail with the change; correct the stack, or the nodes in \
          status.failures"
     )
+}
+
+/// What nodes say of a policy that is active as asked.
+pub(super) fn with_notes(ready: String, notes: &BTreeSet<(String, String)>) -> String {
+    notes.iter().fold(ready, |text, (reason, note)| format!("{text}; {reason}: {note}"))
+}
+
+/// How many pods a policy selects; `pods` is none for other resources.
+pub(super) fn with_pods_selected(ready: String, pods: Option<i32>) -> String {
+    match pods {
+        None => ready,
+        Some(0) => format!("{ready}; no pod is selected now"),
+        Some(1) => format!("{ready}; 1 pod is selected now"),
+        Some(pods) => format!("{ready}; {} pods are selected now", number(pods.into())),
+    }
 }
 
 /// `unselected`: the nodes that are left out, in words.
@@ -266,6 +296,12 @@ pub(super) fn with_unreported(result: &str, unreported: i32) -> String {
         0 => result.into(),
         count => format!("{result}; {} did not report the end", nodes(count)),
     }
+}
+
+/// How the result of an AppProfile is fetched.
+pub(super) fn with_fetch_command(result: &str, source: &Source) -> String {
+    let namespace = source.namespace.as_deref().unwrap_or_default();
+    format!("{result}; fetch it with: trilobite profile --name {namespace}/{}", source.name)
 }
 
 pub(super) fn running_until(end: Timestamp, so_far: &str) -> String {
@@ -371,13 +407,14 @@ pub(super) fn node_full(node: &str) -> String {
     )
 }
 
-/// The API server rejects an object that is built from `spec.runtime`.
-pub(crate) fn object_rejected(kind: &str, why: &str) -> String {
+/// The API server rejects an object that is built from `field` of the stack.
+pub(crate) fn object_rejected(field: &str, kind: &str, why: &str) -> String {
     let why = why.split_once("is invalid: ").map_or(why, |(_, why)| why);
     // The pod has one container, and its path in the pod template is not a path that users have written.
     let why = why.replace("spec.template.spec.containers[0].", "");
-    let what = format!("Kubernetes rejects the agents' {kind}: {why}; correct spec.runtime");
-    shorten_to_fit(&["spec.runtime: ".into()], &what, MAX_MESSAGE)
+    let of = if field == "spec.relay" { "the relay's" } else { "the agents'" };
+    let what = format!("Kubernetes rejects {of} {kind}: {why}; correct {field}");
+    shorten_to_fit(&[format!("{field}: ")], &what, MAX_MESSAGE)
 }
 
 /// The operator failed to reconcile.
@@ -412,6 +449,47 @@ fn denied_right(error: &str) -> Option<String> {
         None => String::new(),
     };
     Some(format!("{verb} {resource}{group}{scope}"))
+}
+
+pub(super) fn relay_disabled() -> &'static str {
+    "spec.relay.mode is Disabled: events, flows and profiles are read by administrators alone, through pods/exec"
+}
+
+pub(super) fn relay_not_needed() -> &'static str {
+    "no layer is Enabled, and there is no session or result to read; the relay starts with the next AppProfile or FlowCapture"
+}
+
+pub(super) fn suspended_relay() -> &'static str {
+    "the stack is suspended, so there is nothing to read; set spec.suspend to false"
+}
+
+/// `why`: what the relay's pods say.
+pub(super) fn relay_unavailable(namespace: &str, why: Option<&str>) -> String {
+    let why = cut(why.unwrap_or("it has not started yet"), 60);
+    format!(
+        "no replica of the relay is available ({why}); see kubectl -n {} describe pods -l \
+         app.kubernetes.io/name=trilobite-relay",
+        cut(namespace, 24)
+    )
+}
+
+/// A replica is available, and the API server does not get through to it.
+pub(super) fn relay_unreachable(why: &str) -> String {
+    format!(
+        "the API server cannot reach the relay ({}); see whether a NetworkPolicy or a firewall is between; retried in minutes",
+        cut(why, 80)
+    )
+}
+
+pub(super) fn relay_ready(available: i32, replicas: i32, closed: i32) -> String {
+    let replicas = format!("{replicas} replica{}", if replicas == 1 { "" } else { "s" });
+    let ready = format!("{available} of {replicas} available; read.trilobite.dev is served");
+    if closed == 0 { ready } else { format!("{ready}; {} cannot be read, see status.failures", nodes(closed)) }
+}
+
+/// Nodes that the relay cannot read.
+pub(super) fn ports_closed(ports: &[Failure]) -> String {
+    worst_failure(ports)
 }
 
 /// A stored object cannot be deserialized.

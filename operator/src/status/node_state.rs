@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
 use trilobite_crds::{
-    node::{NodeProblem, ProfileRef, SessionState, SessionStatus, SourceKind},
+    node::{NodeProblem, ProfileRef, SessionState, SessionStatus, Source, SourceKind},
     reason::Reason,
 };
 
@@ -12,6 +12,7 @@ use super::{
     controller_report::{Requested, StatusInput},
     facts::{AgentFact, OutOfMemory, PodsRefused, RuntimeFact},
     messages,
+    relay::is_port_problem,
 };
 
 #[derive(Clone, Copy, Debug)]
@@ -250,17 +251,29 @@ fn check_active(
     }
 }
 
+/// Whether a node reports it about this generation of a resource. Problems of the node as a whole count against the stack, whatever
+/// its generation.
+fn concerns(problem: &NodeProblem, source: &Source) -> bool {
+    let other = &problem.source;
+    let same_generation = other.generation == source.generation || source.kind == SourceKind::ObservabilityStack;
+    (other.kind, &other.namespace, &other.name) == (source.kind, &source.namespace, &source.name) && same_generation
+}
+
+fn is_note(problem: &NodeProblem) -> bool {
+    problem.reason.parse::<Reason>().is_ok_and(Reason::is_note)
+}
+
+/// What a node says of a resource that is active as asked.
+pub(crate) fn notes<'a>(runtime: &'a RuntimeFact, source: &'a Source) -> impl Iterator<Item = &'a NodeProblem> {
+    runtime.problems.iter().filter(move |problem| is_note(problem) && concerns(problem, source))
+}
+
 fn check_problems(view: &NodeView<'_>, input: &StatusInput) -> Check {
     let source = &input.source;
-    let concerns_source = |problem: &&NodeProblem| {
-        let other = &problem.source;
-        // Problems of the node as a whole count against the stack, whatever its generation.
-        let same_generation = other.generation == source.generation || source.kind == SourceKind::ObservabilityStack;
-        (other.kind, &other.namespace, &other.name) == (source.kind, &source.namespace, &source.name) && same_generation
-    };
     let fail = |reason: Reason, message: String| Err(NodeState::failing(reason, message));
     let Some(runtime) = view.runtime else { return Ok(()) };
-    if let Some(problem) = runtime.problems.iter().find(concerns_source) {
+    let wrong = |problem: &&NodeProblem| !is_port_problem(&problem.reason) && !is_note(problem);
+    if let Some(problem) = runtime.problems.iter().filter(wrong).find(|problem| concerns(problem, source)) {
         let (reason, message) = (problem.reason.clone(), problem.message.clone());
         return Err(NodeState::Failing { reason, message });
     }
@@ -274,6 +287,11 @@ fn check_problems(view: &NodeView<'_>, input: &StatusInput) -> Check {
         }
         _ => Ok(()),
     }
+}
+
+/// What keeps the node's port for the relay closed.
+pub(crate) fn port_problem<'a>(view: &NodeView<'a>) -> Option<&'a NodeProblem> {
+    view.runtime?.problems.iter().find(|problem| is_port_problem(&problem.reason))
 }
 
 fn is_prefix(prefix: &str, digest: &str) -> bool {

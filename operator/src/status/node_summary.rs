@@ -1,16 +1,20 @@
 //! `NodeSummary`: node counts, and failures grouped by reason and kernel. Each group has one example node, never a
 //! list.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use trilobite_crds::{
     Failure, NodeCounts, Reason,
     condition::{MAX_MESSAGE, cut},
+    node::NodeProblem,
     status::MAX_FAILURES,
 };
 
-use super::node_state::{NodeEvaluation, NodeState};
+use super::{
+    node_state::{NodeEvaluation, NodeState},
+    silent_agents::SilentAgent,
+};
 
 /// Longest reason that the schema of conditions allows.
 const MAX_REASON: usize = 64;
@@ -26,9 +30,19 @@ pub(crate) struct NodeSummary {
     pub(crate) failing_for_good: i32,
     /// Nodes that do not count because they are new; the other excluded ones are being deleted.
     pub(crate) joining: i32,
+    /// Nodes that do not count because the policy's nodeSelector leaves them out.
+    pub(crate) skipped: i32,
     /// Nodes that the stack does not select: of the cluster, or of those that run a session's pods.
     pub(crate) unselected: i32,
+    /// Pods that a policy selects on the nodes that have it active.
+    pub(crate) pods_selected: i32,
+    /// Agents that are silent, and whose NodeRuntime does not say so yet; for the stack only.
+    pub(crate) silent: Vec<SilentAgent>,
+    /// What nodes say of a policy that is active as asked: reason and text.
+    pub(crate) notes: BTreeSet<(String, String)>,
     groups: BTreeMap<(String, String), Failure>,
+    /// Nodes whose port for the relay is closed, whatever their state otherwise.
+    ports: BTreeMap<(String, String), Failure>,
     /// When to compute the status again although nothing changes: the earliest end of a grace period or session.
     pub(crate) recompute_at: Option<Timestamp>,
 }
@@ -37,6 +51,11 @@ impl NodeSummary {
     /// Adds a node that does not count because it is being deleted.
     pub(crate) fn add_leaving(&mut self) {
         self.counts.excluded += 1;
+    }
+
+    /// Adds a node that does not count because the policy's nodeSelector leaves it out.
+    pub(crate) fn add_skipped(&mut self) {
+        (self.counts.excluded, self.skipped) = (self.counts.excluded + 1, self.skipped + 1);
     }
 
     /// Adds a node that does not count because it is new.
@@ -64,14 +83,12 @@ impl NodeSummary {
         self.counts.failing += 1;
         let reason = if is_valid_reason(&reason) { reason } else { Reason::LoadFailed.as_str().to_owned() };
         self.failing_for_good += i32::from(reason.parse::<Reason>().is_ok_and(Reason::is_deterministic));
-        let group = self.groups.entry((reason.clone(), kernel.to_owned())).or_insert_with(|| Failure {
-            count: 0,
-            example_node: node.to_owned(),
-            kernel: cut(kernel, 128),
-            message: cut(message, MAX_MESSAGE),
-            reason,
-        });
-        group.count += 1;
+        add_to_group(&mut self.groups, node, kernel, reason, message);
+    }
+
+    /// Adds a node that is ready or not, and whose port for the relay is closed.
+    pub(crate) fn add_closed_port(&mut self, node: &str, kernel: &str, problem: &NodeProblem) {
+        add_to_group(&mut self.ports, node, kernel, problem.reason.clone(), &problem.message);
     }
 
     pub(crate) fn recompute_by(&mut self, at: Option<Timestamp>) {
@@ -88,10 +105,12 @@ impl NodeSummary {
 
     /// At most `MAX_FAILURES` groups, the most frequent first.
     pub(crate) fn failures(&self) -> Vec<Failure> {
-        let mut failures: Vec<_> = self.groups.values().cloned().collect();
-        failures.sort_by_key(|failure| std::cmp::Reverse(failure.count));
-        failures.truncate(MAX_FAILURES);
-        failures
+        most_frequent(&self.groups)
+    }
+
+    /// The same for closed ports.
+    pub(crate) fn closed_ports(&self) -> Vec<Failure> {
+        most_frequent(&self.ports)
     }
 
     /// The reason of all failures, if they have only one.
@@ -100,6 +119,30 @@ impl NodeSummary {
         let first = reasons.next()?;
         reasons.all(|reason| reason == first).then_some(first)
     }
+}
+
+fn add_to_group(
+    groups: &mut BTreeMap<(String, String), Failure>,
+    node: &str,
+    kernel: &str,
+    reason: String,
+    message: &str,
+) {
+    let group = groups.entry((reason.clone(), kernel.to_owned())).or_insert_with(|| Failure {
+        count: 0,
+        example_node: node.to_owned(),
+        kernel: cut(kernel, 128),
+        message: cut(message, MAX_MESSAGE),
+        reason,
+    });
+    group.count += 1;
+}
+
+fn most_frequent(groups: &BTreeMap<(String, String), Failure>) -> Vec<Failure> {
+    let mut failures: Vec<_> = groups.values().cloned().collect();
+    failures.sort_by_key(|failure| std::cmp::Reverse(failure.count));
+    failures.truncate(MAX_FAILURES);
+    failures
 }
 
 /// Whether the API server accepts it as a reason of a condition; it would reject the whole status otherwise.

@@ -23,7 +23,7 @@ const MANAGER: &str = "trilobite-operator-silence";
 /// A patch that takes longer has failed.
 const PATCH_TIMEOUT: Duration = Duration::from_secs(10);
 /// Least time between two writes about one node: an agent that reports, and yet counts as silent, writes in between.
-const BETWEEN_WRITES: Duration = Duration::from_secs(10);
+pub(super) const BETWEEN_WRITES: Duration = Duration::from_secs(10);
 
 /// A node whose agent counts as silent, and whose NodeRuntime still says what that agent reported.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,10 +1,11 @@
-//! `UserStatus`: the status of any of the five user kinds, as it is written.
+//! `UserStatus`: the status of any user kind, as it is written.
 
 use jiff::Timestamp;
 use serde::Serialize;
 use trilobite_crds::{
-    AppProfile, FlowCapture, ObservabilityStack, ResourceStatus, TracingPolicy, TracingPolicyNamespaced, UserKind,
-    status::ProfileResults,
+    AppProfile, CiliumTracingPolicy, CiliumTracingPolicyNamespaced, FlowCapture, ObservabilityStack, ResourceStatus,
+    TracingPolicy, TracingPolicyNamespaced, UserKind,
+    status::{ForeignPolicyStatus, ProfileResults},
 };
 
 /// The common part, and the fields that only some kinds have.
@@ -15,6 +16,9 @@ pub(crate) struct UserStatus {
     pub(crate) common: ResourceStatus,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) expires_at: Option<Timestamp>,
+    /// Of the stack only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) foreign_policies: Vec<ForeignPolicyStatus>,
     /// Of the stack only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) observed_at: Option<Timestamp>,
@@ -34,12 +38,19 @@ pub(crate) trait UserResource: UserKind {
 impl UserResource for ObservabilityStack {
     fn user_status(&self) -> UserStatus {
         let status = self.status.clone().unwrap_or_default();
-        UserStatus { common: status.common, observed_at: status.observed_at, ..UserStatus::default() }
+        UserStatus {
+            common: status.common,
+            foreign_policies: status.foreign_policies,
+            observed_at: status.observed_at,
+            ..UserStatus::default()
+        }
     }
 }
 
 impl UserResource for TracingPolicy {}
 impl UserResource for TracingPolicyNamespaced {}
+impl UserResource for CiliumTracingPolicy {}
+impl UserResource for CiliumTracingPolicyNamespaced {}
 
 impl UserResource for FlowCapture {
     fn user_status(&self) -> UserStatus {

@@ -17,7 +17,8 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 use trilobite_crds::{
-    AppProfile, FlowCapture, ObservabilityStack, TracingPolicy, TracingPolicyNamespaced, node::SourceKind,
+    AppProfile, CiliumTracingPolicy, CiliumTracingPolicyNamespaced, FlowCapture, ObservabilityStack, TracingPolicy,
+    TracingPolicyNamespaced, node::SourceKind,
 };
 
 use super::{
@@ -108,7 +109,7 @@ impl StatusWriter {
         if current == write.desired {
             self.pending.remove(&write.key);
             // What was last written is desired, but another status was read: another client has edited it.
-            if write.current != write.desired {
+            if write.current != write.desired && !write.key.kind.is_foreign() {
                 let due = Instant::now() + HEAL_DELAY;
                 self.pending.insert(write.key.clone(), PendingWrite { write, due, failures: 0 });
             }
@@ -144,6 +145,14 @@ impl StatusWriter {
                     if before == pending.write.desired {
                         self.remove_foreign_fields(&pending.write, &stored).await;
                     }
+                    let StatusWrite { uid, desired, .. } = &pending.write;
+                    self.publish_events(&key, uid, &before, desired).await;
+                    self.debounce.record_write(&key, Instant::now());
+                    self.written.insert(key, (pending.write.uid, pending.write.desired));
+                }
+                // Tetragon's own CRDs have no status, so Events alone say how its policies are.
+                Err(WriteError::Gone) if key.kind.is_foreign() => {
+                    let before = self.current(&pending.write);
                     let StatusWrite { uid, desired, .. } = &pending.write;
                     self.publish_events(&key, uid, &before, desired).await;
                     self.debounce.record_write(&key, Instant::now());
@@ -259,6 +268,8 @@ fn api_resource(kind: SourceKind) -> ApiResource {
         SourceKind::ObservabilityStack => ApiResource::erase::<ObservabilityStack>(&()),
         SourceKind::TracingPolicy => ApiResource::erase::<TracingPolicy>(&()),
         SourceKind::TracingPolicyNamespaced => ApiResource::erase::<TracingPolicyNamespaced>(&()),
+        SourceKind::CiliumTracingPolicy => ApiResource::erase::<CiliumTracingPolicy>(&()),
+        SourceKind::CiliumTracingPolicyNamespaced => ApiResource::erase::<CiliumTracingPolicyNamespaced>(&()),
         SourceKind::FlowCapture => ApiResource::erase::<FlowCapture>(&()),
         SourceKind::AppProfile => ApiResource::erase::<AppProfile>(&()),
     }

@@ -2,6 +2,7 @@
 //! triggers for controllers.
 
 mod delta;
+mod foreign_kind;
 mod initial_sync;
 pub(crate) mod node_runtimes;
 mod owned_objects;
@@ -11,6 +12,7 @@ mod trigger;
 mod user_kind;
 
 pub(crate) use delta::{Delta, DeltaTracker};
+pub(crate) use foreign_kind::watch_foreign_kind;
 pub(crate) use initial_sync::InitialSync;
 pub(crate) use owned_objects::owned_object_changes;
 pub(crate) use registry::{WatchRegistry, readable_objects, reflect, watch_objects};

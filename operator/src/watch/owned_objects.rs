@@ -4,7 +4,13 @@
 use std::{fmt::Debug, sync::Arc};
 
 use futures::{Stream, StreamExt as _, stream::BoxStream};
-use k8s_openapi::api::core::v1::{ConfigMap, Service};
+use k8s_openapi::{
+    api::{
+        apps::v1::Deployment,
+        core::v1::{ConfigMap, Service},
+    },
+    kube_aggregator::pkg::apis::apiregistration::v1::APIService,
+};
 use kube::{
     Api, Client, Resource,
     core::PartialObjectMeta,
@@ -19,7 +25,7 @@ use crate::{
     metrics::Metrics,
 };
 
-/// One item for each change of a ConfigMap, Service, NodeProfile or ProfilePart that has the operator's label.
+/// One item for each change of a ConfigMap, Service, Deployment, APIService, NodeProfile or ProfilePart that has the operator's label.
 pub(crate) fn owned_object_changes(
     client: &Client,
     namespace: &str,
@@ -27,11 +33,16 @@ pub(crate) fn owned_object_changes(
 ) -> impl Stream<Item = ()> + Send + 'static {
     let config_maps: Api<PartialObjectMeta<ConfigMap>> = Api::namespaced(client.clone(), namespace);
     let services: Api<PartialObjectMeta<Service>> = Api::namespaced(client.clone(), namespace);
+    let deployments: Api<PartialObjectMeta<Deployment>> = Api::namespaced(client.clone(), namespace);
+    let api_services: Api<PartialObjectMeta<APIService>> = Api::all(client.clone());
     let profiles: Api<PartialObjectMeta<NodeProfile>> = Api::all(client.clone());
     let parts: Api<PartialObjectMeta<ProfilePart>> = Api::all(client.clone());
     futures::stream::select_all([
         watch_labelled(config_maps, "ConfigMap", metrics),
         watch_labelled(services, "Service", metrics),
+        // Every change of their status is an event too: replicas that become available, a relay that cannot be reached.
+        watch_labelled(deployments, "Deployment", metrics),
+        watch_labelled(api_services, "APIService", metrics),
         watch_labelled(profiles, "NodeProfile", metrics),
         watch_labelled(parts, "ProfilePart", metrics),
     ])

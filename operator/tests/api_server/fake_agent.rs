@@ -31,6 +31,8 @@ pub(crate) struct Behaviour {
     pub(crate) refuses: Vec<(String, String, String)>,
     /// Reason and message of a condition Ready that is false.
     pub(crate) fails: Option<(String, String)>,
+    /// Pods of the relay are scheduled to the node, and are ready.
+    pub(crate) relay_ready: Option<bool>,
 }
 
 pub(crate) struct FakeAgent {
@@ -91,7 +93,12 @@ async fn run_kubelet(client: &Client, node: &str, behaviour: &Behaviour) {
             let _ = pods.delete(&name, &DeleteParams::default().grace_period(0)).await;
             continue;
         }
-        if spec.node_name.is_none() && json!(spec.affinity).to_string().contains(&format!("\"{node}\"")) {
+        let is_relay = pod.labels().get("app.kubernetes.io/name").is_some_and(|name| name == "trilobite-relay");
+        let is_for_this_node = match behaviour.relay_ready {
+            Some(_) if is_relay => true,
+            _ => json!(spec.affinity).to_string().contains(&format!("\"{node}\"")),
+        };
+        if spec.node_name.is_none() && is_for_this_node {
             let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": {"kind": "Node", "name": node}});
             let url = format!("/api/v1/namespaces/{NAMESPACE}/pods/{name}/binding");
             let request = http::Request::post(url).body(serde_json::to_vec(&binding).unwrap()).unwrap();
@@ -100,7 +107,8 @@ async fn run_kubelet(client: &Client, node: &str, behaviour: &Behaviour) {
         if spec.node_name.as_deref() != Some(node) {
             continue;
         }
-        let wanted = if behaviour.not_ready { "False" } else { "True" };
+        let ready = if is_relay { behaviour.relay_ready == Some(true) } else { !behaviour.not_ready };
+        let wanted = if ready { "True" } else { "False" };
         let conditions = pod.status.clone().unwrap_or_default().conditions.unwrap_or_default();
         if conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == wanted) {
             continue;

@@ -128,14 +128,14 @@ fn a_deleted_profile_of_a_label_is_made_again() {
     });
 }
 
-/// The conditions without times, and the summary.
-fn findings(object: &Value) -> (Value, Vec<Value>) {
+/// The conditions without times, the summary, and begin and end.
+fn findings(object: &Value) -> ([Value; 3], Vec<Value>) {
     let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
     let without_time = conditions.into_iter().map(|mut condition| {
         condition.as_object_mut().unwrap().remove("lastTransitionTime");
         condition
     });
-    (object["status"]["summary"].clone(), without_time.collect())
+    (["summary", "startedAt", "expiresAt"].map(|field| object["status"][field].clone()), without_time.collect())
 }
 
 #[test]
@@ -166,6 +166,8 @@ fn an_edited_status_is_as_before() {
                 json!({"summary": "all is well"}),
                 json!({"summary": null, "conditions": []}),
                 json!({"conditions": added}),
+                json!({"startedAt": "2026-01-01T00:00:00Z"}),
+                json!({"startedAt": "2040-01-01T00:00:00Z", "expiresAt": "2040-01-01T01:00:00Z"}),
             ];
             for status in edits {
                 cluster.edit(&format!("{path}/status"), &json!({"status": status})).await;

@@ -3,9 +3,12 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+mod certificates;
 mod fake_agent;
+mod foreign_policies;
 mod healing;
 mod lifecycle;
+mod relay;
 mod rights;
 mod stack;
 mod test_cluster;

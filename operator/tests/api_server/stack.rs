@@ -60,13 +60,13 @@ fn good_policies_are_active_beside_refused_and_failing_ones() {
         let mut all = stack("{security: {mode: Enabled}}");
         (0..10).for_each(|number| all += &policy(&format!("good-{number}"), OPEN));
         all += &policy("ink", "tracepoints: [{subsystem: sched, event: ink}]");
-        all += &policy("later", "kprobes: [{call: fd_install}]");
+        all += &policy("later", "lsmhooks: [{hook: file_open}]");
         cluster.apply(&all);
         for number in 0..10 {
             cluster.condition(&policy_path(&format!("good-{number}")), "Ready", "True", "Ready").await;
         }
         let later = cluster.condition(&policy_path("later"), "Accepted", "False", "Unsupported").await;
-        assert!(condition(&later, "Accepted").unwrap()["message"].as_str().unwrap().contains("spec.kprobes"));
+        assert!(condition(&later, "Accepted").unwrap()["message"].as_str().unwrap().contains("spec.lsmhooks"));
         assert_eq!(later["status"]["observedGeneration"], 1);
         let ink = cluster.condition(&policy_path("ink"), "Degraded", "True", "NoSuchTracepoint").await;
         let failure = &ink["status"]["failures"][0];
@@ -78,7 +78,7 @@ fn good_policies_are_active_beside_refused_and_failing_ones() {
         assert!(condition(&ink, "Reconciling").is_none(), "{:#}", ink["status"]);
         // A failing policy does not affect the stack.
         wait_until_ready(&cluster, "2/2").await;
-        println!("{}", cluster.kubectl(&["describe", "tracingpolicy", "ink"]));
+        println!("{}", cluster.kubectl(&["describe", "tracingpolicies.trilobite.dev", "ink"]));
     });
 }
 
@@ -101,7 +101,7 @@ fn edited_policies_leave_the_stack_ready() {
             cluster.apply(&policy("open", &format!("tracepoints: [{{subsystem: sched, event: {event}}}]")));
             cluster.condition(&policy_path("open"), "Ready", "True", "Ready").await;
         }
-        cluster.kubectl(&["delete", "tracingpolicy", "open"]);
+        cluster.kubectl(&["delete", "tracingpolicies.trilobite.dev", "open"]);
         cluster.condition(STACK, "Programmed", "True", "AllNodesApplied").await;
         assert_eq!(since(&cluster).await, before);
     });
@@ -111,15 +111,15 @@ fn edited_policies_leave_the_stack_ready() {
 fn a_policy_that_is_nested_too_deeply_is_refused_alone() {
     with_test_cluster(async |mut cluster| {
         cluster.node("reef-1", Behaviour::default()).await;
-        let deep = format!("kprobes: [{}1{}]", "{a: [".repeat(150), "]}".repeat(150));
+        let deep = format!("rollout: [{}1{}]", "{a: [".repeat(150), "]}".repeat(150));
         cluster.apply(&(policy("deep", &deep) + &policy("open", OPEN)));
         cluster.start_operator();
         cluster.apply(&stack("{security: {mode: Enabled}}"));
         cluster.condition(&policy_path("open"), "Ready", "True", "Ready").await;
         eventually("its condition says so", 10, async || {
             let path = r#"-ojsonpath={.status.conditions[?(@.type=="Accepted")].message}"#;
-            match cluster.kubectl(&["get", "tracingpolicy", "deep", path]).as_str() {
-                "spec.kprobes is not supported; remove it" => Ok(()),
+            match cluster.kubectl(&["get", "tracingpolicies.trilobite.dev", "deep", path]).as_str() {
+                "spec.rollout is not supported yet; remove it" => Ok(()),
                 other => Err(other.to_owned()),
             }
         })
@@ -250,7 +250,16 @@ fn a_stack_with_a_new_image_is_ready_when_agents_run_it() {
         wait_until_ready(&cluster, "1/1").await;
         cluster.apply(&stack("{runtime: {image: 'localhost/trilobite-node:next'}}"));
         wait_until_ready(&cluster, "1/1").await;
-        let images = ["-n", "trilobite-system", "get", "pods", "-o", "jsonpath={.items[*].spec.containers[0].image}"];
+        let images = [
+            "-n",
+            "trilobite-system",
+            "get",
+            "pods",
+            "-l",
+            "app.kubernetes.io/name=trilobite-node",
+            "-o",
+            "jsonpath={.items[*].spec.containers[0].image}",
+        ];
         assert_eq!(cluster.kubectl(&images), "localhost/trilobite-node:next");
     });
 }

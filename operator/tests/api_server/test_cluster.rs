@@ -109,7 +109,10 @@ impl<'a> TestCluster<'a> {
         }
         paths.push("/api/v1/nodes".into());
         paths.push(format!("/apis/apps/v1/namespaces/{NAMESPACE}/daemonsets"));
+        paths.push(format!("/apis/apps/v1/namespaces/{NAMESPACE}/deployments"));
+        paths.push("/apis/certificates.k8s.io/v1/certificatesigningrequests".into());
         paths.push(format!("/api/v1/namespaces/{NAMESPACE}/services"));
+        self.delete_all(API_SERVICE).await;
         join_all(paths.iter().map(|path| self.delete_all(path))).await;
         join_all(namespaces.iter().map(|namespace| self.label(namespace, None))).await;
         // Pods last and repeatedly: a deleted DaemonSet's controller may create pods for a moment.
@@ -125,10 +128,13 @@ impl<'a> TestCluster<'a> {
         .await;
     }
 
-    /// The response is not parsed, because objects may be nested too deeply.
+    /// The response is not parsed, because objects may be nested too deeply. What does not exist is deleted already.
     async fn delete_all(&self, path: &str) {
         let request = http::Request::delete(format!("{path}?gracePeriodSeconds=0")).body(Vec::new()).unwrap();
-        self.client.request_text(request).await.unwrap();
+        match self.client.request_text(request).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            result => _ = result.unwrap(),
+        }
     }
 
     pub(crate) async fn delete(&self, path: &str) {
@@ -155,18 +161,21 @@ impl<'a> TestCluster<'a> {
         self.start_operator_with_grace(10);
     }
 
+    /// Starts an operator that withdraws an APIService after this time without an answer.
+    pub(crate) fn start_operator_with_relay_grace(&mut self, seconds: u32) {
+        self.start_operator_with(&["--agent-grace-seconds=10", &format!("--relay-grace-seconds={seconds}")]);
+    }
+
     pub(crate) fn start_operator_with_grace(&mut self, agent_seconds: u32) {
-        let agent_grace = format!("--agent-grace-seconds={agent_seconds}");
+        self.start_operator_with(&[&format!("--agent-grace-seconds={agent_seconds}")]);
+    }
+
+    fn start_operator_with(&mut self, flags: &[&str]) {
         // A port that is free now.
         self.port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let listen = format!("--listen=127.0.0.1:{}", self.port);
-        let arguments = Arguments::parse_from([
-            "trilobite-operator",
-            &listen,
-            "--status-interval-seconds=1",
-            &agent_grace,
-            "--node-grace-seconds=5",
-        ]);
+        let always = ["trilobite-operator", &listen, "--status-interval-seconds=1", "--node-grace-seconds=5"];
+        let arguments = Arguments::parse_from(always.iter().chain(flags));
         start_logging(&arguments);
         let stop = CancellationToken::new();
         let work = run_operator(self.operator_client.clone(), arguments, stop.clone());
@@ -184,6 +193,11 @@ impl<'a> TestCluster<'a> {
             Ok::<_, std::io::Error>(answer)
         };
         ask.await.map_err(|error| error.to_string())
+    }
+
+    /// Installs again what a test has deleted.
+    pub(crate) fn install(&self) {
+        install(self.control_plane);
     }
 
     /// `kubectl apply` of the CRDs.
@@ -276,6 +290,13 @@ impl<'a> TestCluster<'a> {
         kubectl(self.control_plane, words)
     }
 
+    /// The output, or what went wrong.
+    pub(crate) fn try_kubectl(&self, words: &[&str]) -> Result<String, String> {
+        let done = self.control_plane.kubectl().args(words).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        if done.status.success() { Ok(text(done.stdout)) } else { Err(text(done.stderr)) }
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Result<Value, String> {
         let request = http::Request::get(path).body(Vec::new()).unwrap();
         self.client.request::<Value>(request).await.map_err(|error| error.to_string())
@@ -306,6 +327,8 @@ pub(crate) fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> 
 }
 
 pub(crate) const STACK: &str = "/apis/trilobite.dev/v1alpha1/observabilitystacks/default";
+
+pub(crate) const API_SERVICE: &str = "/apis/apiregistration.k8s.io/v1/apiservices/v1alpha1.read.trilobite.dev";
 
 pub(crate) fn stack(spec: &str) -> String {
     format!("apiVersion: trilobite.dev/v1alpha1\nkind: ObservabilityStack\nmetadata: {{name: default}}\nspec: {spec}\n")

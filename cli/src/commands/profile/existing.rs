@@ -6,8 +6,10 @@ use kube::{Api, Client, ResourceExt, api::ListParams};
 use trilobite_crds::{AppProfile, node::NodeRuntime};
 
 use super::{
+    by_read_api,
     fetch::{NodeResult, SearchedNodes, fetch_all},
     live::LiveCounts,
+    merged::MergedProfile,
     request::ProfileRequest,
     wait::{connect_nodes, not_fetched, wait_for_end},
 };
@@ -23,6 +25,7 @@ use crate::{
     },
     output::stderr::stderr_line,
     pod_name::PodName,
+    read_api::ReadApi,
 };
 
 pub(super) async fn fetch_existing(
@@ -31,18 +34,7 @@ pub(super) async fn fetch_existing(
     trilobite_namespace: &str,
     name: &PodName,
 ) -> Result<Vec<NodeResult>, Failure> {
-    let [create_exec, get_exec] = Right::exec(trilobite_namespace);
-    let rights =
-        [Right::appprofiles("get", &name.namespace), Right::pods("list", trilobite_namespace), create_exec, get_exec];
-    require_rights(client, &format!("fetching the result of appprofile {name}"), &rights).await?;
-    let profiles: Api<AppProfile> = Api::namespaced(client.clone(), &name.namespace);
-    let found = profiles.get_opt(&name.name).await;
-    let found = found.map_err(|error| ClusterError::new(format!("read appprofile {name}"), "appprofiles", error))?;
-    let profile = found.ok_or_else(|| ProfileError::NoProfile {
-        name: name.to_string(),
-        list: own_command(&format!("profiles -n {}", name.namespace), trilobite_namespace),
-    })?;
-    let request = ProfileRequest::existing(name, &profile, trilobite_namespace);
+    let request = find(client, trilobite_namespace, name, false).await?;
     let sampling = wait_for_end(client, &request, &LiveCounts::default()).await?;
     let agents = match nodes_with_session(client, name, sampling).await {
         Some(nodes) => connect_nodes(transport, nodes).await?,
@@ -53,6 +45,36 @@ pub(super) async fn fetch_existing(
         stderr_line!("warning: {warning}");
     }
     Ok(results)
+}
+
+pub(super) async fn fetch_by_read_api(
+    client: &Client,
+    api: &ReadApi,
+    trilobite_namespace: &str,
+    name: &PodName,
+) -> Result<MergedProfile, Failure> {
+    let request = find(client, trilobite_namespace, name, true).await?;
+    by_read_api::wait_and_fetch(client, api, &request).await
+}
+
+/// Fails without the rights to fetch the result, before anything is waited for.
+async fn find(
+    client: &Client,
+    trilobite_namespace: &str,
+    name: &PodName,
+    by_read_api: bool,
+) -> Result<ProfileRequest, Failure> {
+    let mut rights = vec![Right::appprofiles("get", &name.namespace)];
+    rights.extend(Right::to_fetch_results(&name.namespace, trilobite_namespace, by_read_api));
+    require_rights(client, &format!("fetching the result of appprofile {name}"), &rights).await?;
+    let profiles: Api<AppProfile> = Api::namespaced(client.clone(), &name.namespace);
+    let found = profiles.get_opt(&name.name).await;
+    let found = found.map_err(|error| ClusterError::new(format!("read appprofile {name}"), "appprofiles", error))?;
+    let profile = found.ok_or_else(|| ProfileError::NoProfile {
+        name: name.to_string(),
+        list: own_command(&format!("profiles -n {}", name.namespace), trilobite_namespace),
+    })?;
+    Ok(ProfileRequest::existing(name, &profile, trilobite_namespace))
 }
 
 /// Nodes whose NodeRuntime lists the AppProfile's session, if these are all that have sampled. None if every agent has to

@@ -98,7 +98,7 @@ async fn read_result(
     name: &str,
     profile: Profile,
 ) -> Result<NodeResult, String> {
-    let request = GetProfileRequest { name: name.into(), parts: vec![ProfilePart::Folded.into()] };
+    let request = GetProfileRequest { name: name.into(), parts: vec![ProfilePart::Folded.into()], wait: false };
     let (mut profile, mut folded) = (profile, Vec::new());
     let mut stream = within_timeout(client.get(request)).await.map_err(|status| status_text(&status))?.into_inner();
     let stuck = |_| "it has stopped in the middle of its answer".to_owned();

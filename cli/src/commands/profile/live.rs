@@ -51,6 +51,11 @@ impl LiveCounts {
         }
     }
 
+    /// Of all nodes together, as the read API counts them.
+    pub(super) fn set(&self, samples: u64, lost: u64) {
+        *self.0.lock() = [(String::new(), (samples, lost))].into();
+    }
+
     fn record(&self, node: &str, profile: &Profile) {
         self.0.lock().insert(node.to_owned(), (profile.samples, profile.lost));
     }

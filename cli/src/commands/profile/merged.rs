@@ -1,12 +1,11 @@
 //! Merges the results of several nodes. Pure.
 
+use trilobite_api::profiles::Profile;
 use trilobite_flame_graph::{ProfileSummary, ProfileTitle};
+use trilobite_folded_stacks::{Folded, pprof::Sampling};
 
 use super::fetch::NodeResult;
-use crate::{
-    commands::profile_error::ProfileError,
-    fold::{merge::Folded, pprof::Sampling},
-};
+use crate::commands::profile_error::ProfileError;
 
 #[derive(Debug, Default)]
 pub(super) struct MergedProfile {
@@ -30,39 +29,55 @@ impl MergedProfile {
         }
         for NodeResult { node, profile, folded } in results {
             merged.folded.add(&folded).map_err(|source| ProfileError::Folded { node: node.clone(), source })?;
-            let summary = &mut merged.summary;
-            for (sum, part) in [
-                (&mut summary.samples, profile.samples),
-                (&mut summary.truncated, profile.truncated),
-                (&mut summary.caller_missing, profile.caller_missing),
-                (&mut summary.lost, profile.lost),
-                (&mut summary.undecided, profile.undecided),
-                (&mut summary.unmapped, profile.unmapped),
-                (&mut summary.remapped, profile.remapped),
-                (&mut summary.files_dropped, profile.files_dropped),
-                (&mut summary.mappings_dropped, profile.mappings_dropped),
-            ] {
-                *sum = sum.saturating_add(part);
-            }
-            let nanoseconds = |time: &prost_types::Timestamp| {
-                time.seconds.saturating_mul(1_000_000_000).saturating_add(time.nanos.into())
-            };
-            let started = profile.started.as_ref().map_or(0, nanoseconds);
-            let ended = profile.ended.as_ref().map_or(started, nanoseconds);
-            let sampled_ms = u64::try_from(ended.saturating_sub(started)).unwrap_or_default() / 1_000_000;
-            let sampling = &mut merged.sampling;
-            sampling.frequency_hz = sampling.frequency_hz.max(profile.frequency_hz);
-            sampling.sampled_ms = sampling.sampled_ms.max(sampled_ms);
-            if merged.nodes.is_empty() || started < sampling.started_ns {
-                sampling.started_ns = started;
-            }
-            if !profile.problem.is_empty() {
-                merged.problems.push(format!("{node}: {}", profile.problem));
-            }
-            merged.nodes.push((node, sampled_ms));
+            merged.add_counts(node, &profile);
         }
         merged.nodes.sort();
         Ok(merged)
+    }
+
+    /// What the read API has merged: the profiles of the nodes, and the stacks of all of them.
+    pub(super) fn from_read_api(profiles: Vec<Profile>, folded: &str) -> Result<Self, ProfileError> {
+        let mut merged = Self::default();
+        if let [only] = profiles.as_slice() {
+            merged.cpu_limit_millis = only.cpu_limit_millis;
+        }
+        merged.folded.add(folded).map_err(|source| ProfileError::Folded { node: "of all".into(), source })?;
+        profiles.into_iter().for_each(|profile| merged.add_counts(profile.node.clone(), &profile));
+        merged.nodes.sort();
+        Ok(merged)
+    }
+
+    fn add_counts(&mut self, node: String, profile: &Profile) {
+        let summary = &mut self.summary;
+        for (sum, part) in [
+            (&mut summary.samples, profile.samples),
+            (&mut summary.truncated, profile.truncated),
+            (&mut summary.caller_missing, profile.caller_missing),
+            (&mut summary.lost, profile.lost),
+            (&mut summary.undecided, profile.undecided),
+            (&mut summary.unmapped, profile.unmapped),
+            (&mut summary.remapped, profile.remapped),
+            (&mut summary.files_dropped, profile.files_dropped),
+            (&mut summary.mappings_dropped, profile.mappings_dropped),
+        ] {
+            *sum = sum.saturating_add(part);
+        }
+        let nanoseconds = |time: &prost_types::Timestamp| {
+            time.seconds.saturating_mul(1_000_000_000).saturating_add(time.nanos.into())
+        };
+        let started = profile.started.as_ref().map_or(0, nanoseconds);
+        let ended = profile.ended.as_ref().map_or(started, nanoseconds);
+        let sampled_ms = u64::try_from(ended.saturating_sub(started)).unwrap_or_default() / 1_000_000;
+        let sampling = &mut self.sampling;
+        sampling.frequency_hz = sampling.frequency_hz.max(profile.frequency_hz);
+        sampling.sampled_ms = sampling.sampled_ms.max(sampled_ms);
+        if self.nodes.is_empty() || started < sampling.started_ns {
+            sampling.started_ns = started;
+        }
+        if !profile.problem.is_empty() {
+            self.problems.push(format!("{node}: {}", profile.problem));
+        }
+        self.nodes.push((node, sampled_ms));
     }
 
     /// Title of the flame graph, also printed for the user.
@@ -98,8 +113,6 @@ impl MergedProfile {
 
 #[cfg(test)]
 mod tests {
-    use trilobite_api::profiles::Profile;
-
     use super::*;
 
     fn at(seconds: i64) -> Option<prost_types::Timestamp> {
@@ -134,6 +147,15 @@ mod tests {
         // The limits of two pods are not those of one.
         let title = "CPU of shop/till on alder, birch: 0.01 CPUs, 4 samples at 49 Hz in 10.0 s";
         assert_eq!(merged.title("shop/till").to_string(), title);
+    }
+
+    #[test]
+    fn read_api_and_agents_give_the_same_profile() {
+        let results = || vec![result("birch", "main 3\n", 3, 0), result("alder", "main 1\n", 1, 1)];
+        let by_agents = MergedProfile::new(results()).unwrap();
+        let profiles = results().into_iter().map(|one| Profile { node: one.node, ..one.profile }).collect();
+        let by_api = MergedProfile::from_read_api(profiles, "main 4\n").unwrap();
+        assert_eq!(format!("{by_api:?}"), format!("{by_agents:?}"));
     }
 
     #[test]

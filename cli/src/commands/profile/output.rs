@@ -6,11 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use trilobite_folded_stacks::pprof;
+
 use super::merged::MergedProfile;
 use crate::{
     args::ProfileArgs,
     commands::{failure::Failure, print::print_line, profile_error::ProfileError},
-    fold::{flame::flame_graph, pprof, top::top_functions},
+    fold::{flame::flame_graph, top::top_functions},
 };
 
 /// `-o folded` prints to standard output.

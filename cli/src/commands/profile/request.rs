@@ -94,17 +94,15 @@ pub(super) async fn plan_profile(
     arguments: &ProfileArgs,
     pod: &PodName,
     trilobite_namespace: &str,
+    by_read_api: bool,
 ) -> Result<(ProfileRequest, AppProfile), Failure> {
     let PodName { namespace, name } = pod;
-    let [create_exec, get_exec] = Right::exec(trilobite_namespace);
-    let rights = [
+    let mut rights = vec![
         Right::pods("list", namespace),
         Right::appprofiles("create", namespace),
         Right::appprofiles("get", namespace),
-        Right::pods("list", trilobite_namespace),
-        create_exec,
-        get_exec,
     ];
+    rights.extend(Right::to_fetch_results(namespace, trilobite_namespace, by_read_api));
     require_rights(client, &format!("profiling pod {pod}"), &rights).await?;
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let all = pods

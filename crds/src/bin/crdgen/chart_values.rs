@@ -25,6 +25,7 @@ pub(crate) fn chart_values_schema() -> Result<String, serde_json::Error> {
     // The agents stay on a node whatever happens to it, so the CRD has no tolerationSeconds.
     let mut pod_toleration = runtime["tolerations"]["items"].clone();
     pod_toleration["properties"]["tolerationSeconds"] = json!({ "type": "integer" });
+    name_resources(&mut stack_spec["properties"]["relay"]["properties"]["resources"], &json!({}));
 
     let definitions = &mut schema["definitions"];
     definitions["stackSpec"] = stack_spec;

@@ -15,6 +15,26 @@ use serde_json::Value;
 use trilobite_crds::schema;
 
 const HEADER: &str = "# Generated from crds/src by `make generate`.\n";
+const CHART_VALUES: &str = "\
+# Generated from crds/src by `make generate`.
+# Installs Tetragon's own kinds, TracingPolicy and TracingPolicyNamespaced of cilium.io/v1alpha1, so that its policies can be
+# applied unchanged. Leave it false where Tetragon is installed: its kinds are then used as they are.
+ciliumCompat: false
+";
+const CHART_VALUES_SCHEMA: &str = r#"{
+  "$schema": "http://json-schema.org/draft-07/schema#",
+  "type": "object",
+  "additionalProperties": false,
+  "properties": {
+    "ciliumCompat": {
+      "type": "boolean"
+    },
+    "global": {
+      "type": "object"
+    }
+  }
+}
+"#;
 
 fn main() -> Result<(), Box<dyn Error>> {
     for (path, text) in files(&arguments()?)? {
@@ -68,6 +88,13 @@ fn files(directories: &Directories) -> Result<Vec<(PathBuf, String)>, Box<dyn Er
         files.push((out.join(&name), format!("{HEADER}{}", serde_yaml::to_string(&crd)?)));
         files.push((chart.join("templates").join(&name), template(&mut crd)?));
     }
+    for mut crd in schema::cilium_crds() {
+        let name = format!("cilium-{}.yaml", crd["spec"]["names"]["plural"].as_str().unwrap_or_default());
+        let text = template(&mut crd)?.replacen(HEADER, &format!("{HEADER}{{{{- if .Values.ciliumCompat }}}}\n"), 1);
+        files.push((chart.join("templates").join(name), text + "{{- end }}\n"));
+    }
+    files.push((chart.join("values.yaml"), CHART_VALUES.into()));
+    files.push((chart.join("values.schema.json"), CHART_VALUES_SCHEMA.into()));
     files.push((out.join("kustomization.yaml"), kustomization));
     files.push((chart.join("Chart.yaml"), chart_yaml()));
     files.push((values.join("values.schema.json"), chart_values::chart_values_schema()?));

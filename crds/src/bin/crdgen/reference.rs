@@ -13,7 +13,7 @@ struct Source {
     conditions: &'static [&'static [(ConditionType, &'static [Reason])]],
 }
 
-use ConditionType::{Accepted, Completed, Degraded, Programmed, Ready, Reconciling, Stalled};
+use ConditionType::{Accepted, Completed, Degraded, Programmed, Ready, Reconciling, RelayReady, Stalled};
 
 /// Conditions of every kind that users write.
 const USER_CONDITIONS: &[(ConditionType, &[Reason])] = &[
@@ -49,6 +49,19 @@ const USER_CONDITIONS: &[(ConditionType, &[Reason])] = &[
 /// Reasons of `Accepted` differ by kind.
 const STACK_ACCEPTED: &[(ConditionType, &[Reason])] =
     &[(Accepted, &[Reason::Valid, Reason::InvalidSpec, Reason::Unsupported])];
+const STACK_RELAY: &[(ConditionType, &[Reason])] = &[(
+    RelayReady,
+    &[
+        Reason::Ready,
+        Reason::RelayUnavailable,
+        Reason::RelayNotNeeded,
+        Reason::RelayDisabled,
+        Reason::Suspended,
+        Reason::PortTaken,
+        Reason::CertificateNotIssued,
+        Reason::CertificateExpired,
+    ],
+)];
 /// What a policy shows while the stack leaves out its namespaces.
 const POLICY_SCOPE: &[(ConditionType, &[Reason])] = &[
     (Ready, &[Reason::NoMatchingPods]),
@@ -94,7 +107,7 @@ const SOURCES: &[Source] = &[
         kind: "ObservabilityStack",
         text: include_str!("../../../docs/observabilitystack.md"),
         example: Some(include_str!("../../../../config/samples/observabilitystack.yaml")),
-        conditions: &[USER_CONDITIONS, STACK_ACCEPTED],
+        conditions: &[USER_CONDITIONS, STACK_ACCEPTED, STACK_RELAY],
     },
     Source {
         kind: "TracingPolicy",
@@ -209,14 +222,27 @@ fn add_fields(schema: &Value, path: &str, text: &mut String) {
                 None => format!("`{scalar}`"),
             },
         };
-        let description = field["description"].as_str().unwrap_or_default().replace('\n', " ");
+        let mut description = field["description"].as_str().unwrap_or_default().replace('\n', " ");
+        let repeats = repeats_kprobes(field);
+        if repeats {
+            let of = if name == "selectorsMacros" { "selectors" } else { name };
+            description += &format!(" Its fields are those of `spec.kprobes[].{of}`.");
+        }
         let row = [format!("`{path}`"), type_name(field), default, limits(field), description];
         *text += &format!("| {} |\n", row.map(|cell| cell.replace('|', "\\|")).join(" | "));
-        if !is_label_selector(field) {
+        if !is_label_selector(field) && !repeats {
             add_fields(field, &path, text);
             add_fields(&field["items"], &format!("{path}[]"), text);
         }
     }
+}
+
+/// Whether the fields below are described elsewhere (`schema/described_once.rs`).
+fn repeats_kprobes(field: &Value) -> bool {
+    let nodes = [field, &field["items"], &field["additionalProperties"]];
+    let mut inner =
+        nodes.into_iter().filter_map(|node| node["properties"].as_object()).flat_map(|fields| fields.values());
+    !is_label_selector(field) && inner.any(|inner| inner["description"].is_null())
 }
 
 fn is_label_selector(schema: &Value) -> bool {

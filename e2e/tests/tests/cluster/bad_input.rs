@@ -64,7 +64,7 @@ fn what_only_the_planner_can_know_is_refused_in_status_with_the_field() {
         ("misspelt", "{tracepoint: [{subsystem: sched, event: sched_switch}]}", "InvalidSpec", "spec.tracepoint"),
         (
             &*longest,
-            "{tracepoints: [{subsystem: sched, event: sched_switch, selectors: [{matchPIDs: [{operator: In, values: [1]}]}]}]}",
+            "{tracepoints: [{subsystem: sched, event: sched_switch, selectors: [{matchActions: [{action: Override, argError: -1}]}]}]}",
             "Unsupported",
             "selectors",
         ),

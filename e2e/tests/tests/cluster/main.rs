@@ -5,11 +5,20 @@
 
 mod bad_input;
 mod clients;
+mod clients_in_the_pod;
 mod command_line;
 mod completeness;
 mod flow_names;
 mod isolation;
+mod new_pods;
 mod on_demand;
 mod process_events;
+mod read_api_certificates;
+mod read_api_life;
+mod read_api_load;
+mod read_api_matrix;
+mod read_api_tenant;
 mod robustness;
+mod tenants;
+mod tetragon_policies;
 mod truth;

@@ -107,7 +107,9 @@ fn process_keeps_its_identity_over_restarts_of_the_agent() {
 fn event_type_that_cannot_come_is_refused_by_name() {
     let fixture = Fixture::shared();
     fixture.stack("{security: {mode: Enabled}}");
-    for (kind, refused) in [("PROCESS_KPROBE", true), ("PROCESS_LSM", true), ("PROCESS_EXEC", false)] {
+    for (kind, refused) in
+        [("PROCESS_UPROBE", true), ("PROCESS_LSM", true), ("PROCESS_KPROBE", false), ("PROCESS_EXEC", false)]
+    {
         let tetra = clients::tetra("node1", &["getevents", "-e", kind]);
         // Where it is not refused its stream has no end. From a pipe it would read events.
         let mut limited = Command::new("timeout");

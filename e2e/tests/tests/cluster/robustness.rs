@@ -57,7 +57,7 @@ fn no_event_is_lost_while_the_api_server_is_away() {
 
 /// The operator sees a policy soon after the outage, however long that was.
 fn what_is_applied_now_is_judged(fixture: &'static Fixture) {
-    let policy = "apiVersion: trilobite.dev/v1alpha1\nkind: TracingPolicy\nmetadata: {name: after-the-outage}\nspec: {kprobes: [{call: tcp_connect}]}\n";
+    let policy = "apiVersion: trilobite.dev/v1alpha1\nkind: TracingPolicy\nmetadata: {name: after-the-outage}\nspec: {lsmhooks: [{hook: file_open}]}\n";
     let _made = DeleteOnDrop(fixture, policy.into());
     fixture.kubectl.apply(policy);
     eventually("the policy is judged", 40, || {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use trilobite_crds::node::{CpuProfileSession, PodScope, SessionContent};
+use trilobite_crds::node::{CpuProfileSession, PartContent, PodScope, PolicyPart, SessionContent};
 
 use super::*;
 use crate::{
@@ -69,6 +69,26 @@ async fn refusal_of_a_session_stays_after_its_end() {
 }
 
 #[tokio::test]
+async fn policy_of_other_nodes_is_skipped_and_not_refused() {
+    let policy = |name: &str, disk: &str| {
+        let spec = serde_json::json!({"nodeSelector": {"matchLabels": {"disk": disk}}});
+        let content =
+            PolicyPart { pods: PodScope::default(), spec: serde_json::from_value(spec).unwrap(), ring_bytes: 1 << 20 };
+        let source = Source { kind: SourceKind::TracingPolicy, namespace: None, name: name.into(), generation: 1 };
+        ProfilePartSpec { source, digest: format!("digest-of-{name}"), content: PartContent::Policy(content) }
+    };
+    let parts = vec![policy("fast", "ssd"), policy("slow", "tape")];
+    let node_labels = BTreeMap::from([("disk".to_owned(), "ssd".to_owned())]);
+    let mut reconciler = reconciler_without_btf();
+    apply(&mut reconciler, Desired { parts: parts.clone(), node_labels, ..Desired::default() }, at(50)).await;
+    let snapshot = reconciler.snapshot(at(51));
+    assert_eq!(snapshot.units.values().map(|unit| unit.source.name.as_str()).collect::<Vec<_>>(), ["fast"]);
+    assert_eq!(snapshot.skipped, BTreeSet::from(["digest-of-slow".to_owned()]));
+    apply(&mut reconciler, Desired { parts, ..Desired::default() }, at(52)).await;
+    assert_eq!(reconciler.snapshot(at(53)).skipped.len(), 2, "a node without labels");
+}
+
+#[tokio::test]
 async fn session_finished_by_the_previous_agent_is_not_expired() {
     let mut reconciler = reconciler_without_btf();
     let desired = profile_ending(at(100));
@@ -106,7 +126,7 @@ async fn snapshot_is_empty_after_unload() {
 fn a_policy(generation: i64) -> ProfilePartSpec {
     let source = Source { kind: SourceKind::TracingPolicy, namespace: None, name: "shell".into(), generation };
     let ring_bytes = 4096 << generation;
-    let content = serde_json::json!({"tracepoints": {"pods": {}, "ringBytes": ring_bytes, "hooks": []}});
+    let content = serde_json::json!({"policy": {"pods": {}, "ringBytes": ring_bytes, "spec": {}}});
     ProfilePartSpec { source, digest: String::new(), content: serde_json::from_value(content).unwrap() }
 }
 

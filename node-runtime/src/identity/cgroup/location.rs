@@ -2,7 +2,7 @@
 
 /// Where a cgroup is in the node's tree.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum CgroupLocation {
+pub(in crate::identity) enum CgroupLocation {
     /// Outside of `kubepods`.
     #[default]
     Host,

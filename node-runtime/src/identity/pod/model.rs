@@ -32,6 +32,14 @@ pub struct Pod {
     pub containers: Vec<Container>,
 }
 
+impl Pod {
+    /// The index of the container that has this id, 64 hex digits of a cgroup's name.
+    pub(in crate::identity) fn container_index(&self, container_id: &str) -> Option<usize> {
+        let has_id = |id: &str| !container_id.is_empty() && id.rsplit("//").next() == Some(container_id);
+        self.containers.iter().position(|container| has_id(&container.id))
+    }
+}
+
 /// A container of a pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Container {

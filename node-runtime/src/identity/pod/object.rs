@@ -1,6 +1,6 @@
 //! From the pod of the API server to the parts that are kept. Pure.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use kube::api::{Object, ObjectMeta};
 use serde::Deserialize;
@@ -21,11 +21,11 @@ const HASH_DIGITS: usize = 32;
 const CRON_DIGITS: std::ops::RangeInclusive<usize> = 8..=10;
 
 /// A pod of the API server, with the fields that are used.
-pub(in crate::identity) type PodObject = Object<Lenient<PodSpec>, Lenient<PodStatus>>;
+pub(crate) type PodObject = Object<Lenient<PodSpec>, Lenient<PodStatus>>;
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(in crate::identity) struct PodSpec {
+pub(crate) struct PodSpec {
     node_name: String,
     host_network: bool,
     containers: Vec<ContainerSpec>,
@@ -35,10 +35,12 @@ pub(in crate::identity) struct PodSpec {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(in crate::identity) struct PodStatus {
+pub(crate) struct PodStatus {
     phase: String,
     #[serde(rename = "podIPs")]
     pod_ips: Vec<Address>,
+    #[serde(rename = "hostIPs")]
+    host_ips: Vec<Address>,
     container_statuses: Vec<ContainerStatus>,
     init_container_statuses: Vec<ContainerStatus>,
     ephemeral_container_statuses: Vec<ContainerStatus>,
@@ -59,6 +61,14 @@ struct ContainerSpec {
     liveness_probe: Probe,
     readiness_probe: Probe,
     startup_probe: Probe,
+    ports: Vec<ContainerPort>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ContainerPort {
+    container_port: u16,
+    protocol: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -104,7 +114,7 @@ struct Started {
     started_at: String,
 }
 
-pub(in crate::identity) fn pod_from_object(object: &PodObject) -> Pod {
+pub(crate) fn pod_from_object(object: &PodObject) -> Pod {
     let metadata = &object.metadata;
     let status = object.status.clone().unwrap_or_default();
     let labels = metadata.labels.clone().unwrap_or_default();
@@ -123,7 +133,7 @@ pub(in crate::identity) fn pod_from_object(object: &PodObject) -> Pod {
         labels,
         workload,
         workload_kind,
-        ips: status.pod_ips.iter().filter_map(|address| address.ip.parse().ok()).collect(),
+        ips: addresses(&status.pod_ips),
         node: object.spec.node_name.clone(),
         host_network: object.spec.host_network,
         ended: matches!(status.phase.as_str(), "Succeeded" | "Failed"),
@@ -135,8 +145,23 @@ pub(in crate::identity) fn pod_from_object(object: &PodObject) -> Pod {
     }
 }
 
+/// Addresses of the node that the pod runs on.
+pub(crate) fn host_ips_of(object: &PodObject) -> Vec<IpAddr> {
+    object.status.as_ref().map_or_else(Vec::new, |status| addresses(&status.host_ips))
+}
+
+/// Protocol and number of the ports that the pod's containers name, sidecars among them.
+pub(crate) fn container_ports_of(object: &PodObject) -> impl Iterator<Item = (&str, u16)> {
+    let containers = object.spec.containers.iter().chain(&object.spec.init_containers);
+    containers.flat_map(|container| &container.ports).map(|port| (port.protocol.as_str(), port.container_port))
+}
+
+fn addresses(texts: &[Address]) -> Vec<IpAddr> {
+    texts.iter().filter_map(|address| address.ip.parse().ok()).collect()
+}
+
 /// Name and kind of the workload of a pod, from its metadata alone, so that every node gives the same answer.
-pub(crate) fn workload_of(metadata: &ObjectMeta) -> (String, String) {
+fn workload_of(metadata: &ObjectMeta) -> (String, String) {
     match metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true)) {
         // The owner of a mirror pod is its Node, which is no workload.
         Some(owner) if owner.kind != "Node" => {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::identity::pod::PodContainer;
+use crate::identity::pod::{Owner, PodContainer};
 
 /// The flag word of a process of which only the key is known, because the record of its exec was lost.
 pub const UNKNOWN: &str = "unknown";
@@ -121,4 +121,14 @@ pub struct Located {
     pub process: Arc<Process>,
     /// Pod and container; none for a process of the host.
     pub pod: Option<Arc<PodContainer>>,
+}
+
+impl Located {
+    pub fn new(process: Arc<Process>, owner: Owner) -> Self {
+        let pod = match owner {
+            Owner::Pod(found) | Owner::Unnamed(found) => Some(found),
+            Owner::Host | Owner::Unknown | Owner::Elsewhere => None,
+        };
+        Self { process, pod }
+    }
 }

@@ -35,6 +35,11 @@ impl KnownProcesses {
         Self { boot_id: boot_id.to_owned(), images }
     }
 
+    /// The images, the oldest first.
+    pub fn into_images(self) -> Vec<Arc<Process>> {
+        self.images
+    }
+
     /// None of these are known after the machine was started again.
     pub(in crate::identity) fn of_boot(self, boot_id: &str) -> Self {
         if boot_id.is_empty() || self.boot_id != boot_id { Self::default() } else { self }

@@ -9,7 +9,11 @@ use super::{
 use crate::{
     identity::{
         ProcessChange,
-        cgroup::{CgroupMapWriter, filesystem::list_cgroups, kernel_map::create_cgroup_map},
+        cgroup::{
+            filesystem::list_cgroups,
+            kernel_map::{create_cgroup_map, create_class_map},
+        },
+        classes::SelectionKernelMaps,
         programs::{attach_cgroup_programs, attach_process_programs},
     },
     problem::Problem,
@@ -19,12 +23,12 @@ impl Inner {
     /// One more user of the cgroups; the first one attaches the programs.
     pub(super) fn acquire_cgroups(self: &Arc<Self>, state: &mut State) -> Result<(), Problem> {
         if state.users == 0 {
-            let map = create_cgroup_map(&self.facts)?;
-            let mut programs = attach_cgroup_programs(&self.facts, map.fd().as_fd())?;
+            let (cgroups, classes) = (create_cgroup_map(&self.facts)?, create_class_map(&self.facts)?);
+            let mut programs = attach_cgroup_programs(&self.facts, cgroups.fd().as_fd())?;
             let reader = read_ring(Arc::downgrade(self), programs.ring.clone(), Self::read_cgroup_ring);
             programs.reader = Some(tokio::spawn(reader));
             state.index.set_cgroups(&list_cgroups(&self.cgroup_dir));
-            state.cgroup_map = Some(Arc::new(map));
+            state.selection_maps = Some(Arc::new(SelectionKernelMaps { cgroups, classes }));
             state.cgroups = Some(programs);
         }
         state.users += 1;
@@ -36,8 +40,8 @@ impl Inner {
         if state.users == 0 {
             self.count_losses(state);
             state.cgroups = None;
-            state.cgroup_map = None;
-            state.map_writer = CgroupMapWriter::default();
+            state.selection_maps = None;
+            state.class_writer.forget_maps();
         }
     }
 
@@ -69,9 +73,9 @@ impl Inner {
         Ok(changes)
     }
 
-    pub(super) fn release_selector(&self, id: u32) {
+    pub(super) fn release_scope(&self, id: u32) {
         let mut state = self.state();
-        state.index.selectors.release(id);
+        state.index.release_scope(id);
         self.publish(&mut state);
         self.release_cgroups(&mut state);
     }

@@ -16,21 +16,33 @@ impl Drop for ProcessLease {
     }
 }
 
-/// A selector id, which the kernel's map of cgroups keeps up to date while it lives.
-pub struct SelectorLease {
+/// The id of a scope, whose answers the kernel's classes have while it lives.
+pub struct ScopeLease {
     pub(super) inner: Arc<Inner>,
     pub(super) id: u32,
 }
 
-impl SelectorLease {
-    /// The bit that `selection.h` tests.
-    pub fn mask(&self) -> u64 {
-        1 << self.id
+impl ScopeLease {
+    /// The bit in the answers of a class.
+    pub fn id(&self) -> u32 {
+        self.id
     }
 }
 
-impl Drop for SelectorLease {
+impl Drop for ScopeLease {
     fn drop(&mut self) {
-        self.inner.release_selector(self.id);
+        self.inner.release_scope(self.id);
+    }
+}
+
+/// A listener to the classes, which is called while it lives.
+pub struct ClassSubscription {
+    pub(super) inner: Arc<Inner>,
+    pub(super) listener: u64,
+}
+
+impl Drop for ClassSubscription {
+    fn drop(&mut self) {
+        self.inner.state().class_writer.remove_listener(self.listener);
     }
 }

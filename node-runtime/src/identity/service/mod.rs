@@ -14,28 +14,37 @@ use std::{
 
 use tokio::sync::watch;
 use trilobite_crds::node::PodScope;
-use trilobite_node_ebpf::SELECTORS_MAX;
+use trilobite_node_ebpf::CLASSES_MAX;
 
 use self::{rings::drain_process_ring, state::Inner};
 use super::{
     ExecKey, Owner, Pod, Process, ProcessChange, ProcessListener,
     cgroup::filesystem::{list_cgroups, sample_processes},
+    classes::ClassListener,
     index::Index,
     process::{KnownProcesses, notify_listeners},
     programs::KernelLosses,
-    selection::Namespaces,
+    selection::{Namespaces, ScopesFull},
 };
 use crate::{
-    kernel::{Facts, cgroup},
+    kernel::{Facts, Map, cgroup},
     loss::Ledger,
     problem::Problem,
 };
 
-pub use lease::{ProcessLease, SelectorLease};
+pub use lease::{ClassSubscription, ProcessLease, ScopeLease};
 pub use state::Throttle;
 
 /// Size of the process ring where no layer asks for one.
 const DEFAULT_RING_BYTES: u32 = 256 * 1024;
+
+/// The kernel's maps, to share with an object.
+pub struct SelectionMaps {
+    /// The class of each cgroup.
+    pub cgroups: OwnedFd,
+    /// The answers of each class.
+    pub classes: OwnedFd,
+}
 
 #[derive(Clone)]
 pub struct IdentityService(Arc<Inner>);
@@ -80,6 +89,11 @@ impl IdentityService {
         self.0.state().index.pod_in_scope(scope, pod)
     }
 
+    /// How many pods of this node are in a scope now.
+    pub fn count_pods(&self, scope: &PodScope) -> usize {
+        self.0.state().index.count_pods(scope)
+    }
+
     /// There is a cluster, so that pods can be known.
     pub fn has_cluster(&self) -> bool {
         self.0.state().index.cluster
@@ -111,7 +125,7 @@ impl IdentityService {
 
     /// Some active selection depends on the labels of namespaces.
     pub fn needs_namespaces(&self) -> bool {
-        self.0.state().index.selectors.needs_namespaces()
+        self.0.state().index.needs_namespaces()
     }
 
     /// Follows fork, exec and exit while the lease lives. `ring_bytes`, if given, is the new size of the ring: programs with
@@ -146,21 +160,38 @@ impl IdentityService {
         Ok(ProcessLease { inner: self.0.clone(), listener: number })
     }
 
-    /// A selector id for the pods in a scope, which the kernel's map of cgroups has while the lease lives.
-    pub fn select(&self, scope: &PodScope) -> Result<SelectorLease, Problem> {
+    /// An id for a scope, whose answers the kernel's classes have while the lease lives.
+    pub fn select(&self, scope: &PodScope) -> Result<ScopeLease, Problem> {
         let mut state = self.0.state();
         self.0.acquire_cgroups(&mut state)?;
-        let Some(id) = state.index.selectors.acquire(scope) else {
-            self.0.release_cgroups(&mut state);
-            return Err(Problem::TooManySelections { limit: SELECTORS_MAX });
+        let id = match state.index.acquire_scope(scope) {
+            Ok(id) => id,
+            Err(ScopesFull { limit, is_namespaced }) => {
+                self.0.release_cgroups(&mut state);
+                return Err(Problem::TooManySelections { limit, is_namespaced });
+            }
         };
-        self.0.publish(&mut state);
-        Ok(SelectorLease { inner: self.0.clone(), id })
+        let needed = state.index.needed_classes();
+        if needed >= CLASSES_MAX as usize {
+            state.index.release_scope(id);
+            self.0.release_cgroups(&mut state);
+            return Err(Problem::TooManyClasses { needed, limit: CLASSES_MAX - 1 });
+        }
+        self.0.publish_scope(&mut state);
+        Ok(ScopeLease { inner: self.0.clone(), id })
     }
 
-    /// The kernel's map of cgroups, to share with an object; none without a lease of either kind.
-    pub fn cgroups_fd(&self) -> Option<OwnedFd> {
-        self.0.state().cgroup_map.as_ref()?.fd().try_clone_to_owned().ok()
+    /// Calls `listener` with every class in use, and from then on before a cgroup gets a class, while the subscription lives.
+    pub fn subscribe_classes(&self, listener: ClassListener) -> ClassSubscription {
+        let listener = self.0.state().class_writer.add_listener(listener);
+        ClassSubscription { inner: self.0.clone(), listener }
+    }
+
+    /// The kernel's maps of cgroups and classes, to share with an object; none without a lease of either kind.
+    pub fn selection_maps(&self) -> Option<SelectionMaps> {
+        let maps = self.0.state().selection_maps.clone()?;
+        let shared = |map: &Map| map.fd().try_clone_to_owned().ok();
+        Some(SelectionMaps { cgroups: shared(&maps.cgroups)?, classes: shared(&maps.classes)? })
     }
 
     /// Some processes of a pod, given its uid in cgroup paths. Not all are in the pod's own namespaces.
@@ -215,23 +246,52 @@ impl IdentityService {
 
 #[cfg(test)]
 mod tests {
+    use trilobite_node_ebpf::SCOPES_MAX;
+
     use super::*;
 
-    fn in_namespace(number: u32) -> PodScope {
-        PodScope { namespace: Some(format!("reef-{number}")), ..PodScope::default() }
+    fn with_label(number: u32) -> PodScope {
+        let labels = serde_json::json!({"reef": number.to_string()});
+        serde_json::from_value(serde_json::json!({"podSelector": {"matchLabels": labels}})).unwrap()
     }
 
     #[test]
-    fn selection_65_is_refused_unless_it_equals_another() {
+    fn scope_beyond_the_limit_is_refused_unless_it_equals_another() {
         let identity = IdentityService::new(Arc::default(), Ledger::default(), true);
         // As if the programs were attached.
         identity.0.state().users = 1;
-        let leases: Vec<SelectorLease> =
-            (0..SELECTORS_MAX).map(|number| identity.select(&in_namespace(number)).unwrap()).collect();
-        let refused = identity.select(&in_namespace(SELECTORS_MAX)).err();
-        assert_eq!(refused, Some(Problem::TooManySelections { limit: 64 }));
-        assert!(identity.select(&in_namespace(0)).is_ok());
+        let leases: Vec<ScopeLease> =
+            (0..SCOPES_MAX).map(|number| identity.select(&with_label(number)).unwrap()).collect();
+        let refused = identity.select(&with_label(SCOPES_MAX)).err();
+        assert_eq!(refused, Some(Problem::TooManySelections { limit: 1024, is_namespaced: false }));
+        assert!(identity.select(&with_label(0)).is_ok());
         drop(leases);
-        assert!(identity.select(&in_namespace(SELECTORS_MAX)).is_ok());
+        assert!(identity.select(&with_label(SCOPES_MAX)).is_ok());
+    }
+
+    #[test]
+    fn scope_that_needs_too_many_classes_is_refused() {
+        let identity = IdentityService::new(Arc::default(), Ledger::default(), true);
+        identity.0.state().users = 1;
+        let pod = |number: u32| {
+            let uid = format!("{number:08x}-93a4-4d1b-8f0a-1f7a5a0c9e11");
+            let labels = (0..11).map(|bit| (format!("bit{bit}"), (number >> bit & 1).to_string())).collect();
+            Arc::new(Pod { uid: uid.clone(), cgroup_uid: uid, namespace: "shop".into(), labels, ..Pod::default() })
+        };
+        let pods: Vec<Arc<Pod>> = (0..2048).map(pod).collect();
+        let mut cgroups = vec![(2, 1, "kubepods".to_owned())];
+        cgroups.extend((3..).zip(&pods).map(|(id, pod)| (id, 2, format!("pod{}", pod.uid))));
+        identity.0.state().index.set_cgroups(&cgroups);
+        identity.set_pods(pods);
+        let with_bit = |bit: u32| -> PodScope {
+            let labels = serde_json::json!({format!("bit{bit}"): "1"});
+            serde_json::from_value(serde_json::json!({"podSelector": {"matchLabels": labels}})).unwrap()
+        };
+        // Ten bits are 1,024 different answers; the host and pods that are not known have others.
+        let leases: Vec<ScopeLease> = (0..9).map(|bit| identity.select(&with_bit(bit)).unwrap()).collect();
+        let refused = identity.select(&with_bit(9)).err();
+        assert_eq!(refused, Some(Problem::TooManyClasses { needed: 1025, limit: 1023 }));
+        drop(leases);
+        assert!(identity.select(&with_bit(9)).is_ok());
     }
 }

@@ -77,8 +77,15 @@ impl Inner {
 
     pub(super) fn read_cgroup_ring(self: &Arc<Self>, ring: &Ring) {
         let mut state = self.state();
-        let mut scan_needed = false;
+        self.apply_cgroup_records(&mut state, ring);
+        self.publish(&mut state);
+    }
+
+    /// Applies the records of cgroups that are in the ring now. False if there was none.
+    pub(super) fn apply_cgroup_records(&self, state: &mut State, ring: &Ring) -> bool {
+        let (mut any, mut scan_needed) = (false, false);
         ring.drain(&mut |bytes| {
+            any = true;
             match decode::cgroup(bytes) {
                 Some(change) => scan_needed |= !state.index.apply_cgroup_change(&change),
                 // Whatever it was about, the scan sees.
@@ -88,7 +95,7 @@ impl Inner {
         if scan_needed {
             state.index.set_cgroups(&list_cgroups(&self.cgroup_dir));
         }
-        self.publish(&mut state);
+        any
     }
 
     pub(super) fn read_process_ring(self: &Arc<Self>, ring: &Ring) {
@@ -110,12 +117,18 @@ impl Inner {
 
     fn tick(self: &Arc<Self>) {
         let mut state = self.state();
+        let ring = state.cgroups.as_ref().map(|programs| programs.ring.clone());
+        let has_records = ring.is_some_and(|ring| self.apply_cgroup_records(&mut state, &ring));
         let new = self.count_losses(&mut state);
         if new.cgroup > 0 {
             state.index.set_cgroups(&list_cgroups(&self.cgroup_dir));
+        }
+        if new.cgroup > 0 || has_records {
             self.publish(&mut state);
-        } else if state.map_writer.is_incomplete() {
-            self.sync_cgroup_map(&mut state);
+        }
+        state.class_writer.tick();
+        if state.class_writer.is_incomplete() {
+            self.sync_classes(&mut state);
         }
         if new.affect_processes() {
             self.relist_processes(&mut state);

@@ -12,12 +12,13 @@ use tokio::sync::watch;
 
 use crate::{
     identity::{
-        cgroup::CgroupMapWriter,
+        cgroup::bundle::{node_root, read_name},
+        classes::{ClassWriter, SelectionKernelMaps},
         index::Index,
         process::{KnownProcesses, ProcessListener, procfs::ProcReader},
         programs::{AttachedPrograms, KernelLosses},
     },
-    kernel::{Facts, Map},
+    kernel::Facts,
     loss::{Ledger, LossPoint},
 };
 
@@ -41,8 +42,8 @@ pub(super) struct State {
     pub(super) index: Index,
     /// Leases of any kind; the cgroup programs are attached while there are some.
     pub(super) users: u32,
-    pub(super) cgroup_map: Option<Arc<Map>>,
-    pub(super) map_writer: CgroupMapWriter,
+    pub(super) selection_maps: Option<Arc<SelectionKernelMaps>>,
+    pub(super) class_writer: ClassWriter,
     pub(super) cgroups: Option<AttachedPrograms>,
     /// Process leases; the process programs are attached while there are some.
     pub(super) process_users: u32,
@@ -60,8 +61,8 @@ impl Inner {
         let state = State {
             index,
             users: 0,
-            cgroup_map: None,
-            map_writer: CgroupMapWriter::default(),
+            selection_maps: None,
+            class_writer: ClassWriter::default(),
             cgroups: None,
             process_users: 0,
             processes: None,
@@ -94,16 +95,29 @@ impl Inner {
         KnownProcesses::new(&self.facts.boot_id, state.index.processes.lasting(time))
     }
 
-    /// Writes the index to the kernel's map, and wakes the tasks that wait for a change.
+    /// Writes the index to the kernel's maps, and wakes the tasks that wait for a change.
     pub(super) fn publish(&self, state: &mut State) {
-        self.sync_cgroup_map(state);
+        self.sync_classes(state);
         self.changed.send_modify(|count| *count += 1);
     }
 
-    pub(super) fn sync_cgroup_map(&self, state: &mut State) {
-        if let Some(map) = state.cgroup_map.clone() {
-            let desired = state.index.cgroup_states();
-            let refused = state.map_writer.sync(desired, |id| map.delete(&id), |id, cgroup| map.set(&id, cgroup));
+    /// The same for a new scope. Cgroups that were made meanwhile, below one whose class has changed, are brought up to date too.
+    pub(super) fn publish_scope(&self, state: &mut State) {
+        self.publish(state);
+        let ring = state.cgroups.as_ref().map(|programs| programs.ring.clone());
+        if ring.is_some_and(|ring| self.apply_cgroup_records(state, &ring)) {
+            self.publish(state);
+        }
+    }
+
+    pub(super) fn sync_classes(&self, state: &mut State) {
+        if let Some(maps) = state.selection_maps.clone() {
+            for container in state.index.unnamed_containers() {
+                let name = read_name(&node_root(), &container);
+                state.index.set_bundle(container, name);
+            }
+            let (desired, scopes) = (state.index.desired_groups(), state.index.existing_scopes());
+            let refused = state.class_writer.sync(&maps, &desired, &scopes);
             self.ledger.record_loss(LossPoint::CgroupMap, "", refused);
         }
     }

@@ -222,13 +222,17 @@ impl EventDispatcher {
     }
 
     fn publish(&self, event: PendingEvent, lookup: &OwnerLookup) {
+        let is_unenforced = matches!(&event.kind, SecurityEventKind::Hook(hook) if hook.is_unenforced());
         for (consumer, selected) in event.consumers.iter().zip(&lookup.selected) {
             if *selected == Some(true) {
                 consumer.records.fetch_add(1, Ordering::Relaxed);
+                self.ledger.record_loss(LossPoint::Unenforced, &consumer.name, u64::from(is_unenforced));
             }
         }
+        self.bus.count(event.kind.event_type());
         if self.bus.has_readers() {
-            self.bus.publish(Arc::new(lookup.enrich(&self.identity, event)));
+            let with_ancestors = self.bus.wants_ancestors();
+            self.bus.publish(Arc::new(lookup.enrich(&self.identity, event, with_ancestors)));
         }
     }
 
@@ -247,6 +251,7 @@ mod tests {
         super::{
             UNKNOWN,
             enrich::{POD_TIMEOUT, PROCESS_TIMEOUT},
+            event::{HookEvent, HookPoint, SelectorInfo},
             event_bus::{StreamItem, Subscription},
         },
         *,
@@ -281,6 +286,37 @@ mod tests {
         dispatcher.review(arrival + POD_TIMEOUT);
         assert_eq!((dispatcher.pending(), ledger.total_at(LossPoint::Undecided)), (0, 1));
         assert!(reader.try_next().is_none());
+    }
+
+    #[test]
+    fn signal_that_an_unknown_pod_did_not_get_is_counted() {
+        let hook = |is_undecided, signals| {
+            let selector = Arc::new(SelectorInfo { signals, ..SelectorInfo::default() });
+            let point = Arc::new(HookPoint::Function { name: "fd_install".into() });
+            SecurityEventKind::Hook(Box::new(HookEvent { is_undecided, ..HookEvent::of(point, selector) }))
+        };
+        for (is_undecided, signals, count) in [(true, true, 1), (true, false, 0), (false, true, 0)] {
+            let (dispatcher, ledger, _reader) = dispatcher(false);
+            let event = event_of_unknown_process(&dispatcher, 77);
+            dispatcher.offer(PendingEvent { kind: hook(is_undecided, signals), ..event });
+            dispatcher.flush();
+            assert_eq!(ledger.total_at(LossPoint::Unenforced), count, "{is_undecided} {signals}");
+        }
+    }
+
+    #[test]
+    fn event_of_another_workload_than_its_selectors_is_dropped() {
+        let labels = serde_json::json!({"podSelector": {"matchLabels": {"app": "till"}}});
+        let other = PodScope { workload: Some(serde_json::from_value(labels).unwrap()), ..PodScope::default() };
+        for (scope, delivered) in [(None, true), (Some(PodScope::default()), true), (Some(other), false)] {
+            let (dispatcher, _, mut reader) = dispatcher(false);
+            let selector = Arc::new(SelectorInfo { scope, ..SelectorInfo::default() });
+            let hook = HookEvent::of(Arc::new(HookPoint::Function { name: "fd_install".into() }), selector);
+            let event = event_of_unknown_process(&dispatcher, 77);
+            dispatcher.offer(PendingEvent { kind: SecurityEventKind::Hook(Box::new(hook)), ..event });
+            dispatcher.flush();
+            assert_eq!(reader.try_next().is_some(), delivered);
+        }
     }
 
     #[test]

@@ -16,6 +16,9 @@ pub(super) const POD_TIMEOUT: u64 = 5_000_000_000;
 /// How long an event waits for the exec record of its process, in nanoseconds.
 pub(super) const PROCESS_TIMEOUT: u64 = 1_000_000_000;
 
+/// The most ancestors that an event has; a longer chain is a loop of reused keys.
+const ANCESTORS: usize = 64;
+
 /// A unit that events are for.
 #[derive(Debug)]
 pub struct EventConsumer {
@@ -64,7 +67,12 @@ pub(super) struct OwnerLookup {
 impl OwnerLookup {
     pub(super) fn new(identity: &IdentityService, event: &PendingEvent) -> Self {
         let owner = identity.owner(event.cgroup);
-        let selected = event.consumers.iter().map(|consumer| identity.in_scope(&consumer.scope, &owner)).collect();
+        let narrowed = match &event.kind {
+            SecurityEventKind::Hook(hook) => hook.selector.scope.as_ref(),
+            SecurityEventKind::Exec | SecurityEventKind::Exit { .. } => None,
+        };
+        let scope = |consumer: &'_ Arc<EventConsumer>| identity.in_scope(narrowed.unwrap_or(&consumer.scope), &owner);
+        let selected = event.consumers.iter().map(scope).collect();
         let unnamed = match &owner {
             Owner::Pod(found) => found.container.is_none() && !found.container_id.is_empty(),
             Owner::Unnamed(_) => true,
@@ -101,20 +109,43 @@ impl OwnerLookup {
     }
 
     /// The event with everything that clients see.
-    pub(super) fn enrich(&self, identity: &IdentityService, event: PendingEvent) -> SecurityEvent {
-        let parent = event.parent.map(|parent| {
+    pub(super) fn enrich(
+        &self,
+        identity: &IdentityService,
+        event: PendingEvent,
+        with_ancestors: bool,
+    ) -> SecurityEvent {
+        let located = |process: Arc<Process>| {
             // A child is almost always in its parent's cgroup.
-            let same_cgroup = parent.cgroup == event.cgroup;
-            let owner = if same_cgroup { self.owner.clone() } else { identity.owner(parent.cgroup) };
-            locate(parent, owner)
-        });
+            let same_cgroup = process.cgroup == event.cgroup;
+            let owner = if same_cgroup { self.owner.clone() } else { identity.owner(process.cgroup) };
+            Located::new(process, owner)
+        };
+        let ancestors = match &event.parent {
+            Some(parent) if with_ancestors => find_ancestors(identity, parent).into_iter().map(located).collect(),
+            _ => Vec::new(),
+        };
         SecurityEvent {
             time: clock::wall_time(event.time),
-            process: locate(event.process, self.owner.clone()),
-            parent,
+            parent: event.parent.map(located),
+            ancestors,
+            process: Located::new(event.process, self.owner.clone()),
             kind: event.kind,
         }
     }
+}
+
+/// From the parent's parent on, as far as the cache has them.
+fn find_ancestors(identity: &IdentityService, parent: &Process) -> Vec<Arc<Process>> {
+    let mut ancestors: Vec<Arc<Process>> = Vec::new();
+    let mut key = parent.parent;
+    while ancestors.len() < ANCESTORS
+        && let Some(ancestor) = identity.process(key)
+    {
+        key = ancestor.parent;
+        ancestors.push(ancestor);
+    }
+    ancestors
 }
 
 /// The process of a key and its parent; an unknown process where the cache has no such key.
@@ -137,12 +168,4 @@ fn resolve_process(identity: &IdentityService, event: &mut PendingEvent, age: u6
     event.parent = identity.process(process.parent);
     event.process = process;
     true
-}
-
-fn locate(process: Arc<Process>, owner: Owner) -> Located {
-    let pod = match owner {
-        Owner::Pod(found) | Owner::Unnamed(found) => Some(found),
-        _ => None,
-    };
-    Located { process, pod }
 }

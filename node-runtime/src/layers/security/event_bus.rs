@@ -2,6 +2,7 @@
 //! that it selects. Events that do not fit are counted, and the reader gets the number where they are missing.
 
 use std::{
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -14,6 +15,8 @@ use tokio::{
     sync::mpsc::{self, error::TrySendError},
     time::{Instant, sleep},
 };
+
+use trilobite_api::tetragon::EventType;
 
 use super::{
     event::SecurityEvent,
@@ -33,6 +36,18 @@ const ROOM_TIMEOUT: Duration = Duration::from_millis(50);
 pub struct EventBus {
     readers: Arc<Mutex<Readers>>,
     ledger: Ledger,
+    /// Events that were delivered, whether there were readers or not, by the index of `EVENT_KINDS`.
+    delivered: Arc<[AtomicU64; EVENT_KINDS.len()]>,
+}
+
+/// Types of events by Tetragon's names.
+const EVENT_KINDS: [EventType; 4] =
+    [EventType::ProcessExec, EventType::ProcessExit, EventType::ProcessKprobe, EventType::ProcessTracepoint];
+
+impl fmt::Debug for EventBus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventBus").finish_non_exhaustive()
+    }
 }
 
 #[derive(Default)]
@@ -54,6 +69,7 @@ struct Reader {
     /// Where the events that it loses are recorded.
     place: LossPoint,
     selects: Box<dyn Fn(&SecurityEvent) -> bool + Send>,
+    wants_ancestors: bool,
     queue: mpsc::Sender<QueueEntry>,
     unreported: Arc<Mutex<UnreportedLosses>>,
     /// Entries that the reader has ever taken out of the queue.
@@ -65,7 +81,19 @@ struct Reader {
 impl EventBus {
     /// Losses of readers are recorded in `ledger`.
     pub fn new(ledger: Ledger) -> Self {
-        Self { readers: Arc::default(), ledger }
+        Self { readers: Arc::default(), ledger, delivered: Arc::default() }
+    }
+
+    /// Counts an event that was delivered.
+    pub fn count(&self, kind: EventType) {
+        if let Some(at) = EVENT_KINDS.iter().position(|one| *one == kind) {
+            self.delivered[at].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Delivered events by their type.
+    pub fn counts(&self) -> [(EventType, u64); EVENT_KINDS.len()] {
+        std::array::from_fn(|at| (EVENT_KINDS[at], self.delivered[at].load(Ordering::Relaxed)))
     }
 
     /// Without readers, events need not be made. Forgets dropped readers.
@@ -73,6 +101,11 @@ impl EventBus {
         let mut readers = self.readers();
         readers.all.retain(|reader| !reader.queue.is_closed());
         !readers.all.is_empty()
+    }
+
+    /// A reader selects or shows events by their ancestors, which are not looked up otherwise.
+    pub fn wants_ancestors(&self) -> bool {
+        self.readers().all.iter().any(|reader| reader.wants_ancestors)
     }
 
     pub fn publish(&self, event: Arc<SecurityEvent>) {
@@ -122,6 +155,16 @@ impl EventBus {
         place: LossPoint,
         selects: impl Fn(&SecurityEvent) -> bool + Send + 'static,
     ) -> Subscription {
+        self.subscribe_with(place, false, selects)
+    }
+
+    /// The same; the events have ancestors if `wants_ancestors`.
+    pub fn subscribe_with(
+        &self,
+        place: LossPoint,
+        wants_ancestors: bool,
+        selects: impl Fn(&SecurityEvent) -> bool + Send + 'static,
+    ) -> Subscription {
         let mut readers = self.readers();
         readers.last_id += 1;
         let id = readers.last_id;
@@ -131,12 +174,19 @@ impl EventBus {
             id,
             place,
             selects: Box::new(selects),
+            wants_ancestors,
             queue: sender,
             unreported: reader.unreported.clone(),
             read: reader.read.clone(),
             progress: None,
         });
         reader
+    }
+
+    /// Whether a reader's further events have ancestors.
+    pub fn set_wants_ancestors(&self, id: u64, wants_ancestors: bool) {
+        let mut readers = self.readers();
+        readers.all.iter_mut().filter(|reader| reader.id == id).for_each(|it| it.wants_ancestors = wants_ancestors);
     }
 
     /// Closes one reader's stream after the items that are queued for it.
@@ -199,7 +249,8 @@ mod tests {
 
     fn event(pid: u32) -> Arc<SecurityEvent> {
         let process = Located { process: Arc::new(Process { tid: pid, ..Process::default() }), pod: None };
-        Arc::new(SecurityEvent { time: Timestamp::UNIX_EPOCH, process, parent: None, kind: SecurityEventKind::Exec })
+        let (time, kind) = (Timestamp::UNIX_EPOCH, SecurityEventKind::Exec);
+        Arc::new(SecurityEvent { time, process, parent: None, ancestors: Vec::new(), kind })
     }
 
     fn publish(bus: &EventBus, pids: std::ops::Range<u32>) {

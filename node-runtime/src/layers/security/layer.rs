@@ -1,24 +1,28 @@
-//! The security layer: applies the plan's process and tracepoint units.
+//! The security layer: applies the plan's process and policy units.
 
 use std::{
     collections::BTreeMap,
     sync::{Arc, atomic::Ordering},
 };
 
+use parking_lot::Mutex;
 use tokio::task::JoinHandle;
-use trilobite_crds::node::{PodScope, ProcessesPart, TracepointsPart};
+use trilobite_crds::node::{PodScope, ProcessesPart};
 
 use super::{
     deliver::{EventConsumer, EventDispatcher},
     event_bus::EventBus,
-    policy::{PolicyContext, PolicySet, same_resource},
+    policy::{PolicyContext, PolicySet, ReportTemplate, probe_ways, same_resource},
+    policy_report::PolicyReports,
 };
 use crate::{
     identity::{IdentityService, ProcessLease, ProcessListener, selection::selects_whole_machine},
-    kernel::btf,
     layers::LayerContext,
     loss::LossPoint,
-    plan::{Plan, Unit, UnitCount, UnitKey, UnitState},
+    plan::{
+        Plan, Unit, UnitCount, UnitKey, UnitState,
+        policy::machine::{Machine, ProbedWays},
+    },
     problem::Problem,
 };
 
@@ -31,6 +35,11 @@ pub struct Security {
     /// Size of the process ring in bytes, with the lease.
     lease: Option<(u32, ProcessLease)>,
     policies: PolicySet,
+    /// Ways to attach to functions that this kernel accepts; probed for the first policy that has one.
+    ways: Option<ProbedWays>,
+    /// What policies have asked of the kernel so far; none before the first one.
+    kernel: Option<Machine>,
+    reports: Arc<Mutex<Vec<ReportTemplate>>>,
     reviews: Option<JoinHandle<()>>,
 }
 
@@ -50,15 +59,24 @@ impl Security {
             processes: BTreeMap::new(),
             lease: None,
             policies: PolicySet::new(),
+            ways: None,
+            kernel: None,
+            reports: Arc::default(),
             reviews: None,
         }
+    }
+
+    /// Makes the reports of this layer's policies.
+    pub fn report_policies_to(&self, reports: &PolicyReports) {
+        let templates = self.reports.clone();
+        reports.set_source(Box::new(move || templates.lock().iter().map(ReportTemplate::read).collect()));
     }
 
     /// Activates the units of the plan and deactivates all others. Returns a state for each unit of the plan.
     pub async fn apply(&mut self, plan: &Plan) -> BTreeMap<UnitKey, UnitState> {
         let mut states = BTreeMap::new();
         self.apply_processes(&plan.processes(), &mut states);
-        self.apply_tracepoints(plan, &mut states).await;
+        self.apply_policies(plan, &mut states).await;
         let has_units = !self.processes.is_empty() || !self.policies.is_empty();
         if has_units && self.reviews.is_none() {
             self.reviews = Some(tokio::spawn(self.dispatcher.clone().review_continuously()));
@@ -134,42 +152,36 @@ impl Security {
         }
     }
 
-    async fn apply_tracepoints(&mut self, plan: &Plan, states: &mut BTreeMap<UnitKey, UnitState>) {
-        let kernel = btf::KernelTypes::default();
-        let planned = plan.tracepoints();
-        for (key, unit) in &planned {
-            let was_active = self.policies.has(key);
-            let state = match self.apply_policy(key, unit, &kernel) {
-                Ok(()) => UnitState::Active { notes: self.notes(&unit.content.pods) },
-                Err(problem) => UnitState::Refused(problem),
-            };
-            states.insert(key.clone(), state);
-            if !was_active {
-                // Clients and health checks are served on this thread.
-                tokio::task::yield_now().await;
-            }
+    async fn apply_policies(&mut self, plan: &Plan, states: &mut BTreeMap<UnitKey, UnitState>) {
+        let planned = plan.policies();
+        let has_functions = planned
+            .values()
+            .any(|unit| !unit.content.spec.kprobes.is_empty() || !unit.content.spec.fentries.is_empty());
+        if has_functions && self.ways.is_none() {
+            self.ways = Some(probe_ways());
         }
-        // A version that failed, here or in the plan, leaves the previous version active.
-        let is_planned = |key: &UnitKey| {
-            planned.contains_key(key)
-                || planned.keys().any(|other| same_resource(other, key) && !self.policies.has(other))
-                || plan.refused.keys().any(|other| same_resource(other, key))
-        };
-        let leaving = self.policies.unplanned(is_planned);
-        self.policies.unload(&leaving, &self.dispatcher);
-    }
-
-    fn apply_policy(
-        &mut self,
-        key: &UnitKey,
-        unit: &Unit<TracepointsPart>,
-        kernel: &btf::KernelTypes,
-    ) -> Result<(), Problem> {
-        if self.policies.has(key) {
-            return Ok(());
-        }
+        let ways = self.ways.unwrap_or_default();
+        let mut kernel = self.kernel.take().unwrap_or_else(|| Machine::new(&self.context.facts, ways));
+        kernel.set_ways(ways);
+        let is_refused = |key: &UnitKey| plan.refused.keys().any(|other| same_resource(other, key));
         let (identity, dispatcher, facts) = (&self.identity, &self.dispatcher, &*self.context.facts);
-        self.policies.load(key, unit, &PolicyContext { identity, dispatcher, facts, kernel })
+        let context = PolicyContext { identity, dispatcher, facts, kernel: &kernel };
+        let applied = self.policies.apply(&planned, is_refused, &context).await;
+        kernel.close_files();
+        self.kernel = Some(kernel);
+        let refused = plan.refused.iter().filter(|(_, (source, _))| source.kind.is_policy());
+        let refused = refused.map(|(key, (_, problem))| (key.clone(), UnitState::Refused(problem.clone())));
+        *self.reports.lock() = self.policies.report_templates(&refused.chain(applied.clone()).collect());
+        for (key, state) in applied {
+            let state = match state {
+                UnitState::Active { mut notes } => {
+                    notes.extend(planned.get(&key).map(|unit| self.notes(&unit.content.pods)).into_iter().flatten());
+                    UnitState::Active { notes }
+                }
+                refused => refused,
+            };
+            states.insert(key, state);
+        }
     }
 
     fn notes(&self, scope: &PodScope) -> Vec<Problem> {

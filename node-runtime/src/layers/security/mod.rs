@@ -1,6 +1,5 @@
 //! Security: exec and exit of processes, and the tracepoints of policies.
 
-pub mod args;
 mod decode;
 pub mod deliver;
 mod enrich;
@@ -8,9 +7,9 @@ pub mod event;
 pub mod event_bus;
 mod layer;
 mod policy;
-mod programs;
+pub mod policy_report;
 mod subscription;
 
 pub use crate::identity::UNKNOWN;
-pub use event::{ArgValue, SecurityEvent, SecurityEventKind};
+pub use event::{Arg, ArgValue, HookEvent, SecurityEvent, SecurityEventKind};
 pub use layer::Security;

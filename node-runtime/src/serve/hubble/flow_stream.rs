@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -12,12 +13,14 @@ use trilobite_api::{
     field_mask::FlowFieldMask,
     flow::LostEventSource,
     observer::{GetFlowsRequest, GetFlowsResponse},
+    read_scope::ReadScope,
 };
 
-use super::{filter::FlowFilters, flow_message};
+use super::{filter::FlowFilters, flow_message, visible::visible};
 use crate::{
     layers::network::{flow::Flow, history::FlowBuffer},
     loss::{Ledger, LossPoint},
+    serve::read_rows::{ReadResource, ReadRows},
 };
 
 /// Flows that are read from the history at a time.
@@ -30,7 +33,8 @@ pub(super) struct FlowStream {
     changed: watch::Receiver<u64>,
     ledger: Ledger,
     node: String,
-    filters: FlowFilters,
+    selection: FlowSelection,
+    rows: ReadRows,
     mask: FlowFieldMask,
     since: Option<Timestamp>,
     until: Option<Timestamp>,
@@ -49,6 +53,30 @@ pub(super) struct FlowStream {
     kernel_counted: u64,
 }
 
+/// Which flows a call gets, and how it sees them.
+struct FlowSelection {
+    scope: ReadScope,
+    filters: FlowFilters,
+}
+
+/// What becomes of a flow.
+enum Selected {
+    Sent(Arc<Flow>),
+    FilteredOut,
+    Withheld,
+}
+
+impl FlowSelection {
+    /// The scope comes first: filters see what the call may see.
+    fn select(&self, flow: &Arc<Flow>) -> Selected {
+        match visible(flow, &self.scope) {
+            None => Selected::Withheld,
+            Some(flow) if self.filters.pass(&flow) => Selected::Sent(flow),
+            Some(_) => Selected::FilteredOut,
+        }
+    }
+}
+
 struct Losses {
     source: LostEventSource,
     count: u64,
@@ -62,11 +90,14 @@ impl FlowStream {
         history: FlowBuffer,
         ledger: Ledger,
         node: String,
+        scope: ReadScope,
+        rows: ReadRows,
     ) -> Result<Self, Box<Status>> {
         if request.first && request.follow {
             return Err(Box::new(Status::invalid_argument("first cannot be combined with follow")));
         }
-        let filters = FlowFilters::new(&request.whitelist, &request.blacklist, &node)?;
+        let selection =
+            FlowSelection { scope, filters: FlowFilters::new(&request.whitelist, &request.blacklist, &node)? };
         let mask = FlowFieldMask::new(request.field_mask)
             .map_err(|error| Box::new(Status::invalid_argument(error.to_string())))?;
         let since = request.since.map(|time| timestamp("since", &time)).transpose()?;
@@ -77,7 +108,7 @@ impl FlowStream {
         let next = match (since, request.first, request.follow, request.number) {
             (None, true, ..) => oldest,
             (None, false, true, 0) => end,
-            (since, _, _, number) => start_of(&history, &filters, since, number),
+            (since, _, _, number) => start_of(&history, &selection, since, number),
         };
         let kernel_counted = history.lost();
         let left = (!request.follow && request.number > 0).then_some(request.number);
@@ -86,7 +117,8 @@ impl FlowStream {
             changed,
             ledger,
             node,
-            filters,
+            selection,
+            rows,
             mask,
             since,
             until,
@@ -152,9 +184,17 @@ impl FlowStream {
                 self.ended = true;
                 return;
             }
-            if self.since.is_none_or(|since| flow.time >= since) && self.filters.pass(&flow) {
-                self.ready.push_back(self.mask.apply(flow_message::response(&flow, &self.node)));
-                self.left = self.left.map(|left| left - 1);
+            if self.since.is_some_and(|since| flow.time < since) {
+                continue;
+            }
+            match self.selection.select(&flow) {
+                Selected::Sent(flow) => {
+                    self.rows.count_sent(ReadResource::Flows);
+                    self.ready.push_back(self.mask.apply(flow_message::response(&flow, &self.node)));
+                    self.left = self.left.map(|left| left - 1);
+                }
+                Selected::Withheld => self.rows.count_withheld(ReadResource::Flows),
+                Selected::FilteredOut => {}
             }
         }
         self.ended |= self.left == Some(0) || (!self.follow && self.next >= self.end);
@@ -186,12 +226,12 @@ impl Losses {
 }
 
 /// Sequence number of the first flow to read, so that `number` flows match, or all since `since`.
-fn start_of(history: &FlowBuffer, filters: &FlowFilters, since: Option<Timestamp>, number: u64) -> u64 {
+fn start_of(history: &FlowBuffer, selection: &FlowSelection, since: Option<Timestamp>, number: u64) -> u64 {
     let kept = history.read(history.range().0, usize::MAX);
     let mut matching = 0;
     for (flow, back) in kept.flows.iter().rev().zip(1..) {
         let at = kept.next - back;
-        if !filters.pass(flow) {
+        if !matches!(selection.select(flow), Selected::Sent(_)) {
             continue;
         }
         matching += 1;

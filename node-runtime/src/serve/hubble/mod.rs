@@ -7,6 +7,7 @@ mod node_info;
 mod node_path;
 mod observer;
 mod peer;
+mod visible;
 
 #[cfg(test)]
 mod hubble_client_tests;
@@ -29,6 +30,7 @@ use trilobite_api::{
 use crate::{
     layers::network::{flow::Flow, history::FlowBuffer},
     loss::Ledger,
+    serve::read_rows::ReadRows,
 };
 
 /// `hubble status` asks `grpc.health.v1` for this name before anything else.
@@ -38,9 +40,10 @@ pub fn services(
     history: FlowBuffer,
     ledger: Ledger,
     info: NodeInfo,
+    rows: ReadRows,
 ) -> (ObserverServer<impl Observer>, PeerServer<impl Peer>) {
     let peer = peer::PeerService { history: history.clone(), info: info.clone() };
-    (ObserverServer::new(observer::ObserverService { history, ledger, info }), PeerServer::new(peer))
+    (ObserverServer::new(observer::ObserverService { history, ledger, info, rows }), PeerServer::new(peer))
 }
 
 /// Appends a flow as a line of Hubble's exporter and of `hubble observe -o json`.

@@ -5,43 +5,56 @@ use std::{sync::Arc, time::Instant};
 use hyper_util::rt::TokioIo;
 use jiff::SignedDuration;
 use tonic::{
-    Code,
-    transport::{Channel, Endpoint, Server},
+    Code, Request,
+    service::Routes,
+    transport::{self, Channel, Server},
 };
 use trilobite_api::{
-    flow::{FlowFilter, LostEventSource},
+    flow::{FlowFilter, LostEventSource, Workload},
     observer::{
         self as api, GetFlowsRequest, GetFlowsResponse, get_flows_response::ResponseTypes,
         observer_client::ObserverClient,
     },
     peer::{NotifyRequest, peer_client::PeerClient},
+    read_scope::{COMPLETE_SINCE, READ_NAMESPACES},
 };
 
 use super::{NodeInfo, services};
 use crate::{
     layers::network::{
+        endpoint::Endpoint,
         flow::{Flow, tests::syn},
         history::{BYTES, FlowBuffer},
     },
     loss::{Ledger, LossPoint},
+    serve::{
+        read_rows::{ReadResource, ReadRows},
+        router::Services,
+        scope::ScopeRule,
+    },
 };
 
 /// A server with this history, and a client's connection to it.
 async fn connected(history: &FlowBuffer, ledger: &Ledger) -> Channel {
+    connected_counting(history, ledger, &ReadRows::default()).await
+}
+
+async fn connected_counting(history: &FlowBuffer, ledger: &Ledger, rows: &ReadRows) -> Channel {
     let info = NodeInfo {
         node: "n1".into(),
         version: "1.2.3".into(),
         address: "unix:///run/agent.sock".into(),
         started: Instant::now(),
     };
-    let (observer, peer) = services(history.clone(), ledger.clone(), info);
+    let (observer, peer) = services(history.clone(), ledger.clone(), info, rows.clone());
     let (ours, theirs) = tokio::io::duplex(1 << 16);
     let incoming = tokio_stream::once(Ok::<_, std::io::Error>(ours));
-    tokio::spawn(Server::builder().add_service(observer).add_service(peer).serve_with_incoming(incoming));
+    let services = Services::new(Routes::new(observer).add_service(peer)).routes(ScopeRule::Optional);
+    tokio::spawn(Server::builder().add_routes(services).serve_with_incoming(incoming));
     let mut theirs = Some(theirs);
     let connect =
         move |_| std::future::ready(theirs.take().map(TokioIo::new).ok_or_else(|| std::io::Error::other("one")));
-    Endpoint::from_static("http://agent").connect_with_connector(tower::service_fn(connect)).await.unwrap()
+    transport::Endpoint::from_static("http://agent").connect_with_connector(tower::service_fn(connect)).await.unwrap()
 }
 
 fn numbered(number: u16) -> Flow {
@@ -188,4 +201,117 @@ async fn status_nodes_and_peers_describe_the_node() {
     let mut peers = PeerClient::new(channel).notify(NotifyRequest::default()).await.unwrap().into_inner();
     let here = peers.message().await.unwrap().unwrap();
     assert_eq!((here.name.as_str(), here.r#type), ("n1", 1));
+}
+
+/// A call that may read these namespaces.
+fn scoped<T>(message: T, namespaces: &'static str) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert(READ_NAMESPACES, namespaces.parse().unwrap());
+    request
+}
+
+/// Ten flows from shop to store, and five from reef to reef, all of this minute.
+fn two_tenants() -> FlowBuffer {
+    let history = FlowBuffer::new(100, BYTES);
+    let reef = Arc::new(Endpoint { namespace: "reef".into(), pod: "coral".into(), ..Endpoint::default() });
+    for number in 0..15 {
+        let mut flow = Flow { time: jiff::Timestamp::now(), ..numbered(number) };
+        if number >= 10 {
+            (flow.source_endpoint, flow.destination_endpoint) = (reef.clone(), reef.clone());
+            flow.destination_service = None;
+        }
+        history.push(Arc::new(flow));
+    }
+    history
+}
+
+#[tokio::test]
+async fn flows_of_another_namespace_are_withheld_and_counted() {
+    let (history, rows) = (two_tenants(), ReadRows::default());
+    let mut client = ObserverClient::new(connected_counting(&history, &Ledger::default(), &rows).await);
+    let mut ports_of = async |namespaces| {
+        let all = GetFlowsRequest { first: true, ..Default::default() };
+        let mut stream = client.get_flows(scoped(all, namespaces)).await.unwrap().into_inner();
+        let mut ports = Vec::new();
+        while let Some(response) = stream.message().await.unwrap() {
+            ports.extend(port(&response));
+        }
+        ports
+    };
+    assert_eq!(ports_of("reef").await, [10, 11, 12, 13, 14]);
+    assert_eq!(rows.counts(ReadResource::Flows), (5, 10));
+    assert_eq!(ports_of("store").await, (0..10).collect::<Vec<_>>());
+    assert_eq!(rows.counts(ReadResource::Flows), (15, 15));
+    assert_eq!(ports_of("*").await.len(), 15);
+    assert_eq!(ports_of("fossils").await, [0; 0]);
+}
+
+#[tokio::test]
+async fn last_flows_are_the_last_of_the_scope() {
+    let mut client = ObserverClient::new(connected(&two_tenants(), &Ledger::default()).await);
+    let last = GetFlowsRequest { number: 2, ..Default::default() };
+    let mut stream = client.get_flows(scoped(last, "shop")).await.unwrap().into_inner();
+    let first = stream.message().await.unwrap().unwrap();
+    assert_eq!(port(&first), Some(8));
+}
+
+#[tokio::test]
+async fn filter_cannot_ask_for_what_is_withheld() {
+    let mut client = ObserverClient::new(connected(&two_tenants(), &Ledger::default()).await);
+    let mut count = async |filter: FlowFilter, namespaces| {
+        let request = GetFlowsRequest { first: true, whitelist: vec![filter], ..Default::default() };
+        let mut stream = client.get_flows(scoped(request, namespaces)).await.unwrap().into_inner();
+        let mut count = 0;
+        while stream.message().await.unwrap().is_some() {
+            count += 1;
+        }
+        count
+    };
+    let by_label = FlowFilter { destination_label: vec!["app=cart".into()], ..FlowFilter::default() };
+    let by_workload = FlowFilter {
+        destination_workload: vec![Workload { name: "cart".into(), ..Workload::default() }],
+        ..FlowFilter::default()
+    };
+    let by_service = FlowFilter { destination_service: vec!["store/cart".into()], ..FlowFilter::default() };
+    for filter in [by_label, by_workload, by_service] {
+        assert_eq!(count(filter.clone(), "store").await, 10, "{filter:?}");
+        assert_eq!(count(filter.clone(), "shop").await, 0, "{filter:?}");
+    }
+    // The name is what the other end shows.
+    let by_pod = FlowFilter { destination_pod: vec!["store/cart-1".into()], ..FlowFilter::default() };
+    assert_eq!(count(by_pod, "shop").await, 10);
+}
+
+#[tokio::test]
+async fn status_nodes_and_namespaces_say_nothing_of_others() {
+    let channel = connected(&two_tenants(), &Ledger::default()).await;
+    let mut client = ObserverClient::new(channel.clone());
+    let status = client.server_status(scoped(api::ServerStatusRequest {}, "reef")).await.unwrap().into_inner();
+    assert_eq!((status.num_flows, status.seen_flows), (5, 5));
+    let nodes = client.get_nodes(scoped(api::GetNodesRequest {}, "reef")).await.unwrap().into_inner().nodes;
+    assert_eq!((nodes[0].num_flows, nodes[0].seen_flows), (5, 5));
+    let mut namespaces = async |scope| {
+        let answer = client.get_namespaces(scoped(api::GetNamespacesRequest {}, scope)).await.unwrap().into_inner();
+        answer.namespaces.into_iter().map(|one| one.namespace).collect::<Vec<_>>()
+    };
+    assert_eq!(namespaces("reef").await, ["reef"]);
+    assert_eq!(namespaces("reef,store").await, ["reef", "store"]);
+    assert_eq!(namespaces("*").await, ["reef", "shop", "store"]);
+    let refused = client.get_agent_events(scoped(api::GetAgentEventsRequest::default(), "reef")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unimplemented);
+    let mut peers = PeerClient::new(channel).notify(scoped(NotifyRequest {}, "reef")).await.unwrap().into_inner();
+    assert_eq!(peers.message().await.unwrap().unwrap().name, "n1");
+}
+
+#[tokio::test]
+async fn answer_says_since_when_every_flow_is_kept() {
+    let history = filled(10, 0);
+    let mut client = ObserverClient::new(connected(&history, &Ledger::default()).await);
+    let mut since = async || {
+        let response = client.get_flows(GetFlowsRequest::default()).await.unwrap();
+        response.metadata().get(COMPLETE_SINCE).map(|value| value.to_str().unwrap().parse::<i128>().unwrap())
+    };
+    assert_eq!(since().await, None);
+    history.revive();
+    assert_eq!(since().await, history.complete_since().map(jiff::Timestamp::as_nanosecond));
 }

@@ -5,13 +5,19 @@ use std::{fmt::Write, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
-use trilobite_api::tetragon::{self as api, get_events_response::Event, kprobe_argument::Arg};
+use trilobite_api::tetragon::{self as api, get_events_response::Event};
 
-use super::{credentials, health_check, signal};
+use super::{
+    argument::{argument, arguments},
+    credentials, health_check, signal,
+};
 use crate::{
     identity::{Container, ExecKey, Located, Pod, PodContainer, Process},
     kernel::clock::BootTime,
-    layers::security::{ArgValue, SecurityEvent, SecurityEventKind, UNKNOWN},
+    layers::security::{
+        HookEvent, SecurityEvent, SecurityEventKind, UNKNOWN,
+        event::{Action, HookPoint, StackFrame},
+    },
     loss::{LossPoint, gap::Gap},
 };
 
@@ -29,11 +35,19 @@ pub struct EventEncoder {
 }
 
 impl EventEncoder {
+    /// Without ancestors, as Tetragon's events are by default.
     pub fn message(&self, event: &SecurityEvent) -> api::GetEventsResponse {
+        self.message_with(event, false)
+    }
+
+    /// The ancestors that the event has are shown if `with_ancestors`.
+    pub fn message_with(&self, event: &SecurityEvent, with_ancestors: bool) -> api::GetEventsResponse {
         // Read once: the process and its parent share it.
         let boot = self.boot_time.get();
         let mut process = self.process(&event.process, boot);
         let parent = event.parent.as_ref().map(|parent| self.process(parent, boot));
+        let shown = if with_ancestors { &event.ancestors[..] } else { &[] };
+        let ancestors = shown.iter().map(|ancestor| self.process(ancestor, boot)).collect();
         if event.process.process.flags != UNKNOWN {
             let credentials = &event.process.process.credentials;
             process.cap = Some(credentials::capabilities(credentials));
@@ -45,7 +59,7 @@ impl EventEncoder {
         let kind = match &event.kind {
             SecurityEventKind::Exec => {
                 process.binary_properties = credentials::binary_properties(&event.process.process);
-                Event::ProcessExec(api::ProcessExec { process: Some(process), parent, ancestors: Vec::new() })
+                Event::ProcessExec(api::ProcessExec { process: Some(process), parent, ancestors })
             }
             SecurityEventKind::Exit { status, signal } => Event::ProcessExit(api::ProcessExit {
                 process: Some(process),
@@ -53,34 +67,20 @@ impl EventEncoder {
                 signal: signal::name(*signal).into_owned(),
                 status: *status,
                 time: Some(timestamp(event.time)),
-                ancestors: Vec::new(),
+                ancestors,
             }),
-            SecurityEventKind::Tracepoint {
-                tid,
-                policy,
-                subsystem,
-                event,
-                message,
-                tags,
-                args,
-                policy_namespace: _,
-            } => {
-                process.tid = Some(*tid);
-                Event::ProcessTracepoint(api::ProcessTracepoint {
-                    process: Some(process),
-                    parent,
-                    subsys: subsystem.to_string(),
-                    event: event.to_string(),
-                    args: args.iter().map(|(value, label)| argument(value, label.as_deref())).collect(),
-                    policy_name: policy.to_string(),
-                    action: api::KprobeAction::Post.into(),
-                    message: message.to_string(),
-                    tags: tags.to_vec(),
-                    ancestors: Vec::new(),
-                })
+            SecurityEventKind::Hook(hook) => {
+                process.tid = Some(hook.tid);
+                hook_event(hook, process, parent, ancestors)
             }
         };
-        self.envelope(kind, event.time)
+        let mut message = self.envelope(kind, event.time);
+        if let SecurityEventKind::Hook(hook) = &event.kind {
+            // Counts this event too.
+            message.aggregation_info =
+                (hook.suppressed > 0).then(|| api::AggregationInfo { count: hook.suppressed.saturating_add(1) });
+        }
+        message
     }
 
     /// Like `rate_limit_info`, with the place of the loss, for clients that cannot show one.
@@ -115,6 +115,11 @@ impl EventEncoder {
             cluster_name: self.cluster_name.to_string(),
             ..api::GetEventsResponse::default()
         }
+    }
+
+    /// A process outside of any event.
+    pub(super) fn process_message(&self, located: &Located) -> api::Process {
+        self.process(located, self.boot_time.get())
     }
 
     fn process(&self, located: &Located, boot: Timestamp) -> api::Process {
@@ -217,17 +222,63 @@ fn container(container: &Container, ns_pid: u32, maybe_exec_probe: bool) -> api:
     }
 }
 
-fn argument(value: &ArgValue, label: Option<&str>) -> api::KprobeArgument {
-    let arg = match value {
-        ArgValue::Int(value) => Arg::IntArg(*value),
-        ArgValue::Uint(value) => Arg::UintArg(*value),
-        ArgValue::Long(value) => Arg::LongArg(*value),
-        ArgValue::Size(value) => Arg::SizeArg(*value),
-        ArgValue::String(value) => Arg::StringArg(value.clone()),
-        ArgValue::Syscall { id, abi } => Arg::SyscallId(api::SyscallId { id: *id, abi: (*abi).to_owned() }),
-        ArgValue::Unreadable(reason) => Arg::ErrorArg(api::KprobeError { message: reason.clone() }),
-    };
-    api::KprobeArgument { arg: Some(arg), label: label.unwrap_or_default().to_owned() }
+fn hook_event(
+    hook: &HookEvent,
+    process: api::Process,
+    parent: Option<api::Process>,
+    ancestors: Vec<api::Process>,
+) -> Event {
+    let (process, selector) = (Some(process), &hook.selector);
+    let (policy_name, message) = (selector.policy.to_string(), selector.message.to_string());
+    let (args, tags, action) = (arguments(&hook.args), selector.tags.to_vec(), action(hook.action).into());
+    match &*hook.point {
+        HookPoint::Function { name } => Event::ProcessKprobe(api::ProcessKprobe {
+            process,
+            parent,
+            function_name: name.to_string(),
+            args,
+            r#return: hook.returned.as_ref().map(argument),
+            action,
+            kernel_stack_trace: hook.kernel_stack.iter().map(stack_frame).collect(),
+            policy_name,
+            // As with Tetragon, a hook whose return does nothing says that it was posted.
+            return_action: self::action(hook.return_action.unwrap_or_default()).into(),
+            message,
+            tags,
+            user_stack_trace: hook.user_stack.iter().map(stack_frame).collect(),
+            ancestors,
+            data: arguments(&hook.data),
+        }),
+        HookPoint::Tracepoint { subsystem, event } => Event::ProcessTracepoint(api::ProcessTracepoint {
+            process,
+            parent,
+            subsys: subsystem.to_string(),
+            event: event.to_string(),
+            args,
+            policy_name,
+            action,
+            message,
+            tags,
+            ancestors,
+        }),
+    }
+}
+
+fn action(action: Action) -> api::KprobeAction {
+    match action {
+        Action::Post => api::KprobeAction::Post,
+        Action::NoPost => api::KprobeAction::Nopost,
+        Action::Sigkill => api::KprobeAction::Sigkill,
+        Action::Signal => api::KprobeAction::Signal,
+        Action::TrackSock => api::KprobeAction::Tracksock,
+        Action::UntrackSock => api::KprobeAction::Untracksock,
+    }
+}
+
+/// Without the address, which would tell where the kernel lies in memory; Tetragon omits it by default.
+fn stack_frame(frame: &StackFrame) -> api::StackTraceEntry {
+    let StackFrame { symbol, offset, module } = frame;
+    api::StackTraceEntry { address: 0, offset: *offset, symbol: symbol.clone(), module: module.clone() }
 }
 
 fn timestamp(time: Timestamp) -> prost_types::Timestamp {

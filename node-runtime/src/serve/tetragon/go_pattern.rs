@@ -16,7 +16,7 @@ const POSIX_CLASSES: [&str; 14] = [
 ];
 
 /// Not anchored, linear time. The error is what a client reads behind the filter's path.
-pub(super) fn compile(pattern: &str) -> Result<Regex, String> {
+pub(crate) fn compile(pattern: &str) -> Result<Regex, String> {
     let mut translation = Translation { rest: pattern.chars(), out: String::with_capacity(pattern.len() + 8) };
     translation.translate()?;
     RegexBuilder::new(&translation.out).size_limit(SIZE_LIMIT).build().map_err(|error| {

@@ -3,14 +3,22 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use tokio::sync::watch;
 use trilobite_api::tetragon::{self as api, get_events_response::Event, kprobe_argument::Arg};
 
-use super::EventEncoder;
+use super::{AgentInfo, EventEncoder, policies};
 use crate::{
-    identity::{Container, Credentials, ExecKey, Located, Pod, PodContainer, Process, UserNamespace},
+    identity::{Container, Credentials, ExecKey, IdentityService, Located, Pod, PodContainer, Process, UserNamespace},
     kernel::clock::BootTime,
-    layers::security::{ArgValue, SecurityEvent, SecurityEventKind},
-    loss::LossPoint,
+    layers::security::{
+        Arg as HookArg, ArgValue, HookEvent, SecurityEvent, SecurityEventKind,
+        event::{
+            Action, HookPoint, SelectorInfo, StackFrame,
+            value::{BpfMapValue, BpfProgramValue, CapabilitySet, FileValue, PerfEventValue, SkbValue, SockValue},
+        },
+        policy_report::PolicyReports,
+    },
+    loss::{Ledger, LossPoint},
 };
 
 /// All capabilities.
@@ -21,6 +29,18 @@ const CONTAINER: u64 = 0xa804_25fb;
 pub(crate) fn encoder() -> EventEncoder {
     let boot_time = Arc::new(BootTime::fixed(Timestamp::new(1_700_000_000, 5).unwrap()));
     EventEncoder { node_name: "reef".into(), cluster_name: "atoll".into(), boot_time }
+}
+
+pub(crate) fn agent_info(version: &str, problem: watch::Receiver<Option<String>>) -> AgentInfo {
+    let policies = PolicyReports::default();
+    policies.set_source(Box::new(policies::tests::reports));
+    AgentInfo {
+        version: version.to_owned(),
+        problem,
+        policies,
+        identity: IdentityService::new(Arc::default(), Ledger::default(), false),
+        probes: vec![("btf", true)],
+    }
 }
 
 fn time() -> Timestamp {
@@ -103,7 +123,8 @@ fn curl() -> Process {
 
 fn event(process: Process, parent: Option<Process>, in_pod: bool, kind: SecurityEventKind) -> SecurityEvent {
     let located = |process| Located { process: Arc::new(process), pod: in_pod.then(place) };
-    SecurityEvent { time: time(), process: located(process), parent: parent.map(located), kind }
+    let (process, parent) = (located(process), parent.map(located));
+    SecurityEvent { time: time(), process, parent, ancestors: Vec::new(), kind }
 }
 
 pub(crate) fn exec() -> SecurityEvent {
@@ -128,35 +149,139 @@ pub(crate) fn exit(status: u32, signal: u32) -> SecurityEvent {
     event(curl(), Some(shell()), true, SecurityEventKind::Exit { status, signal })
 }
 
+/// An event of a policy named like its hook.
+pub(crate) fn hook(point: HookPoint, policy: &str, args: Vec<(ArgValue, Option<&str>)>) -> HookEvent {
+    HookEvent {
+        tid: 4115,
+        point: Arc::new(point),
+        selector: Arc::new(SelectorInfo {
+            policy: policy.into(),
+            policy_namespace: "payments".into(),
+            message: "opened".into(),
+            tags: Arc::new(["observability.filesystem".to_owned()]),
+            ..SelectorInfo::default()
+        }),
+        action: Action::Post,
+        return_action: None,
+        args: args.into_iter().map(|(value, label)| HookArg { value, label: label.map(Into::into) }).collect(),
+        data: Vec::new(),
+        returned: None,
+        kernel_stack: Vec::new(),
+        user_stack: Vec::new(),
+        suppressed: 0,
+        is_undecided: false,
+    }
+}
+
+pub(crate) fn hook_event(hook: HookEvent) -> SecurityEvent {
+    event(curl(), Some(shell()), true, SecurityEventKind::Hook(Box::new(hook)))
+}
+
 pub(crate) fn tracepoint() -> SecurityEvent {
     let args = vec![
-        (ArgValue::Int(-2), Some("fd".into())),
+        (ArgValue::Int(-2), Some("fd")),
         (ArgValue::Uint(7), None),
         (ArgValue::Long(i64::MIN), None),
         (ArgValue::Size(u64::MAX), None),
-        (ArgValue::String("a\"b\\c\n".into()), Some("path".into())),
+        (ArgValue::String("a\"b\\c\n".into()), Some("path")),
         (ArgValue::Syscall { id: 257, abi: "x64" }, None),
         (ArgValue::Int(0), None),
-        (ArgValue::Unreadable("the string could not be read: Bad address (os error 14)".into()), Some("name".into())),
+        (ArgValue::Unreadable("the string could not be read: Bad address (os error 14)".into()), Some("name")),
     ];
-    let kind = SecurityEventKind::Tracepoint {
-        tid: 4115,
-        policy: "watch-openat".into(),
-        policy_namespace: "payments".into(),
-        subsystem: "syscalls".into(),
-        event: "sys_enter_openat".into(),
-        message: "opened".into(),
-        tags: Arc::new(["observability.filesystem".to_owned()]),
-        args,
+    let point = HookPoint::Tracepoint { subsystem: "syscalls".into(), event: "sys_enter_openat".into() };
+    hook_event(hook(point, "watch-openat", args))
+}
+
+fn function(name: &str) -> HookPoint {
+    HookPoint::Function { name: name.into() }
+}
+
+pub(crate) fn sock() -> SockValue {
+    SockValue {
+        family: 2,
+        r#type: 1,
+        protocol: 6,
+        state: 2,
+        source: "10.0.1.4".parse().ok(),
+        destination: "185.234.218.95".parse().ok(),
+        source_port: 42_312,
+        destination_port: 4444,
+        cookie: u64::MAX,
+        mark: 5,
+        priority: 3,
+    }
+}
+
+/// The connection that the article forbids.
+pub(crate) fn connect() -> SecurityEvent {
+    let args = vec![(ArgValue::Sock(Box::new(sock())), Some("sk"))];
+    let mut killed = hook(function("tcp_connect"), "detect-unexpected-outbound", args);
+    (killed.action, killed.suppressed) = (Action::Sigkill, 4);
+    hook_event(killed)
+}
+
+/// A call with every kind of argument that the others do not have, data, a return value and stacks.
+pub(crate) fn every_argument() -> SecurityEvent {
+    let file = |path: &str| FileValue { path: path.into(), mode: 0o104_755, ..FileValue::default() };
+    let cut = FileValue { is_cut: true, mode: 0o041_777, ..file("deep/er") };
+    let program = || BpfProgramValue { r#type: 2, instructions: 9, name: "probe".into() };
+    let skb = SkbValue {
+        family: 10,
+        protocol: 17,
+        source: "fd00::1".parse().ok(),
+        destination: "fd00::2".parse().ok(),
+        source_port: 53,
+        destination_port: 40_001,
+        length: 99,
+        mark: 4,
+        priority: 2,
+        ..SkbValue::default()
     };
-    event(curl(), Some(shell()), true, kind)
+    let map = BpfMapValue { r#type: 1, key_size: 4, value_size: 8, max_entries: 4096, name: "table".into() };
+    let perf = PerfEventValue { r#type: 2, function: "tcp_close".into(), config: 5, probe_offset: 7 };
+    let namespace = UserNamespace { level: 1, owner: 1000, group: 100 };
+    let values = vec![
+        ArgValue::Bytes { bytes: vec![0, 255], size: 2 },
+        ArgValue::Bytes { bytes: vec![1], size: 300 },
+        ArgValue::File(file("/usr/bin/su")),
+        ArgValue::Path(cut.clone()),
+        ArgValue::File(cut.clone()),
+        ArgValue::Binprm(cut),
+        ArgValue::Binprm(file("/usr/bin/curl")),
+        ArgValue::Skb(Box::new(skb)),
+        ArgValue::Sockaddr { family: 2, address: "10.0.0.9".parse().ok(), port: 443 },
+        ArgValue::SockaddrUn { family: 1, path: "@hidden".into() },
+        ArgValue::Credentials { credentials: Box::new(curl().credentials), user_namespace: 4_026_532_777 },
+        ArgValue::UserNamespace { namespace, inode: 4_026_532_777 },
+        ArgValue::Capability(21),
+        ArgValue::Capabilities(CapabilitySet::Any, ALL),
+        ArgValue::Capabilities(CapabilitySet::Inheritable, 0),
+        ArgValue::Capabilities(CapabilitySet::Permitted, CONTAINER),
+        ArgValue::Capabilities(CapabilitySet::Effective, 1),
+        ArgValue::Module { name: "nf".into(), signature_ok: Some(true), taints: 1 << 12 | 1 },
+        ArgValue::BpfAttr(program()),
+        ArgValue::BpfProgram(program()),
+        ArgValue::BpfMap(Box::new(map)),
+        ArgValue::BpfCommand(5),
+        ArgValue::PerfEvent(Box::new(perf)),
+    ];
+    let arg = |value| HookArg { value, label: None };
+    let mut event = hook(function("security_everything"), "all-arguments", Vec::new());
+    event.args = values.into_iter().map(arg).collect();
+    event.data = vec![HookArg { value: ArgValue::Uint(1000), label: Some("uid".into()) }];
+    event.returned = Some(arg(ArgValue::Int(-13)));
+    event.return_action = Some(Action::TrackSock);
+    event.kernel_stack = vec![StackFrame { symbol: "security_everything".into(), offset: 5, module: String::new() }];
+    event.user_stack = vec![StackFrame { symbol: String::new(), offset: 0x1234, module: "/usr/lib/libc.so.6".into() }];
+    hook_event(event)
 }
 
 pub(crate) fn events() -> Vec<SecurityEvent> {
-    vec![exec(), exec_on_the_host(), exit(0, 9), exit(3, 0), exit(0, 0), exit(0, 34), tracepoint()]
+    let processes = vec![exec(), exec_on_the_host(), exit(0, 9), exit(3, 0), exit(0, 0), exit(0, 34)];
+    processes.into_iter().chain([tracepoint(), connect(), every_argument()]).collect()
 }
 
-/// Events that the agent does not make yet.
+/// Messages of every function that compact lines know, and of types that the agent does not make yet.
 pub(crate) fn messages() -> Vec<api::GetEventsResponse> {
     let with = |event| api::GetEventsResponse {
         event: Some(event),

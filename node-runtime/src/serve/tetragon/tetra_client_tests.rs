@@ -16,17 +16,20 @@ use tokio::{
     net::UnixListener,
     sync::{oneshot, watch},
 };
-use tonic::transport::Server;
+use tonic::{service::Routes, transport::Server};
 use trilobite_api::tetragon::{self as api, get_events_response::Event};
 
 use super::{
-    AgentInfo,
     compact::{self, Paint},
     go_pattern_cases,
     golden::{json, messages},
     samples, service,
 };
-use crate::{layers::security::event_bus::EventBus, loss::Ledger};
+use crate::{
+    layers::security::event_bus::EventBus,
+    loss::Ledger,
+    serve::{read_rows::ReadRows, router::Services, scope::ScopeRule},
+};
 
 /// None where it was not built, unless it is required.
 fn tetra() -> Option<PathBuf> {
@@ -163,7 +166,7 @@ impl Agent {
         let path = folder.path().join("agent.sock");
         let address = format!("unix://{}", path.display());
         let bus = EventBus::new(Ledger::default());
-        let info = AgentInfo { version: "v9.9.9".into(), problem: watch::channel(None).1 };
+        let info = samples::agent_info("v9.9.9", watch::channel(None).1);
         let of = bus.clone();
         let (_stop, stopped) = oneshot::channel::<()>();
         let (ready, is_ready) = mpsc::channel();
@@ -175,7 +178,9 @@ impl Agent {
                 let incoming = stream::unfold(listener, async |listener| {
                     Some((listener.accept().await.map(|(stream, _)| stream), listener))
                 });
-                let router = Server::builder().add_service(service(of, samples::encoder(), info));
+                let service = service(of, samples::encoder(), info, ReadRows::default());
+                let routes = Services::new(Routes::new(service)).routes(ScopeRule::Optional);
+                let router = Server::builder().add_routes(routes);
                 tokio::select! {
                     ended = router.serve_with_incoming(incoming) => ended.unwrap(),
                     _ = stopped => {}
@@ -248,6 +253,16 @@ fn tetra_chooses_events_by_its_flags() {
     assert!(line.contains("exit    payments/cashier-7f9c-x2 /usr/bin/curl"), "{line}");
     assert!(chosen(&["--host"]).unwrap().contains("process reef /usr/sbin/sshd"));
     assert!(chosen(&["--policy-names", "watch-openat"]).unwrap().contains("syscalls sys_enter_openat"));
+    let killed = chosen(&["--cel-expression", "process_exit.signal == 'SIGKILL'"]).unwrap();
+    assert!(
+        killed.contains("💥 exit    payments/cashier-7f9c-x2 /usr/bin/curl") && killed.contains("SIGKILL"),
+        "{killed}"
+    );
+    let connect = chosen(&["-e", "PROCESS_KPROBE"]).unwrap();
+    assert!(
+        connect.contains("🔌 connect payments/cashier-7f9c-x2") && connect.contains("-> 185.234.218.95:4444"),
+        "{connect}"
+    );
 }
 
 #[test]
@@ -262,6 +277,6 @@ fn tetra_shows_status_version_and_refusals() {
     assert!(output(&["version", "--server"]).unwrap().contains("Server version: v9.9.9"));
     let refusal = output(&["getevents", "--cel-expression", "true"]).unwrap();
     assert!(refusal.contains("InvalidArgument") && refusal.contains("allow_list[0].cel_expression"), "{refusal}");
-    let refusal = output(&["getevents", "-e", "PROCESS_KPROBE"]).unwrap();
-    assert!(refusal.contains("PROCESS_KPROBE cannot come from this agent, which sends PROCESS_EXEC"), "{refusal}");
+    let refusal = output(&["getevents", "-e", "PROCESS_LSM"]).unwrap();
+    assert!(refusal.contains("PROCESS_LSM cannot come from this agent, which sends PROCESS_EXEC"), "{refusal}");
 }

@@ -7,23 +7,33 @@ mod tests;
 
 use std::{fmt::Debug, marker::PhantomData};
 
-use k8s_openapi::{NamespaceResourceScope, api::core::v1::Service};
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::{apps::v1::Deployment, core::v1::Service},
+    kube_aggregator::pkg::apis::apiregistration::v1::APIService,
+};
 use kube::{
     Api, Client, Resource, ResourceExt as _,
     api::{DeleteParams, Patch, PatchParams},
     core::ClusterResourceScope,
 };
 use serde::{Serialize, de::DeserializeOwned};
-use trilobite_crds::node::{NodeProfile, NodeRuntime, ProfilePart};
+use trilobite_crds::{
+    node::{NodeProfile, NodeRuntime, ProfilePart},
+    read_api::{API_SERVICE, RELAY},
+};
 
 use super::{
-    build::{Garbage, OwnedObjects},
+    build::{Garbage, OwnedObjects, RelayGarbage, RelayObjects},
     teardown::UNLOAD_TIME,
 };
 use crate::{
     controllers::phase::{Applied, Prepared},
     labels::{DAEMON_SET, MANAGER},
 };
+
+/// The field of the stack that the agents' objects are made of.
+pub(super) const RUNTIME: &str = "spec.runtime";
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ApplyError {
@@ -48,9 +58,10 @@ impl ApplyError {
     }
 }
 
-/// An object that Kubernetes rejects because of `spec.runtime`.
+/// An object that Kubernetes rejects because of `spec.runtime` or `spec.relay`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RejectedObject {
+    pub(super) field: &'static str,
     pub(super) kind: String,
     pub(super) why: String,
 }
@@ -69,25 +80,33 @@ pub(super) async fn apply(
         service,
         daemon_set,
         runtimes,
+        port_changes,
+        relay,
         garbage,
         rollout,
         remaining_nodes,
         namespace,
         phase: PhantomData,
     } = objects;
+    if garbage.relay.api_service {
+        delete(&Api::<APIService>::all(client.clone()), API_SERVICE).await?;
+    }
     for part in &parts {
         apply_cluster_scoped(client, part).await?;
     }
     apply_cluster_scoped(client, &profile).await?;
     unload_unselected_nodes(client, &garbage).await?;
     let mut rejected = Vec::new();
-    rejected.extend(as_rejection(apply_namespaced(client, &namespace, &config_map).await)?);
+    rejected.extend(as_rejection(RUNTIME, apply_namespaced(client, &namespace, &config_map).await)?);
     if let Some(service) = &service {
-        rejected.extend(as_rejection(apply_namespaced(client, &namespace, service).await)?);
+        rejected.extend(as_rejection(RUNTIME, apply_namespaced(client, &namespace, service).await)?);
     }
-    rejected.extend(as_rejection(apply_namespaced(client, &namespace, &daemon_set).await)?);
-    for runtime in &runtimes {
+    rejected.extend(as_rejection(RUNTIME, apply_namespaced(client, &namespace, &daemon_set).await)?);
+    for runtime in runtimes.iter().chain(&port_changes) {
         apply_cluster_scoped(client, runtime).await?;
+    }
+    if let Some(relay) = &relay {
+        rejected.extend(apply_relay(client, &namespace, relay).await?);
     }
     delete_garbage(client, &namespace, &garbage).await?;
     let applied = OwnedObjects {
@@ -97,6 +116,8 @@ pub(super) async fn apply(
         service,
         daemon_set,
         runtimes,
+        port_changes,
+        relay,
         garbage,
         rollout,
         remaining_nodes,
@@ -106,14 +127,33 @@ pub(super) async fn apply(
     Ok((applied, rejected))
 }
 
-fn as_rejection(result: Result<(), ApplyError>) -> Result<Option<RejectedObject>, ApplyError> {
+fn as_rejection(field: &'static str, result: Result<(), ApplyError>) -> Result<Option<RejectedObject>, ApplyError> {
     match result {
         Ok(()) => Ok(None),
         Err(ApplyError::Apply { kind, source: kube::Error::Api(status), .. }) if matches!(status.code, 400 | 422) => {
-            Ok(Some(RejectedObject { kind, why: status.message.clone() }))
+            Ok(Some(RejectedObject { field, kind, why: status.message.clone() }))
         }
         Err(error) => Err(error),
     }
+}
+
+/// The CA before the pods that ask it, and the APIService last, when what it names exists.
+async fn apply_relay(
+    client: &Client,
+    namespace: &str,
+    objects: &RelayObjects,
+) -> Result<Option<RejectedObject>, ApplyError> {
+    let RelayObjects { authority: _, secret, bundle, deployment, service, api_service } = objects;
+    if let Some(secret) = secret {
+        apply_namespaced(client, namespace, secret).await?;
+    }
+    apply_namespaced(client, namespace, bundle).await?;
+    apply_namespaced(client, namespace, service).await?;
+    let rejected = as_rejection("spec.relay", apply_namespaced(client, namespace, deployment).await)?;
+    if let Some(api_service) = api_service {
+        apply_cluster_scoped(client, api_service).await?;
+    }
+    Ok(rejected)
 }
 
 /// Agents of nodes that are no longer selected unload and clean their disks while their pods still run.
@@ -128,8 +168,15 @@ async fn unload_unselected_nodes(client: &Client, garbage: &Garbage) -> Result<(
 }
 
 async fn delete_garbage(client: &Client, namespace: &str, garbage: &Garbage) -> Result<(), ApplyError> {
-    // `unload_unselected_nodes` has deleted the NodeRuntimes.
-    let Garbage { runtimes: _, profiles, parts, service } = garbage;
+    // `unload_unselected_nodes` has deleted the NodeRuntimes, and the APIService was the first to go.
+    let Garbage { runtimes: _, profiles, parts, service, relay } = garbage;
+    let RelayGarbage { api_service: _, deployment, service: relay_service } = relay;
+    if *deployment {
+        delete(&Api::<Deployment>::namespaced(client.clone(), namespace), RELAY).await?;
+    }
+    if *relay_service {
+        delete(&Api::<Service>::namespaced(client.clone(), namespace), RELAY).await?;
+    }
     if *service {
         delete(&Api::<Service>::namespaced(client.clone(), namespace), DAEMON_SET).await?;
     }

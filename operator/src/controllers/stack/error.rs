@@ -1,12 +1,14 @@
 //! `StackError`: the errors of all phases.
 
 use super::{apply::ApplyError, dereference::DereferenceError, teardown::TeardownError};
-use crate::controllers::runner::ReconcileError;
+use crate::{certificate_authority::AuthorityError, controllers::runner::ReconcileError};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StackError {
     #[error(transparent)]
     Dereference(#[from] DereferenceError),
+    #[error("the CA of the read API: {0}")]
+    Build(#[from] AuthorityError),
     #[error(transparent)]
     Apply(#[from] ApplyError),
     #[error(transparent)]
@@ -19,6 +21,7 @@ impl ReconcileError for StackError {
     fn reason(&self) -> &'static str {
         match self {
             Self::Dereference(error) => error.reason(),
+            Self::Build(_) => "Build",
             Self::Apply(error) => error.reason(),
             Self::Teardown(_) => "Teardown",
             Self::Finalizer(_) => "Finalizer",
@@ -32,7 +35,7 @@ impl StackError {
         let cause = match self {
             Self::Dereference(error) => error.cause(),
             Self::Apply(error) => error.cause(),
-            Self::Teardown(_) | Self::Finalizer(_) => return false,
+            Self::Build(_) | Self::Teardown(_) | Self::Finalizer(_) => return false,
         };
         matches!(cause, kube::Error::Api(status) if status.code == 403)
     }

@@ -10,7 +10,7 @@ use trilobite_crds::{ObservabilityStack, TracingPolicy, node::NodeRuntime};
 
 use super::{
     build::{OwnedObjects, build},
-    dereference::DereferencedStack,
+    dereference::{DereferencedRelay, DereferencedStack},
     validate::{ValidatedStack, validate},
 };
 use crate::{args::Arguments, controllers::phase::Prepared, watch::node_runtimes::SPEC_WRITTEN_AT};
@@ -43,12 +43,15 @@ pub(super) fn nodes(count: usize) -> DereferencedStack {
     DereferencedStack {
         policies: vec![policy()],
         namespaced_policies: Vec::new(),
+        cilium_policies: Vec::new(),
+        cilium_namespaced_policies: Vec::new(),
         nodes: (0..count).map(node).collect(),
         runtimes: BTreeMap::new(),
         profiles: Vec::new(),
         parts: Vec::new(),
         agents: BTreeMap::new(),
         has_service: false,
+        relay: DereferencedRelay::default(),
         tokens: 10,
     }
 }
@@ -68,13 +71,18 @@ pub(super) fn roll_out(cluster: &mut DereferencedStack, spec: &str) {
 }
 
 pub(super) fn validated(spec: &str, cluster: &DereferencedStack) -> ValidatedStack {
-    let arguments =
-        ["trilobite-operator", "--namespace=ink-system", "--node-image=localhost/ink:7", "--nodes-per-second=10"];
+    let arguments = [
+        "trilobite-operator",
+        "--namespace=ink-system",
+        "--node-image=localhost/ink:7",
+        "--relay-image=localhost/squid:7",
+        "--nodes-per-second=10",
+    ];
     validate(&stack(spec), cluster, &Arguments::parse_from(arguments))
 }
 
 pub(super) fn build_objects(spec: &str, cluster: &DereferencedStack) -> OwnedObjects<Prepared> {
-    build(&validated(spec, cluster), cluster)
+    build(&validated(spec, cluster), cluster).unwrap()
 }
 
 /// Adds the built objects to the cluster, as `apply` does.

@@ -23,7 +23,7 @@ use kube::{
 };
 use trilobite_crds::{ObservabilityStack, UserKind as _};
 
-pub(crate) use self::teardown::release_deleted_stacks;
+pub(crate) use self::teardown::{TeardownError, release_deleted_stacks, unregister};
 use self::{
     apply::apply,
     build::build,
@@ -31,7 +31,7 @@ use self::{
     error::StackError,
     teardown::{FINALIZER, tear_down, tear_down_unreadable},
     update_status::{announce_profile, report_error, update_status},
-    validate::validate,
+    validate::{recheck_after, validate},
 };
 use super::{error_chain::error_chain, status_input::report_unreadable};
 use crate::{context::Context, resource_key::ResourceKey, status::ControllerReport};
@@ -91,15 +91,17 @@ async fn apply_or_tear_down(event: Event<ObservabilityStack>, context: Arc<Conte
 async fn reconcile_phases(stack: &ObservabilityStack, context: &Context) -> Result<Action, StackError> {
     let dereferenced = dereference(context).await?;
     let validated = validate(stack, &dereferenced, &context.arguments);
-    let objects = build(&validated, &dereferenced);
-    context.rollout_limiter.consume(objects.runtimes.len());
+    let objects = build(&validated, &dereferenced)?;
+    context.rollout_limiter.consume(objects.runtimes.len() + objects.port_changes.len());
     announce_profile(stack, &validated, context).await;
     let (applied, rejected) = apply(objects, &context.client).await?;
     update_status(stack, &validated, &dereferenced, &applied, &rejected, context).await;
-    Ok(match (applied.remaining_nodes, rejected.is_empty()) {
-        (1.., _) => Action::requeue(ROLLOUT_STEP),
+    let relay_recheck = recheck_after(&validated.relay, &dereferenced.relay);
+    Ok(match (applied.remaining_nodes, rejected.is_empty(), relay_recheck) {
+        (1.., _, _) => Action::requeue(ROLLOUT_STEP),
+        (0, _, Some(recheck)) => Action::requeue(recheck),
         // The cause may be an object that is not watched, e.g. a LimitRange of the namespace.
-        (0, false) => Action::requeue(RETRY_REJECTED),
-        (0, true) => Action::await_change(),
+        (0, false, None) => Action::requeue(RETRY_REJECTED),
+        (0, true, None) => Action::await_change(),
     })
 }

@@ -3,7 +3,13 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::{apps::v1::DaemonSet, core::v1::Pod};
+use k8s_openapi::{
+    api::{
+        apps::v1::{DaemonSet, Deployment},
+        core::v1::Pod,
+    },
+    kube_aggregator::pkg::apis::apiregistration::v1::APIService,
+};
 use kube::{
     Api, Client,
     api::{DeleteParams, ListParams, Patch, PatchParams},
@@ -11,9 +17,13 @@ use kube::{
 };
 use serde_json::json;
 use tokio::time::{Instant, sleep};
-use trilobite_crds::{ObservabilityStack, node::NodeRuntime};
+use trilobite_crds::{
+    ObservabilityStack,
+    node::NodeRuntime,
+    read_api::{API_SERVICE, RELAY},
+};
 
-use crate::labels::{DAEMON_SET, agent_selector_query};
+use crate::labels::{DAEMON_SET, pods_query};
 
 /// Keeps the stack until its agents are gone.
 pub(super) const FINALIZER: &str = "trilobite.dev/agents";
@@ -31,7 +41,11 @@ pub(crate) enum TeardownError {
     DeleteRuntimes(#[source] kube::Error),
     #[error("deleting DaemonSet {DAEMON_SET}: {0}")]
     DeleteDaemonSet(#[source] kube::Error),
-    #[error("listing the agents' pods: {0}")]
+    #[error("deleting APIService {API_SERVICE}: {0}")]
+    DeleteApiService(#[source] kube::Error),
+    #[error("deleting Deployment {RELAY}: {0}")]
+    DeleteDeployment(#[source] kube::Error),
+    #[error("listing the pods of agents and relay: {0}")]
     ListPods(#[source] kube::Error),
     #[error("removing the finalizer of a stack that cannot be read: {0}")]
     RemoveFinalizer(#[source] kube::Error),
@@ -79,6 +93,7 @@ pub(super) async fn tear_down_unreadable(
 pub(super) async fn tear_down(client: &Client, namespace: &str) -> Result<(), TeardownError> {
     tracing::info!("the stack is being deleted: agents unload, clean up and stop");
     let deadline = Instant::now() + MAX_WAIT;
+    remove_relay(client, namespace).await?;
     let runtimes: Api<PartialObjectMeta<NodeRuntime>> = Api::all(client.clone());
     match runtimes.delete_collection(&DeleteParams::default(), &ListParams::default()).await {
         Ok(_) => {}
@@ -94,15 +109,36 @@ pub(super) async fn tear_down(client: &Client, namespace: &str) -> Result<(), Te
         Err(error) => return Err(TeardownError::DeleteDaemonSet(error)),
     }
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
-    let agents = ListParams::default().labels(&agent_selector_query());
-    while !pods.list_metadata(&agents).await.map_err(TeardownError::ListPods)?.items.is_empty() {
+    let ours = ListParams::default().labels(&pods_query());
+    while !pods.list_metadata(&ours).await.map_err(TeardownError::ListPods)?.items.is_empty() {
         if Instant::now() >= deadline {
-            tracing::warn!(waited = ?MAX_WAIT, "some agents still run; deleting the stack without them");
+            tracing::warn!(waited = ?MAX_WAIT, "some pods still run; deleting the stack without them");
             return Ok(());
         }
         sleep(POLL_INTERVAL).await;
     }
     Ok(())
+}
+
+/// The APIService first: without a relay it delays the deletion of every namespace.
+async fn remove_relay(client: &Client, namespace: &str) -> Result<(), TeardownError> {
+    unregister(client).await?;
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
+    match deployments.delete(RELAY, &DeleteParams::background()).await {
+        Ok(_) => Ok(()),
+        Err(error) if is_not_found(&error) => Ok(()),
+        Err(error) => Err(TeardownError::DeleteDeployment(error)),
+    }
+}
+
+/// Deletes the APIService, if there is one.
+pub(crate) async fn unregister(client: &Client) -> Result<(), TeardownError> {
+    let api_services: Api<APIService> = Api::all(client.clone());
+    match api_services.delete(API_SERVICE, &DeleteParams::background()).await {
+        Ok(_) => Ok(()),
+        Err(error) if is_not_found(&error) => Ok(()),
+        Err(error) => Err(TeardownError::DeleteApiService(error)),
+    }
 }
 
 fn is_not_found(error: &kube::Error) -> bool {

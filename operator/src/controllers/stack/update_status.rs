@@ -10,8 +10,11 @@ use kube::ResourceExt as _;
 use trilobite_crds::{ObservabilityStack, Reason, Refusal, UserKind as _, node::NodeProfileSpec};
 
 use super::{
-    apply::RejectedObject, build::OwnedObjects, dereference::DereferencedStack, error::StackError,
-    validate::ValidatedStack,
+    apply::{RUNTIME, RejectedObject},
+    build::OwnedObjects,
+    dereference::DereferencedStack,
+    error::StackError,
+    validate::{Registration, ValidatedStack, relay_state},
 };
 use crate::{
     context::Context,
@@ -46,14 +49,36 @@ pub(super) async fn update_status(
     context.report(ControllerReport::Stack { selection, template, profiles, rollout }).await;
     // After the report: a policy's controller that sees the plan reports a part whose nodes the index must know.
     context.plan.send_replace(Some(Arc::new(Plan::new(validated.planned.clone()))));
+    update_relay(validated, dereferenced, applied, context).await;
     let source = stack.source();
-    let rejected = rejected.iter().map(|RejectedObject { kind, why }| {
-        Refusal::new(&source, Reason::InvalidSpec, "spec.runtime", messages::object_rejected(kind, why))
+    let rejected = rejected.iter().map(|RejectedObject { field, kind, why }| {
+        Refusal::new(&source, Reason::InvalidSpec, *field, messages::object_rejected(field, kind, why))
     });
     let refusals = validated.refusals.iter().cloned().chain(rejected).collect();
     let requested = Requested::Profile(validated.profile.clone());
     let input = StatusInput { suspended: stack.spec.suspend, ..status_input(stack, refusals, requested) };
     context.report(ControllerReport::Resource(Box::new(input))).await;
+}
+
+/// Hands the CA to the controllers of certificates, and reports how the relay is.
+async fn update_relay(
+    validated: &ValidatedStack,
+    dereferenced: &DereferencedStack,
+    applied: &OwnedObjects<Applied>,
+    context: &Context,
+) {
+    let authority = applied.relay.as_ref().map(|relay| Arc::new(relay.authority.current().clone()));
+    context.authority.send_if_modified(|known| {
+        let changed = *known != authority;
+        *known = authority;
+        changed
+    });
+    let withdrawal = validated.relay.as_ref().ok().and_then(|relay| match &relay.registration {
+        Registration::Withdrawn(withdrawal) => Some(withdrawal.clone()),
+        Registration::Registered | Registration::NoReplica => None,
+    });
+    *context.withdrawal.lock() = withdrawal;
+    context.report(ControllerReport::Relay(relay_state(&validated.relay, &dereferenced.relay))).await;
 }
 
 /// Digests of the parts of each profile that exists now, by the digest of the profile.
@@ -72,11 +97,11 @@ fn part_digests(profile: &NodeProfileSpec) -> BTreeSet<String> {
     profile.parts.iter().map(|part| part.digest.clone()).collect()
 }
 
-/// Digest of the agents' current pod template; none while Kubernetes rejects an object.
+/// Digest of the agents' current pod template; none while Kubernetes rejects an object of theirs.
 fn template_digest(daemon_set: &DaemonSet, rejected: &[RejectedObject]) -> Option<String> {
     let template = &daemon_set.spec.as_ref()?.template;
     let labels = template.metadata.as_ref()?.labels.as_ref()?;
-    labels.get(TEMPLATE).filter(|_| rejected.is_empty()).cloned()
+    labels.get(TEMPLATE).filter(|_| rejected.iter().all(|object| object.field != RUNTIME)).cloned()
 }
 
 /// Reports a failed reconcile. The last plan stays active.

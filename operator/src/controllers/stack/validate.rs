@@ -1,16 +1,21 @@
 //! The plan, and the nodes it is for. Later phases use `ValidatedStack` and not the raw spec.
 
-use std::collections::BTreeSet;
+mod relay;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::{api::core::v1::Node, apimachinery::pkg::apis::meta::v1::OwnerReference};
 use kube::ResourceExt as _;
 use trilobite_crds::{
     Inputs, ObservabilityStack, Planned, Refusal, UserKind as _,
     node::ProfileRef,
     plan,
+    selector::Labels,
     stack::{MetricsSpec, RuntimeSpec},
 };
 
+use self::relay::validate_relay;
+pub(super) use self::relay::{Registration, Unwanted, ValidatedRelay, recheck_after, relay_state};
 use super::dereference::DereferencedStack;
 use crate::{args::Arguments, labels::owner_reference, node_selection::NodeSelection, plan::profile_ref};
 
@@ -22,10 +27,13 @@ pub(super) struct ValidatedStack {
     pub(super) selection: NodeSelection,
     /// Name and UID of the selected nodes.
     pub(super) nodes: Vec<(String, String)>,
+    /// By node: its labels that policies select nodes by.
+    pub(super) node_labels: BTreeMap<String, Labels>,
     /// Nodes that are being deleted. Their pods may run for hours, so they keep their agent, but they do not count.
     pub(super) deleting_nodes: BTreeSet<String>,
     pub(super) runtime: RuntimeSpec,
     pub(super) metrics: MetricsSpec,
+    pub(super) relay: Result<ValidatedRelay, Unwanted>,
     pub(super) owner: OwnerReference,
     pub(super) namespace: String,
     pub(super) image: String,
@@ -42,6 +50,8 @@ pub(super) fn validate(
         stack,
         policies: dereferenced.policies.iter().collect(),
         namespaced_policies: dereferenced.namespaced_policies.iter().collect(),
+        cilium_policies: dereferenced.cilium_policies.iter().collect(),
+        cilium_namespaced_policies: dereferenced.cilium_namespaced_policies.iter().collect(),
     };
     let planned = plan(&inputs);
     let selection = NodeSelection::from_stack(stack);
@@ -52,18 +62,34 @@ pub(super) fn validate(
     ValidatedStack {
         refusals: planned.refusals.iter().filter(|refusal| refusal.source == source).cloned().collect(),
         profile: profile_ref(&planned),
+        node_labels: node_labels(&planned, dereferenced),
         planned,
         nodes: selected_nodes(&selection, dereferenced),
         selection,
         deleting_nodes: deleting.map(|node| node.name_any()).collect(),
         runtime: spec.runtime.clone(),
         metrics: spec.metrics.clone(),
+        relay: validate_relay(spec, &dereferenced.relay, arguments),
         owner: owner_reference("trilobite.dev/v1alpha1", "ObservabilityStack", &name, &uid, true),
         namespace: arguments.namespace.clone(),
         image: spec.runtime.image.clone().unwrap_or_else(|| arguments.node_image.clone()),
         service_account: arguments.node_service_account.clone(),
         nodes_per_second: arguments.nodes_per_second as usize,
     }
+}
+
+fn node_labels(planned: &Planned, dereferenced: &DereferencedStack) -> BTreeMap<String, Labels> {
+    let selectors = planned.parts.iter().filter_map(|part| part.spec.content.node_selector());
+    let keys = selectors.flat_map(|selector| {
+        let expressions = selector.match_expressions.iter().flatten().map(|requirement| &requirement.key);
+        selector.match_labels.iter().flatten().map(|(key, _)| key).chain(expressions)
+    });
+    let keys: BTreeSet<&String> = keys.collect();
+    let named = |node: &Node| -> Labels {
+        let labels = node.labels().iter().filter(|(key, _)| keys.contains(key));
+        labels.map(|(key, value)| (key.clone(), value.clone())).collect()
+    };
+    dereferenced.nodes.iter().map(|node| (node.name_any(), named(node))).collect()
 }
 
 /// Sorted by name, so that a rollout updates nodes in a stable order.

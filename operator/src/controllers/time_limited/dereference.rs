@@ -33,6 +33,8 @@ pub(super) struct DereferencedResource {
     pub(super) runtimes: BTreeMap<String, Arc<NodeRuntime>>,
     /// The status says that the resource is completed.
     pub(super) completed: bool,
+    /// The start that this operator knows, whatever the status says now.
+    pub(super) known_start: Option<Timestamp>,
     /// The resource does not fit into the budget of its namespace.
     pub(super) above_budget: Option<Refusal>,
 }
@@ -65,6 +67,7 @@ pub(super) fn dereference<K: TimeLimited>(object: &K, context: &Context) -> Dere
         namespace_labels: namespace.map(|namespace| namespace.labels().clone()).unwrap_or_default(),
         runtimes: runtimes.into_iter().map(|runtime| (runtime.name_any(), runtime)).collect(),
         completed,
+        known_start: context.starts.get(object.meta().uid.as_deref().unwrap_or_default()),
         above_budget,
     }
 }

@@ -28,7 +28,7 @@ use self::{
     validate::{ValidatedResource, validate},
 };
 use super::status_input::report_unreadable;
-use crate::context::Context;
+use crate::{context::Context, start_times::StartTimes};
 
 pub(crate) async fn reconcile<K: TimeLimited>(
     object: Arc<DeserializeGuard<K>>,
@@ -42,6 +42,7 @@ pub(crate) async fn reconcile<K: TimeLimited>(
     let validated = validate(object, &dereferenced, Timestamp::now());
     let sessions = build(object, &validated, &dereferenced);
     let uid = object.meta().uid.clone().unwrap_or_default();
+    record_start(&context.starts, &uid, &validated);
     let (applied, errors) = apply(sessions, &uid, &context.client).await;
     update_status(object, &validated, &applied, &errors, &context).await;
     // The status contains all errors; returning the first one makes the controller retry.
@@ -51,6 +52,16 @@ pub(crate) async fn reconcile<K: TimeLimited>(
     match deletion_time(object) {
         Some(time) => delete_at(object, time, Timestamp::now(), &context.client).await,
         None => Ok(next_reconcile(&validated, &dereferenced, Timestamp::now())),
+    }
+}
+
+fn record_start(starts: &StartTimes, uid: &str, validated: &ValidatedResource) {
+    match validated {
+        ValidatedResource::Starting(_, start)
+        | ValidatedResource::Running(_, start)
+        | ValidatedResource::Ending(_, start) => starts.record(uid, *start),
+        ValidatedResource::Completed => starts.forget(uid),
+        ValidatedResource::Refused(_) | ValidatedResource::Suspended | ValidatedResource::StackUnreadable => {}
     }
 }
 

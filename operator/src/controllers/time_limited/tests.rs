@@ -52,6 +52,7 @@ fn dereferenced(pods: &[&str], with_session: &[&str]) -> DereferencedResource {
         namespace_labels: BTreeMap::new(),
         runtimes: ["reef-1", "reef-2"].map(runtime).into(),
         completed: false,
+        known_start: None,
         above_budget: None,
     }
 }
@@ -99,6 +100,21 @@ fn no_node_gets_a_session_before_the_start_is_written() {
         matches!(&validated, ValidatedResource::Starting(session, start) if *start == at(200) && session.expires_at == at(230))
     );
     assert!(build(&new, &validated, &dereferenced).add.is_empty());
+}
+
+#[test]
+fn edited_start_neither_moves_the_end_nor_starts_again() {
+    let known = DereferencedResource { known_start: Some(at(100)), ..dereferenced(&["reef-1"], &["reef-1"]) };
+    let mut edited = started();
+    for start in [Some(at(1_000)), Some(at(1)), None] {
+        edited.status.get_or_insert_default().started_at = start;
+        let (ValidatedResource::Running(session, from) | ValidatedResource::Starting(session, from)) =
+            validate(&edited, &known, at(110))
+        else {
+            panic!("it runs until 130");
+        };
+        assert_eq!((from, session.expires_at), (at(100), at(130)), "{start:?}");
+    }
 }
 
 #[test]

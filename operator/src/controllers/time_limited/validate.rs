@@ -40,7 +40,8 @@ pub(super) fn validate<K: TimeLimited>(
     };
     let written_start = object.user_status().started_at;
     // A status has whole seconds: a start that is truncated only when it is written would move the end.
-    let started_at = written_start.unwrap_or_else(|| Timestamp::from_second(now.as_second()).unwrap_or(now));
+    let started_at = dereferenced.known_start.or(written_start);
+    let started_at = started_at.unwrap_or_else(|| Timestamp::from_second(now.as_second()).unwrap_or(now));
     match (object.session(stack, started_at), written_start, &dereferenced.above_budget) {
         (Err(refusal), ..) if refusal.reason == Reason::Suspended => ValidatedResource::Suspended,
         (Err(refusal), ..) => ValidatedResource::Refused(refusal),

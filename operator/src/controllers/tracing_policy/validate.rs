@@ -74,7 +74,7 @@ mod tests {
     fn planned(policies: &[&TracingPolicy]) -> DereferencedPolicy {
         let mut stack = ObservabilityStack::default();
         stack.metadata.name = Some("default".into());
-        let inputs = Inputs { stack: &stack, policies: policies.to_vec(), namespaced_policies: Vec::new() };
+        let inputs = Inputs { policies: policies.to_vec(), ..Inputs::new(&stack) };
         DereferencedPolicy {
             has_stack: true,
             plan: Some(Arc::new(Plan::new(plan(&inputs)))),
@@ -86,12 +86,12 @@ mod tests {
 
     #[test]
     fn a_bad_policy_beside_a_good_one_is_refused_alone() {
-        let (good, bad) = (policy("good", OPEN), policy("bad", "kprobes: [{call: fd_install}]"));
+        let (good, bad) = (policy("good", OPEN), policy("bad", "lsmhooks: [{hook: file_open}]"));
         let dereferenced = planned(&[&good, &bad]);
         assert!(matches!(validate(&good, &dereferenced), ValidatedPolicy::Planned { .. }));
         let ValidatedPolicy::Refused(refusals) = validate(&bad, &dereferenced) else { panic!("it is refused") };
         assert_eq!(refusals[0].reason, Reason::Unsupported);
-        assert!(refusals[0].message.contains("spec.kprobes"), "{}", refusals[0].message);
+        assert!(refusals[0].message.contains("spec.lsmhooks"), "{}", refusals[0].message);
     }
 
     #[test]

@@ -11,10 +11,10 @@ use trilobite_crds::{
     bounds::MAX_COUNT,
     condition::{ConditionStatus, ConditionType, find, merge},
     node::{RESULT_WITHIN, SessionState, SessionStatus, SourceKind},
-    status::ProfileResults,
+    status::{MAX_FAILURES, ProfileResults},
 };
 
-use super::{ComputedStatus, Entry, Index};
+use super::{ComputedStatus, Entry, Index, silent::silent_agent};
 use crate::{
     node_selection::NodeSelection,
     resource_key::ResourceKey,
@@ -23,8 +23,9 @@ use crate::{
         decide_conditions::{Evaluation, SessionEnd, SessionResults, findings, summary},
         facts::{AgentFact, NodeFact},
         messages,
-        node_state::{GracePeriods, NodeView, evaluate_node},
+        node_state::{GracePeriods, NodeView, evaluate_node, notes, port_problem},
         node_summary::NodeSummary,
+        silent_agents::BETWEEN_WRITES,
         user_status::UserStatus,
     },
 };
@@ -42,7 +43,8 @@ impl Index {
         let entry = self.entries.get(key)?;
         let input = &entry.input;
         if let Requested::Session(session) = &input.requested {
-            let unchanged = |recompute_at| Some(ComputedStatus { status: last.clone(), recompute_at });
+            let unchanged =
+                |recompute_at| Some(ComputedStatus { status: last.clone(), recompute_at, silent_agents: Vec::new() });
             // A completed session keeps its status, whatever happens to its nodes.
             if is_completed(last, input.source.generation) {
                 return unchanged(None);
@@ -55,7 +57,7 @@ impl Index {
         }
         let (mut nodes, selected) = self.summarize_nodes(entry, now);
         let session = session_results(entry, &mut nodes, now);
-        let failures = nodes.failures();
+        let (failures, ports) = (nodes.failures(), nodes.closed_ports());
         let evaluation = Evaluation {
             input,
             nodes: &nodes,
@@ -64,6 +66,9 @@ impl Index {
             selected,
             namespace: &self.namespace,
             session,
+            pods_selected: matches!(input.requested, Requested::Part { .. }).then_some(nodes.pods_selected),
+            relay: self.relay.as_ref().filter(|_| input.source.kind == SourceKind::ObservabilityStack),
+            ports: &ports,
             reconcile_error: entry.reconcile_error.as_ref().map(|(reason, why)| (*reason, why.as_str())),
         };
         let has_counts = input.requested != Requested::Nothing;
@@ -71,9 +76,10 @@ impl Index {
             conditions: merge(&last.common.conditions, &findings(&evaluation), input.source.generation, now),
             nodes: has_counts.then(|| nodes.counts.clone()),
             observed_generation: input.source.generation,
+            pods_selected: evaluation.pods_selected,
             ready_nodes: has_counts.then(|| messages::ready_nodes(&nodes.counts)),
             summary: Some(summary(&evaluation, &nodes.counts)),
-            failures: failures.clone(),
+            failures: failures.iter().chain(&ports).take(MAX_FAILURES).cloned().collect(),
         };
         let (started_at, expires_at) = match &input.requested {
             Requested::Session(SessionRequest { started_at, expires_at, .. }) => (Some(*started_at), Some(*expires_at)),
@@ -82,13 +88,18 @@ impl Index {
         let results = (input.source.kind == SourceKind::AppProfile && session.nodes > 0)
             .then_some(ProfileResults { lost: session.lost, nodes: session.nodes, samples: session.records })
             .or_else(|| last.results.clone());
-        let mut status = UserStatus { common, started_at, expires_at, results, observed_at: None };
+        let mut status = UserStatus { common, started_at, expires_at, results, ..UserStatus::default() };
         if input.source.kind == SourceKind::ObservabilityStack {
+            status.foreign_policies = self.foreign_policies(now);
             let (observed_at, renew_at) = observation(&status.common, last, now);
             status.observed_at = Some(observed_at);
             nodes.recompute_by(Some(renew_at));
         }
-        Some(ComputedStatus { status, recompute_at: nodes.recompute_at })
+        if !nodes.silent.is_empty() {
+            // What is not written by then, e.g. since the writer had written about the node just before, is reported again.
+            nodes.recompute_by(now.checked_add(BETWEEN_WRITES).ok());
+        }
+        Some(ComputedStatus { status, recompute_at: nodes.recompute_at, silent_agents: nodes.silent })
     }
 
     /// The summary, and the number of nodes that the stack selects; none while the stack is unknown.
@@ -121,13 +132,34 @@ impl Index {
                 summary.add_leaving();
                 continue;
             }
+            if let Requested::Part { digest, .. } = &input.requested
+                && evaluation.state.is_ready()
+                && view.runtime.is_some_and(|runtime| runtime.skips(digest))
+            {
+                summary.add_skipped();
+                continue;
+            }
+            match &input.requested {
+                Requested::Profile(_) => summary.silent.extend(silent_agent(&view, &evaluation.state)),
+                Requested::Part { digest, .. } if evaluation.state.is_ready() => {
+                    let selected = view.runtime.map_or(0, |runtime| runtime.pods_selected_by(digest));
+                    summary.pods_selected = summary.pods_selected.saturating_add(selected);
+                    let notes = view.runtime.into_iter().flat_map(|runtime| notes(runtime, &input.source));
+                    summary.notes.extend(notes.map(|note| (note.reason.clone(), note.message.clone())));
+                }
+                _ => {}
+            }
             if in_grace.is_some() {
                 summary.recompute_by(in_grace);
                 summary.add_joining();
                 continue;
             }
             let kernel = view.runtime.map(|runtime| runtime.kernel.as_str()).filter(|kernel| !kernel.is_empty());
-            summary.add(name, kernel.unwrap_or(&node.kernel), evaluation);
+            let kernel = kernel.unwrap_or(&node.kernel);
+            if let (Requested::Profile(_), Some(problem)) = (&input.requested, port_problem(&view)) {
+                summary.add_closed_port(name, kernel, problem);
+            }
+            summary.add(name, kernel, evaluation);
         }
         (summary, Some(selected))
     }

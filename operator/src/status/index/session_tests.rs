@@ -132,7 +132,8 @@ fn nodes_that_did_not_report_are_counted_at_the_end() {
     assert!(summary.contains("1 node with matching pods is not the stack's"), "{summary}");
     let ended = compute(&mut index, session(&nodes), at(105));
     let message = condition(&ended, Completed).message;
-    assert!(message.ends_with("100 samples from 1 node, 1 lost; 1 node did not report the end"), "{message}");
+    let result = "100 samples from 1 node, 1 lost; 1 node did not report the end";
+    assert!(message.ends_with(&format!("{result}; fetch it with: trilobite profile --name payments/hot")), "{message}");
     assert_eq!(state(&ended, Stalled), reason(True, Reason::AgentSilent));
 }
 
@@ -218,7 +219,7 @@ fn a_completed_session_keeps_its_status() {
     let key = ResourceKey::from(&session(&[]).source);
     index.apply_report(ControllerReport::Resource(Box::new(session(&[]))));
     let later = index.compute(&key, &ended.status, at(500)).unwrap();
-    assert_eq!(later, ComputedStatus { status: ended.status, recompute_at: None });
+    assert_eq!(later, ComputedStatus { status: ended.status, recompute_at: None, silent_agents: Vec::new() });
 }
 
 #[test]
@@ -231,7 +232,7 @@ fn a_running_session_keeps_its_status_after_a_restart() {
     let key = ResourceKey::from(&session(&[]).source);
     index.apply_report(ControllerReport::Resource(Box::new(session(&["reef-0"]))));
     let computed = index.compute(&key, &last, at(3)).unwrap();
-    assert_eq!(computed, ComputedStatus { status: last, recompute_at: Some(at(30)) });
+    assert_eq!(computed, ComputedStatus { status: last, recompute_at: Some(at(30)), silent_agents: Vec::new() });
     let new = index.compute(&key, &UserStatus::default(), at(3)).unwrap();
     assert_eq!(new.status.started_at, Some(at(0)), "the start of a new one is written anyway");
 }

@@ -1,53 +1,23 @@
-//! Which agents count as silent. Pure; time is an argument.
+//! Whether the agent of a node counts as silent. Pure.
 
-use std::collections::BTreeSet;
+use trilobite_crds::Reason;
 
-use jiff::Timestamp;
-use trilobite_crds::{Reason, node::SourceKind};
-
-use super::{Entry, Index};
 use crate::status::{
-    controller_report::Requested,
-    node_state::{NodeState, evaluate_node},
+    node_state::{NodeState, NodeView},
     silent_agents::SilentAgent,
 };
 
-impl Index {
-    /// Agents that are silent at `now`, and whose NodeRuntime does not say so yet.
-    pub(crate) fn silent_agents(&self, now: Timestamp) -> Vec<SilentAgent> {
-        let stack = self.entries.iter().find(|(key, _)| key.kind == SourceKind::ObservabilityStack);
-        match stack {
-            Some((_, entry)) if matches!(entry.input.requested, Requested::Profile(_)) => {
-                let live_profiles = self.live_profiles(&entry.input);
-                self.nodes.keys().filter_map(|node| self.silent_agent(node, entry, &live_profiles, now)).collect()
-            }
-            _ => Vec::new(),
-        }
-    }
-
-    fn silent_agent(
-        &self,
-        name: &str,
-        stack: &Entry,
-        live_profiles: &BTreeSet<String>,
-        now: Timestamp,
-    ) -> Option<SilentAgent> {
-        let (node, selection) = (self.nodes.get(name)?, self.selection.as_ref()?);
-        let agent = self.agent_on(name);
-        if node.deleting || !selection.selects(&node.labels, &node.taints, agent.is_some()) {
-            return None;
-        }
-        let view = self.view(name, node, agent, stack, selection, now);
-        let runtime = view.runtime.filter(|runtime| !runtime.ready_unknown)?;
-        match evaluate_node(&view, &stack.input, live_profiles, self.grace, now).state {
-            NodeState::Failing { reason, message } if is_silent(&reason) => Some(SilentAgent {
-                node: name.to_owned(),
-                uid: runtime.uid.clone(),
-                observed_generation: runtime.observed_generation.unwrap_or_default(),
-                message,
-            }),
-            _ => None,
-        }
+/// The silent agent of a node in this state of the stack, if its NodeRuntime does not say so yet.
+pub(super) fn silent_agent(view: &NodeView<'_>, state: &NodeState) -> Option<SilentAgent> {
+    let runtime = view.runtime.filter(|runtime| !runtime.ready_unknown)?;
+    match state {
+        NodeState::Failing { reason, message } if is_silent(reason) => Some(SilentAgent {
+            node: view.name.to_owned(),
+            uid: runtime.uid.clone(),
+            observed_generation: runtime.observed_generation.unwrap_or_default(),
+            message: message.clone(),
+        }),
+        _ => None,
     }
 }
 

@@ -451,16 +451,76 @@ fn only_a_silent_agent_makes_its_node_runtime_unknown() {
     index.apply_report(ControllerReport::Resource(Box::new(stack())));
     index.set_agent("pod-1", None, at(100));
     index.set_agent("pod-2", Some(agent("reef-2", false)), at(100));
-    assert_eq!(index.silent_agents(at(129)), [], "within the grace period");
-    let silent = index.silent_agents(at(130));
+    let silent_agents = |index: &mut Index, now| compute(index, stack(), now).silent_agents;
+    assert_eq!(silent_agents(&mut index, at(129)), [], "within the grace period");
+    let silent = silent_agents(&mut index, at(130));
     assert_eq!(silent.len(), 1, "an agent that is not ready may still report: {silent:?}");
     assert_eq!((silent[0].node.as_str(), silent[0].observed_generation), ("reef-1", 1));
     assert!(silent[0].message.starts_with("no agent pod on the node"), "{silent:?}");
     index.set_runtime("reef-1", Some(RuntimeFact { ready_unknown: true, ..applied("new") }), at(131));
-    assert_eq!(index.silent_agents(at(132)), [], "it is written already");
+    assert_eq!(silent_agents(&mut index, at(132)), [], "it is written already");
     // The agent reports again, and falls silent again.
     index.set_runtime("reef-1", Some(applied("new")), at(133));
-    assert_eq!(index.silent_agents(at(134)).len(), 1);
+    let again = compute(&mut index, stack(), at(134));
+    assert_eq!(again.silent_agents.len(), 1);
+    // Written about a moment ago, or not at all since the API server was away: it is reported again.
+    assert_eq!(again.recompute_at, Some(at(144)));
     select_nodes(&mut index, "no-such-disk");
-    assert_eq!(index.silent_agents(at(135)), [], "the node is not the stack's");
+    assert_eq!(silent_agents(&mut index, at(135)), [], "the node is not the stack's");
+}
+
+#[test]
+fn policy_says_how_many_pods_it_selects_now() {
+    let mut index = ready_nodes(2);
+    let selecting =
+        |pods| RuntimeFact { pods_selected: BTreeMap::from([("part-of-watch-in".to_owned(), pods)]), ..applied("new") };
+    for node in ["reef-0", "reef-1"] {
+        index.set_runtime(node, Some(selecting(1_200)), at(1));
+    }
+    let computed = compute(&mut index, policy("watch-ink"), at(2));
+    assert_eq!(computed.status.common.pods_selected, Some(2_400));
+    assert!(condition(&computed, Ready).message.ends_with("; 2,400 pods are selected now"));
+    let other = compute(&mut index, policy("watch-kelp"), at(2));
+    assert_eq!(other.status.common.pods_selected, Some(0));
+    assert!(condition(&other, Ready).message.ends_with("; no pod is selected now"));
+    assert_eq!(compute(&mut index, stack(), at(2)).status.common.pods_selected, None);
+    index.take_dirty();
+    index.set_runtime("reef-1", Some(selecting(1)), at(3));
+    let dirty: Vec<String> = index.take_dirty().into_iter().map(|key| key.name).collect();
+    assert_eq!(dirty, ["watch-ink"], "no other resource depends on it");
+}
+
+#[test]
+fn skipped_node_does_not_count_as_not_ready() {
+    let mut index = ready_nodes(2);
+    let skips = || RuntimeFact { skipped_parts: vec!["part-of-watch-in".to_owned()], ..applied("new") };
+    index.set_runtime("reef-1", Some(skips()), at(1));
+    let computed = compute(&mut index, policy("watch-ink"), at(2));
+    let counts = computed.status.common.nodes.clone().unwrap();
+    assert_eq!((counts.desired, counts.ready, counts.excluded), (1, 1, 1));
+    assert_eq!(state(&computed, Ready), (True, "Ready".to_owned()));
+    assert_eq!(
+        computed.status.common.summary.as_deref(),
+        Some("1 of 1 node ready; 1 node skipped by spec.nodeSelector")
+    );
+    index.set_runtime("reef-0", Some(skips()), at(3));
+    let nowhere = compute(&mut index, policy("watch-ink"), at(4));
+    assert_eq!(state(&nowhere, Ready), (False, "NoMatchingNodes".to_owned()));
+    assert!(condition(&nowhere, Ready).message.starts_with("spec.nodeSelector matches none of the stack's 2 nodes"));
+}
+
+#[test]
+fn note_on_an_active_policy_is_shown_and_fails_no_node() {
+    let mut index = ready_nodes(2);
+    let note = |reason: &str| NodeProblem {
+        message: "Sigkill lets the call finish".into(),
+        ..problem(SourceKind::TracingPolicy, "watch-ink", reason)
+    };
+    index.set_runtime("reef-1", Some(RuntimeFact { problems: vec![note("SignalIsLate")], ..applied("new") }), at(10));
+    let computed = compute(&mut index, policy("watch-ink"), at(60));
+    assert_eq!(state(&computed, Ready), reason(True, Reason::Ready));
+    let message = condition(&computed, Ready).message;
+    assert!(message.ends_with("; SignalIsLate: Sigkill lets the call finish"), "{message}");
+    index.set_runtime("reef-1", Some(RuntimeFact { problems: vec![note("LoadFailed")], ..applied("new") }), at(70));
+    assert_eq!(state(&compute(&mut index, policy("watch-ink"), at(80)), Degraded), reason(True, Reason::LoadFailed));
 }

@@ -104,10 +104,12 @@ fn a_rejected_object_is_quoted_with_the_next_step() {
     let why = "DaemonSet.apps \"trilobite-node\" is invalid: spec.template.spec.containers[0].resources.requests: \
                Invalid value: \"256Mi\": must be less than or equal to memory limit of 128Mi";
     assert_eq!(
-        object_rejected("DaemonSet", why),
+        object_rejected("spec.runtime", "DaemonSet", why),
         "spec.runtime: Kubernetes rejects the agents' DaemonSet: resources.requests: Invalid value: \"256Mi\": must be less \
          than or equal to memory limit of 128Mi; correct spec.runtime"
     );
+    let of_relay = object_rejected("spec.relay", "Deployment", "Deployment.apps \"trilobite-relay\" is invalid: no");
+    assert_eq!(of_relay, "spec.relay: Kubernetes rejects the relay's Deployment: no; correct spec.relay");
 }
 
 proptest! {
@@ -139,7 +141,7 @@ proptest! {
         for text in [&whole, &summary_of_refused(&refusals, Some(&whole))] {
             prop_assert!(text.chars().count() <= MAX_SUMMARY, "{}", text);
         }
-        for text in [worst_failure(&failures), too_many_failing(&counts, &failures), refused(&refusals), object_rejected("x", &message)] {
+        for text in [worst_failure(&failures), too_many_failing(&counts, &failures), refused(&refusals), object_rejected("spec.relay", "x", &message)] {
             prop_assert!(text.chars().count() <= MAX_MESSAGE, "{}", text);
         }
     }

@@ -20,7 +20,7 @@ use super::{
     programs::SamplerSpec,
 };
 use crate::{
-    identity::{IdentityService, Pod, SelectorLease, selection},
+    identity::{IdentityService, Pod, ScopeLease, selection},
     layers::{
         LayerContext,
         application::{WorkerProgram, budget::BUDGET_MIN},
@@ -130,15 +130,15 @@ impl CpuProfiler {
         }
         let worker = self.worker.clone()?;
         let scope = self.scope(unit);
-        let selector = self.identity.select(&scope)?;
-        let cgroups = self.identity.cgroups_fd().ok_or_else(|| Problem::LoadFailed {
+        let lease = self.identity.select(&scope)?;
+        let selection = self.identity.selection_maps().ok_or_else(|| Problem::LoadFailed {
             what: "sampling the selected pods".into(),
             detail: "the map of cgroups is not there".into(),
         })?;
         let facts = &self.context.facts;
         let sampler = SamplerSpec {
             frequency_hz,
-            selection: Some((selector.mask(), cgroups.as_fd())),
+            selection: Some((lease.id(), selection.cgroups.as_fd(), selection.classes.as_fd())),
             node_cgroup: facts.node_cgroup.map_or((0, 0), |cgroup| (cgroup, facts.node_cgroup_level)),
             generation: u32::try_from(unit.source.generation).unwrap_or(u32::MAX),
             ..SamplerSpec::default()
@@ -152,18 +152,18 @@ impl CpuProfiler {
             worker,
             cgroup_root: facts.cgroup_root.clone(),
         };
-        let target = self.target(scope, selector);
+        let target = self.target(scope, lease);
         let results = self.profiles.results().clone();
         let session = Session::start(spec, sampler, target, results, self.context.ledger.clone())?;
         self.profiles.add(session.shared_status());
         Ok(session)
     }
 
-    /// The target owns the selector, which is released with it: after the last sample.
-    fn target(&self, scope: PodScope, selector: SelectorLease) -> ProfileTarget {
+    /// The target owns the scope's lease, which is released with it: after the last sample.
+    fn target(&self, scope: PodScope, lease: ScopeLease) -> ProfileTarget {
         let (identity, selected) = (self.identity.clone(), scope.clone());
         let membership = move |cgroup| {
-            let _lease = &selector;
+            let _lease = &lease;
             match identity.in_scope(&selected, &identity.owner(cgroup)) {
                 Some(true) => Membership::Selected,
                 Some(false) => Membership::NotSelected,

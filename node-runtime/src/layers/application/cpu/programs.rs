@@ -7,7 +7,7 @@ use std::{
 };
 
 use trilobite_node_ebpf::{
-    DropReason,
+    DropReason, SCOPES_MAX,
     skeleton::cpu::{CpuSkel, CpuSkelBuilder},
 };
 
@@ -26,8 +26,8 @@ pub struct SamplerSpec<'a> {
     pub frequency_hz: u32,
     /// Size of the ring, a power of two.
     pub ring_bytes: u32,
-    /// The selector's bit, and the map of cgroups that has it; none samples every process of the node.
-    pub selection: Option<(u64, BorrowedFd<'a>)>,
+    /// The scope's id, and the maps of cgroups and classes; none samples every process of the node.
+    pub selection: Option<(u32, BorrowedFd<'a>, BorrowedFd<'a>)>,
     /// The cgroup above the node's pods and its depth; zeros if the whole machine is the node.
     pub node_cgroup: (u64, u32),
     /// Generation of the AppProfile.
@@ -52,11 +52,17 @@ impl Sampler {
         (constants.node_cgroup, constants.node_cgroup_level) = spec.node_cgroup;
         constants.proc_namespace = pid_namespace::nested().unwrap_or_default();
         constants.unit_generation = spec.generation;
-        constants.selector = spec.selection.map_or(0, |(selector, _)| selector);
+        constants.scope = spec.selection.map_or(SCOPES_MAX, |(scope, ..)| scope);
         match spec.selection {
-            Some((_, cgroups)) => skeleton::reuse(&mut open.maps.cgroups, cgroups)?,
+            Some((_, cgroups, classes)) => {
+                skeleton::reuse(&mut open.maps.cgroups, cgroups)?;
+                skeleton::reuse(&mut open.maps.classes, classes)?;
+            }
             // Not used: the smallest size that the kernel allows.
-            None => skeleton::resize(&mut open.maps.cgroups, 1)?,
+            None => {
+                skeleton::resize(&mut open.maps.cgroups, 1)?;
+                skeleton::resize(&mut open.maps.classes, 1)?;
+            }
         }
         skeleton::resize(&mut open.maps.samples, spec.ring_bytes)?;
         let loaded = skeleton::load("cpu", open)?;

@@ -4,7 +4,7 @@ use trilobite_crds::node::{FlowOutput, FlowsPart, FlowsSession, PodScope};
 
 use super::stream::StreamSender;
 use crate::{
-    identity::SelectorLease,
+    identity::ScopeLease,
     layers::network::{decode::Transport, flow::Flow, sources::tcx::MapSizes},
     plan::UnitCount,
 };
@@ -30,7 +30,7 @@ pub(in crate::layers::network) struct Subscriber {
     pub(in crate::layers::network) spec: SubscriberSpec,
     pub(super) streams: Vec<StreamSender>,
     /// Keeps the labels of namespaces and the cgroups of pods followed.
-    pub(super) _lease: Option<SelectorLease>,
+    pub(super) _lease: Option<ScopeLease>,
     /// No longer wanted: it still receives the final records of its flows.
     pub(super) leaving: bool,
     pub(super) count: UnitCount,
@@ -45,7 +45,7 @@ impl Subscriber {
     pub(in crate::layers::network) fn new(
         spec: SubscriberSpec,
         streams: Vec<StreamSender>,
-        lease: Option<SelectorLease>,
+        lease: Option<ScopeLease>,
         lost_before: u64,
     ) -> Self {
         Self {

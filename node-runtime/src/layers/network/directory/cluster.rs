@@ -23,10 +23,10 @@ use tokio::task::AbortHandle;
 
 use super::{
     Directory, DirectoryTable, NodeAddresses, NodePod, PublishedService,
-    objects::{self, NodeObject, PodObject, ServiceCidrObject, ServiceObject},
+    objects::{self, NodeObject, ServiceCidrObject, ServiceObject},
 };
 use crate::{
-    identity::warn_unreadable,
+    identity::{PodObject, warn_unreadable},
     layers::network::{decode::Transport, endpoint::ConnectionEnd},
 };
 

@@ -9,45 +9,12 @@ use serde_json::Value;
 
 use super::{NodeAddresses, NodePod, PublishedService, ServicePort};
 use crate::{
-    identity::{Lenient, Pod, workload_of},
+    identity::{Lenient, Pod, PodObject, container_ports_of, host_ips_of, pod_from_object},
     layers::network::{
         decode::Transport,
         endpoint::{Endpoint, Service},
     },
 };
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(super) struct PodSpec {
-    node_name: String,
-    host_network: bool,
-    containers: Vec<Container>,
-    /// Also sidecars, which run beside the others.
-    init_containers: Vec<Container>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct Container {
-    ports: Vec<ContainerPort>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct ContainerPort {
-    container_port: u16,
-    protocol: String,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(super) struct PodStatus {
-    phase: String,
-    #[serde(rename = "podIPs")]
-    pod_ips: Vec<Address>,
-    #[serde(rename = "hostIPs")]
-    host_ips: Vec<Address>,
-}
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -120,35 +87,20 @@ pub(super) struct ServiceCidrSpec {
 #[serde(default)]
 pub(super) struct NoStatus {}
 
-pub(super) type PodObject = Object<Lenient<PodSpec>, Lenient<PodStatus>>;
 pub(super) type ServiceObject = Object<Lenient<ServiceSpec>, Lenient<ServiceStatus>>;
 pub(super) type NodeObject = Object<Lenient<NodeSpec>, Lenient<NodeStatus>>;
 pub(super) type ServiceCidrObject = Object<Lenient<ServiceCidrSpec>, Lenient<NoStatus>>;
 
 /// The fields of a pod that are kept; none once it has ended and its addresses are free.
 pub(super) fn pod_of(object: &PodObject) -> Option<NodePod> {
-    let status = object.status.clone().unwrap_or_default();
-    if matches!(status.phase.as_str(), "Succeeded" | "Failed") {
+    let pod = pod_from_object(object);
+    if pod.ended {
         return None;
     }
-    let metadata = &object.metadata;
-    let (workload, workload_kind) = workload_of(metadata);
-    let pod = Pod {
-        uid: metadata.uid.clone().unwrap_or_default(),
-        namespace: metadata.namespace.clone().unwrap_or_default(),
-        name: metadata.name.clone().unwrap_or_default(),
-        labels: metadata.labels.clone().unwrap_or_default(),
-        workload,
-        workload_kind,
-        ips: addresses(status.pod_ips.iter().map(|address| &address.ip)),
-        node: object.spec.node_name.clone(),
-        host_network: object.spec.host_network,
-        ..Pod::default()
-    };
-    let ports =
-        object.spec.containers.iter().chain(&object.spec.init_containers).flat_map(|container| &container.ports);
-    let ports = ports.filter_map(|port| Some((transport(&port.protocol)?, port.container_port))).collect();
-    Some(NodePod { pod, node_ips: addresses(status.host_ips.iter().map(|address| &address.ip)), ports })
+    // The directory has every pod of the cluster: what flows do not show is not kept.
+    let pod = Pod { containers: Vec::new(), cgroup_uid: String::new(), created: None, ..pod };
+    let ports = container_ports_of(object).filter_map(|(protocol, port)| Some((transport(protocol)?, port))).collect();
+    Some(NodePod { pod, node_ips: host_ips_of(object), ports })
 }
 
 pub(super) fn service_of(object: &ServiceObject) -> PublishedService {

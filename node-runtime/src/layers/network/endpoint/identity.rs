@@ -28,6 +28,11 @@ impl Reserved {
             Self::KubeApiserver => "kube-apiserver",
         }
     }
+
+    /// Whether an identity is one of these, and not of a label set.
+    pub fn is_reserved(identity: u32) -> bool {
+        identity < FIRST
+    }
 }
 
 /// The number of a sorted label set: FNV-1a, folded to the range that is not reserved. Two sets collide once in four

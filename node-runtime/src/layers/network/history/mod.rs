@@ -46,6 +46,8 @@ struct Inner {
     lost: u64,
     /// Incremented whenever flows become wanted or unwanted, so that a pending clear knows whether it is outdated.
     epoch: u64,
+    /// While flows are wanted: since when every flow is in `flows`.
+    complete_since: Option<Timestamp>,
 }
 
 /// Flows from a reader's position on.
@@ -85,6 +87,8 @@ impl FlowBuffer {
             while inner.flows.len() > self.capacity || inner.flows.len() * size_of::<Flow>() > self.bytes {
                 inner.flows.pop_front();
                 inner.oldest += 1;
+                let oldest = inner.flows.front().map(|flow| flow.time);
+                inner.complete_since = inner.complete_since.max(oldest);
             }
         }
         let head = inner.head();
@@ -110,9 +114,15 @@ impl FlowBuffer {
         self.inner.lock().lost
     }
 
+    /// Since when every flow is in the buffer; none while flows are not wanted.
+    pub fn complete_since(&self) -> Option<Timestamp> {
+        self.inner.lock().complete_since
+    }
+
     /// Clears the buffer `RETENTION` after the last subscriber is gone; at once outside of a runtime.
     pub fn retire(&self) {
         let epoch = self.next_epoch();
+        self.inner.lock().complete_since = None;
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) if !self.is_empty() => {
                 let buffer = self.clone();
@@ -130,6 +140,7 @@ impl FlowBuffer {
     /// Flows are wanted, perhaps again: cancels a pending clear.
     pub fn revive(&self) {
         self.next_epoch();
+        self.inner.lock().complete_since.get_or_insert_with(Timestamp::now);
     }
 
     fn next_epoch(&self) -> u64 {

@@ -75,3 +75,20 @@ fn numbers_continue_after_a_clear() {
     buffer.push(Arc::new(syn()));
     assert_eq!(buffer.read(3, 10).flows.len(), 1);
 }
+
+#[test]
+fn buffer_is_complete_since_flows_are_wanted_or_the_oldest_that_is_kept() {
+    let buffer = filled(2, 0);
+    assert_eq!(buffer.complete_since(), None);
+    buffer.revive();
+    let wanted = buffer.complete_since().unwrap();
+    buffer.revive();
+    assert_eq!(buffer.complete_since(), Some(wanted), "nothing was missed in between");
+    let at = |seconds| Arc::new(Flow { time: wanted + SignedDuration::from_secs(seconds), ..syn() });
+    buffer.extend([at(1), at(2)]);
+    assert_eq!(buffer.complete_since(), Some(wanted));
+    buffer.push(at(3));
+    assert_eq!(buffer.complete_since(), Some(at(2).time));
+    buffer.retire();
+    assert_eq!(buffer.complete_since(), None);
+}

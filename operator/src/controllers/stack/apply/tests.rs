@@ -66,6 +66,10 @@ async fn parts_are_applied_before_the_profile_and_the_profile_before_nodes() {
             "PATCH /apis/apps/v1/namespaces/ink-system/daemonsets",
             "PATCH noderuntimes",
             "PATCH noderuntimes",
+            "PATCH /api/v1/namespaces/ink-system/secrets",
+            "PATCH /api/v1/namespaces/ink-system/configmaps",
+            "PATCH /api/v1/namespaces/ink-system/services",
+            "PATCH /apis/apps/v1/namespaces/ink-system/deployments",
         ]
     );
 }
@@ -96,7 +100,43 @@ async fn an_unselected_node_unloads_before_its_pod_is_deleted() {
 async fn a_rejected_daemon_set_does_not_block_policies_on_running_agents() {
     let (client, seen) = mock_server("/daemonsets/", StatusCode::UNPROCESSABLE_ENTITY);
     let (_, rejected) = apply(build_objects("{}", &nodes(1)), &client).await.unwrap();
-    assert_eq!(rejected, [RejectedObject { kind: "DaemonSet".into(), why: "no".into() }]);
+    assert_eq!(rejected, [RejectedObject { field: "spec.runtime", kind: "DaemonSet".into(), why: "no".into() }]);
     drop(client);
     assert!(seen.await.unwrap().iter().any(|line| line.contains("noderuntimes/reef-000")));
+}
+
+/// A relay with an available replica, whose APIService exists.
+fn with_registered_relay() -> crate::controllers::stack::dereference::DereferencedStack {
+    let mut cluster = nodes(1);
+    let named = |name: &str| json!({"metadata": {"name": name}, "status": {"availableReplicas": 1}});
+    cluster.relay.deployment = serde_json::from_value(named("trilobite-relay")).unwrap();
+    cluster.relay.api_service = serde_json::from_value(named("v1alpha1.read.trilobite.dev")).unwrap();
+    cluster.relay.has_service = true;
+    cluster
+}
+
+#[tokio::test]
+async fn api_service_is_the_last_to_come_and_the_first_to_go() {
+    let (client, seen) = mock_server("nothing is denied", StatusCode::OK);
+    apply(build_objects("{}", &with_registered_relay()), &client).await.unwrap();
+    drop(client);
+    let api_service = "/apis/apiregistration.k8s.io/v1/apiservices/v1alpha1.read.trilobite.dev";
+    assert_eq!(seen.await.unwrap().last().unwrap(), &format!("PATCH {api_service}"));
+
+    let (client, seen) = mock_server("nothing is denied", StatusCode::OK);
+    apply(build_objects("{suspend: true}", &with_registered_relay()), &client).await.unwrap();
+    drop(client);
+    let seen = seen.await.unwrap();
+    assert_eq!(seen[0], format!("DELETE {api_service}"));
+    let deleted: Vec<_> = seen.iter().filter(|line| line.starts_with("DELETE")).collect();
+    assert_eq!(deleted.len(), 3, "Deployment and Service too: {seen:?}");
+}
+
+#[tokio::test]
+async fn a_rejected_relay_is_about_its_own_field() {
+    let (client, seen) = mock_server("/deployments/", StatusCode::UNPROCESSABLE_ENTITY);
+    let (_, rejected) = apply(build_objects("{}", &nodes(1)), &client).await.unwrap();
+    assert_eq!(rejected, [RejectedObject { field: "spec.relay", kind: "Deployment".into(), why: "no".into() }]);
+    drop(client);
+    assert!(seen.await.unwrap().iter().all(|line| !line.contains("apiservices")));
 }

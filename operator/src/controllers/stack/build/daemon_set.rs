@@ -133,7 +133,7 @@ fn container(validated: &ValidatedStack) -> Container {
         image_pull_policy: validated.runtime.image_pull_policy.map(|policy| policy.as_str().into()),
         command: Some(vec!["/trilobite-node".into()]),
         args: Some(args),
-        env: Some(vec![node_name()]),
+        env: Some(vec![node_name(), node_addresses()]),
         env_from: Some(vec![EnvFromSource {
             config_map_ref: Some(ConfigMapEnvSource { name: DAEMON_SET.into(), optional: None }),
             ..EnvFromSource::default()
@@ -182,10 +182,19 @@ fn resources(validated: &ValidatedStack) -> ResourceRequirements {
 }
 
 fn node_name() -> EnvVar {
+    field_of_pod("NODE_NAME", "spec.nodeName")
+}
+
+/// The node's addresses, which are in the certificate of the agent's port.
+fn node_addresses() -> EnvVar {
+    field_of_pod("NODE_IPS", "status.hostIPs")
+}
+
+fn field_of_pod(name: &str, path: &str) -> EnvVar {
     EnvVar {
-        name: "NODE_NAME".into(),
+        name: name.into(),
         value_from: Some(EnvVarSource {
-            field_ref: Some(ObjectFieldSelector { field_path: "spec.nodeName".into(), api_version: None }),
+            field_ref: Some(ObjectFieldSelector { field_path: path.into(), api_version: None }),
             ..EnvVarSource::default()
         }),
         ..EnvVar::default()

@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 
 use kube::ResourceExt as _;
 
-use crate::controllers::stack::{dereference::DereferencedStack, validate::ValidatedStack};
+use crate::controllers::stack::{
+    dereference::{DereferencedRelay, DereferencedStack},
+    validate::{Registration, ValidatedStack},
+};
 
 /// Unused profiles that are kept, so that a user can see what changed.
 const KEPT_PROFILES: usize = 3;
@@ -18,6 +21,26 @@ pub(crate) struct Garbage {
     pub(crate) parts: Vec<String>,
     /// The agents' metrics Service.
     pub(crate) service: bool,
+    pub(crate) relay: RelayGarbage,
+}
+
+/// Objects of the relay to delete.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RelayGarbage {
+    /// Deleted before anything else is changed.
+    pub(crate) api_service: bool,
+    pub(crate) deployment: bool,
+    pub(crate) service: bool,
+}
+
+fn relay_garbage(validated: &ValidatedStack, relay: &DereferencedRelay) -> RelayGarbage {
+    let registered = validated.relay.as_ref().is_ok_and(|relay| relay.registration == Registration::Registered);
+    let wanted = validated.relay.is_ok();
+    RelayGarbage {
+        api_service: relay.api_service.is_some() && !registered,
+        deployment: relay.deployment.is_some() && !wanted,
+        service: relay.has_service && !wanted,
+    }
 }
 
 pub(super) fn find_garbage(validated: &ValidatedStack, dereferenced: &DereferencedStack) -> Garbage {
@@ -32,7 +55,8 @@ pub(super) fn find_garbage(validated: &ValidatedStack, dereferenced: &Dereferenc
         .collect();
     let parts = dereferenced.parts.iter().filter_map(|meta| meta.name.clone());
     let parts = parts.filter(|name| !listed.contains(name.as_str())).collect();
-    Garbage { runtimes, profiles, parts, service: dereferenced.has_service && !validated.metrics.enabled }
+    let service = dereferenced.has_service && !validated.metrics.enabled;
+    Garbage { runtimes, profiles, parts, service, relay: relay_garbage(validated, &dereferenced.relay) }
 }
 
 /// Profiles that no node points at or runs, except for the latest ones.

@@ -6,6 +6,7 @@ mod export_container;
 mod garbage;
 mod node_runtime;
 mod parts;
+mod relay;
 mod rollout;
 mod service;
 #[cfg(test)]
@@ -19,13 +20,21 @@ use k8s_openapi::api::{
 };
 use trilobite_crds::node::{NodeProfile, NodeRuntime, ProfilePart};
 
-pub(super) use self::garbage::Garbage;
 use self::{
-    config_map::build_config_map, daemon_set::build_daemon_set, garbage::find_garbage,
-    node_runtime::build_node_runtime, rollout::next_step, service::build_service,
+    config_map::build_config_map,
+    daemon_set::build_daemon_set,
+    garbage::find_garbage,
+    node_runtime::{build_node_runtime, build_port_changes},
+    relay::build_relay,
+    rollout::next_step,
+    service::build_service,
+};
+pub(super) use self::{
+    garbage::{Garbage, RelayGarbage},
+    relay::RelayObjects,
 };
 use super::{dereference::DereferencedStack, validate::ValidatedStack};
-use crate::{controllers::phase::Prepared, status::Rollout};
+use crate::{certificate_authority::AuthorityError, controllers::phase::Prepared, status::Rollout};
 
 #[derive(Debug)]
 pub(super) struct OwnedObjects<Phase> {
@@ -38,6 +47,10 @@ pub(super) struct OwnedObjects<Phase> {
     pub(super) daemon_set: DaemonSet,
     /// NodeRuntimes that are pointed at the profile in this step.
     pub(super) runtimes: Vec<NodeRuntime>,
+    /// NodeRuntimes whose port for the relay changes, and nothing else.
+    pub(super) port_changes: Vec<NodeRuntime>,
+    /// None if no relay is wanted.
+    pub(super) relay: Option<RelayObjects>,
     pub(super) garbage: Garbage,
     pub(super) rollout: Rollout,
     /// Number of nodes that later steps update.
@@ -46,21 +59,28 @@ pub(super) struct OwnedObjects<Phase> {
     pub(super) phase: PhantomData<Phase>,
 }
 
-pub(super) fn build(validated: &ValidatedStack, dereferenced: &DereferencedStack) -> OwnedObjects<Prepared> {
+pub(super) fn build(
+    validated: &ValidatedStack,
+    dereferenced: &DereferencedStack,
+) -> Result<OwnedObjects<Prepared>, AuthorityError> {
     let config_map = build_config_map(validated);
     let daemon_set = build_daemon_set(validated, &config_map);
     let step = next_step(validated, dereferenced);
-    OwnedObjects {
+    let (port_changes, later) = build_port_changes(validated, dereferenced, &step);
+    let point = |(name, uid): &(String, String)| build_node_runtime(validated, &validated.profile, name, uid);
+    Ok(OwnedObjects {
         parts: parts::missing_parts(validated, dereferenced),
         profile: parts::build_profile(validated),
         config_map,
         service: build_service(validated),
         daemon_set,
-        runtimes: step.nodes.iter().map(|(name, uid)| build_node_runtime(validated, name, uid)).collect(),
+        runtimes: step.nodes.iter().map(point).collect(),
+        port_changes,
+        relay: build_relay(validated, dereferenced)?,
         garbage: find_garbage(validated, dereferenced),
         rollout: step.rollout,
-        remaining_nodes: step.remaining_nodes,
+        remaining_nodes: step.remaining_nodes + later,
         namespace: validated.namespace.clone(),
         phase: PhantomData,
-    }
+    })
 }

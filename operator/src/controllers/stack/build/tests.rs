@@ -1,9 +1,14 @@
 //! What is built from a stack, without an API server.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use kube::ResourceExt as _;
+use trilobite_crds::node::NodeRuntime;
 
+use crate::controllers::stack::dereference::DereferencedStack;
 use crate::controllers::stack::fixtures::{
     build_objects, nodes, report_ready, roll_out, set_spec_written_at, start_deleting, store_objects,
 };
@@ -22,6 +27,30 @@ fn objects_are_owned_by_the_stack_and_node_runtimes_by_their_nodes() {
     assert_eq!(owner(objects.profile.owner_references()), stack);
     assert_eq!(owner(objects.parts[0].owner_references()), stack);
     assert_eq!(owner(objects.runtimes[0].owner_references()), ("Node".into(), "uid-of-reef-000".into(), None));
+}
+
+#[test]
+fn node_runtimes_have_the_labels_that_policies_select_nodes_by() {
+    let mut cluster = nodes(2);
+    let label = |cluster: &mut DereferencedStack, value: &str| {
+        let node = Arc::make_mut(&mut cluster.nodes[1]);
+        node.metadata.labels.get_or_insert_default().insert("disk".into(), value.into());
+    };
+    label(&mut cluster, "ssd");
+    let without = build_objects("{security: {mode: Enabled}}", &cluster);
+    assert!(without.runtimes.iter().all(|runtime| runtime.spec.node_labels.is_empty()), "no policy asks for one");
+    let selector =
+        serde_json::json!({"matchLabels": {"disk": "ssd"}, "matchExpressions": [{"key": "gpu", "operator": "Exists"}]});
+    cluster.policies[0].spec.node_selector = serde_json::from_value(selector).unwrap();
+    roll_out(&mut cluster, "{security: {mode: Enabled}}");
+    let labels = |runtime: &NodeRuntime| runtime.spec.node_labels.clone();
+    let ssd = BTreeMap::from([("disk".to_owned(), "ssd".to_owned())]);
+    assert_eq!(labels(&cluster.runtimes["reef-000"]), BTreeMap::new());
+    assert_eq!(labels(&cluster.runtimes["reef-001"]), ssd);
+    label(&mut cluster, "tape");
+    let changed = build_objects("{security: {mode: Enabled}}", &cluster);
+    let changes: Vec<_> = changed.port_changes.iter().map(|runtime| (runtime.name_any(), labels(runtime))).collect();
+    assert_eq!(changes, [("reef-001".to_owned(), BTreeMap::from([("disk".to_owned(), "tape".to_owned())]))]);
 }
 
 #[test]

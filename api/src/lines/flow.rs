@@ -1,0 +1,313 @@
+//! A flow as a line or as cells of a table, in the form of `hubble observe`.
+
+use crate::{
+    flow::{Endpoint, Flow, Layer4, LostEvent, Service, TcpFlags, TraceObservationPoint, Verdict, layer4::Protocol},
+    observer::GetFlowsResponse,
+    observer::get_flows_response::ResponseTypes,
+};
+use trilobite_untrusted_text::escape;
+
+use super::{clock, paint::Paint};
+
+/// How lines look.
+#[derive(Clone, Copy)]
+pub struct FlowStyle {
+    /// Colors.
+    pub paint: Paint,
+    /// Name the node after the time.
+    pub node: bool,
+}
+
+/// Parts of a line, and cells of a row.
+#[allow(missing_docs, reason = "the names say it")]
+pub struct FlowCells {
+    pub time: String,
+    pub node: String,
+    /// The end that opened the connection.
+    pub source: String,
+    pub destination: String,
+    pub arrow: &'static str,
+    pub kind: String,
+    pub verdict: String,
+    pub summary: String,
+}
+
+/// The line without its end; none for a message that is neither a flow nor a loss.
+pub fn line(response: &GetFlowsResponse, style: FlowStyle) -> Option<String> {
+    match response.response_types.as_ref()? {
+        ResponseTypes::Flow(flow) => {
+            let FlowCells { time, source, destination, arrow, kind, verdict, summary, node } = cells(flow, response);
+            let FlowStyle { paint, node: with_node } = style;
+            let node = if with_node { format!(" [{}]", escape(&node)) } else { String::new() };
+            let (source, destination) = (paint.cyan(&source), paint.cyan(&destination));
+            let verdict = paint_verdict(paint, flow.verdict(), &verdict);
+            let summary = if summary.is_empty() { summary } else { format!(" ({summary})") };
+            Some(format!("{time}{node}: {source} {arrow} {destination} {kind} {verdict}{summary}"))
+        }
+        ResponseTypes::LostEvents(lost) => Some(lost_line(lost, response)),
+        ResponseTypes::NodeStatus(_) => None,
+    }
+}
+
+fn paint_verdict(paint: Paint, verdict: Verdict, text: &str) -> String {
+    match verdict {
+        Verdict::Forwarded => paint.green(text),
+        Verdict::Dropped | Verdict::Error => paint.red(text),
+        _ => paint.yellow(text),
+    }
+}
+
+fn lost_line(lost: &LostEvent, response: &GetFlowsResponse) -> String {
+    let time = response.time.as_ref().map_or_else(|| clock::NO_TIME.to_owned(), clock::stamp);
+    let cpu = lost.cpu.map(|cpu| format!(" CPU({cpu})")).unwrap_or_default();
+    format!("{time} EVENTS LOST: {}{cpu} {}", lost.source().as_str_name(), lost.num_events_lost)
+}
+
+/// The cells of one flow.
+pub fn cells(flow: &Flow, response: &GetFlowsResponse) -> FlowCells {
+    let (from, to) = ports(flow.l4.as_ref());
+    let addresses = flow.ip.as_ref();
+    let source = endpoint_text(
+        flow.source.as_ref(),
+        flow.source_service.as_ref(),
+        &flow.source_names,
+        addresses.map(|ip| ip.source.as_str()),
+        from,
+    );
+    let destination = endpoint_text(
+        flow.destination.as_ref(),
+        flow.destination_service.as_ref(),
+        &flow.destination_names,
+        addresses.map(|ip| ip.destination.as_str()),
+        to,
+    );
+    let reply = flow.is_reply;
+    let (source, destination) = if reply == Some(true) { (destination, source) } else { (source, destination) };
+    FlowCells {
+        time: flow.time.as_ref().or(response.time.as_ref()).map_or_else(|| clock::NO_TIME.to_owned(), clock::stamp),
+        node: if flow.node_name.is_empty() { response.node_name.clone() } else { flow.node_name.clone() },
+        source,
+        destination,
+        arrow: match reply {
+            Some(false) => "->",
+            Some(true) => "<-",
+            None => "<>",
+        },
+        kind: kind(flow),
+        verdict: flow.verdict().as_str_name().to_owned(),
+        #[expect(deprecated, reason = "still what Hubble's servers fill")]
+        summary: if flow.summary.is_empty() { summary(flow.l4.as_ref()) } else { escape(&flow.summary) },
+    }
+}
+
+/// `to-endpoint` or the like, or the reason of a drop.
+fn kind(flow: &Flow) -> String {
+    if flow.verdict() == Verdict::Dropped {
+        let name = flow.drop_reason_desc().as_str_name().replace('_', " ").to_lowercase();
+        return name.chars().take(1).flat_map(char::to_uppercase).chain(name.chars().skip(1)).collect();
+    }
+    match flow.trace_observation_point() {
+        TraceObservationPoint::UnknownPoint => "unknown-point".into(),
+        point => point.as_str_name().to_lowercase().replace('_', "-"),
+    }
+}
+
+fn endpoint_text(
+    endpoint: Option<&Endpoint>,
+    service: Option<&Service>,
+    names: &[String],
+    address: Option<&str>,
+    port: Option<u32>,
+) -> String {
+    let pod = endpoint.filter(|end| !end.pod_name.is_empty()).map(|end| format!("{}/{}", end.namespace, end.pod_name));
+    let service = || service.filter(|one| !one.name.is_empty()).map(|one| format!("{}/{}", one.namespace, one.name));
+    let host = pod
+        .or_else(service)
+        .or_else(|| (!names.is_empty()).then(|| names.join(",")))
+        .unwrap_or_else(|| address.filter(|address| !address.is_empty()).unwrap_or("<unknown>").to_owned());
+    let port = match port {
+        // An IPv6 address has colons of its own.
+        Some(port) if host.contains(':') => format!("[{host}]:{port}"),
+        Some(port) => format!("{host}:{port}"),
+        None => host,
+    };
+    match endpoint.map_or(0, |end| end.identity) {
+        0 => escape(&port),
+        number => format!("{} ({})", escape(&port), reserved(number).map_or(format!("ID:{number}"), str::to_owned)),
+    }
+}
+
+fn reserved(identity: u32) -> Option<&'static str> {
+    Some(match identity {
+        1 => "host",
+        2 => "world",
+        3 => "unmanaged",
+        4 => "health",
+        5 => "init",
+        6 => "remote-node",
+        7 => "kube-apiserver",
+        8 => "ingress",
+        _ => return None,
+    })
+}
+
+fn ports(layer: Option<&Layer4>) -> (Option<u32>, Option<u32>) {
+    match layer.and_then(|layer| layer.protocol.as_ref()) {
+        Some(Protocol::Tcp(tcp)) => (Some(tcp.source_port), Some(tcp.destination_port)),
+        Some(Protocol::Udp(udp)) => (Some(udp.source_port), Some(udp.destination_port)),
+        Some(Protocol::Sctp(sctp)) => (Some(sctp.source_port), Some(sctp.destination_port)),
+        _ => (None, None),
+    }
+}
+
+fn summary(layer: Option<&Layer4>) -> String {
+    match layer.and_then(|layer| layer.protocol.as_ref()) {
+        Some(Protocol::Tcp(tcp)) => format!("TCP Flags: {}", flags(&tcp.flags.unwrap_or_default())),
+        Some(Protocol::Udp(_)) => "UDP".into(),
+        Some(Protocol::Sctp(_)) => "SCTP".into(),
+        Some(Protocol::IcmPv4(_)) => "ICMPv4".into(),
+        Some(Protocol::IcmPv6(_)) => "ICMPv6".into(),
+        Some(Protocol::Vrrp(_)) => "VRRP".into(),
+        Some(Protocol::Igmp(_)) => "IGMP".into(),
+        None => String::new(),
+    }
+}
+
+fn flags(flags: &TcpFlags) -> String {
+    let named = [
+        ("SYN", flags.syn),
+        ("ACK", flags.ack),
+        ("RST", flags.rst),
+        ("FIN", flags.fin),
+        ("PSH", flags.psh),
+        ("URG", flags.urg),
+        ("ECE", flags.ece),
+        ("CWR", flags.cwr),
+        ("NS", flags.ns),
+    ];
+    named.iter().filter(|(_, set)| *set).map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::flow::{DropReason, Ip, LostEventSource, Tcp, Udp};
+
+    use super::*;
+
+    const PLAIN: FlowStyle = FlowStyle { paint: Paint(false), node: false };
+
+    fn pod(name: &str, identity: u32) -> Option<Endpoint> {
+        let (namespace, pod_name) = ("shop".into(), name.into());
+        Some(Endpoint { namespace, pod_name, identity, ..Endpoint::default() })
+    }
+
+    fn syn() -> Flow {
+        let flags = Some(TcpFlags { syn: true, ..TcpFlags::default() });
+        Flow {
+            time: Some(prost_types::Timestamp { seconds: 1_795_351_583, nanos: 248_000_000 }),
+            verdict: Verdict::Forwarded.into(),
+            source: pod("till-1", 1001),
+            destination: pod("shelf-1", 1002),
+            l4: Some(Layer4 {
+                protocol: Some(Protocol::Tcp(Tcp { source_port: 40_000, destination_port: 80, flags })),
+            }),
+            trace_observation_point: TraceObservationPoint::ToEndpoint.into(),
+            is_reply: Some(false),
+            ..Flow::default()
+        }
+    }
+
+    fn text_of(flow: Flow) -> String {
+        let response =
+            GetFlowsResponse { response_types: Some(ResponseTypes::Flow(flow)), ..GetFlowsResponse::default() };
+        line(&response, PLAIN).unwrap()
+    }
+
+    #[test]
+    fn a_flow_and_its_reply_keep_the_ends_in_place() {
+        assert_eq!(
+            text_of(syn()),
+            "Nov 22 12:46:23.248: shop/till-1:40000 (ID:1001) -> shop/shelf-1:80 (ID:1002) to-endpoint FORWARDED (TCP Flags: SYN)"
+        );
+        let flags = Some(TcpFlags { syn: true, ack: true, ..TcpFlags::default() });
+        let reply = Flow {
+            source: pod("shelf-1", 1002),
+            destination: pod("till-1", 1001),
+            l4: Some(Layer4 {
+                protocol: Some(Protocol::Tcp(Tcp { source_port: 80, destination_port: 40_000, flags })),
+            }),
+            trace_observation_point: TraceObservationPoint::ToStack.into(),
+            is_reply: Some(true),
+            ..syn()
+        };
+        assert_eq!(
+            text_of(reply),
+            "Nov 22 12:46:23.248: shop/till-1:40000 (ID:1001) <- shop/shelf-1:80 (ID:1002) to-stack FORWARDED (TCP Flags: SYN, ACK)"
+        );
+    }
+
+    #[test]
+    fn a_drop_says_why_and_an_unknown_direction_says_so() {
+        let flow = Flow {
+            verdict: Verdict::Dropped.into(),
+            drop_reason_desc: DropReason::PolicyDenied.into(),
+            is_reply: None,
+            ..syn()
+        };
+        assert!(text_of(flow).contains("(ID:1001) <> shop/shelf-1:80 (ID:1002) Policy denied DROPPED (TCP"));
+    }
+
+    #[test]
+    fn an_end_without_a_pod_is_its_service_or_name_or_address() {
+        let flow = Flow {
+            source: None,
+            ip: Some(Ip { source: "fd00::7".into(), destination: "10.0.0.9".into(), ..Ip::default() }),
+            destination: Some(Endpoint { identity: 2, ..Endpoint::default() }),
+            destination_names: vec!["fossil.example".into()],
+            l4: Some(Layer4 { protocol: Some(Protocol::Udp(Udp { source_port: 5353, destination_port: 53 })) }),
+            ..syn()
+        };
+        assert!(text_of(flow).contains(": [fd00::7]:5353 -> fossil.example:53 (world) to-endpoint FORWARDED (UDP)"));
+    }
+
+    #[test]
+    fn what_a_flow_does_not_say_is_marked() {
+        let text = text_of(Flow { time: None, source: None, ip: None, ..syn() });
+        assert!(text.starts_with("N/A: <unknown>:40000 -> shop/shelf-1:80"), "{text}");
+    }
+
+    #[test]
+    fn name_of_a_flow_cannot_reorder_its_line() {
+        let text = text_of(Flow { source: pod("till\u{202e}1\u{200b}", 1001), ..syn() });
+        assert!(text.contains("shop/till\\u{202e}1\\u{200b}:40000"), "{text}");
+    }
+
+    #[test]
+    fn node_and_colors_are_shown_on_request() {
+        let response = GetFlowsResponse {
+            response_types: Some(ResponseTypes::Flow(syn())),
+            node_name: "alder".into(),
+            ..GetFlowsResponse::default()
+        };
+        let style = FlowStyle { paint: Paint(true), node: true };
+        let text = line(&response, style).unwrap();
+        assert!(text.starts_with("Nov 22 12:46:23.248 [alder]: \x1b[36mshop/till-1:40000"), "{text}");
+        assert!(text.contains("\x1b[32mFORWARDED\x1b[0m"), "{text}");
+    }
+
+    #[test]
+    fn a_loss_is_a_line_of_its_own() {
+        let lost = LostEvent {
+            source: LostEventSource::HubbleRingBuffer.into(),
+            num_events_lost: 7,
+            cpu: Some(0),
+            ..LostEvent::default()
+        };
+        let response = GetFlowsResponse {
+            response_types: Some(ResponseTypes::LostEvents(lost)),
+            time: syn().time,
+            ..GetFlowsResponse::default()
+        };
+        assert_eq!(line(&response, PLAIN).unwrap(), "Nov 22 12:46:23.248 EVENTS LOST: HUBBLE_RING_BUFFER CPU(0) 7");
+    }
+}

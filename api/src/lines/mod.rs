@@ -1,0 +1,5 @@
+//! Messages as lines for a terminal.
+
+pub mod clock;
+pub mod flow;
+pub mod paint;

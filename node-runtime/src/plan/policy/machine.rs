@@ -1,0 +1,161 @@
+//! The kernel of this machine.
+
+use std::{cell::RefCell, collections::BTreeMap};
+
+use super::{
+    dimension::NamespaceKind,
+    format::parse_format,
+    kernel_view::{Architecture, Kernel, TracepointFormat},
+};
+use crate::kernel::{
+    Facts, Release,
+    btf::{CType, Function, KernelTypes, Member},
+    symbols::{Symbol, Symbols},
+    tracefs,
+};
+
+/// Files of several megabytes are read at the first question that needs one; `close_files` frees them and keeps the answers.
+pub struct Machine {
+    release: Release,
+    types: KernelTypes,
+    symbols: Symbols,
+    ways: ProbedWays,
+    functions: Answers<String, Function>,
+    existing: Answers<String, Symbol>,
+    raw_tracepoints: Answers<String, Vec<CType>>,
+    formats: Answers<(String, String), TracepointFormat>,
+    members: Answers<(String, String, Option<String>), Member>,
+}
+
+/// Answers so far. What the kernel does not have may come with a module, so that it is asked for again.
+type Answers<K, V> = RefCell<BTreeMap<K, V>>;
+
+/// Ways to attach that a probe has seen work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProbedWays {
+    pub fentry: bool,
+    pub kprobe_multi: bool,
+}
+
+impl Machine {
+    pub fn new(facts: &Facts, ways: ProbedWays) -> Self {
+        Self {
+            release: facts.release,
+            types: KernelTypes::default(),
+            symbols: Symbols::default(),
+            ways,
+            functions: Answers::default(),
+            existing: Answers::default(),
+            raw_tracepoints: Answers::default(),
+            formats: Answers::default(),
+            members: Answers::default(),
+        }
+    }
+
+    /// The ways that a later probe has seen work.
+    pub fn set_ways(&mut self, ways: ProbedWays) {
+        self.ways = ways;
+    }
+
+    /// Frees what was read, after a time of planning.
+    pub fn close_files(&mut self) {
+        self.types = KernelTypes::default();
+        self.symbols = Symbols::default();
+        self.existing.get_mut().retain(|_, symbol| *symbol == Symbol::Traceable);
+    }
+}
+
+impl Kernel for Machine {
+    fn release(&self) -> Release {
+        self.release
+    }
+
+    fn architecture(&self) -> Architecture {
+        if cfg!(target_arch = "aarch64") { Architecture::Aarch64 } else { Architecture::X86_64 }
+    }
+
+    fn function(&self, name: &str) -> Option<Function> {
+        if let Some(found) = self.functions.borrow().get(name) {
+            return Some(found.clone());
+        }
+        let found = self.types.function(name)?;
+        self.functions.borrow_mut().insert(name.to_owned(), found.clone());
+        Some(found)
+    }
+
+    fn symbol(&self, name: &str) -> Symbol {
+        *self.existing.borrow_mut().entry(name.to_owned()).or_insert_with(|| self.symbols.symbol(name))
+    }
+
+    fn traceable_functions(&self, accepts: &dyn Fn(&str) -> bool) -> Option<Vec<String>> {
+        self.symbols.traceable_functions(accepts)
+    }
+
+    fn raw_tracepoint(&self, event: &str) -> Option<Vec<CType>> {
+        if let Some(found) = self.raw_tracepoints.borrow().get(event) {
+            return Some(found.clone());
+        }
+        let found = self.types.raw_tracepoint(event)?;
+        self.raw_tracepoints.borrow_mut().insert(event.to_owned(), found.clone());
+        Some(found)
+    }
+
+    fn tracepoint(&self, subsystem: &str, event: &str) -> TracepointFormat {
+        let key = (subsystem.to_owned(), event.to_owned());
+        if let Some(found) = self.formats.borrow().get(&key) {
+            return found.clone();
+        }
+        match tracefs::format(subsystem, event) {
+            Ok(Some(text)) => {
+                let found = TracepointFormat::Fields(parse_format(&text));
+                self.formats.borrow_mut().insert(key, found.clone());
+                found
+            }
+            Ok(None) => TracepointFormat::Missing,
+            Err(error) => TracepointFormat::Unreadable(error),
+        }
+    }
+
+    fn member(&self, r#struct: &str, name: &str, module: Option<&str>) -> Option<Member> {
+        let key = (r#struct.to_owned(), name.to_owned(), module.map(str::to_owned));
+        if let Some(found) = self.members.borrow().get(&key) {
+            return Some(found.clone());
+        }
+        let found = self.types.member(r#struct, name, module)?;
+        self.members.borrow_mut().insert(key, found.clone());
+        Some(found)
+    }
+
+    fn size_of(&self, r#struct: &str, module: Option<&str>) -> Option<u32> {
+        self.types.size_of(r#struct, module)
+    }
+
+    fn host_namespace(&self, kind: NamespaceKind) -> Option<u32> {
+        // The inodes of the initial namespaces are constants of the kernel (proc_ns.h), but for the mount and network ones.
+        Some(match kind {
+            NamespaceKind::Ipc => 0xefff_ffff,
+            NamespaceKind::Uts => 0xefff_fffe,
+            NamespaceKind::User => 0xefff_fffd,
+            NamespaceKind::Pid | NamespaceKind::PidForChildren => 0xefff_fffc,
+            NamespaceKind::Cgroup => 0xefff_fffb,
+            NamespaceKind::Time | NamespaceKind::TimeForChildren => 0xefff_fffa,
+            NamespaceKind::Mount => return host_namespace_file("mnt"),
+            NamespaceKind::Network => return host_namespace_file("net"),
+        })
+    }
+
+    fn has_kprobe_multi(&self) -> bool {
+        self.ways.kprobe_multi
+    }
+
+    fn has_fentry(&self) -> bool {
+        self.ways.fentry
+    }
+}
+
+/// Of the first process, which is the host's where the agent is in the host's pid namespace.
+fn host_namespace_file(name: &str) -> Option<u32> {
+    use std::os::unix::fs::MetadataExt;
+
+    u32::try_from(std::fs::metadata(format!("/proc/1/ns/{name}")).ok()?.ino()).ok()
+}

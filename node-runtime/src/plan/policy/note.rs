@@ -1,0 +1,39 @@
+//! What users should know of a policy that is active.
+
+use trilobite_crds::policy::{Action, ArgumentType, BinaryFilter, Hook, PolicyMode};
+
+use super::item::PolicyContext;
+use crate::problem::Problem;
+
+/// What users should know of a hook that is active.
+pub(super) fn add_notes(notes: &mut Vec<Problem>, field: &str, hook: Hook<'_>, context: &PolicyContext<'_>) {
+    let is_syscall = matches!(hook, Hook::Kprobe(function) | Hook::Fentry(function) if function.syscall);
+    let is_pointer = |index: i32| {
+        let argument = hook.args().iter().find(|argument| argument.index == index);
+        argument.is_some_and(|argument| {
+            matches!(
+                argument.r#type.known(),
+                Some(ArgumentType::String | ArgumentType::CharBuf | ArgumentType::Sockaddr | ArgumentType::SockaddrUn)
+            )
+        })
+    };
+    for (number, selector) in hook.selectors().iter().enumerate() {
+        let path = format!("{field}.selectors[{number}]");
+        if let Some(at) = selector.match_args.iter().position(|filter| is_syscall && is_pointer(filter.index)) {
+            notes.push(Problem::SyscallPointer { field: format!("{path}.matchArgs[{at}]") });
+        }
+        let is_late = |action: &Action| action.signal().is_some();
+        if context.spec.mode() == PolicyMode::Enforce
+            && let Some(at) = selector.match_actions.iter().position(is_late)
+        {
+            notes.push(Problem::SignalIsLate { field: format!("{path}.matchActions[{at}]") });
+        }
+        let is_positive =
+            |filter: &BinaryFilter| filter.operator.known().is_some_and(|operator| !operator.is_negated());
+        if hook.is_before_exec()
+            && let Some(at) = selector.match_binaries.iter().position(is_positive)
+        {
+            notes.push(Problem::MatchesExecutedFile { field: format!("{path}.matchBinaries[{at}]") });
+        }
+    }
+}

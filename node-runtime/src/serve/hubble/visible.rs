@@ -1,0 +1,107 @@
+//! What a scope shows of a flow. A flow with an end in one of the scope's namespaces is shown; of its other end the
+//! namespace and the pod's name are. Filters see the flow as it is shown: otherwise the answer to a filter would tell what
+//! is withheld.
+
+use std::sync::Arc;
+
+use trilobite_api::read_scope::ReadScope;
+
+use crate::layers::network::{
+    endpoint::{Endpoint, Reserved},
+    flow::Flow,
+};
+
+/// The flow as the scope shows it; none if neither end is in the scope.
+pub(super) fn visible(flow: &Arc<Flow>, scope: &ReadScope) -> Option<Arc<Flow>> {
+    if scope.is_everything() {
+        return Some(Arc::clone(flow));
+    }
+    match (scope.allows(&flow.source_endpoint.namespace), scope.allows(&flow.destination_endpoint.namespace)) {
+        (false, false) => None,
+        (true, true) => Some(Arc::clone(flow)),
+        (false, true) => Some(reduced(flow, |flow| {
+            flow.source_endpoint = name_only(&flow.source_endpoint);
+            flow.source_service = None;
+            flow.source_mac = [0; 6];
+        })),
+        (true, false) => Some(reduced(flow, |flow| {
+            flow.destination_endpoint = name_only(&flow.destination_endpoint);
+            flow.destination_service = None;
+            flow.destination_mac = [0; 6];
+        })),
+    }
+}
+
+fn reduced(flow: &Flow, withhold: impl FnOnce(&mut Flow)) -> Arc<Flow> {
+    let mut flow = flow.clone();
+    withhold(&mut flow);
+    Arc::new(flow)
+}
+
+/// Namespace and name of a pod. An end that is no pod, e.g. the world or a node, belongs to no tenant and stays whole.
+fn name_only(endpoint: &Arc<Endpoint>) -> Arc<Endpoint> {
+    if endpoint.pod.is_empty() && Reserved::is_reserved(endpoint.identity) {
+        return Arc::clone(endpoint);
+    }
+    Arc::new(Endpoint { namespace: endpoint.namespace.clone(), pod: endpoint.pod.clone(), ..Endpoint::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::network::flow::tests::syn;
+
+    fn shown(flow: Flow, scope: &str) -> Option<Flow> {
+        visible(&Arc::new(flow), &ReadScope::parse(scope).unwrap()).map(Arc::unwrap_or_clone)
+    }
+
+    #[test]
+    fn flow_between_other_namespaces_is_not_shown() {
+        assert_eq!(shown(syn(), "reef,shop2"), None);
+        assert_eq!(shown(syn(), "*"), Some(syn()));
+        assert_eq!(shown(syn(), "shop,store"), Some(syn()));
+    }
+
+    #[test]
+    fn other_end_keeps_namespace_and_name_alone() {
+        let name = |namespace: &str, pod: &str| Endpoint {
+            namespace: namespace.into(),
+            pod: pod.into(),
+            ..Endpoint::default()
+        };
+        let from_shop = shown(syn(), "shop").unwrap();
+        assert_eq!(from_shop.source_endpoint, syn().source_endpoint);
+        assert_eq!(*from_shop.destination_endpoint, name("store", "cart-1"));
+        assert_eq!((&from_shop.destination_service, from_shop.destination_mac), (&None, [0; 6]));
+        let from_store = shown(syn(), "store").unwrap();
+        assert_eq!(*from_store.source_endpoint, name("shop", "front-1"));
+        assert_eq!(from_store.destination_endpoint, syn().destination_endpoint);
+        assert_eq!(from_store.destination_service, syn().destination_service);
+    }
+
+    #[test]
+    fn world_and_api_server_stay_whole() {
+        let api_server = Endpoint { namespace: "default".into(), ..Endpoint::reserved(Reserved::KubeApiserver) };
+        for end in [Endpoint::reserved(Reserved::World), api_server] {
+            let mut flow = syn();
+            flow.destination_endpoint = Arc::new(end.clone());
+            assert_eq!(*shown(flow, "shop").unwrap().destination_endpoint, end);
+        }
+    }
+
+    #[test]
+    fn service_without_a_pod_keeps_its_namespace_alone() {
+        let mut flow = syn();
+        flow.destination_endpoint = Arc::new(Endpoint::service("store", "cart", [("app", "cart")].into_iter()));
+        let shown = shown(flow, "shop").unwrap();
+        assert_eq!(*shown.destination_endpoint, Endpoint { namespace: "store".into(), ..Endpoint::default() });
+    }
+
+    #[test]
+    fn flow_of_the_host_is_shown_to_the_whole_cluster_alone() {
+        let mut flow = syn();
+        flow.source_endpoint = Arc::new(Endpoint::reserved(Reserved::Host));
+        flow.destination_endpoint = Arc::new(Endpoint::reserved(Reserved::World));
+        assert_eq!(shown(flow, "shop"), None);
+    }
+}

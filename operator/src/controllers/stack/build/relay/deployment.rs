@@ -1,0 +1,167 @@
+//! The relay's Deployment. Its pods have no privilege: no capability, no root, no volume but their token.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    api::{
+        apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
+        core::v1::{
+            Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, ObjectFieldSelector,
+            PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecurityContext,
+            TopologySpreadConstraint,
+        },
+    },
+    apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::LabelSelector, util::intstr::IntOrString},
+};
+use kube::core::ObjectMeta;
+use trilobite_crds::{
+    read_api::{AGENT_PORT, RELAY, RELAY_HTTPS_PORT, RELAY_METRICS_PORT},
+    stack::{DEFAULT_RELAY_REQUESTS, RelaySpec},
+};
+
+use crate::{
+    controllers::stack::validate::{ValidatedRelay, ValidatedStack},
+    labels::{relay_metadata, relay_selector},
+};
+
+/// Name of the port of the aggregated API.
+pub(super) const HTTPS: &str = "https";
+/// Label that the kubelet sets to the operating system.
+const OS: &str = "kubernetes.io/os";
+
+pub(super) fn build_deployment(validated: &ValidatedStack, relay: &ValidatedRelay) -> Deployment {
+    let metadata = relay_metadata(RELAY, Some(&validated.namespace), &validated.owner);
+    Deployment {
+        spec: Some(DeploymentSpec {
+            replicas: Some(relay.spec.replicas),
+            selector: selector(),
+            strategy: Some(DeploymentStrategy {
+                type_: Some("RollingUpdate".into()),
+                // A new version serves before the old one ends, so that the APIService stays.
+                rolling_update: Some(RollingUpdateDeployment {
+                    max_surge: Some(IntOrString::Int(1)),
+                    max_unavailable: Some(IntOrString::Int(0)),
+                }),
+            }),
+            template: PodTemplateSpec {
+                metadata: Some(ObjectMeta { labels: metadata.labels.clone(), ..ObjectMeta::default() }),
+                spec: Some(pod_spec(relay)),
+            },
+            revision_history_limit: Some(3),
+            ..DeploymentSpec::default()
+        }),
+        metadata,
+        status: None,
+    }
+}
+
+fn selector() -> LabelSelector {
+    LabelSelector { match_labels: Some(relay_selector()), match_expressions: None }
+}
+
+fn pod_spec(relay: &ValidatedRelay) -> PodSpec {
+    PodSpec {
+        service_account_name: Some(RELAY.into()),
+        // As the operator: without a relay its APIService goes, and clients get errors.
+        priority_class_name: Some("system-cluster-critical".into()),
+        node_selector: Some(node_selector(&relay.spec)),
+        tolerations: Some(relay.spec.tolerations.iter().map(Into::into).collect()),
+        topology_spread_constraints: (relay.spec.replicas > 1).then(|| {
+            vec![TopologySpreadConstraint {
+                max_skew: 1,
+                topology_key: "kubernetes.io/hostname".into(),
+                when_unsatisfiable: "ScheduleAnyway".into(),
+                label_selector: Some(selector()),
+                ..TopologySpreadConstraint::default()
+            }]
+        }),
+        termination_grace_period_seconds: Some(15),
+        security_context: Some(PodSecurityContext {
+            run_as_non_root: Some(true),
+            run_as_user: Some(65532),
+            run_as_group: Some(65532),
+            seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".into(), localhost_profile: None }),
+            ..PodSecurityContext::default()
+        }),
+        containers: vec![container(relay)],
+        ..PodSpec::default()
+    }
+}
+
+fn node_selector(spec: &RelaySpec) -> BTreeMap<String, String> {
+    let mut selector = spec.node_selector.clone();
+    selector.entry(OS.into()).or_insert_with(|| "linux".into());
+    selector
+}
+
+fn container(relay: &ValidatedRelay) -> Container {
+    let agent_port =
+        relay.listen.address.rsplit_once(':').map_or_else(|| AGENT_PORT.to_string(), |(_, port)| port.into());
+    let args = [
+        ("--listen", format!("[::]:{RELAY_HTTPS_PORT}")),
+        ("--metrics-listen", format!("[::]:{RELAY_METRICS_PORT}")),
+        ("--agent-port", agent_port),
+    ];
+    Container {
+        name: "relay".into(),
+        image: Some(relay.image.clone()),
+        command: Some(vec!["/trilobite-relay".into()]),
+        args: Some(args.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect()),
+        env: Some(vec![EnvVar {
+            name: "POD_NAMESPACE".into(),
+            value_from: Some(EnvVarSource {
+                field_ref: Some(ObjectFieldSelector { field_path: "metadata.namespace".into(), api_version: None }),
+                ..EnvVarSource::default()
+            }),
+            ..EnvVar::default()
+        }]),
+        ports: Some(vec![port(HTTPS, RELAY_HTTPS_PORT), port("metrics", RELAY_METRICS_PORT)]),
+        // Frequent, so that an APIService is neither missing nor dead for longer than it has to be.
+        readiness_probe: Some(probe("/readyz", 2, 2)),
+        liveness_probe: Some(probe("/livez", 20, 3)),
+        resources: Some(resources(&relay.spec)),
+        security_context: Some(SecurityContext {
+            allow_privilege_escalation: Some(false),
+            read_only_root_filesystem: Some(true),
+            capabilities: Some(Capabilities { drop: Some(vec!["ALL".into()]), add: None }),
+            ..SecurityContext::default()
+        }),
+        ..Container::default()
+    }
+}
+
+fn port(name: &str, port: i32) -> ContainerPort {
+    ContainerPort {
+        name: Some(name.into()),
+        container_port: port,
+        protocol: Some("TCP".into()),
+        ..ContainerPort::default()
+    }
+}
+
+fn probe(path: &str, period: i32, failures: i32) -> Probe {
+    Probe {
+        http_get: Some(HTTPGetAction {
+            path: Some(path.into()),
+            port: IntOrString::String(HTTPS.into()),
+            scheme: Some("HTTPS".into()),
+            ..HTTPGetAction::default()
+        }),
+        period_seconds: Some(period),
+        timeout_seconds: Some(3),
+        failure_threshold: Some(failures),
+        ..Probe::default()
+    }
+}
+
+/// The stack's resources, and requests for what it says nothing about, as for agents.
+fn resources(spec: &RelaySpec) -> ResourceRequirements {
+    let mut resources: ResourceRequirements = spec.resources.as_ref().map(Into::into).unwrap_or_default();
+    for (name, quantity) in DEFAULT_RELAY_REQUESTS {
+        if resources.limits.as_ref().is_none_or(|limits| !limits.contains_key(name)) {
+            let requests = resources.requests.get_or_insert_default();
+            requests.entry(name.into()).or_insert_with(|| Quantity(quantity.into()));
+        }
+    }
+    resources
+}

@@ -1,0 +1,114 @@
+//! The life of the relay's objects, first of all of its APIService: what does not answer there delays the deletion of every
+//! namespace.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde_json::Value;
+
+use crate::{
+    fake_agent::Behaviour,
+    test_cluster::{API_SERVICE, NAMESPACE, STACK, TestCluster, eventually, stack, with_test_cluster},
+};
+
+const RUNTIME: &str = "/apis/trilobite.dev/v1alpha1/noderuntimes/reef-1";
+
+/// A node that runs the relay's pods.
+async fn start(cluster: &mut TestCluster<'_>, relay_grace: u32) -> Arc<Mutex<Behaviour>> {
+    let node = cluster.node("reef-1", Behaviour { relay_ready: Some(true), ..Behaviour::default() }).await;
+    cluster.start_operator_with_relay_grace(relay_grace);
+    cluster.apply(&stack("{}"));
+    registered(cluster).await;
+    node
+}
+
+async fn registered(cluster: &TestCluster<'_>) -> Value {
+    eventually("the APIService exists", 20, async || cluster.get(API_SERVICE).await).await
+}
+
+async fn is_gone(cluster: &TestCluster<'_>, path: &str, seconds: u64) {
+    eventually(&format!("{path} is gone"), seconds, async || match cluster.get(path).await {
+        Err(error) if error.contains("not found") => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+}
+
+fn deployment() -> String {
+    format!("/apis/apps/v1/namespaces/{NAMESPACE}/deployments/trilobite-relay")
+}
+
+#[test]
+fn api_service_lives_while_a_replica_is_available() {
+    with_test_cluster(async |mut cluster| {
+        cluster.namespace("shop").await;
+        let node = start(&mut cluster, 60).await;
+        let service = registered(&cluster).await;
+        let bundle = cluster.get(&format!("/api/v1/namespaces/{NAMESPACE}/configmaps/trilobite-ca")).await.unwrap();
+        let trusted: k8s_openapi::ByteString = serde_json::from_value(service["spec"]["caBundle"].clone()).unwrap();
+        assert_eq!(bundle["data"]["ca.crt"], String::from_utf8(trusted.0).unwrap());
+        cluster.condition(STACK, "RelayReady", "True", "Ready").await;
+        let listen = cluster.get(RUNTIME).await.unwrap()["spec"]["listen"].clone();
+        assert_eq!(listen["address"], "[::]:4244");
+
+        // The relay is killed: a namespace that is deleted now goes away.
+        node.lock().relay_ready = Some(false);
+        is_gone(&cluster, API_SERVICE, 30).await;
+        cluster.delete("/api/v1/namespaces/shop").await;
+        is_gone(&cluster, "/api/v1/namespaces/shop", 60).await;
+        cluster.condition(STACK, "RelayReady", "False", "RelayUnavailable").await;
+        node.lock().relay_ready = Some(true);
+        registered(&cluster).await;
+
+        cluster.apply(&stack("{suspend: true}"));
+        is_gone(&cluster, API_SERVICE, 10).await;
+        is_gone(&cluster, &deployment(), 10).await;
+        cluster.condition(STACK, "RelayReady", "False", "Suspended").await;
+        eventually("the agent's port is closed", 10, async || {
+            let spec = cluster.get(RUNTIME).await?["spec"].clone();
+            if spec["listen"].is_null() { Ok(()) } else { Err(spec.to_string()) }
+        })
+        .await;
+    });
+}
+
+#[test]
+fn api_service_goes_before_its_stack() {
+    with_test_cluster(async |mut cluster| {
+        start(&mut cluster, 60).await;
+        cluster.delete(STACK).await;
+        is_gone(&cluster, API_SERVICE, 10).await;
+        is_gone(&cluster, STACK, 40).await;
+        let pods = cluster.kubectl(&["-n", NAMESPACE, "get", "deployment,pods", "-o", "name"]);
+        assert_eq!(pods, "");
+        let ca = format!("/api/v1/namespaces/{NAMESPACE}/secrets/trilobite-ca");
+        is_gone(&cluster, &ca, 20).await;
+    });
+}
+
+#[test]
+fn api_service_goes_with_the_chart_when_no_operator_is_left() {
+    with_test_cluster(async |mut cluster| {
+        start(&mut cluster, 60).await;
+        cluster.kill_operator();
+        cluster.kubectl(&["delete", "clusterrole", "trilobite-operator"]);
+        is_gone(&cluster, API_SERVICE, 30).await;
+        cluster.install();
+    });
+}
+
+#[test]
+fn relay_that_cannot_be_reached_is_withdrawn() {
+    with_test_cluster(async |mut cluster| {
+        cluster.namespace("shop").await;
+        start(&mut cluster, 2).await;
+        // The pods of the fake relay have no address.
+        is_gone(&cluster, API_SERVICE, 30).await;
+        let stack = cluster.condition(STACK, "RelayReady", "False", "RelayUnavailable").await;
+        let conditions = stack["status"]["conditions"].as_array().unwrap();
+        let message = conditions.iter().find(|one| one["type"] == "RelayReady").unwrap()["message"].clone();
+        assert!(message.as_str().unwrap().starts_with("the API server cannot reach the relay ("), "{message}");
+        cluster.delete("/api/v1/namespaces/shop").await;
+        is_gone(&cluster, "/api/v1/namespaces/shop", 60).await;
+    });
+}

@@ -1,0 +1,92 @@
+//! The user of a request: named by the API server in headers, or by a token that the API server reviews.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::http::{HeaderMap, header};
+use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
+use kube::{Api, Client, api::PostParams};
+use sha2::{Digest, Sha256};
+use tokio::sync::watch;
+
+use super::{
+    expiring_cache::ExpiringCache,
+    request_header::RequestHeaders,
+    user::{Peer, User},
+};
+use crate::api_error::ApiError;
+
+const TOKEN_KEPT_FOR: Duration = Duration::from_secs(10);
+const MAX_TOKENS: usize = 256;
+const LONGEST_TOKEN: usize = 16 << 10;
+
+pub struct Authenticator {
+    client: Client,
+    headers: watch::Receiver<Option<Arc<RequestHeaders>>>,
+    /// By the token's SHA-256: tokens are not kept. None for a token that is refused.
+    tokens: ExpiringCache<[u8; 32], Option<User>>,
+}
+
+impl Authenticator {
+    pub fn new(client: Client, headers: watch::Receiver<Option<Arc<RequestHeaders>>>) -> Self {
+        Self { client, headers, tokens: ExpiringCache::new(TOKEN_KEPT_FOR, MAX_TOKENS) }
+    }
+
+    pub async fn user(&self, peer: &Peer, headers: &HeaderMap) -> Result<User, ApiError> {
+        if let Some(common_name) = &peer.common_name {
+            let known = self.headers.borrow().clone();
+            let user = known.and_then(|known| known.user(common_name, headers));
+            return user.ok_or_else(ApiError::unauthorized);
+        }
+        let token = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let token = token.and_then(bearer).filter(|token| token.len() <= LONGEST_TOKEN);
+        self.review(token.ok_or_else(ApiError::unauthorized)?).await
+    }
+
+    async fn review(&self, token: &str) -> Result<User, ApiError> {
+        let key: [u8; 32] = Sha256::digest(token.as_bytes()).into();
+        let now = Instant::now();
+        if let Some(known) = self.tokens.get(&key, now) {
+            return known.ok_or_else(ApiError::unauthorized);
+        }
+        let review = TokenReview {
+            spec: TokenReviewSpec { token: Some(token.to_owned()), audiences: None },
+            ..TokenReview::default()
+        };
+        let reviews: Api<TokenReview> = Api::all(self.client.clone());
+        let status = reviews.create(&PostParams::default(), &review).await;
+        let status = status.map_err(|error| ApiError::unavailable(format!("cannot review the token: {error}")))?.status;
+        let status = status.unwrap_or_default();
+        let user = status.user.filter(|_| status.authenticated == Some(true)).and_then(|user| {
+            Some(User {
+                name: user.username.filter(|name| !name.is_empty())?,
+                uid: user.uid.unwrap_or_default(),
+                groups: user.groups.unwrap_or_default(),
+                extra: user.extra.unwrap_or_default(),
+            })
+        });
+        self.tokens.insert(key, user.clone(), now);
+        user.ok_or_else(ApiError::unauthorized)
+    }
+}
+
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    Some(token.trim()).filter(|token| scheme.eq_ignore_ascii_case("bearer") && !token.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_bearer_tokens_are_tokens() {
+        assert_eq!(bearer("Bearer abc"), Some("abc"));
+        assert_eq!(bearer("bearer  abc "), Some("abc"));
+        for value in ["Basic abc", "Bearer", "Bearer ", "abc"] {
+            assert_eq!(bearer(value), None, "{value}");
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The relay: events, flows and profiles of all nodes as an aggregated API, so that Kubernetes' own RBAC guards them.
+
+pub mod access;
+pub mod agents;
+pub mod api_error;
+pub mod args;
+pub mod metrics;
+pub mod query;
+pub mod relay;
+pub mod resources;
+pub mod serve;
+pub mod telemetry;

@@ -1,0 +1,224 @@
+//! Answers a list of events or flows. Agents keep flows: a list is the latest of all nodes, by time. They keep no events: a
+//! list collects for some seconds, and its items are written as they come.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{body::Body, body::Bytes, response::Response};
+use futures::{StreamExt, stream, stream::unfold};
+use parking_lot::Mutex;
+use tokio::time::{Instant, sleep_until, timeout_at};
+use trilobite_api::read_scope::ReadScope;
+
+use super::{
+    coverage::{Coverage, CoverageTracker},
+    follow::{Follow, FollowTasks, Framing, OpenError, open},
+    latest::LatestRows,
+    object::{Kind, Row},
+    row_queue::Next,
+    stream_item::{Range, StreamItem, now_nanoseconds},
+    stream_query::StreamQuery,
+    table::{Format, append_item, append_list_head, append_list_tail},
+    watch::{OVERLAP_NANOSECONDS, Reader, begun, json_response, start},
+};
+use crate::{api_error::ApiError, query::Parameters};
+
+/// Limit for the whole answer of a node; what it has sent until then is in the list.
+const LIST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Nodes that are asked at the same time.
+const CONCURRENCY: usize = 64;
+
+/// A list of flows of the past.
+pub async fn list_past(
+    reader: &Arc<Reader>,
+    query: StreamQuery,
+    scope: ReadScope,
+    parameters: &Parameters,
+    format: Format,
+) -> Result<Response, ApiError> {
+    // Before any node is asked, so that a watch from here misses nothing.
+    let position = now_nanoseconds();
+    let (rows, coverage) = past_rows(reader, &query, &scope, parameters, position).await?;
+    let from = position.saturating_sub(OVERLAP_NANOSECONDS);
+    let repeated = rows.iter().rev().filter(|row| row.metadata.time >= from).map(|row| row.metadata.name.clone());
+    reader.recent.record(position, repeated);
+    Ok(json_response(written(format, query.kind(), position, rows, coverage)))
+}
+
+/// The list row by row, so that it is not in memory twice.
+fn written(format: Format, kind: Kind, position: u64, rows: Vec<Row>, coverage: Coverage) -> Body {
+    let mut head = Vec::new();
+    append_list_head(format, kind, &position.to_string(), &mut head);
+    let mut tail = Vec::new();
+    append_list_tail(&coverage, &mut tail);
+    let items = rows.into_iter().enumerate().map(move |(at, row)| {
+        let mut item = Vec::with_capacity(row.object.len() + 512);
+        append_item(format, kind, &row, at == 0, &mut item);
+        item
+    });
+    let chunks = [head].into_iter().chain(items).chain([tail]);
+    Body::from_stream(stream::iter(chunks.map(|chunk| Ok::<_, std::convert::Infallible>(Bytes::from(chunk)))))
+}
+
+/// The latest rows of all nodes, the oldest first.
+async fn past_rows(
+    reader: &Arc<Reader>,
+    query: &StreamQuery,
+    scope: &ReadScope,
+    parameters: &Parameters,
+    now: u64,
+) -> Result<(Vec<Row>, Coverage), ApiError> {
+    let coverage = CoverageTracker::default();
+    let latest = Mutex::new(LatestRows::new(parameters.limit));
+    let since = parameters.since.map(|ago| now.saturating_sub(u64::try_from(ago.as_nanos()).unwrap_or(u64::MAX)));
+    let range = Range::Past { limit: parameters.limit as u64, since };
+    let deadline = Instant::now() + LIST_TIMEOUT;
+    let addresses = reader.pool.addresses().borrow().clone();
+    let nodes: Vec<&String> = addresses.keys().filter(|node| query.wants_node(node)).collect();
+    nodes.iter().for_each(|node| coverage.set_asked(node));
+    let rows = reader.metrics.rows_of("flows");
+    let asked = stream::iter(nodes).for_each_concurrent(CONCURRENCY, |node| {
+        let (coverage, latest, rows) = (&coverage, &latest, &rows);
+        async move {
+            let (connected, mut stream) = match open(&reader.pool, query, scope, node, range).await {
+                Ok(opened) => opened,
+                Err(error) => return error.record(node, coverage),
+            };
+            coverage.set_answered(node);
+            loop {
+                match timeout_at(deadline, stream.items.next()).await {
+                    Ok(Some(Ok(StreamItem::Row(row)))) => {
+                        rows.count(crate::metrics::RowResult::Received, 1);
+                        latest.lock().push(row);
+                    }
+                    Ok(Some(Ok(StreamItem::Lost(count, _)))) => coverage.add_lost(count),
+                    Ok(Some(Err(status))) => {
+                        reader.pool.report_failure(node, &connected, &status).await;
+                        return OpenError::from(&status).record(node, coverage);
+                    }
+                    Ok(None) => return,
+                    Err(_) => {
+                        return coverage.set_late(node, format!("it did not end its answer within {LIST_TIMEOUT:?}"));
+                    }
+                }
+            }
+        }
+    });
+    asked.await;
+    if let Some(message) = coverage.invalid_query() {
+        return Err(ApiError::bad_request(format!("every node refuses: {message}")));
+    }
+    let listed = latest.into_inner();
+    let omitted = listed.omitted;
+    let sorted = listed.into_sorted();
+    rows.count(crate::metrics::RowResult::Delivered, sorted.len() as u64);
+    rows.count(crate::metrics::RowResult::Omitted, omitted);
+    Ok((sorted, coverage.coverage()))
+}
+
+/// The latest row that is selected, or which nodes have none.
+pub async fn past_row(
+    reader: &Arc<Reader>,
+    query: &StreamQuery,
+    scope: &ReadScope,
+    parameters: &Parameters,
+) -> Result<Result<Row, Coverage>, ApiError> {
+    let parameters = Parameters { limit: 1, ..parameters.clone() };
+    let (mut rows, coverage) = past_rows(reader, query, scope, &parameters, now_nanoseconds()).await?;
+    Ok(rows.pop().ok_or(coverage))
+}
+
+/// A list of the events of the next seconds. `slot` is held while it collects.
+pub async fn list_future(
+    reader: &Arc<Reader>,
+    query: StreamQuery,
+    scope: ReadScope,
+    parameters: &Parameters,
+    format: Format,
+    slot: Box<dyn Send + Sync>,
+) -> Result<Response, ApiError> {
+    let deadline = Instant::now() + parameters.collect_for;
+    let (follow, tasks) = start(reader, query, scope, format, Framing::List, None, None);
+    begun(&follow).await?;
+    let collecting = Collecting {
+        follow,
+        _tasks: tasks,
+        _slot: slot,
+        deadline,
+        left: parameters.limit,
+        is_first: true,
+        stage: Stage::Head,
+    };
+    Ok(json_response(Body::from_stream(unfold(collecting, |mut list| async move {
+        let chunk = list.next_chunk().await?;
+        Some((Ok::<_, std::convert::Infallible>(chunk), list))
+    }))))
+}
+
+struct Collecting {
+    follow: Arc<Follow>,
+    _tasks: FollowTasks,
+    _slot: Box<dyn Send + Sync>,
+    deadline: Instant,
+    left: usize,
+    is_first: bool,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Head,
+    Items,
+    Ended,
+}
+
+impl Collecting {
+    async fn next_chunk(&mut self) -> Option<Bytes> {
+        match self.stage {
+            Stage::Ended => None,
+            Stage::Head => {
+                self.stage = Stage::Items;
+                let mut out = Vec::new();
+                append_list_head(self.follow.format, self.follow.query.kind(), "", &mut out);
+                Some(out.into())
+            }
+            Stage::Items => Some(match self.next_item().await {
+                Some(item) => item,
+                None => {
+                    self.stage = Stage::Ended;
+                    let mut out = Vec::new();
+                    append_list_tail(&self.follow.coverage.coverage(), &mut out);
+                    out.into()
+                }
+            }),
+        }
+    }
+
+    /// None at the end of the list.
+    async fn next_item(&mut self) -> Option<Bytes> {
+        while self.left > 0 {
+            let next = tokio::select! {
+                biased;
+                next = self.follow.queue.next() => next,
+                () = sleep_until(self.deadline) => return None,
+            };
+            match next {
+                Next::Lost(lost) => self.follow.coverage.add_lost(lost),
+                Next::Row(row) => {
+                    self.left -= 1;
+                    // Each item has a comma before it.
+                    return Some(if std::mem::take(&mut self.is_first) { row.slice(1..) } else { row });
+                }
+            }
+            if Instant::now() >= self.deadline {
+                return None;
+            }
+        }
+        None
+    }
+}
+
+impl Drop for Collecting {
+    fn drop(&mut self) {
+        self.follow.queue.close();
+    }
+}

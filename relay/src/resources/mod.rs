@@ -1,0 +1,21 @@
+//! The resources of the read API, and how lists and watches of them are answered.
+
+pub mod coverage;
+pub mod event_cells;
+pub mod events;
+pub mod flow_cells;
+pub mod flows;
+pub mod follow;
+pub mod latest;
+pub mod list;
+pub mod nodes;
+pub mod object;
+pub mod profile_result;
+pub mod profile_watch;
+pub mod profiles;
+pub mod recent_lists;
+pub mod row_queue;
+pub mod stream_item;
+pub mod stream_query;
+pub mod table;
+pub mod watch;

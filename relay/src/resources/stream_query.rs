@@ -1,0 +1,92 @@
+//! A query of events or flows, as it is put to each agent.
+
+use futures::{StreamExt, stream::BoxStream};
+use tonic::{Request, Status, transport::Channel};
+use trilobite_api::{
+    observer::observer_client::ObserverClient,
+    read_scope::{COMPLETE_SINCE, READ_NAMESPACES, ReadScope},
+    tetragon::fine_guidance_sensors_client::FineGuidanceSensorsClient,
+};
+
+use super::{
+    events::EventQuery,
+    flows::FlowQuery,
+    object::{Kind, Row},
+    stream_item::{Range, StreamItem},
+};
+
+#[derive(Clone, Debug)]
+pub enum StreamQuery {
+    Events(EventQuery),
+    Flows(FlowQuery),
+}
+
+/// An open stream of one agent.
+pub struct AgentStream {
+    pub items: BoxStream<'static, Result<StreamItem, Status>>,
+    /// Since when the agent has kept every row; none if it does not say so.
+    pub complete_since: Option<u64>,
+}
+
+impl StreamQuery {
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Events(_) => Kind::RuntimeEvent,
+            Self::Flows(_) => Kind::Flow,
+        }
+    }
+
+    pub fn wants_node(&self, node: &str) -> bool {
+        match self {
+            Self::Events(query) => query.fields.matches("node", node),
+            Self::Flows(query) => query.fields.matches("node", node),
+        }
+    }
+
+    /// Whether a watch may start at a position: agents keep flows for minutes, and no events.
+    pub fn has_positions(&self) -> bool {
+        matches!(self, Self::Flows(_))
+    }
+
+    /// A row of our own that reports a loss.
+    pub fn loss_row(&self, node: &str, lost: u64, time: u64) -> Row {
+        match self {
+            Self::Events(query) => query.loss_row(node, lost, time),
+            Self::Flows(query) => query.loss_row(node, lost, time),
+        }
+    }
+
+    /// Opens the stream of one agent. Rows that the selectors do not match are left out.
+    pub async fn open(&self, channel: Channel, scope: &ReadScope, range: Range) -> Result<AgentStream, Status> {
+        match self {
+            Self::Events(query) => {
+                let request = scoped(query.request(), scope)?;
+                let response = FineGuidanceSensorsClient::new(channel).get_events(request).await?;
+                let (query, scope) = (query.clone(), scope.clone());
+                let items = response.into_inner().filter_map(move |response| {
+                    std::future::ready(response.map(|event| query.item(&event, &scope)).transpose())
+                });
+                Ok(AgentStream { items: items.boxed(), complete_since: None })
+            }
+            Self::Flows(query) => {
+                let request = scoped(query.request(range), scope)?;
+                let response = ObserverClient::new(channel).get_flows(request).await?;
+                let complete_since =
+                    response.metadata().get(COMPLETE_SINCE).and_then(|value| value.to_str().ok()?.parse().ok());
+                let (query, scope) = (query.clone(), scope.clone());
+                let items = response.into_inner().filter_map(move |response| {
+                    std::future::ready(response.map(|flow| query.item(&flow, &scope)).transpose())
+                });
+                Ok(AgentStream { items: items.boxed(), complete_since })
+            }
+        }
+    }
+}
+
+/// A request with the scope that the agent applies before anything else.
+pub fn scoped<T>(message: T, scope: &ReadScope) -> Result<Request<T>, Status> {
+    let mut request = Request::new(message);
+    let value = scope.to_string().parse().map_err(|_| Status::internal("the scope is not a header's value"))?;
+    request.metadata_mut().insert(READ_NAMESPACES, value);
+    Ok(request)
+}

@@ -1,0 +1,275 @@
+//! Answers a watch of events or flows: JSON lines, with bookmarks for clients that ask for them.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
+
+use axum::{
+    body::{Body, Bytes},
+    http::{HeaderValue, header},
+    response::Response,
+};
+use futures::stream::unfold;
+use parking_lot::Mutex;
+use tokio::time::{Instant, Interval, interval, timeout};
+use trilobite_api::read_scope::ReadScope;
+
+use super::{
+    coverage::CoverageTracker,
+    follow::{ANSWER_TIMEOUT, Follow, FollowTasks, Framing},
+    recent_lists::RecentLists,
+    row_queue::{Next, QueueBudget, RowQueue},
+    stream_item::now_nanoseconds,
+    stream_query::StreamQuery,
+    table::{Format, append_bookmark},
+};
+use crate::{
+    agents::AgentPool,
+    api_error::ApiError,
+    metrics::Metrics,
+    query::{Parameters, ResourceVersion},
+};
+
+/// Interval of bookmarks; a loss is reported within a second. The first comes when every node has answered, or after
+/// `ANSWER_TIMEOUT`.
+const BOOKMARK_INTERVAL: Duration = Duration::from_secs(30);
+/// A watch ends when its user may not read any more.
+const RECHECK_INTERVAL: Duration = Duration::from_secs(60);
+const TICK: Duration = Duration::from_secs(1);
+/// Rows are written together up to this size.
+const CHUNK: usize = 32 << 10;
+/// A row may reach its agent's buffer so long after its time: a watch from a position repeats what came since then.
+pub const OVERLAP_NANOSECONDS: u64 = 1_000_000_000;
+
+/// What all answers share.
+pub struct Reader {
+    pub pool: AgentPool,
+    pub metrics: Arc<Metrics>,
+    pub budget: QueueBudget,
+    pub recent: RecentLists,
+}
+
+/// Asks whether the user may still read.
+pub type Recheck = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), ApiError>> + Send>> + Send + Sync>;
+
+/// A watch, or a list that collects, and the permission to have it.
+pub struct WatchRequest {
+    pub query: StreamQuery,
+    pub scope: ReadScope,
+    pub parameters: Parameters,
+    pub format: Format,
+    pub recheck: Recheck,
+    /// Held while the watch runs: a place among those of the user.
+    pub slot: Box<dyn Send + Sync>,
+}
+
+struct WatchStream {
+    reader: Arc<Reader>,
+    follow: Arc<Follow>,
+    _tasks: FollowTasks,
+    _slot: Box<dyn Send + Sync>,
+    recheck: Recheck,
+    with_bookmarks: bool,
+    deadline: Option<Instant>,
+    ticks: Interval,
+    next_bookmark: Instant,
+    is_bookmarked: bool,
+    next_recheck: Instant,
+    reported_lost: u64,
+    ended: bool,
+}
+
+/// Starts a watch; an error if no node can give what is asked for.
+pub async fn watch(reader: &Arc<Reader>, request: WatchRequest) -> Result<Response, ApiError> {
+    let WatchRequest { query, scope, parameters, format, recheck, slot } = request;
+    let with_bookmarks = parameters.allow_bookmarks;
+    let position = match parameters.resource_version {
+        ResourceVersion::After(_) if !query.has_positions() => {
+            return Err(ApiError::gone(
+                "events are not kept: what came after this resourceVersion is lost; watch without a resourceVersion",
+            ));
+        }
+        ResourceVersion::After(position) => Some(position),
+        ResourceVersion::Now => None,
+    };
+    let now = now_nanoseconds();
+    let since = parameters.since.map(|ago| now.saturating_sub(u64::try_from(ago.as_nanos()).unwrap_or(u64::MAX)));
+    let framing = Framing::Watch { losses_as_rows: !with_bookmarks };
+    let after = position.map(|position| position.saturating_sub(OVERLAP_NANOSECONDS)).or(since);
+    let (follow, tasks) = start(reader, query, scope, format, framing, after, position);
+    begun(&follow).await?;
+    reader.metrics.watchers.inc();
+    let state = WatchStream {
+        reader: Arc::clone(reader),
+        _tasks: tasks,
+        _slot: slot,
+        recheck,
+        with_bookmarks,
+        deadline: parameters.timeout.map(|timeout| Instant::now() + timeout),
+        ticks: interval(TICK),
+        next_bookmark: Instant::now() + ANSWER_TIMEOUT,
+        is_bookmarked: false,
+        next_recheck: Instant::now() + RECHECK_INTERVAL,
+        reported_lost: 0,
+        ended: false,
+        follow,
+    };
+    Ok(json_response(Body::from_stream(unfold(state, |mut state| async move {
+        let chunk = state.next_chunk().await?;
+        Some((Ok::<_, std::convert::Infallible>(chunk), state))
+    }))))
+}
+
+/// Starts the streams of all nodes.
+pub(super) fn start(
+    reader: &Arc<Reader>,
+    query: StreamQuery,
+    scope: ReadScope,
+    format: Format,
+    framing: Framing,
+    after: Option<u64>,
+    position: Option<u64>,
+) -> (Arc<Follow>, FollowTasks) {
+    let resource = if query.has_positions() { "flows" } else { "events" };
+    let follow = Arc::new(Follow {
+        pool: reader.pool.clone(),
+        queue: RowQueue::new(reader.budget.clone(), reader.metrics.rows_of(resource)),
+        repeated: position.and_then(|position| reader.recent.names(position)).unwrap_or_default(),
+        query,
+        scope,
+        coverage: CoverageTracker::default(),
+        format,
+        framing,
+        after,
+        position,
+        columns_sent: AtomicBool::new(false),
+        failure: Mutex::new(None),
+    });
+    let tasks = follow.start();
+    (follow, tasks)
+}
+
+/// Waits for the first node; an error if all of them refuse, or if one has not kept what is asked for.
+pub(super) async fn begun(follow: &Follow) -> Result<(), ApiError> {
+    // Nodes that are late answer later, or never; the coverage says so. Whether all have kept what a position asks for is
+    // known when all have answered.
+    let _ = match follow.position {
+        None => timeout(ANSWER_TIMEOUT, follow.coverage.decided()).await,
+        Some(_) => timeout(ANSWER_TIMEOUT, follow.coverage.settled()).await,
+    };
+    if let Some(error) = follow.failure.lock().clone() {
+        return Err(error);
+    }
+    match follow.coverage.invalid_query() {
+        Some(message) => Err(ApiError::bad_request(format!("every node refuses: {message}"))),
+        None => Ok(()),
+    }
+}
+
+impl WatchStream {
+    async fn next_chunk(&mut self) -> Option<Bytes> {
+        loop {
+            if self.ended {
+                return None;
+            }
+            tokio::select! {
+                biased;
+                _ = self.ticks.tick() => {
+                    if let Some(chunk) = self.housekeep().await {
+                        return Some(chunk);
+                    }
+                }
+                next = self.follow.queue.next() => match next {
+                    Next::Row(row) => return Some(self.with_following(row)),
+                    Next::Lost(lost) => return Some(self.report_overflow(lost)),
+                },
+            }
+        }
+    }
+
+    /// The row, and those behind it, so that many are written at once.
+    fn with_following(&self, row: Bytes) -> Bytes {
+        let mut chunk: Option<Vec<u8>> = None;
+        while chunk.as_ref().map_or(row.len(), Vec::len) < CHUNK
+            && let Some(next) = self.follow.queue.try_next_row()
+        {
+            chunk.get_or_insert_with(|| row.to_vec()).extend_from_slice(&next);
+        }
+        chunk.map_or(row, Bytes::from)
+    }
+
+    /// Once a second: the end of the watch, or a bookmark that is due.
+    async fn housekeep(&mut self) -> Option<Bytes> {
+        let now = Instant::now();
+        let failure = self.follow.failure.lock().clone();
+        if let Some(error) = failure {
+            return Some(self.end_with(&error));
+        }
+        if self.deadline.is_some_and(|deadline| now >= deadline) {
+            self.ended = true;
+            return None;
+        }
+        if now >= self.next_recheck {
+            self.next_recheck = now + RECHECK_INTERVAL;
+            match (self.recheck)().await {
+                // The API server is away: the decision of before stands.
+                Err(error) if error.code == 403 => return Some(self.end_with(&error)),
+                _ => {}
+            }
+        }
+        let coverage = self.follow.coverage.coverage();
+        let is_due = now >= self.next_bookmark
+            || coverage.lost + coverage.interrupted > self.reported_lost
+            || !self.is_bookmarked && coverage.nodes.is_decided();
+        (self.with_bookmarks && is_due).then(|| self.bookmark())
+    }
+
+    /// The client reads too slowly.
+    fn report_overflow(&mut self, lost: u64) -> Bytes {
+        self.follow.coverage.add_lost(lost);
+        if self.with_bookmarks {
+            return self.bookmark();
+        }
+        self.end_with(&ApiError::gone(format!(
+            "{lost} rows are lost because the client reads too slowly; watch again, select less, or set allowWatchBookmarks"
+        )))
+    }
+
+    fn bookmark(&mut self) -> Bytes {
+        let coverage = self.follow.coverage.coverage();
+        (self.next_bookmark, self.is_bookmarked) = (Instant::now() + BOOKMARK_INTERVAL, true);
+        self.reported_lost = coverage.lost + coverage.interrupted;
+        let position = if self.follow.query.has_positions() { now_nanoseconds().to_string() } else { String::new() };
+        let mut out = b"{\"type\":\"BOOKMARK\",\"object\":".to_vec();
+        append_bookmark(self.follow.format, self.follow.query.kind(), &position, &coverage, &mut out);
+        out.extend_from_slice(b"}\n");
+        out.into()
+    }
+
+    fn end_with(&mut self, error: &ApiError) -> Bytes {
+        self.ended = true;
+        format!("{{\"type\":\"ERROR\",\"object\":{}}}\n", error.status()).into()
+    }
+}
+
+impl Drop for WatchStream {
+    fn drop(&mut self) {
+        self.reader.metrics.watchers.dec();
+        let counts = self.follow.queue.close();
+        tracing::debug!(
+            received = counts.received,
+            delivered = counts.delivered,
+            lost = counts.lost,
+            "a watch has ended"
+        );
+    }
+}
+
+pub(super) fn json_response(body: Body) -> Response {
+    let mut response = Response::new(body);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

@@ -1,0 +1,85 @@
+//! TLS towards the API server: our serving certificate, and the CA of the certificate by which the API server shows itself.
+
+use std::{convert::Infallible, sync::Arc};
+
+use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
+use tokio::sync::watch;
+use trilobite_certificates::{Certificate, CertificateState};
+use x509_parser::{certificate::X509Certificate, prelude::FromDer};
+
+use crate::{
+    access::{Peer, RequestHeaders},
+    agents::provider,
+};
+
+#[derive(Debug, thiserror::Error)]
+pub enum ServerTlsError {
+    #[error("the CA of request headers: {0}")]
+    ClientCa(Box<dyn std::error::Error + Send + Sync>),
+    #[error("the serving certificate: {0}")]
+    Certificate(rustls::Error),
+}
+
+/// A client may come without a certificate: kubelet's probes and holders of tokens do.
+pub fn server_config(certificate: &Certificate, headers: &RequestHeaders) -> Result<ServerConfig, ServerTlsError> {
+    let mut roots = RootCertStore::empty();
+    for root in &headers.client_ca {
+        roots.add(root.clone()).map_err(|error| ServerTlsError::ClientCa(error.into()))?;
+    }
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
+        .allow_unauthenticated()
+        .build()
+        .map_err(|error| ServerTlsError::ClientCa(error.into()))?;
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(ServerTlsError::Certificate)?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(certificate.chain.clone(), certificate.private_key())
+        .map_err(ServerTlsError::Certificate)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    // A resumed session would keep the peer that an older CA let in.
+    config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(config)
+}
+
+/// Makes a configuration of every new certificate and CA, for ever. Connections keep the one that they began with.
+pub async fn keep_server_config(
+    mut certificate: watch::Receiver<CertificateState>,
+    mut headers: watch::Receiver<Option<Arc<RequestHeaders>>>,
+    config: watch::Sender<Option<Arc<ServerConfig>>>,
+) -> Infallible {
+    loop {
+        let current = (certificate.borrow_and_update().certificate.clone(), headers.borrow_and_update().clone());
+        match current {
+            (Some(certificate), Some(headers)) => match server_config(&certificate, &headers) {
+                Ok(made) => {
+                    config.send_replace(Some(Arc::new(made)));
+                }
+                Err(error) => tracing::warn!(%error, "the API is served with the last certificate"),
+            },
+            _ => {
+                config.send_replace(None);
+            }
+        }
+        tokio::select! {
+            Ok(()) = certificate.changed() => {}
+            Ok(()) = headers.changed() => {}
+            else => std::future::pending().await,
+        }
+    }
+}
+
+/// The peer of a connection whose client certificate was verified.
+pub(super) fn peer(connection: &rustls::ServerConnection) -> Peer {
+    let first = connection.peer_certificates().and_then(<[_]>::first);
+    // Without a common name it is the empty name, which no list of allowed names holds.
+    let common_name = first.map(|certificate| {
+        let parsed = X509Certificate::from_der(certificate).ok();
+        let name = parsed.and_then(|(_, parsed)| {
+            parsed.subject().iter_common_name().next().and_then(|name| name.as_str().ok()).map(str::to_owned)
+        });
+        name.unwrap_or_default()
+    });
+    Peer { common_name }
+}

@@ -1,0 +1,188 @@
+//! A relay with two agents, and users whom the API server's proxy names.
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+
+use parking_lot::Mutex;
+use rustls::{ClientConfig, ServerConfig};
+use tokio::{net::TcpListener, sync::watch};
+use tokio_util::sync::CancellationToken;
+use trilobite_api::{
+    flow::{Endpoint, Flow, TrafficDirection, Verdict},
+    observer::{GetFlowsResponse, get_flows_response::ResponseTypes},
+    tetragon::{GetEventsResponse, Pod, Process, ProcessExec, get_events_response::Event},
+};
+use trilobite_relay::{
+    access::{Authenticator, Authorizer, RequestHeaders},
+    agents::{Addresses, AgentPool, client_config},
+    metrics::Metrics,
+    resources::{recent_lists::RecentLists, row_queue::QueueBudget, watch::Reader},
+    serve::{App, Readiness, Slots, accept, server_config},
+};
+
+use crate::{
+    authority::Authority,
+    client::{HttpsClient, SERVICE},
+    fake_agent::FakeAgent,
+    fake_api_server::{Rights, client},
+};
+
+pub(crate) const API: &str = "/apis/read.trilobite.dev/v1alpha1";
+const NAMESPACE: &str = "reef";
+
+pub(crate) struct Relay {
+    pub(crate) address: SocketAddr,
+    /// Signs for agents and the relay.
+    pub(crate) authority: Authority,
+    /// Signs for the API server's proxy.
+    pub(crate) front_proxy: Authority,
+    pub(crate) alder: FakeAgent,
+    pub(crate) birch: FakeAgent,
+    pub(crate) addresses: watch::Sender<Addresses>,
+    pub(crate) agent_tls: watch::Sender<Option<Arc<ClientConfig>>>,
+    pub(crate) server_tls: watch::Sender<Option<Arc<ServerConfig>>>,
+    pub(crate) rights: Arc<Mutex<Rights>>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) budget: QueueBudget,
+    headers: RequestHeaders,
+    stop: CancellationToken,
+}
+
+impl Relay {
+    pub(crate) async fn start() -> Self {
+        let (authority, front_proxy) = (Authority::new("trilobite-ca"), Authority::new("front-proxy-ca"));
+        let alder = FakeAgent::start(&authority, "alder.trilobite-node.reef.svc").await;
+        let birch = FakeAgent::start(&authority, "birch.trilobite-node.reef.svc").await;
+        let known = BTreeMap::from([("alder".to_owned(), alder.address), ("birch".to_owned(), birch.address)]);
+        let (addresses, known) = watch::channel(Arc::new(known));
+        let headers = RequestHeaders::read(&request_headers(&front_proxy)).unwrap();
+        let (server_tls, tls) =
+            watch::channel(Some(Arc::new(server_config(&authority.server(SERVICE), &headers).unwrap())));
+        let own = client_config(&authority.bundle(), &authority.client("trilobite-relay")).unwrap();
+        let (agent_tls, agents) = watch::channel(Some(Arc::new(own)));
+        let (_, known_headers) = watch::channel(Some(Arc::new(headers.clone())));
+        let rights = Arc::new(Mutex::new(Rights::default()));
+        let kube = client(Arc::clone(&rights));
+        let (metrics, budget) = (Arc::new(Metrics::default()), QueueBudget::default());
+        let app = App {
+            reader: Arc::new(Reader {
+                pool: AgentPool::new(NAMESPACE, known, agents.clone()),
+                metrics: Arc::clone(&metrics),
+                budget: budget.clone(),
+                recent: RecentLists::default(),
+            }),
+            authenticator: Authenticator::new(kube.clone(), known_headers.clone()),
+            authorizer: Arc::new(Authorizer::new(kube)),
+            readiness: Readiness { serving: tls.clone(), agents, headers: known_headers },
+            watches: Slots::new("watches", 8, 4),
+            lists: Slots::new("lists", 8, 4),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        tokio::spawn(accept(listener, tls, Arc::new(app), stop.clone()));
+        Self {
+            address,
+            authority,
+            front_proxy,
+            alder,
+            birch,
+            addresses,
+            agent_tls,
+            server_tls,
+            rights,
+            metrics,
+            budget,
+            headers,
+            stop,
+        }
+    }
+
+    /// `USER VERB RESOURCE NAMESPACE`.
+    pub(crate) fn allow(&self, rights: &[&str]) {
+        self.rights.lock().allowed.extend(rights.iter().map(|right| (*right).to_owned()));
+    }
+
+    /// A user whose request the API server passes on.
+    pub(crate) fn user(&self, name: &str) -> HttpsClient {
+        let proxy = self.front_proxy.client("front-proxy-client");
+        HttpsClient::new(self.address, &self.authority, Some(&proxy)).with("x-remote-user", name)
+    }
+
+    /// A user who may read everything.
+    pub(crate) fn admin(&self) -> HttpsClient {
+        for resource in ["events", "flows", "profiles", "nodes"] {
+            for verb in ["get", "list", "watch"] {
+                for namespace in ["*", "shop", "bank"] {
+                    self.allow(&[&format!("admin {verb} {resource} {namespace}")]);
+                }
+            }
+        }
+        self.user("admin")
+    }
+
+    /// Serves with another certificate from now on.
+    pub(crate) fn renew_serving_certificate(&self, by: &Authority) {
+        let config = server_config(&by.server(SERVICE), &self.headers).unwrap();
+        self.server_tls.send_replace(Some(Arc::new(config)));
+    }
+
+    /// A value of `trilobite_relay_rows_total`.
+    pub(crate) fn rows(&self, resource: &str, result: &str) -> u64 {
+        let name = format!("trilobite_relay_rows_total{{resource=\"{resource}\",result=\"{result}\"}} ");
+        let text = self.metrics.encode().unwrap();
+        text.lines().find_map(|line| line.strip_prefix(&name)).map_or(0, |value| value.parse().unwrap())
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+fn request_headers(front_proxy: &Authority) -> BTreeMap<String, String> {
+    [
+        ("requestheader-client-ca-file", front_proxy.pem.as_str()),
+        ("requestheader-allowed-names", r#"["front-proxy-client"]"#),
+        ("requestheader-username-headers", r#"["X-Remote-User"]"#),
+        ("requestheader-group-headers", r#"["X-Remote-Group"]"#),
+        ("requestheader-extra-headers-prefix", r#"["X-Remote-Extra-"]"#),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .into()
+}
+
+/// A flow to a pod at that time, in nanoseconds.
+pub(crate) fn flow(node: &str, namespace: &str, pod: &str, time: u64) -> GetFlowsResponse {
+    let seconds = i64::try_from(time / 1_000_000_000).unwrap();
+    let nanos = i32::try_from(time % 1_000_000_000).unwrap();
+    let time = Some(prost_types::Timestamp { seconds, nanos });
+    let end = Endpoint {
+        namespace: namespace.into(),
+        pod_name: pod.into(),
+        labels: vec![format!("k8s:app={}", pod.split('-').next().unwrap())],
+        ..Endpoint::default()
+    };
+    let flow = Flow {
+        time,
+        uuid: format!("{node}-{seconds}-{nanos}"),
+        verdict: Verdict::Forwarded.into(),
+        traffic_direction: TrafficDirection::Ingress.into(),
+        destination: Some(end),
+        node_name: node.into(),
+        ..Flow::default()
+    };
+    GetFlowsResponse { response_types: Some(ResponseTypes::Flow(flow)), node_name: node.into(), time }
+}
+
+/// The start of a process, `number` being its PID.
+pub(crate) fn exec(node: &str, namespace: &str, pod: &str, number: u32) -> GetEventsResponse {
+    let pod = Pod { namespace: namespace.into(), name: pod.into(), ..Pod::default() };
+    let process = Process { binary: "/usr/bin/curl".into(), pid: Some(number), pod: Some(pod), ..Process::default() };
+    GetEventsResponse {
+        event: Some(Event::ProcessExec(ProcessExec { process: Some(process), ..ProcessExec::default() })),
+        node_name: node.into(),
+        time: Some(prost_types::Timestamp { seconds: 1_732_972_345, nanos: 7 }),
+        ..GetEventsResponse::default()
+    }
+}
