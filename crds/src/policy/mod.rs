@@ -144,6 +144,11 @@ impl TracingPolicySpec {
         options::mode(&self.options)
     }
 
+    /// Whether each kprobe is attached by itself.
+    pub fn disables_kprobe_multi(&self) -> bool {
+        options::value(&self.options, OptionName::DisableKprobeMulti).and_then(options::boolean).unwrap_or_default()
+    }
+
     /// The list with this name.
     pub fn list(&self, name: &str) -> Option<&List> {
         self.lists.iter().find(|list| list.name == name)

@@ -160,6 +160,13 @@ pub struct BinaryFilter {
     pub other: BTreeMap<String, Value>,
 }
 
+impl BinaryFilter {
+    /// Whether a listed path makes it match: such a filter also means the file that is executed, see `Hook::is_before_exec`.
+    pub fn is_positive(&self) -> bool {
+        self.operator.known().is_some_and(|operator| !operator.is_negated())
+    }
+}
+
 /// Filters on one Linux namespace of the process.
 #[derive(KubeSchema, Validate, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

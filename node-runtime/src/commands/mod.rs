@@ -1,6 +1,7 @@
 //! The commands of the binary. Each returns an exit code and prints at most one line of error on standard error.
 
 mod agent;
+mod foreign_client;
 mod health;
 pub mod hubble;
 pub mod policy;

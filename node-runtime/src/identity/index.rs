@@ -248,7 +248,7 @@ impl Index {
         let mut found = HashSet::new();
         let mut unnamed = Vec::new();
         for (uid, container) in living.filter(|(_, container)| found.insert(container.as_str())) {
-            let is_named = self.pods.get(uid).is_some_and(|pod| pod.container_index(container).is_some());
+            let is_named = self.pods.get(uid).is_some_and(|pod| pod.container(container).is_some());
             if !is_named && !self.bundles.contains_key(container) {
                 unnamed.push(container.clone());
             }
@@ -284,8 +284,8 @@ impl Index {
 
 /// The part of a pod that has this container id.
 fn pod_part<'a>(pod: &'a Pod, container_id: &str, bundles: &HashMap<String, Option<BundleName>>) -> PodPart<'a> {
-    if let Some(at) = pod.container_index(container_id) {
-        return PodPart::Container(&pod.containers[at]);
+    if let Some(container) = pod.container(container_id) {
+        return PodPart::Container(container);
     }
     match bundles.get(container_id) {
         Some(Some(BundleName::Sandbox)) => PodPart::Sandbox,
@@ -300,7 +300,7 @@ fn pod_part<'a>(pod: &'a Pod, container_id: &str, bundles: &HashMap<String, Opti
 fn pod_container(pod: &Arc<Pod>, container_id: &str) -> PodContainer {
     PodContainer {
         pod: pod.clone(),
-        container: pod.container_index(container_id).map(|at| pod.containers[at].clone()),
+        container: pod.container(container_id).cloned(),
         container_id: container_id.to_owned(),
     }
 }

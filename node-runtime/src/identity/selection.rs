@@ -177,10 +177,6 @@ impl Scopes {
         self.0.is_empty()
     }
 
-    pub fn get(&self, id: u32) -> Option<&PodScope> {
-        self.0.get(&id).map(|used| &used.scope)
-    }
-
     /// Some scope depends on the labels of namespaces.
     pub fn needs_namespaces(&self) -> bool {
         self.0.values().any(|used| used.scope.namespace_selector.is_some())

@@ -24,22 +24,13 @@ impl Map {
 
     /// Creates a hash map that several objects share. Before 6.1 a program of a perf event may only use a preallocated one.
     pub fn hash<K, V>(name: &str, max_entries: u32, preallocated: bool) -> Result<Self> {
-        let options = libbpf_sys::bpf_map_create_opts {
-            sz: size_of::<libbpf_sys::bpf_map_create_opts>() as libbpf_sys::size_t,
-            map_flags: if preallocated { 0 } else { libbpf_sys::BPF_F_NO_PREALLOC },
-            ..Default::default()
-        };
-        let (key, value) = (size_of::<K>() as u32, size_of::<V>() as u32);
-        MapHandle::create(MapType::Hash, Some(name), key, value, max_entries, &options).map(Self)
+        let flags = if preallocated { 0 } else { libbpf_sys::BPF_F_NO_PREALLOC };
+        Self::create(MapType::Hash, name, (size_of::<K>() as u32, size_of::<V>() as u32), max_entries, flags)
     }
 
     /// Creates an array that several objects share.
     pub fn array<V>(name: &str, max_entries: u32) -> Result<Self> {
-        let options = libbpf_sys::bpf_map_create_opts {
-            sz: size_of::<libbpf_sys::bpf_map_create_opts>() as libbpf_sys::size_t,
-            ..Default::default()
-        };
-        MapHandle::create(MapType::Array, Some(name), 4, size_of::<V>() as u32, max_entries, &options).map(Self)
+        Self::create(MapType::Array, name, (4, size_of::<V>() as u32), max_entries, 0)
     }
 
     pub(super) fn name(&self) -> Cow<'_, str> {
@@ -70,9 +61,14 @@ impl Map {
         name: &str,
         (key, value): (u32, u32),
         max_entries: u32,
-        options: &libbpf_sys::bpf_map_create_opts,
+        flags: u32,
     ) -> Result<Self> {
-        MapHandle::create(r#type, Some(name), key, value, max_entries, options).map(Self)
+        let options = libbpf_sys::bpf_map_create_opts {
+            sz: size_of::<libbpf_sys::bpf_map_create_opts>() as libbpf_sys::size_t,
+            map_flags: flags,
+            ..Default::default()
+        };
+        MapHandle::create(r#type, Some(name), key, value, max_entries, &options).map(Self)
     }
 
     /// The value of a key; none also if the map's values are not as long as `V`.

@@ -114,12 +114,7 @@ impl Opened {
             if found.map_type() == MapType::RingBuf { (0, 0) } else { (found.key_size(), found.value_size()) };
         // SAFETY: the map belongs to the object, which lives as long as `self`.
         let flags = unsafe { libbpf_sys::bpf_map__map_flags(found.as_libbpf_object().as_ptr()) };
-        let options = libbpf_sys::bpf_map_create_opts {
-            sz: size_of::<libbpf_sys::bpf_map_create_opts>() as libbpf_sys::size_t,
-            map_flags: flags,
-            ..Default::default()
-        };
-        Map::create(found.map_type(), map, (key, value), entries, &options)
+        Map::create(found.map_type(), map, (key, value), entries, flags)
             .map_err(|error| not_loaded(self.name, &error, &[], &[(map.to_owned(), bytes(&found))]))
     }
 

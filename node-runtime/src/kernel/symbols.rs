@@ -80,12 +80,12 @@ impl Names {
         let mut sorted = Vec::new();
         let (mut lines, mut line) = (BufReader::with_capacity(1 << 16, file), String::new());
         while lines.read_line(&mut line).ok()? > 0 {
-            let name = name_of(&line).map(str::to_owned);
+            if let Some(name) = name_of(&line) {
+                sorted.push(u32::try_from(text.len()).ok()?);
+                text.push_str(name);
+                text.push('\n');
+            }
             line.clear();
-            let Some(name) = name else { continue };
-            sorted.push(u32::try_from(text.len()).ok()?);
-            text.push_str(&name);
-            text.push('\n');
         }
         text.shrink_to_fit();
         sorted.sort_unstable_by(|one, other| name_at(&text, *one).cmp(name_at(&text, *other)));

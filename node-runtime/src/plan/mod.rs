@@ -77,6 +77,14 @@ impl Plan {
     }
 }
 
+/// Why a part is refused whose kind only earlier operators made.
+fn of_earlier_operator() -> Problem {
+    Problem::Unsupported {
+        field: "spec.tracepoints".into(),
+        detail: "an operator of an earlier version prepared this policy; update the operator".into(),
+    }
+}
+
 /// Plans a node. Sessions that have expired by `now` are left out.
 pub fn plan(desired: &Desired, facts: &Facts, now: Timestamp) -> Plan {
     let mut plan = Plan::default();
@@ -87,8 +95,10 @@ pub fn plan(desired: &Desired, facts: &Facts, now: Timestamp) -> Plan {
         let content = match part.content.clone() {
             PartContent::Processes(content) => UnitContent::Processes(content),
             PartContent::Policy(content) => UnitContent::Policy(content),
-            // Of an operator of another version.
-            PartContent::Tracepoints(_) => continue,
+            PartContent::Tracepoints(_) => {
+                plan.refused.insert(UnitKey::of_part(part), (part.source.clone(), of_earlier_operator()));
+                continue;
+            }
             PartContent::Flows(content) => UnitContent::Flows(content),
         };
         plan.add(UnitKey::of_part(part), Unit { source: part.source.clone(), expires_at: None, content }, facts);
@@ -102,4 +112,23 @@ pub fn plan(desired: &Desired, facts: &Facts, now: Timestamp) -> Plan {
         plan.add(UnitKey::of_session(session), unit, facts);
     }
     plan
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policy_of_an_earlier_operator_is_refused_and_not_ignored() {
+        let part = serde_json::json!({
+            "source": { "kind": "TracingPolicy", "name": "watch-ink", "generation": 1 },
+            "digest": "",
+            "content": { "tracepoints": { "pods": {}, "hooks": [], "ringBytes": 65536 } },
+        });
+        let desired = Desired { parts: vec![serde_json::from_value(part).unwrap()], ..Desired::default() };
+        let plan = plan(&desired, &Facts::default(), Timestamp::UNIX_EPOCH);
+        let refused: Vec<_> = plan.refused.values().map(|(source, problem)| (source.name.as_str(), problem)).collect();
+        assert_eq!(refused, [("watch-ink", &of_earlier_operator())]);
+        assert!(plan.units.is_empty());
+    }
 }

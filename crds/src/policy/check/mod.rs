@@ -17,14 +17,13 @@ mod wording;
 pub use fault::{Fault, Faults, MOST_LISTED};
 
 use super::{
-    OptionName, OverrideMethod, PolicyMode, TracingPolicySpec, Vocabulary, macros,
+    OptionName, OverrideMethod, PolicyMode, TracingPolicySpec, Vocabulary,
+    hook::shown_message,
+    macros,
     options::{boolean, value},
 };
 use crate::bounds;
 use wording::{either, known_word, shown};
-
-/// Most bytes of a message that an event shows.
-const MAX_MESSAGE_BYTES: usize = 256;
 
 /// The policy with macros expanded and every word in its canonical spelling, or its faults. `is_namespaced` is whether the
 /// policy is about the pods of one namespace.
@@ -60,12 +59,11 @@ pub fn check(policy: &TracingPolicySpec, is_namespaced: bool) -> Result<TracingP
     if faults.is_empty() { Ok(expanded) } else { Err(faults) }
 }
 
-/// As in Tetragon, a long message is cut silently.
+/// Leaves out what events do not show.
 fn cut_messages(policy: &mut TracingPolicySpec) {
     let functions = policy.kprobes.iter_mut().chain(&mut policy.fentries).map(|hook| &mut hook.message);
     for message in functions.chain(policy.tracepoints.iter_mut().map(|hook| &mut hook.message)) {
-        let end = (0..=message.len().min(MAX_MESSAGE_BYTES)).rev().find(|end| message.is_char_boundary(*end));
-        message.truncate(end.unwrap_or_default());
+        message.truncate(shown_message(message).len());
     }
 }
 

@@ -22,7 +22,7 @@ pub(super) fn return_matches(selector: &Selector, lists: &[List], call: &Call) -
 }
 
 /// Position of the argument that a filter is about: the first of `args`, or the first argument with the `index`.
-pub(crate) fn position(filter: &ValueFilter, arguments: &[Argument]) -> Option<usize> {
+fn position(filter: &ValueFilter, arguments: &[Argument]) -> Option<usize> {
     match filter.args.first() {
         Some(position) => usize::try_from(*position).ok(),
         None => arguments.iter().position(|argument| argument.index == filter.index),

@@ -54,14 +54,6 @@ vocabulary! {
     }
 }
 
-impl List {
-    /// Whether each node fills the list.
-    pub fn is_generated(&self) -> bool {
-        let r#type = self.r#type.as_ref().and_then(Word::known);
-        matches!(r#type, Some(ListType::GeneratedSyscalls | ListType::GeneratedFtrace))
-    }
-}
-
 fn check_values(values: &[String]) -> Result<(), ValidationError> {
     bounds::check_items(values, |value| bounds::length_problem(value, 0, MAX_VALUE))
 }

@@ -25,8 +25,9 @@ use crate::bounds;
 const MAX_ARGUMENTS: u64 = 8;
 /// Most selectors of a hook.
 const MAX_SELECTORS: u64 = 1024;
-/// Longest message that an object may have; events show its first 256 bytes.
+/// Longest message that an object may have; events show its first `SHOWN_MESSAGE` bytes.
 const MAX_MESSAGE: u64 = 1_048_576;
+const SHOWN_MESSAGE: usize = 256;
 const MAX_TAGS: u64 = 16;
 const MIN_TAG: usize = 2;
 const MAX_TAG: usize = 128;
@@ -77,10 +78,10 @@ impl<'a> Hook<'a> {
 
     /// The text that each event shows; empty for none.
     pub fn message(self) -> &'a str {
-        match self {
+        shown_message(match self {
             Self::Kprobe(hook) | Self::Fentry(hook) => &hook.message,
             Self::Tracepoint(hook) => &hook.message,
-        }
+        })
     }
 
     /// The tags that each event shows.
@@ -98,6 +99,12 @@ impl<'a> Hook<'a> {
             Self::Tracepoint(_) => false,
         }
     }
+}
+
+/// The part of a message that events show. As in Tetragon, a long one is cut silently.
+pub(super) fn shown_message(message: &str) -> &str {
+    let end = (0..=message.len().min(SHOWN_MESSAGE)).rev().find(|end| message.is_char_boundary(*end));
+    &message[..end.unwrap_or_default()]
 }
 
 fn check_tags(tags: &[String]) -> Result<(), ValidationError> {

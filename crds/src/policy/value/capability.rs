@@ -2,7 +2,7 @@
 
 use super::number::number;
 
-/// Names of the capabilities, in the order of their numbers.
+/// Names of the capabilities by number, as in `linux/capability.h`.
 pub const CAPABILITY_NAMES: &[&str] = &[
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",

@@ -6,8 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
 use trilobite_api::flow::Verdict;
 
-/// The agent's socket, inside its pod.
-const SOCKET: &str = "/run/trilobite/agent.sock";
+use crate::commands::foreign_client::endpoint_address;
 
 #[derive(Debug, Parser)]
 #[command(name = "hubble", about = "Hubble's client, for the agent of this pod", disable_version_flag = true)]
@@ -42,11 +41,7 @@ pub(super) struct ServerArguments {
 
 impl ServerArguments {
     pub(super) fn address(&self) -> String {
-        match self.server.as_deref() {
-            None | Some("") => format!("unix://{}", std::env::var("TRILOBITE_SOCKET").as_deref().unwrap_or(SOCKET)),
-            Some(address) if address.contains("://") || address.starts_with("unix:") => address.to_owned(),
-            Some(address) => format!("http://{address}"),
-        }
+        endpoint_address(self.server.as_deref())
     }
 }
 

@@ -21,19 +21,14 @@ use self::{
     args::{Command, FlowFormat, HubbleArguments, ServerArguments},
     connection::connect,
 };
-use super::one_threaded;
+use super::{foreign_client::is_broken_pipe, one_threaded};
 
 /// Parses the command line, whose first word is `hubble`.
 pub fn execute() -> ExitCode {
     let arguments = HubbleArguments::parse();
     match one_threaded(async move { dispatch(arguments).await }) {
         Ok(()) => ExitCode::SUCCESS,
-        // The reader of a pipe, e.g. `head`, has read enough.
-        Err(error)
-            if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) =>
-        {
-            ExitCode::SUCCESS
-        }
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "{error:#}");
             ExitCode::FAILURE

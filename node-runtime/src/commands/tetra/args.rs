@@ -5,8 +5,7 @@ use std::{fmt, time::Duration};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use trilobite_api::tetragon::EventType;
 
-/// The agent's socket, inside its pod.
-const SOCKET: &str = "/run/trilobite/agent.sock";
+use crate::commands::foreign_client::endpoint_address;
 
 #[derive(Debug, Parser)]
 #[command(name = "tetra", about = "Tetragon's client, for the agent of this pod", disable_version_flag = true)]
@@ -51,11 +50,7 @@ pub(super) struct ConnectionArguments {
 
 impl ConnectionArguments {
     pub(super) fn address(&self) -> String {
-        match self.server_address.as_deref() {
-            None | Some("") => format!("unix://{}", std::env::var("TRILOBITE_SOCKET").as_deref().unwrap_or(SOCKET)),
-            Some(address) if address.contains("://") || address.starts_with("unix:") => address.to_owned(),
-            Some(address) => format!("http://{address}"),
-        }
+        endpoint_address(self.server_address.as_deref())
     }
 }
 

@@ -10,11 +10,14 @@ use trilobite_api::tetragon::{
 
 use super::{
     args::{ColorMode, ConnectionArguments, EventArguments, EventFormat},
-    connection::{connect, is_broken_pipe},
+    connection::connect,
 };
-use crate::serve::tetragon::{
-    append_json_line,
-    compact::{self, Paint},
+use crate::{
+    commands::foreign_client::is_broken_pipe,
+    serve::tetragon::{
+        append_json_line,
+        compact::{self, Paint},
+    },
 };
 
 pub(super) async fn print_events(arguments: &EventArguments, connection: &ConnectionArguments) -> anyhow::Result<()> {

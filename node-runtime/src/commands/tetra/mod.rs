@@ -17,16 +17,15 @@ use trilobite_api::tetragon::{GetHealthStatusRequest, GetVersionRequest};
 
 use self::{
     args::{Command, ConnectionArguments, TetraArguments},
-    connection::{connect, is_broken_pipe, print},
+    connection::{connect, print},
 };
-use super::one_threaded;
+use super::{foreign_client::is_broken_pipe, one_threaded};
 
 /// Parses the command line, whose first word is `tetra`.
 pub fn execute() -> ExitCode {
     let arguments = TetraArguments::parse();
     match one_threaded(async move { dispatch(arguments).await }) {
         Ok(()) => ExitCode::SUCCESS,
-        // The reader of a pipe, e.g. `head`, has read enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "Error: {error:#}");

@@ -33,10 +33,10 @@ pub struct Pod {
 }
 
 impl Pod {
-    /// The index of the container that has this id, 64 hex digits of a cgroup's name.
-    pub(in crate::identity) fn container_index(&self, container_id: &str) -> Option<usize> {
+    /// The container that has this id, 64 hex digits of a cgroup's name.
+    pub(in crate::identity) fn container(&self, container_id: &str) -> Option<&Container> {
         let has_id = |id: &str| !container_id.is_empty() && id.rsplit("//").next() == Some(container_id);
-        self.containers.iter().position(|container| has_id(&container.id))
+        self.containers.iter().find(|container| has_id(&container.id))
     }
 }
 

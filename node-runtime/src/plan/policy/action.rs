@@ -1,18 +1,18 @@
 //! The actions of a selector.
 
-use trilobite_crds::policy::{self, Action, ActionKind, ArgumentType, Hook, PolicyMode, Selector, Word};
+use trilobite_crds::policy::{Action, ActionKind, Hook, PolicyMode, Selector, Word};
 
 use super::{
-    hook_plan::{ActionPlan, RateLimitScope},
-    item::{Item, Phase, PolicyContext},
+    hook_plan::ActionPlan,
+    item::{Item, Phase, PolicyContext, ReadableValue},
 };
 
 /// What is done when the selector wins.
 pub(super) fn actions(
     selector: &Selector,
     phase: Phase,
-    args: &[Option<(u8, ArgumentType)>],
-    returned: Option<(u8, ArgumentType)>,
+    args: &[Option<ReadableValue>],
+    returned: Option<ReadableValue>,
     item: &Item<'_>,
     context: &PolicyContext<'_>,
 ) -> Vec<ActionPlan> {
@@ -28,7 +28,7 @@ pub(super) fn actions(
         ActionKind::Post if phase == Phase::EntryOfReturn => None,
         ActionKind::Post => Some(ActionPlan::Post {
             rate_limit_ns: u64::from(action.rate_limit_millis().unwrap_or_default()) * 1_000_000,
-            scope: rate_limit_scope(action),
+            scope: action.rate_limit_scope.as_ref().and_then(Word::known).unwrap_or_default(),
             kernel_stack: action.kernel_stack_trace,
             user_stack: action.user_stack_trace,
         }),
@@ -55,20 +55,12 @@ pub(super) fn actions(
     planned
 }
 
-fn return_arg_action(item: &Item<'_>, returned: Option<(u8, ArgumentType)>) -> Option<ActionPlan> {
+fn return_arg_action(item: &Item<'_>, returned: Option<ReadableValue>) -> Option<ActionPlan> {
     let (Hook::Kprobe(function) | Hook::Fentry(function)) = item.hook else { return None };
     let (value, _) = returned?;
     match function.return_arg_action.as_ref()?.known()? {
         ActionKind::TrackSock => Some(ActionPlan::TrackSock { value }),
         ActionKind::UntrackSock => Some(ActionPlan::UntrackSock { value }),
         _ => None,
-    }
-}
-
-fn rate_limit_scope(action: &Action) -> RateLimitScope {
-    match action.rate_limit_scope.as_ref().and_then(Word::known) {
-        Some(policy::RateLimitScope::Process) => RateLimitScope::Process,
-        Some(policy::RateLimitScope::Global) => RateLimitScope::Global,
-        Some(policy::RateLimitScope::Thread) | None => RateLimitScope::Thread,
     }
 }

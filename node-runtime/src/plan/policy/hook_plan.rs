@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+pub use trilobite_crds::policy::RateLimitScope;
 use trilobite_crds::{node::PodScope, policy::ArgumentType};
 
 use super::{
@@ -131,15 +132,6 @@ pub enum ActionPlan {
     UntrackSock {
         value: u8,
     },
-}
-
-/// Whose repeated events a rate limit suppresses.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RateLimitScope {
-    #[default]
-    Thread,
-    Process,
-    Global,
 }
 
 impl HookPlan {

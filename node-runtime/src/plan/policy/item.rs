@@ -35,6 +35,5 @@ pub(super) enum Phase {
     Return,
 }
 
-pub(super) type Readable = Vec<Option<ReadableValue>>;
-/// Index of a value, and the type that filters compare it as.
+/// Index of a value among those of the entry, and the type that filters compare it as.
 pub(super) type ReadableValue = (u8, ArgumentType);

@@ -25,6 +25,7 @@ pub struct Machine {
     raw_tracepoints: Answers<String, Vec<CType>>,
     formats: Answers<(String, String), TracepointFormat>,
     members: Answers<(String, String, Option<String>), Member>,
+    sizes: Answers<(String, Option<String>), u32>,
 }
 
 /// Answers so far. What the kernel does not have may come with a module, so that it is asked for again.
@@ -49,6 +50,7 @@ impl Machine {
             raw_tracepoints: Answers::default(),
             formats: Answers::default(),
             members: Answers::default(),
+            sizes: Answers::default(),
         }
     }
 
@@ -75,12 +77,7 @@ impl Kernel for Machine {
     }
 
     fn function(&self, name: &str) -> Option<Function> {
-        if let Some(found) = self.functions.borrow().get(name) {
-            return Some(found.clone());
-        }
-        let found = self.types.function(name)?;
-        self.functions.borrow_mut().insert(name.to_owned(), found.clone());
-        Some(found)
+        remembered(&self.functions, name.to_owned(), || self.types.function(name))
     }
 
     fn symbol(&self, name: &str) -> Symbol {
@@ -92,12 +89,7 @@ impl Kernel for Machine {
     }
 
     fn raw_tracepoint(&self, event: &str) -> Option<Vec<CType>> {
-        if let Some(found) = self.raw_tracepoints.borrow().get(event) {
-            return Some(found.clone());
-        }
-        let found = self.types.raw_tracepoint(event)?;
-        self.raw_tracepoints.borrow_mut().insert(event.to_owned(), found.clone());
-        Some(found)
+        remembered(&self.raw_tracepoints, event.to_owned(), || self.types.raw_tracepoint(event))
     }
 
     fn tracepoint(&self, subsystem: &str, event: &str) -> TracepointFormat {
@@ -118,16 +110,12 @@ impl Kernel for Machine {
 
     fn member(&self, r#struct: &str, name: &str, module: Option<&str>) -> Option<Member> {
         let key = (r#struct.to_owned(), name.to_owned(), module.map(str::to_owned));
-        if let Some(found) = self.members.borrow().get(&key) {
-            return Some(found.clone());
-        }
-        let found = self.types.member(r#struct, name, module)?;
-        self.members.borrow_mut().insert(key, found.clone());
-        Some(found)
+        remembered(&self.members, key, || self.types.member(r#struct, name, module))
     }
 
     fn size_of(&self, r#struct: &str, module: Option<&str>) -> Option<u32> {
-        self.types.size_of(r#struct, module)
+        let key = (r#struct.to_owned(), module.map(str::to_owned));
+        remembered(&self.sizes, key, || self.types.size_of(r#struct, module))
     }
 
     fn host_namespace(&self, kind: NamespaceKind) -> Option<u32> {
@@ -151,6 +139,16 @@ impl Kernel for Machine {
     fn has_fentry(&self) -> bool {
         self.ways.fentry
     }
+}
+
+/// The answer that is known, else a new one.
+fn remembered<K: Ord, V: Clone>(answers: &Answers<K, V>, key: K, ask: impl FnOnce() -> Option<V>) -> Option<V> {
+    if let Some(found) = answers.borrow().get(&key) {
+        return Some(found.clone());
+    }
+    let found = ask()?;
+    answers.borrow_mut().insert(key, found.clone());
+    Some(found)
 }
 
 /// Of the first process, which is the host's where the agent is in the host's pid namespace.

@@ -28,10 +28,8 @@ pub(super) fn add_notes(notes: &mut Vec<Problem>, field: &str, hook: Hook<'_>, c
         {
             notes.push(Problem::SignalIsLate { field: format!("{path}.matchActions[{at}]") });
         }
-        let is_positive =
-            |filter: &BinaryFilter| filter.operator.known().is_some_and(|operator| !operator.is_negated());
         if hook.is_before_exec()
-            && let Some(at) = selector.match_binaries.iter().position(is_positive)
+            && let Some(at) = selector.match_binaries.iter().position(BinaryFilter::is_positive)
         {
             notes.push(Problem::MatchesExecutedFile { field: format!("{path}.matchBinaries[{at}]") });
         }

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use trilobite_crds::{
     node::{PodScope, PolicyPart, WorkloadScope},
     policy::{
-        Action, ActionKind, Argument, ArgumentType, BinaryFilter, Hook, Kprobe, OptionName, Selector, Tracepoint,
+        Action, ActionKind, Argument, ArgumentType, BinaryFilter, Hook, Kprobe, Selector, Tracepoint,
         TracingPolicySpec, WorkloadFilter, check::check,
     },
     reason::Reason,
@@ -21,16 +21,13 @@ use super::{
     dimension::{Operand, ValueFacet},
     filter::{self, FilterContext, FilterError},
     hook_plan::{ActionPlan, HookSection, ShownValue},
-    item::{Item, Phase, PolicyContext, Readable, ReadableValue},
+    item::{Item, Phase, PolicyContext, ReadableValue},
     kernel_view::{Kernel, TracepointFormat},
     note::add_notes,
     predicate::Predicate,
     value::ValuePlan,
 };
 use crate::problem::Problem;
-
-/// Bytes of a message that events show.
-const MESSAGE_BYTES: usize = 256;
 
 /// All that a policy asks for.
 #[derive(Clone, Debug, Default)]
@@ -262,18 +259,14 @@ fn entry(
     let mut all = values.all;
     mark_filtered(&mut all, &mut selectors);
     let shows = phase != Phase::EntryOfReturn;
-    let is_attached_alone = context.spec.options.iter().any(|option| {
-        option.name.known() == Some(OptionName::DisableKprobeMulti)
-            && matches!(option.value.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True")
-    });
     Ok(EntryRequest {
         field: item.field.to_owned(),
         section: item.section,
         is_entry_of_return: phase == Phase::EntryOfReturn,
         is_syscall: matches!(item.place, ArgumentPlace::Syscall { .. }),
         is_list: item.is_list,
-        is_attached_alone,
-        message: Some(item.hook.message()).filter(|message| !message.is_empty()).map(cut),
+        is_attached_alone: context.spec.disables_kprobe_multi(),
+        message: Some(item.hook.message()).filter(|message| !message.is_empty()).map(Into::into),
         tags: item.hook.tags().to_vec().into(),
         values: all,
         args: if shows { shown_args } else { Vec::new() },
@@ -283,18 +276,13 @@ fn entry(
     })
 }
 
-fn cut(message: &str) -> Arc<str> {
-    let end = (0..=message.len().min(MESSAGE_BYTES)).rev().find(|end| message.is_char_boundary(*end));
-    message[..end.unwrap_or_default()].into()
-}
-
 impl Values<'_> {
     fn read_list(
         &mut self,
         list: &str,
         role: Role,
         arguments: &[Argument],
-    ) -> Result<(Readable, Vec<ShownValue>), Problem> {
+    ) -> Result<(Vec<Option<ReadableValue>>, Vec<ShownValue>), Problem> {
         let (mut readable, mut shown) = (Vec::new(), Vec::new());
         for (number, argument) in arguments.iter().enumerate() {
             let field = format!("{}.{list}[{number}]", self.item.field);
@@ -350,11 +338,7 @@ impl Values<'_> {
 
     /// On security_bprm_check, where a filter asks for binaries: path and name of the file that is executed.
     fn executed_file(&mut self) -> Result<Vec<u8>, Problem> {
-        let asks = |selector: &Selector| {
-            let is_positive =
-                |filter: &BinaryFilter| filter.operator.known().is_some_and(|operator| !operator.is_negated());
-            selector.match_binaries.iter().any(is_positive)
-        };
+        let asks = |selector: &Selector| selector.match_binaries.iter().any(BinaryFilter::is_positive);
         if !self.item.hook.is_before_exec() || !self.item.hook.selectors().iter().any(asks) {
             return Ok(Vec::new());
         }

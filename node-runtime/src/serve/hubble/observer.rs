@@ -11,7 +11,7 @@ use trilobite_api::{
     relay::NodeState,
 };
 
-use super::{flow_stream::FlowStream, node_info::NodeInfo, visible::visible};
+use super::{flow_stream::FlowStream, node_info::NodeInfo, visible::is_visible};
 use crate::{
     layers::network::history::FlowBuffer,
     loss::Ledger,
@@ -42,7 +42,7 @@ impl ObserverService {
             return (self.history.len() as u64, self.history.seen());
         }
         let flows = self.history.read(self.history.range().0, usize::MAX).flows;
-        let visible = flows.iter().filter(|flow| visible(flow, scope).is_some()).count() as u64;
+        let visible = flows.iter().filter(|flow| is_visible(flow, scope)).count() as u64;
         (visible, visible)
     }
 
@@ -56,7 +56,7 @@ impl ObserverService {
         let whole = recent.len() == flows.len() && head > flows.len() as u64;
         let begin = flows.first().filter(|_| whole).map_or(from, |flow| flow.time);
         let seconds = now.duration_since(begin).as_secs_f64().min(self.info.started.elapsed().as_secs_f64());
-        let visible = recent.iter().filter(|flow| visible(flow, scope).is_some()).count();
+        let visible = recent.iter().filter(|flow| is_visible(flow, scope)).count();
         if seconds > 0.0 { visible as f64 / seconds } else { 0.0 }
     }
 }

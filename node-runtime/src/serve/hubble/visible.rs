@@ -11,6 +11,11 @@ use crate::layers::network::{
     flow::Flow,
 };
 
+/// Whether the scope shows the flow at all.
+pub(super) fn is_visible(flow: &Flow, scope: &ReadScope) -> bool {
+    scope.allows(&flow.source_endpoint.namespace) || scope.allows(&flow.destination_endpoint.namespace)
+}
+
 /// The flow as the scope shows it; none if neither end is in the scope.
 pub(super) fn visible(flow: &Arc<Flow>, scope: &ReadScope) -> Option<Arc<Flow>> {
     if scope.is_everything() {
@@ -52,7 +57,10 @@ mod tests {
     use crate::layers::network::flow::tests::syn;
 
     fn shown(flow: Flow, scope: &str) -> Option<Flow> {
-        visible(&Arc::new(flow), &ReadScope::parse(scope).unwrap()).map(Arc::unwrap_or_clone)
+        let (flow, scope) = (Arc::new(flow), ReadScope::parse(scope).unwrap());
+        let shown = visible(&flow, &scope);
+        assert_eq!(is_visible(&flow, &scope), shown.is_some());
+        shown.map(Arc::unwrap_or_clone)
     }
 
     #[test]

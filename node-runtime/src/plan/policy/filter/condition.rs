@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use trilobite_crds::policy::{ArgumentType, Hook, List};
+use trilobite_crds::policy::{Hook, List};
 
 use crate::plan::policy::{
     dimension::{DimensionKind, DimensionPlan, Operand, ValueFacet},
+    item::ReadableValue,
     kernel_view::Kernel,
     predicate::{Predicate, Term, ValueSet},
 };
@@ -23,10 +24,10 @@ pub(crate) struct FilterContext<'a> {
     pub(crate) hook: Hook<'a>,
     /// With the values that this node found for generated lists.
     pub(crate) lists: &'a [List],
-    /// Of each argument: index of its value among the entry's values, and its type; none for what is not read.
-    pub(crate) args: &'a [Option<(u8, ArgumentType)>],
-    pub(crate) data: &'a [Option<(u8, ArgumentType)>],
-    pub(crate) returned: Option<(u8, ArgumentType)>,
+    /// One of each argument; none for what is not read.
+    pub(crate) args: &'a [Option<ReadableValue>],
+    pub(crate) data: &'a [Option<ReadableValue>],
+    pub(crate) returned: Option<ReadableValue>,
     /// On security_bprm_check: the values that are the executed file's names.
     pub(crate) executed: &'a [u8],
     pub(crate) kernel: &'a dyn Kernel,

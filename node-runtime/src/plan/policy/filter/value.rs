@@ -10,10 +10,9 @@ use trilobite_crds::policy::{
 use super::condition::{Conditions, FilterContext, FilterError, of_value, texts};
 use crate::plan::policy::{
     dimension::{DimensionKind, DimensionPlan, MAX_AFFIX, Network, ValueFacet},
+    item::ReadableValue,
     predicate::{Term, ValueSet},
 };
-
-type Readable = [Option<(u8, ArgumentType)>];
 
 pub(super) fn add_entry_filters(
     conditions: &mut Conditions,
@@ -58,7 +57,7 @@ fn add(
     conditions: &mut Conditions,
     filter: &ValueFilter,
     position: Option<usize>,
-    readable: &Readable,
+    readable: &[Option<ReadableValue>],
     at_return: bool,
     lists: &[List],
 ) -> Result<(), Refused> {
@@ -95,7 +94,7 @@ fn condition(
     filter: &ValueFilter,
     index: u8,
     r#type: ArgumentType,
-    readable: &Readable,
+    readable: &[Option<ReadableValue>],
     lists: &[List],
 ) -> Result<(DimensionPlan, ValueSet), Refused> {
     let interval = |facet| of_value(DimensionKind::Interval, index, facet);
