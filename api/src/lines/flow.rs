@@ -71,14 +71,14 @@ pub fn cells(flow: &Flow, response: &GetFlowsResponse) -> FlowCells {
         flow.source.as_ref(),
         flow.source_service.as_ref(),
         &flow.source_names,
-        addresses.map(|ip| ip.source.as_str()),
+        addresses.map_or("", |ip| &ip.source),
         from,
     );
     let destination = endpoint_text(
         flow.destination.as_ref(),
         flow.destination_service.as_ref(),
         &flow.destination_names,
-        addresses.map(|ip| ip.destination.as_str()),
+        addresses.map_or("", |ip| &ip.destination),
         to,
     );
     let reply = flow.is_reply;
@@ -116,24 +116,36 @@ fn endpoint_text(
     endpoint: Option<&Endpoint>,
     service: Option<&Service>,
     names: &[String],
-    address: Option<&str>,
+    address: &str,
+    port: Option<u32>,
+) -> String {
+    let names = (!names.is_empty()).then(|| names.join(","));
+    let host = escape(&host_and_port(endpoint, service, names, address, port));
+    match endpoint.map_or(0, |end| end.identity) {
+        0 => host,
+        number => format!("{host} ({})", reserved(number).map_or(format!("ID:{number}"), str::to_owned)),
+    }
+}
+
+/// `namespace/pod:port`; the service where there is no pod, else the name in DNS, else the address. Not escaped.
+pub fn host_and_port(
+    endpoint: Option<&Endpoint>,
+    service: Option<&Service>,
+    name: Option<String>,
+    address: &str,
     port: Option<u32>,
 ) -> String {
     let pod = endpoint.filter(|end| !end.pod_name.is_empty()).map(|end| format!("{}/{}", end.namespace, end.pod_name));
     let service = || service.filter(|one| !one.name.is_empty()).map(|one| format!("{}/{}", one.namespace, one.name));
     let host = pod
         .or_else(service)
-        .or_else(|| (!names.is_empty()).then(|| names.join(",")))
-        .unwrap_or_else(|| address.filter(|address| !address.is_empty()).unwrap_or("<unknown>").to_owned());
-    let port = match port {
+        .or(name)
+        .unwrap_or_else(|| if address.is_empty() { "<unknown>".to_owned() } else { address.to_owned() });
+    match port {
         // An IPv6 address has colons of its own.
         Some(port) if host.contains(':') => format!("[{host}]:{port}"),
         Some(port) => format!("{host}:{port}"),
         None => host,
-    };
-    match endpoint.map_or(0, |end| end.identity) {
-        0 => escape(&port),
-        number => format!("{} ({})", escape(&port), reserved(number).map_or(format!("ID:{number}"), str::to_owned)),
     }
 }
 
@@ -151,7 +163,8 @@ fn reserved(identity: u32) -> Option<&'static str> {
     })
 }
 
-fn ports(layer: Option<&Layer4>) -> (Option<u32>, Option<u32>) {
+/// Ports of the source and of the destination.
+pub fn ports(layer: Option<&Layer4>) -> (Option<u32>, Option<u32>) {
     match layer.and_then(|layer| layer.protocol.as_ref()) {
         Some(Protocol::Tcp(tcp)) => (Some(tcp.source_port), Some(tcp.destination_port)),
         Some(Protocol::Udp(udp)) => (Some(udp.source_port), Some(udp.destination_port)),
@@ -162,7 +175,7 @@ fn ports(layer: Option<&Layer4>) -> (Option<u32>, Option<u32>) {
 
 fn summary(layer: Option<&Layer4>) -> String {
     match layer.and_then(|layer| layer.protocol.as_ref()) {
-        Some(Protocol::Tcp(tcp)) => format!("TCP Flags: {}", flags(&tcp.flags.unwrap_or_default())),
+        Some(Protocol::Tcp(tcp)) => format!("TCP Flags: {}", tcp_flags(&tcp.flags.unwrap_or_default())),
         Some(Protocol::Udp(_)) => "UDP".into(),
         Some(Protocol::Sctp(_)) => "SCTP".into(),
         Some(Protocol::IcmPv4(_)) => "ICMPv4".into(),
@@ -173,7 +186,8 @@ fn summary(layer: Option<&Layer4>) -> String {
     }
 }
 
-fn flags(flags: &TcpFlags) -> String {
+/// `SYN, ACK`.
+pub fn tcp_flags(flags: &TcpFlags) -> String {
     let named = [
         ("SYN", flags.syn),
         ("ACK", flags.ack),

@@ -40,7 +40,7 @@ pub struct EventQuery {
     pub(super) namespace: Option<String>,
     pub(super) labels: LabelSelector,
     pub(super) fields: FieldSelector,
-    /// A request for one object by name is a list of the objects of that name.
+    /// Whether rows carry cells.
     pub(super) wants_tables: bool,
 }
 

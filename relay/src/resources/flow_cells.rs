@@ -1,9 +1,8 @@
 //! Cells of flows in a table, as `hubble observe` words them.
 
 use trilobite_api::{
-    flow::{
-        Endpoint, Flow, Layer4, Service, TcpFlags, TraceObservationPoint, Verdict, layer4::Protocol, layer7::Record,
-    },
+    flow::{Flow, Layer4, TraceObservationPoint, Verdict, layer4::Protocol, layer7::Record},
+    lines::flow::{host_and_port, ports, tcp_flags},
     observer::{GetFlowsResponse, get_flows_response::ResponseTypes},
 };
 
@@ -25,17 +24,17 @@ pub(super) fn cells(response: &GetFlowsResponse, time: u64) -> Vec<String> {
 fn flow_cells(flow: &Flow) -> [String; 5] {
     let (from, to) = ports(flow.l4.as_ref());
     let addresses = flow.ip.as_ref();
-    let source = endpoint(
+    let source = host_and_port(
         flow.source.as_ref(),
         flow.source_service.as_ref(),
-        &flow.source_names,
+        flow.source_names.first().cloned(),
         addresses.map_or("", |ip| &ip.source),
         from,
     );
-    let destination = endpoint(
+    let destination = host_and_port(
         flow.destination.as_ref(),
         flow.destination_service.as_ref(),
-        &flow.destination_names,
+        flow.destination_names.first().cloned(),
         addresses.map_or("", |ip| &ip.destination),
         to,
     );
@@ -58,57 +57,12 @@ fn point(flow: &Flow) -> String {
     }
 }
 
-fn endpoint(
-    end: Option<&Endpoint>,
-    service: Option<&Service>,
-    names: &[String],
-    address: &str,
-    port: Option<u32>,
-) -> String {
-    let pod = end.filter(|end| !end.pod_name.is_empty()).map(|end| format!("{}/{}", end.namespace, end.pod_name));
-    let service = || service.filter(|one| !one.name.is_empty()).map(|one| format!("{}/{}", one.namespace, one.name));
-    let host = pod
-        .or_else(service)
-        .or_else(|| names.first().cloned())
-        .unwrap_or_else(|| if address.is_empty() { "<unknown>".to_owned() } else { address.to_owned() });
-    match port {
-        // An IPv6 address has colons of its own.
-        Some(port) if host.contains(':') => format!("[{host}]:{port}"),
-        Some(port) => format!("{host}:{port}"),
-        None => host,
-    }
-}
-
-fn ports(layer: Option<&Layer4>) -> (Option<u32>, Option<u32>) {
-    match layer.and_then(|layer| layer.protocol.as_ref()) {
-        Some(Protocol::Tcp(tcp)) => (Some(tcp.source_port), Some(tcp.destination_port)),
-        Some(Protocol::Udp(udp)) => (Some(udp.source_port), Some(udp.destination_port)),
-        Some(Protocol::Sctp(sctp)) => (Some(sctp.source_port), Some(sctp.destination_port)),
-        _ => (None, None),
-    }
-}
-
 fn summary(layer: Option<&Layer4>) -> String {
     match layer.and_then(|layer| layer.protocol.as_ref()) {
-        Some(Protocol::Tcp(tcp)) => format!("TCP Flags: {}", flags(&tcp.flags.unwrap_or_default())),
+        Some(Protocol::Tcp(tcp)) => format!("TCP Flags: {}", tcp_flags(&tcp.flags.unwrap_or_default())),
         Some(protocol) => protocol_name(protocol).to_uppercase(),
         None => String::new(),
     }
-}
-
-fn flags(flags: &TcpFlags) -> String {
-    let named = [
-        ("SYN", flags.syn),
-        ("ACK", flags.ack),
-        ("RST", flags.rst),
-        ("FIN", flags.fin),
-        ("PSH", flags.psh),
-        ("URG", flags.urg),
-        ("ECE", flags.ece),
-        ("CWR", flags.cwr),
-        ("NS", flags.ns),
-    ];
-    named.iter().filter(|(_, is_set)| *is_set).map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
 }
 
 fn protocol_name(protocol: &Protocol) -> &'static str {
@@ -137,7 +91,7 @@ pub(super) fn is_protocol(flow: &Flow, name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use trilobite_api::flow::{Ip, LostEvent, LostEventSource, Tcp};
+    use trilobite_api::flow::{Endpoint, Ip, LostEvent, LostEventSource, Tcp, TcpFlags};
 
     use super::*;
 

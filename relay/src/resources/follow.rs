@@ -27,7 +27,7 @@ use super::{
     row_queue::RowQueue,
     stream_item::{Range, StreamItem, now_nanoseconds},
     stream_query::{AgentStream, StreamQuery},
-    table::{Format, append_item, append_single},
+    table::{Format, append_event, append_item, append_single},
 };
 use crate::{
     agents::{Addresses, AgentError, AgentPool, Connected},
@@ -219,9 +219,7 @@ impl Follow {
             Framing::List => append_item(self.format, kind, row, false, &mut out),
             Framing::Watch { .. } => {
                 let with_columns = !self.columns_sent.swap(true, Ordering::Relaxed);
-                out.extend_from_slice(b"{\"type\":\"ADDED\",\"object\":");
-                append_single(self.format, kind, row, with_columns, &mut out);
-                out.extend_from_slice(b"}\n");
+                append_event("ADDED", &mut out, |out| append_single(self.format, kind, row, with_columns, out));
             }
         }
         out.into()

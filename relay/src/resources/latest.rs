@@ -1,9 +1,6 @@
 //! Rows of several nodes merged by time, of which the latest are kept.
 
-use std::{
-    cmp::{Ordering, Reverse},
-    collections::BinaryHeap,
-};
+use std::collections::BTreeMap;
 
 use super::object::Row;
 
@@ -13,39 +10,32 @@ const MAX_BYTES: usize = 4 << 20;
 /// Keeps at most `limit` rows, and not more than 4 MiB.
 pub struct LatestRows {
     limit: usize,
-    rows: BinaryHeap<Reverse<Timed>>,
+    /// By time and arrival: rows of the same time stay in the order in which they came.
+    rows: BTreeMap<(u64, u64), Row>,
     bytes: usize,
     /// Rows that are left out because others are later.
     pub omitted: u64,
-    arrived: u64,
-}
-
-struct Timed {
-    row: Row,
-    /// Rows of the same time stay in the order in which they came.
-    arrival: u64,
 }
 
 impl LatestRows {
     pub fn new(limit: usize) -> Self {
-        Self { limit, rows: BinaryHeap::new(), bytes: 0, omitted: 0, arrived: 0 }
+        Self { limit, rows: BTreeMap::new(), bytes: 0, omitted: 0 }
     }
 
     pub fn push(&mut self, row: Row) {
         self.bytes += size(&row);
-        self.rows.push(Reverse(Timed { row, arrival: self.arrived }));
-        self.arrived += 1;
+        let arrival = self.omitted + self.rows.len() as u64;
+        self.rows.insert((row.metadata.time, arrival), row);
         while self.rows.len() > self.limit || self.bytes > MAX_BYTES {
-            let Some(Reverse(oldest)) = self.rows.pop() else { return };
-            self.bytes -= size(&oldest.row);
+            let Some((_, oldest)) = self.rows.pop_first() else { return };
+            self.bytes -= size(&oldest);
             self.omitted += 1;
         }
     }
 
     /// The oldest first.
     pub fn into_sorted(self) -> Vec<Row> {
-        // Sorted by `Reverse`: the latest first.
-        self.rows.into_sorted_vec().into_iter().rev().map(|Reverse(timed)| timed.row).collect()
+        self.rows.into_values().collect()
     }
 }
 
@@ -53,26 +43,6 @@ fn size(row: &Row) -> usize {
     let labels: usize = row.metadata.labels.iter().map(|(key, value)| key.len() + value.len()).sum();
     row.object.len() + row.cells.iter().map(String::len).sum::<usize>() + labels + size_of::<Row>()
 }
-
-impl Ord for Timed {
-    fn cmp(&self, other: &Self) -> Ordering {
-        (self.row.metadata.time, self.arrival).cmp(&(other.row.metadata.time, other.arrival))
-    }
-}
-
-impl PartialOrd for Timed {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Timed {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Timed {}
 
 #[cfg(test)]
 mod tests {

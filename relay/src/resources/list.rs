@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use trilobite_api::read_scope::ReadScope;
 
 use super::{
+    ask_nodes::ask_nodes,
     coverage::{Coverage, CoverageTracker},
     follow::{Follow, FollowTasks, Framing, OpenError, open},
     latest::LatestRows,
@@ -24,8 +25,6 @@ use crate::{api_error::ApiError, query::Parameters};
 
 /// Limit for the whole answer of a node; what it has sent until then is in the list.
 const LIST_TIMEOUT: Duration = Duration::from_secs(10);
-/// Nodes that are asked at the same time.
-const CONCURRENCY: usize = 64;
 
 /// A list of flows of the past.
 pub async fn list_past(
@@ -72,18 +71,15 @@ async fn past_rows(
     let since = parameters.since.map(|ago| now.saturating_sub(u64::try_from(ago.as_nanos()).unwrap_or(u64::MAX)));
     let range = Range::Past { limit: parameters.limit as u64, since };
     let deadline = Instant::now() + LIST_TIMEOUT;
-    let addresses = reader.pool.addresses().borrow().clone();
-    let nodes: Vec<&String> = addresses.keys().filter(|node| query.wants_node(node)).collect();
-    nodes.iter().for_each(|node| coverage.set_asked(node));
     let rows = reader.metrics.rows_of("flows");
-    let asked = stream::iter(nodes).for_each_concurrent(CONCURRENCY, |node| {
+    let read = |node: String| {
         let (coverage, latest, rows) = (&coverage, &latest, &rows);
         async move {
-            let (connected, mut stream) = match open(&reader.pool, query, scope, node, range).await {
+            let (connected, mut stream) = match open(&reader.pool, query, scope, &node, range).await {
                 Ok(opened) => opened,
-                Err(error) => return error.record(node, coverage),
+                Err(error) => return error.record(&node, coverage),
             };
-            coverage.set_answered(node);
+            coverage.set_answered(&node);
             loop {
                 match timeout_at(deadline, stream.items.next()).await {
                     Ok(Some(Ok(StreamItem::Row(row)))) => {
@@ -92,18 +88,18 @@ async fn past_rows(
                     }
                     Ok(Some(Ok(StreamItem::Lost(count, _)))) => coverage.add_lost(count),
                     Ok(Some(Err(status))) => {
-                        reader.pool.report_failure(node, &connected, &status).await;
-                        return OpenError::from(&status).record(node, coverage);
+                        reader.pool.report_failure(&node, &connected, &status).await;
+                        return OpenError::from(&status).record(&node, coverage);
                     }
                     Ok(None) => return,
                     Err(_) => {
-                        return coverage.set_late(node, format!("it did not end its answer within {LIST_TIMEOUT:?}"));
+                        return coverage.set_late(&node, format!("it did not end its answer within {LIST_TIMEOUT:?}"));
                     }
                 }
             }
         }
-    });
-    asked.await;
+    };
+    ask_nodes(&reader.pool, &coverage, |node| query.wants_node(node), read).await;
     if let Some(message) = coverage.invalid_query() {
         return Err(ApiError::bad_request(format!("every node refuses: {message}")));
     }

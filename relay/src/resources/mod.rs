@@ -1,5 +1,6 @@
 //! The resources of the read API, and how lists and watches of them are answered.
 
+mod ask_nodes;
 pub mod coverage;
 pub mod event_cells;
 pub mod events;
@@ -10,6 +11,7 @@ pub mod latest;
 pub mod list;
 pub mod nodes;
 pub mod object;
+pub mod permission;
 pub mod profile_result;
 pub mod profile_watch;
 pub mod profiles;

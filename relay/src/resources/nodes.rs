@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use futures::{StreamExt, stream};
 use parking_lot::Mutex;
 use serde_json::json;
 use trilobite_api::{
@@ -11,11 +10,11 @@ use trilobite_api::{
 };
 
 use super::{
+    ask_nodes::ask_nodes,
     coverage::{CoverageTracker, NodeState},
     event_cells::cell,
     follow::{OpenError, call},
     object::{Metadata, Row},
-    profiles::CONCURRENCY,
     stream_item::now_nanoseconds,
     stream_query::scoped,
     watch::Reader,
@@ -29,35 +28,31 @@ pub const FIELDS: &[&str] = &["state", "metadata.name"];
 pub async fn node_answers(reader: &Arc<Reader>, fields: &FieldSelector, coverage: &CoverageTracker) -> Vec<Row> {
     let answers: Mutex<Vec<Row>> = Mutex::default();
     let now = now_nanoseconds();
-    let addresses = reader.pool.addresses().borrow().clone();
-    let nodes: Vec<&String> = addresses.keys().filter(|node| fields.matches("metadata.name", node)).collect();
-    nodes.iter().for_each(|node| coverage.set_asked(node));
-    stream::iter(nodes)
-        .for_each_concurrent(CONCURRENCY, |node| {
-            let answers = &answers;
-            async move {
-                let asked = call(&reader.pool, node, |connected| async move {
-                    let request = scoped(GetVersionRequest {}, &ReadScope::Everything)?;
-                    FineGuidanceSensorsClient::new(connected.channel).get_version(request).await
-                });
-                let (state, version, detail) = match asked.await {
-                    Ok((_, response)) => (NodeState::Answered, response.into_inner().version, String::new()),
-                    Err(OpenError::Late(detail)) => (NodeState::Late, String::new(), detail),
-                    Err(OpenError::Refused(detail) | OpenError::Invalid(detail)) => {
-                        (NodeState::Refused, String::new(), detail)
-                    }
-                };
-                match state {
-                    NodeState::Late => coverage.set_late(node, &detail),
-                    NodeState::Refused => coverage.set_refused(node, &detail),
-                    NodeState::Asked | NodeState::Answered => coverage.set_answered(node),
+    let ask = |node: String| {
+        let answers = &answers;
+        async move {
+            let asked = call(&reader.pool, &node, |connected| async move {
+                let request = scoped(GetVersionRequest {}, &ReadScope::Everything)?;
+                FineGuidanceSensorsClient::new(connected.channel).get_version(request).await
+            });
+            let (state, version, detail) = match asked.await {
+                Ok((_, response)) => (NodeState::Answered, response.into_inner().version, String::new()),
+                Err(OpenError::Late(detail)) => (NodeState::Late, String::new(), detail),
+                Err(OpenError::Refused(detail) | OpenError::Invalid(detail)) => {
+                    (NodeState::Refused, String::new(), detail)
                 }
-                if fields.matches("state", state.as_str()) {
-                    answers.lock().push(row(node, state, &version, &detail, now));
-                }
+            };
+            match state {
+                NodeState::Late => coverage.set_late(&node, &detail),
+                NodeState::Refused => coverage.set_refused(&node, &detail),
+                NodeState::Asked | NodeState::Answered => coverage.set_answered(&node),
             }
-        })
-        .await;
+            if fields.matches("state", state.as_str()) {
+                answers.lock().push(row(&node, state, &version, &detail, now));
+            }
+        }
+    };
+    ask_nodes(&reader.pool, coverage, |node| fields.matches("metadata.name", node), ask).await;
     let mut answers = answers.into_inner();
     answers.sort_by(|one, other| one.metadata.name.cmp(&other.metadata.name));
     answers

@@ -7,7 +7,7 @@ use axum::{
     http::{HeaderName, HeaderValue, header},
     response::Response,
 };
-use futures::{StreamExt, stream};
+use futures::StreamExt;
 use parking_lot::Mutex;
 use tokio::{
     sync::Semaphore,
@@ -27,8 +27,8 @@ use trilobite_folded_stacks::{
 };
 
 use super::{
-    coverage::CoverageTracker, follow::OpenError, profiles::CONCURRENCY, stream_item::nanoseconds,
-    stream_query::scoped, watch::Reader,
+    ask_nodes::ask_nodes, coverage::CoverageTracker, follow::OpenError, stream_item::nanoseconds, stream_query::scoped,
+    watch::Reader,
 };
 use crate::{agents::Connected, api_error::ApiError};
 
@@ -131,28 +131,25 @@ async fn merge(
 ) -> Result<Merged, ApiError> {
     let merged: Mutex<Merged> = Mutex::default();
     let deadline = Instant::now() + wait_for + RESULT_TIMEOUT;
-    let addresses = reader.pool.addresses().borrow().clone();
-    addresses.keys().for_each(|node| coverage.set_asked(node));
-    stream::iter(addresses.keys())
-        .for_each_concurrent(CONCURRENCY, |node| {
-            let merged = &merged;
-            async move {
-                let fetched = timeout_at(deadline, fetch(reader, scope, node, name, wait_for)).await;
-                match fetched.unwrap_or_else(|_| Err(FetchError::Node(OpenError::Late("no result in time".into())))) {
-                    Ok((profile, folded)) => {
-                        coverage.set_answered(node);
-                        merged.lock().add(node, profile, &folded);
-                    }
-                    Err(FetchError::Unknown) => coverage.set_answered(node),
-                    Err(FetchError::Running) => {
-                        coverage.set_answered(node);
-                        merged.lock().is_running = true;
-                    }
-                    Err(FetchError::Node(error)) => error.record(node, coverage),
+    let ask = |node: String| {
+        let merged = &merged;
+        async move {
+            let fetched = timeout_at(deadline, fetch(reader, scope, &node, name, wait_for)).await;
+            match fetched.unwrap_or_else(|_| Err(FetchError::Node(OpenError::Late("no result in time".into())))) {
+                Ok((profile, folded)) => {
+                    coverage.set_answered(&node);
+                    merged.lock().add(&node, profile, &folded);
                 }
+                Err(FetchError::Unknown) => coverage.set_answered(&node),
+                Err(FetchError::Running) => {
+                    coverage.set_answered(&node);
+                    merged.lock().is_running = true;
+                }
+                Err(FetchError::Node(error)) => error.record(&node, coverage),
             }
-        })
-        .await;
+        }
+    };
+    ask_nodes(&reader.pool, coverage, |_| true, ask).await;
     let merged = merged.into_inner();
     if merged.bytes > MAX_FOLDED {
         return Err(ApiError::internal(format!(

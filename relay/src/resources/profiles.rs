@@ -5,7 +5,6 @@ use std::{
     sync::Arc,
 };
 
-use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
@@ -15,6 +14,7 @@ use trilobite_api::{
 };
 
 use super::{
+    ask_nodes::ask_nodes,
     coverage::CoverageTracker,
     event_cells::cell,
     follow::call,
@@ -30,8 +30,6 @@ use crate::{
 
 /// Fields of field selectors.
 pub const FIELDS: &[&str] = &["state", "node", "metadata.name", "metadata.namespace"];
-
-pub(super) const CONCURRENCY: usize = 64;
 
 #[derive(Clone, Debug)]
 pub struct ProfileQuery {
@@ -62,33 +60,29 @@ pub async fn profiles(
     coverage: &CoverageTracker,
 ) -> Vec<Row> {
     let found: Mutex<BTreeMap<(String, String), Vec<Profile>>> = Mutex::default();
-    let addresses = reader.pool.addresses().borrow().clone();
-    let nodes: Vec<&String> = addresses.keys().filter(|node| query.fields.matches("node", node)).collect();
-    nodes.iter().for_each(|node| coverage.set_asked(node));
-    stream::iter(nodes)
-        .for_each_concurrent(CONCURRENCY, |node| {
-            let found = &found;
-            async move {
-                let listed = call(&reader.pool, node, |connected| async move {
-                    let request = scoped(ListProfilesRequest {}, scope)?;
-                    ProfilesClient::new(connected.channel).list(request).await
-                });
-                match listed.await {
-                    Err(error) => error.record(node, coverage),
-                    Ok((_, response)) => {
-                        coverage.set_answered(node);
-                        for profile in response.into_inner().profiles {
-                            let Some((namespace, name)) = profile.name.split_once('/') else { continue };
-                            if scope.allows(namespace) && query.selects(namespace, name) {
-                                let key = (namespace.to_owned(), name.to_owned());
-                                found.lock().entry(key).or_default().push(profile);
-                            }
+    let ask = |node: String| {
+        let found = &found;
+        async move {
+            let listed = call(&reader.pool, &node, |connected| async move {
+                let request = scoped(ListProfilesRequest {}, scope)?;
+                ProfilesClient::new(connected.channel).list(request).await
+            });
+            match listed.await {
+                Err(error) => error.record(&node, coverage),
+                Ok((_, response)) => {
+                    coverage.set_answered(&node);
+                    for profile in response.into_inner().profiles {
+                        let Some((namespace, name)) = profile.name.split_once('/') else { continue };
+                        if scope.allows(namespace) && query.selects(namespace, name) {
+                            let key = (namespace.to_owned(), name.to_owned());
+                            found.lock().entry(key).or_default().push(profile);
                         }
                     }
                 }
             }
-        })
-        .await;
+        }
+    };
+    ask_nodes(&reader.pool, coverage, |node| query.fields.matches("node", node), ask).await;
     let found = found.into_inner();
     let rows = found.into_iter().map(|((namespace, name), nodes)| row(namespace, name, nodes));
     rows.filter(|row| row.cells.get(1).is_some_and(|state| query.fields.matches("state", state))).collect()

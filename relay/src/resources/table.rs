@@ -1,5 +1,7 @@
 //! Rows as JSON objects, or as Kubernetes' tables if the client asks for them; alone in a watch, or together in a list.
 
+use std::io::Write;
+
 use serde::Serialize;
 
 use super::{
@@ -41,6 +43,14 @@ impl Format {
             }
         })
     }
+}
+
+/// Appends one line of a watch: an event around what `append` writes.
+pub fn append_event(event: &str, out: &mut Vec<u8>, append: impl FnOnce(&mut Vec<u8>)) {
+    // A Vec never refuses to be written to.
+    let _ = write!(out, "{{\"type\":\"{event}\",\"object\":");
+    append(out);
+    out.extend_from_slice(b"}\n");
 }
 
 /// Appends one row of a watch, as an object or as a table of one row.

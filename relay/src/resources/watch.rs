@@ -1,8 +1,6 @@
 //! Answers a watch of events or flows: JSON lines, with bookmarks for clients that ask for them.
 
 use std::{
-    future::Future,
-    pin::Pin,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
@@ -20,11 +18,12 @@ use trilobite_api::read_scope::ReadScope;
 use super::{
     coverage::CoverageTracker,
     follow::{ANSWER_TIMEOUT, Follow, FollowTasks, Framing},
+    permission::{Permission, Recheck},
     recent_lists::RecentLists,
     row_queue::{Next, QueueBudget, RowQueue},
     stream_item::now_nanoseconds,
     stream_query::StreamQuery,
-    table::{Format, append_bookmark},
+    table::{Format, append_bookmark, append_event},
 };
 use crate::{
     agents::AgentPool,
@@ -35,9 +34,7 @@ use crate::{
 
 /// Interval of bookmarks; a loss is reported within a second. The first comes when every node has answered, or after
 /// `ANSWER_TIMEOUT`.
-const BOOKMARK_INTERVAL: Duration = Duration::from_secs(30);
-/// A watch ends when its user may not read any more.
-const RECHECK_INTERVAL: Duration = Duration::from_secs(60);
+pub(super) const BOOKMARK_INTERVAL: Duration = Duration::from_secs(30);
 const TICK: Duration = Duration::from_secs(1);
 /// Rows are written together up to this size.
 const CHUNK: usize = 32 << 10;
@@ -52,10 +49,7 @@ pub struct Reader {
     pub recent: RecentLists,
 }
 
-/// Asks whether the user may still read.
-pub type Recheck = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), ApiError>> + Send>> + Send + Sync>;
-
-/// A watch, or a list that collects, and the permission to have it.
+/// A watch, and what its permission is made of.
 pub struct WatchRequest {
     pub query: StreamQuery,
     pub scope: ReadScope,
@@ -70,14 +64,11 @@ struct WatchStream {
     reader: Arc<Reader>,
     follow: Arc<Follow>,
     _tasks: FollowTasks,
-    _slot: Box<dyn Send + Sync>,
-    recheck: Recheck,
+    permission: Permission,
     with_bookmarks: bool,
-    deadline: Option<Instant>,
     ticks: Interval,
     next_bookmark: Instant,
     is_bookmarked: bool,
-    next_recheck: Instant,
     reported_lost: u64,
     ended: bool,
 }
@@ -105,14 +96,11 @@ pub async fn watch(reader: &Arc<Reader>, request: WatchRequest) -> Result<Respon
     let state = WatchStream {
         reader: Arc::clone(reader),
         _tasks: tasks,
-        _slot: slot,
-        recheck,
+        permission: Permission::new(parameters.timeout, recheck, slot),
         with_bookmarks,
-        deadline: parameters.timeout.map(|timeout| Instant::now() + timeout),
         ticks: interval(TICK),
         next_bookmark: Instant::now() + ANSWER_TIMEOUT,
         is_bookmarked: false,
-        next_recheck: Instant::now() + RECHECK_INTERVAL,
         reported_lost: 0,
         ended: false,
         follow,
@@ -208,17 +196,12 @@ impl WatchStream {
         if let Some(error) = failure {
             return Some(self.end_with(&error));
         }
-        if self.deadline.is_some_and(|deadline| now >= deadline) {
+        if self.permission.is_over(now) {
             self.ended = true;
             return None;
         }
-        if now >= self.next_recheck {
-            self.next_recheck = now + RECHECK_INTERVAL;
-            match (self.recheck)().await {
-                // The API server is away: the decision of before stands.
-                Err(error) if error.code == 403 => return Some(self.end_with(&error)),
-                _ => {}
-            }
+        if let Some(error) = self.permission.refusal(now).await {
+            return Some(self.end_with(&error));
         }
         let coverage = self.follow.coverage.coverage();
         let is_due = now >= self.next_bookmark
@@ -243,15 +226,15 @@ impl WatchStream {
         (self.next_bookmark, self.is_bookmarked) = (Instant::now() + BOOKMARK_INTERVAL, true);
         self.reported_lost = coverage.lost + coverage.interrupted;
         let position = if self.follow.query.has_positions() { now_nanoseconds().to_string() } else { String::new() };
-        let mut out = b"{\"type\":\"BOOKMARK\",\"object\":".to_vec();
-        append_bookmark(self.follow.format, self.follow.query.kind(), &position, &coverage, &mut out);
-        out.extend_from_slice(b"}\n");
+        let Follow { format, query, .. } = &*self.follow;
+        let mut out = Vec::new();
+        append_event("BOOKMARK", &mut out, |out| append_bookmark(*format, query.kind(), &position, &coverage, out));
         out.into()
     }
 
     fn end_with(&mut self, error: &ApiError) -> Bytes {
         self.ended = true;
-        format!("{{\"type\":\"ERROR\",\"object\":{}}}\n", error.status()).into()
+        error_line(error)
     }
 }
 
@@ -268,7 +251,12 @@ impl Drop for WatchStream {
     }
 }
 
-pub(super) fn json_response(body: Body) -> Response {
+/// The last line of a watch that cannot go on.
+pub(super) fn error_line(error: &ApiError) -> Bytes {
+    format!("{{\"type\":\"ERROR\",\"object\":{}}}\n", error.status()).into()
+}
+
+pub(crate) fn json_response(body: Body) -> Response {
     let mut response = Response::new(body);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
-    http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header},
+    http::{HeaderValue, Method, Request, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use hyper::body::Incoming;
@@ -20,7 +20,7 @@ use super::{
 use crate::{
     access::{Attributes, Authenticator, Authorizer, Peer, Target, User},
     api_error::ApiError,
-    query::{FieldRequirement, Parameters},
+    query::{FieldRequirement, InvalidQuery, Parameters},
     resources::{
         coverage::CoverageTracker,
         events::{self, EventQuery},
@@ -28,12 +28,13 @@ use crate::{
         list::{list_future, list_past, past_row},
         nodes::{self, node_answers},
         object::Row,
+        permission::Recheck,
         profile_result::{ResultFormat, profile_result},
         profile_watch::watch_profiles,
         profiles::{self, ProfileQuery},
         stream_query::StreamQuery,
         table::{Format, append_single, list},
-        watch::{Reader, Recheck, WatchRequest, watch},
+        watch::{Reader, WatchRequest, json_response, watch},
     },
 };
 
@@ -59,73 +60,58 @@ struct Granted<'a> {
 
 pub async fn handle(app: &App, peer: &Peer, request: Request<Incoming>) -> Response {
     let (parts, _) = request.into_parts();
-    let path = parts.uri.path();
-    let Some(endpoint) = Endpoint::parse(path) else {
+    let answered = match Endpoint::parse(parts.uri.path()) {
         // Whether a path exists is not told to strangers.
-        return match app.authenticator.user(peer, &parts.headers).await {
-            Ok(_) => ApiError::no_such_path().into_response(),
-            Err(error) => error.into_response(),
-        };
+        None => app.authenticator.user(peer, &parts.headers).await.and(Err(ApiError::no_such_path())),
+        Some(Endpoint::Alive) => Ok((StatusCode::OK, "ok\n").into_response()),
+        Some(Endpoint::Ready) => Ok(app.readiness.response()),
+        Some(Endpoint::Resource(path)) => return count_answer(app, peer, path, &parts).await,
+        Some(endpoint) => answer_path(app, peer, &endpoint, &parts).await,
     };
-    let (resource, verb) = labels(&endpoint, parts.uri.query().unwrap_or_default());
-    let answered = match endpoint {
-        Endpoint::Alive => Ok((StatusCode::OK, "ok\n").into_response()),
-        Endpoint::Ready => Ok(app.readiness.response()),
-        endpoint => {
-            answer(app, peer, endpoint, &parts.method, parts.uri.query().unwrap_or_default(), &parts.headers).await
-        }
-    };
-    let response = answered.unwrap_or_else(IntoResponse::into_response);
-    if !resource.is_empty() {
-        app.reader.metrics.count_request(resource, verb, response.status().as_u16());
-    }
-    response
+    answered.unwrap_or_else(IntoResponse::into_response)
 }
 
-/// Resource and verb for the metrics; empty for a path that is no resource.
-fn labels(endpoint: &Endpoint, query: &str) -> (&'static str, &'static str) {
-    match endpoint {
-        Endpoint::Resource(path) => {
-            let watch = Parameters::parse(query, fields(path.resource)).is_ok_and(|parameters| parameters.watch);
-            (path.resource.plural(), verb(path, watch))
-        }
-        _ => ("", ""),
-    }
+/// Answers a request of a resource, and counts it.
+async fn count_answer(app: &App, peer: &Peer, path: ResourcePath, parts: &Parts) -> Response {
+    let parameters = Parameters::parse(parts.uri.query().unwrap_or_default(), fields(path.resource));
+    let is_watch = parameters.as_ref().is_ok_and(|parameters| parameters.watch);
+    let (resource, verb) = (path.resource.plural(), verb(&path, is_watch));
+    let answered = answer(app, peer, path, parameters, parts).await;
+    let response = answered.unwrap_or_else(IntoResponse::into_response);
+    app.reader.metrics.count_request(resource, verb, response.status().as_u16());
+    response
 }
 
 async fn answer(
     app: &App,
     peer: &Peer,
-    endpoint: Endpoint,
-    method: &Method,
-    query: &str,
-    headers: &HeaderMap,
+    path: ResourcePath,
+    parameters: Result<Parameters, InvalidQuery>,
+    parts: &Parts,
 ) -> Result<Response, ApiError> {
-    let user = app.authenticator.user(peer, headers).await?;
-    if method != Method::GET {
-        return Err(ApiError::method_not_allowed());
-    }
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let user = reading_user(app, peer, parts).await?;
+    let parameters = parameters?;
+    let attributes = attributes(&path, parameters.watch);
+    app.authorizer.check(&user, &attributes).await?;
+    let format = match (Format::of_accept(accept(parts), parameters.include_object), path.subresource) {
+        (Some(format), _) => format,
+        // A picture is no JSON, and clients say so.
+        (None, Some(_)) => Format::Objects,
+        (None, None) => return Err(ApiError::not_acceptable()),
+    };
+    Granted { app, path, user, attributes, parameters, format }.answer().await
+}
+
+/// Answers a path that is no resource.
+async fn answer_path(app: &App, peer: &Peer, endpoint: &Endpoint, parts: &Parts) -> Result<Response, ApiError> {
+    let user = reading_user(app, peer, parts).await?;
     match endpoint {
-        Endpoint::Resource(path) => {
-            let parameters = Parameters::parse(query, fields(path.resource))?;
-            let format = Format::of_accept(accept, parameters.include_object);
-            let attributes = attributes(&path, parameters.watch);
-            app.authorizer.check(&user, &attributes).await?;
-            let format = match (format, path.subresource) {
-                (Some(format), _) => format,
-                // A picture is no JSON, and clients say so.
-                (None, Some(_)) => Format::Objects,
-                (None, None) => return Err(ApiError::not_acceptable()),
-            };
-            Granted { app, path, user, attributes, parameters, format }.answer().await
-        }
         Endpoint::Metrics => {
             let attributes = Attributes { verb: "get", target: Target::Path("/metrics".into()) };
             app.authorizer.check(&user, &attributes).await?;
             Ok(metrics_response(&app.reader.metrics, &app.reader.budget))
         }
-        Endpoint::Groups => Ok(match discovery::aggregated(accept) {
+        Endpoint::Groups => Ok(match discovery::aggregated(accept(parts)) {
             Some((media_type, document)) => json(media_type, &document),
             None => json("application/json", &discovery::groups()),
         }),
@@ -134,8 +120,18 @@ async fn answer(
         Endpoint::OpenApiV2 => Ok(json("application/json", &openapi::v2())),
         Endpoint::OpenApiV3Paths => Ok(json("application/json", &openapi::v3_paths())),
         Endpoint::OpenApiV3Group => Ok(json("application/json", &openapi::v3_group())),
-        Endpoint::Alive | Endpoint::Ready => Err(ApiError::no_such_path()),
+        Endpoint::Alive | Endpoint::Ready | Endpoint::Resource(_) => Err(ApiError::no_such_path()),
     }
+}
+
+/// The user of a request, which may only read.
+async fn reading_user(app: &App, peer: &Peer, parts: &Parts) -> Result<User, ApiError> {
+    let user = app.authenticator.user(peer, &parts.headers).await?;
+    if parts.method == Method::GET { Ok(user) } else { Err(ApiError::method_not_allowed()) }
+}
+
+fn accept(parts: &Parts) -> &str {
+    parts.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
 fn json(media_type: &'static str, document: &Value) -> Response {
@@ -246,30 +242,24 @@ impl Granted<'_> {
         let query = ProfileQuery::new(self.path.namespace.as_deref(), &self.parameters)?;
         let coverage = CoverageTracker::default();
         let rows = profiles::profiles(&self.app.reader, &query, &self.scope(), &coverage).await;
-        self.listed(name, "profiles", rows, &coverage)
+        self.listed(name, &rows, &coverage)
     }
 
     async fn nodes(self, name: Option<String>) -> Result<Response, ApiError> {
         let _slot = self.list_slot()?;
         let coverage = CoverageTracker::default();
         let rows = node_answers(&self.app.reader, &self.parameters.fields, &coverage).await;
-        self.listed(name, "nodes", rows, &coverage)
+        self.listed(name, &rows, &coverage)
     }
 
     /// All rows, or the one of this name.
-    fn listed(
-        &self,
-        name: Option<String>,
-        resource: &str,
-        rows: Vec<Row>,
-        coverage: &CoverageTracker,
-    ) -> Result<Response, ApiError> {
-        let coverage = coverage.coverage();
+    fn listed(&self, name: Option<String>, rows: &[Row], coverage: &CoverageTracker) -> Result<Response, ApiError> {
+        let (resource, coverage) = (self.path.resource, coverage.coverage());
         match name {
-            None => Ok(json_bytes(list(self.format, self.path.resource.kind(), "", &rows, &coverage))),
+            None => Ok(json_response(list(self.format, resource.kind(), "", rows, &coverage).into())),
             Some(name) => match rows.iter().find(|row| row.metadata.name == name) {
                 Some(row) => Ok(self.single(row)),
-                None => Err(ApiError::not_found(resource, &name, &coverage.shortfall())),
+                None => Err(ApiError::not_found(resource.plural(), &name, &coverage.shortfall())),
             },
         }
     }
@@ -277,7 +267,7 @@ impl Granted<'_> {
     fn single(&self, row: &Row) -> Response {
         let mut out = Vec::new();
         append_single(self.format, self.path.resource.kind(), row, true, &mut out);
-        json_bytes(out)
+        json_response(out.into())
     }
 
     /// Asks again whether the user of a watch may still read.
@@ -292,10 +282,4 @@ impl Granted<'_> {
             })
         })
     }
-}
-
-fn json_bytes(bytes: Vec<u8>) -> Response {
-    let mut response = Response::new(Body::from(bytes));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
 }
