@@ -1,5 +1,5 @@
 //! Cleans up after deleted objects, for which no controller is called: sessions without a resource, NodeRuntimes
-//! without a stack, index entries without an object. Runs at startup too, because objects may be deleted while the
+//! without a stack, index entries and start times without an object. Runs at startup too, because objects may be deleted while the
 //! operator is down.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -8,7 +8,7 @@ use futures::StreamExt as _;
 use kube::{
     Api,
     api::{DeleteParams, ListParams},
-    core::{DeserializeGuard, PartialObjectMeta},
+    core::{DeserializeGuard, ObjectMeta, PartialObjectMeta},
     runtime::reflector::Store,
 };
 use tokio_util::sync::CancellationToken;
@@ -73,6 +73,7 @@ async fn collect_once(context: &Context) -> Result<(), GarbageError> {
         .chain(keys(&stores.profiles))
         .collect();
     context.pod_watches.retain(&existing);
+    context.starts.retain(&uids(&stores.captures).chain(uids(&stores.profiles)).collect());
     let runtimes = stores.runtimes.state();
     let mut failed = None;
     for (runtime, name) in runtimes.iter().flat_map(|runtime| orphaned_sessions(runtime, &existing)) {
@@ -106,14 +107,21 @@ fn has_stack(keys: &BTreeSet<ResourceKey>) -> bool {
 
 fn keys<K: UserKind + Clone + 'static>(store: &Store<DeserializeGuard<K>>) -> impl Iterator<Item = ResourceKey> {
     store.state().into_iter().map(|object| {
-        let DeserializeGuard(object) = object.as_ref();
-        let meta = match object {
-            Ok(object) => object.meta(),
-            Err(invalid) => &invalid.metadata,
-        };
+        let meta = metadata(&object);
         let name = meta.name.clone().unwrap_or_default();
         ResourceKey { kind: K::SOURCE_KIND, namespace: meta.namespace.clone(), name }
     })
+}
+
+fn uids<K: UserKind + Clone + 'static>(store: &Store<DeserializeGuard<K>>) -> impl Iterator<Item = String> {
+    store.state().into_iter().filter_map(|object| metadata(&object).uid.clone())
+}
+
+fn metadata<K: UserKind>(object: &DeserializeGuard<K>) -> &ObjectMeta {
+    match &object.0 {
+        Ok(object) => object.meta(),
+        Err(invalid) => &invalid.metadata,
+    }
 }
 
 /// Sessions whose resource is deleted.

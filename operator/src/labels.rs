@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::core::ObjectMeta;
-use trilobite_crds::read_api::RELAY;
+use trilobite_crds::read_api::{AGENT, RELAY};
 
 /// Name of the agents' DaemonSet, and of the ConfigMap and Service beside it.
-pub(crate) const DAEMON_SET: &str = "trilobite-node";
+pub(crate) const DAEMON_SET: &str = AGENT;
 /// Field manager of created objects, and value of their label `MANAGED_BY`.
 pub(crate) const MANAGER: &str = "trilobite-operator";
 pub(crate) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
@@ -22,9 +22,7 @@ pub(crate) const APP_PROFILE_FROM_LABEL: &str = "from-label";
 
 /// Selector of the agents' pods. A DaemonSet's selector is immutable, so these labels must not change.
 pub(crate) fn agent_selector() -> BTreeMap<String, String> {
-    [("app.kubernetes.io/name", "trilobite-node"), ("app.kubernetes.io/part-of", "trilobite")]
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .into()
+    selector(DAEMON_SET)
 }
 
 /// The same selector as the query of a list or watch.
@@ -34,9 +32,7 @@ pub(crate) fn agent_selector_query() -> String {
 
 /// Selector of the relay's pods, which is immutable too.
 pub(crate) fn relay_selector() -> BTreeMap<String, String> {
-    [("app.kubernetes.io/name", RELAY), ("app.kubernetes.io/part-of", "trilobite")]
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .into()
+    selector(RELAY)
 }
 
 /// The same selector as the query of a list.
@@ -49,36 +45,46 @@ pub(crate) fn pods_query() -> String {
     format!("app.kubernetes.io/name in ({DAEMON_SET},{RELAY}),app.kubernetes.io/part-of=trilobite")
 }
 
+fn selector(name: &str) -> BTreeMap<String, String> {
+    [("app.kubernetes.io/name", name), ("app.kubernetes.io/part-of", "trilobite")]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
+}
+
 fn query(selector: &BTreeMap<String, String>) -> String {
     selector.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
 }
 
 /// Metadata of an object of the relay.
 pub(crate) fn relay_metadata(name: &str, namespace: Option<&str>, owner: &OwnerReference) -> ObjectMeta {
-    let mut labels = relay_selector();
-    labels.insert(MANAGED_BY.into(), MANAGER.into());
-    ObjectMeta {
-        name: Some(name.into()),
-        namespace: namespace.map(String::from),
-        labels: Some(labels),
-        owner_references: Some(vec![owner.clone()]),
-        ..ObjectMeta::default()
-    }
+    metadata(name, namespace, managed(relay_selector()), owner)
 }
 
-/// Labels of every created object.
+/// Labels of every created object that is not the relay's.
 pub(crate) fn common_labels() -> BTreeMap<String, String> {
-    let mut labels = agent_selector();
+    managed(agent_selector())
+}
+
+fn managed(mut labels: BTreeMap<String, String>) -> BTreeMap<String, String> {
     labels.insert(MANAGED_BY.into(), MANAGER.into());
     labels
 }
 
 /// Metadata of the DaemonSet, and of the ConfigMap and Service of the same name.
 pub(crate) fn agent_metadata(namespace: &str, owner: &OwnerReference) -> ObjectMeta {
+    metadata(DAEMON_SET, Some(namespace), common_labels(), owner)
+}
+
+fn metadata(
+    name: &str,
+    namespace: Option<&str>,
+    labels: BTreeMap<String, String>,
+    owner: &OwnerReference,
+) -> ObjectMeta {
     ObjectMeta {
-        name: Some(DAEMON_SET.into()),
-        namespace: Some(namespace.into()),
-        labels: Some(common_labels()),
+        name: Some(name.into()),
+        namespace: namespace.map(String::from),
+        labels: Some(labels),
         owner_references: Some(vec![owner.clone()]),
         ..ObjectMeta::default()
     }

@@ -21,6 +21,13 @@ const ALWAYS_TOLERATED: [&str; 7] = [
 /// Label that the kubelet sets to the operating system.
 const OS: &str = "kubernetes.io/os";
 
+/// Agents and the relay run on Linux only; a stack that selects another system explicitly is not overridden.
+pub(crate) fn on_linux(node_selector: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut node_selector = node_selector.clone();
+    node_selector.entry(OS.into()).or_insert_with(|| "linux".into());
+    node_selector
+}
+
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct NodeSelection {
     pub(crate) node_selector: BTreeMap<String, String>,
@@ -32,12 +39,9 @@ pub(crate) struct NodeSelection {
 impl NodeSelection {
     pub(crate) fn from_stack(stack: &ObservabilityStack) -> Self {
         let runtime = &stack.spec.runtime;
-        // The agent runs on Linux only; a stack that selects another system explicitly is not overridden.
-        let mut node_selector = runtime.node_selector.clone();
-        node_selector.entry(OS.into()).or_insert_with(|| "linux".into());
         let all = || vec![Toleration { operator: Some("Exists".into()), ..Toleration::default() }];
         Self {
-            node_selector,
+            node_selector: on_linux(&runtime.node_selector),
             tolerations: runtime
                 .tolerations
                 .as_ref()

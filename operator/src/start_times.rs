@@ -1,6 +1,6 @@
 //! When each time-limited resource started, as this operator first read or decided it: an edited `status.startedAt` moves no end.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -22,5 +22,24 @@ impl StartTimes {
     /// The resource is completed.
     pub(crate) fn forget(&self, uid: &str) {
         self.0.lock().remove(uid);
+    }
+
+    /// Forgets the resources that do not exist any more.
+    pub(crate) fn retain(&self, uids: &BTreeSet<String>) {
+        self.0.lock().retain(|uid, _| uids.contains(uid));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deleted_resource_is_forgotten() {
+        let (starts, start) = (StartTimes::default(), Timestamp::UNIX_EPOCH);
+        starts.record("uid-of-kept", start);
+        starts.record("uid-of-deleted", start);
+        starts.retain(&["uid-of-kept".to_owned(), "uid-of-another".to_owned()].into());
+        assert_eq!((starts.get("uid-of-kept"), starts.get("uid-of-deleted")), (Some(start), None));
     }
 }

@@ -12,10 +12,7 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use trilobite_crds::{
-    AppProfile, CiliumTracingPolicy, CiliumTracingPolicyNamespaced, FlowCapture, STACK_NAME, TracingPolicy,
-    TracingPolicyNamespaced, read_api::Signer,
-};
+use trilobite_crds::{AppProfile, FlowCapture, STACK_NAME, read_api::Signer};
 
 use super::watches::Watches;
 use crate::{
@@ -26,6 +23,7 @@ use crate::{
         stack, time_limited, tracing_policy,
     },
     labels::agent_selector_query,
+    status::UserResource,
     watch::{Trigger, UserKindWatch, owned_object_changes},
 };
 
@@ -55,23 +53,12 @@ impl ControllerSpawner<'_> {
         self.spawn("stack", controller, stack::reconcile);
 
         let labels_changed = &watches.namespace_labels_changed;
-        let controller = for_user_kind(watches.policies, &stack_edited)
-            .reconcile_all_on(changes(&self.context.plan))
-            .reconcile_all_on(labels_changed.stream());
-        self.spawn("tracing-policy", controller, tracing_policy::reconcile::<TracingPolicy>);
-        let controller = for_user_kind(watches.namespaced_policies, &stack_edited)
-            .reconcile_all_on(changes(&self.context.plan))
-            .reconcile_all_on(labels_changed.stream());
-        self.spawn("tracing-policy-namespaced", controller, tracing_policy::reconcile::<TracingPolicyNamespaced>);
-        let controller = for_user_kind(watches.cilium_policies, &stack_edited)
-            .reconcile_all_on(changes(&self.context.plan))
-            .reconcile_all_on(labels_changed.stream());
-        self.spawn("cilium-tracing-policy", controller, tracing_policy::reconcile::<CiliumTracingPolicy>);
-        let controller = for_user_kind(watches.cilium_namespaced_policies, &stack_edited)
-            .reconcile_all_on(changes(&self.context.plan))
-            .reconcile_all_on(labels_changed.stream());
-        let reconcile = tracing_policy::reconcile::<CiliumTracingPolicyNamespaced>;
-        self.spawn("cilium-tracing-policy-namespaced", controller, reconcile);
+        let edited = &stack_edited;
+        self.spawn_for_policies("tracing-policy", watches.policies, edited, labels_changed);
+        self.spawn_for_policies("tracing-policy-namespaced", watches.namespaced_policies, edited, labels_changed);
+        self.spawn_for_policies("cilium-tracing-policy", watches.cilium_policies, edited, labels_changed);
+        let namespaced = watches.cilium_namespaced_policies;
+        self.spawn_for_policies("cilium-tracing-policy-namespaced", namespaced, edited, labels_changed);
 
         let pods_changed = self.context.pod_watches.changed();
         let controller = for_user_kind(watches.captures, &stack_edited)
@@ -88,6 +75,11 @@ impl ControllerSpawner<'_> {
         let controller = Controller::for_stream(watches.namespace_events.applied_objects(), watches.namespaces)
             .reconcile_all_on(profile_edited.stream())
             .reconcile_all_on(stack_edited.stream());
+        let published = namespace_label::PublishedNotes::default();
+        self.spawn("namespace-label", controller, move |namespace, context| {
+            namespace_label::reconcile(namespace, context, published.clone())
+        });
+
         let requests: Api<CertificateSigningRequest> = Api::all(client.clone());
         for signer in Signer::ALL {
             let of_signer = Config::default().fields(&format!("spec.signerName={}", signer.name()));
@@ -95,11 +87,22 @@ impl ControllerSpawner<'_> {
                 Controller::new(requests.clone(), of_signer).reconcile_all_on(changes(&self.context.authority));
             self.spawn(controller_name(signer), controller, certificate::reconcile);
         }
+    }
 
-        let published = namespace_label::PublishedNotes::default();
-        self.spawn("namespace-label", controller, move |namespace, context| {
-            namespace_label::reconcile(namespace, context, published.clone())
-        });
+    /// Policies of every kind depend on the same: the plan, and labels of namespaces.
+    fn spawn_for_policies<K>(
+        &self,
+        name: &'static str,
+        policies: UserKindWatch<K>,
+        stack_edited: &Trigger,
+        labels_changed: &Trigger,
+    ) where
+        K: UserResource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    {
+        let controller = for_user_kind(policies, stack_edited)
+            .reconcile_all_on(changes(&self.context.plan))
+            .reconcile_all_on(labels_changed.stream());
+        self.spawn(name, controller, tracing_policy::reconcile::<K>);
     }
 
     fn spawn<K, E, F>(

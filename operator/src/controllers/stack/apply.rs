@@ -14,7 +14,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Resource, ResourceExt as _,
-    api::{DeleteParams, Patch, PatchParams},
+    api::{Patch, PatchParams},
     core::ClusterResourceScope,
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -25,6 +25,7 @@ use trilobite_crds::{
 
 use super::{
     build::{Garbage, OwnedObjects, RelayGarbage, RelayObjects},
+    delete::delete_if_present,
     teardown::UNLOAD_TIME,
 };
 use crate::{
@@ -219,9 +220,6 @@ async fn delete<K>(api: &Api<K>, name: &str) -> Result<(), ApplyError>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
-    match api.delete(name, &DeleteParams::background()).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        Err(source) => Err(ApplyError::Delete { kind: K::kind(&()).into_owned(), name: name.into(), source }),
-    }
+    let failed = |source| ApplyError::Delete { kind: K::kind(&()).into_owned(), name: name.into(), source };
+    delete_if_present(api, name).await.map_err(failed)
 }

@@ -3,6 +3,7 @@
 
 mod apply;
 mod build;
+mod delete;
 mod dereference;
 mod error;
 #[cfg(test)]

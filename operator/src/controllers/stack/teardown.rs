@@ -23,6 +23,7 @@ use trilobite_crds::{
     read_api::{API_SERVICE, RELAY},
 };
 
+use super::delete::{delete_if_present, is_not_found};
 use crate::labels::{DAEMON_SET, pods_query};
 
 /// Keeps the stack until its agents are gone.
@@ -103,11 +104,7 @@ pub(super) async fn tear_down(client: &Client, namespace: &str) -> Result<(), Te
     }
     sleep(UNLOAD_TIME).await;
     let daemon_sets: Api<DaemonSet> = Api::namespaced(client.clone(), namespace);
-    match daemon_sets.delete(DAEMON_SET, &DeleteParams::background()).await {
-        Ok(_) => {}
-        Err(error) if is_not_found(&error) => {}
-        Err(error) => return Err(TeardownError::DeleteDaemonSet(error)),
-    }
+    delete_if_present(&daemon_sets, DAEMON_SET).await.map_err(TeardownError::DeleteDaemonSet)?;
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let ours = ListParams::default().labels(&pods_query());
     while !pods.list_metadata(&ours).await.map_err(TeardownError::ListPods)?.items.is_empty() {
@@ -124,23 +121,11 @@ pub(super) async fn tear_down(client: &Client, namespace: &str) -> Result<(), Te
 async fn remove_relay(client: &Client, namespace: &str) -> Result<(), TeardownError> {
     unregister(client).await?;
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
-    match deployments.delete(RELAY, &DeleteParams::background()).await {
-        Ok(_) => Ok(()),
-        Err(error) if is_not_found(&error) => Ok(()),
-        Err(error) => Err(TeardownError::DeleteDeployment(error)),
-    }
+    delete_if_present(&deployments, RELAY).await.map_err(TeardownError::DeleteDeployment)
 }
 
 /// Deletes the APIService, if there is one.
 pub(crate) async fn unregister(client: &Client) -> Result<(), TeardownError> {
     let api_services: Api<APIService> = Api::all(client.clone());
-    match api_services.delete(API_SERVICE, &DeleteParams::background()).await {
-        Ok(_) => Ok(()),
-        Err(error) if is_not_found(&error) => Ok(()),
-        Err(error) => Err(TeardownError::DeleteApiService(error)),
-    }
-}
-
-fn is_not_found(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == 404)
+    delete_if_present(&api_services, API_SERVICE).await.map_err(TeardownError::DeleteApiService)
 }

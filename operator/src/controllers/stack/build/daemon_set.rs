@@ -7,16 +7,19 @@ use k8s_openapi::{
         apps::v1::{DaemonSet, DaemonSetSpec, DaemonSetUpdateStrategy, RollingUpdateDaemonSet},
         core::v1::{
             AppArmorProfile, Capabilities, ConfigMap, ConfigMapEnvSource, Container, ContainerPort, EnvFromSource,
-            EnvVar, EnvVarSource, ExecAction, HostPathVolumeSource, ObjectFieldSelector, PodSpec, PodTemplateSpec,
-            Probe, ResourceRequirements, SELinuxOptions, SeccompProfile, SecurityContext, Volume, VolumeMount,
+            EnvVar, ExecAction, HostPathVolumeSource, PodSpec, PodTemplateSpec, Probe, SELinuxOptions, SeccompProfile,
+            SecurityContext, Volume, VolumeMount,
         },
     },
-    apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::LabelSelector},
+    apimachinery::pkg::apis::meta::v1::LabelSelector,
 };
 use kube::core::ObjectMeta;
 use trilobite_crds::{planner::content_digest, stack::DEFAULT_REQUESTS};
 
-use super::export_container::{FIFO, export_container, wants_stdout};
+use super::{
+    export_container::{FIFO, export_container, wants_stdout},
+    pod::{field_of_pod, resource_requirements},
+};
 use crate::controllers::stack::validate::ValidatedStack;
 use crate::labels::{DAEMON_SET, TEMPLATE, agent_metadata, agent_selector, common_labels};
 
@@ -153,7 +156,7 @@ fn container(validated: &ValidatedStack) -> Container {
         // An agent restarts only after a minute without a response, because everything it has loaded is unloaded with
         // it.
         liveness_probe: Some(probe(&ready, 20, 3)),
-        resources: Some(resources(validated)),
+        resources: Some(resource_requirements(validated.runtime.resources.as_ref(), DEFAULT_REQUESTS)),
         security_context: Some(security_context(validated)),
         volume_mounts: Some(vec![
             // Nodes of a test cluster may share one host, so each has a directory with the node's name.
@@ -168,19 +171,6 @@ fn container(validated: &ValidatedStack) -> Container {
     }
 }
 
-/// The stack's resources, and requests for what it says nothing about: an agent without a request gets no CPU on a busy
-/// node. Kubernetes takes a limit without a request as the request.
-fn resources(validated: &ValidatedStack) -> ResourceRequirements {
-    let mut resources: ResourceRequirements = validated.runtime.resources.as_ref().map(Into::into).unwrap_or_default();
-    for (name, quantity) in DEFAULT_REQUESTS {
-        if resources.limits.as_ref().is_none_or(|limits| !limits.contains_key(name)) {
-            let requests = resources.requests.get_or_insert_default();
-            requests.entry(name.into()).or_insert_with(|| Quantity(quantity.into()));
-        }
-    }
-    resources
-}
-
 fn node_name() -> EnvVar {
     field_of_pod("NODE_NAME", "spec.nodeName")
 }
@@ -188,17 +178,6 @@ fn node_name() -> EnvVar {
 /// The node's addresses, which are in the certificate of the agent's port.
 fn node_addresses() -> EnvVar {
     field_of_pod("NODE_IPS", "status.hostIPs")
-}
-
-fn field_of_pod(name: &str, path: &str) -> EnvVar {
-    EnvVar {
-        name: name.into(),
-        value_from: Some(EnvVarSource {
-            field_ref: Some(ObjectFieldSelector { field_path: path.into(), api_version: None }),
-            ..EnvVarSource::default()
-        }),
-        ..EnvVar::default()
-    }
 }
 
 fn probe(command: &[String], period: i32, failures: i32) -> Probe {

@@ -6,6 +6,7 @@ mod export_container;
 mod garbage;
 mod node_runtime;
 mod parts;
+mod pod;
 mod relay;
 mod rollout;
 mod service;

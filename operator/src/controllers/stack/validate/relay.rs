@@ -23,6 +23,8 @@ pub(crate) struct ValidatedRelay {
     pub(crate) image: String,
     /// What agents are told.
     pub(crate) listen: Listen,
+    /// The port of `listen`.
+    pub(crate) agent_port: u16,
     pub(crate) registration: Registration,
 }
 
@@ -59,10 +61,12 @@ pub(super) fn validate_relay(
         RelayMode::OnDemand if !has_layer() && !relay.has_readers => return Err(Unwanted::NotNeeded),
         RelayMode::OnDemand | RelayMode::Enabled => {}
     }
+    let address = spec.network.listen_address();
     Ok(ValidatedRelay {
         spec: spec.relay.clone(),
         image: arguments.relay_image.clone(),
-        listen: Listen { address: spec.network.listen_address().to_string(), relay_identity: RELAY.into() },
+        listen: Listen { address: address.to_string(), relay_identity: RELAY.into() },
+        agent_port: address.port(),
         registration: registration(relay, arguments.relay_grace_seconds),
     })
 }

@@ -1,33 +1,32 @@
 //! The relay's Deployment. Its pods have no privilege: no capability, no root, no volume but their token.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::{
     api::{
         apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
         core::v1::{
-            Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, ObjectFieldSelector,
-            PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecurityContext,
-            TopologySpreadConstraint,
+            Capabilities, Container, ContainerPort, HTTPGetAction, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
+            SeccompProfile, SecurityContext, TopologySpreadConstraint,
         },
     },
-    apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::LabelSelector, util::intstr::IntOrString},
+    apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
 };
 use kube::core::ObjectMeta;
 use trilobite_crds::{
-    read_api::{AGENT_PORT, RELAY, RELAY_HTTPS_PORT, RELAY_METRICS_PORT},
-    stack::{DEFAULT_RELAY_REQUESTS, RelaySpec},
+    read_api::{RELAY, RELAY_HTTPS_PORT, RELAY_METRICS_PORT},
+    stack::DEFAULT_RELAY_REQUESTS,
 };
 
 use crate::{
-    controllers::stack::validate::{ValidatedRelay, ValidatedStack},
+    controllers::stack::{
+        build::pod::{field_of_pod, resource_requirements},
+        validate::{ValidatedRelay, ValidatedStack},
+    },
     labels::{relay_metadata, relay_selector},
+    node_selection::on_linux,
 };
 
 /// Name of the port of the aggregated API.
 pub(super) const HTTPS: &str = "https";
-/// Label that the kubelet sets to the operating system.
-const OS: &str = "kubernetes.io/os";
 
 pub(super) fn build_deployment(validated: &ValidatedStack, relay: &ValidatedRelay) -> Deployment {
     let metadata = relay_metadata(RELAY, Some(&validated.namespace), &validated.owner);
@@ -64,7 +63,7 @@ fn pod_spec(relay: &ValidatedRelay) -> PodSpec {
         service_account_name: Some(RELAY.into()),
         // As the operator: without a relay its APIService goes, and clients get errors.
         priority_class_name: Some("system-cluster-critical".into()),
-        node_selector: Some(node_selector(&relay.spec)),
+        node_selector: Some(on_linux(&relay.spec.node_selector)),
         tolerations: Some(relay.spec.tolerations.iter().map(Into::into).collect()),
         topology_spread_constraints: (relay.spec.replicas > 1).then(|| {
             vec![TopologySpreadConstraint {
@@ -88,38 +87,23 @@ fn pod_spec(relay: &ValidatedRelay) -> PodSpec {
     }
 }
 
-fn node_selector(spec: &RelaySpec) -> BTreeMap<String, String> {
-    let mut selector = spec.node_selector.clone();
-    selector.entry(OS.into()).or_insert_with(|| "linux".into());
-    selector
-}
-
 fn container(relay: &ValidatedRelay) -> Container {
-    let agent_port =
-        relay.listen.address.rsplit_once(':').map_or_else(|| AGENT_PORT.to_string(), |(_, port)| port.into());
     let args = [
         ("--listen", format!("[::]:{RELAY_HTTPS_PORT}")),
         ("--metrics-listen", format!("[::]:{RELAY_METRICS_PORT}")),
-        ("--agent-port", agent_port),
+        ("--agent-port", relay.agent_port.to_string()),
     ];
     Container {
         name: "relay".into(),
         image: Some(relay.image.clone()),
         command: Some(vec!["/trilobite-relay".into()]),
         args: Some(args.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect()),
-        env: Some(vec![EnvVar {
-            name: "POD_NAMESPACE".into(),
-            value_from: Some(EnvVarSource {
-                field_ref: Some(ObjectFieldSelector { field_path: "metadata.namespace".into(), api_version: None }),
-                ..EnvVarSource::default()
-            }),
-            ..EnvVar::default()
-        }]),
+        env: Some(vec![field_of_pod("POD_NAMESPACE", "metadata.namespace")]),
         ports: Some(vec![port(HTTPS, RELAY_HTTPS_PORT), port("metrics", RELAY_METRICS_PORT)]),
         // Frequent, so that an APIService is neither missing nor dead for longer than it has to be.
         readiness_probe: Some(probe("/readyz", 2, 2)),
         liveness_probe: Some(probe("/livez", 20, 3)),
-        resources: Some(resources(&relay.spec)),
+        resources: Some(resource_requirements(relay.spec.resources.as_ref(), DEFAULT_RELAY_REQUESTS)),
         security_context: Some(SecurityContext {
             allow_privilege_escalation: Some(false),
             read_only_root_filesystem: Some(true),
@@ -152,16 +136,4 @@ fn probe(path: &str, period: i32, failures: i32) -> Probe {
         failure_threshold: Some(failures),
         ..Probe::default()
     }
-}
-
-/// The stack's resources, and requests for what it says nothing about, as for agents.
-fn resources(spec: &RelaySpec) -> ResourceRequirements {
-    let mut resources: ResourceRequirements = spec.resources.as_ref().map(Into::into).unwrap_or_default();
-    for (name, quantity) in DEFAULT_RELAY_REQUESTS {
-        if resources.limits.as_ref().is_none_or(|limits| !limits.contains_key(name)) {
-            let requests = resources.requests.get_or_insert_default();
-            requests.entry(name.into()).or_insert_with(|| Quantity(quantity.into()));
-        }
-    }
-    resources
 }
