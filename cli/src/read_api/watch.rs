@@ -2,7 +2,6 @@
 
 use std::{
     collections::{HashSet, VecDeque},
-    io,
     pin::Pin,
     time::Duration,
 };
@@ -16,7 +15,7 @@ use super::{
     coverage::Coverage,
     query::Query,
 };
-use crate::cluster::ClusterError;
+use crate::{cluster::ClusterError, error_chain::error_chain};
 
 /// Pause before a watch that has ended is opened again.
 const REOPEN_PAUSE: Duration = if cfg!(test) { Duration::from_millis(5) } else { Duration::from_secs(1) };
@@ -109,7 +108,7 @@ impl Watcher {
                 None => self.lines = None,
                 Some(Err(error)) => {
                     self.lines = None;
-                    return Ok(WatchUpdate::Interrupted(innermost(&error)));
+                    return Ok(WatchUpdate::Interrupted(error_chain(&error)));
                 }
             }
         }
@@ -150,8 +149,4 @@ impl Watcher {
             _ => None,
         }
     }
-}
-
-fn innermost(error: &io::Error) -> String {
-    crate::error_chain::error_chain(error)
 }

@@ -24,6 +24,7 @@ pub(super) async fn print_flows_by_read_api(
     api: &ReadApi,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
+    let style = style(arguments);
     let mut coverage = CoverageReport::default();
     let mut listed = None;
     let wants_past = !arguments.follow || arguments.last.is_some() || arguments.since.is_some();
@@ -37,7 +38,7 @@ pub(super) async fn print_flows_by_read_api(
             }
             return print_found(&found, arguments, out);
         }
-        found.iter().try_for_each(|flow| print_flow(flow, arguments.output, style(arguments), out))?;
+        found.iter().try_for_each(|flow| print_flow(flow, arguments.output, style, out))?;
         listed = Some(list);
     }
     let mut watcher = Watcher::open(api, query(arguments), listed.as_ref()).await?;
@@ -46,7 +47,7 @@ pub(super) async fn print_flows_by_read_api(
         match watcher.next().await? {
             WatchUpdate::Added(item) => match json::read::<GetFlowsResponse>(&item.object) {
                 Ok(flow) if is_wanted(arguments, &flow) => {
-                    print_flow(&flow, arguments.output, style(arguments), out)?;
+                    print_flow(&flow, arguments.output, style, out)?;
                 }
                 Ok(_) => {}
                 Err(error) => stderr_line!("warning: a flow cannot be read: {error}"),

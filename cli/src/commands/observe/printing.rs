@@ -32,7 +32,8 @@ pub(super) fn print_found(
     if arguments.output == FlowsFormat::Table {
         return out.write_all(as_table(found).as_bytes()).map_err(Failure::Write);
     }
-    found.iter().try_for_each(|flow| print_flow(flow, arguments.output, style(arguments), out))
+    let style = style(arguments);
+    found.iter().try_for_each(|flow| print_flow(flow, arguments.output, style, out))
 }
 
 /// Number of flows that the agents are asked for; 0 is all since a time, or with --follow none of the past.
