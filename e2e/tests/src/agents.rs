@@ -70,9 +70,14 @@ pub fn runtime(kubectl: &Kubectl, node: &str) -> Result<Value, String> {
 /// Kills the agent's process on a node, as an out-of-memory kill would.
 #[track_caller]
 pub fn kill(node: &str) {
-    let pid = pid_on(node);
-    let done = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
-    assert!(done.success(), "kill -9 {pid}");
+    signal(pid_on(node), "-9");
+}
+
+/// Sends a signal to a process, e.g. `-STOP`.
+#[track_caller]
+pub fn signal(pid: u32, which: &str) {
+    let done = std::process::Command::new("kill").args([which, &pid.to_string()]).status().unwrap();
+    assert!(done.success(), "kill {which} {pid}");
 }
 
 /// Anonymous and whole resident memory of a process, in KiB.

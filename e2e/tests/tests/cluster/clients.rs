@@ -39,7 +39,6 @@ fn tetra_shows_an_exec_inside_a_pod_in_compact_and_in_json() {
 }
 
 #[test]
-#[ignore = "does not pass yet; run it by name with --ignored"]
 fn tetra_shows_a_tracepoint_of_a_policy_and_not_of_another_namespace() {
     let fixture = Fixture::shared();
     fixture.stack("{security: {mode: Enabled}}");

@@ -4,10 +4,10 @@ use trilobite_e2e::{
     Fixture, agents,
     clients::{self, Stream},
     eventually,
+    fixture::NAMESPACE,
     pods::{self, Workload},
 };
 
-const NAMESPACE: &str = "trilobite-system";
 const LOOP: &str = r#"[sh, -c, "while true; do /bin/ls --token=hunter2 / >/dev/null 2>&1; sleep 1; done"]"#;
 
 #[test]

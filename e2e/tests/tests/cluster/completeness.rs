@@ -1,6 +1,6 @@
 //! Nothing is lost silently: what is read and what is counted as lost add up to what happened.
 
-use std::{collections::BTreeSet, process::Command, thread, time::Duration};
+use std::{collections::BTreeSet, thread, time::Duration};
 
 use serde_json::Value;
 use trilobite_e2e::{
@@ -39,9 +39,9 @@ fn read_and_lost_records_add_up_with_a_small_ring() {
     let storm = Storm::prepare(fixture);
     let agent = agents::pid_on("node1");
     let read = storm.run(fixture, || {
-        signal(agent, "-STOP");
+        agents::signal(agent, "-STOP");
         thread::sleep(Duration::from_secs(2));
-        signal(agent, "-CONT");
+        agents::signal(agent, "-CONT");
     });
     let lost = eventually("all losses are in the node's status", 30, || {
         let lost = LossCounts::on_node1(fixture).since(&storm.before);
@@ -180,8 +180,4 @@ impl LossCounts {
     fn since(&self, before: &Self) -> Self {
         Self { execs: self.execs - before.execs, exits: self.exits - before.exits }
     }
-}
-
-fn signal(pid: u32, which: &str) {
-    assert!(Command::new("kill").args([which, &pid.to_string()]).status().unwrap().success(), "kill {which} {pid}");
 }

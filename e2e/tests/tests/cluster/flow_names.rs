@@ -5,6 +5,7 @@ use trilobite_e2e::{
     Fixture, agents, clients, eventually,
     fixture::NAMESPACE,
     pods::{self, Workload},
+    read_api::node_address,
 };
 
 const SERVICE: &str = "
@@ -39,9 +40,7 @@ fn flows_name_services_by_port_and_the_cluster_never_as_world() {
     let server = Workload { namespace: "names", name: "server", node: "node2", command: serve };
     server.start(kubectl);
     let cluster_ip = kubectl.run(&["-n", "names", "get", "service", "echo", "-o=jsonpath={.spec.clusterIP}"]);
-    let node =
-        kubectl.run(&["get", "node", "node2", r#"-o=jsonpath={.status.addresses[?(@.type=="InternalIP")].address}"#]);
-    let node = node.split_whitespace().next().unwrap();
+    let node = node_address(kubectl, "node2");
     let talk = format!(
         r#"[sh, -c, "while true; do netecho send tcp {node} 30700 100; netecho send tcp {cluster_ip} 7000 100;
             timeout 1 netecho send tcp {cluster_ip} 7001 100; sleep 0.2; done"]"#

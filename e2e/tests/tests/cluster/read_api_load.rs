@@ -41,7 +41,7 @@ fn stopped_watcher_delays_no_other_and_every_row_is_accounted_for() {
     let mut watchers: Vec<Stream> =
         (0..2).map(|_| Stream::start(fixture.kubectl.command(&["get", "--raw", &path]))).collect();
     let mut stopped = fixture.kubectl.spawn(&["get", "--raw", &path]);
-    signal(stopped.id(), "-STOP");
+    agents::signal(stopped.id(), "-STOP");
     for watcher in &watchers {
         eventually("the watcher has begun", 30, || {
             fixture.kubectl.ask(&["-n", "load", "exec", "one", "--", "echo", "begin"])?;
@@ -82,7 +82,7 @@ fn stopped_watcher_delays_no_other_and_every_row_is_accounted_for() {
     let after = agents::memory_kib(relay).0;
     println!("the relay held {before} KiB before and {after} KiB after");
     assert!(after <= RELAY_KIB, "the relay holds {after} KiB");
-    signal(stopped.id(), "-CONT");
+    agents::signal(stopped.id(), "-CONT");
     let _ = stopped.kill();
     let _ = stopped.wait();
     fixture.kubectl.run(&["delete", "namespace", "load", "--wait=false"]);
@@ -110,8 +110,4 @@ fn number(value: &Value) -> u64 {
 fn relay_pid() -> u32 {
     let done = Command::new("pgrep").args(["-of", "^/trilobite-relay"]).output().unwrap();
     String::from_utf8_lossy(&done.stdout).trim().parse().expect("the relay's process")
-}
-
-fn signal(pid: u32, which: &str) {
-    assert!(Command::new("kill").args([which, &pid.to_string()]).status().unwrap().success(), "kill {which} {pid}");
 }
