@@ -104,6 +104,7 @@ test-pure: root cache
 	@scripts/timed "unit tests" $(TESTS)
 	@# Not from Go's cache of results, which does not watch files outside of the module.
 	@scripts/timed "what Argo CD and Flux say of our objects" go -C e2e/gitops test -count=1 -trimpath ./...
+	@scripts/timed "a Collector that ships events to a log store" go -C e2e/pipelines test -count=1 -trimpath ./...
 	@scripts/timed "generated files" scripts/generated.sh
 test-this-kernel: root kernel
 	@scripts/timed "flows and CPU profiles in this kernel" $(TESTS) --test flow_sums --test flow_layer --test flow_ends --test flow_neighbours --test flow_facts --test relay --test cpu_profile -- --ignored --test-threads=1
@@ -121,6 +122,12 @@ test-the-cluster: root kernel room no-cluster cache
 test-on-cluster: root kernel room no-cluster build-tests cache
 	@scripts/images.sh
 	@scripts/timed "tests on a cluster" scripts/with-cluster.sh $(TESTS) --test cluster --test uninstall -- --test-threads=1 --nocapture
+
+.PHONY: test-mixed
+test-mixed: root kernel room no-cluster build-tests cache ## a policy on two kernels: the second node is a QEMU guest with Debian 6.12 (root)
+	@scripts/images.sh
+	@$(KERNELS) fetch --node --kernel 6.12
+	@scripts/timed "a cluster of two kernels" scripts/with-cluster.sh --guest 6.12 env TRILOBITE_PATIENCE=6 $(TESTS) --test mixed_cluster -- --nocapture
 
 .PHONY: test-kernels
 test-kernels: build-tests tools ## every program and each layer on Debian 5.10, 6.1, 6.12 and 7.2 under QEMU

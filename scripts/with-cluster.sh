@@ -1,10 +1,16 @@
 #!/usr/bin/env bash
-# with-cluster.sh COMMAND...: two real nodes with the images on them while COMMAND runs. When it fails, the logs of daemons and
-# pods are copied to target/cluster-logs/, because `down` removes them with the cluster.
+# with-cluster.sh [--guest SERIES] COMMAND...: two real nodes with the images on them while COMMAND runs; with --guest the second
+# is a QEMU guest with that kernel of Debian. When COMMAND fails, the logs of daemons and pods are copied to target/cluster-logs/,
+# because `down` removes them with the cluster.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cluster=$TRILOBITE_TOOLS/trilobite-cluster
 logs=target/cluster-logs
+up=(up)
+if [ "$1" = --guest ]; then
+  up+=(--guest "$2")
+  shift 2
+fi
 
 keep_logs() {
   rm -rf "$logs"
@@ -28,6 +34,6 @@ end() {
 trap end EXIT
 trap 'exit 130' INT TERM
 "$cluster" down
-"$cluster" up
+"$cluster" "${up[@]}"
 "$cluster" load target/images/*.tar
 KUBECONFIG=$PWD/target/cluster/kubeconfig "$@"

@@ -1,4 +1,5 @@
-//! Asks for one certificate: creates a CertificateSigningRequest and waits until it is signed or denied.
+//! Asks for one certificate: creates a CertificateSigningRequest and waits until it is signed or denied. One that is not
+//! decided yet is kept: while no operator runs, requests must not pile up.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -13,18 +14,19 @@ use kube::{
     api::{ObjectMeta, PostParams},
 };
 use tokio::time::{Instant, sleep};
-use trilobite_crds::read_api::CERTIFICATE_SECONDS;
+use trilobite_backoff::with_jitter;
+use trilobite_crds::read_api::{CERTIFICATE_SECONDS, Signer};
 
 use crate::{
     certificate::{Certificate, InvalidCertificate},
-    request::Request,
+    request::{Request, SignedRequest},
 };
 
-/// How long a request may stay unsigned, e.g. while the operator restarts.
+/// How long a request may stay unsigned, e.g. while the operator restarts, before that is a problem.
 const SIGNED_WITHIN: Duration = Duration::from_secs(60);
-/// Pauses between two reads of the request.
+/// Pauses between two reads of the request. The longest is for a thousand agents without an operator.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const LONGEST_PAUSE: Duration = Duration::from_secs(20);
 
 /// Why there is no certificate.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +51,12 @@ pub enum CertificateError {
         reason: String,
         /// Message of the condition.
         message: String,
+    },
+    /// It was deleted before it was decided, e.g. by Kubernetes after a day.
+    #[error("certificate request {name} was deleted before it was signed")]
+    Deleted {
+        /// Name of the request.
+        name: String,
     },
     /// Nothing was signed in time.
     #[error("certificate request {name} was not signed within {} s; does the operator run?", SIGNED_WITHIN.as_secs())]
@@ -79,31 +87,67 @@ fn detail(error: &kube::Error) -> String {
 
 /// Asks for a certificate with a new key and waits for it.
 pub async fn issue(client: &Client, request: &Request) -> Result<Certificate, CertificateError> {
-    let signed = request.sign()?;
-    let requests: Api<CertificateSigningRequest> = Api::all(client.clone());
-    let failed = |action| move |error| CertificateError::Api { action, source: Box::new(error) };
-    let created =
-        requests.create(&PostParams::default(), &object(request, signed.pem)).await.map_err(failed("create"))?;
-    let name = created.metadata.name.unwrap_or_default();
-    let deadline = Instant::now() + SIGNED_WITHIN;
-    let mut pause = FIRST_PAUSE;
-    loop {
-        sleep(pause).await;
-        let current = requests.get(&name).await.map_err(failed("get"))?;
-        match outcome(current) {
-            Outcome::Signed(pem) => return Ok(Certificate::read(&pem, signed.key)?),
-            Outcome::Denied { reason, message } => return Err(CertificateError::Denied { name, reason, message }),
-            Outcome::Pending if Instant::now() >= deadline => return Err(CertificateError::NotSigned { name }),
-            Outcome::Pending => pause = (pause * 2).min(LONGEST_PAUSE),
+    PendingRequest::new(request)?.wait(client).await
+}
+
+/// A request until it is decided, with its key.
+pub(crate) struct PendingRequest {
+    object: CertificateSigningRequest,
+    name: String,
+    key: Vec<u8>,
+    is_created: bool,
+    pause: Duration,
+}
+
+impl PendingRequest {
+    /// Makes a new key.
+    pub(crate) fn new(request: &Request) -> Result<Self, CertificateError> {
+        let SignedRequest { name, pem, key } = request.sign()?;
+        let object = object(request.signer, &name, pem);
+        Ok(Self { object, name, key, is_created: false, pause: FIRST_PAUSE })
+    }
+
+    /// Creates it unless it exists, and waits for an answer. After `NotSigned` or `Api` it may be waited for again.
+    pub(crate) async fn wait(&mut self, client: &Client) -> Result<Certificate, CertificateError> {
+        let requests: Api<CertificateSigningRequest> = Api::all(client.clone());
+        self.create(&requests).await?;
+        let deadline = Instant::now() + SIGNED_WITHIN;
+        loop {
+            sleep(with_jitter(self.pause)).await;
+            let name = self.name.clone();
+            let current = match requests.get_opt(&name).await {
+                Ok(Some(current)) => current,
+                Ok(None) => return Err(CertificateError::Deleted { name }),
+                Err(source) => return Err(CertificateError::Api { action: "get", source: Box::new(source) }),
+            };
+            match outcome(current) {
+                Outcome::Signed(pem) => return Ok(Certificate::read(&pem, self.key.clone())?),
+                Outcome::Denied { reason, message } => return Err(CertificateError::Denied { name, reason, message }),
+                Outcome::Pending if Instant::now() >= deadline => return Err(CertificateError::NotSigned { name }),
+                Outcome::Pending => self.pause = (self.pause * 2).min(LONGEST_PAUSE),
+            }
         }
+    }
+
+    async fn create(&mut self, requests: &Api<CertificateSigningRequest>) -> Result<(), CertificateError> {
+        if self.is_created {
+            return Ok(());
+        }
+        match requests.create(&PostParams::default(), &self.object).await {
+            Ok(_) => {}
+            // The answer to an earlier creation was lost: the name is made of the key.
+            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            Err(source) => return Err(CertificateError::Api { action: "create", source: Box::new(source) }),
+        }
+        self.is_created = true;
+        Ok(())
     }
 }
 
-fn object(request: &Request, pem: String) -> CertificateSigningRequest {
-    let signer = request.signer;
+fn object(signer: Signer, name: &str, pem: String) -> CertificateSigningRequest {
     CertificateSigningRequest {
         metadata: ObjectMeta {
-            generate_name: Some(format!("{}-", signer.account())),
+            name: Some(name.to_owned()),
             labels: Some(BTreeMap::from([("app.kubernetes.io/part-of".into(), "trilobite".into())])),
             ..ObjectMeta::default()
         },
@@ -142,7 +186,6 @@ fn outcome(request: CertificateSigningRequest) -> Outcome {
 #[cfg(test)]
 mod tests {
     use k8s_openapi::api::certificates::v1::CertificateSigningRequestStatus;
-    use trilobite_crds::read_api::Signer;
 
     use super::*;
 
@@ -182,8 +225,8 @@ mod tests {
 
     #[test]
     fn object_has_signer_usages_and_a_day_of_life() {
-        let made = object(&Request::new(Signer::RelayClient, "", "reef"), "pem".into());
-        assert_eq!(made.metadata.generate_name.as_deref(), Some("trilobite-relay-"));
+        let made = object(Signer::RelayClient, "trilobite-relay-7", "pem".into());
+        assert_eq!(made.metadata.name.as_deref(), Some("trilobite-relay-7"));
         assert_eq!(made.spec.signer_name, "trilobite.dev/relay-client");
         assert_eq!(made.spec.usages.unwrap(), ["digital signature", "client auth"]);
         assert_eq!(made.spec.expiration_seconds, Some(86_400));

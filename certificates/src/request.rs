@@ -1,9 +1,7 @@
 //! A request: a new key, and the CSR with exactly the names that the signer grants.
 
-use std::net::IpAddr;
-
-use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P256_SHA256, SanType};
-use trilobite_crds::read_api::Signer;
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData as _};
+use trilobite_crds::{planner::content_digest, read_api::Signer};
 
 /// What to ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,31 +12,35 @@ pub struct Request {
     pub node: String,
     /// Namespace of the stack.
     pub namespace: String,
-    /// InternalIPs of the node; for `Signer::NodeServing` only.
-    pub ip_addresses: Vec<IpAddr>,
 }
+
+/// Hexadecimal digits of the key's digest in a name: no two requests of a cluster have the same.
+const NAME_DIGITS: usize = 20;
 
 /// A key and the request that it has signed.
 pub(crate) struct SignedRequest {
+    /// Of the object: made of the public key, so that a repeated creation is known as such.
+    pub(crate) name: String,
     pub(crate) pem: String,
     /// PKCS#8.
     pub(crate) key: Vec<u8>,
 }
 
 impl Request {
-    /// A request without addresses.
+    /// A request of this signer.
     pub fn new(signer: Signer, node: impl Into<String>, namespace: impl Into<String>) -> Self {
-        Self { signer, node: node.into(), namespace: namespace.into(), ip_addresses: Vec::new() }
+        Self { signer, node: node.into(), namespace: namespace.into() }
     }
 
     /// Makes a new key for each request, so that a renewed certificate has a new one.
     pub(crate) fn sign(&self) -> Result<SignedRequest, rcgen::Error> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let mut params = CertificateParams::new(self.signer.dns_names(&self.node, &self.namespace))?;
-        params.subject_alt_names.extend(self.ip_addresses.iter().map(|address| SanType::IpAddress(*address)));
         params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, self.signer.common_name());
-        Ok(SignedRequest { pem: params.serialize_request(&key)?.pem()?, key: key.serialize_der() })
+        let digest = content_digest(&key.subject_public_key_info());
+        let name = format!("{}-{}", self.signer.account(), digest.get(..NAME_DIGITS).unwrap_or(&digest));
+        Ok(SignedRequest { name, pem: params.serialize_request(&key)?.pem()?, key: key.serialize_der() })
     }
 }
 
@@ -70,20 +72,20 @@ mod tests {
     }
 
     #[test]
-    fn agent_asks_for_its_node_names_and_addresses() {
-        let mut request = Request::new(Signer::NodeServing, "alder.example", "reef");
-        request.ip_addresses = vec!["10.1.2.3".parse().unwrap()];
+    fn agent_asks_for_its_node_names_alone() {
+        let request = Request::new(Signer::NodeServing, "alder.example", "reef");
         let (subject, names) = names(&request);
         assert_eq!(subject, "CN=trilobite-node");
-        assert_eq!(names[0], "DNSName(alder.example.trilobite-node.reef.svc)");
-        assert_eq!(names[1], "DNSName(alder-example.default.hubble-grpc.cilium.io)");
-        assert!(names[2].contains("0a:01:02:03") || names[2].contains("10, 1, 2, 3"), "{names:?}");
-        assert_eq!(names.len(), 3);
+        let expected = ["alder.example.trilobite-node.reef.svc", "alder-example.default.hubble-grpc.cilium.io"];
+        assert_eq!(names, expected.map(|name| format!("DNSName({name})")));
     }
 
     #[test]
     fn each_request_has_a_key_of_its_own() {
         let request = Request::new(Signer::RelayServing, "alder", "reef");
-        assert_ne!(request.sign().unwrap().key, request.sign().unwrap().key);
+        let (one, other) = (request.sign().unwrap(), request.sign().unwrap());
+        assert_ne!(one.key, other.key);
+        assert_ne!(one.name, other.name);
+        assert_eq!(one.name.len(), "trilobite-relay-".len() + NAME_DIGITS);
     }
 }

@@ -43,7 +43,7 @@ pub const CERTIFICATE_SECONDS: i32 = 24 * 60 * 60;
 /// Who signs what. Keys are ECDSA P-256; the request is PEM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Signer {
-    /// An agent's port. Subject: CN `AGENT`. SAN: exactly `node_names` as DNS names, and any address of the node that its pods know.
+    /// An agent's port. Subject: CN `AGENT`. SAN: exactly the DNS names `node_names`.
     NodeServing,
     /// The relay before agents. Subject: CN `RELAY`. SAN: exactly the DNS name `RELAY`.
     RelayClient,

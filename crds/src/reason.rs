@@ -79,6 +79,8 @@ reasons! {
     NotAccepted,
     /// The stack is suspended, so nodes unload everything.
     Suspended,
+    /// The policy is checked by the nodes and not loaded, as its annotation `trilobite.dev/dry-run` asks.
+    DryRun,
     /// The operator has not reconciled the resource yet.
     Pending,
     /// The API server denies the operator a permission that it needs.

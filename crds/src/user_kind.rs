@@ -1,5 +1,6 @@
 //! What the kinds of user resources share, so that status is computed and written in one place.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Resource, ResourceExt};
 
 use crate::{
@@ -7,6 +8,14 @@ use crate::{
     TracingPolicy, TracingPolicyNamespaced,
     node::{Source, SourceKind},
 };
+
+/// Annotation of a policy that nodes check, and of which they load nothing. Its value is `true`.
+pub const DRY_RUN_ANNOTATION: &str = "trilobite.dev/dry-run";
+
+/// Whether an object has the annotation of a dry run.
+pub fn is_dry_run(meta: &ObjectMeta) -> bool {
+    meta.annotations.as_ref().and_then(|all| all.get(DRY_RUN_ANNOTATION)).is_some_and(|value| value == "true")
+}
 
 /// A kind that users write.
 pub trait UserKind: Resource<DynamicType = ()> + Sized {

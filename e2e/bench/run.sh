@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# run.sh [memory|load|exec|flows|profile]... : measures what the agent costs, prints the table, and keeps it in results/.
+# run.sh [memory|load|exec|flows|profile|security|read]... : measures what the agent costs, prints the table, and keeps it in results/.
 # Only a run of everything is kept, beside those of before. Needs root, the release build (make build RELEASE=1) and the control
 # plane and workloads (make cache). Ends with 1 where a number is missing or impossible.
 set -euo pipefail

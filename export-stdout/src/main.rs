@@ -1,8 +1,6 @@
 //! `trilobite-export-stdout FIFO`: prints the event lines that the agent writes to the FIFO, and nothing else, so that
 //! `kubectl logs -c export-stdout` is readable by programs. What goes wrong is its termination message.
 
-mod unmap;
-
 use std::{
     env,
     fs::{self, File, OpenOptions},
@@ -25,8 +23,7 @@ use nix::{
     },
 };
 use trilobite_export_stdout::LineBuffer;
-
-use unmap::unmap_unused_pages;
+use trilobite_program_memory::release_unused_code;
 
 /// How often it is looked whether the agent has created the FIFO.
 const FIFO_INTERVAL: u16 = 500;
@@ -71,7 +68,7 @@ fn print_events(path: &Path) -> io::Result<()> {
     // Unbuffered: the standard handle writes line by line.
     let mut out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     let mut lines = LineBuffer::default();
-    unmap_unused_pages();
+    release_unused_code();
     loop {
         let interest = PollFlags::POLLIN;
         let mut ready = [PollFd::new(fifo.as_fd(), interest), PollFd::new(signals.as_fd(), interest)];

@@ -3,9 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use trilobite_crds::node::{
-    PartContent, PodScope, ProcessesPart, ProfilePartSpec, Source, SourceKind, desired::Desired,
-};
+use trilobite_crds::node::{PartContent, ProcessesPart, ProfilePartSpec, Source, SourceKind, desired::Desired};
 use trilobite_node::{
     identity::IdentityService,
     kernel::{account, probe},
@@ -39,7 +37,7 @@ async fn main() {
     };
     let mut security = Security::new(context, identity.clone(), bus.clone());
     let mut reader = bus.subscribe();
-    let content = PartContent::Processes(ProcessesPart { pods: PodScope::default(), ring_bytes });
+    let content = PartContent::Processes(ProcessesPart { pods: Default::default(), ring_bytes });
     let source =
         Source { kind: SourceKind::ObservabilityStack, namespace: None, name: "default".into(), generation: 1 };
     let desired =

@@ -116,9 +116,6 @@ pub struct AgentArguments {
     /// output by default.
     #[arg(long, env = "TRILOBITE_EXPORT_FIFO")]
     pub export_fifo: Option<PathBuf>,
-    /// Addresses of this node that its certificate names, separated by commas; none by default.
-    #[arg(long, env = "NODE_IPS", value_delimiter = ',')]
-    pub node_addresses: Vec<std::net::IpAddr>,
 }
 
 /// The agent without a cluster.

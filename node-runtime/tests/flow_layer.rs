@@ -22,13 +22,13 @@ use trilobite_node::{
 };
 
 fn source(kind: SourceKind, name: &str) -> (UnitKey, Source) {
-    let key = UnitKey { kind, name: format!("shop/{name}"), version: "1".into() };
+    let key = UnitKey { kind, name: format!("shop/{name}").into(), version: "1".into() };
     (key, Source { kind, namespace: Some("shop".into()), name: name.into(), generation: 1 })
 }
 
 fn flows_of_the_machine() -> (UnitKey, Unit<UnitContent>) {
     let (key, source) = source(SourceKind::ObservabilityStack, "default");
-    let content = UnitContent::Flows(FlowsPart { pods: PodScope::default(), flow_entries: 1024, ring_bytes: 65536 });
+    let content = UnitContent::Flows(FlowsPart { pods: Default::default(), flow_entries: 1024, ring_bytes: 65536 });
     (key, Unit { source, expires_at: None, content })
 }
 

@@ -1,5 +1,5 @@
-//! Random policies and random calls, as root: the kernel's answer equals that of the plain evaluator. A longer run:
-//! `TRILOBITE_CALLS=1000000`.
+//! Random policies and random calls, as root: the kernel's answer equals that of the plain evaluator. A longer run, of a hundred
+//! million pairs: `TRILOBITE_PAIRS=100000000 TRILOBITE_POLICIES=250`.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 #![allow(unsafe_code, reason = "a path that cannot be read is passed to a system call")]
@@ -9,13 +9,14 @@ mod node;
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::CString,
+    sync::Arc,
     time::Duration,
 };
 
-use node::Node;
+use node::{Node, note, parameter};
 use serde_json::{Value, json};
 use trilobite_crds::{
-    node::{PodScope, PolicyPart},
+    node::PolicyPart,
     policy::{
         Hook, TracingPolicySpec,
         check::check,
@@ -27,10 +28,15 @@ use trilobite_node::{
     plan::UnitState,
 };
 
-/// Set in the process that makes the calls: the seed and their number.
+/// Set in the process that makes the calls: the seed, their number, and after how many of them it pauses.
 const CALLER: &str = "TRILOBITE_RANDOM_CALLER";
+/// Policies on the hook, and pairs of a policy and a call, unless the environment says otherwise.
 const POLICIES: u64 = 12;
-const CALLS: i64 = 4000;
+const PAIRS: u64 = 48_000;
+/// Calls to the same policies.
+const CALLS: u64 = 20_000;
+/// Pairs between two pauses of the caller: all that match are events.
+const PAIRS_AT_ONCE: u64 = 48;
 const WORDS: [&str; 6] =
     ["reef", "Tide", "deep", "x", "shell", "tidepool-with-a-name-that-is-longer-than-a-key-of-60-bytes"];
 
@@ -150,42 +156,46 @@ fn call_of(number: i64, made: &MadeCall) -> Call {
     Call { args, ..Call::default() }
 }
 
-/// The policies that a call matches.
-fn expected(specs: &BTreeMap<String, TracingPolicySpec>, call: &Call) -> BTreeSet<String> {
+/// The policies, by number, that a call matches.
+fn expected(specs: &[TracingPolicySpec], call: &Call) -> BTreeSet<usize> {
     let matches =
         |spec: &TracingPolicySpec| evaluate(Hook::Tracepoint(&spec.tracepoints[0]), &[], call).entry.is_some();
-    specs.iter().filter(|(_, spec)| matches(spec)).map(|(name, _)| name.clone()).collect()
+    specs.iter().enumerate().filter(|(_, spec)| matches(spec)).map(|(number, _)| number).collect()
 }
 
-/// The call's number and the policy of an event.
-fn reported(event: &SecurityEvent) -> Option<(i64, String)> {
+/// The numbers of an event's call and of its policy.
+fn reported(event: &SecurityEvent) -> Option<(u64, usize)> {
     let SecurityEventKind::Hook(hook) = &event.kind else { return None };
+    let policy = hook.selector.policy.strip_prefix("policy-")?.parse().ok()?;
     match hook.args.first()?.value {
-        ArgValue::Int(number) if number >= 0 => Some((number.into(), hook.selector.policy.to_string())),
+        ArgValue::Int(number) => Some((u64::try_from(number).ok()?, policy)),
         _ => None,
     }
 }
 
-async fn compare(seed: u64, calls: i64) {
+async fn compare(seed: u64, policies: u64, calls: u64) {
     let mut random = Random::new(seed);
     let mut node = Node::new("random");
-    let specs: BTreeMap<String, TracingPolicySpec> =
-        (0..POLICIES).map(|number| (format!("policy-{number}"), spec(&mut random))).collect();
-    for (name, spec) in &specs {
-        let part = PolicyPart { pods: PodScope::default(), spec: Box::new(spec.clone()), ring_bytes: 16 << 20 };
-        node.request_policy(name, part);
+    let specs: Vec<TracingPolicySpec> = (0..policies).map(|_| spec(&mut random)).collect();
+    for (number, spec) in specs.iter().enumerate() {
+        let spec = Arc::new(spec.clone());
+        let part = PolicyPart { pods: Arc::default(), spec, ring_bytes: 16 << 20, dry_run: false };
+        node.request_policy(&format!("policy-{number}"), part);
     }
     let states = node.apply().await;
     assert!(states.values().all(|state| matches!(state, UnitState::Active { .. })), "{states:?}");
     let exe = std::env::current_exe().unwrap();
-    let mut child =
-        node.sh(&format!("exec env {CALLER}={seed}:{calls} {} --exact caller --ignored >/dev/null", exe.display()));
-    let mut seen: BTreeMap<i64, BTreeSet<String>> = BTreeMap::new();
+    let at_once = (PAIRS_AT_ONCE / policies).max(1);
+    let mut child = node.sh(&format!(
+        "exec env {CALLER}={seed}:{calls}:{at_once} {} --exact caller --ignored >/dev/null",
+        exe.display()
+    ));
+    let mut seen: BTreeMap<u64, BTreeSet<usize>> = BTreeMap::new();
     loop {
         let events = node.events_of(Duration::from_millis(200)).await;
         let is_over = child.try_wait().unwrap().is_some() && events.is_empty();
         for (number, policy) in events.iter().filter_map(|event| reported(event)) {
-            assert!(seen.entry(number).or_default().insert(policy.clone()), "call {number} twice by {policy}");
+            assert!(seen.entry(number).or_default().insert(policy), "call {number} twice by policy {policy}");
         }
         if is_over {
             break;
@@ -196,24 +206,26 @@ async fn compare(seed: u64, calls: i64) {
     let mut matched = 0;
     for number in 0..calls {
         let made = made_call(&mut caller);
-        let wanted = expected(&specs, &call_of(number, &made));
+        let wanted = expected(&specs, &call_of(number.cast_signed(), &made));
         let found = seen.remove(&number).unwrap_or_default();
         matched += usize::from(!wanted.is_empty());
         if wanted != found {
-            let differing: Vec<_> = wanted.symmetric_difference(&found).map(|name| (name, &specs[name])).collect();
+            let differing: Vec<_> = wanted.symmetric_difference(&found).map(|policy| &specs[*policy]).collect();
             panic!("seed {seed}, call {number} {made:?}: {differing:#?}");
         }
     }
-    println!("seed {seed}: {calls} calls, {matched} matched, 0 differences");
+    println!("seed {seed}: {calls} calls to {policies} policies, {matched} matched, 0 differences");
     assert!(matched > calls as usize / 10, "{matched} of {calls} calls matched");
 }
 
 #[tokio::test]
 async fn kernel_answers_as_the_plain_evaluator() {
-    let calls = std::env::var("TRILOBITE_CALLS").ok().and_then(|text| text.parse().ok()).unwrap_or(CALLS);
-    for seed in 0..=calls as u64 / 100_000 {
-        compare(seed + 1, calls.min(100_000)).await;
+    let policies = parameter("TRILOBITE_POLICIES", POLICIES);
+    let calls = parameter("TRILOBITE_PAIRS", PAIRS).div_ceil(policies);
+    for seed in 0..calls.div_ceil(CALLS) {
+        compare(seed + 1, policies, CALLS.min(calls - seed * CALLS)).await;
     }
+    note(&format!("{} pairs of random policy and call in this kernel: 0 differences", policies * calls));
 }
 
 /// Makes the calls, in a process of its own: the agent's own calls are not reported.
@@ -221,15 +233,16 @@ async fn kernel_answers_as_the_plain_evaluator() {
 #[ignore = "run by the test above"]
 fn caller() {
     let Ok(text) = std::env::var(CALLER) else { return };
-    let (seed, calls) = text.split_once(':').unwrap();
-    let mut random = Random::new(seed.parse().unwrap());
-    for number in 0..calls.parse::<i32>().unwrap() {
+    let numbers: Vec<u64> = text.split(':').map(|number| number.parse().unwrap()).collect();
+    let (seed, calls, at_once) = (numbers[0], numbers[1], numbers[2]);
+    let mut random = Random::new(seed);
+    for number in 0..calls {
         let made = made_call(&mut random);
         let path = made.path.map(|path| CString::new(path).unwrap());
         let pointer = path.as_ref().map_or(std::ptr::without_provenance(8), |path| path.as_ptr());
         // SAFETY: the kernel only reads the path; one that cannot be read is refused with EFAULT.
         unsafe { libc::syscall(libc::SYS_openat, number, pointer, made.flags, libc::c_uint::from(made.mode)) };
-        if number % 4 == 0 {
+        if number.is_multiple_of(at_once) {
             std::thread::sleep(Duration::from_millis(2));
         }
     }

@@ -18,7 +18,7 @@ use trilobite_node::{
     kernel::{Account, Opened, account},
     layers::security::{SecurityEvent, SecurityEventKind},
 };
-use trilobite_node_ebpf::PATH_DEPTH_MAX;
+use trilobite_node_ebpf::{ARGS_HEAD_MAX, ARGS_MAX, PATH_DEPTH_MAX};
 
 /// Fills the ring more than once. The cluster tests count a storm of 20,000.
 const STORM: usize = 5_000;
@@ -193,6 +193,80 @@ async fn exec_has_binary_arguments_directory_and_parent() {
         })
         .collect();
     assert_eq!(statuses, BTreeSet::from([0, 3]));
+}
+
+/// A word of so many bytes in the variable `$word`.
+fn long_word(bytes: usize) -> String {
+    format!("word=$(head -c {bytes} /dev/zero | tr '\\0' x)")
+}
+
+#[tokio::test]
+async fn arguments_are_whole_up_to_64_kib_and_marked_beyond() {
+    let mut node = Node::new("arguments");
+    node.request_processes(1 << 20);
+    node.apply().await;
+    // The bytes of all arguments are those of the word and of "/bin/true", "end" and three zeros.
+    let others = "/bin/true\0\0end\0".len();
+    let limit = ARGS_MAX as usize;
+    let sizes = [ARGS_HEAD_MAX as usize, ARGS_HEAD_MAX as usize + 1, 20_000, limit, limit + 1, 100_000];
+    let commands = sizes.map(|size| format!("{}; /bin/true $word end; ", long_word(size - others)));
+    node.sh(&commands.concat()).wait().unwrap();
+    let events = node.events().await;
+    let execs: Vec<&Process> = events
+        .iter()
+        .filter(|event| is_exec(&event.kind) && event.process.process.binary == "/bin/true")
+        .map(|event| &*event.process.process)
+        .collect();
+    assert_eq!(execs.len(), sizes.len());
+    for (process, size) in execs.iter().zip(sizes) {
+        let whole = format!("{} end", "x".repeat(size - others));
+        let shown = &whole[..whole.len().min(limit - "/bin/true\0".len())];
+        assert!(process.arguments == shown, "{size}: {} bytes", process.arguments.len());
+        assert_eq!(process.flags.contains("truncArgs"), size > limit, "{size}: {}", process.flags);
+    }
+    // The exit, and what a process inherits by fork, have the same.
+    let ended = events.iter().filter(|event| is_exit(&event.kind) && event.process.process.arguments.len() > 60_000);
+    assert_eq!(ended.count(), 3);
+    assert_eq!(node.identity.losses().records(), 0);
+}
+
+#[tokio::test]
+async fn long_arguments_of_a_running_process_are_read_from_proc() {
+    let mut node = Node::new("wordy");
+    node.request_processes(256 << 10);
+    node.apply().await;
+    // The name is too long for a file, and tail goes on with the other.
+    let mut child = node.sh(&format!("{}; exec /usr/bin/tail -f /dev/null $word 2>/dev/null", long_word(60_000)));
+    let events = node.events().await;
+    let mut processes = events.iter().map(|event| &event.process.process);
+    let before = processes.find(|process| process.arguments.len() > 60_000).unwrap();
+    node.restart_agent().await;
+    node.apply().await;
+    let read = node.identity.process(before.key).unwrap();
+    assert!(read.arguments == before.arguments, "{} bytes", read.arguments.len());
+    assert!(read.flags.starts_with("procFS") && !read.flags.contains("truncArgs"), "{}", read.flags);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[tokio::test]
+async fn long_arguments_cost_no_other_process_its_records() {
+    let mut node = Node::new("crowd");
+    node.request_processes(128 << 10);
+    node.apply().await;
+    let usual = "/bin/true usual; ".repeat(20);
+    // The runtime has one thread, so that the ring is not read while this waits.
+    let hostile = "/bin/true $word; ".repeat(5);
+    node.sh(&format!("{}; {hostile}{usual}", long_word(60_000))).wait().unwrap();
+    let events = node.events().await;
+    assert_eq!(node.identity.losses().records(), 0, "{:?}", node.identity.losses());
+    let execs = |matches: fn(&Process) -> bool| {
+        events.iter().filter(|event| is_exec(&event.kind) && matches(&event.process.process)).count()
+    };
+    assert_eq!(execs(|process| process.arguments == "usual"), 20);
+    assert_eq!(execs(|process| process.arguments.starts_with("xx")), 5);
+    let cut = execs(|process| process.arguments.starts_with("xx") && process.flags.contains("truncArgs"));
+    assert!((3..5).contains(&cut), "{cut} were cut");
 }
 
 /// `process-variants`, which makes processes in ways that a shell does not.

@@ -15,7 +15,7 @@ use std::{
 
 use node::Node;
 use serde_json::{Value, json};
-use trilobite_crds::node::{PodScope, PolicyPart};
+use trilobite_crds::node::PolicyPart;
 use trilobite_node::{
     kernel::{Account, account},
     layers::security::{ArgValue, SecurityEvent, SecurityEventKind},
@@ -33,7 +33,7 @@ fn hook(raw: bool, subsystem: &str, event: &str, args: &[(u32, &str)]) -> Value 
 
 fn part(hooks: Vec<Value>) -> PolicyPart {
     let spec = serde_json::from_value(json!({ "tracepoints": hooks })).unwrap();
-    PolicyPart { pods: PodScope::default(), spec: Box::new(spec), ring_bytes: 1 << 20 }
+    PolicyPart { pods: Arc::default(), spec: Arc::new(spec), ring_bytes: 1 << 20, dry_run: false }
 }
 
 fn of_policy(events: &[Arc<SecurityEvent>], name: &str) -> Vec<(Arc<SecurityEvent>, Vec<ArgValue>)> {
@@ -47,11 +47,11 @@ fn of_policy(events: &[Arc<SecurityEvent>], name: &str) -> Vec<(Arc<SecurityEven
 }
 
 fn is_active(states: &BTreeMap<UnitKey, UnitState>, name: &str) -> bool {
-    states.iter().any(|(key, state)| key.name == name && matches!(state, UnitState::Active { .. }))
+    states.iter().any(|(key, state)| &*key.name == name && matches!(state, UnitState::Active { .. }))
 }
 
 fn refusal(states: &BTreeMap<UnitKey, UnitState>, name: &str) -> Problem {
-    let state = states.iter().find(|(key, _)| key.name == name).map(|(_, state)| state.clone());
+    let state = states.iter().find(|(key, _)| &*key.name == name).map(|(_, state)| state.clone());
     match state {
         Some(UnitState::Refused(problem)) => problem,
         other => panic!("{name}: {other:?}"),
@@ -128,9 +128,10 @@ async fn function_that_cannot_be_attached_to_blocks_no_other() {
     let function = |call: &str| {
         let spec = json!({ "kprobes": [{ "call": call, "syscall": false }] });
         PolicyPart {
-            pods: PodScope::default(),
-            spec: Box::new(serde_json::from_value(spec).unwrap()),
+            pods: Arc::default(),
+            spec: Arc::new(serde_json::from_value(spec).unwrap()),
             ring_bytes: 1 << 20,
+            dry_run: false,
         }
     };
     node.request_policy("good", part(vec![hook(true, "sched", "sched_process_exec", &[])]));
@@ -157,7 +158,7 @@ async fn new_version_takes_over_without_gap_or_duplicate() {
     for tags in 0..6 {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         let mut next = version(1);
-        next.spec.tracepoints[0].tags = vec![format!("version-{tags}")];
+        Arc::make_mut(&mut next.spec).tracepoints[0].tags = vec![format!("version-{tags}")];
         node.request_policy("execs", next);
         let states = node.apply().await;
         assert!(is_active(&states, "execs"), "{states:?}");

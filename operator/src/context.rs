@@ -4,11 +4,17 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use k8s_openapi::{
+    api::core::v1::{Namespace, Node, Pod},
+    kube_aggregator::pkg::apis::apiregistration::v1::APIServiceCondition,
+};
 use kube::{
     Client,
     core::{DeserializeGuard, PartialObjectMeta},
-    runtime::{events::Recorder, reflector::Store},
+    runtime::{
+        events::Recorder,
+        reflector::{ObjectRef, Store},
+    },
 };
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
@@ -82,6 +88,13 @@ pub(crate) struct Withdrawal {
     pub(crate) why: String,
 }
 
+impl Withdrawal {
+    pub(crate) fn new(unavailable: &APIServiceCondition, at: Timestamp) -> Self {
+        let why = unavailable.message.clone().or_else(|| unavailable.reason.clone()).unwrap_or_default();
+        Self { at, why }
+    }
+}
+
 pub(crate) struct Context {
     pub(crate) client: Client,
     pub(crate) arguments: Arguments,
@@ -106,6 +119,12 @@ impl Context {
     pub(crate) fn stack(&self) -> StackState {
         let stacks = self.stores.stacks.state();
         StackState::find_among(stacks.iter().map(Arc::as_ref))
+    }
+
+    /// The operator's own namespace, in which the relay runs, is being deleted or gone.
+    pub(crate) fn namespace_ends(&self) -> bool {
+        let namespace = self.stores.namespaces.get(&ObjectRef::new(&self.arguments.namespace));
+        namespace.is_none_or(|namespace| namespace.metadata.deletion_timestamp.is_some())
     }
 
     /// Sends a report to the index. The channel is bounded, so a controller waits while the index is behind.

@@ -35,6 +35,11 @@ pub(crate) fn relay_selector() -> BTreeMap<String, String> {
     selector(RELAY)
 }
 
+/// Labels of the operator's own pod, which the chart sets.
+pub(crate) fn operator_selector() -> BTreeMap<String, String> {
+    selector(MANAGER)
+}
+
 /// The same selector as the query of a list.
 pub(crate) fn relay_selector_query() -> String {
     query(&relay_selector())

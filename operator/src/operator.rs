@@ -20,7 +20,7 @@ use self::{
 use crate::{
     args::Arguments,
     context::Context,
-    controllers::runner::ReadyGate,
+    controllers::{runner::ReadyGate, stack::withdraw_while_waiting},
     garbage_collector::collect_garbage,
     http::{HttpState, Readiness, serve},
     json_depth_limit::limit_json_depth,
@@ -55,7 +55,11 @@ pub async fn run_operator(client: Client, arguments: Arguments, stop: Cancellati
     let state = HttpState { metrics: metrics.clone(), readiness: readiness.clone() };
     let server = tokio::spawn(serve(arguments.listen, state, stop.clone()));
     let work = async {
-        if wait_for_crds(&client, &arguments.namespace, &readiness, &stop).await {
+        let has_crds = tokio::select! {
+            has_crds = wait_for_crds(&client, &arguments.namespace, &readiness, &stop) => has_crds,
+            never = withdraw_while_waiting(&client, &arguments.namespace) => match never {},
+        };
+        if has_crds {
             run_controllers(client, arguments, metrics, readiness, stop.clone()).await;
         }
     };
@@ -116,6 +120,7 @@ async fn run_controllers(
             tasks.spawn(collect_garbage(context.clone(), garbage_triggers, stop.clone()));
             stop.cancelled().await;
         },
+        never = withdraw_while_waiting(&context.client, &context.arguments.namespace) => match never {},
         () = stop.cancelled() => {}
     }
     // The index stops after the controllers, so that it gets their last reports.

@@ -20,6 +20,7 @@ pub(crate) enum PolicyOutcome {
         profile: ProfileRef,
         digest: String,
         pods: Box<PodScope>,
+        dry_run: bool,
     },
     Refused(Vec<Refusal>),
     /// The stack is suspended, so no policy is active.
@@ -47,6 +48,7 @@ impl Plan {
                 profile: self.profile.clone(),
                 digest: part.spec.digest.clone(),
                 pods: Box::new(part.spec.content.pods().clone()),
+                dry_run: part.spec.content.is_dry_run(),
             },
             None if self.suspended => PolicyOutcome::Suspended,
             None => PolicyOutcome::NotPlanned,

@@ -17,13 +17,13 @@ use crate::{
     agents::{AgentPool, keep_client_config, watch_agents},
     args::Arguments,
     metrics::Metrics,
-    resources::{recent_lists::RecentLists, row_queue::QueueBudget, watch::Reader},
+    resources::{byte_budget::ByteBudget, permission::PermissionTimes, recent_lists::RecentLists, watch::Reader},
     serve::{App, Readiness, Slots, keep_server_config, serve, serve_metrics},
 };
 
 /// How often idle connections are looked for.
 const IDLE_INTERVAL: Duration = Duration::from_secs(15);
-/// Watches and lists at the same time: of all users together, and of one.
+/// Watches and lists at the same time: of all tenants together, and of one.
 const WATCHES: (usize, usize) = (128, 32);
 const LISTS: (usize, usize) = (8, 4);
 
@@ -62,7 +62,7 @@ pub async fn run_relay(client: Client, arguments: Arguments, stop: CancellationT
     let pool = AgentPool::new(namespace, addresses, client_config.clone());
     tasks.spawn(drop_idle_connections(pool.clone(), Arc::clone(&metrics)));
 
-    let budget = QueueBudget::default();
+    let budget = ByteBudget::default();
     let readiness = Readiness { serving: server_config.clone(), agents: client_config, headers: headers.clone() };
     let app = Arc::new(App {
         reader: Arc::new(Reader {
@@ -70,6 +70,7 @@ pub async fn run_relay(client: Client, arguments: Arguments, stop: CancellationT
             metrics: Arc::clone(&metrics),
             budget: budget.clone(),
             recent: RecentLists::default(),
+            permission_times: PermissionTimes::default(),
         }),
         authenticator: Authenticator::new(client.clone(), headers),
         authorizer: Arc::new(Authorizer::new(client)),

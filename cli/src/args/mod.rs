@@ -5,6 +5,7 @@ mod events;
 mod filter;
 mod observe;
 mod output;
+mod policy;
 mod profile;
 mod time;
 
@@ -19,6 +20,7 @@ pub(crate) use events::{EventsArgs, EventsFormat};
 pub(crate) use filter::FilterArgs;
 pub(crate) use observe::{FlowsFormat, ObserveArgs};
 pub(crate) use output::{CompletionArgs, OutputFormat, StatusArgs, VersionArgs};
+pub(crate) use policy::{PolicyArgs, PolicyCheckArgs, PolicyCommand};
 pub(crate) use profile::{ProfileArgs, ProfileTarget, ProfilesArgs};
 
 /// Where Trilobite is installed unless the user says otherwise.
@@ -60,6 +62,8 @@ pub(crate) enum Command {
     Profile(ProfileArgs),
     /// List AppProfiles, their state, and how to fetch their results.
     Profiles(ProfilesArgs),
+    /// Check policies before they are applied.
+    Policy(PolicyArgs),
     /// Forward a local port to the agents, for tetra and hubble.
     Tunnel(TunnelArgs),
     /// Print the versions of the command line, the operator and the agents.

@@ -23,6 +23,14 @@ pub(crate) enum Failure {
     /// Options that exclude each other, which the parser does not check.
     #[error("{0}")]
     Usage(String),
+    /// A file of the command line.
+    #[error("cannot read {path}: {source}")]
+    ReadFile { path: String, source: io::Error },
+    /// By `policy check`.
+    #[error("{refused} of {all} refused (see above); correct what is named, then check again")]
+    PoliciesRefused { refused: usize, all: usize },
+    #[error("interrupted")]
+    Interrupted,
     /// With `status --exit-code`.
     #[error("not everything is ready (see above)")]
     NotReady,

@@ -6,6 +6,7 @@ mod events;
 mod failure;
 mod interrupt;
 mod observe;
+mod policy;
 mod print;
 mod profile;
 mod profile_error;
@@ -52,6 +53,7 @@ pub(crate) async fn execute(arguments: Arguments, out: &mut dyn Write) -> Result
             let api = read_api(&transport).await;
             profiles::print_profiles(&args, &transport, api.as_ref(), out).await
         }
+        Command::Policy(args) => policy::execute(&args, &connection, out).await,
         Command::Tunnel(args) => tunnel::forward_port(&args, &transport().await?, out).await,
         Command::Version(args) => version::print_version(&args, &connection, out).await,
         Command::Completion(args) => completion::print_completion(&args, out),

@@ -9,7 +9,7 @@ use trilobite_crds::read_api;
 
 use crate::cluster::ClusterError;
 
-/// A verb on a resource of one namespace.
+/// A verb on a resource of one namespace, or of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Right {
     verb: &'static str,
@@ -17,6 +17,7 @@ pub(super) struct Right {
     resource: &'static str,
     /// Empty for none.
     subresource: &'static str,
+    /// Empty for the cluster.
     namespace: String,
 }
 
@@ -24,6 +25,13 @@ impl Right {
     pub(super) fn appprofiles(verb: &'static str, namespace: &str) -> Self {
         let (group, resource) = (trilobite_crds::GROUP, "appprofiles");
         Self { verb, group, resource, subresource: "", namespace: namespace.into() }
+    }
+
+    /// Cluster-wide policies, or those of a namespace.
+    pub(super) fn policies(verb: &'static str, namespace: Option<&str>) -> Self {
+        let resource = if namespace.is_some() { "tracingpoliciesnamespaced" } else { "tracingpolicies" };
+        let namespace = namespace.unwrap_or_default().to_owned();
+        Self { verb, group: trilobite_crds::GROUP, resource, subresource: "", namespace }
     }
 
     pub(super) fn pods(verb: &'static str, namespace: &str) -> Self {
@@ -74,7 +82,10 @@ impl fmt::Display for Right {
         if !self.group.is_empty() {
             write!(f, ".{}", self.group)?;
         }
-        write!(f, " in namespace {}", self.namespace)
+        match self.namespace.as_str() {
+            "" => write!(f, " in the cluster"),
+            namespace => write!(f, " in namespace {namespace}"),
+        }
     }
 }
 
@@ -108,6 +119,7 @@ mod tests {
             Right::appprofiles("create", "shop").to_string(),
             "create appprofiles.trilobite.dev in namespace shop"
         );
+        assert_eq!(Right::policies("get", None).to_string(), "get tracingpolicies.trilobite.dev in the cluster");
         assert_eq!(Right::exec("fossils")[0].to_string(), "create pods/exec in namespace fossils");
     }
 

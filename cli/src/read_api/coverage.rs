@@ -47,7 +47,9 @@ impl Coverage {
         let Self { nodes: NodeCounts { asked, answered, late, refused }, lost, interrupted, problems } = self;
         let mut parts = vec![format!("nodes: {asked} asked"), format!("{answered} answered")];
         let named = problems.iter().take(NAMED_MAX).map(|NodeProblem { node, state, message }| {
-            let why = if message.is_empty() { String::new() } else { format!(" ({})", escape(message)) };
+            // Without the right to the whole cluster the message is a word, often that of the state.
+            let is_told = message.is_empty() || message == state;
+            let why = if is_told { String::new() } else { format!(" ({})", escape(message)) };
             format!("{} {}{why}", escape(node), escape(state))
         });
         parts.extend(named);
@@ -89,8 +91,11 @@ mod tests {
     #[test]
     fn missing_nodes_are_named() {
         let json = r#"{"nodes": {"asked": 2, "answered": 1, "late": 1, "refused": 0}, "lost": 7,
-            "problems": [{"node": "birch", "state": "late", "message": ""}]}"#;
+            "problems": [{"node": "birch", "state": "late", "message": "late"}]}"#;
         assert_eq!(warning(json).unwrap(), "nodes: 2 asked, 1 answered, birch late, 7 rows lost");
+        let json = r#"{"nodes": {"asked": 2, "answered": 1, "late": 1, "refused": 0},
+            "problems": [{"node": "birch", "state": "late", "message": "unreachable"}]}"#;
+        assert_eq!(warning(json).unwrap(), "nodes: 2 asked, 1 answered, birch late (unreachable)");
         let counts = r#"{"nodes": {"asked": 5, "answered": 2, "late": 2, "refused": 1}}"#;
         assert_eq!(warning(counts).unwrap(), "nodes: 5 asked, 2 answered, 2 late, 1 refused");
         let many = r#"{"nodes": {"asked": 5, "answered": 0, "late": 5, "refused": 0}, "problems": [

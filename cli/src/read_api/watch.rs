@@ -104,8 +104,16 @@ impl Watcher {
                         return Ok(update);
                     }
                 }
-                // A server that ends a watch, as it does every few minutes.
-                None => self.lines = None,
+                // A server that ends a watch, as it does after 30 to 60 minutes.
+                None => {
+                    self.lines = None;
+                    if self.position.is_empty() {
+                        self.recent.clear();
+                        let why =
+                            "the server has ended the watch after its time; those until the next one are not shown";
+                        return Ok(WatchUpdate::Gap(why.to_owned()));
+                    }
+                }
                 Some(Err(error)) => {
                     self.lines = None;
                     return Ok(WatchUpdate::Interrupted(error_chain(&error)));

@@ -5,6 +5,7 @@ use serde::Serialize;
 use trilobite_crds::{
     Failure, UserKind,
     condition::{Condition, ConditionStatus, ConditionType, find},
+    user_kind::is_dry_run,
 };
 
 use super::finding::Finding;
@@ -33,6 +34,10 @@ pub(super) fn count<K: UserKind>(
 
 /// Findings about one object: its groups of failures, or else why it is not ready, or else what is degraded.
 pub(super) fn findings<K: UserKind>(object: &K, namespace: &str) -> Vec<Finding> {
+    // Its answer is for the user who asked; nothing of it was to be active.
+    if is_dry_run(object.meta()) {
+        return Vec::new();
+    }
     let name = object.source().to_string();
     let describe = format!("see 'kubectl describe {}{}'", K::plural(&()), object_args(object));
     let found = |reason: &str, message: &str| Finding::new(name.clone(), reason, message, &describe, namespace);

@@ -93,6 +93,15 @@ fn events_are_watched_and_a_gap_is_reported() {
 }
 
 #[test]
+fn end_of_a_watch_without_positions_is_a_gap() {
+    let cluster = cluster();
+    let lines = watch_lines(&[("ADDED", object(&exec_in("shop", "till-1"), ""))]);
+    cluster.answer(&format!("{API}/namespaces/shop/events"), 200, lines);
+    let outcome = cluster.execute(&["events", "-n", "shop", "--count", "2"]);
+    assert!(outcome.err.contains("events are missing: the server has ended the watch"), "{}", outcome.err);
+}
+
+#[test]
 fn watch_that_ends_goes_on_from_where_it_was() {
     let cluster = cluster();
     let rows = |pods: &[&str]| -> String {

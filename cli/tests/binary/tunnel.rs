@@ -24,6 +24,8 @@ use crate::{
 struct Tunnel {
     child: Child,
     port: u16,
+    /// The line for the shell.
+    printed: String,
 }
 
 impl Tunnel {
@@ -34,7 +36,7 @@ impl Tunnel {
         let port = line.trim_end().strip_prefix("export HUBBLE_SERVER=localhost:");
         let port = port.and_then(|rest| rest.strip_suffix(" HUBBLE_COMPAT=legacy-json-output"));
         let port = port.unwrap_or_else(|| panic!("not for a shell: {line}")).parse().unwrap();
-        Self { child, port }
+        Self { child, port, printed: line }
     }
 
     fn address(&self) -> String {
@@ -128,6 +130,23 @@ fn the_real_hubble_reads_all_nodes_by_the_variables() {
     assert_eq!(flows.len(), 2, "{observed:?}");
     // As `jq .source.pod_name` of the first years: the flow is the object itself.
     assert!(flows.iter().all(|flow| flow["source"]["pod_name"] == "till-1"), "{text}");
+}
+
+#[test]
+fn the_first_line_of_jq_works_with_the_variables_of_the_tunnel() {
+    let Some(hubble) = client("hubble") else { return };
+    if Command::new("jq").arg("--version").output().is_err() {
+        return eprintln!("not tried: jq is not installed");
+    }
+    let cluster = cluster();
+    let tunnel = Tunnel::start(&cluster, &["tunnel"]);
+    let line = r#"hubble observe --namespace shop --output json --last 50000 \
+        | jq -r '[.source.namespace + "/" + .source.pod_name, .destination.namespace + "/" + .destination.pod_name] | @tsv' \
+        | sort | uniq"#;
+    let clients = PathBuf::from(hubble.get_program()).parent().unwrap().display().to_string();
+    let script = format!("PATH={clients}:$PATH\n{}\n{line}\n", tunnel.printed);
+    let output = Command::new("sh").args(["-ec", &script]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "shop/till-1\tshop/shelf-1\n", "{output:?}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 pub mod container_selector;
 pub mod desired;
 pub mod part;
+mod policy_nodes;
 pub mod profile;
 pub mod runtime;
 pub mod scope;

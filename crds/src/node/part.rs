@@ -1,18 +1,15 @@
 //! A `ProfilePart`: what one source object asks of a node for as long as the object exists, resolved and immutable.
 //! An agent loads, keeps and refuses each part by itself.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use std::sync::Arc;
+
 use kube::{CustomResource, KubeSchema};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use validator::{Validate, ValidationErrors};
 
 use super::scope::{PodScope, Source};
-use crate::{
-    bounds::DIGEST,
-    policy::TracingPolicySpec,
-    selector::{self, Labels},
-};
+use crate::{bounds::DIGEST, policy::TracingPolicySpec};
 
 /// One source object, resolved. Its name ends in the digest of this spec.
 #[derive(CustomResource, KubeSchema, Validate, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -55,17 +52,9 @@ pub enum PartContent {
 }
 
 impl PartContent {
-    /// The nodes of a policy that selects some; none for every node.
-    pub fn node_selector(&self) -> Option<&LabelSelector> {
-        match self {
-            Self::Policy(part) => part.spec.node_selector.as_ref(),
-            Self::Processes(_) | Self::Tracepoints(_) | Self::Flows(_) => None,
-        }
-    }
-
-    /// Whether a node with these labels is meant. The planner has refused invalid selectors; one that gets here selects nothing.
-    pub fn selects_node(&self, labels: &Labels) -> bool {
-        self.node_selector().is_none_or(|selector| selector::matches(selector, labels).unwrap_or(false))
+    /// Whether the part is checked and not loaded.
+    pub fn is_dry_run(&self) -> bool {
+        matches!(self, Self::Policy(part) if part.dry_run)
     }
 
     /// The pods that the part is about.
@@ -97,7 +86,7 @@ impl Validate for PartContent {
 pub struct ProcessesPart {
     /// Pods whose events are emitted; identity itself follows every process of the node.
     #[validate(nested)]
-    pub pods: PodScope,
+    pub pods: Arc<PodScope>,
     /// Size of the ring buffer for process events, in bytes: a power of two and a multiple of the page size.
     pub ring_bytes: u32,
 }
@@ -109,12 +98,22 @@ pub struct ProcessesPart {
 pub struct PolicyPart {
     /// Pods whose calls are followed; the kernel program decides.
     #[validate(nested)]
-    pub pods: PodScope,
+    pub pods: Arc<PodScope>,
     /// The policy's spec. The agent checks it again.
     #[schemars(schema_with = "any_object")]
-    pub spec: Box<TracingPolicySpec>,
+    #[serde(deserialize_with = "without_spare_room")]
+    pub spec: Arc<TracingPolicySpec>,
     /// Size of the ring buffer that policy events share, in bytes: a power of two and a multiple of the page size.
     pub ring_bytes: u32,
+    /// The agent says whether it could have the policy active, and loads nothing of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+}
+
+/// Lists that are read have room for four elements where they have one; those of a clone have none to spare, which halves a
+/// policy's memory.
+fn without_spare_room<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<TracingPolicySpec>, D::Error> {
+    TracingPolicySpec::deserialize(deserializer).map(|spec| Arc::new(spec.clone()))
 }
 
 /// An object of which an API server checks nothing.
@@ -128,7 +127,7 @@ fn any_object(_: &mut SchemaGenerator) -> Schema {
 pub struct TracepointsPart {
     /// Pods whose events are emitted; the kernel program decides.
     #[validate(nested)]
-    pub pods: PodScope,
+    pub pods: Arc<PodScope>,
     /// The hooks, in the order of the policy.
     #[validate(length(max = 32), nested)]
     pub hooks: Vec<TracepointHook>,
@@ -231,7 +230,7 @@ pub enum ArgType {
 pub struct FlowsPart {
     /// Pods whose interfaces are watched.
     #[validate(nested)]
-    pub pods: PodScope,
+    pub pods: Arc<PodScope>,
     /// Number of entries of the kernel's flow map.
     pub flow_entries: u32,
     /// Size of the ring buffer for flows, in bytes: a power of two and a multiple of the page size.

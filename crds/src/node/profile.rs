@@ -37,7 +37,7 @@ pub struct NodeProfileSpec {
     pub suspended: bool,
     /// The parts, sorted by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[validate(length(max = 512), nested)]
+    #[validate(length(max = 2048), nested)]
     pub parts: Vec<PartRef>,
     /// Where the agent writes events in addition to its socket.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -100,17 +100,17 @@ pub struct NodeRuntimeStatus {
     /// Parts that are not active, by the first 16 characters of their digests; `problems` lists some of the reasons.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(inner(length(max = 16)))]
-    #[validate(length(max = 512))]
+    #[validate(length(max = 2048))]
     pub refused: Vec<String>,
     /// Parts that are not for this node, since the `nodeSelector` of their policy leaves it out, by the first 16 characters of
     /// their digests.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(inner(length(max = 16)))]
-    #[validate(length(max = 1024))]
+    #[validate(length(max = 2048))]
     pub skipped: Vec<String>,
     /// How many pods of the node each active policy selects now; a policy that selects none is left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[validate(length(max = 1024), nested)]
+    #[validate(length(max = 2048), nested)]
     pub pods_selected: Vec<PodsSelected>,
     /// What is wrong; at most 20 problems.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -4,9 +4,9 @@
 use crate::node::PartRef;
 
 /// Most parts of a profile.
-pub const MAX_PARTS: usize = 512;
+pub const MAX_PARTS: usize = 2048;
 /// Most bytes of a profile's JSON.
-pub const MAX_PROFILE_BYTES: usize = 64 << 10;
+pub const MAX_PROFILE_BYTES: usize = 256 << 10;
 /// Most parts that policies of namespaces may have of them.
 pub const MAX_NAMESPACED_PARTS: usize = MAX_PARTS * 2 / 3;
 /// Most bytes that they may have.

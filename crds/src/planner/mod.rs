@@ -8,6 +8,8 @@ mod policy_part;
 mod refusal;
 mod session;
 
+use std::sync::Arc;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 pub use capacity::{MAX_NAMESPACED_BYTES, MAX_NAMESPACED_PARTS, MAX_PARTS, MAX_PROFILE_BYTES};
@@ -26,6 +28,7 @@ use crate::{
     },
     selector,
     stack::{Layer, LayerMode, LayerView},
+    user_kind::is_dry_run,
 };
 use capacity::{ProfileCapacity, json_bytes};
 
@@ -117,7 +120,7 @@ impl Planning {
         let sizes = self.sizes_or_refusal(sizes.map_err(|small| (Layer::Network, budget, small)));
         let namespace_selector = self.scope(Layer::Network, layer)?;
         let sizes = sizes.filter(|_| layer.mode == LayerMode::Enabled)?;
-        let pods = PodScope { namespace_selector, ..PodScope::default() };
+        let pods = Arc::new(PodScope { namespace_selector, ..PodScope::default() });
         let content = FlowsPart { pods, flow_entries: sizes.flow_entries, ring_bytes: sizes.ring_bytes };
         Some(part(&self.source, PartContent::Flows(content)))
     }
@@ -140,11 +143,11 @@ impl Planning {
         let processes = part(
             &self.source,
             PartContent::Processes(ProcessesPart {
-                pods: PodScope {
+                pods: Arc::new(PodScope {
                     include_host: namespace_selector.is_none(),
                     namespace_selector: namespace_selector.clone(),
                     ..PodScope::default()
-                },
+                }),
                 ring_bytes: sizes.identity_ring_bytes,
             }),
         );
@@ -152,8 +155,9 @@ impl Planning {
         let stack_parts = vec![part_ref(&processes), part_ref(&processes)];
         let mut capacity = ProfileCapacity::new(stack_parts.len(), json_bytes(&profile(stack, stack_parts).spec));
         let mut parts = Vec::new();
-        for Candidate { source, policy, .. } in candidates {
-            match policy_part::policy_part(policy, &source, namespace_selector.as_ref(), sizes.policy_ring_bytes) {
+        let ring_bytes = sizes.policy_ring_bytes;
+        for Candidate { source, policy, dry_run, .. } in candidates {
+            match policy_part::policy_part(policy, &source, namespace_selector.as_ref(), ring_bytes, dry_run) {
                 Err(refusals) => self.refusals.extend(refusals),
                 Ok(content) => {
                     let part = part(&source, PartContent::Policy(content));
@@ -164,7 +168,7 @@ impl Planning {
                 }
             }
         }
-        if layer.mode == LayerMode::Enabled || !parts.is_empty() {
+        if layer.mode == LayerMode::Enabled || parts.iter().any(|part| !part.spec.content.is_dry_run()) {
             parts.push(processes);
         }
         parts
@@ -193,9 +197,11 @@ struct Candidate<'a> {
     created: Option<jiff::Timestamp>,
     source: Source,
     policy: &'a TracingPolicySpec,
+    dry_run: bool,
 }
 
-/// Policies, oldest first, so that a full profile refuses the newest. A policy without a creation time is the newest.
+/// Policies, oldest first, so that a full profile refuses the newest. A policy without a creation time is the newest, and a dry run
+/// takes no policy's room.
 fn candidates<'a>(inputs: &Inputs<'a>) -> Vec<Candidate<'a>> {
     let cluster = inputs.policies.iter().map(|policy| candidate(*policy, &policy.spec));
     let namespaced = inputs.namespaced_policies.iter().map(|policy| candidate(*policy, &policy.spec.0));
@@ -203,13 +209,14 @@ fn candidates<'a>(inputs: &Inputs<'a>) -> Vec<Candidate<'a>> {
     let cilium_namespaced = inputs.cilium_namespaced_policies.iter();
     let cilium_namespaced = cilium_namespaced.map(|policy| candidate(*policy, &policy.spec.0));
     let mut all: Vec<_> = cluster.chain(namespaced).chain(cilium_cluster).chain(cilium_namespaced).collect();
-    all.sort_by(|a, b| (a.created.is_none(), a.created, &a.source).cmp(&(b.created.is_none(), b.created, &b.source)));
+    let age = |it: &Candidate<'a>| (it.dry_run, it.created.is_none(), it.created);
+    all.sort_by(|a, b| (age(a), &a.source).cmp(&(age(b), &b.source)));
     all
 }
 
 fn candidate<'a>(object: &'a impl UserKind, policy: &'a TracingPolicySpec) -> Candidate<'a> {
     let created = object.meta().creation_timestamp.as_ref().map(|time| time.0);
-    Candidate { created, source: object.source(), policy }
+    Candidate { created, source: object.source(), policy, dry_run: is_dry_run(object.meta()) }
 }
 
 fn part(source: &Source, content: PartContent) -> ProfilePart {

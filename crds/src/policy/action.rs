@@ -150,6 +150,11 @@ impl ActionKind {
     pub fn is_obsolete(self) -> bool {
         matches!(self, Self::FollowFd | Self::UnfollowFd | Self::CopyFd)
     }
+
+    /// Whether the action says if there is an event.
+    pub(super) fn is_about_events(self) -> bool {
+        matches!(self, Self::Post | Self::NoPost)
+    }
 }
 
 impl Action {

@@ -10,6 +10,7 @@ mod kinds;
 pub mod macros;
 pub mod operator;
 pub mod options;
+mod return_actions;
 pub mod selector;
 pub mod value;
 pub mod word;
@@ -31,6 +32,7 @@ pub use kinds::{
 };
 pub use operator::Operator;
 pub use options::{OptionName, OverrideMethod, PolicyMode, PolicyOption};
+pub use return_actions::return_actions;
 pub use selector::{
     BinaryFilter, CapabilityFilter, CapabilitySet, Credential, CredentialFilter, NamespaceChangeFilter,
     NamespaceFilter, NamespaceKind, PidFilter, Selector, ValueFilter, WorkloadFilter,

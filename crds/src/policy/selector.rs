@@ -131,7 +131,7 @@ pub struct PidFilter {
     #[schemars(inner(range(min = 0, max = u32::MAX)))]
     #[validate(length(max = MAX_VALUES), custom(function = check_ids))]
     pub values: Vec<i64>,
-    /// Whether the ids are those of the process's own PID namespace.
+    /// Whether the ids are those of the process's own PID namespace. Processes of the host have 0 there, a container's first one 1.
     #[serde(default, rename = "isNamespacePID", skip_serializing_if = "std::ops::Not::not")]
     pub is_namespace_pid: bool,
     /// Whether descendants of these processes match too.

@@ -7,6 +7,7 @@ use trilobite_crds::{
     plan,
     planner::{MAX_NAMESPACED_PARTS, MAX_PARTS, MAX_PROFILE_BYTES},
     policy::NamespacedSpec,
+    user_kind::DRY_RUN_ANNOTATION,
 };
 
 /// A policy created at `second`.
@@ -22,38 +23,38 @@ fn policy(name: String, second: i64) -> TracingPolicy {
 fn name_at(age: i64, padding: usize) -> String {
     let long = match age {
         0..5 => padding,
-        5..590 => 60,
+        5..2390 => 60,
         _ => 0,
     };
-    format!("p{}{}", 999 - age, "x".repeat(long))
+    format!("p{}{}", 9999 - age, "x".repeat(long))
 }
 
 #[test]
 fn full_profile_refuses_newest_policies_and_keeps_others() {
-    for padding in (0..36).step_by(6) {
+    for padding in (0..36).step_by(12) {
         let stack = ObservabilityStack::new("default", Default::default());
-        let policies: Vec<_> = (0..600).rev().map(|age| policy(name_at(age, padding), age)).collect();
+        let policies: Vec<_> = (0..2400).rev().map(|age| policy(name_at(age, padding), age)).collect();
         let inputs = Inputs { policies: policies.iter().collect(), ..Inputs::new(&stack) };
         let planned = plan(&inputs);
         let bytes = serde_json::to_vec(&planned.profile.spec).unwrap().len();
         assert!(bytes <= MAX_PROFILE_BYTES && planned.parts.len() <= MAX_PARTS, "{bytes} bytes");
         // The processes of the stack are one of the parts.
         let kept = planned.parts.len() - 1;
-        assert!(kept > 300 && kept + planned.refusals.len() == 600, "{kept} policies fit");
+        assert!(kept > 1200 && kept + planned.refusals.len() == 2400, "{kept} policies fit");
         for refusal in &planned.refusals {
             assert_eq!(refusal.reason, Reason::ProfileTooLarge);
-            let age = 999 - refusal.source.name[1..4].parse::<usize>().unwrap();
+            let age = 9999 - refusal.source.name[1..5].parse::<usize>().unwrap();
             assert!(age >= kept, "{} is older than one that was kept", refusal.source);
         }
         let words = &planned.refusals[0].message;
-        assert!(words.contains("512") && words.contains("65536"), "{words}");
+        assert!(words.contains("2048") && words.contains("262144"), "{words}");
     }
 }
 
 #[test]
 fn namespaces_leave_a_third_of_the_profile_to_the_cluster() {
     let stack = ObservabilityStack::new("default", Default::default());
-    let namespaced: Vec<_> = (0..600)
+    let namespaced: Vec<_> = (0..2400)
         .map(|age| {
             let policy = policy(format!("p{age}"), age);
             let mut namespaced = TracingPolicyNamespaced::new(&format!("p{age}"), NamespacedSpec(policy.spec));
@@ -62,7 +63,7 @@ fn namespaces_leave_a_third_of_the_profile_to_the_cluster() {
             namespaced
         })
         .collect();
-    let cluster_wide: Vec<_> = (0..150).map(|age| policy(format!("newer-{age}"), 1000 + age)).collect();
+    let cluster_wide: Vec<_> = (0..600).map(|age| policy(format!("newer-{age}"), 5000 + age)).collect();
     let inputs = Inputs {
         policies: cluster_wide.iter().collect(),
         namespaced_policies: namespaced.iter().collect(),
@@ -70,10 +71,10 @@ fn namespaces_leave_a_third_of_the_profile_to_the_cluster() {
     };
     let planned = plan(&inputs);
     let of_cluster = planned.parts.iter().filter(|part| part.spec.source.name.starts_with("newer")).count();
-    assert_eq!(of_cluster, 150, "though they are the newest");
+    assert_eq!(of_cluster, 600, "though they are the newest");
     let of_namespaces = planned.parts.iter().filter(|part| part.spec.source.namespace.is_some()).count();
-    assert!((250..=MAX_NAMESPACED_PARTS).contains(&of_namespaces), "{of_namespaces}");
-    assert_eq!(planned.refusals.len(), 600 - of_namespaces);
+    assert!((1000..=MAX_NAMESPACED_PARTS).contains(&of_namespaces), "{of_namespaces}");
+    assert_eq!(planned.refusals.len(), 2400 - of_namespaces);
     let refusal = &planned.refusals[0];
     assert!(
         refusal.reason == Reason::ProfileTooLarge && refusal.message.starts_with("the namespaces' share"),
@@ -135,4 +136,21 @@ fn long_policy_names_give_valid_part_names() {
         plan(&inputs).parts.into_iter().map(|part| part.metadata.name.unwrap()).collect();
     assert_eq!(names.len(), 3);
     assert!(names.iter().all(|name| name.len() <= 63 && !name.ends_with('-')));
+}
+
+#[test]
+fn dry_run_takes_no_policys_room_and_follows_no_process() {
+    let spec = serde_json::json!({"security": {"mode": "OnDemand"}});
+    let stack = ObservabilityStack::new("default", serde_json::from_value(spec).unwrap());
+    let mut checked = policy("checked".into(), 0);
+    checked.metadata.annotations = Some([(DRY_RUN_ANNOTATION.to_owned(), "true".to_owned())].into());
+    let alone = plan(&Inputs { policies: vec![&checked], ..Inputs::new(&stack) });
+    assert_eq!(alone.parts.len(), 1, "there is no part for processes");
+    assert!(alone.parts[0].spec.content.is_dry_run());
+    // The oldest of all, and yet it is the one that is refused.
+    let others: Vec<_> = (1..2400).map(|age| policy(format!("p{age}"), age)).collect();
+    let fits = plan(&Inputs { policies: others.iter().collect(), ..Inputs::new(&stack) });
+    let both = plan(&Inputs { policies: others.iter().chain([&checked]).collect(), ..Inputs::new(&stack) });
+    assert_eq!(both.parts, fits.parts);
+    assert_eq!(both.refusals.len(), fits.refusals.len() + 1);
 }

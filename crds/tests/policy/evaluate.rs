@@ -262,6 +262,21 @@ fn hook_without_selectors_posts_every_call() {
 }
 
 #[test]
+fn index_of_no_argument_of_a_tracepoint_is_a_position() {
+    let selectors =
+        "{matchArgs: [{index: 0, operator: Equal, values: ['32']}, {index: 5, operator: Equal, values: ['7']}]}";
+    let arguments = "[{index: 4, type: uint64}, {index: 5, type: uint64}]";
+    let policy =
+        checked(&format!("{{tracepoints: [{{subsystem: a, event: b, args: {arguments}, selectors: [{selectors}]}}]}}"));
+    let (_, hook) = policy.hooks().next().unwrap();
+    let call =
+        |first, second| Call { args: vec![CallValue::Number(first), CallValue::Number(second)], ..Call::default() };
+    assert!(evaluate(hook, &[], &call(32, 7)).entry.is_some());
+    assert!(evaluate(hook, &[], &call(33, 7)).entry.is_none());
+    assert!(evaluate(hook, &[], &call(32, 8)).entry.is_none());
+}
+
+#[test]
 fn returned_value_decides_at_the_return() {
     let policy = checked(
         "{kprobes: [{call: sys_openat, return: true, returnArg: {index: 0, type: int}, args: [{index: 1, type: string}], selectors: [
@@ -280,6 +295,24 @@ fn returned_value_decides_at_the_return() {
     assert_eq!(outcome("/etc/shadow", Some(3)), (Some(0), Some(1)));
     assert_eq!(outcome("/home", Some(-2)), (Some(1), Some(1)));
     assert_eq!(outcome("relative", Some(3)), (None, None));
+}
+
+#[test]
+fn event_of_the_return_is_as_match_actions_say() {
+    let at_return = |actions: &str, return_actions: &str| {
+        let policy = checked(&format!(
+            "{{kprobes: [{{call: sys_openat, return: true, returnArg: {{index: 0, type: int}}, selectors: [{{matchActions: {actions}, matchReturnActions: {return_actions}}}]}}]}}"
+        ));
+        let (_, hook) = policy.hooks().next().unwrap();
+        let call = Call { returned: Some(CallValue::Number(3)), ..Call::default() };
+        let winner = evaluate(hook, &[], &call).at_return.unwrap();
+        winner.actions.iter().map(|action| action.action.as_str().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(at_return("[{action: NoPost}]", "[]"), ["NoPost"]);
+    assert_eq!(at_return("[{action: Sigkill}, {action: Post, rateLimit: 5s}]", "[]"), ["Post"]);
+    assert_eq!(at_return("[{action: NoPost}]", "[{action: Post}]"), ["Post"]);
+    assert_eq!(at_return("[{action: NoPost}]", "[{action: Sigkill}]"), ["Sigkill", "NoPost"]);
+    assert_eq!(at_return("[{action: Sigkill}]", "[]"), ["Post"]);
 }
 
 #[test]

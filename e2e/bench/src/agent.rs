@@ -119,6 +119,11 @@ impl Agent {
         found.with_context(|| format!("nothing is active:\n{}", self.log()))
     }
 
+    /// When it last logged a line with this text.
+    pub(crate) fn last_logged(&self, text: &str) -> Option<(Instant, String)> {
+        lock(&self.said).iter().rev().find(|(_, line)| line.contains(text)).cloned()
+    }
+
     /// Memory of the agent itself.
     pub(crate) fn memory(&self) -> Result<Memory> {
         Memory::of(self.pid())

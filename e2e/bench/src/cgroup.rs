@@ -61,6 +61,12 @@ impl Cgroup {
         stat.lines().find_map(|line| line.strip_prefix("kernel ")?.parse().ok())
     }
 
+    /// Of it what each processor has for itself, in bytes. None where the kernel does not say: cgroup v1.
+    pub(crate) fn per_cpu_memory(&self) -> Option<u64> {
+        let stat = fs::read_to_string(self.memory.join("memory.stat")).ok()?;
+        stat.lines().find_map(|line| line.strip_prefix("percpu ")?.parse().ok())
+    }
+
     /// The processes in here.
     pub(crate) fn processes(&self) -> Vec<u32> {
         let text = fs::read_to_string(self.memory.join("cgroup.procs")).unwrap_or_default();

@@ -5,6 +5,7 @@ mod agent;
 mod api;
 mod bench;
 mod cgroup;
+mod empty_program;
 mod machine;
 mod measure;
 mod node;

@@ -15,7 +15,9 @@ use trilobite_crds::{
     Inputs, ObservabilityStack, ObservabilityStackSpec, STACK_NAME,
     files::{Resource, parse_documents},
     node::Session,
-    plan, session_for_capture, session_for_profile,
+    plan,
+    policy::TracingPolicy,
+    session_for_capture, session_for_profile,
 };
 
 use crate::{
@@ -29,6 +31,8 @@ use crate::{
 const CGROUP: &str = "trilobite-bench-node/kubepods/burstable";
 /// Where the agent's own pod is, which has the host's network.
 const HOST: &str = "192.0.2.1";
+/// A thousand parts are fetched one after the other.
+const ACTIVE_TIMEOUT: Duration = Duration::from_secs(60);
 const GROUP: &str = "/apis/trilobite.dev/v1alpha1";
 
 /// The spec that the node got last.
@@ -85,6 +89,11 @@ impl Node {
 
     /// Gives the node the spec that the file's resources make, as the operator would.
     pub(crate) fn apply(&self, file: &Path) -> Result<AppliedSpec> {
+        self.apply_with(file, &[])
+    }
+
+    /// The same with policies.
+    pub(crate) fn apply_with(&self, file: &Path, policies: &[TracingPolicy]) -> Result<AppliedSpec> {
         let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
         let resources = parse_documents(&text, &file.display().to_string()).map_err(|errors| anyhow!("{errors:?}"))?;
         let fallback = ObservabilityStack::new(STACK_NAME, ObservabilityStackSpec::default());
@@ -93,7 +102,8 @@ impl Node {
             _ => None,
         });
         let stack = stack.unwrap_or(&fallback);
-        let planned = plan(&Inputs::new(stack));
+        let planned = plan(&Inputs { policies: policies.iter().collect(), ..Inputs::new(stack) });
+        ensure!(planned.refusals.is_empty(), "{:?}", planned.refusals);
         let profile = planned.profile.metadata.name.clone().unwrap_or_default();
         for part in &planned.parts {
             let name = part.metadata.name.clone().unwrap_or_default();
@@ -111,7 +121,7 @@ impl Node {
     /// Waits until the agent reports all of it as active.
     pub(crate) fn wait_until_active(&self, applied: AppliedSpec, agent: &Agent) -> Result<()> {
         let mut status = Value::Null;
-        let done = poll(Duration::from_secs(20), Duration::from_millis(20), || {
+        let done = poll(ACTIVE_TIMEOUT, Duration::from_millis(20), || {
             status = self.status().unwrap_or_default();
             let sessions = status["sessions"].as_array().into_iter().flatten();
             let running = sessions.filter(|session| session["state"] == "Running").count();

@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
 use serde_json::Value;
 
 use crate::{
@@ -119,6 +120,10 @@ impl Pod {
             }
             Traffic::Burn { threads, seconds } => {
                 command.args(["burn", "--threads", &threads.to_string(), "--seconds", &seconds.to_string()])
+            }
+            Traffic::Calls { call, pinned } => {
+                let call = call.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
+                command.args(["calls", &call]).args(pin(pinned))
             }
         };
         Ok(command)

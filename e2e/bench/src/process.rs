@@ -43,6 +43,14 @@ pub(crate) fn agents_of_a_daemonset() -> Vec<u32> {
     .collect()
 }
 
+/// The relays that a kubelet started on this machine.
+pub(crate) fn relays() -> Vec<u32> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default().starts_with(b"/trilobite-relay\0"))
+        .collect()
+}
+
 /// The bench's own agents have a cgroup of that kind as well.
 fn is_agent(command: &[u8], cgroup: &str) -> bool {
     let mut words = command.split(|byte| *byte == 0);

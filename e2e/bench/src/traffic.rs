@@ -9,11 +9,12 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
 use rustix::{
     io::Errno,
     net::{AddressFamily, SocketType, socket, sockopt::set_socket_reuseaddr},
-    thread::{CpuSet, sched_getaffinity, sched_setaffinity},
+    process::getppid,
+    thread::{CpuSet, sched_getaffinity, sched_setaffinity, set_name},
 };
 use serde_json::{Value, json};
 
@@ -21,6 +22,8 @@ const CONNECTIONS: u16 = 7001;
 const BULK: u16 = 7002;
 const MESSAGE: [u8; 64] = [b'm'; 64];
 const PIECE: usize = 256 << 10;
+const CALLS: u32 = 200_000;
+const CALL_ROUNDS: u32 = 7;
 /// How long one connection may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -88,6 +91,22 @@ pub(crate) enum Traffic {
         #[arg(long)]
         seconds: u32,
     },
+    /// Calls of the kernel, one after the other.
+    Calls {
+        /// Which call.
+        call: Call,
+        #[command(flatten)]
+        pinned: Pinned,
+    },
+}
+
+/// A call that costs little by itself, and hits one tracepoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Call {
+    /// getppid: raw_syscalls/sys_enter, with numbers alone.
+    Number,
+    /// prctl(PR_SET_NAME): task/task_rename, with a string.
+    Rename,
 }
 
 /// Generates the load until its time is over, and prints the work done.
@@ -106,6 +125,10 @@ pub(crate) fn generate(traffic: &Traffic) -> Result<()> {
             bulk(address, seconds)?
         }
         Traffic::Burn { threads, seconds } => burn(threads, seconds),
+        Traffic::Calls { call, pinned } => {
+            pinned.apply()?;
+            calls(call)?
+        }
     };
     Ok(writeln!(stdout(), "{done}")?)
 }
@@ -205,6 +228,24 @@ fn burn(threads: u32, seconds: u32) -> Value {
     let workers: Vec<_> = (0..threads).map(|_| thread::spawn(move || rounds_until(end))).collect();
     let rounds: u64 = workers.into_iter().filter_map(|worker| worker.join().ok()).sum();
     json!({ "rounds": rounds })
+}
+
+/// The best of some rounds: what disturbs a round makes it longer only.
+fn calls(call: Call) -> Result<Value> {
+    let mut best = Duration::MAX;
+    for _ in 0..CALL_ROUNDS {
+        let start = Instant::now();
+        for _ in 0..CALLS {
+            match call {
+                Call::Number => {
+                    black_box(getppid());
+                }
+                Call::Rename => set_name(c"reef-worker")?,
+            }
+        }
+        best = best.min(start.elapsed());
+    }
+    Ok(json!({ "nanoseconds": best.as_secs_f64() * 1e9 / f64::from(CALLS) }))
 }
 
 fn rounds_until(end: Instant) -> u64 {

@@ -47,7 +47,8 @@ impl NodeNumber {
         format!("fd00:244:{:x}::/64", self.0)
     }
 
-    /// The network namespace of the node, if it has one of its own; its veth on the bridge has the same name.
+    /// The network namespace of the node, if it has one of its own; its veth on the bridge has the same
+    /// name, or the tap of a guest, which needs no namespace.
     pub(crate) fn namespace(self) -> Option<String> {
         (self.0 > 1).then(|| format!("trilo-{}", self.name()))
     }

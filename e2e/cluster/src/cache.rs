@@ -69,6 +69,21 @@ impl Cache {
         let names = ["pause", "coredns", "trilobite-workloads"].iter();
         names.map(|name| existing(self.links.join(format!("images/{name}.tar")), "")).collect()
     }
+
+    /// The link to a kernel for guests and its modules, which `trilobite-kernels fetch --node` makes.
+    #[must_use]
+    pub fn guest_kernel_link(&self, series: &str) -> PathBuf {
+        self.links.join("kernels").join(series)
+    }
+
+    pub(crate) fn guest_kernel(&self, series: &str) -> Result<PathBuf> {
+        let link = self.guest_kernel_link(series);
+        link.canonicalize().map_err(|_| {
+            Error::Missing(format!(
+                "there is no kernel {series} for a guest: run `cargo run -p trilobite-kernels -- fetch --node --kernel {series}` first"
+            ))
+        })
+    }
 }
 
 fn existing(path: PathBuf, part: &str) -> Result<PathBuf> {
@@ -90,6 +105,12 @@ mod tests {
         let empty = Cache::at("/nonexistent");
         assert!(empty.program("tetra").unwrap_err().to_string().contains("-- build clients"));
         assert!(empty.program("kubectl").unwrap_err().to_string().contains("-- build`"));
+    }
+
+    #[test]
+    fn missing_kernel_names_the_command_that_fetches_it() {
+        let error = Cache::at("/nonexistent").guest_kernel("6.12").unwrap_err().to_string();
+        assert!(error.contains("fetch --node --kernel 6.12"), "{error}");
     }
 
     #[test]

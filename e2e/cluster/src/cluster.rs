@@ -30,7 +30,12 @@ enum Part<'a> {
 impl Cluster {
     /// Starts a cluster with this many nodes.
     pub fn up(folder: &Path, cache: &Cache, nodes: u8) -> Result<Self> {
-        Ok(Self { state: up::with_nodes(folder, cache, nodes)? })
+        Ok(Self { state: up::with_nodes(folder, cache, nodes, None)? })
+    }
+
+    /// Starts a cluster whose last node is a QEMU guest with a kernel of this series, e.g. 6.12.
+    pub fn up_with_guest(folder: &Path, cache: &Cache, nodes: u8, series: &str) -> Result<Self> {
+        Ok(Self { state: up::with_nodes(folder, cache, nodes, Some(series))? })
     }
 
     /// Starts a control plane without nodes, which outlives this program; `ControlPlane` is the one that does not.
@@ -77,7 +82,11 @@ impl Cluster {
 
     /// containerd's own client on a node, in the namespace of the kubelet's pods.
     pub fn ctr(&self, node: &str) -> Result<Command> {
-        Ok(node::ctr(&self.state, self.state.node(node)?))
+        let node = self.state.node(node)?;
+        if self.state.guest_kernel(node).is_some() {
+            return Err(Error::Refused(format!("{} is a guest: its containerd is not on this machine", node.name())));
+        }
+        Ok(node::ctr(&self.state, node))
     }
 
     /// Imports image archives on every node.
@@ -156,9 +165,12 @@ impl Cluster {
             return Ok(Part::ControlPlane(name));
         }
         let (node, part) = what.split_once('/').unwrap_or((what, ""));
-        self.state.node(node)?;
+        let number = self.state.node(node)?;
         if part.is_empty() {
             return Ok(Part::Node(node));
+        }
+        if self.state.guest_kernel(number).is_some() {
+            return Err(Error::Refused(format!("{node} is a guest: it stops and starts as a whole")));
         }
         let parts = [node::CONTAINERD, node::KUBELET, node::PROXY];
         let found = parts.into_iter().find(|name| *name == part);
@@ -186,7 +198,8 @@ mod tests {
     /// A cluster of one node, of which nothing runs but a kubelet that sleeps.
     fn a_node_with_a_kubelet(folder: &Path) -> (Cluster, std::process::Child) {
         let ports = Ports { etcd: 1, etcd_peers: 2, api: 3 };
-        let record = Record { nodes: 1, ports, cache: PathBuf::from("/none"), original: OriginalSettings::default() };
+        let (cache, original) = (PathBuf::from("/none"), OriginalSettings::default());
+        let record = Record { nodes: 1, guest_kernel: None, ports, cache, original };
         let state = State::create(folder, record).unwrap();
         let kubelet = Daemon {
             name: node::KUBELET,
@@ -236,6 +249,10 @@ mod tests {
         assert!(matches!(cluster.freeze("node1/containerd"), Err(Error::Missing(_))));
         assert!(matches!(cluster.freeze("node1"), Err(Error::Refused(_))));
         assert!(cluster.freeze("node2/kubelet").is_err());
+        let mut mixed = cluster.clone();
+        mixed.state.record.guest_kernel = Some(PathBuf::from("/kernel"));
+        assert!(mixed.stop("node1/kubelet").unwrap_err().to_string().contains("as a whole"));
+        assert!(mixed.ctr("node1").is_err() && cluster.ctr("node1").is_ok());
         kubelet.kill().unwrap();
         kubelet.wait().unwrap();
     }

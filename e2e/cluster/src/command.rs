@@ -1,5 +1,6 @@
 //! Runs a program to its end and turns its failure into an error that names the command line.
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use crate::error::{Error, Result};
@@ -32,6 +33,12 @@ pub fn output(command: &mut Command) -> Result<String> {
 /// Runs a program with these words and gives its standard output.
 pub fn output_of(program: &str, words: &[&str]) -> Result<String> {
     output(Command::new(program).args(words))
+}
+
+/// Where a program is in PATH.
+pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|program| program.exists())
 }
 
 /// Runs a line whose words are separated by spaces: for programs whose words never hold one (`ip`, `nft`).

@@ -230,7 +230,8 @@ mod tests {
 
     fn state(nodes: u8) -> State {
         let ports = Ports { etcd: 20_001, etcd_peers: 20_002, api: 20_003 };
-        let record = Record { nodes, ports, cache: PathBuf::from("/cache"), original: OriginalSettings::default() };
+        let (cache, original) = (PathBuf::from("/cache"), OriginalSettings::default());
+        let record = Record { nodes, guest_kernel: None, ports, cache, original };
         State { folder: PathBuf::from("/state"), record }
     }
 

@@ -57,6 +57,9 @@ enum Command {
     Up {
         #[arg(long, default_value_t = 2)]
         nodes: u8,
+        /// Make the last node a QEMU guest with this kernel of Debian, e.g. 6.12: `trilobite-kernels fetch --node` first.
+        #[arg(long, value_name = "SERIES", conflicts_with = "control_plane_only")]
+        guest: Option<String>,
         #[command(flatten)]
         folder: Folder,
     },
@@ -139,7 +142,7 @@ fn execute(command: Command) -> Result<ExitCode> {
     let cache = Cache::from_environment();
     match command {
         Command::Build { what } => build_what(&cache, what)?,
-        Command::Up { nodes, folder } => up(&cache, nodes, &folder)?,
+        Command::Up { nodes, guest, folder } => up(&cache, nodes, guest.as_deref(), &folder)?,
         Command::Down { folder } => Cluster::down(&folder.path())?,
         Command::Check { folder } => Cluster::open(&folder.path())?.check()?,
         Command::Stop { what, folder } | Command::NodeDown { node: what, folder } => {
@@ -183,13 +186,13 @@ fn build_what(cache: &Cache, what: What) -> Result<()> {
     Ok(())
 }
 
-fn up(cache: &Cache, nodes: u8, folder: &Folder) -> Result<()> {
+fn up(cache: &Cache, nodes: u8, guest: Option<&str>, folder: &Folder) -> Result<()> {
     let start = std::time::Instant::now();
     let path = folder.path();
-    let cluster = if folder.control_plane_only {
-        Cluster::up_control_plane(&path, cache)
-    } else {
-        Cluster::up(&path, cache, nodes)
+    let cluster = match guest {
+        _ if folder.control_plane_only => Cluster::up_control_plane(&path, cache),
+        Some(series) => Cluster::up_with_guest(&path, cache, nodes, series),
+        None => Cluster::up(&path, cache, nodes),
     };
     let cluster =
         cluster.inspect_err(|_| eprintln!("`down` removes what was started; the logs are in {}", path.display()))?;

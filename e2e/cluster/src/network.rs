@@ -9,6 +9,7 @@ use crate::addresses::{NODES_V4, NODES_V6, NodeNumber, PODS_V4, PODS_V6, SERVICE
 use crate::command::{output, output_of, words};
 use crate::error::{Error, Result};
 use crate::iptables;
+use crate::state::State;
 
 pub(crate) const BRIDGE: &str = "trilo0";
 const TABLE: &str = "trilobite-cluster";
@@ -41,11 +42,11 @@ fn refuse_if_any(found: Vec<String>) -> Result<()> {
     )))
 }
 
-/// Makes the bridge, the namespaces, the routes and the fence.
-pub(crate) fn create(cluster: &Path, nodes: &[NodeNumber]) -> Result<()> {
+/// Makes the bridge, what joins each node to it, the routes and the fence.
+pub(crate) fn create(state: &State) -> Result<()> {
     words(&format!("ip link add {BRIDGE} type bridge"))?;
     // The alias says whose bridge it is, so that no other state folder takes it down.
-    output_of("ip", &["link", "set", BRIDGE, "alias", &cluster.display().to_string()])?;
+    output_of("ip", &["link", "set", BRIDGE, "alias", &state.folder.display().to_string()])?;
     let first = NodeNumber(1);
     words(&format!("ip address add {}/24 dev {BRIDGE}", first.v4()))?;
     words(&format!("ip address add {}/64 dev {BRIDGE} nodad", first.v6()))?;
@@ -62,7 +63,21 @@ pub(crate) fn create(cluster: &Path, nodes: &[NodeNumber]) -> Result<()> {
     output(Command::new("nft").arg(fence()))?;
     iptables::let_through()?;
     words("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")?;
-    nodes.iter().try_for_each(|node| join(*node))
+    state.nodes().skip(1).try_for_each(|node| {
+        match state.guest_kernel(node) {
+            Some(_) => plug_in(node)?,
+            None => join(node)?,
+        }
+        words(&format!("ip route replace {} via {}", node.pods_v4(), node.v4()))?;
+        words(&format!("ip -6 route replace {} via {}", node.pods_v6(), node.v6())).map(|_| ())
+    })
+}
+
+/// Puts the network card of a guest on the bridge; its addresses and routes are the guest's own.
+fn plug_in(node: NodeNumber) -> Result<()> {
+    let Some(name) = node.namespace() else { return Ok(()) };
+    words(&format!("ip tuntap add {name} mode tap"))?;
+    words(&format!("ip link set {name} master {BRIDGE} up")).map(|_| ())
 }
 
 /// Gives a node its own network namespace on the bridge.
@@ -82,10 +97,8 @@ fn join(node: NodeNumber) -> Result<()> {
     ] {
         words(&format!("ip -n {name} {inside}"))?;
     }
-    words(&format!("nsenter --net=/run/netns/{name} sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1"))?;
-    words(&format!("ip route replace {} via {v4}", node.pods_v4()))?;
-    words(&format!("ip -6 route replace {} via {v6}", node.pods_v6()))?;
-    Ok(())
+    words(&format!("nsenter --net=/run/netns/{name} sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1"))
+        .map(|_| ())
 }
 
 fn ranges() -> [(&'static str, [&'static str; 3]); 2] {

@@ -16,7 +16,7 @@ use crate::daemon::{Daemon, running};
 use crate::error::{Error, Result};
 use crate::progress::Wait;
 use crate::state::State;
-use crate::{files, host, node_config};
+use crate::{files, guest, host, node_config};
 
 pub(crate) const CONTAINERD: &str = "containerd";
 pub(crate) const KUBELET: &str = "kubelet";
@@ -62,12 +62,22 @@ fn daemon(state: &State, node: NodeNumber, name: &'static str) -> Result<Daemon>
     })
 }
 
-/// Starts containerd and gives it every image.
-pub(crate) fn start_runtime(state: &State, node: NodeNumber) -> Result<()> {
+/// Writes the configuration files of a node's parts.
+fn write_configuration(state: &State, node: NodeNumber) -> Result<()> {
     let folder = state.node_folder(node);
     files::write(&folder.join("cni/10-pods.conflist"), node_config::pod_network(state, node).to_string())?;
-    let config = node_config::containerd(state, node, &network_plugins()?);
-    files::write(&folder.join("containerd.toml"), config)?;
+    files::write(&folder.join("containerd.toml"), node_config::containerd(state, node, &network_plugins()?))?;
+    files::write(&folder.join("kubelet.json"), node_config::kubelet(state, node).to_string())?;
+    files::write(&folder.join("proxy.json"), node_config::proxy(state, node).to_string())
+}
+
+/// Starts containerd and gives it every image; of a guest, starts the machine, which does all of that by itself.
+pub(crate) fn start_runtime(state: &State, node: NodeNumber) -> Result<()> {
+    let folder = state.node_folder(node);
+    write_configuration(state, node)?;
+    if let Some(kernel) = state.guest_kernel(node) {
+        return start_guest(state, node, kernel);
+    }
     let process = start(state, node, CONTAINERD)?;
     let socket = state.containerd_socket(node);
     let what = format!("{} containerd answers", node.name());
@@ -81,11 +91,33 @@ pub(crate) fn start_runtime(state: &State, node: NodeNumber) -> Result<()> {
     load(state, node, &Cache::at(&state.record.cache).image_archives()?)
 }
 
+fn start_guest(state: &State, node: NodeNumber, kernel: &Path) -> Result<()> {
+    let daemons = [CONTAINERD, KUBELET, PROXY].map(|name| daemon(state, node, name));
+    let daemons = daemons.into_iter().collect::<Result<Vec<_>>>()?;
+    let file = |name: &str| state.node_folder(node).join(name);
+    let identity = |name: &str| state.certificates().join(name);
+    let own = |suffix: &str| identity(&format!("{}.{suffix}", node.name()));
+    let content = guest::Content {
+        daemons: &daemons,
+        configuration: [
+            ["cni", "containerd.toml", "kubelet.json", "proxy.json"].map(file),
+            ["ca.crt", "proxy.crt", "proxy.key", "proxy.kubeconfig"].map(identity),
+        ]
+        .into_iter()
+        .flatten()
+        .chain(["crt", "key", "kubeconfig"].map(own))
+        .collect(),
+        images: Cache::at(&state.record.cache).image_archives()?,
+        network_plugins: network_plugins()?,
+    };
+    guest::start(state, node, kernel, &content)
+}
+
 /// Starts kubelet and kube-proxy.
 pub(crate) fn start_agents(state: &State, node: NodeNumber) -> Result<()> {
-    let folder = state.node_folder(node);
-    files::write(&folder.join("kubelet.json"), node_config::kubelet(state, node).to_string())?;
-    files::write(&folder.join("proxy.json"), node_config::proxy(state, node).to_string())?;
+    if state.guest_kernel(node).is_some() {
+        return Ok(());
+    }
     start(state, node, KUBELET)?;
     start(state, node, PROXY)?;
     Ok(())
@@ -102,11 +134,13 @@ pub(crate) fn start(state: &State, node: NodeNumber, name: &'static str) -> Resu
 pub(crate) fn wait_ready(state: &State, node: NodeNumber) -> Result<()> {
     let folder = state.node_folder(node);
     let what = format!("{} is Ready", node.name());
+    // A guest's processor is emulated.
+    let (part, limit) = if state.guest_kernel(node).is_some() { (guest::MACHINE, 900) } else { (KUBELET, 120) };
     let wait = Wait {
         what: &what,
-        limit: Duration::from_secs(120),
-        log: Some(&folder.join("log").join(KUBELET)),
-        of: running(&folder, KUBELET, &state.folder).map(|process| (KUBELET, process)),
+        limit: Duration::from_secs(limit),
+        log: Some(&folder.join("log").join(part)),
+        of: running(&folder, part, &state.folder).map(|process| (part, process)),
     };
     let ask = r#"-o=jsonpath={.status.conditions[?(@.type=="Ready")].status}"#;
     wait.until(|| {
@@ -120,6 +154,9 @@ pub(crate) fn wait_ready(state: &State, node: NodeNumber) -> Result<()> {
 /// Imports image archives.
 pub(crate) fn load(state: &State, node: NodeNumber, archives: &[PathBuf]) -> Result<()> {
     archives.iter().try_for_each(|archive| {
+        if state.guest_kernel(node).is_some() {
+            return guest::import(node, archive);
+        }
         let mut import = ctr(state, node);
         output(import.args(["images", "import"]).arg(archive)).map(|_| ())
     })

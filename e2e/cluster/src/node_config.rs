@@ -121,7 +121,8 @@ mod tests {
 
     fn state() -> State {
         let ports = Ports { etcd: 1, etcd_peers: 2, api: 3 };
-        let record = Record { nodes: 2, ports, cache: PathBuf::from("/cache"), original: OriginalSettings::default() };
+        let (cache, original) = (PathBuf::from("/cache"), OriginalSettings::default());
+        let record = Record { nodes: 2, guest_kernel: None, ports, cache, original };
         State { folder: PathBuf::from("/state"), record }
     }
 

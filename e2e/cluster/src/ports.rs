@@ -18,7 +18,19 @@ pub(crate) struct Ports {
     pub api: u16,
 }
 
+/// Where hosted Kubernetes has its API server, and so the one of a cluster with a guest: a policy that lets no process but those
+/// that connect to 443 live must not end kubelet and agent.
+const HTTPS: u16 = 443;
+
 impl Ports {
+    /// Free ports for a cluster with a guest.
+    pub(crate) fn free_with_https() -> Result<Self> {
+        if TcpListener::bind(("0.0.0.0", HTTPS)).is_err() {
+            return Err(Error::Refused(format!("port {HTTPS} is in use: with --guest the API server needs it")));
+        }
+        Ok(Self { api: HTTPS, ..Self::free()? })
+    }
+
     /// Three free ports; each process begins its search at another number.
     pub(crate) fn free() -> Result<Self> {
         let moment = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);

@@ -31,6 +31,9 @@ const LONGEST_FOLDER: usize = 107 - "/node9/kubelet/pod-resources/kubelet.sock".
 pub(crate) struct Record {
     /// How many nodes; none is a control plane alone.
     pub nodes: u8,
+    /// The folder of the kernel with which the last node runs as a QEMU guest.
+    #[serde(default)]
+    pub guest_kernel: Option<PathBuf>,
     pub ports: Ports,
     /// The folder of the programs.
     pub cache: PathBuf,
@@ -41,7 +44,7 @@ impl Record {
     /// A record for a cluster whose own is gone.
     pub(crate) fn lost(nodes: u8) -> Self {
         let ports = Ports { etcd: 0, etcd_peers: 0, api: 0 };
-        Self { nodes, ports, cache: PathBuf::new(), original: OriginalSettings::default() }
+        Self { nodes, guest_kernel: None, ports, cache: PathBuf::new(), original: OriginalSettings::default() }
     }
 }
 
@@ -144,6 +147,11 @@ impl State {
         node.ok_or_else(|| Error::Refused(format!("this cluster has no node `{name}`")))
     }
 
+    /// The kernel of a node that is a QEMU guest; none for the nodes that share this machine's kernel.
+    pub(crate) fn guest_kernel(&self, node: NodeNumber) -> Option<&Path> {
+        self.record.guest_kernel.as_deref().filter(|_| node.0 == self.record.nodes)
+    }
+
     pub(crate) fn certificates(&self) -> PathBuf {
         self.folder.join("certificates")
     }
@@ -177,7 +185,27 @@ mod tests {
 
     fn record() -> Record {
         let ports = Ports { etcd: 1, etcd_peers: 2, api: 3 };
-        Record { nodes: 2, ports, cache: PathBuf::from("/cache"), original: OriginalSettings::default() }
+        let original = OriginalSettings::default();
+        Record { nodes: 2, guest_kernel: None, ports, cache: PathBuf::from("/cache"), original }
+    }
+
+    #[test]
+    fn only_the_last_node_can_be_a_guest() {
+        let kernel = PathBuf::from("/kernels/6.12");
+        let mixed = State {
+            folder: PathBuf::from("/state"),
+            record: Record { guest_kernel: Some(kernel.clone()), ..record() },
+        };
+        assert_eq!([1, 2].map(|number| mixed.guest_kernel(NodeNumber(number))), [None, Some(kernel.as_path())]);
+        let same = State { record: record(), ..mixed };
+        assert_eq!(same.guest_kernel(NodeNumber(2)), None);
+    }
+
+    #[test]
+    fn record_without_a_guest_is_still_read() {
+        let mut text = serde_json::to_value(record()).unwrap();
+        text.as_object_mut().unwrap().remove("guest_kernel").unwrap();
+        assert_eq!(serde_json::from_value::<Record>(text).unwrap().guest_kernel, None);
     }
 
     #[test]

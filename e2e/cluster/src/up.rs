@@ -1,19 +1,19 @@
 //! Brings a cluster up, independent parts at the same time. A failed start leaves its logs in the state folder.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use crate::addresses::NodeNumber;
 use crate::cache::{Cache, workspace_root};
 use crate::cgroups::Hierarchies;
-use crate::command::output;
+use crate::command::{find_program, output};
 use crate::control_plane::{self, API_SERVER, CONTROLLERS, ETCD, SCHEDULER, kubectl};
 use crate::error::{Error, Result};
 use crate::ports::Ports;
 use crate::progress::{Wait, step};
 use crate::state::{MOST_NODES, OriginalSettings, Record, State};
-use crate::{host, network, node};
+use crate::{guest, host, network, node};
 
 /// Programs that a cluster takes from the machine, with the Debian package of each.
 const TOOLS: [(&str, &str); 9] = [
@@ -33,7 +33,7 @@ const WITHOUT_NODES: usize = 2;
 /// Starts etcd, the API server and the controllers: no root, no fixed port, nothing outside the folder.
 pub(crate) fn control_plane_only(folder: &Path, cache: &Cache) -> Result<State> {
     check_tools(&TOOLS[..WITHOUT_NODES])?;
-    let state = create(folder, cache, 0, OriginalSettings::default())?;
+    let state = create(folder, cache, 0, None, OriginalSettings::default())?;
     begin_control_plane(&state)?;
     state.mark_complete()?;
     Ok(state)
@@ -47,8 +47,8 @@ pub(crate) fn begin_control_plane(state: &State) -> Result<()> {
     wait_service_account(state)
 }
 
-/// Starts a whole cluster.
-pub(crate) fn with_nodes(folder: &Path, cache: &Cache, nodes: u8) -> Result<State> {
+/// Starts a whole cluster; with the series of a kernel, its last node is a guest with that kernel.
+pub(crate) fn with_nodes(folder: &Path, cache: &Cache, nodes: u8, guest: Option<&str>) -> Result<State> {
     if !(1..=MOST_NODES).contains(&nodes) {
         return Err(Error::Refused(format!("--nodes {nodes}: a cluster here has 1 to {MOST_NODES} nodes")));
     }
@@ -58,17 +58,18 @@ pub(crate) fn with_nodes(folder: &Path, cache: &Cache, nodes: u8) -> Result<Stat
         ));
     }
     check_tools(&TOOLS)?;
+    let guest_kernel = guest.map(|series| guest_kernel(cache, nodes, series)).transpose()?;
     node::network_plugins()?;
     cache.image_archives()?;
     network::check_free()?;
-    let state = create(folder, cache, nodes, host::inspect()?)?;
+    let state = create(folder, cache, nodes, guest_kernel, host::inspect()?)?;
     state.keep_copy()?;
     let numbers: Vec<NodeNumber> = state.nodes().collect();
     let left = host::forget_agents(&numbers);
     if !left.is_empty() {
         return Err(Error::Left(left));
     }
-    step("network", || network::create(&state.folder, &numbers))?;
+    step("network", || network::create(&state))?;
     host::prepare(&state.record.original)?;
     let cgroups = Hierarchies::of_this_machine()?;
     numbers.iter().try_for_each(|number| cgroups.create(&number.name()).map(|_| ()))?;
@@ -98,9 +99,26 @@ pub(crate) fn with_nodes(folder: &Path, cache: &Cache, nodes: u8) -> Result<Stat
     Ok(state)
 }
 
-fn create(folder: &Path, cache: &Cache, nodes: u8, original: OriginalSettings) -> Result<State> {
+/// The kernel of the guest, once all that a guest needs is there.
+fn guest_kernel(cache: &Cache, nodes: u8, series: &str) -> Result<PathBuf> {
+    if nodes < 2 {
+        return Err(Error::Refused("--guest: the first node is always this machine, ask for --nodes 2".to_owned()));
+    }
+    check_tools(&guest::TOOLS)?;
+    cache.guest_kernel(series)
+}
+
+fn create(
+    folder: &Path,
+    cache: &Cache,
+    nodes: u8,
+    guest_kernel: Option<PathBuf>,
+    original: OriginalSettings,
+) -> Result<State> {
     cache.program("kubectl")?;
-    State::create(folder, Record { nodes, ports: Ports::free()?, cache: cache.links().to_owned(), original })
+    let cache = cache.links().to_owned();
+    let ports = if guest_kernel.is_some() { Ports::free_with_https()? } else { Ports::free()? };
+    State::create(folder, Record { nodes, guest_kernel, ports, cache, original })
 }
 
 /// A namespace has no ServiceAccount for some milliseconds, and takes no pod before.
@@ -118,9 +136,8 @@ fn succeeded_with(command: &mut Command, text: &str) -> Option<()> {
 }
 
 fn check_tools(tools: &[(&str, &str)]) -> Result<()> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let there = |tool: &str| std::env::split_paths(&path).any(|folder| folder.join(tool).exists());
-    let missing: Vec<&str> = tools.iter().filter(|(tool, _)| !there(tool)).map(|(_, package)| *package).collect();
+    let is_missing = |(tool, _): &&(&str, &str)| find_program(tool).is_none();
+    let missing: Vec<&str> = tools.iter().filter(is_missing).map(|(_, package)| *package).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -141,7 +158,13 @@ mod tests {
     fn a_cluster_without_nodes_or_with_too_many_is_refused() {
         for nodes in [0, 10] {
             let folder = Path::new("/nonexistent");
-            assert!(matches!(with_nodes(folder, &Cache::at("/none"), nodes), Err(Error::Refused(_))));
+            assert!(matches!(with_nodes(folder, &Cache::at("/none"), nodes, None), Err(Error::Refused(_))));
         }
+    }
+
+    #[test]
+    fn first_node_is_never_a_guest() {
+        let error = guest_kernel(&Cache::at("/none"), 1, "6.12").unwrap_err().to_string();
+        assert!(error.contains("--nodes 2"), "{error}");
     }
 }

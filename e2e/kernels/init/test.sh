@@ -90,9 +90,9 @@ eventually() {
 # What the agent logs for each resource that is active.
 ACTIVE="active resource="
 
-# wait_until_active: attaching is not one step: before the last hook is attached only a part is seen
+# wait_until_active [SECONDS]: attaching is not one step: before the last hook is attached only a part is seen
 wait_until_active() {
-	eventually 60 said "$ACTIVE" >/dev/null || fail "nothing was active in 60 s"
+	eventually "${1:-60}" said "$ACTIVE" >/dev/null || fail "nothing was active in ${1:-60} s"
 }
 
 # event WORD...: prints the first event that has all of them; one program, because each one is two events

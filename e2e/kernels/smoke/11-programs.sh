@@ -1,6 +1,7 @@
 # Passes when the kernel takes every program of every object, each loaded once by `trilobite-node probe --load`; before 6.6 (tcx)
 # all but those of flows, which are refused by name.
 # Expect: ok
+# Limit: 480
 . /init.d/test.sh
 
 opt_in_where_needed

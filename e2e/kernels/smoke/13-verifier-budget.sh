@@ -1,6 +1,7 @@
 # Passes when the kernel's verifier takes at most 10 % more steps for each program of a hook than verifier-budget.tsv says for
 # this kernel, and never above 300,000. The hooks have all their parts. 5.10 does not report steps: there the load is the check.
 # Expect: ok
+# Limit: 480
 . /init.d/test.sh
 
 opt_in_where_needed

@@ -24,6 +24,9 @@ pub(crate) enum Command {
         /// Also those that are in the cache: Debian may have a newer build.
         #[arg(long)]
         again: bool,
+        /// For a node of the test cluster (`trilobite-cluster up --guest`), with the modules of one.
+        #[arg(long)]
+        node: bool,
     },
     /// Boot the kernels, run the tests, print a table per kernel; fails when a test fails, is missing or surprises.
     Run {
@@ -33,7 +36,7 @@ pub(crate) enum Command {
         /// Only this kernel; may be repeated.
         #[arg(long = "kernel", value_name = "5.10|6.1|6.12|7.2")]
         kernels: Vec<Kernel>,
-        /// This test instead of all of e2e/kernels/harness and e2e/kernels/smoke; may be repeated.
+        /// This script or table of acts instead of all of e2e/kernels; may be repeated.
         #[arg(long = "script", value_name = "FILE")]
         scripts: Vec<PathBuf>,
         /// A kernel that says nothing for so many seconds is switched off.

@@ -15,11 +15,12 @@ use crate::{
     console::say,
     fetch::{FetchError, fetch},
     initramfs::{InitramfsError, Programs, build},
-    kernels::Kernel,
+    kernels::{Kernel, Purpose},
     paths::Paths,
     report::{Report, report},
     scripts::{Script, ScriptError, Test},
     summary::summary,
+    verdicts::keep,
 };
 
 /// Debian's busybox-static puts it there.
@@ -48,6 +49,8 @@ pub(crate) enum BootAllError {
     Boot(#[from] BootError),
     #[error("keep a console in {}: {error}", path.display())]
     Console { path: PathBuf, error: io::Error },
+    #[error("keep the verdicts in {}: {error}", path.display())]
+    Verdicts { path: PathBuf, error: io::Error },
     #[error("find the directory of this program: {0}")]
     OwnPath(io::Error),
     #[error("{} is missing: build the whole crate, `cargo build -p trilobite-kernels`", .0.display())]
@@ -63,7 +66,7 @@ pub(crate) fn boot_all(paths: &Paths, request: Request) -> Result<bool, BootAllE
     let scripts = scripts(paths, &request)?;
     let tests: Vec<Test> = scripts.iter().flat_map(|script| script.tests.clone()).collect();
     let programs = programs(&request)?;
-    fetch(paths, &request.kernels, false)?;
+    fetch(paths, &request.kernels, Purpose::Tests, false)?;
     let names: Vec<_> = request.kernels.iter().map(|kernel| kernel.series).collect();
     say(&format!(
         "booting {} with {} tests each, {} at a time",
@@ -94,6 +97,10 @@ pub(crate) fn boot_all(paths: &Paths, request: Request) -> Result<bool, BootAllE
     .collect();
     reports.sort_by_key(|report| order.iter().position(|kernel| *kernel == report.kernel));
     say(&summary(&reports));
+    let verdicts = paths.verdicts();
+    let of_acts: Vec<Test> =
+        acts::read_all(&paths.scripts("acts"))?.into_iter().flat_map(|script| script.tests).collect();
+    keep(&verdicts, &reports, &of_acts).map_err(|error| BootAllError::Verdicts { path: verdicts.clone(), error })?;
     let counts = reports.iter().map(Report::counts);
     let (passed, failed) = counts.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
     say(&format!("{} kernels: {passed} tests passed, {failed} failed", reports.len()));
@@ -108,7 +115,7 @@ fn one(
     silence: Duration,
 ) -> Result<Report, BootAllError> {
     let initramfs = build(paths, kernel, programs, scripts)?;
-    let vmlinuz = paths.kernel(kernel).join("vmlinuz");
+    let vmlinuz = paths.kernel(kernel, Purpose::Tests).join("vmlinuz");
     let again = || -> Result<(Boot, Report), BootAllError> {
         let boot = boot::boot(&vmlinuz, &initramfs, silence)?;
         let report = report(kernel, tests, &boot.said, boot.seconds, &boot.console);
@@ -135,7 +142,9 @@ fn keep_console(directory: &Path, boot: &Boot, failed: bool) -> Result<(), BootA
 /// The harness's own tests come first: what they show is what the smoke tests stand on.
 fn scripts(paths: &Paths, request: &Request) -> Result<Vec<Script>, ScriptError> {
     if !request.scripts.is_empty() {
-        return request.scripts.iter().map(|path| Script::read(path)).collect();
+        let is_table = |path: &Path| path.extension().is_some_and(|extension| extension == "yaml");
+        let each = |path: &PathBuf| if is_table(path) { acts::read_file(path) } else { Ok(vec![Script::read(path)?]) };
+        return Ok(request.scripts.iter().map(each).collect::<Result<Vec<_>, _>>()?.concat());
     }
     let mut scripts = Script::read_all(&paths.scripts("harness"))?;
     scripts.extend(Script::read_all(&paths.scripts("smoke"))?);

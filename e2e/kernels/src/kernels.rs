@@ -28,8 +28,51 @@ pub(crate) const KERNELS: [Kernel; 4] = [
     Kernel { series: "7.2", suite: "forky", archive: Archive::Main },
 ];
 
-/// What to load before the smoke tests: Debian's cloud kernels have these as modules.
-pub(crate) const MODULES: [&str; 4] = ["veth", "bridge", "sch_ingress", "cls_bpf"];
+/// What a kernel is fetched for; each has its own set of modules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// The tests of this crate.
+    Tests,
+    /// A node of the test cluster: `trilobite-cluster up --guest`.
+    Node,
+}
+
+impl Purpose {
+    /// What to load: Debian's cloud kernels have these as modules.
+    pub(crate) fn modules(self) -> &'static [&'static str] {
+        match self {
+            Self::Tests => &["veth", "bridge", "sch_ingress", "cls_bpf"],
+            Self::Node => &NODE_MODULES,
+        }
+    }
+}
+
+/// Disk and network card under QEMU, what containerd and the pods' network need, and what kube-proxy writes rules with.
+/// A guest has no modprobe: all of them are loaded at its start.
+const NODE_MODULES: [&str; 22] = [
+    "virtio_blk",
+    "virtio_net",
+    "overlay",
+    "veth",
+    "bridge",
+    "sch_ingress",
+    "cls_bpf",
+    "nf_tables",
+    "nf_conntrack_netlink",
+    "nft_chain_nat",
+    "nft_ct",
+    "nft_fib_inet",
+    "nft_hash",
+    "nft_limit",
+    "nft_log",
+    "nft_masq",
+    "nft_nat",
+    "nft_numgen",
+    "nft_redir",
+    "nft_reject_inet",
+    "nft_reject_ipv4",
+    "nft_reject_ipv6",
+];
 
 impl FromStr for Kernel {
     type Err = String;

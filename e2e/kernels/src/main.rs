@@ -14,6 +14,7 @@ mod protocol;
 mod report;
 mod scripts;
 mod summary;
+mod verdicts;
 
 use std::{env, error::Error, process::ExitCode, thread, time::Duration};
 
@@ -22,7 +23,7 @@ use clap::Parser;
 use crate::{
     args::{Args, Command},
     boot_all::Request,
-    kernels::{KERNELS, Kernel},
+    kernels::{KERNELS, Kernel, Purpose},
     paths::Paths,
 };
 
@@ -40,8 +41,9 @@ fn main() -> ExitCode {
 fn command(command: Command) -> Result<bool, Box<dyn Error>> {
     let paths = Paths::find(&env::current_dir()?)?;
     match command {
-        Command::Fetch { kernels, again } => {
-            fetch::fetch(&paths, &all_unless_named(kernels), again)?;
+        Command::Fetch { kernels, again, node } => {
+            let purpose = if node { Purpose::Node } else { Purpose::Tests };
+            fetch::fetch(&paths, &all_unless_named(kernels), purpose, again)?;
             Ok(true)
         }
         Command::Run { agent, kernels, scripts, silence, jobs } => {

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use trilobite_cluster::{build::Inputs, store_folder};
+use trilobite_cluster::{Cache, build::Inputs, store_folder};
 
-use crate::kernels::{Kernel, MODULES};
+use crate::kernels::{Kernel, Purpose};
 
 /// The directories that everything is found below.
 #[derive(Clone, Debug)]
@@ -38,6 +38,11 @@ impl Paths {
         self.scripts.join(kind)
     }
 
+    /// What the kernels said, for the table in docs.
+    pub(crate) fn verdicts(&self) -> PathBuf {
+        self.scripts.join("verdicts.tsv")
+    }
+
     /// Apt's private root: sources, lists and nothing of the machine's.
     pub(crate) fn apt(&self) -> PathBuf {
         self.kernels.join("apt")
@@ -54,10 +59,15 @@ impl Paths {
     }
 
     /// One kernel's image and modules. The archive has one build of a series at a time, so that its version is no input.
-    pub(crate) fn kernel(&self, kernel: Kernel) -> PathBuf {
+    pub(crate) fn kernel(&self, kernel: Kernel, purpose: Purpose) -> PathBuf {
         let inputs = Inputs::default().word(kernel.series).word(kernel.suite);
-        let inputs = MODULES.iter().fold(inputs, |inputs, module| inputs.word(module));
+        let inputs = purpose.modules().iter().fold(inputs, |inputs, module| inputs.word(module));
         self.kernels.join(format!("{}-{}", kernel.series, inputs.key()))
+    }
+
+    /// The link by which `trilobite-cluster` finds a kernel that was fetched for its nodes.
+    pub(crate) fn node_kernel_link(kernel: Kernel) -> PathBuf {
+        Cache::from_environment().guest_kernel_link(kernel.series)
     }
 }
 
@@ -69,8 +79,17 @@ mod tests {
     fn kernels_are_in_the_shared_store_and_consoles_in_this_clone() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
         let paths = Paths::find(&root.join("e2e/kernels/src")).unwrap();
-        let [old, new] = [0, 3].map(|number| paths.kernel(crate::kernels::KERNELS[number]));
+        let kernels = crate::kernels::KERNELS;
+        let [old, new] = [0, 3].map(|number| paths.kernel(kernels[number], Purpose::Tests));
         assert!(old.starts_with(store_folder().join("kernels")) && old != new, "{}", old.display());
-        assert_eq!(paths.consoles(crate::kernels::KERNELS[0]), root.join("target/kernels/5.10"));
+        assert_eq!(paths.consoles(kernels[0]), root.join("target/kernels/5.10"));
+    }
+
+    #[test]
+    fn kernel_of_a_node_is_kept_beside_that_of_the_tests() {
+        let paths = Paths::find(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let kernel = crate::kernels::KERNELS[2];
+        assert_ne!(paths.kernel(kernel, Purpose::Tests), paths.kernel(kernel, Purpose::Node));
+        assert!(Paths::node_kernel_link(kernel).ends_with("target/cache/kernels/6.12"));
     }
 }

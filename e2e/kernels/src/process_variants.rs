@@ -17,6 +17,7 @@ use std::{
 
 /// A user that is not root.
 const USER: libc::uid_t = 1000;
+const CAP_CHOWN: u32 = 0;
 const CAP_NET_RAW: u32 = 13;
 
 fn main() -> io::Result<()> {
@@ -45,6 +46,12 @@ fn main() -> io::Result<()> {
             checked(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, yes, none, none, none) }.into())?;
             exec_with_file_caps(program, arguments)
         }
+        ["socket-of-the-parent", marks @ ..] => connect_in_a_child(marks),
+        ["connect", socket, first, second, third, ..] => {
+            let socket = socket.parse().map_err(io::Error::other)?;
+            [first, second, third].into_iter().try_for_each(|port| connect(socket, port))
+        }
+        ["changes", folder] => change_and_open(folder),
         _ => Err(io::Error::other(format!("there is no variant {words:?}"))),
     }
 }
@@ -68,6 +75,29 @@ fn clone(flags: libc::c_int, status: libc::c_int) -> io::Result<()> {
         unsafe { libc::_exit(status) };
     }
     checked(child)
+}
+
+/// Opens files, which need not exist, as its namespaces and capabilities change; the last one after an exec.
+fn change_and_open(folder: &str) -> io::Result<()> {
+    let open = |name: &str| drop(File::open(format!("{folder}/{name}")));
+    open("before");
+    // SAFETY: numbers only.
+    checked(unsafe { libc::unshare(libc::CLONE_NEWUTS) }.into())?;
+    open("uts");
+    drop_effective_capability(CAP_CHOWN)?;
+    open("chown");
+    Err(Command::new("/bin/cat").arg(format!("{folder}/executed")).exec())
+}
+
+fn drop_effective_capability(number: u32) -> io::Result<()> {
+    // struct __user_cap_header_struct of version 3, and two __user_cap_data_struct: effective, permitted, inheritable.
+    let header: [u32; 2] = [0x2008_0522, 0];
+    let mut sets = [0_u32; 6];
+    // SAFETY: both are as long as the kernel reads and writes.
+    checked(unsafe { libc::syscall(libc::SYS_capget, header.as_ptr(), sets.as_mut_ptr()) })?;
+    sets[0] &= !(1 << number);
+    // SAFETY: the same.
+    checked(unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()) })
 }
 
 /// The program in a file without a directory.
@@ -103,4 +133,33 @@ fn exec_with_file_caps(program: &str, arguments: &[&str]) -> io::Result<()> {
     let set = unsafe { libc::setxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
     checked(set.into())?;
     Err(Command::new(program).args(arguments).uid(USER).gid(USER).exec())
+}
+
+/// A child that this program starts as another one connects a socket that was opened here, three times.
+fn connect_in_a_child(marks: &[&str]) -> io::Result<()> {
+    // SAFETY: numbers only. Without SOCK_CLOEXEC the child has the socket too.
+    let socket = unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM, 0) };
+    checked(socket.into())?;
+    let arguments = ["connect", &socket.to_string(), "4449", "4450", "4449"].map(str::to_owned);
+    let program = std::env::current_exe()?;
+    let status = Command::new(program).args(arguments).args(marks).status()?;
+    if status.success() { Ok(()) } else { Err(io::Error::other(status.to_string())) }
+}
+
+/// Asks a port of this machine at which nothing listens.
+fn connect(socket: libc::c_int, port: &str) -> io::Result<()> {
+    let port: u16 = port.parse().map_err(io::Error::other)?;
+    let address = libc::sockaddr_in {
+        sin_family: libc::AF_INET as libc::sa_family_t,
+        sin_port: port.to_be(),
+        sin_addr: libc::in_addr { s_addr: u32::from(std::net::Ipv4Addr::LOCALHOST).to_be() },
+        sin_zero: [0; 8],
+    };
+    let size = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+    // SAFETY: the address lives until the call has ended.
+    let answer = unsafe { libc::connect(socket, (&raw const address).cast(), size) };
+    match checked(answer.into()) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
+        other => other,
+    }
 }

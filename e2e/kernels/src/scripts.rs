@@ -24,6 +24,8 @@ pub(crate) struct Script {
 #[derive(Clone, Debug)]
 pub(crate) struct Test {
     pub(crate) name: String,
+    /// The line of the table in docs that its verdict is part of.
+    pub(crate) shows: Option<String>,
     expectations: Vec<(Vec<String>, Expected)>,
 }
 
@@ -76,9 +78,14 @@ impl Test {
         };
         let expectations = lines.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
         match expectations.iter().any(|(kernels, _)| kernels.is_empty()) {
-            true => Ok(Self { name: name.to_owned(), expectations }),
+            true => Ok(Self { name: name.to_owned(), shows: None, expectations }),
             false => Err(ScriptError::NothingExpected { path: path.to_owned() }),
         }
+    }
+
+    /// The same test, as a part of a line of the table in docs.
+    pub(crate) fn shown_as(self, shows: Option<&str>) -> Self {
+        Self { shows: shows.map(str::to_owned), ..self }
     }
 
     /// The line that names the kernel wins over the line that names none.

@@ -60,5 +60,5 @@ fn every_field_of_the_smoke_tests_resources_is_a_field_of_its_kind() {
             resources += 1;
         }
     }
-    assert_eq!(resources, 10);
+    assert!(resources >= 50, "{resources}");
 }

@@ -12,7 +12,7 @@ use std::{
 use serde_json::Value;
 use trilobite_cluster::{Cache, command::without_proxies};
 
-use crate::{Kubectl, fixture::binary};
+use crate::{Kubectl, fixture::binary, wait::patience};
 
 /// A client that streams JSON lines, ended when it is dropped.
 pub struct Stream {
@@ -30,9 +30,10 @@ impl Stream {
         Self { child, lines }
     }
 
-    /// The first line within `seconds` of which `wanted` says yes.
+    /// The first line within `seconds` of `patience` of which `wanted` says yes.
     #[track_caller]
     pub fn until(&self, what: &str, seconds: u64, wanted: impl Fn(&str) -> bool) -> String {
+        let seconds = patience(seconds);
         let end = Instant::now() + Duration::from_secs(seconds);
         let mut last = String::new();
         while let Ok(line) = self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
@@ -57,10 +58,20 @@ impl Stream {
     /// Every line until nothing came for `quiet` seconds; of a source that never rests there would be no end.
     pub fn drain(&self, quiet: u64) -> Vec<String> {
         let mut lines = Vec::new();
-        while let Ok(line) = self.lines.recv_timeout(Duration::from_secs(quiet)) {
-            lines.push(line);
-        }
+        self.for_each(quiet, |line| lines.push(line.to_owned()));
         lines
+    }
+
+    /// The same without keeping them.
+    pub fn for_each(&self, quiet: u64, mut visit: impl FnMut(&str)) {
+        while let Ok(line) = self.lines.recv_timeout(Duration::from_secs(quiet)) {
+            visit(&line);
+        }
+    }
+
+    /// Process id of the client.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 }
 

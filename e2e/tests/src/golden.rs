@@ -28,6 +28,15 @@ pub fn described(kubectl: &Kubectl, words: &[&str]) -> String {
     steady(&text, &kernel_release())
 }
 
+/// A text without the kernel and the numbers of pods, which differ from run to run.
+pub fn steady_lines(text: &str) -> String {
+    let kernel = kernel_release();
+    let line = |line: &str| {
+        without_pods_selected(&line.replace(&format!(" (kernel {kernel})"), "").replace(&kernel, "KERNEL"))
+    };
+    text.lines().map(|text| line(text) + "\n").collect()
+}
+
 fn kernel_release() -> String {
     fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
 }

@@ -1,6 +1,7 @@
 //! `kubectl` as administrator of the cluster under test.
 
 use std::{
+    fs,
     io::Write,
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
@@ -28,8 +29,21 @@ impl Kubectl {
     /// A command with these words.
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
-        without_proxies(&mut command).arg("--kubeconfig").arg(&self.kubeconfig).args(words);
+        without_proxies(&mut command).arg("--kubeconfig").arg(&self.kubeconfig);
+        command.arg("--cache-dir").arg(self.cache_folder()).args(words);
         command
+    }
+
+    fn cache_folder(&self) -> PathBuf {
+        self.kubeconfig.with_extension("kubectl-cache")
+    }
+
+    /// Makes the next command ask for the kinds that exist. Otherwise `tracingpolicy` would mean one of another group for minutes
+    /// after that was removed.
+    pub fn forget_kinds(&self) {
+        if let Err(error) = fs::remove_dir_all(self.cache_folder()) {
+            eprintln!("{}: {error}", self.cache_folder().display());
+        }
     }
 
     /// Runs it to its end, whatever that is.

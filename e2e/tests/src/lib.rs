@@ -5,6 +5,7 @@
 
 pub mod agents;
 pub mod cgroups;
+pub mod cilium_kinds;
 pub mod clients;
 pub mod fixture;
 pub mod golden;

@@ -1,6 +1,9 @@
 //! Pods of the tests: one container with the workload programs.
 
-use crate::{Kubectl, eventually};
+use crate::{
+    Kubectl, eventually,
+    wait::{patience, that},
+};
 
 /// A pod to be made.
 pub struct Workload<'a> {
@@ -40,7 +43,8 @@ spec:
     pub fn start(&self, kubectl: &Kubectl) {
         kubectl.apply(&self.yaml());
         let Self { namespace, name, .. } = self;
-        kubectl.run(&["-n", namespace, "wait", "--for=condition=Ready", "--timeout=120s", &format!("pod/{name}")]);
+        let timeout = format!("--timeout={}s", patience(120));
+        kubectl.run(&["-n", namespace, "wait", "--for=condition=Ready", &timeout, &format!("pod/{name}")]);
     }
 
     /// Deletes it and waits until it is gone.
@@ -56,10 +60,14 @@ spec:
     }
 }
 
-/// A namespace, with the service account that pods need. After an outage of the API server the controllers and the kubelets
-/// may wait for a minute before they watch again.
+/// A namespace, with the service account that pods need, after one of the same name that still ends. After an outage of the API
+/// server the controllers and the kubelets may wait for a minute before they watch again.
 #[track_caller]
 pub fn namespace(kubectl: &Kubectl, name: &str) {
+    eventually("the namespace of before is gone", 90, || {
+        let phase = kubectl.ask(&["get", "namespace", name, "--ignore-not-found", "-o=jsonpath={.status.phase}"])?;
+        that(phase != "Terminating", phase)
+    });
     kubectl.apply(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n"));
     eventually("the namespace has its service account", 90, || {
         kubectl.ask(&["-n", name, "get", "serviceaccount", "default"]).map(drop)

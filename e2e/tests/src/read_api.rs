@@ -8,7 +8,10 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{Kubectl, eventually, fixture::condition};
+use crate::{
+    Kubectl, eventually,
+    fixture::{NAMESPACE, condition},
+};
 
 /// Where the API is served.
 pub const API: &str = "/apis/read.trilobite.dev/v1alpha1";
@@ -64,6 +67,45 @@ impl RowCounts {
             line.and_then(|count| count.trim().parse().ok()).unwrap_or_else(|| panic!("no {series} in\n{text}"))
         };
         Self { sent: count("sent"), withheld: count("withheld") }
+    }
+}
+
+/// What became of the rows of one resource in the relay, of which there must be one replica.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RelayRows {
+    /// Rows that agents sent.
+    pub received: u64,
+    /// Rows that clients got.
+    pub delivered: u64,
+    /// Rows that did not fit, or whose client left.
+    pub lost: u64,
+}
+
+impl RelayRows {
+    /// From the relay's `/metrics`.
+    #[track_caller]
+    pub fn read(kubectl: &Kubectl, resource: &str) -> Self {
+        let (selector, newest) = ("app.kubernetes.io/name=trilobite-relay", "--sort-by=.metadata.creationTimestamp");
+        let names = kubectl.run(&["-n", NAMESPACE, "get", "pods", "-l", selector, newest, "-o", "name"]);
+        // An older one may still be ending.
+        let pod = names.lines().last().expect("a pod of the relay").trim_start_matches("pod/");
+        let text =
+            kubectl.run(&["get", "--raw", &format!("/api/v1/namespaces/{NAMESPACE}/pods/{pod}:8080/proxy/metrics")]);
+        // A series begins with its first row.
+        let count = |result: &str| {
+            let series = format!("trilobite_relay_rows_total{{resource=\"{resource}\",result=\"{result}\"}} ");
+            text.lines().find_map(|line| line.strip_prefix(&series)?.trim().parse().ok()).unwrap_or_default()
+        };
+        Self { received: count("received"), delivered: count("delivered"), lost: count("lost") }
+    }
+
+    /// What came since an earlier reading of the same relay.
+    pub fn since(self, before: Self) -> Self {
+        Self {
+            received: self.received - before.received,
+            delivered: self.delivered - before.delivered,
+            lost: self.lost - before.lost,
+        }
     }
 }
 

@@ -5,10 +5,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Asks until the answer is `Ok`, at most for `seconds`; then fails with the last answer.
+use crate::parameters::count;
+
+/// So many seconds on a node of this machine, and more where a node's processor is emulated.
+pub fn patience(seconds: u64) -> u64 {
+    seconds * count("TRILOBITE_PATIENCE", 1) as u64
+}
+
+/// Asks until the answer is `Ok`, at most for `seconds` of `patience`; then fails with the last answer.
 #[track_caller]
 pub fn eventually<T>(what: &str, seconds: u64, mut ask: impl FnMut() -> Result<T, String>) -> T {
-    let from = Instant::now();
+    let (from, seconds) = (Instant::now(), patience(seconds));
     loop {
         match ask() {
             Ok(answer) => return answer,

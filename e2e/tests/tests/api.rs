@@ -98,7 +98,8 @@ fn team() -> String {
              subjects: [{{kind: User, apiGroup: rbac.authorization.k8s.io, name: with-{role}}}]"
         )
     };
-    let bindings = ["view", "edit", "trilobite-edit"].map(binding);
+    let roles = ["view", "edit", "trilobite-edit", "trilobite-read", "trilobite-read-flows-and-profiles"];
+    let bindings = roles.map(binding);
     [namespace("mine"), namespace("theirs"), bindings.join("\n---\n")].join("\n---\n")
 }
 
@@ -117,12 +118,44 @@ struct Question {
 impl Question {
     fn review(&self) -> String {
         let Self { user, verb, kind, part, namespace, .. } = self;
-        let group = if *kind == "pods" { "" } else { "trilobite.dev" };
+        let group = match *kind {
+            "pods" => "",
+            "events" | "flows" | "profiles" | "nodes" => "read.trilobite.dev",
+            _ => "trilobite.dev",
+        };
         format!(
             "apiVersion: authorization.k8s.io/v1\nkind: SubjectAccessReview\nspec:\n  user: with-{user}\n  resourceAttributes: \
              {{verb: {verb}, group: \"{group}\", resource: {kind}, subresource: \"{part}\", namespace: \"{namespace}\"}}\n"
         )
     }
+}
+
+/// The read API: events have the arguments of processes, and so take more than `view`.
+fn questions_about_reading() -> Vec<Question> {
+    let mut questions = Vec::new();
+    let results = [("profiles", "flamegraph"), ("profiles", "folded"), ("profiles", "pprof")];
+    let parts = [("events", ""), ("flows", ""), ("profiles", "")].into_iter().chain(results);
+    for (kind, part) in parts {
+        for (user, reads) in [
+            ("view", kind != "events"),
+            ("edit", true),
+            ("trilobite-read", true),
+            ("trilobite-read-flows-and-profiles", kind != "events"),
+            ("trilobite-edit", false),
+        ] {
+            for verb in ["get", "list", "watch"] {
+                questions.push(Question { user, verb, kind, part, namespace: "mine", permitted: reads });
+                for namespace in ["theirs", ""] {
+                    questions.push(Question { user, verb, kind, part, namespace, permitted: false });
+                }
+            }
+            questions.push(Question { user, verb: "delete", kind, part, namespace: "mine", permitted: false });
+        }
+    }
+    for user in ["edit", "trilobite-read"] {
+        questions.push(Question { user, verb: "list", kind: "nodes", part: "", namespace: "", permitted: false });
+    }
+    questions
 }
 
 #[test]
@@ -161,6 +194,7 @@ fn roles_permit_what_the_docs_say_and_nothing_else() {
         namespace: "trilobite-system",
         permitted: false,
     });
+    questions.extend(questions_about_reading());
     let reviews: Vec<String> = questions.iter().map(Question::review).collect();
     let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("reviews.yaml");
     fs::write(&file, reviews.join("\n---\n")).unwrap();

@@ -206,6 +206,35 @@ fn leaves(prefix: &str, value: &Value, found: &mut Vec<String>) {
 }
 
 #[test]
+fn operator_leaves_failed_nodes_and_prefers_another_than_the_relays() {
+    let pod = |arguments: &[&str]| {
+        let objects = rendered(arguments)?;
+        Some(object(&objects, "Deployment", "trilobite-operator")["spec"]["template"]["spec"].clone())
+    };
+    let Some(default) = pod(&[]) else { return };
+    let seconds = |pod: &Value| {
+        let tolerations = pod["tolerations"].as_array().cloned().unwrap_or_default();
+        let times =
+            tolerations.iter().map(|one| (one["key"].as_str().map(str::to_owned), one["tolerationSeconds"].as_u64()));
+        times.collect::<Vec<_>>()
+    };
+    let failed = |key: &str, seconds| (Some(format!("node.kubernetes.io/{key}")), seconds);
+    assert_eq!(seconds(&default), [failed("not-ready", Some(30)), failed("unreachable", Some(30))]);
+    let terms = "/affinity/podAntiAffinity/preferredDuringSchedulingIgnoredDuringExecution/0/podAffinityTerm";
+    let selector = &default.pointer(terms).unwrap()["labelSelector"]["matchLabels"];
+    assert_eq!(selector["app.kubernetes.io/name"], "trilobite-relay");
+
+    let longer = "operator.tolerations[0].key=node.kubernetes.io/unreachable,operator.tolerations[0].operator=Exists";
+    assert_eq!(
+        seconds(&pod(&["--set", longer]).unwrap()),
+        [failed("unreachable", None), failed("not-ready", Some(30))]
+    );
+    assert_eq!(seconds(&pod(&["--set", "operator.tolerations[0].operator=Exists"]).unwrap()), [(None, None)]);
+    let own = pod(&["--set", "operator.affinity.podAffinity.x=y"]).unwrap();
+    assert_eq!(own["affinity"], serde_json::json!({"podAffinity": {"x": "y"}}));
+}
+
+#[test]
 fn readme_lists_every_value() {
     let values: Value = serde_yaml::from_str(&text("charts/trilobite/values.yaml")).unwrap();
     let readme = text("charts/trilobite/README.md");

@@ -6,6 +6,7 @@
 
 #include "credentials.h"
 #include "drops.h"
+#include "follow.h"
 #include "path.h"
 #include "process.h"
 #include "selection.h"
@@ -17,17 +18,8 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define KTHREADD 2
 #define SIGNAL_GROUP_EXIT 0x00000004
 
-/* Less than ARGS_MAX where a record of that size would not fit the ring. */
-const volatile __u32 args_max = ARGS_MAX;
-
-/* The thread that deletes an entry emits the exit: two last threads can both see no other thread alive. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, PROCESSES_MAX);
-	__type(key, __u32);
-	__type(value, struct process_entry);
-} processes SEC(".maps");
+/* Less than ARGS_HEAD_MAX where a record of that size would not fit the ring. */
+const volatile __u32 args_head_max = ARGS_HEAD_MAX;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -92,18 +84,27 @@ static __always_inline void set_parent(struct task_struct *task, struct process_
 	process->parent_pid = BPF_CORE_READ(parent, tgid);
 }
 
+static __always_inline void set_at_exec(struct state_at_exec *to, const struct task_credentials *now)
+{
+	to->effective = now->effective;
+	to->inheritable = now->inheritable;
+	to->permitted = now->permitted;
+	__builtin_memcpy(to->namespaces, now->namespaces, sizeof(to->namespaces));
+}
+
 /* identity/fork: a process was made.
  * Kernels    5.10+ (tp_btf)                 Arguments  the thread that forked (the kernel calls it parent), child
  * Why here   the child has its pid, credentials and cgroup and has not run yet, so that its fork precedes all its other
  *            records; its image is that of the forker, which is not its parent after CLONE_PARENT
- * Costs      one map insert, some 35 reads and one 200 B record a process, none for a thread or a kernel thread; none when no
- *            layer asks for processes
+ * Costs      one map insert, three lookups, some 35 reads and one 200 B record a process, none for a thread or a kernel thread;
+ *            none when no layer asks for processes
  */
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(on_fork, struct task_struct *forker, struct task_struct *child)
 {
-	__u32 tgid = BPF_CORE_READ(child, tgid);
+	__u32 tgid = BPF_CORE_READ(child, tgid), forker_pid = BPF_CORE_READ(forker, tgid);
 	struct process_entry *known, process = { .flags = PROCESS_CLONE };
+	struct task_credentials credentials;
 	struct fork_record *record;
 
 	if (!is_active() || BPF_CORE_READ(child, pid) != (int)tgid || is_kernel_thread(child) || !task_on_node(child))
@@ -113,6 +114,13 @@ int BPF_PROG(on_fork, struct task_struct *forker, struct task_struct *child)
 	if (known && already_reported(known, process.ktime))
 		return 0;
 	set_parent(child, &process);
+	read_credentials(&credentials, child);
+	known = bpf_map_lookup_elem(&processes, &forker_pid);
+	if (known && known->ktime == task_exec_ktime(forker))
+		process.at_exec = known->at_exec;
+	else
+		set_at_exec(&process.at_exec, &credentials);
+	inherit_followed(&process, child, known, forker);
 	/* Counted only here: a process that finds no room at its exec either is still one process. */
 	if (bpf_map_update_elem(&processes, &tgid, &process, BPF_ANY)) {
 		count_drop(DROP_PROCESS_ENTRY);
@@ -132,9 +140,9 @@ int BPF_PROG(on_fork, struct task_struct *forker, struct task_struct *child)
 		record->forker_pid = process.parent_pid;
 	} else {
 		record->forker_ktime = task_exec_ktime(forker);
-		record->forker_pid = BPF_CORE_READ(forker, tgid);
+		record->forker_pid = forker_pid;
 	}
-	read_credentials(&record->credentials, child);
+	record->credentials = credentials;
 	bpf_ringbuf_submit(record, 0);
 	return 0;
 }
@@ -152,14 +160,19 @@ static __always_inline void read_inode(struct exec_record *record, struct file *
 
 /* Replaces the entry of the process and returns which image it was; false if this image was reported before. */
 static __always_inline bool replace_entry(struct task_struct *task, __u32 tgid, struct process_entry *process,
-					  __u64 *replaced)
+					  const struct task_credentials *credentials, __u64 *replaced)
 {
-	struct process_entry *known = bpf_map_lookup_elem(&processes, &tgid);
+	struct process_entry *known = bpf_map_lookup_elem(&processes, &tgid), *parent;
 
 	process->ktime = task_exec_ktime(task);
 	process->flags = 0;
 	if (!known) {
 		set_parent(task, process);
+		set_at_exec(&process->at_exec, credentials);
+		parent = bpf_map_lookup_elem(&processes, &process->parent_pid);
+		process->followed = parent ? followed_bits(parent) : 0;
+		process->parent_followed = process->followed;
+		process->assigned = 0;
 		*replaced = 0;
 		if (bpf_map_update_elem(&processes, &tgid, process, BPF_ANY))
 			mark_overflowed();
@@ -171,15 +184,55 @@ static __always_inline bool replace_entry(struct task_struct *task, __u32 tgid, 
 	process->parent_pid = known->parent_pid;
 	process->flags = known->flags & PROCESS_CLONE;
 	*replaced = known->ktime;
+	/* Hooks compare with it only where the key is that of the task. */
+	known->ktime = 0;
+	set_at_exec(&known->at_exec, credentials);
+	barrier();
 	known->ktime = process->ktime;
 	known->flags = 0;
 	return true;
 }
 
+/* Writes the arguments from byte `from` on as records of their own, straight from the memory of the process to the ring, but only
+ * while half of the ring is free: long arguments cost no other process its records.
+ * A global function, so that the verifier checks the loop by itself. */
+__noinline int write_pieces(__u64 arg_start, __u64 from, __u64 end)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	if (end > ARGS_MAX)
+		end = ARGS_MAX;
+	for (int piece = 0; piece < ARGS_MAX / ARGS_PIECE_MAX; piece++) {
+		__u64 offset = from + (__u64)piece * ARGS_PIECE_MAX, bytes;
+		struct arguments_record *record;
+
+		if (offset >= end ||
+		    bpf_ringbuf_query(&process_ring, BPF_RB_AVAIL_DATA) > bpf_ringbuf_query(&process_ring, BPF_RB_RING_SIZE) / 2)
+			break;
+		record = bpf_ringbuf_reserve(&process_ring, sizeof(*record), 0);
+		if (!record)
+			break;
+		bytes = end - offset;
+		if (bytes > ARGS_PIECE_MAX)
+			bytes = ARGS_PIECE_MAX;
+		barrier_var(bytes);
+		if (bytes > ARGS_PIECE_MAX || bpf_probe_read_user(record->data, bytes, (void *)(arg_start + offset))) {
+			bpf_ringbuf_discard(record, 0);
+			break;
+		}
+		record->offset = offset;
+		record->bytes = bytes;
+		fill_header(&record->header, RECORD_ARGUMENTS, sizeof(*record), bpf_ktime_get_boot_ns(), task);
+		bpf_ringbuf_submit(record, 0);
+	}
+	return 0;
+}
+
 /* identity/exec: a process image was replaced.
  * Kernels    5.10+ (tp_btf)                 Arguments  task, old_pid, bprm
  * Why here   after the point of no return: credentials, memory and the exec count are those of the new image
- * Costs      see bench: exec; one record of 232 B and its names; none when no layer asks for processes
+ * Costs      see bench: exec; one record of 240 B and its names, and one for each 4 KiB of arguments behind the first; none when no
+ *            layer asks for processes
  */
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(on_exec, struct task_struct *task, pid_t old_pid, struct linux_binprm *bprm)
@@ -197,12 +250,12 @@ int BPF_PROG(on_exec, struct task_struct *task, pid_t old_pid, struct linux_binp
 	out = bpf_map_lookup_elem(&scratch, &zero);
 	if (!out)
 		return 0;
-	if (!replace_entry(task, tgid, &process, &out->record.replaced_ktime))
+	read_credentials(&out->record.credentials, task);
+	if (!replace_entry(task, tgid, &process, &out->record.credentials, &out->record.replaced_ktime))
 		return 0;
 	out->record.parent_ktime = process.parent_ktime;
 	out->record.parent_pid = process.parent_pid;
 	flags |= process.flags;
-	read_credentials(&out->record.credentials, task);
 	if (raised_by_file(bprm, task, &out->record.credentials))
 		flags |= PROCESS_FILE_CAPS;
 	file = BPF_CORE_READ(bprm, file);
@@ -222,17 +275,20 @@ int BPF_PROG(on_exec, struct task_struct *task, pid_t old_pid, struct linux_binp
 	size = offset;
 	offset = read_file_path(task, file, offset, &flags);
 	out->record.file_bytes = offset - size;
+	if (!(flags & PROCESS_CUT_FILE))
+		follow_exec(tgid, size, offset - size);
 
 	arg_start = BPF_CORE_READ(task, mm, arg_start);
 	arg_end = BPF_CORE_READ(task, mm, arg_end);
 	bytes = arg_end - arg_start;
-	if (bytes > args_max) {
-		bytes = args_max;
-		flags |= PROCESS_TRUNC_ARGS;
+	out->record.args_total = bytes;
+	if (bytes > args_head_max) {
+		write_pieces(arg_start, args_head_max, bytes);
+		bytes = args_head_max;
 	}
 	barrier_var(bytes);
-	if (bytes > ARGS_MAX)
-		bytes = ARGS_MAX;
+	if (bytes > ARGS_HEAD_MAX)
+		bytes = ARGS_HEAD_MAX;
 	barrier_var(offset);
 	offset &= DATA_OFFSET_MASK;
 	if (bpf_probe_read_user(&out->data[offset], bytes, (void *)arg_start)) {
@@ -324,6 +380,8 @@ int list_tasks(struct bpf_iter__task *ctx)
 	process.ktime = task_exec_ktime(task);
 	process.flags = PROCESS_RAN_BEFORE;
 	set_parent(task, &process);
+	read_credentials(&record.credentials, task);
+	set_at_exec(&process.at_exec, &record.credentials);
 	entered = !bpf_map_update_elem(&processes, &tgid, &process, BPF_NOEXIST);
 	if (!entered && !bpf_map_lookup_elem(&processes, &tgid))
 		mark_overflowed();
@@ -337,7 +395,6 @@ int list_tasks(struct bpf_iter__task *ctx)
 	record.parent_ktime = process.parent_ktime;
 	record.parent_pid = process.parent_pid;
 	record.flags = kernel ? PROCESS_RAN_BEFORE | PROCESS_KERNEL : PROCESS_RAN_BEFORE;
-	read_credentials(&record.credentials, task);
 	read_inode(&record, BPF_CORE_READ(task, mm, exe_file));
 	fill_header(&record.header, RECORD_EXEC, sizeof(record), BPF_CORE_READ(task, group_leader, start_boottime), task);
 	bpf_seq_write(seq, &record, sizeof(record));

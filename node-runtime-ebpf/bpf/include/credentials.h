@@ -34,6 +34,15 @@ static __always_inline struct upid task_upid(struct task_struct *task)
 	return upid_at(pid, BPF_CORE_READ(pid, level));
 }
 
+/* Pid of a process in its own pid namespace as policies know it: 0 in the initial one. */
+static __always_inline __u32 task_namespace_pid(struct task_struct *task)
+{
+	struct pid *pid = BPF_CORE_READ(task, group_leader, thread_pid);
+	__u32 level = BPF_CORE_READ(pid, level);
+
+	return level ? upid_at(pid, level).nr : 0;
+}
+
 /* Pid of a process in this pid namespace, by inode: its own or one above; 0 where it has none there. */
 static __always_inline __u32 task_pid_in(struct task_struct *task, __u32 namespace)
 {

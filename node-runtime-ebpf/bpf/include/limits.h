@@ -3,7 +3,7 @@
 #ifndef TRILOBITE_LIMITS_H
 #define TRILOBITE_LIMITS_H
 
-#define RECORD_LAYOUT 4         /* goes up whenever any record changes */
+#define RECORD_LAYOUT 5         /* goes up whenever any record changes */
 #define CGROUP_DEPTH_MAX 12     /* levels that a lookup climbs from the leaf */
 #define CGROUPS_MAX 8192        /* cgroups whose state is kept */
 #define SCOPE_WORDS 16          /* words of a bit set of scopes */
@@ -18,11 +18,16 @@
 #define STACK_FRAMES_SHORT 2    /* a user stack of so few frames is truncated, unless it has an entry function */
 #define SAMPLE_RING_MIN 65536   /* bytes of the smallest ring of samples */
 #define PROCESSES_MAX 16384     /* processes that are tracked */
+#define FOLLOWED_MAX 4096       /* files, and process ids, of conditions that processes inherit */
+#define FOLLOW_ASSIGNMENTS 1024 /* processes to which such conditions are assigned at a time */
+#define FOLLOW_PATH_BYTES 256   /* the longest path of such a file */
 #define FILENAME_MAX 1024       /* bytes of a binary's path */
 #define PATH_BYTES_MAX 1024     /* bytes of a working directory or a file's path, the last name not counted */
 #define PATH_DEPTH_MAX 64       /* names and mounts on the way to the root */
 #define PATH_DEPTH_OLD 32       /* the same before 6.12, whose verifiers take long over it, or give up */
-#define ARGS_MAX 4096           /* bytes of arguments; less where the ring is small */
+#define ARGS_MAX 65536          /* bytes of a process's arguments */
+#define ARGS_HEAD_MAX 4096      /* those in the record of its exec; less where the ring is small */
+#define ARGS_PIECE_MAX 4096     /* those in each record of the rest */
 #define CGROUP_NAME_MAX 128     /* bytes of a cgroup's own name */
 
 #endif

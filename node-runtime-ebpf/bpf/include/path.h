@@ -12,7 +12,7 @@
 
 #define PATH_NAME_MAX 256
 #define DATA_OFFSET_MASK 0xfff
-#define DATA_MAX (DATA_OFFSET_MASK + 1 + ARGS_MAX)
+#define DATA_MAX (DATA_OFFSET_MASK + 1 + ARGS_HEAD_MAX)
 
 _Static_assert(FILENAME_MAX + 2 * (PATH_BYTES_MAX + PATH_NAME_MAX) <= DATA_OFFSET_MASK, "arguments begin inside the mask");
 

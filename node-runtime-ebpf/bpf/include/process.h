@@ -8,7 +8,7 @@
 enum process_flag {
 	PROCESS_EXECVE = 1u << 0,
 	PROCESS_RAN_BEFORE = 1u << 1,   /* found by the iterator: the agent reads its names from /proc */
-	PROCESS_TRUNC_ARGS = 1u << 2,
+	PROCESS_TRUNC_ARGS = 1u << 2,   /* set by the agent, which sees whether all pieces came */
 	PROCESS_ERROR_FILENAME = 1u << 3,
 	PROCESS_ERROR_ARGS = 1u << 4,
 	PROCESS_NO_CWD = 1u << 5,
@@ -27,12 +27,52 @@ enum shared_word {
 	SHARED_COUNT,
 };
 
+/* What a process had when its image was executed; a forked process has that of its forker's image. */
+struct state_at_exec {
+	__u64 effective, inheritable, permitted;
+	__u32 namespaces[10];   /* in the order of task_credentials.namespaces; 0: unknown */
+};
+
 /* One entry of the map `processes`, by thread group id. */
 struct process_entry {
 	__u64 ktime;            /* with the thread group id: the exec key */
 	__u64 parent_ktime;
 	__u32 parent_pid;
 	__u32 flags;            /* PROCESS_CLONE until the first exec; PROCESS_RAN_BEFORE until its first record was written */
+	__u64 followed;         /* conditions that it has met, or an ancestor before it forked: written by its fork and its execs */
+	__u64 assigned;         /* the same, of before the condition was active: written by assign_followed */
+	__u64 parent_followed;  /* what its parent had met when it forked */
+	struct state_at_exec at_exec;
+};
+
+/* Conditions that processes inherit, a bit each. */
+struct follow_state {
+	__u64 active;           /* forks and execs set no other bits */
+	__u64 namespaced;       /* those about pids in a process's own namespace: they end where a container begins */
+	__u64 stale;            /* assign_followed takes these from all processes: their conditions are gone */
+};
+
+/* A file by its names from the leaf to the root, each with a NUL behind it; 0 behind the last. */
+struct follow_path {
+	__u8 names[FOLLOW_PATH_BYTES];
+};
+
+struct follow_pid {
+	__u32 pid;
+	__u32 in_own_namespace; /* 1: the pid in the process's own pid namespace */
+};
+
+/* An image, by its exec key. */
+struct follow_process {
+	__u64 ktime;
+	__u32 pid;
+	__u32 pad;
+};
+
+/* What the agent assigns to a process. */
+struct follow_bits {
+	__u64 own;
+	__u64 parent;           /* those of its parent */
 };
 
 /* Credentials and namespaces of a task. */
@@ -75,7 +115,17 @@ struct exec_record {
 	__u64 inode;                    /* of the file that runs: of a script its interpreter */
 	__u32 links;                    /* of the same inode; 0: no name leads to it */
 	__u32 mode, owner, group;
+	__u64 args_total;               /* bytes of all arguments, those elsewhere and those nowhere included */
 	__u16 filename_bytes, cwd_bytes, file_bytes, args_bytes;
+};
+
+/* A piece of the arguments for which the record of their exec has no room. Pieces are written before it, in order; one that found
+ * no room in the ring is known by the exec's args_total, and is not counted as a lost record. */
+struct arguments_record {
+	struct record header;           /* its exec key is that of the new image */
+	__u32 offset;                   /* of the first byte, in the arguments */
+	__u32 bytes;
+	__u8 data[ARGS_PIECE_MAX];
 };
 
 #endif

@@ -13,7 +13,7 @@
 #include <linux/in.h>
 #include <linux/in6.h>
 
-#include "end.h"
+#include "idle_flows.h"
 #include "flow_map.h"
 #include "fragments.h"
 #include "headers.h"

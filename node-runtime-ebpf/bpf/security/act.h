@@ -3,7 +3,8 @@
 #ifndef TRILOBITE_HOOK_ACT_H
 #define TRILOBITE_HOOK_ACT_H
 
-#include "scratch.h"
+#include "decide.h"
+#include "task.h"
 
 #define LIMITS_MAX 4096
 
@@ -70,6 +71,53 @@ __noinline int is_limited(__u32 slot, __u32 bit)
 	return 0;
 }
 
+/* The key of the socket that a value is, which has been read; false where it is none. */
+static __always_inline bool make_socket_key(struct socket_key *key, __u32 slot, __u32 value, __u32 tracker)
+{
+	struct hook_scratch *s = scratch_at(slot);
+
+	if (!s || !(s->read & 1ull << (value & VALUE_MASK)) || field_of(s, value)->error)
+		return false;
+	key->socket = socket_of(s, value)->cookie;
+	key->tracker = tracker;
+	return key->socket;
+}
+
+/* Finds the process that the policy noted with the socket of the call, then notes or forgets one. */
+__noinline int follow_sockets(__u32 slot, __u32 bit)
+{
+	struct noted_process process = {}, *found;
+	struct socket_key key = {};
+	struct hook_action *action;
+	struct task_struct *task;
+	struct hook_scratch *s;
+
+	if (!has_feature(FEATURE_TRACKED_SOCKETS))
+		return 0;
+	action = bpf_map_lookup_elem(&actions, &bit);
+	if (!action || !action->tracker)
+		return 0;
+	if (action->socket && make_socket_key(&key, slot, action->socket - 1, action->tracker)) {
+		found = bpf_map_lookup_elem(&tracked_sockets, &key);
+		s = scratch_at(slot);
+		if (s && found)
+			s->noted = *found;
+	}
+	if (!action->noted_socket || !make_socket_key(&key, slot, action->noted_socket - 1, action->tracker))
+		return 0;
+	if (action->flags & ACTION_UNTRACK_SOCKET) {
+		bpf_map_delete_elem(&tracked_sockets, &key);
+	} else if (action->flags & ACTION_TRACK_SOCKET) {
+		task = (void *)bpf_get_current_task();
+		process.exec_ktime = task_exec_ktime(task);
+		process.cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
+		process.exec_pid = BPF_CORE_READ(task, tgid);
+		process.tid = BPF_CORE_READ(task, pid);
+		bpf_map_update_elem(&tracked_sockets, &key, &process, BPF_ANY);
+	}
+	return 1;
+}
+
 /* What one winner does. Signals are for pods that are known to be selected; a post is kept until that is known. */
 __noinline int act_for(__u32 slot, __u32 bit)
 {
@@ -86,8 +134,13 @@ __noinline int act_for(__u32 slot, __u32 bit)
 	row = bpf_map_lookup_elem(&class_rows, &class_id);
 	if (!row || !action->policy)
 		return 0;
+	if (has_feature(FEATURE_RETURN) && s->entered < action->since)
+		return 0;
 	flags = action->flags;
 	__sync_fetch_and_add(&count->matches, 1);
+	s->noted.tid = 0;
+	if (has_feature(FEATURE_TRACKED_SOCKETS))
+		follow_sockets(slot, bit);
 	if (!(row->wanted[(bit / 64) & (W - 1)] & (1ull << (bit & 63))))
 		done |= ACTION_UNKNOWN;
 	if (has_feature(FEATURE_SIGNALS) && (flags & ACTION_SIGNAL) && !done) {
@@ -99,6 +152,7 @@ __noinline int act_for(__u32 slot, __u32 bit)
 			s->signalled = 1;
 		}
 	}
+	done |= flags & (ACTION_TRACK_SOCKET | ACTION_UNTRACK_SOCKET | ACTION_KERNEL_STACK | ACTION_USER_STACK);
 	if (!(flags & ACTION_POST))
 		return 0;
 	s->number = 0;
@@ -115,7 +169,11 @@ __noinline int act_for(__u32 slot, __u32 bit)
 	winner->selector = action->selector;
 	winner->flags = done | ACTION_POST;
 	winner->signal = done & ACTION_SIGNAL ? action->signal : 0;
+	winner->tid = s->noted.tid;
+	winner->exec_pid = s->noted.exec_pid;
 	winner->pad = 0;
+	winner->exec_ktime = s->noted.exec_ktime;
+	winner->cgroup = s->noted.cgroup;
 	winner->limited = s->number;
 	s->winner_count++;
 	s->asked_stacks |= flags & (ACTION_KERNEL_STACK | ACTION_USER_STACK);

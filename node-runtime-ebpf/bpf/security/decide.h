@@ -11,6 +11,7 @@
 #include "read/fact.h"
 #include "read/object.h"
 #include "read/path.h"
+#include "read/process.h"
 #include "read/socket.h"
 #include "read/text.h"
 
@@ -80,6 +81,10 @@ __noinline int read_facet(__u32 slot, __u32 dimension)
 
 	if (facet >= FACET_BINARY_EXACT && facet <= FACET_PARENT_BINARY_SUFFIX)
 		return read_binary(slot, facet);
+	if (facet == FACET_FOLLOWED || facet == FACET_PARENT_FOLLOWED)
+		return read_followed(slot, facet);
+	if (facet == FACET_NAMESPACES_CHANGED || (facet >= FACET_CAPABILITIES_CHANGED && facet < FACET_CREDENTIAL))
+		return read_change(slot, facet);
 	if (facet >= FIRST_FACT)
 		return read_fact(slot, facet);
 	read_value(slot, value);
@@ -156,6 +161,9 @@ __noinline int find_text(__u32 slot, __u32 dimension, __u32 value)
 	__u32 kind = layout.dimensions[dimension & DIMENSION_MASK].kind;
 	struct hook_scratch *s = scratch_at(slot);
 
+	/* A buffer is as long as another value says. */
+	if (has_feature(FEATURE_BUFFERS) && value_of(value)->size_from)
+		read_value(slot, value_of(value)->size_from - 1);
 	read_value(slot, value);
 	if (!s || field_of(s, value)->error)
 		return 0;
@@ -216,17 +224,37 @@ static __always_inline bool is_agent(void)
 	return (__u32)found.nr == layout.agent && BPF_CORE_READ(found.ns, ns.inum) == layout.agent_namespace;
 }
 
-/* Whether any selector matches the call. */
-__noinline int match_call(__u32 slot)
+/* Whether these dimensions leave any selector. */
+__noinline int match_dimensions(__u32 slot, __u32 first, __u32 end)
 {
 #pragma nounroll
 	for (__u32 dimension = 0; dimension < HOOK_DIMENSIONS_MAX; dimension++) {
-		if (dimension >= layout.dimension_count)
+		if (dimension < first)
+			continue;
+		if (dimension >= end)
 			break;
 		if (!match_dimension(slot, dimension))
 			return 0;
 	}
-	return !is_agent();
+	return 1;
+}
+
+/* Whether any selector matches the call. */
+static __always_inline int match_call(__u32 slot)
+{
+	return match_dimensions(slot, 0, layout.dimension_count) && !is_agent();
+}
+
+/* Whether any selector's conditions on what is known at the entry hold. */
+static __always_inline int match_entry(__u32 slot)
+{
+	return match_dimensions(slot, 0, layout.entry_dimension_count) && !is_agent();
+}
+
+/* The same of what is known at the return, for a call that was kept at its entry. */
+static __always_inline int match_return(__u32 slot)
+{
+	return match_dimensions(slot, layout.entry_dimension_count, layout.dimension_count);
 }
 
 #endif

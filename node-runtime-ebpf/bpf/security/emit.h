@@ -5,15 +5,21 @@
 
 #include "act.h"
 #include "decide.h"
+#include "share.h"
 #include "task.h"
+
+/* What follows the values has room behind the longest of them. */
+_Static_assert(DATA_START_MASK + 8 + HOOK_TEXT_MAX + 2 * 8 * HOOK_STACK_FRAMES + HOOK_WINNERS_MAX * sizeof(struct hook_winner) <=
+	       HOOK_DATA_BYTES, "the last value, stacks and winners do not fit");
 
 /* Copies bytes behind the data; returns their offset in the record. */
 static __always_inline __u32 append(struct hook_scratch *s, const void *from, __u64 bytes, __u64 bytes_max)
 {
-	__u32 start = (s->end + 7) & DATA_START_MASK;
+	__u64 start = (s->end + 7) & DATA_MASK & ~7u;
 
 	barrier_var(bytes);
-	if (bytes > bytes_max)
+	barrier_var(start);
+	if (bytes > bytes_max || start > HOOK_DATA_BYTES - bytes_max)
 		return 0;
 	bpf_probe_read_kernel(&s->data[start], bytes, from);
 	s->end = start + bytes;
@@ -106,9 +112,11 @@ __noinline int emit(__u32 slot)
 	if (s->signalled)
 		failed = bpf_ringbuf_output(&enforcement_ring, &s->record, size, 0);
 	else
-		failed = bpf_ringbuf_output(&policy_ring, &s->record, size, 0);
+		failed = !has_share(slot, size) || bpf_ringbuf_output(&policy_ring, &s->record, size, 0);
 	if (failed)
 		count_lost(slot);
+	else if (!s->signalled)
+		charge_share(slot, size);
 	return 1;
 }
 

@@ -9,6 +9,7 @@
 #include "act.h"
 #include "decide.h"
 #include "emit.h"
+#include "kept.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -77,14 +78,38 @@ static __always_inline void read_stacks(void *ctx, __u32 slot)
 	}
 }
 
+/* Reads the sockets with which policies note processes. It is done before the winners act: calls would nest too deeply there. */
+__noinline int read_sockets(__u32 slot)
+{
+	if (!has_feature(FEATURE_TRACKED_SOCKETS))
+		return 0;
+#pragma nounroll
+	for (__u32 value = 0; value < HOOK_VALUES_MAX; value++) {
+		if (value >= layout.value_count)
+			break;
+		if (layout.values[value & VALUE_MASK].kind == VALUE_SOCK || layout.values[value & VALUE_MASK].kind == VALUE_SKB)
+			read_value(slot, value);
+	}
+	return 1;
+}
+
+/* Lets the winners act and records them. */
+static __always_inline void act_and_report(void *ctx, __u32 slot)
+{
+	if (has_feature(FEATURE_TRACKED_SOCKETS))
+		read_sockets(slot);
+	if (!act(slot))
+		return;
+	if (has_feature(FEATURE_STACKS))
+		read_stacks(ctx, slot);
+	report(slot);
+}
+
 /* Decides, acts and records, when the arguments are in the scratch. */
 static __always_inline int finish(void *ctx, __u32 slot)
 {
-	if (match_call(slot) && act(slot)) {
-		if (has_feature(FEATURE_STACKS))
-			read_stacks(ctx, slot);
-		report(slot);
-	}
+	if (match_call(slot))
+		act_and_report(ctx, slot);
 	release_scratch(slot);
 	return 0;
 }
@@ -140,10 +165,11 @@ __noinline int read_syscall_args(__u32 slot)
 			(TO)[5] = (CTX)[5];                                     \
 	} while (0)
 
-#define COPY_RETURN(S, CTX, COUNT)                                              \
+/* The return value follows the arguments; each number of them has its own constant index. */
+#define COPY_RETURN(TO, CTX, COUNT)                                             \
 	do {                                                                    \
 		if (layout.arg_count == (COUNT))                                \
-			(S)->returned = (CTX)[COUNT];                           \
+			(TO) = (CTX)[COUNT];                                    \
 		barrier();                                                      \
 	} while (0)
 
@@ -224,32 +250,6 @@ int on_function_entry(__u64 *ctx)
 	return function_entered(ctx);
 }
 
-/* security/hook, function return by a trampoline: arguments and return value at once. */
-SEC("fexit")
-int on_function_return(__u64 *ctx)
-{
-	struct hook_scratch *s;
-	int slot = begin_by_type();
-
-	if (slot < 0)
-		return 0;
-	s = scratch_at(slot);
-	if (s) {
-		COPY_ARGS(s->args, ctx);
-		/* It follows the arguments; each number of them has its own constant index. */
-		COPY_RETURN(s, ctx, 0);
-		COPY_RETURN(s, ctx, 1);
-		COPY_RETURN(s, ctx, 2);
-		COPY_RETURN(s, ctx, 3);
-		COPY_RETURN(s, ctx, 4);
-		COPY_RETURN(s, ctx, 5);
-		COPY_RETURN(s, ctx, 6);
-	}
-	if (has_feature(FEATURE_SYSCALL))
-		read_syscall_args(slot);
-	return finish(ctx, slot);
-}
-
 static __always_inline void copy_registers(__u64 *args, struct pt_regs *ctx)
 {
 	args[0] = PT_REGS_PARM1(ctx);
@@ -277,6 +277,14 @@ static __always_inline int probed(struct pt_regs *ctx, __u32 function)
 	return finish(ctx, slot);
 }
 
+/* Number of the function in a list, from 1; 0 where there is no list. */
+static __always_inline __u32 attach_cookie(void *ctx)
+{
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_attach_cookie))
+		return bpf_get_attach_cookie(ctx);
+	return 0;
+}
+
 /* security/hook, function entry by a kprobe.
  * Kernels    5.10+ (perf_event_open)        Arguments  at most 6, in registers
  * Why here   functions that BTF lacks, or that have more arguments
@@ -284,7 +292,7 @@ static __always_inline int probed(struct pt_regs *ctx, __u32 function)
 SEC("kprobe")
 int on_kprobe(struct pt_regs *ctx)
 {
-	return probed(ctx, 0);
+	return probed(ctx, attach_cookie(ctx));
 }
 
 /* security/hook, the entries of many functions by one link.
@@ -294,63 +302,139 @@ int on_kprobe(struct pt_regs *ctx)
 SEC("kprobe.multi")
 int on_kprobe_multi(struct pt_regs *ctx)
 {
-	__u32 function = 0;
-
-	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_attach_cookie))
-		function = bpf_get_attach_cookie(ctx);
-	return probed(ctx, function);
+	return probed(ctx, attach_cookie(ctx));
 }
 
-/* Arguments of calls that have not returned, by thread. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 1);
-	__type(key, __u64);
-	__type(value, struct kept_args);
-} kept_args SEC(".maps");
+/* Decides about the entry of a call whose record is made at its return, when the arguments are in the scratch. */
+static __always_inline int finish_entry(__u32 slot, __u64 call)
+{
+	if (has_feature(FEATURE_SYSCALL))
+		read_syscall_args(slot);
+	if (match_entry(slot))
+		keep_call(slot, call);
+	release_scratch(slot);
+	return 0;
+}
 
-/* security/hook, function entry whose record is made at the return: keeps the arguments.
+static __always_inline int finish_return(void *ctx, __u64 call, __u32 function, __u64 returned, bool by_type)
+{
+	struct call_key key = { .call = call, .function = function };
+	struct hook_scratch *s;
+	int slot;
+
+	if (!bpf_map_lookup_elem(&kept_calls, &key))
+		return 0;
+	slot = by_type ? begin_by_type() : begin();
+	if (slot >= 0) {
+		restore_call(slot, call, function);
+		s = scratch_at(slot);
+		if (s)
+			s->returned = returned;
+	}
+	bpf_map_delete_elem(&kept_calls, &key);
+	if (slot < 0)
+		return 0;
+	if (match_return(slot))
+		act_and_report(ctx, slot);
+	release_scratch(slot);
+	return 0;
+}
+
+/* The frame of a trampoline, which entry and return have in common: no two calls that are under way have the same. The difference of
+ * two pointers is a number to the verifier. */
+static __always_inline __u64 frame_of(void *ctx)
+{
+	__u32 zero = 0;
+	void *fixed = bpf_map_lookup_elem(&dimension_tables, &zero);
+
+	return fixed ? (__u64)ctx - (__u64)fixed : 0;
+}
+
+/* security/hook, function entry by a trampoline, for a record that is made at the return.
+ * Kernels    5.10+ where the function is in BTF   Arguments  at most 6, in registers
+ * Why here   what an argument points to is what the caller passed; at the return it may be gone
+ * Costs      as on_function_entry; a kept call of 8 KiB for a call that a selector matches so far
+ */
+SEC("fentry")
+int on_kept_function_entry(__u64 *ctx)
+{
+	struct hook_scratch *s;
+	int slot = begin_by_type();
+
+	if (slot < 0)
+		return 0;
+	s = scratch_at(slot);
+	if (s)
+		COPY_ARGS(s->args, ctx);
+	return finish_entry(slot, frame_of(ctx));
+}
+
+/* security/hook, function return by a trampoline: the kept call and the return value. */
+SEC("fexit")
+int on_function_return(__u64 *ctx)
+{
+	__u64 returned = 0;
+
+	COPY_RETURN(returned, ctx, 0);
+	COPY_RETURN(returned, ctx, 1);
+	COPY_RETURN(returned, ctx, 2);
+	COPY_RETURN(returned, ctx, 3);
+	COPY_RETURN(returned, ctx, 4);
+	COPY_RETURN(returned, ctx, 5);
+	COPY_RETURN(returned, ctx, 6);
+	return finish_return(ctx, frame_of(ctx), 0, returned, true);
+}
+
+static __always_inline int keep_probed(struct pt_regs *ctx)
+{
+	struct hook_scratch *s;
+	int slot = begin();
+
+	if (slot < 0)
+		return 0;
+	s = scratch_at(slot);
+	if (s) {
+		copy_registers(s->args, ctx);
+		s->function = attach_cookie(ctx);
+	}
+	return finish_entry(slot, bpf_get_current_pid_tgid());
+}
+
+static __always_inline int returned_probed(struct pt_regs *ctx)
+{
+	return finish_return(ctx, bpf_get_current_pid_tgid(), attach_cookie(ctx), PT_REGS_RC(ctx), false);
+}
+
+/* security/hook, function entry by a kprobe, for a record that is made at the return.
  * Kernels    5.10+ (perf_event_open)        Arguments  at most 6, in registers
- * Why here   functions that a trampoline cannot be attached to; at the return their registers are gone
+ * Why here   functions that a trampoline cannot be attached to
+ * Costs      as on_kept_function_entry
  */
 SEC("kprobe")
 int on_kept_kprobe(struct pt_regs *ctx)
 {
-	__u64 thread = bpf_get_current_pid_tgid();
-	struct kept_args kept = {};
-
-	if (active_class() < 0)
-		return 0;
-	copy_registers(kept.args, ctx);
-	if (bpf_map_update_elem(&kept_args, &thread, &kept, BPF_ANY))
-		count_drop(DROP_HOOK_ARGS);
-	return 0;
+	return keep_probed(ctx);
 }
 
-/* security/hook, function return: the kept arguments and the return value. */
+/* security/hook, function return by a kretprobe: the kept call and the return value. */
 SEC("kretprobe")
 int on_kretprobe(struct pt_regs *ctx)
 {
-	__u64 thread = bpf_get_current_pid_tgid();
-	struct kept_args *kept = bpf_map_lookup_elem(&kept_args, &thread);
-	struct hook_scratch *s;
-	int slot;
+	return returned_probed(ctx);
+}
 
-	if (!kept)
-		return 0;
-	slot = begin();
-	if (slot >= 0) {
-		s = scratch_at(slot);
-		if (s) {
-			__builtin_memcpy(s->args, kept->args, sizeof(kept->args));
-			s->returned = PT_REGS_RC(ctx);
-		}
-	}
-	bpf_map_delete_elem(&kept_args, &thread);
-	if (slot < 0)
-		return 0;
-	if (has_feature(FEATURE_SYSCALL))
-		read_syscall_args(slot);
-	return finish(ctx, slot);
+/* security/hook, the same two for many functions by one link each.
+ * Kernels    5.18+ with FPROBE              Arguments  as on_kprobe
+ * Why here   as on_kprobe_multi
+ */
+SEC("kprobe.multi")
+int on_kept_kprobe_multi(struct pt_regs *ctx)
+{
+	return keep_probed(ctx);
+}
+
+SEC("kretprobe.multi")
+int on_kretprobe_multi(struct pt_regs *ctx)
+{
+	return returned_probed(ctx);
 }

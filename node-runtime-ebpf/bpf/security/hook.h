@@ -20,6 +20,7 @@
 #define HOOK_TEXT_MAX 4096      /* bytes that are read of a string, a path or a buffer */
 #define HOOK_DATA_BYTES 16384   /* field table, values and winners of a record */
 #define HOOK_STACK_FRAMES 64    /* frames of a stack trace */
+#define KEPT_DATA_BYTES 7424    /* of HOOK_DATA_BYTES: what is kept of a call until it returns */
 #define STRING_KEY_BYTES 60     /* longer strings are looked up by their hash */
 #define PREFIX_BYTES 255        /* the longest prefix or suffix */
 #define AUTOMATON_CLASSES 64    /* classes of bytes in one block of an automaton */
@@ -71,7 +72,7 @@ enum value_kind {
 enum value_flag {
 	VALUE_SIGNED = 1u << 0,
 	VALUE_SILENT = 1u << 1,         /* read for a condition only: not part of the record's values */
-	VALUE_IN_USER_MEMORY = 1u << 2, /* a number or buffer that is loaded from the task's memory */
+	VALUE_AT_RETURN = 1u << 2,      /* read when the function returns; the others of a hook with a return are read at its entry */
 };
 
 struct hook_step {
@@ -127,7 +128,7 @@ enum facet_kind {
 	FACET_CAPABILITIES_GAINED = 10, /* bits of this capability set that the one of value others[0] lacks */
 	/* Facts about the current task; `value` is not used. */
 	FACET_PID = 32,                 /* in the initial pid namespace */
-	FACET_NAMESPACE_PID = 33,       /* in its own pid namespace */
+	FACET_NAMESPACE_PID = 33,       /* in its own pid namespace; 0 in the initial one */
 	FACET_TID = 34,
 	/* Ids of binaries, in the agent's tables; 0: in none. */
 	FACET_BINARY_EXACT = 36,
@@ -136,13 +137,12 @@ enum facet_kind {
 	FACET_PARENT_BINARY_EXACT = 40,
 	FACET_PARENT_BINARY_PREFIX = 41,
 	FACET_PARENT_BINARY_SUFFIX = 42,
-	FACET_FOLLOWED = 44,            /* bits of what the process or an ancestor has met */
+	FACET_FOLLOWED = 44,            /* bits of conditions that the process or an ancestor has met */
+	FACET_PARENT_FOLLOWED = 45,     /* the same of its parent */
 	FACET_NAMESPACE = 48,           /* + 0 to 9: inodes, in the order of task_credentials.namespaces */
 	FACET_NAMESPACES_CHANGED = 60,  /* bits of these that are others than at exec */
 	FACET_CAPABILITIES = 64,        /* + 0 to 2: effective, inheritable, permitted */
-	FACET_NAMESPACE_CAPABILITIES = 68,      /* the same; 0 in the initial user namespace */
 	FACET_CAPABILITIES_CHANGED = 72,        /* + 0 to 2: bits that are others than at exec */
-	FACET_NAMESPACE_CAPABILITIES_CHANGED = 76,
 	FACET_CREDENTIAL = 80,          /* + 0 to 9: uid gid suid sgid euid egid fsuid fsgid auid securebits */
 };
 
@@ -177,8 +177,10 @@ enum feature_flag {
 	FEATURE_RATE_LIMITS = 1u << 17,
 	FEATURE_STACKS = 1u << 18,
 	FEATURE_RETURN = 1u << 21,      /* the function has returned */
+	FEATURE_PROCESSES = 1u << 22,   /* facets of the map of processes; needs FEATURE_FACTS */
 	FEATURE_SYSCALL = 1u << 19,     /* the function's only argument is the address of the saved registers of a system call */
 	FEATURE_SYSCALL_32 = 1u << 20,  /* and these are of the 32-bit ABI */
+	FEATURE_TRACKED_SOCKETS = 1u << 24,     /* policies note processes with sockets */
 };
 
 struct hook_layout {
@@ -189,7 +191,8 @@ struct hook_layout {
 	__u8 value_count;
 	__u8 dimension_count;
 	__u8 arg_count;                 /* arguments of the function or raw tracepoint */
-	__u8 pad[5];
+	__u8 entry_dimension_count;     /* of a hook with a return: the first dimensions, which are decided at the entry */
+	__u8 pad[4];
 	struct hook_dimension dimensions[HOOK_DIMENSIONS_MAX];
 	struct hook_value values[HOOK_VALUES_MAX];
 };
@@ -246,6 +249,8 @@ enum action_flag {
 	ACTION_LIMIT_THREAD = 1u << 4,  /* the rate limit's scope */
 	ACTION_LIMIT_PROCESS = 1u << 5,
 	ACTION_LIMIT_GLOBAL = 1u << 6,
+	ACTION_TRACK_SOCKET = 1u << 7,  /* notes the process with a socket */
+	ACTION_UNTRACK_SOCKET = 1u << 11,
 	/* Only in records. */
 	ACTION_UNKNOWN = 1u << 8,       /* the agent had not decided yet whether the policy selects this cgroup; nothing but the post was done */
 	ACTION_LIMITED = 1u << 9,       /* not posted: the rate limit */
@@ -257,10 +262,14 @@ struct hook_action {
 	__u32 policy;                   /* number that the agent gave this version of the policy; 0: the bit is not used */
 	__u32 flags;                    /* enum action_flag */
 	__u16 selector;                 /* index in the hook of the policy */
-	__u16 pad;
+	__u8 noted_socket;              /* 1 + index of the value that is the socket of ACTION_TRACK_SOCKET, ACTION_UNTRACK_SOCKET */
+	__u8 socket;                    /* 1 + index of the socket whose noted process the record names; 0: none */
 	__u32 signal;
 	__u64 entry_mask;               /* bits, in this word, of the same hook of the same policy: one of them wins */
 	__u64 limit_ns;                 /* time between two posts; 0: no limit */
+	__u64 since;                    /* boot clock: a call that entered before had this bit for another policy */
+	__u32 tracker;                  /* number of the policy, of all its versions, that notes processes with sockets; 0: it does not */
+	__u32 pad;
 };
 
 /* Map `hits`, by selector bit. */
@@ -270,6 +279,9 @@ struct hook_hits {
 	__u64 signals;
 	__u64 limited;
 	__u64 lost;                     /* posts without room in the ring */
+	/* What the selector has in the ring of posts at most: see share.h. */
+	__u64 window;                   /* position in the ring at which `bytes` began */
+	__u64 bytes_before, bytes;
 };
 
 /* ---- The record: one for each call, however many policies match. ---- */
@@ -316,8 +328,12 @@ struct hook_winner {
 	__u16 selector;
 	__u32 flags;                    /* enum action_flag: what was done */
 	__u32 signal;                   /* that was sent; 0: none */
-	__u32 pad;
+	__u32 tid;                      /* of the process that the policy noted with the socket; 0: it is the current task */
 	__u32 limited;                  /* posts of this selector that its rate limit suppressed since its last record */
+	__u32 exec_pid;                 /* the same process, as in struct record */
+	__u32 pad;
+	__u64 exec_ktime;
+	__u64 cgroup;
 };
 
 enum path_flag {
@@ -341,7 +357,7 @@ struct hook_socket {
 	__u16 source_port, destination_port;    /* host byte order */
 	__u32 mark, priority;
 	__u32 length;                   /* of a packet */
-	__u8 source[16], destination[16];       /* IPv4 in the first four bytes */
+	__u8 source[16], destination[16];       /* IPv4 as ::ffff:a.b.c.d */
 	__u64 cookie;                   /* address of the socket, or 0 */
 };
 

@@ -18,11 +18,6 @@
 #define PATH_NAME_MAX 256
 #define PATH_MASK (HOOK_TEXT_MAX - 1)
 
-/* Arguments of a call until it returns. */
-struct kept_args {
-	__u64 args[HOOK_ARGS_MAX];
-};
-
 struct hook_scratch {
 	__u32 users;                    /* 1 while a call has it; more while others try */
 	__u32 class_id;
@@ -30,6 +25,7 @@ struct hook_scratch {
 	/* What the hook was called with. */
 	__u64 args[8];
 	__u64 returned;
+	__u64 entered;                  /* boot clock, of a call that has returned */
 	__u64 trace_record;             /* address of a classic tracepoint's record */
 
 	/* Selectors: those that are left, and the rows of one dimension that are ORed. */
@@ -62,6 +58,8 @@ struct hook_scratch {
 	__u32 passes;
 	__u32 kernel_stack_bytes, user_stack_bytes;
 	__u32 function;
+	__u32 is_within_share;
+	struct noted_process noted;     /* that of the winner's socket; its tid is 0 where there is none */
 	struct hook_winner winners[HOOK_WINNERS_MAX];
 	__u64 kernel_stack[HOOK_STACK_FRAMES], user_stack[HOOK_STACK_FRAMES];
 

@@ -65,6 +65,27 @@ struct {
 	__type(value, __u32);
 } prefixes SEC(".maps");
 
+/* Processes that policies noted with sockets. Shared by all hooks; the agent makes it when the first policy needs it. */
+struct socket_key {
+	__u64 socket;                   /* address of the struct sock */
+	__u32 tracker;
+	__u32 pad;
+};
+
+struct noted_process {
+	__u64 exec_ktime;
+	__u64 cgroup;
+	__u32 exec_pid;
+	__u32 tid;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct socket_key);
+	__type(value, struct noted_process);
+} tracked_sockets SEC(".maps");
+
 /* Shared by all hooks: a flood of one policy costs no signal its record. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);

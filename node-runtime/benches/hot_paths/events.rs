@@ -6,7 +6,6 @@ use criterion::{Criterion, Throughput};
 use jiff::Timestamp;
 use prost::Message;
 use trilobite_api::tetragon::{Filter, GetEventsResponse};
-use trilobite_crds::node::PodScope;
 use trilobite_node::{
     identity::{Container, ExecKey, IdentityService, Pod, decode, process::cache::ProcessCache},
     kernel::{Facts, clock::BootTime},
@@ -137,7 +136,7 @@ impl Agent {
         identity.apply_process_records(&[&exec_record(SHELL, ExecKey::default(), cgroup)]);
         let bus = EventBus::new(ledger.clone());
         let dispatcher = EventDispatcher::new(identity.clone(), bus.clone(), ledger);
-        let consumer = EventConsumer::new("ObservabilityStack/default".into(), PodScope::default());
+        let consumer = EventConsumer::new("ObservabilityStack/default".into(), Arc::default());
         dispatcher.set_process_consumers(vec![Arc::new(consumer)]);
         Self { identity, dispatcher, bus, cgroup, _folder: folder }
     }
@@ -171,16 +170,18 @@ pub(super) fn measure(criterion: &mut Criterion) {
 
     group.bench_function("decode fork, exec and exit", |bencher| {
         let records = records.advance();
-        bencher.iter(|| records.map(|record| decode::process(black_box(record)).expect("a record")));
+        let mut pieces = decode::ArgumentPieces::default();
+        bencher.iter(|| records.map(|record| decode::process(black_box(record), &mut pieces).expect("a record")));
     });
     group.bench_function("decode and process cache", |bencher| {
-        let mut cache = ProcessCache::default();
+        let (mut cache, mut pieces) = (ProcessCache::default(), decode::ArgumentPieces::default());
         bencher.iter(|| {
             for record in records.advance() {
-                match decode::process(record) {
+                match decode::process(record, &mut pieces) {
                     Some(decode::ProcessRecord::Fork(fork)) => drop(cache.record_fork(&fork)),
                     Some(decode::ProcessRecord::Exec(image)) => drop(cache.record_exec(*image)),
                     Some(decode::ProcessRecord::Exit(exit)) => drop(cache.record_exit(&exit)),
+                    Some(decode::ProcessRecord::Arguments) => {}
                     None => panic!("no record"),
                 }
             }

@@ -13,6 +13,7 @@ use super::{
     pod_counts::PodCounts,
     reconcile::{NodeProblemSource, Reconciler},
     relay_port::RelayPort,
+    start_up::release_code_after_start,
     tetragon_metrics::TetragonMetrics,
 };
 use crate::{
@@ -87,13 +88,13 @@ impl Agent {
                 exported: export.counts(),
             };
             let shared: Vec<Box<dyn Collector>> = vec![Box::new(rows.clone()), Box::new(tetragon)];
-            let of_layers = vec![network.metrics()];
+            let of_layers = vec![identity.metrics(), network.metrics()];
             tokio::spawn(metrics::serve(address, metrics_problem, ledger.clone(), readable, of_layers, shared));
         }
         let node_info = hubble::NodeInfo {
             node: context.node_name.clone(),
             version: env!("CARGO_PKG_VERSION").into(),
-            address: hubble::socket_address(&arguments.socket.socket),
+            address: format!("unix://{}", kernel::node_path::on_node(&arguments.socket.socket).display()),
             started: Instant::now(),
         };
         let flow_buffer = network.flow_buffer();
@@ -116,6 +117,7 @@ impl Agent {
         let security = Security::new(context.clone(), identity.clone(), bus.clone());
         security.report_policies_to(&policies);
         let layers = Layers::new(facts, security, network, application);
+        tokio::spawn(release_code_after_start());
         Ok(Self {
             captures,
             export,

@@ -7,6 +7,7 @@ mod disk;
 mod pod_counts;
 pub mod reconcile;
 mod relay_port;
+mod start_up;
 mod tetragon_metrics;
 
 use std::{
@@ -33,6 +34,7 @@ use crate::{
     desired::{ActiveState, DesiredUpdate, Update, cluster},
     export::{EventExport, captures::CaptureExport},
     identity::{IdentityService, KnownProcesses, Pod, selection::Namespaces},
+    kernel::memory,
     layers::{LayerContext, application::Profiles, network::history::FlowBuffer, security::event_bus::EventBus},
     loss::{gap::Gap, stack_source},
     problem::Problem,
@@ -177,6 +179,7 @@ impl Agent {
         }
         self.is_persisting = true;
         self.write_state().await;
+        memory::release_unused();
     }
 }
 

@@ -64,7 +64,7 @@ mod tests {
         ProfilePartSpec {
             source: Source { kind, namespace: None, name: namespace.into(), generation: 1 },
             digest: format!("digest-of-{namespace}"),
-            content: PartContent::Processes(ProcessesPart { pods, ring_bytes: 4096 }),
+            content: PartContent::Processes(ProcessesPart { pods: Arc::new(pods), ring_bytes: 4096 }),
         }
     }
 

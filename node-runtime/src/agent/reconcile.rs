@@ -1,7 +1,8 @@
 //! One reconcile: desired state -> plan -> layers -> snapshot. Holds what is planned, active, refused and counted.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
     time::Duration,
 };
 
@@ -9,11 +10,11 @@ use jiff::Timestamp;
 use trilobite_crds::node::{Desired, ProfilePartSpec, Session, Source, SourceKind};
 
 use crate::{
-    desired::{ActiveState, Update, is_version_of, keeps_previous_version},
+    desired::{ActiveState, Update, keeps_previous_version, unit_name},
     layers::{Layers, application::cpu::profiles::ProfileProgress},
     loss::{Ledger, by_source, stack_source},
     plan,
-    plan::{UnitCount, UnitKey, UnitState},
+    plan::{PartKeys, UnitCount, UnitKey, UnitState},
     problem::Problem,
     report::status::{Snapshot, UnitReport},
 };
@@ -48,6 +49,7 @@ pub struct Reconciler {
     layers: Layers,
     ledger: Ledger,
     update: Update,
+    keys: PartKeys,
     requested: BTreeMap<UnitKey, Requested>,
     units: BTreeMap<UnitKey, UnitReport>,
     counts: BTreeMap<UnitKey, UnitCount>,
@@ -62,7 +64,7 @@ pub struct Reconciler {
 /// The resource that requested a unit; a part also has a digest.
 struct Requested {
     source: Source,
-    part: Option<String>,
+    part: Option<Arc<str>>,
 }
 
 impl Reconciler {
@@ -71,6 +73,7 @@ impl Reconciler {
             layers,
             ledger,
             update: Update::default(),
+            keys: PartKeys::default(),
             requested: BTreeMap::new(),
             units: BTreeMap::new(),
             counts: BTreeMap::new(),
@@ -98,6 +101,8 @@ impl Reconciler {
     }
 
     pub async fn apply(&mut self, update: Update, now: Timestamp) {
+        let (before, parts) = (self.update.desired.clone(), update.desired.clone());
+        self.keys.remember(before.parts.iter().chain(self.previous_versions.values()).chain(&parts.parts));
         let previous_versions = self.previous_versions_for(&update.desired);
         self.update = update;
         self.previous_versions = previous_versions;
@@ -110,12 +115,15 @@ impl Reconciler {
         let is_active =
             |key: &UnitKey| matches!(self.units.get(key).map(|unit| &unit.state), Some(UnitState::Active { .. }));
         let active = self.update.desired.parts.iter().filter(|part| keeps_previous_version(part));
-        let active = active.map(|part| (UnitKey::of_part(part), part)).filter(|(key, _)| is_active(key));
-        let previous = self.previous_versions.values().map(|part| (UnitKey::of_part(part), part));
-        let before: Vec<(UnitKey, &ProfilePartSpec)> = active.chain(previous).collect();
+        let active = active.map(|part| (self.keys.key(part), part)).filter(|(key, _)| is_active(key));
+        let previous = self.previous_versions.values().map(|part| (self.keys.key(part), part));
+        let mut before: HashMap<_, (UnitKey, &ProfilePartSpec)> = HashMap::new();
+        for (key, part) in active.chain(previous) {
+            before.entry(unit_name(part)).or_insert((key, part));
+        }
         let replaced = desired.parts.iter().filter_map(|part| {
-            let (old_key, old) = before.iter().find(|(_, old)| is_version_of(old, part))?;
-            let key = UnitKey::of_part(part);
+            let (old_key, old) = before.get(&unit_name(part))?;
+            let key = self.keys.key(part);
             (*old_key != key).then(|| (key, ProfilePartSpec::clone(old)))
         });
         replaced.collect()
@@ -125,11 +133,11 @@ impl Reconciler {
     pub async fn reconcile(&mut self, now: Timestamp) {
         self.refresh_counts();
         let desired = self.update.desired.clone();
-        let plan = plan::plan(&desired, &self.layers.facts, now);
+        let plan = plan::plan_with_keys(&desired, &self.layers.facts, now, &self.keys);
         self.layers.apply(&plan).await;
         self.refresh_counts();
         let parts = desired.parts.iter().map(|part| {
-            (UnitKey::of_part(part), Requested { source: part.source.clone(), part: Some(part.digest.clone()) })
+            (self.keys.key(part), Requested { source: part.source.clone(), part: Some(part.digest.as_str().into()) })
         });
         let sessions = desired
             .sessions
@@ -215,6 +223,7 @@ impl Reconciler {
     /// Unloads every unit. Results that are still being written get `results_timeout`.
     pub async fn unload(&mut self, results_timeout: Duration) {
         self.update = Update::default();
+        self.keys = PartKeys::default();
         self.requested.clear();
         self.units.clear();
         self.counts.clear();

@@ -2,7 +2,7 @@
 //! no task.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     sync::{Arc, OnceLock},
 };
 
@@ -25,8 +25,6 @@ pub(crate) struct RelayPort {
     services: Services,
     node: String,
     client: Arc<OnceLock<Client>>,
-    /// Addresses of the node, for its certificate.
-    pub(crate) node_addresses: Vec<IpAddr>,
     port_problem: watch::Sender<Option<Problem>>,
     certificate_problem: watch::Sender<Option<Problem>>,
     held: Option<HeldPort>,
@@ -42,8 +40,7 @@ struct HeldPort {
 impl RelayPort {
     pub(super) fn new(services: Services, node: String, client: Arc<OnceLock<Client>>) -> Self {
         let ((port_problem, _), (certificate_problem, _)) = (watch::channel(None), watch::channel(None));
-        let (node_addresses, held) = (Vec::new(), None);
-        Self { services, node, client, node_addresses, port_problem, certificate_problem, held }
+        Self { services, node, client, port_problem, certificate_problem, held: None }
     }
 
     pub(super) fn port_problem(&self) -> watch::Receiver<Option<Problem>> {
@@ -66,11 +63,7 @@ impl RelayPort {
             self.port_problem.send_replace(Some(Problem::PortTaken { address: listen.address.clone(), detail }));
             return;
         };
-        let names = PortNames {
-            node: self.node.clone(),
-            addresses: self.node_addresses.clone(),
-            relay: listen.relay_identity.clone(),
-        };
+        let names = PortNames { node: self.node.clone(), relay: listen.relay_identity.clone() };
         let certificate = PortCertificate::hold(client.clone(), names, self.certificate_problem.clone());
         let closing = CancellationToken::new();
         let open = keep_open(address, certificate, self.services.clone(), self.port_problem.clone(), closing.clone());

@@ -3,7 +3,7 @@
 mod relay_only;
 mod tls;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use kube::Client;
@@ -26,8 +26,6 @@ const EXPIRY_INTERVAL: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub struct PortNames {
     pub node: String,
-    /// Addresses of the node.
-    pub addresses: Vec<IpAddr>,
     /// Name in the relay's certificate.
     pub relay: String,
 }
@@ -43,10 +41,7 @@ impl PortCertificate {
     /// Requests a certificate. While there is none, `problem` says why.
     pub fn hold(client: Client, names: PortNames, problem: watch::Sender<Option<Problem>>) -> Self {
         let namespace = client.default_namespace().to_owned();
-        let request = Request {
-            ip_addresses: names.addresses,
-            ..Request::new(Signer::NodeServing, names.node, namespace.clone())
-        };
+        let request = Request::new(Signer::NodeServing, names.node, namespace.clone());
         let (state_sender, state) = watch::channel(CertificateState::default());
         let (bundle_sender, bundle) = watch::channel(None);
         let (config_sender, config) = watch::channel(None);

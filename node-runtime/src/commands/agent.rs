@@ -25,7 +25,6 @@ pub(super) async fn run_agent(arguments: &AgentArguments) -> anyhow::Result<()> 
         Some(path) => agent.export.set_stdout_fifo(path.clone()),
         None => EventExport::remove_stale_fifo(&arguments.common.socket.socket.with_file_name("export").join("events")),
     }
-    agent.relay_port.node_addresses = arguments.node_addresses.clone();
     agent.restore_processes();
     let name = agent.context.node_name.clone();
     resume(&mut agent).await;

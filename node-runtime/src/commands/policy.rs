@@ -33,7 +33,7 @@ pub(super) fn execute(command: &PolicyCommand) -> anyhow::Result<()> {
 fn kernel_of(arguments: &ExplainArguments) -> anyhow::Result<Box<dyn Kernel>> {
     let Some(path) = &arguments.kernel else {
         let facts = kernel::probe::facts(None);
-        let ways = ProbedWays { fentry: facts.btf, kprobe_multi: false };
+        let ways = ProbedWays { fentry: facts.btf, ..ProbedWays::default() };
         return Ok(Box::new(Machine::new(&facts, ways)));
     };
     let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;

@@ -80,7 +80,7 @@ fn programs(facts: &Facts) -> anyhow::Result<Vec<Value>> {
 fn prepare_hook(opened: &mut Opened, program: &str) -> Result<(), Problem> {
     let target = match program {
         "on_tracing" => Some("sys_enter"),
-        "on_function_entry" | "on_function_return" => Some("security_file_open"),
+        "on_function_entry" | "on_kept_function_entry" | "on_function_return" => Some("security_file_open"),
         _ => None,
     };
     if let Some(target) = target {
@@ -90,6 +90,7 @@ fn prepare_hook(opened: &mut Opened, program: &str) -> Result<(), Problem> {
         features: !feature_flag::SYSCALL_32,
         value_count: HOOK_VALUES_MAX as u8,
         dimension_count: HOOK_DIMENSIONS_MAX as u8,
+        entry_dimension_count: HOOK_DIMENSIONS_MAX as u8 / 2,
         // Of security_file_open; a program reads no argument that its target does not have.
         arg_count: 1,
         ..HookLayout::default()

@@ -23,6 +23,7 @@ pub(super) async fn run_from_files(arguments: &RunArguments) -> anyhow::Result<(
     agent.profiles.results().on_stored(move |meta| print_profile(&lines, meta));
     // Planned after the agent was assembled: on a slow machine that takes longer than a short session lasts.
     let (mut desired, refusals) = files::plan(&resources, Timestamp::now());
+    drop(resources);
     for refusal in &refusals {
         tracing::error!(resource = %refusal.source, reason = refusal.reason.as_str(), field = %refusal.field, "{}", refusal.message);
     }

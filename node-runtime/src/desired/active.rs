@@ -1,7 +1,7 @@
 //! The desired state together with the older parts that stay active because their new version was refused. Persisted, so that
 //! this holds across a restart of the agent. Pure.
 
-use std::mem::discriminant;
+use std::mem::{Discriminant, discriminant};
 
 use serde::{Deserialize, Serialize};
 use trilobite_crds::node::{Desired, PartContent, ProfilePartSpec, Source, SourceKind};
@@ -33,20 +33,27 @@ impl ActiveState {
     }
 }
 
-/// Whether two parts are versions of one unit. The stack's processes and flows are two units of one resource.
-pub fn is_version_of(a: &ProfilePartSpec, b: &ProfilePartSpec) -> bool {
-    discriminant(&a.content) == discriminant(&b.content) && name(&a.source) == name(&b.source)
+/// Whether two parts are versions of one unit.
+fn is_version_of(a: &ProfilePartSpec, b: &ProfilePartSpec) -> bool {
+    unit_name(a) == unit_name(b)
 }
 
-fn name(source: &Source) -> (SourceKind, Option<&str>, &str) {
-    (source.kind, source.namespace.as_deref(), &source.name)
+/// What all versions of a unit have in common.
+type UnitName<'a> = (Discriminant<PartContent>, bool, SourceKind, Option<&'a str>, &'a str);
+
+/// The name of a part's unit. The stack's processes and flows are two units of one resource, and a dry run is no version of a
+/// policy that is loaded.
+pub fn unit_name(part: &ProfilePartSpec) -> UnitName<'_> {
+    let Source { kind, namespace, name, .. } = &part.source;
+    (discriminant(&part.content), part.content.is_dry_run(), *kind, namespace.as_deref(), name)
 }
 
 /// Whether the layer of this part keeps the old version active when the new one is refused. Flows share their attachments, so
 /// their old version ends.
 pub fn keeps_previous_version(part: &ProfilePartSpec) -> bool {
     match part.content {
-        PartContent::Processes(_) | PartContent::Tracepoints(_) | PartContent::Policy(_) => true,
+        PartContent::Processes(_) | PartContent::Tracepoints(_) => true,
+        PartContent::Policy(_) => !part.content.is_dry_run(),
         PartContent::Flows(_) => false,
     }
 }

@@ -11,7 +11,10 @@ use std::{
 };
 
 use super::ActiveState;
-use crate::identity::{KnownProcesses, Pod, selection::Namespaces};
+use crate::{
+    identity::{KnownProcesses, Pod, selection::Namespaces},
+    kernel::node_path::on_node,
+};
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
@@ -92,7 +95,7 @@ impl<T: Serialize + DeserializeOwned> StateFile<T> {
             if let Err(error) = fs::rename(&self.path, self.refused()) {
                 tracing::warn!(%error, path = %self.path.display(), "a refused state file could not be renamed");
             }
-            StateFileError::Refused { path: self.path.clone(), detail }
+            StateFileError::Refused { path: on_node(&self.path), detail }
         })
     }
 
@@ -134,7 +137,7 @@ impl<T: Serialize + DeserializeOwned> StateFile<T> {
     }
 
     fn io(&self, source: io::Error) -> StateFileError {
-        StateFileError::Io { path: self.path.clone(), source }
+        StateFileError::Io { path: on_node(&self.path), source }
     }
 }
 

@@ -6,7 +6,7 @@ mod fetch;
 pub mod files;
 pub mod last_known_good;
 
-pub use active::{ActiveState, is_version_of, keeps_previous_version};
+pub use active::{ActiveState, keeps_previous_version, unit_name};
 
 use std::sync::Arc;
 

@@ -23,7 +23,10 @@ use std::{
 
 use trilobite_crds::{node::ExportPlan, stack::EventSelection};
 
-use crate::{layers::security::event_bus::EventBus, loss::Ledger, problem::Problem, serve::tetragon::EventEncoder};
+use crate::{
+    kernel::node_path::on_node, layers::security::event_bus::EventBus, loss::Ledger, problem::Problem,
+    serve::tetragon::EventEncoder,
+};
 
 pub use counts::ExportCounts;
 
@@ -145,7 +148,7 @@ impl EventExport {
             None => {
                 let limits = RotationLimits::new(wanted);
                 let (folder, shared) = (self.state_dir.clone(), limits.clone());
-                let name = rotated_file::path(&folder).to_string_lossy().into_owned();
+                let name = on_node(&rotated_file::path(&folder)).to_string_lossy().into_owned();
                 let open = move || RotatedFile::open(&folder, shared.clone());
                 let thread = self.start(&name, false, selection, open);
                 self.file = Some(FileWriter { thread, limits, selection: plan.file_events.clone() });

@@ -3,13 +3,16 @@
 
 use trilobite_api::tetragon::{GetEventsResponse, KprobeArgument, KprobeTruncatedBytes, Process, kprobe_argument::Arg};
 
-use crate::serve::tetragon::{append_json_line, hook_arguments, processes};
+use crate::{
+    identity::TRUNC_ARGS,
+    serve::tetragon::{append_json_line, hook_arguments, processes},
+};
 
 /// Bytes of a line, with its end.
 pub(super) const LINE_MAX: usize = 65_000;
 
 /// Bytes that the texts of a process may have, one try after the other; then a pod loses its labels as well.
-const TRIES: [usize; 3] = [8192, 1024, 128];
+const TRIES: [usize; 4] = [24 << 10, 8192, 1024, 128];
 
 /// Appends an event as a line, shortened if it is too long.
 pub(super) fn append_short_line(mut event: GetEventsResponse, lines: &mut Vec<u8>) {
@@ -30,7 +33,7 @@ pub(super) fn append_short_line(mut event: GetEventsResponse, lines: &mut Vec<u8
 
 fn shorten(process: &mut Process, most: usize) {
     let texts =
-        [(&mut process.arguments, "truncArgs"), (&mut process.binary, "errorFilename"), (&mut process.cwd, "errorCWD")];
+        [(&mut process.arguments, TRUNC_ARGS), (&mut process.binary, "errorFilename"), (&mut process.cwd, "errorCWD")];
     for (text, flag) in texts {
         if text.len() > most {
             truncate(text, most);

@@ -6,7 +6,7 @@ use std::{
 };
 
 use trilobite_crds::node::PodScope;
-use trilobite_node_ebpf::cgroup_flag;
+use trilobite_node_ebpf::{CGROUPS_MAX, cgroup_flag};
 
 use super::{
     Owner, Pod, PodContainer,
@@ -193,15 +193,14 @@ impl Index {
         self.pods.values().filter(|pod| !pod.ended && self.pod_in_scope(scope, pod)).count()
     }
 
-    /// The cgroups that should have a class, by what every scope answers. A cgroup outside every pod has none: the node's own
-    /// cgroup speaks for it.
+    /// The cgroups that should have a class, by what every scope answers.
     pub(in crate::identity) fn desired_groups(&mut self) -> Vec<DesiredGroup> {
         if self.scopes.is_empty() {
             return Vec::new();
         }
         let view = ClusterView { cluster: self.cluster, namespaces: &self.namespaces };
         let host = self.scopes.answers(|scope| Some(host_in_scope(scope, &view)));
-        let mut groups = vec![DesiredGroup { answers: host, flags: 0, cgroups: vec![self.cgroups.root()] }];
+        let mut groups = vec![DesiredGroup { answers: host, flags: 0, cgroups: self.host_cgroups() }];
         if !self.cluster {
             return groups;
         }
@@ -228,6 +227,17 @@ impl Index {
         let answers = self.scopes.answers(unknown_pod_in_scope);
         groups.push(DesiredGroup { answers, flags: cgroup_flag::INHERIT, cgroups: unknown });
         groups
+    }
+
+    /// The node's own cgroup, which speaks for all below it that have no class; and those outside every pod, so that no call of
+    /// a service of the node has to look for it on the way up. Pods come first where the kernel's map could become full.
+    fn host_cgroups(&self) -> Vec<u64> {
+        let mut cgroups = vec![self.cgroups.root()];
+        if self.cgroups.living().count() <= CGROUPS_MAX as usize / 2 {
+            let is_host = |location: &CgroupLocation| !self.cluster || matches!(location, CgroupLocation::Host);
+            cgroups.extend(self.cgroups.living().filter(|(_, location)| is_host(location)).map(|(id, _)| id));
+        }
+        cgroups
     }
 
     /// How many classes the cgroups of this node need.

@@ -14,10 +14,13 @@ mod watch;
 
 pub(crate) use cgroup::kernel_map::create_cgroup_map;
 pub use classes::{Answer, ClassAnswers, ClassListener};
+pub(crate) use pod::{
+    Address, Lenient, PodObject, addresses, container_ports_of, host_ips_of, pod_from_object, warn_unreadable,
+};
 pub use pod::{Container, Owner, Pod, PodContainer};
-pub(crate) use pod::{Lenient, PodObject, container_ports_of, host_ips_of, pod_from_object, warn_unreadable};
 pub use process::{
-    Credentials, ExecKey, KnownProcesses, Located, Process, ProcessChange, ProcessListener, UNKNOWN, UserNamespace,
+    Credentials, ExecKey, KnownProcesses, Located, Process, ProcessChange, ProcessListener, TRUNC_ARGS, UNKNOWN,
+    UserNamespace,
 };
 pub use programs::KernelLosses;
 pub use service::{ClassSubscription, IdentityService, ProcessLease, ScopeLease, SelectionMaps, Throttle};

@@ -8,7 +8,7 @@ use std::{
 use libbpf_rs::ProgramMut;
 use tokio::task::JoinHandle;
 use trilobite_node_ebpf::{
-    ARGS_MAX, DropReason, PATH_DEPTH_MAX, PATH_DEPTH_OLD, SharedWord,
+    ARGS_HEAD_MAX, DropReason, PATH_DEPTH_MAX, PATH_DEPTH_OLD, SharedWord,
     skeleton::{
         cgroup::{CgroupSkel, CgroupSkelBuilder},
         process::{ProcessSkel, ProcessSkelBuilder},
@@ -84,6 +84,17 @@ pub(super) struct AttachedPrograms {
     pub(super) reader: Option<JoinHandle<()>>,
 }
 
+/// The kernel's maps of conditions that processes inherit.
+pub(super) struct FollowMaps {
+    pub(super) state: Map,
+    /// Bits of each file.
+    pub(super) paths: Map,
+    /// Bits of each process id.
+    pub(super) pids: Map,
+    /// Bits that running processes get.
+    pub(super) assignments: Map,
+}
+
 enum Loaded {
     Cgroups(Box<CgroupSkel<'static>>),
     Processes(Box<ProcessSkel<'static>>),
@@ -130,6 +141,21 @@ impl AttachedPrograms {
 
     pub(super) fn process_map(&self) -> Result<Map, Problem> {
         Map::from_object(&self.processes()?.maps.processes)
+    }
+
+    pub(super) fn follow_maps(&self) -> Result<FollowMaps, Problem> {
+        let maps = &self.processes()?.maps;
+        Ok(FollowMaps {
+            state: Map::from_object(&maps.follow_state)?,
+            paths: Map::from_object(&maps.followed_paths)?,
+            pids: Map::from_object(&maps.followed_pids)?,
+            assignments: Map::from_object(&maps.follow_assignments)?,
+        })
+    }
+
+    /// Changes the conditions of running processes as the maps say; returns how many processes it changed.
+    pub(super) fn assign_followed(&self) -> Result<usize, Problem> {
+        Ok(attach::iterate(&self.processes()?.progs.assign_followed)?.len())
     }
 
     /// From now on these programs write records, and the older ones with which they share their maps do not.
@@ -199,7 +225,7 @@ pub(super) fn attach_process_programs(
     let constants = skeleton::constants(open.maps.rodata_data.as_deref_mut())?;
     constants.node_cgroup = facts.node_cgroup.unwrap_or(0);
     constants.node_cgroup_level = facts.node_cgroup_level;
-    constants.args_max = if ring_bytes < 4 * ARGS_MAX { ring_bytes / 4 } else { ARGS_MAX };
+    constants.args_head_max = ARGS_HEAD_MAX.min(ring_bytes / 4);
     constants.generation = generation;
     constants.path_depth = if facts.release < DEEP_SINCE { PATH_DEPTH_OLD } else { PATH_DEPTH_MAX };
     skeleton::resize(&mut open.maps.process_ring, ring_bytes)?;
@@ -207,6 +233,10 @@ pub(super) fn attach_process_programs(
         let shared = &older.processes()?.maps;
         skeleton::reuse(&mut open.maps.processes, shared.processes.as_fd())?;
         skeleton::reuse(&mut open.maps.shared_state, shared.shared_state.as_fd())?;
+        skeleton::reuse(&mut open.maps.follow_state, shared.follow_state.as_fd())?;
+        skeleton::reuse(&mut open.maps.followed_paths, shared.followed_paths.as_fd())?;
+        skeleton::reuse(&mut open.maps.followed_pids, shared.followed_pids.as_fd())?;
+        skeleton::reuse(&mut open.maps.follow_assignments, shared.follow_assignments.as_fd())?;
     }
     let loaded = skeleton::load("process", open)?;
     // The exit program first: each process that the others add to the map is then removed again.

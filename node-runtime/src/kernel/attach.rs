@@ -5,7 +5,7 @@ use std::{
     mem, ptr,
 };
 
-use libbpf_rs::{AsRawLibbpf, Iter, KprobeMultiOpts, ProgramMut};
+use libbpf_rs::{AsRawLibbpf, Iter, KprobeMultiOpts, KprobeOpts, ProgramMut};
 
 use super::{Link, log, perf_paranoid, refusal::errno};
 use crate::problem::Problem;
@@ -27,22 +27,27 @@ pub fn to_raw_tracepoint(program: &ProgramMut<'_>, event: &str) -> Result<Link, 
     attach(program, &format!("raw_tp/{event}"), || program.attach_raw_tracepoint(event))
 }
 
-/// To the entry of a function, by a perf event.
-pub fn to_kprobe(program: &ProgramMut<'_>, function: &str) -> Result<Link, Problem> {
-    attach(program, &format!("kprobe/{function}"), || program.attach_kprobe(false, function))
+/// Which end of a function a probe is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FunctionEnd {
+    Entry,
+    Return,
 }
 
-/// To the return of a function, by a perf event.
-pub fn to_kretprobe(program: &ProgramMut<'_>, function: &str) -> Result<Link, Problem> {
-    attach(program, &format!("kprobe/{function}"), || program.attach_kprobe(true, function))
+/// To one end of a function, by a perf event. The program is told the cookie where it is not 0 (5.15 and later).
+pub fn to_kprobe(program: &ProgramMut<'_>, end: FunctionEnd, function: &str, cookie: u64) -> Result<Link, Problem> {
+    let opts = KprobeOpts { cookie, ..KprobeOpts::default() };
+    let at_return = end == FunctionEnd::Return;
+    attach(program, &format!("kprobe/{function}"), || program.attach_kprobe_with_opts(at_return, function, opts))
 }
 
-/// To the entries of functions by one link. A program is told the cookie of the function that was called: its index + 1.
-pub fn to_kprobe_multi(program: &ProgramMut<'_>, functions: &[String]) -> Result<Link, Problem> {
+/// To one end of functions by one link. A program is told the cookie of the function that was called: its index + 1.
+pub fn to_kprobe_multi(program: &ProgramMut<'_>, end: FunctionEnd, functions: &[&str]) -> Result<Link, Problem> {
     let target = format!("kprobe.multi of {} functions", functions.len());
     let opts = KprobeMultiOpts {
-        symbols: functions.to_vec(),
+        symbols: functions.iter().map(|name| (*name).to_owned()).collect(),
         cookies: (1..=functions.len() as u64).collect(),
+        retprobe: end == FunctionEnd::Return,
         ..KprobeMultiOpts::default()
     };
     attach(program, &target, || program.attach_kprobe_multi_with_opts(opts))

@@ -29,7 +29,7 @@ pub fn by_source(losses: &[Loss], desired: &Desired) -> Vec<SourceLoss> {
 
 #[cfg(test)]
 mod tests {
-    use trilobite_crds::node::{PartContent, PodScope, ProcessesPart, ProfilePartSpec};
+    use trilobite_crds::node::{PartContent, ProcessesPart, ProfilePartSpec};
 
     use super::*;
     use crate::loss::LossPoint;
@@ -38,7 +38,7 @@ mod tests {
         ProfilePartSpec {
             source: Source { kind, namespace: None, name: name.into(), generation: 7 },
             digest: String::new(),
-            content: PartContent::Processes(ProcessesPart { pods: PodScope::default(), ring_bytes: 4096 }),
+            content: PartContent::Processes(ProcessesPart { pods: Default::default(), ring_bytes: 4096 }),
         }
     }
 

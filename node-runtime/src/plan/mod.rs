@@ -6,7 +6,7 @@ mod text;
 mod unit;
 
 pub use allowed::{flows_allowed, sampling_allowed, tracing_allowed};
-pub use unit::{Unit, UnitContent, UnitCount, UnitKey, UnitState};
+pub use unit::{PartKeys, Unit, UnitContent, UnitCount, UnitKey, UnitState};
 
 use std::collections::BTreeMap;
 
@@ -42,6 +42,11 @@ impl Plan {
         self.of_kind(|content| if let UnitContent::Policy(part) = content { Some(part) } else { None })
     }
 
+    /// Policies that are checked and not loaded.
+    pub fn policy_checks(&self) -> BTreeMap<UnitKey, Unit<PolicyPart>> {
+        self.of_kind(|content| if let UnitContent::PolicyCheck(part) = content { Some(part) } else { None })
+    }
+
     /// Flows of the stack.
     pub fn flows(&self) -> BTreeMap<UnitKey, Unit<FlowsPart>> {
         self.of_kind(|content| if let UnitContent::Flows(part) = content { Some(part) } else { None })
@@ -67,6 +72,8 @@ impl Plan {
     fn add(&mut self, key: UnitKey, unit: Unit<UnitContent>, facts: &Facts) {
         let allowed = match &unit.content {
             UnitContent::Processes(_) | UnitContent::Policy(_) => tracing_allowed(facts),
+            // The layer answers: a refused part counts as a policy.
+            UnitContent::PolicyCheck(_) => Ok(()),
             UnitContent::Flows(_) | UnitContent::Capture(_) => flows_allowed(facts),
             UnitContent::CpuProfile(_) => sampling_allowed(facts),
         };
@@ -87,6 +94,11 @@ fn of_earlier_operator() -> Problem {
 
 /// Plans a node. Sessions that have expired by `now` are left out.
 pub fn plan(desired: &Desired, facts: &Facts, now: Timestamp) -> Plan {
+    plan_with_keys(desired, facts, now, &PartKeys::default())
+}
+
+/// The same with keys of parts that are known already.
+pub fn plan_with_keys(desired: &Desired, facts: &Facts, now: Timestamp, keys: &PartKeys) -> Plan {
     let mut plan = Plan::default();
     if desired.suspended {
         return plan;
@@ -94,14 +106,15 @@ pub fn plan(desired: &Desired, facts: &Facts, now: Timestamp) -> Plan {
     for part in desired.parts.iter().filter(|part| part.content.selects_node(&desired.node_labels)) {
         let content = match part.content.clone() {
             PartContent::Processes(content) => UnitContent::Processes(content),
+            PartContent::Policy(content) if content.dry_run => UnitContent::PolicyCheck(content),
             PartContent::Policy(content) => UnitContent::Policy(content),
             PartContent::Tracepoints(_) => {
-                plan.refused.insert(UnitKey::of_part(part), (part.source.clone(), of_earlier_operator()));
+                plan.refused.insert(keys.key(part), (part.source.clone(), of_earlier_operator()));
                 continue;
             }
             PartContent::Flows(content) => UnitContent::Flows(content),
         };
-        plan.add(UnitKey::of_part(part), Unit { source: part.source.clone(), expires_at: None, content }, facts);
+        plan.add(keys.key(part), Unit { source: part.source.clone(), expires_at: None, content }, facts);
     }
     for session in desired.sessions.iter().filter(|session| session.expires_at > now) {
         let content = match session.content.clone() {

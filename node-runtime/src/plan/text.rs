@@ -26,7 +26,8 @@ fn line(f: &mut fmt::Formatter<'_>, unit: &Unit<UnitContent>) -> fmt::Result {
         UnitContent::Processes(part) => {
             writeln!(f, "processes    {source} ring={} {}", part.ring_bytes, scope(&part.pods))
         }
-        UnitContent::Policy(part) => {
+        UnitContent::Policy(part) | UnitContent::PolicyCheck(part) => {
+            let kind = if part.dry_run { "check       " } else { "policy      " };
             let spec = &part.spec;
             let tracepoints = spec
                 .tracepoints
@@ -34,7 +35,7 @@ fn line(f: &mut fmt::Formatter<'_>, unit: &Unit<UnitContent>) -> fmt::Result {
                 .map(|hook| format!("{}{}/{}", if hook.raw { "raw:" } else { "" }, hook.subsystem, hook.event));
             let functions = spec.kprobes.iter().chain(&spec.fentries).map(|hook| hook.call.clone());
             let hooks: Vec<String> = tracepoints.chain(functions).collect();
-            writeln!(f, "policy       {source} {} {}", hooks.join(","), scope(&part.pods))
+            writeln!(f, "{kind} {source} {} {}", hooks.join(","), scope(&part.pods))
         }
         UnitContent::Flows(part) => {
             writeln!(f, "flows        {source} entries={} {}", part.flow_entries, scope(&part.pods))

@@ -1,5 +1,7 @@
 //! A unit: the smallest thing that is loaded or refused by itself. Its key, its state, its counts.
 
+use std::{collections::HashMap, sync::Arc};
+
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use trilobite_crds::node::{
@@ -9,15 +11,15 @@ use trilobite_crds::node::{
 use crate::problem::Problem;
 
 /// Identifies a unit: a part by resource and digest, a session by resource and expiry. A new digest is a new unit, which is
-/// attached before the old one is detached.
+/// attached before the old one is detached. Cheap to clone: a thousand policies are keys of many maps.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UnitKey {
     /// Kind of the resource.
     pub kind: SourceKind,
     /// `name` or `namespace/name` of the resource.
-    pub name: String,
+    pub name: Arc<str>,
     /// Digest of the part, or expiry of the session: two versions of a resource differ in it.
-    pub version: String,
+    pub version: Arc<str>,
 }
 
 /// One unit of the plan, of one kind or (`UnitContent`) of any.
@@ -34,6 +36,8 @@ pub struct Unit<T> {
 pub enum UnitContent {
     Processes(ProcessesPart),
     Policy(PolicyPart),
+    /// A policy of which nothing is loaded.
+    PolicyCheck(PolicyPart),
     Flows(FlowsPart),
     Capture(FlowsSession),
     CpuProfile(CpuProfileSession),
@@ -45,9 +49,10 @@ impl UnitContent {
         match self {
             Self::Processes(_) => 0,
             Self::Policy(_) => 1,
-            Self::Flows(_) => 2,
-            Self::Capture(_) => 3,
-            Self::CpuProfile(_) => 4,
+            Self::PolicyCheck(_) => 2,
+            Self::Flows(_) => 3,
+            Self::Capture(_) => 4,
+            Self::CpuProfile(_) => 5,
         }
     }
 }
@@ -73,24 +78,45 @@ pub struct UnitCount {
     pub lost: u64,
 }
 
+/// Keys of parts by the parts' digests: a thousand policies are hashed once, not at each change of one.
+#[derive(Debug, Default)]
+pub struct PartKeys(HashMap<String, UnitKey>);
+
+impl PartKeys {
+    /// Remembers the keys of these parts and of no other.
+    pub fn remember<'a>(&mut self, parts: impl Iterator<Item = &'a ProfilePartSpec>) {
+        let mut before = std::mem::take(&mut self.0);
+        // Parts without a digest are those of tests.
+        for part in parts.filter(|part| !part.digest.is_empty()) {
+            let known = before.remove(&part.digest);
+            self.0.entry(part.digest.clone()).or_insert_with(|| known.unwrap_or_else(|| UnitKey::of_part(part)));
+        }
+    }
+
+    /// As `UnitKey::of_part`.
+    pub fn key(&self, part: &ProfilePartSpec) -> UnitKey {
+        self.0.get(&part.digest).cloned().unwrap_or_else(|| UnitKey::of_part(part))
+    }
+}
+
 impl UnitKey {
     /// The key of a part. A new generation with the same content is the same unit: nothing is loaded again.
     pub fn of_part(part: &ProfilePartSpec) -> Self {
         let content = serde_json::to_vec(&part.content).unwrap_or_default();
-        let digest = Sha256::digest(content).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        Self::new(&part.source, digest)
+        let digest: String = Sha256::digest(content).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        Self::new(&part.source, &digest)
     }
 
     /// The key of a session.
     pub fn of_session(session: &Session) -> Self {
-        Self::new(&session.source, session.expires_at.to_string())
+        Self::new(&session.source, &session.expires_at.to_string())
     }
 
-    fn new(source: &Source, version: String) -> Self {
+    fn new(source: &Source, version: &str) -> Self {
         let name = match &source.namespace {
             Some(namespace) => format!("{namespace}/{}", source.name),
             None => source.name.clone(),
         };
-        Self { kind: source.kind, name, version }
+        Self { kind: source.kind, name: name.into(), version: version.into() }
     }
 }

@@ -52,7 +52,7 @@ mod tests {
     fn with(parts: &[(ProfilePartSpec, UnitState)]) -> Snapshot {
         let units = parts.iter().map(|(part, state)| {
             let (source, state) = (part.source.clone(), state.clone());
-            (UnitKey::of_part(part), UnitReport { source, state, part: Some(part.digest.clone()) })
+            (UnitKey::of_part(part), UnitReport { source, state, part: Some(part.digest.as_str().into()) })
         });
         let parts = parts.iter().map(|(part, _)| part.clone()).collect();
         let desired = Arc::new(Desired { parts, ..Desired::default() });

@@ -23,10 +23,10 @@ use crate::{
 
 /// Most problems, refused parts, losses that a status lists: the schema's bounds.
 const PROBLEMS_MAX: usize = 20;
-const REFUSED_MAX: usize = 512;
+const REFUSED_MAX: usize = 2048;
 const LOSSES_MAX: usize = 64;
-const SKIPPED_MAX: usize = 1024;
-const PODS_SELECTED_MAX: usize = 1024;
+const SKIPPED_MAX: usize = 2048;
+const PODS_SELECTED_MAX: usize = 2048;
 /// Capabilities that the agent needs on every node, whatever is desired.
 const CAPABILITIES: [&str; 6] =
     ["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN", "CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH", "CAP_SYSLOG"];
@@ -37,7 +37,7 @@ pub struct UnitReport {
     pub source: Source,
     pub state: UnitState,
     /// The part's digest; none for a session.
-    pub part: Option<String>,
+    pub part: Option<Arc<str>>,
 }
 
 /// Everything that status, health and metrics are made of.
@@ -71,10 +71,13 @@ pub struct Snapshot {
 /// The status at `now`; transition times are taken over from `previous` conditions.
 pub fn status(snapshot: &Snapshot, facts: &Facts, previous: &[Condition], now: Timestamp) -> NodeRuntimeStatus {
     let problems = problems(snapshot);
+    let dry_runs = snapshot.desired.parts.iter().filter(|part| part.content.is_dry_run());
+    let dry_runs: BTreeSet<&str> = dry_runs.map(|part| part.digest.as_str()).collect();
     let active_parts = snapshot
         .units
         .values()
-        .filter(|unit| unit.part.is_some() && matches!(unit.state, UnitState::Active { .. }))
+        .filter(|unit| unit.part.as_deref().is_some_and(|part| !dry_runs.contains(part)))
+        .filter(|unit| matches!(unit.state, UnitState::Active { .. }))
         .count();
     let ready = ready(snapshot, facts);
     NodeRuntimeStatus {
@@ -123,7 +126,7 @@ fn refused(snapshot: &Snapshot) -> Vec<String> {
 fn pods_selected(snapshot: &Snapshot) -> Vec<PodsSelected> {
     let active = snapshot.units.values().filter(|unit| matches!(unit.state, UnitState::Active { .. }));
     let counts = active.filter_map(|unit| {
-        let digest = unit.part.as_ref()?;
+        let digest = unit.part.as_deref()?;
         let pods = i32::try_from(*snapshot.pods_selected.get(digest)?).unwrap_or(i32::MAX);
         Some(PodsSelected { part: short_digest(digest), pods })
     });

@@ -5,6 +5,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    io::Write,
     os::unix::fs::MetadataExt,
     path::PathBuf,
     process::{Child, Command},
@@ -14,7 +15,7 @@ use std::{
 
 use jiff::Timestamp;
 use trilobite_crds::node::{
-    PartContent, PodScope, PolicyPart, ProcessesPart, ProfilePartSpec, Source, SourceKind, desired::Desired,
+    PartContent, PolicyPart, ProcessesPart, ProfilePartSpec, Source, SourceKind, desired::Desired,
 };
 use trilobite_node::{
     identity::IdentityService,
@@ -72,7 +73,7 @@ impl Node {
 
     /// Requests exec and exit.
     pub(crate) fn request_processes(&mut self, ring_bytes: u32) {
-        let content = PartContent::Processes(ProcessesPart { pods: PodScope::default(), ring_bytes });
+        let content = PartContent::Processes(ProcessesPart { pods: Default::default(), ring_bytes });
         self.request(SourceKind::ObservabilityStack, "default", content);
     }
 
@@ -155,6 +156,20 @@ fn agent(facts: &Arc<Facts>) -> (IdentityService, Security, Ledger, Subscription
         state_dir: std::env::temp_dir(),
     };
     (identity.clone(), Security::new(context, identity, bus), ledger, reader)
+}
+
+/// A parameter of a test that the environment may change, for a longer run.
+pub(crate) fn parameter(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+}
+
+/// Prints a measurement, and keeps it in the file that `TRILOBITE_NOTES` names.
+#[allow(clippy::print_stdout)]
+pub(crate) fn note(measured: &str) {
+    println!("{measured}");
+    let Some(path) = std::env::var_os("TRILOBITE_NOTES") else { return };
+    let mut notes = fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
+    writeln!(notes, "- {measured}").unwrap();
 }
 
 /// Depth of a cgroup below the mounted root.

@@ -1,7 +1,5 @@
 //! Signs a certificate for what was validated: its names are ours, only the public key is the request's.
 
-use std::net::IpAddr;
-
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
     CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
@@ -17,7 +15,6 @@ pub(crate) struct LeafRequest {
     pub(crate) signer: Signer,
     pub(crate) public_key: PublicKey,
     pub(crate) dns_names: Vec<String>,
-    pub(crate) addresses: Vec<IpAddr>,
     pub(crate) life: SignedDuration,
     /// UID of the CertificateSigningRequest, of which the serial number is made.
     pub(crate) uid: String,
@@ -39,7 +36,6 @@ pub(crate) fn issue(authority: &Authority, leaf: LeafRequest, now: Timestamp) ->
     for name in leaf.dns_names {
         params.subject_alt_names.push(SanType::DnsName(Ia5String::try_from(name)?));
     }
-    params.subject_alt_names.extend(leaf.addresses.into_iter().map(SanType::IpAddress));
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![match leaf.signer {
         Signer::NodeServing | Signer::RelayServing => ExtendedKeyUsagePurpose::ServerAuth,

@@ -49,6 +49,7 @@ impl ControllerSpawner<'_> {
             .reconcile_all_on(watches.cilium_namespaced_policies.edited.stream())
             // A relay is wanted while there are sessions and results.
             .reconcile_all_on(profile_edited.stream())
+            .reconcile_all_on(watches.namespace_ends.stream())
             .reconcile_all_on(nodes_changed.stream());
         self.spawn("stack", controller, stack::reconcile);
 

@@ -17,7 +17,7 @@ use crate::{
     labels::agent_selector_query,
     watch::{
         Events, Trigger, UserKindWatch, WatchRegistry, node_runtimes::watch_node_runtimes, reflect, watch_foreign_kind,
-        watch_objects, watch_user_kind, with_trigger,
+        watch_objects, watch_user_kind, with_namespace_end, with_trigger,
     },
 };
 
@@ -33,6 +33,8 @@ pub(super) struct Watches {
     pub(super) namespace_events: Events<PartialObjectMeta<Namespace>>,
     /// Fires when the labels of a namespace change.
     pub(super) namespace_labels_changed: Trigger,
+    /// Fires when the operator's own namespace begins to end, and when it is there again.
+    pub(super) namespace_ends: Trigger,
     pub(super) nodes: Store<Node>,
     pub(super) runtimes: Store<NodeRuntime>,
     pub(super) agent_pods: Store<Pod>,
@@ -51,6 +53,7 @@ impl Watches {
         let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
         let namespaces = reflect(watch_objects(namespaces, any()), "Namespace", registry, |_| {});
         let (namespace_events, namespace_labels_changed) = with_trigger(namespaces.events, |meta| meta.labels.clone());
+        let (namespace_events, namespace_ends) = with_namespace_end(namespace_events, namespace);
         let nodes: Api<Node> = Api::all(client.clone());
         let nodes = reflect(watch_objects(nodes, any()), "Node", registry, prune_node);
         let runtimes = watch_node_runtimes(client, registry);
@@ -73,6 +76,7 @@ impl Watches {
             namespaces: namespaces.store,
             namespace_events,
             namespace_labels_changed,
+            namespace_ends,
             nodes: nodes.store,
             runtimes: runtimes.store,
             agent_pods: agent_pods.store,

@@ -10,7 +10,7 @@ use trilobite_crds::{
 };
 
 use super::{relay::RelayState, user_status::UserStatus};
-use crate::{node_selection::NodeSelection, resource_key::ResourceKey};
+use crate::{resource_key::ResourceKey, stack_nodes::NodeSelection};
 
 /// What the status of one user resource is computed from.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,9 +37,17 @@ pub(crate) enum Requested {
         digest: String,
         /// The security layer's namespaceSelector in the stack excludes every namespace that the policy is about.
         out_of_scope: bool,
+        /// Nodes say whether they could have it active, and load nothing.
+        dry_run: bool,
     },
     /// A FlowCapture or AppProfile: a session on some nodes.
     Session(SessionRequest),
+}
+
+impl Requested {
+    pub(crate) fn is_dry_run(&self) -> bool {
+        matches!(self, Self::Part { dry_run: true, .. })
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -95,10 +95,16 @@ fn ready(evaluation: &Evaluation<'_>) -> Finding {
     }
     let counts = &evaluation.nodes.counts;
     if counts.desired > 0 && counts.ready >= counts.desired - tolerated(counts) {
-        let message = messages::ready(counts, left_out(evaluation));
+        let dry_run = evaluation.input.requested.is_dry_run();
+        let message = match dry_run {
+            true => messages::dry_run(counts, left_out(evaluation)),
+            false => messages::ready(counts, left_out(evaluation)),
+        };
         let message = messages::with_pods_selected(message, evaluation.pods_selected);
         let message = messages::with_notes(message, &evaluation.nodes.notes);
-        return Finding::new(Ready, True, Reason::Ready, message);
+        // What is not loaded is not ready.
+        let (status, reason) = if dry_run { (False, Reason::DryRun) } else { (True, Reason::Ready) };
+        return Finding::new(Ready, status, reason, message);
     }
     if counts.failing > tolerated(counts) {
         let message = messages::too_many_failing(counts, evaluation.failures);
@@ -330,7 +336,10 @@ fn completed(evaluation: &Evaluation<'_>) -> Option<Finding> {
 /// The sentence above the Events in `kubectl describe`.
 pub(crate) fn summary(evaluation: &Evaluation<'_>, counts: &NodeCounts) -> String {
     let others = NodeCounts { excluded: counts.excluded - evaluation.nodes.skipped, ..counts.clone() };
-    let counted = messages::summary(&others, evaluation.failures, left_out(evaluation));
+    let mut counted = messages::summary(&others, evaluation.failures, left_out(evaluation));
+    if evaluation.input.requested.is_dry_run() {
+        counted = messages::summary_of_dry_run(&counted);
+    }
     match (evaluation.input.refusals.as_slice(), &evaluation.input.requested) {
         ([], _) => counted,
         (refusals, Requested::Nothing) => messages::summary_of_refused(refusals, None),

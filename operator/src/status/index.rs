@@ -36,7 +36,7 @@ use super::{
     silent_agents::SilentAgent,
     user_status::UserStatus,
 };
-use crate::{node_selection::NodeSelection, resource_key::ResourceKey};
+use crate::{resource_key::ResourceKey, stack_nodes::NodeSelection};
 
 #[derive(Debug)]
 struct Entry {

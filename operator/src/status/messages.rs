@@ -72,6 +72,10 @@ pub(super) fn summary_of_refused(refusals: &[Refusal], rest: Option<&str>) -> St
     cut(&rest.map_or(first.clone(), |rest| format!("{first}; {rest}")), MAX_SUMMARY)
 }
 
+pub(super) fn summary_of_dry_run(counted: &str) -> String {
+    cut(&format!("dry run, nothing is loaded: {counted}"), MAX_SUMMARY)
+}
+
 fn group(failure: &Failure) -> String {
     format!("{} x{}{}", cut(&failure.reason, 64), number(failure.count.into()), kernel(failure))
 }
@@ -257,6 +261,13 @@ pub(super) fn with_pods_selected(ready: String, pods: Option<i32>) -> String {
 pub(super) fn ready(counts: &NodeCounts, unselected: Option<String>) -> String {
     let ready = ready_of_desired(counts);
     unselected.map_or(ready.clone(), |unselected| format!("{ready}; {unselected}"))
+}
+
+/// Of a policy that nodes check and do not load. `unselected`: the nodes that are left out, in words.
+pub(super) fn dry_run(counts: &NodeCounts, unselected: Option<String>) -> String {
+    let could = format!("{} of {} could have it active", number(counts.ready.into()), nodes(counts.desired));
+    let unselected = unselected.map(|unselected| format!("; {unselected}")).unwrap_or_default();
+    format!("dry run, nothing is loaded: {could}{unselected}")
 }
 
 pub(super) fn too_many_failing(counts: &NodeCounts, failures: &[Failure]) -> String {

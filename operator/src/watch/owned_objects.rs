@@ -8,6 +8,7 @@ use k8s_openapi::{
     api::{
         apps::v1::Deployment,
         core::v1::{ConfigMap, Service},
+        policy::v1::PodDisruptionBudget,
     },
     kube_aggregator::pkg::apis::apiregistration::v1::APIService,
 };
@@ -25,7 +26,8 @@ use crate::{
     metrics::Metrics,
 };
 
-/// One item for each change of a ConfigMap, Service, Deployment, APIService, NodeProfile or ProfilePart that has the operator's label.
+/// One item for each change of a ConfigMap, Service, Deployment, PodDisruptionBudget, APIService, NodeProfile or ProfilePart that
+/// has the operator's label.
 pub(crate) fn owned_object_changes(
     client: &Client,
     namespace: &str,
@@ -34,6 +36,7 @@ pub(crate) fn owned_object_changes(
     let config_maps: Api<PartialObjectMeta<ConfigMap>> = Api::namespaced(client.clone(), namespace);
     let services: Api<PartialObjectMeta<Service>> = Api::namespaced(client.clone(), namespace);
     let deployments: Api<PartialObjectMeta<Deployment>> = Api::namespaced(client.clone(), namespace);
+    let budgets: Api<PartialObjectMeta<PodDisruptionBudget>> = Api::namespaced(client.clone(), namespace);
     let api_services: Api<PartialObjectMeta<APIService>> = Api::all(client.clone());
     let profiles: Api<PartialObjectMeta<NodeProfile>> = Api::all(client.clone());
     let parts: Api<PartialObjectMeta<ProfilePart>> = Api::all(client.clone());
@@ -42,6 +45,7 @@ pub(crate) fn owned_object_changes(
         watch_labelled(services, "Service", metrics),
         // Every change of their status is an event too: replicas that become available, a relay that cannot be reached.
         watch_labelled(deployments, "Deployment", metrics),
+        watch_labelled(budgets, "PodDisruptionBudget", metrics),
         watch_labelled(api_services, "APIService", metrics),
         watch_labelled(profiles, "NodeProfile", metrics),
         watch_labelled(parts, "ProfilePart", metrics),

@@ -13,6 +13,7 @@ use kube::{
     },
 };
 use serde::de::DeserializeOwned;
+use trilobite_crds::user_kind::is_dry_run;
 
 use super::{
     registry::{Reflected, WatchRegistry, reflect, watch_objects},
@@ -33,7 +34,8 @@ where
 {
     let api = Api::<DeserializeGuard<K>>::all(client.clone());
     let Reflected { store, events } = reflect(watch_objects(api, watcher::Config::default()), name, registry, |_| {});
-    let (events, edited) = with_trigger(events, |meta| (meta.uid.clone(), meta.generation));
+    // The annotation of a dry run is no part of the spec, and has no generation.
+    let (events, edited) = with_trigger(events, |meta| (meta.uid.clone(), meta.generation, is_dry_run(meta)));
     UserKindWatch { store, events, edited }
 }
 

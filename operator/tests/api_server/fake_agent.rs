@@ -131,7 +131,9 @@ async fn report_status(client: &Client, node: &str, behaviour: &Behaviour, repor
     for wanted in &profile.spec.parts {
         let part = Api::<ProfilePart>::all(client.clone()).get(&wanted.name).await.unwrap();
         assert!(part.spec.is_intact(), "the part is what its digest says");
-        let refused = behaviour.refuses.iter().find(|(name, ..)| *name == part.spec.source.name);
+        // Also the dry run of a policy, whose name `trilobite policy check` makes of it.
+        let is_of = |name: &str| part.spec.source.name.split("-check-").next() == Some(name);
+        let refused = behaviour.refuses.iter().find(|(name, ..)| is_of(name));
         problems.extend(
             refused
                 .map(|(_, reason, message)| json!({"source": part.spec.source, "reason": reason, "message": message})),

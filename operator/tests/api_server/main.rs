@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod certificates;
+mod dry_run;
 mod fake_agent;
 mod foreign_policies;
 mod healing;

@@ -1,16 +1,17 @@
 //! The life of the relay's objects, first of all of its APIService: what does not answer there delays the deletion of every
 //! namespace.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     fake_agent::Behaviour,
     test_cluster::{API_SERVICE, NAMESPACE, STACK, TestCluster, eventually, stack, with_test_cluster},
 };
 
+const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 const RUNTIME: &str = "/apis/trilobite.dev/v1alpha1/noderuntimes/reef-1";
 
 /// A node that runs the relay's pods.
@@ -110,5 +111,110 @@ fn relay_that_cannot_be_reached_is_withdrawn() {
         assert!(message.as_str().unwrap().starts_with("the API server cannot reach the relay ("), "{message}");
         cluster.delete("/api/v1/namespaces/shop").await;
         is_gone(&cluster, "/api/v1/namespaces/shop", 60).await;
+    });
+}
+
+/// Stores a spec that no schema permits, as an older version of the CRD may have.
+async fn make_unreadable(cluster: &TestCluster<'_>) {
+    let crd = format!("{CRDS}/observabilitystacks.trilobite.dev");
+    let mut versions = cluster.get(&crd).await.unwrap()["spec"]["versions"].clone();
+    versions[0]["schema"]["openAPIV3Schema"] = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    cluster.edit(&crd, &json!({"spec": {"versions": versions}})).await;
+    let patch = ["patch", "observabilitystack", "default", "--type=merge", "-p", r#"{"spec":{"security":"strict"}}"#];
+    eventually("the schema permits anything", 20, async || std::thread::scope(|_| cluster.try_kubectl(&patch))).await;
+    cluster.condition(STACK, "Accepted", "False", "InvalidSpec").await;
+}
+
+/// Ends the operator, deletes the unreadable stack, and installs everything anew.
+async fn install_again(cluster: &mut TestCluster<'_>) {
+    cluster.stop_operator().await;
+    let released = r#"{"metadata":{"finalizers":null}}"#;
+    cluster.kubectl(&["patch", "observabilitystack", "default", "--type=merge", "-p", released]);
+    cluster.kubectl(&["delete", "observabilitystack", "default"]);
+    cluster.install();
+}
+
+#[test]
+fn api_service_goes_with_the_namespace_of_its_relay() {
+    with_test_cluster(async |mut cluster| {
+        cluster.namespace("shop").await;
+        start(&mut cluster, 60).await;
+        make_unreadable(&cluster).await;
+        // A relay that serves stays, whatever the stack is.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        cluster.get(API_SERVICE).await.unwrap();
+
+        let own = format!("/api/v1/namespaces/{NAMESPACE}");
+        cluster.delete(&own).await;
+        is_gone(&cluster, API_SERVICE, 30).await;
+        cluster.delete("/api/v1/namespaces/shop").await;
+        is_gone(&cluster, "/api/v1/namespaces/shop", 60).await;
+        is_gone(&cluster, &own, 60).await;
+        install_again(&mut cluster).await;
+    });
+}
+
+#[test]
+fn api_service_of_an_unreadable_stack_goes_with_its_relay() {
+    with_test_cluster(async |mut cluster| {
+        let node = start(&mut cluster, 60).await;
+        make_unreadable(&cluster).await;
+        node.lock().relay_ready = Some(false);
+        is_gone(&cluster, API_SERVICE, 30).await;
+        install_again(&mut cluster).await;
+    });
+}
+
+#[test]
+fn api_service_goes_while_the_operator_has_no_rights() {
+    with_test_cluster(async |mut cluster| {
+        let node = start(&mut cluster, 60).await;
+        // The phases fail at the first Service that is read.
+        let rules = json!([{"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get"]}]);
+        let role = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{NAMESPACE}/roles/trilobite-operator");
+        cluster.edit(&role, &json!({"rules": rules})).await;
+        cluster.apply(&stack("{security: {mode: Enabled}}"));
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        cluster.get(API_SERVICE).await.unwrap();
+        node.lock().relay_ready = Some(false);
+        is_gone(&cluster, API_SERVICE, 30).await;
+        cluster.install();
+    });
+}
+
+#[test]
+fn api_service_goes_while_the_operator_waits_for_crds() {
+    with_test_cluster(async |mut cluster| {
+        let node = start(&mut cluster, 60).await;
+        // Not killed: its tasks would go on in this process.
+        cluster.stop_operator().await;
+        let crd = format!("{CRDS}/flowcaptures.trilobite.dev");
+        cluster.delete(&crd).await;
+        is_gone(&cluster, &crd, 30).await;
+        cluster.start_operator();
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        cluster.get(API_SERVICE).await.unwrap();
+        node.lock().relay_ready = Some(false);
+        is_gone(&cluster, API_SERVICE, 30).await;
+        cluster.install();
+    });
+}
+
+#[test]
+fn two_replicas_have_a_disruption_budget() {
+    with_test_cluster(async |mut cluster| {
+        start(&mut cluster, 60).await;
+        let budget = format!("/apis/policy/v1/namespaces/{NAMESPACE}/poddisruptionbudgets/trilobite-relay");
+        cluster.apply(&stack("{relay: {replicas: 2}}"));
+        let first = eventually("it exists", 20, async || cluster.get(&budget).await).await;
+        assert_eq!(first["spec"]["maxUnavailable"], 1);
+        cluster.delete(&budget).await;
+        eventually("it is made again", 20, async || match cluster.get(&budget).await {
+            Ok(second) if second["metadata"]["uid"] != first["metadata"]["uid"] => Ok(()),
+            other => Err(format!("{other:?}")),
+        })
+        .await;
+        cluster.apply(&stack("{relay: {replicas: 1}}"));
+        is_gone(&cluster, &budget, 20).await;
     });
 }

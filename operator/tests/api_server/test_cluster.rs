@@ -2,6 +2,7 @@
 
 use std::{
     fmt::Debug,
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -66,7 +67,8 @@ pub(crate) fn with_test_cluster(test: impl AsyncFnOnce(TestCluster<'_>)) {
 /// Installs what `make demo` installs. Tests do not change it, so it is installed once.
 fn install(control_plane: &ControlPlane) {
     let directory = workspace_root().join("config/default");
-    kubectl(control_plane, &["apply", "--server-side", "-k", directory.to_str().unwrap()]);
+    // Forced: a test may have edited what is installed.
+    kubectl(control_plane, &["apply", "--server-side", "--force-conflicts", "-k", directory.to_str().unwrap()]);
     // The operator runs in this process.
     kubectl(control_plane, &["-n", NAMESPACE, "delete", "deployment", "trilobite-operator", "--wait=false"]);
     kubectl(control_plane, &["wait", "--for=condition=Established", "crd", "--all", "--timeout=20s"]);
@@ -284,6 +286,10 @@ impl<'a> TestCluster<'a> {
         let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
         config.auth_info = AuthInfo { token: Some(token.trim().to_owned().into()), ..AuthInfo::default() };
         Client::try_from(config).unwrap()
+    }
+
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
+        self.control_plane.kubeconfig().to_owned()
     }
 
     pub(crate) fn kubectl(&self, words: &[&str]) -> String {

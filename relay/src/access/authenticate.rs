@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, header};
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
 use kube::{Api, Client, api::PostParams};
 use sha2::{Digest, Sha256};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 
 use super::{
     expiring_cache::ExpiringCache,
@@ -21,6 +21,7 @@ use crate::api_error::ApiError;
 const TOKEN_KEPT_FOR: Duration = Duration::from_secs(10);
 const MAX_TOKENS: usize = 256;
 const LONGEST_TOKEN: usize = 16 << 10;
+const REVIEW_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub struct Authenticator {
     client: Client,
@@ -56,9 +57,14 @@ impl Authenticator {
             ..TokenReview::default()
         };
         let reviews: Api<TokenReview> = Api::all(self.client.clone());
-        let status = reviews.create(&PostParams::default(), &review).await;
-        let status = status.map_err(|error| ApiError::unavailable(format!("cannot review the token: {error}")))?.status;
-        let status = status.unwrap_or_default();
+        let away = |error: &dyn std::fmt::Display| {
+            // Its address is not for those who ask.
+            tracing::warn!(%error, "cannot review a token");
+            ApiError::unavailable("the API server does not answer the relay's question about the token")
+        };
+        let reviewed = timeout(REVIEW_TIMEOUT, reviews.create(&PostParams::default(), &review)).await;
+        let reviewed = reviewed.map_err(|error| away(&error))?.map_err(|error| away(&error))?;
+        let status = reviewed.status.unwrap_or_default();
         let user = status.user.filter(|_| status.authenticated == Some(true)).and_then(|user| {
             Some(User {
                 name: user.username.filter(|name| !name.is_empty())?,

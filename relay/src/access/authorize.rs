@@ -6,6 +6,7 @@ use k8s_openapi::api::authorization::v1::{
     NonResourceAttributes, ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
 };
 use kube::{Api, Client, api::PostParams};
+use tokio::time::timeout;
 use trilobite_crds::read_api::{GROUP, VERSION};
 
 use super::{expiring_cache::ExpiringCache, user::User};
@@ -13,6 +14,7 @@ use crate::api_error::ApiError;
 
 const KEPT_FOR: Duration = Duration::from_secs(10);
 const MAX_DECISIONS: usize = 1024;
+const REVIEW_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a request does.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -67,9 +69,15 @@ impl Authorizer {
             return Ok(known);
         }
         let reviews: Api<SubjectAccessReview> = Api::all(self.client.clone());
-        let review = reviews.create(&PostParams::default(), &review(user, attributes)).await;
-        let status = review.map_err(|error| ApiError::unavailable(format!("cannot check the right: {error}")))?.status;
-        let status = status.unwrap_or_default();
+        let away = |error: &dyn std::fmt::Display| {
+            // Its address is not for those who ask.
+            tracing::warn!(%error, "cannot check a right");
+            ApiError::unavailable("the API server does not answer the relay's question about the right")
+        };
+        let (parameters, review) = (PostParams::default(), review(user, attributes));
+        let reviewed = timeout(REVIEW_TIMEOUT, reviews.create(&parameters, &review)).await;
+        let reviewed = reviewed.map_err(|error| away(&error))?.map_err(|error| away(&error))?;
+        let status = reviewed.status.unwrap_or_default();
         let decision = Decision {
             is_allowed: status.allowed && status.denied != Some(true),
             reason: status.reason.unwrap_or_default(),

@@ -9,4 +9,4 @@ mod user;
 pub use authenticate::Authenticator;
 pub use authorize::{Attributes, Authorizer, Target};
 pub use request_header::{RequestHeaders, RequestHeadersError, watch_request_headers};
-pub use user::{Peer, User};
+pub use user::{Peer, Tenant, User};

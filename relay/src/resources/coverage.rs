@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use tokio::sync::watch;
+use trilobite_api::read_scope::ReadScope;
+
+use super::node_failure::{Cause, NodeFailure};
 
 /// Problems that are named; the counts are complete.
 const MAX_PROBLEMS: usize = 10;
 /// Bytes of the text of one problem.
 const MAX_MESSAGE: usize = 256;
 
-/// The member `coverage` of a list, and the annotation `trilobite.dev/coverage` of a bookmark.
+/// The member `coverage` of a list, and the annotation `trilobite.dev/coverage` of a bookmark. What nodes said is in the answer
+/// to a request of the whole cluster alone: their addresses and errors are no tenant's business.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Coverage {
@@ -30,7 +34,7 @@ pub struct Coverage {
 pub struct NodeCounts {
     pub asked: usize,
     pub answered: usize,
-    /// Not reached, or no answer within its time.
+    /// Not reached, or no answer within the limit.
     pub late: usize,
     pub refused: usize,
 }
@@ -62,6 +66,15 @@ impl NodeState {
     }
 }
 
+impl From<Cause> for NodeState {
+    fn from(cause: Cause) -> Self {
+        match cause {
+            Cause::Unreachable | Cause::Late => Self::Late,
+            Cause::Refused | Cause::OtherVersion | Cause::InvalidQuery => Self::Refused,
+        }
+    }
+}
+
 impl NodeCounts {
     /// Whether no node has still time to answer.
     pub fn is_decided(self) -> bool {
@@ -88,8 +101,12 @@ fn is_zero(number: &u64) -> bool {
 }
 
 /// Coverage of an answer that is still being made.
-#[derive(Debug, Default)]
-pub struct CoverageTracker(watch::Sender<Tracked>);
+#[derive(Debug)]
+pub struct CoverageTracker {
+    tracked: watch::Sender<Tracked>,
+    /// The answer is one of the whole cluster.
+    with_details: bool,
+}
 
 #[derive(Debug, Default)]
 struct Tracked {
@@ -98,99 +115,120 @@ struct Tracked {
     interrupted: u64,
 }
 
-#[derive(Debug)]
-struct TrackedNode {
-    state: NodeState,
-    message: String,
-    /// The node refuses the query itself, as every node of its version does.
-    is_invalid: bool,
+#[derive(Clone, Debug)]
+enum TrackedNode {
+    Asked,
+    Answered,
+    Failed(NodeFailure),
+}
+
+impl TrackedNode {
+    fn is_invalid_query(&self) -> bool {
+        matches!(self, Self::Failed(NodeFailure { cause: Cause::InvalidQuery, .. }))
+    }
 }
 
 impl Tracked {
     fn is_decided(&self) -> bool {
-        let mut states = self.nodes.values().map(|node| node.state);
-        states.clone().any(|state| state == NodeState::Answered) || states.all(|state| state != NodeState::Asked)
+        let mut nodes = self.nodes.values();
+        nodes.clone().any(|node| matches!(node, TrackedNode::Answered))
+            || nodes.all(|node| !matches!(node, TrackedNode::Asked))
     }
 }
 
 impl CoverageTracker {
+    pub fn new(scope: &ReadScope) -> Self {
+        Self { tracked: watch::Sender::default(), with_details: scope.is_everything() }
+    }
+
     pub fn set_asked(&self, node: &str) {
-        self.set(node, NodeState::Asked, String::new(), false);
+        self.set(node, TrackedNode::Asked);
     }
 
     pub fn set_answered(&self, node: &str) {
-        self.set(node, NodeState::Answered, String::new(), false);
+        self.set(node, TrackedNode::Answered);
     }
 
-    pub fn set_late(&self, node: &str, message: impl Into<String>) {
-        self.set(node, NodeState::Late, message.into(), false);
-    }
-
-    pub fn set_refused(&self, node: &str, message: impl Into<String>) {
-        self.set(node, NodeState::Refused, message.into(), false);
-    }
-
-    pub fn set_invalid(&self, node: &str, message: impl Into<String>) {
-        self.set(node, NodeState::Refused, message.into(), true);
-    }
-
-    fn set(&self, node: &str, state: NodeState, mut message: String, is_invalid: bool) {
-        if message.len() > MAX_MESSAGE {
-            let end = (0..=MAX_MESSAGE).rev().find(|end| message.is_char_boundary(*end));
-            message.truncate(end.unwrap_or_default());
+    pub fn set_failed(&self, node: &str, mut failure: NodeFailure) {
+        if failure.detail.len() > MAX_MESSAGE {
+            let end = (0..=MAX_MESSAGE).rev().find(|end| failure.detail.is_char_boundary(*end));
+            failure.detail.truncate(end.unwrap_or_default());
         }
-        self.0.send_modify(|tracked| {
-            tracked.nodes.insert(node.to_owned(), TrackedNode { state, message, is_invalid });
+        self.set(node, TrackedNode::Failed(failure));
+    }
+
+    fn set(&self, node: &str, state: TrackedNode) {
+        self.tracked.send_modify(|tracked| {
+            tracked.nodes.insert(node.to_owned(), state);
         });
     }
 
     /// A node that has left the cluster.
     pub fn remove(&self, node: &str) {
-        self.0.send_modify(|tracked| {
+        self.tracked.send_modify(|tracked| {
             tracked.nodes.remove(node);
         });
     }
 
     pub fn add_lost(&self, count: u64) {
-        self.0.send_modify(|tracked| tracked.lost += count);
+        self.tracked.send_modify(|tracked| tracked.lost += count);
     }
 
     pub fn add_interruption(&self) {
-        self.0.send_modify(|tracked| tracked.interrupted += 1);
+        self.tracked.send_modify(|tracked| tracked.interrupted += 1);
     }
 
     /// Waits until a node has answered, or all have been given up.
     pub async fn decided(&self) {
         // The sender lives as long as `self`.
-        let _ = self.0.subscribe().wait_for(Tracked::is_decided).await;
+        let _ = self.tracked.subscribe().wait_for(Tracked::is_decided).await;
     }
 
     /// Waits until no node has still time to answer.
     pub async fn settled(&self) {
-        let is_settled = |tracked: &Tracked| tracked.nodes.values().all(|node| node.state != NodeState::Asked);
-        let _ = self.0.subscribe().wait_for(is_settled).await;
+        let is_settled = |tracked: &Tracked| tracked.nodes.values().all(|node| !matches!(node, TrackedNode::Asked));
+        let _ = self.tracked.subscribe().wait_for(is_settled).await;
     }
 
-    /// The message of a node if every node refuses the query itself.
+    /// Why every node refuses the query itself, if all do.
     pub fn invalid_query(&self) -> Option<String> {
-        let tracked = self.0.borrow();
-        let all_refuse = tracked.nodes.values().all(|node| node.is_invalid);
-        tracked.nodes.values().next().filter(|_| all_refuse).map(|node| node.message.clone())
+        let tracked = self.tracked.borrow();
+        let mut nodes = tracked.nodes.values();
+        if !nodes.clone().all(TrackedNode::is_invalid_query) {
+            return None;
+        }
+        match nodes.next()? {
+            TrackedNode::Failed(failure) if self.with_details => Some(failure.detail.clone()),
+            _ => Some("a selector is unknown to the agents, or they are of another version".to_owned()),
+        }
+    }
+
+    /// The text for this answer's caller.
+    pub fn message<'a>(&self, failure: &'a NodeFailure) -> &'a str {
+        if self.with_details { &failure.detail } else { failure.cause.as_str() }
     }
 
     pub fn coverage(&self) -> Coverage {
-        let tracked = self.0.borrow();
+        let tracked = self.tracked.borrow();
         let mut coverage = Coverage { lost: tracked.lost, interrupted: tracked.interrupted, ..Coverage::default() };
-        for (node, TrackedNode { state, message, .. }) in &tracked.nodes {
+        for (node, tracked) in &tracked.nodes {
             coverage.nodes.asked += 1;
+            let failure = match tracked {
+                TrackedNode::Asked => continue,
+                TrackedNode::Answered => {
+                    coverage.nodes.answered += 1;
+                    continue;
+                }
+                TrackedNode::Failed(failure) => failure,
+            };
+            let state = NodeState::from(failure.cause);
             match state {
-                NodeState::Asked => continue,
-                NodeState::Answered => coverage.nodes.answered += 1,
                 NodeState::Late => coverage.nodes.late += 1,
-                NodeState::Refused => coverage.nodes.refused += 1,
+                _ => coverage.nodes.refused += 1,
             }
-            if !message.is_empty() && coverage.problems.len() < MAX_PROBLEMS {
-                coverage.problems.push(NodeProblem { node: node.clone(), state: *state, message: message.clone() });
+            if coverage.problems.len() < MAX_PROBLEMS {
+                let message = self.message(failure).to_owned();
+                coverage.problems.push(NodeProblem { node: node.clone(), state, message });
             }
         }
         coverage
@@ -201,10 +239,19 @@ impl CoverageTracker {
 mod tests {
     use super::*;
 
+    fn of_cluster() -> CoverageTracker {
+        CoverageTracker::new(&ReadScope::Everything)
+    }
+
+    fn refused(detail: &str) -> NodeFailure {
+        NodeFailure::new(Cause::Refused, detail)
+    }
+
     #[test]
     fn counts_are_complete_and_problems_bounded() {
-        let tracker = CoverageTracker::default();
-        (0..30).for_each(|number| tracker.set_late(&format!("node{number}"), "no answer within 2s"));
+        let tracker = of_cluster();
+        let late = NodeFailure::new(Cause::Late, "no answer within 2s");
+        (0..30).for_each(|number| tracker.set_failed(&format!("node{number}"), late.clone()));
         tracker.set_asked("alder");
         tracker.set_answered("birch");
         tracker.add_lost(7);
@@ -215,39 +262,56 @@ mod tests {
 
     #[test]
     fn answer_starts_with_the_first_node_or_when_all_are_given_up() {
-        let tracker = CoverageTracker::default();
+        let tracker = of_cluster();
         tracker.set_asked("alder");
         tracker.set_asked("birch");
-        assert!(!tracker.0.borrow().is_decided());
-        tracker.set_refused("alder", "no such filter");
-        assert!(!tracker.0.borrow().is_decided());
-        tracker.set_refused("birch", "no such filter");
-        assert!(tracker.0.borrow().is_decided());
+        assert!(!tracker.tracked.borrow().is_decided());
+        tracker.set_failed("alder", refused("no such filter"));
+        assert!(!tracker.tracked.borrow().is_decided());
+        tracker.set_failed("birch", refused("no such filter"));
+        assert!(tracker.tracked.borrow().is_decided());
         tracker.set_answered("birch");
-        assert!(tracker.0.borrow().is_decided());
+        assert!(tracker.tracked.borrow().is_decided());
     }
 
     #[test]
     fn query_is_invalid_only_if_every_node_says_so() {
-        let tracker = CoverageTracker::default();
+        let tracker = of_cluster();
         assert_eq!(tracker.invalid_query(), None, "there is no node");
-        tracker.set_invalid("alder", "no such filter");
+        tracker.set_failed("alder", NodeFailure::new(Cause::InvalidQuery, "no such filter"));
         assert_eq!(tracker.invalid_query().as_deref(), Some("no such filter"));
-        tracker.set_refused("birch", "a foreign certificate");
+        tracker.set_failed("birch", refused("a foreign certificate"));
         assert_eq!(tracker.invalid_query(), None);
     }
 
     #[test]
+    fn tenant_gets_the_word_of_each_cause_and_no_detail() {
+        let tracker = CoverageTracker::new(&ReadScope::namespace("shop"));
+        let detail = "10.0.0.7:4244: kernel says no";
+        for cause in [Cause::Unreachable, Cause::Late, Cause::Refused, Cause::OtherVersion] {
+            tracker.set_failed(cause.as_str(), NodeFailure::new(cause, detail));
+        }
+        let coverage = tracker.coverage();
+        assert_eq!(coverage.nodes, NodeCounts { asked: 4, answered: 0, late: 2, refused: 2 });
+        assert!(coverage.problems.iter().all(|problem| problem.message == problem.node), "{coverage:?}");
+        assert!(!coverage.shortfall().contains("10.0.0.7"), "{}", coverage.shortfall());
+
+        let tracker = CoverageTracker::new(&ReadScope::namespace("shop"));
+        tracker.set_failed("alder", NodeFailure::new(Cause::InvalidQuery, detail));
+        assert!(!tracker.invalid_query().unwrap().contains("10.0.0.7"));
+    }
+
+    #[test]
     fn long_message_is_cut_at_a_character() {
-        let tracker = CoverageTracker::default();
-        tracker.set_refused("alder", "é".repeat(200));
+        let tracker = of_cluster();
+        tracker.set_failed("alder", refused(&"é".repeat(200)));
         assert_eq!(tracker.coverage().problems[0].message, "é".repeat(128));
     }
 
     #[test]
     fn json_has_the_names_that_clients_read() {
-        let tracker = CoverageTracker::default();
-        tracker.set_refused("alder", "certificate");
+        let tracker = of_cluster();
+        tracker.set_failed("alder", refused("certificate"));
         let json = serde_json::to_string(&tracker.coverage()).unwrap();
         assert_eq!(
             json,

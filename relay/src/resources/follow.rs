@@ -17,12 +17,13 @@ use tokio::{
     task::{AbortHandle, JoinSet},
     time::{sleep, timeout},
 };
-use tonic::{Code, Status};
+use tonic::Status;
 use trilobite_api::read_scope::ReadScope;
 use trilobite_backoff::ExponentialBackoff;
 
 use super::{
     coverage::CoverageTracker,
+    node_failure::{Cause, NodeFailure},
     object::Row,
     row_queue::RowQueue,
     stream_item::{Range, StreamItem, now_nanoseconds},
@@ -30,7 +31,7 @@ use super::{
     table::{Format, append_event, append_item, append_single},
 };
 use crate::{
-    agents::{Addresses, AgentError, AgentPool, Connected},
+    agents::{Addresses, AgentPool, Connected},
     api_error::ApiError,
 };
 
@@ -48,6 +49,15 @@ pub enum Framing {
     List,
 }
 
+/// Where the streams of a client start; new rows alone by default.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StartFrom {
+    /// Flows of the past, after that time.
+    pub after: Option<u64>,
+    /// The client asked for everything after that time: a node that does not reach back is an error.
+    pub position: Option<u64>,
+}
+
 /// The streams of one client.
 pub struct Follow {
     pub pool: AgentPool,
@@ -57,10 +67,7 @@ pub struct Follow {
     pub queue: RowQueue,
     pub format: Format,
     pub framing: Framing,
-    /// Flows of the past, after that time.
-    pub after: Option<u64>,
-    /// The client asked for everything after that time: a node that does not reach back is an error.
-    pub position: Option<u64>,
+    pub from: StartFrom,
     /// Names of rows after the position that the client has from its list.
     pub repeated: HashSet<String>,
     /// Whether the columns of a table were sent.
@@ -97,7 +104,8 @@ impl Follow {
                             && error.is_panic()
                             && let Some(node) = reading.iter().find(|(_, task)| task.id() == error.id()).map(|(node, _)| node)
                         {
-                            follow.coverage.set_refused(node, "the relay has failed to read it; see the relay's log");
+                            let detail = "the relay has failed to read it; see the relay's log";
+                            follow.coverage.set_failed(node, NodeFailure::new(Cause::Refused, detail));
                         }
                     }
                     else => return std::future::pending().await,
@@ -133,7 +141,7 @@ impl Follow {
     /// Reads one node until the task is aborted.
     async fn read_node(&self, node: &str) {
         let mut backoff = ExponentialBackoff::between(FIRST_RETRY, LONGEST_RETRY);
-        let mut after = self.after;
+        let mut after = self.from.after;
         let mut broken_since: Option<u64> = None;
         loop {
             let asked = now_nanoseconds();
@@ -153,10 +161,11 @@ impl Follow {
                     }
                     let status = self.read_stream(stream, &mut after).await;
                     self.pool.report_failure(node, &connected, &status).await;
-                    self.coverage.set_late(node, format!("its stream has ended: {}", status.message()));
+                    let detail = format!("its stream has ended: {}", status.message());
+                    self.coverage.set_failed(node, NodeFailure::new(Cause::Unreachable, detail));
                     broken_since = Some(now_nanoseconds());
                 }
-                Err(error) => error.record(node, &self.coverage),
+                Err(failure) => self.coverage.set_failed(node, failure),
             }
             sleep(backoff.next_delay()).await;
         }
@@ -189,7 +198,8 @@ impl Follow {
 
     /// Whether the node has kept everything since the client's position.
     fn check_position(&self, node: &str, complete_since: Option<u64>) -> bool {
-        let Some((position, since)) = self.position.zip(complete_since).filter(|(position, since)| since > position)
+        let Some((position, since)) =
+            self.from.position.zip(complete_since).filter(|(position, since)| since > position)
         else {
             return true;
         };
@@ -199,7 +209,7 @@ impl Follow {
             text(position),
             text(since)
         );
-        self.coverage.set_refused(node, &message);
+        self.coverage.set_failed(node, NodeFailure::new(Cause::Refused, message.clone()));
         self.failure.lock().get_or_insert_with(|| ApiError::gone(message));
         false
     }
@@ -226,53 +236,6 @@ impl Follow {
     }
 }
 
-/// Why a node's stream cannot be opened.
-#[derive(Debug, PartialEq, Eq)]
-pub enum OpenError {
-    Late(String),
-    Refused(String),
-    /// The query itself is refused.
-    Invalid(String),
-}
-
-impl OpenError {
-    pub fn record(self, node: &str, coverage: &CoverageTracker) {
-        match self {
-            Self::Late(message) => coverage.set_late(node, message),
-            Self::Refused(message) => coverage.set_refused(node, message),
-            Self::Invalid(message) => coverage.set_invalid(node, message),
-        }
-    }
-}
-
-impl From<AgentError> for OpenError {
-    fn from(error: AgentError) -> Self {
-        match error {
-            AgentError::Tls { .. } => Self::Refused(error.to_string()),
-            _ => Self::Late(error.to_string()),
-        }
-    }
-}
-
-impl From<&Status> for OpenError {
-    fn from(status: &Status) -> Self {
-        let mut message =
-            if status.message().is_empty() { status.code().to_string() } else { status.message().to_owned() };
-        let mut cause = std::error::Error::source(status);
-        while let Some(error) = cause {
-            message = format!("{message}: {error}");
-            cause = error.source();
-        }
-        match status.code() {
-            Code::InvalidArgument => Self::Invalid(message),
-            // With TLS 1.3 an agent refuses our certificate only after the handshake seems done.
-            _ if message.contains("fatal alert") => Self::Refused(message),
-            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => Self::Late(message),
-            _ => Self::Refused(message),
-        }
-    }
-}
-
 /// Connects to a node and asks it, within the time for an answer.
 pub async fn open(
     pool: &AgentPool,
@@ -280,7 +243,7 @@ pub async fn open(
     scope: &ReadScope,
     node: &str,
     range: Range,
-) -> Result<(Connected, AgentStream), OpenError> {
+) -> Result<(Connected, AgentStream), NodeFailure> {
     call(pool, node, |connected| async move { query.open(connected.channel, scope, range).await }).await
 }
 
@@ -289,7 +252,7 @@ pub async fn call<T, F>(
     pool: &AgentPool,
     node: &str,
     ask: impl FnOnce(Connected) -> F,
-) -> Result<(Connected, T), OpenError>
+) -> Result<(Connected, T), NodeFailure>
 where
     F: Future<Output = Result<T, Status>>,
 {
@@ -299,10 +262,10 @@ where
             Ok(answer) => Ok((connected, answer)),
             Err(status) => {
                 pool.report_failure(node, &connected, &status).await;
-                Err(OpenError::from(&status))
+                Err(NodeFailure::from(&status))
             }
         }
     };
-    let late = || OpenError::Late(format!("no answer within {ANSWER_TIMEOUT:?}"));
+    let late = || NodeFailure::new(Cause::Late, format!("no answer within {ANSWER_TIMEOUT:?}"));
     timeout(ANSWER_TIMEOUT, answered).await.unwrap_or_else(|_| Err(late()))
 }

@@ -4,12 +4,10 @@ use std::collections::BTreeMap;
 
 use super::object::Row;
 
-/// Bytes of the rows of one list.
-const MAX_BYTES: usize = 4 << 20;
-
-/// Keeps at most `limit` rows, and not more than 4 MiB.
+/// Keeps at most `limit` rows of at most `max_bytes` together.
 pub struct LatestRows {
     limit: usize,
+    max_bytes: usize,
     /// By time and arrival: rows of the same time stay in the order in which they came.
     rows: BTreeMap<(u64, u64), Row>,
     bytes: usize,
@@ -18,17 +16,17 @@ pub struct LatestRows {
 }
 
 impl LatestRows {
-    pub fn new(limit: usize) -> Self {
-        Self { limit, rows: BTreeMap::new(), bytes: 0, omitted: 0 }
+    pub fn new(limit: usize, max_bytes: usize) -> Self {
+        Self { limit, max_bytes, rows: BTreeMap::new(), bytes: 0, omitted: 0 }
     }
 
     pub fn push(&mut self, row: Row) {
-        self.bytes += size(&row);
+        self.bytes += row.size();
         let arrival = self.omitted + self.rows.len() as u64;
         self.rows.insert((row.metadata.time, arrival), row);
-        while self.rows.len() > self.limit || self.bytes > MAX_BYTES {
+        while self.rows.len() > self.limit || self.bytes > self.max_bytes {
             let Some((_, oldest)) = self.rows.pop_first() else { return };
-            self.bytes -= size(&oldest);
+            self.bytes -= oldest.size();
             self.omitted += 1;
         }
     }
@@ -37,11 +35,6 @@ impl LatestRows {
     pub fn into_sorted(self) -> Vec<Row> {
         self.rows.into_values().collect()
     }
-}
-
-fn size(row: &Row) -> usize {
-    let labels: usize = row.metadata.labels.iter().map(|(key, value)| key.len() + value.len()).sum();
-    row.object.len() + row.cells.iter().map(String::len).sum::<usize>() + labels + size_of::<Row>()
 }
 
 #[cfg(test)]
@@ -61,7 +54,7 @@ mod tests {
 
     #[test]
     fn latest_rows_are_kept_in_the_order_of_time() {
-        let mut latest = LatestRows::new(3);
+        let mut latest = LatestRows::new(3, 4 << 20);
         [5, 1, 9, 3, 7].into_iter().for_each(|time| latest.push(row(time, 10)));
         assert_eq!(latest.omitted, 2);
         assert_eq!(times(latest), [5, 7, 9]);
@@ -69,7 +62,7 @@ mod tests {
 
     #[test]
     fn bytes_are_bounded_too() {
-        let mut latest = LatestRows::new(1_000);
+        let mut latest = LatestRows::new(1_000, 4 << 20);
         (0..100).for_each(|time| latest.push(row(time, 1 << 20)));
         assert_eq!(times(latest), (97..100).collect::<Vec<_>>());
     }
@@ -77,7 +70,7 @@ mod tests {
     proptest! {
         #[test]
         fn result_is_the_end_of_the_sorted_rows(times in prop::collection::vec(0u64..50, 0..40), limit in 1usize..20) {
-            let mut latest = LatestRows::new(limit);
+            let mut latest = LatestRows::new(limit, 4 << 20);
             times.iter().for_each(|time| latest.push(row(*time, 1)));
             let mut sorted = times.clone();
             sorted.sort_unstable();

@@ -11,9 +11,11 @@ use trilobite_api::read_scope::ReadScope;
 
 use super::{
     ask_nodes::ask_nodes,
+    claim::{AnswerHold, Claim, SEND_TIMEOUT},
     coverage::{Coverage, CoverageTracker},
-    follow::{Follow, FollowTasks, Framing, OpenError, open},
+    follow::{Follow, FollowTasks, Framing, StartFrom, open},
     latest::LatestRows,
+    node_failure::{Cause, NodeFailure},
     object::{Kind, Row},
     row_queue::Next,
     stream_item::{Range, StreamItem, now_nanoseconds},
@@ -25,10 +27,19 @@ use crate::{api_error::ApiError, query::Parameters};
 
 /// Limit for the whole answer of a node; what it has sent until then is in the list.
 const LIST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Memory of the rows of one list: reserved before agents are asked.
+const BYTES_OF_ROW: usize = 4 << 10;
+const LEAST_BYTES: usize = 64 << 10;
+const MAX_BYTES: usize = 2 << 20;
+
+fn room_for(limit: usize) -> usize {
+    limit.saturating_mul(BYTES_OF_ROW).clamp(LEAST_BYTES, MAX_BYTES)
+}
 
 /// A list of flows of the past.
 pub async fn list_past(
     reader: &Arc<Reader>,
+    claim: Claim,
     query: StreamQuery,
     scope: ReadScope,
     parameters: &Parameters,
@@ -36,26 +47,28 @@ pub async fn list_past(
 ) -> Result<Response, ApiError> {
     // Before any node is asked, so that a watch from here misses nothing.
     let position = now_nanoseconds();
+    let mut room = claim.share.reserve(room_for(parameters.limit)).await?;
     let (rows, coverage) = past_rows(reader, &query, &scope, parameters, position).await?;
+    room.resize(rows.iter().map(Row::size).sum());
     let from = position.saturating_sub(OVERLAP_NANOSECONDS);
     let repeated = rows.iter().rev().filter(|row| row.metadata.time >= from).map(|row| row.metadata.name.clone());
     reader.recent.record(position, repeated);
-    Ok(json_response(written(format, query.kind(), position, rows, coverage)))
+    Ok(json_response(written(format, query.kind(), position, rows, &coverage, claim.hold(room, SEND_TIMEOUT))))
 }
 
 /// The list row by row, so that it is not in memory twice.
-fn written(format: Format, kind: Kind, position: u64, rows: Vec<Row>, coverage: Coverage) -> Body {
+fn written(format: Format, kind: Kind, position: u64, rows: Vec<Row>, coverage: &Coverage, hold: AnswerHold) -> Body {
     let mut head = Vec::new();
     append_list_head(format, kind, &position.to_string(), &mut head);
     let mut tail = Vec::new();
-    append_list_tail(&coverage, &mut tail);
+    append_list_tail(coverage, &mut tail);
     let items = rows.into_iter().enumerate().map(move |(at, row)| {
         let mut item = Vec::with_capacity(row.object.len() + 512);
         append_item(format, kind, &row, at == 0, &mut item);
-        item
+        Bytes::from(item)
     });
-    let chunks = [head].into_iter().chain(items).chain([tail]);
-    Body::from_stream(stream::iter(chunks.map(|chunk| Ok::<_, std::convert::Infallible>(Bytes::from(chunk)))))
+    let chunks = [Bytes::from(head)].into_iter().chain(items).chain([hold.last_part(tail)]);
+    Body::from_stream(stream::iter(chunks.map(Ok::<_, std::convert::Infallible>)))
 }
 
 /// The latest rows of all nodes, the oldest first.
@@ -66,8 +79,8 @@ async fn past_rows(
     parameters: &Parameters,
     now: u64,
 ) -> Result<(Vec<Row>, Coverage), ApiError> {
-    let coverage = CoverageTracker::default();
-    let latest = Mutex::new(LatestRows::new(parameters.limit));
+    let coverage = CoverageTracker::new(scope);
+    let latest = Mutex::new(LatestRows::new(parameters.limit, room_for(parameters.limit)));
     let since = parameters.since.map(|ago| now.saturating_sub(u64::try_from(ago.as_nanos()).unwrap_or(u64::MAX)));
     let range = Range::Past { limit: parameters.limit as u64, since };
     let deadline = Instant::now() + LIST_TIMEOUT;
@@ -77,7 +90,7 @@ async fn past_rows(
         async move {
             let (connected, mut stream) = match open(&reader.pool, query, scope, &node, range).await {
                 Ok(opened) => opened,
-                Err(error) => return error.record(&node, coverage),
+                Err(failure) => return coverage.set_failed(&node, failure),
             };
             coverage.set_answered(&node);
             loop {
@@ -89,11 +102,12 @@ async fn past_rows(
                     Ok(Some(Ok(StreamItem::Lost(count, _)))) => coverage.add_lost(count),
                     Ok(Some(Err(status))) => {
                         reader.pool.report_failure(&node, &connected, &status).await;
-                        return OpenError::from(&status).record(&node, coverage);
+                        return coverage.set_failed(&node, NodeFailure::from(&status));
                     }
                     Ok(None) => return,
                     Err(_) => {
-                        return coverage.set_late(&node, format!("it did not end its answer within {LIST_TIMEOUT:?}"));
+                        let detail = format!("it did not end its answer within {LIST_TIMEOUT:?}");
+                        return coverage.set_failed(&node, NodeFailure::new(Cause::Late, detail));
                     }
                 }
             }
@@ -114,31 +128,35 @@ async fn past_rows(
 /// The latest row that is selected, or which nodes have none.
 pub async fn past_row(
     reader: &Arc<Reader>,
+    claim: &Claim,
     query: &StreamQuery,
     scope: &ReadScope,
     parameters: &Parameters,
 ) -> Result<Result<Row, Coverage>, ApiError> {
     let parameters = Parameters { limit: 1, ..parameters.clone() };
+    let _room = claim.share.reserve(room_for(1)).await?;
     let (mut rows, coverage) = past_rows(reader, query, scope, &parameters, now_nanoseconds()).await?;
     Ok(rows.pop().ok_or(coverage))
 }
 
-/// A list of the events of the next seconds. `slot` is held while it collects.
+/// A list of the events of the next seconds.
 pub async fn list_future(
     reader: &Arc<Reader>,
+    claim: Claim,
     query: StreamQuery,
     scope: ReadScope,
     parameters: &Parameters,
     format: Format,
-    slot: Box<dyn Send + Sync>,
 ) -> Result<Response, ApiError> {
     let deadline = Instant::now() + parameters.collect_for;
-    let (follow, tasks) = start(reader, query, scope, format, Framing::List, None, None);
+    let (follow, tasks) = start(reader, claim.share.clone(), query, scope, format, Framing::List, StartFrom::default());
     begun(&follow).await?;
+    // Its rows are reserved by the queue.
+    let nothing = claim.share.empty_reservation();
     let collecting = Collecting {
         follow,
         _tasks: tasks,
-        _slot: slot,
+        hold: Some(claim.hold(nothing, parameters.collect_for + SEND_TIMEOUT)),
         deadline,
         left: parameters.limit,
         is_first: true,
@@ -153,7 +171,8 @@ pub async fn list_future(
 struct Collecting {
     follow: Arc<Follow>,
     _tasks: FollowTasks,
-    _slot: Box<dyn Send + Sync>,
+    /// Until the end of the list is written.
+    hold: Option<AnswerHold>,
     deadline: Instant,
     left: usize,
     is_first: bool,
@@ -183,7 +202,10 @@ impl Collecting {
                     self.stage = Stage::Ended;
                     let mut out = Vec::new();
                     append_list_tail(&self.follow.coverage.coverage(), &mut out);
-                    out.into()
+                    match self.hold.take() {
+                        Some(hold) => hold.last_part(out),
+                        None => out.into(),
+                    }
                 }
             }),
         }

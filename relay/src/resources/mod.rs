@@ -1,6 +1,8 @@
 //! The resources of the read API, and how lists and watches of them are answered.
 
 mod ask_nodes;
+pub mod byte_budget;
+pub mod claim;
 pub mod coverage;
 pub mod event_cells;
 pub mod events;
@@ -9,6 +11,7 @@ pub mod flows;
 pub mod follow;
 pub mod latest;
 pub mod list;
+pub mod node_failure;
 pub mod nodes;
 pub mod object;
 pub mod permission;

@@ -13,7 +13,7 @@ use super::{
     ask_nodes::ask_nodes,
     coverage::{CoverageTracker, NodeState},
     event_cells::cell,
-    follow::{OpenError, call},
+    follow::call,
     object::{Metadata, Row},
     stream_item::now_nanoseconds,
     stream_query::scoped,
@@ -36,17 +36,15 @@ pub async fn node_answers(reader: &Arc<Reader>, fields: &FieldSelector, coverage
                 FineGuidanceSensorsClient::new(connected.channel).get_version(request).await
             });
             let (state, version, detail) = match asked.await {
-                Ok((_, response)) => (NodeState::Answered, response.into_inner().version, String::new()),
-                Err(OpenError::Late(detail)) => (NodeState::Late, String::new(), detail),
-                Err(OpenError::Refused(detail) | OpenError::Invalid(detail)) => {
-                    (NodeState::Refused, String::new(), detail)
+                Ok((_, response)) => {
+                    coverage.set_answered(&node);
+                    (NodeState::Answered, response.into_inner().version, String::new())
+                }
+                Err(failure) => {
+                    coverage.set_failed(&node, failure.clone());
+                    (NodeState::from(failure.cause), String::new(), failure.detail)
                 }
             };
-            match state {
-                NodeState::Late => coverage.set_late(&node, &detail),
-                NodeState::Refused => coverage.set_refused(&node, &detail),
-                NodeState::Asked | NodeState::Answered => coverage.set_answered(&node),
-            }
             if fields.matches("state", state.as_str()) {
                 answers.lock().push(row(&node, state, &version, &detail, now));
             }

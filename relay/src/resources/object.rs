@@ -110,6 +110,12 @@ pub struct Metadata {
 }
 
 impl Row {
+    /// Bytes that it occupies.
+    pub fn size(&self) -> usize {
+        let labels: usize = self.metadata.labels.iter().map(|(key, value)| key.len() + value.len()).sum();
+        self.object.len() + self.cells.iter().map(String::len).sum::<usize>() + labels + size_of::<Self>()
+    }
+
     /// Appends the whole object.
     pub fn append(&self, kind: Kind, out: &mut Vec<u8>) {
         append_head(kind.as_str(), out);

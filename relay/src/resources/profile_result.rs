@@ -3,20 +3,19 @@
 use std::sync::Arc;
 
 use axum::{
-    body::Body,
-    http::{HeaderName, HeaderValue, header},
+    http::{HeaderName, HeaderValue},
     response::Response,
 };
 use futures::StreamExt;
-use parking_lot::Mutex;
 use tokio::{
     sync::Semaphore,
-    time::{Duration, Instant, timeout, timeout_at},
+    time::{Duration, Instant, sleep, timeout, timeout_at},
 };
 use tonic::{Code, Status};
 use trilobite_api::{
     profiles::{
-        GetProfileRequest, Profile, ProfilePart, get_profile_response::Content, profiles_client::ProfilesClient,
+        GetProfileRequest, Profile, ProfilePart, ProfileState, get_profile_response::Content,
+        profiles_client::ProfilesClient,
     },
     read_scope::ReadScope,
 };
@@ -27,16 +26,26 @@ use trilobite_folded_stacks::{
 };
 
 use super::{
-    ask_nodes::ask_nodes, coverage::CoverageTracker, follow::OpenError, stream_item::nanoseconds, stream_query::scoped,
+    claim::Claim,
+    coverage::CoverageTracker,
+    node_failure::{Cause, NodeFailure},
+    profiles::{ProfileQuery, profiles_of_nodes},
+    stream_item::nanoseconds,
+    stream_query::scoped,
     watch::Reader,
 };
 use crate::{agents::Connected, api_error::ApiError};
 
 /// Bytes of the stacks of all nodes together.
 const MAX_FOLDED: usize = 8 << 20;
-/// Limit for a result, beyond the time for which a running profile is waited for.
+/// How often nodes are asked whether the profile still runs.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a result waits while others are made.
+const TURN_TIMEOUT: Duration = Duration::from_secs(20);
+/// Limits for the results of all nodes, and for that of one.
 const RESULT_TIMEOUT: Duration = Duration::from_secs(10);
-/// One at a time, because a picture takes several times the memory of its stacks.
+const NODE_TIMEOUT: Duration = Duration::from_secs(4);
+/// One result is read and written at a time, node by node: it takes several times the memory of its stacks.
 static ONE_AT_A_TIME: Semaphore = Semaphore::const_new(1);
 /// The coverage of an answer that is no JSON.
 const COVERAGE: HeaderName = HeaderName::from_static("trilobite-coverage");
@@ -73,104 +82,127 @@ struct Merged {
     folded: Folded,
     bytes: usize,
     profiles: Vec<Profile>,
-    /// A node still samples.
-    is_running: bool,
-    /// Why a node has no result.
-    problems: Vec<String>,
 }
 
 /// The result of one AppProfile.
 pub async fn profile_result(
     reader: &Arc<Reader>,
+    mut claim: Claim,
     scope: &ReadScope,
     namespace: &str,
     name: &str,
     format: ResultFormat,
     wait_for: Duration,
 ) -> Result<Response, ApiError> {
-    let coverage = CoverageTracker::default();
-    let merged = merge(reader, scope, &format!("{namespace}/{name}"), wait_for, &coverage).await?;
+    let coverage = CoverageTracker::new(scope);
+    let full_name = format!("{namespace}/{name}");
+    let nodes = nodes_with_result(reader, scope, namespace, name, wait_for, &coverage).await?;
+    let turn = timeout(TURN_TIMEOUT, ONE_AT_A_TIME.acquire()).await;
+    let turn = turn.map_err(|_| ApiError::too_many_requests("other results are being made"))?;
+    let merged = merge(reader, scope, &full_name, nodes, &coverage).await?;
     let found = coverage.coverage();
-    if merged.is_running {
-        return Err(ApiError::conflict(
-            format!("profile {namespace}/{name} is still running: set waitSeconds, or watch it until it is Done"),
-            5,
-        ));
-    }
     if merged.profiles.is_empty() {
-        let nodes = found.nodes;
-        let detail = match merged.problems.first() {
-            Some(problem) => problem.clone(),
-            None => format!(
+        let detail = match found.shortfall() {
+            detail if detail.is_empty() => format!(
                 "none of the {} nodes that answered has it ({} were asked); results are kept for an hour",
-                nodes.answered, nodes.asked
+                found.nodes.answered, found.nodes.asked
             ),
+            detail => detail,
         };
         return Err(ApiError::not_found("profiles", name, &detail));
     }
     let target = target(&merged.profiles, namespace, name);
-    let _turn = ONE_AT_A_TIME.acquire().await;
     // On another thread, so that watches go on.
     let written = tokio::task::spawn_blocking(move || write(&merged, format, &target)).await;
-    let failed = |error: &dyn std::fmt::Display| ApiError::internal(format!("cannot write the result: {error}"));
+    let failed = |error: &dyn std::fmt::Display| {
+        tracing::warn!(%error, profile = full_name, "cannot write a result");
+        ApiError::internal("cannot write the result; see the relay's log")
+    };
     let body = written.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
-    let mut response = Response::new(Body::from(body));
-    response.headers_mut().insert(header::CONTENT_TYPE, format.content_type());
+    let mut reservation = claim.share.empty_reservation();
+    if !reservation.resize(body.len()) {
+        // Larger than what its tenant may have waiting: no other result is made until it is written.
+        claim.slot = Box::new((claim.slot, turn));
+    }
+    let mut response = claim.held_answer(reservation, format.content_type(), body);
     if let Ok(value) = HeaderValue::from_str(&serde_json::to_string(&found).unwrap_or_default()) {
         response.headers_mut().insert(COVERAGE, value);
     }
     Ok(response)
 }
 
+/// The nodes that have a result; waits for a profile that still runs.
+async fn nodes_with_result(
+    reader: &Arc<Reader>,
+    scope: &ReadScope,
+    namespace: &str,
+    name: &str,
+    wait_for: Duration,
+    coverage: &CoverageTracker,
+) -> Result<Vec<String>, ApiError> {
+    let deadline = Instant::now() + wait_for;
+    let query = ProfileQuery::named(namespace, name);
+    loop {
+        let found = profiles_of_nodes(reader, &query, scope, coverage).await;
+        let profiles: Vec<Profile> = found.into_values().flatten().collect();
+        if !profiles.iter().any(|profile| profile.state() == ProfileState::Running) {
+            return Ok(profiles.into_iter().map(|profile| profile.node).collect());
+        }
+        if Instant::now() >= deadline {
+            return Err(still_runs(&format!("{namespace}/{name}")));
+        }
+        sleep(POLL_INTERVAL.min(deadline.saturating_duration_since(Instant::now()))).await;
+    }
+}
+
+fn still_runs(name: &str) -> ApiError {
+    ApiError::conflict(format!("profile {name} is still running: set waitSeconds, or watch it until it is Done"), 5)
+}
+
+/// One node after the other, so that the result of one alone is in memory beside what is merged.
 async fn merge(
     reader: &Arc<Reader>,
     scope: &ReadScope,
     name: &str,
-    wait_for: Duration,
+    nodes: Vec<String>,
     coverage: &CoverageTracker,
 ) -> Result<Merged, ApiError> {
-    let merged: Mutex<Merged> = Mutex::default();
-    let deadline = Instant::now() + wait_for + RESULT_TIMEOUT;
-    let ask = |node: String| {
-        let merged = &merged;
-        async move {
-            let fetched = timeout_at(deadline, fetch(reader, scope, &node, name, wait_for)).await;
-            match fetched.unwrap_or_else(|_| Err(FetchError::Node(OpenError::Late("no result in time".into())))) {
-                Ok((profile, folded)) => {
-                    coverage.set_answered(&node);
-                    merged.lock().add(&node, profile, &folded);
+    let mut merged = Merged::default();
+    let deadline = Instant::now() + RESULT_TIMEOUT;
+    for node in nodes {
+        let limit = deadline.min(Instant::now() + NODE_TIMEOUT);
+        let left = MAX_FOLDED - merged.bytes;
+        let fetched = timeout_at(limit, fetch(reader, scope, &node, name, left)).await;
+        match fetched.unwrap_or_else(|_| Err(FetchError::Node(NodeFailure::new(Cause::Late, "no result in time")))) {
+            Ok((profile, folded)) => {
+                if let Err(failure) = merged.add(profile, &folded) {
+                    coverage.set_failed(&node, failure);
                 }
-                Err(FetchError::Unknown) => coverage.set_answered(&node),
-                Err(FetchError::Running) => {
-                    coverage.set_answered(&node);
-                    merged.lock().is_running = true;
-                }
-                Err(FetchError::Node(error)) => error.record(&node, coverage),
             }
+            // It has been deleted meanwhile, or has ended without a result.
+            Err(FetchError::Unknown) => {}
+            Err(FetchError::Running) => return Err(still_runs(name)),
+            Err(FetchError::TooLarge) => {
+                return Err(ApiError::internal(format!(
+                    "the stacks of profile {name} are larger than {} MiB; fetch them node by node",
+                    MAX_FOLDED >> 20
+                )));
+            }
+            Err(FetchError::Node(failure)) => coverage.set_failed(&node, failure),
         }
-    };
-    ask_nodes(&reader.pool, coverage, |_| true, ask).await;
-    let merged = merged.into_inner();
-    if merged.bytes > MAX_FOLDED {
-        return Err(ApiError::internal(format!(
-            "the stacks of profile {name} are larger than {} MiB; fetch them node by node",
-            MAX_FOLDED >> 20
-        )));
     }
     Ok(merged)
 }
 
 impl Merged {
-    fn add(&mut self, node: &str, profile: Profile, folded: &[u8]) {
+    fn add(&mut self, profile: Profile, folded: &[u8]) -> Result<(), NodeFailure> {
+        self.folded
+            .add(&String::from_utf8_lossy(folded))
+            .map_err(|error| NodeFailure::new(Cause::OtherVersion, error.to_string()))?;
         self.bytes += folded.len();
-        if self.bytes > MAX_FOLDED {
-            return;
-        }
-        match self.folded.add(&String::from_utf8_lossy(folded)) {
-            Ok(()) => self.profiles.push(profile),
-            Err(error) => self.problems.push(format!("{node}: {error}")),
-        }
+        self.profiles.push(profile);
         self.profiles.sort_by(|one, other| one.node.cmp(&other.node));
+        Ok(())
     }
 }
 
@@ -179,17 +211,8 @@ enum FetchError {
     /// The node does not know the profile.
     Unknown,
     Running,
-    Node(OpenError),
-}
-
-impl From<Status> for FetchError {
-    fn from(status: Status) -> Self {
-        match status.code() {
-            Code::NotFound => Self::Unknown,
-            Code::FailedPrecondition => Self::Running,
-            _ => Self::Node(OpenError::from(&status)),
-        }
-    }
+    TooLarge,
+    Node(NodeFailure),
 }
 
 async fn fetch(
@@ -197,44 +220,42 @@ async fn fetch(
     scope: &ReadScope,
     node: &str,
     name: &str,
-    wait_for: Duration,
+    max_bytes: usize,
 ) -> Result<(Profile, Vec<u8>), FetchError> {
     let connected = reader.pool.connected(node).await.map_err(|error| FetchError::Node(error.into()))?;
-    let fetched = match wait_for {
-        Duration::ZERO => read_result(&connected, scope, name, false).await,
-        _ => match timeout(wait_for, read_result(&connected, scope, name, true)).await {
-            Ok(fetched) => fetched,
-            // It has either ended just now, or still runs.
-            Err(_) => read_result(&connected, scope, name, false).await,
-        },
-    };
-    match fetched {
-        Ok(fetched) => Ok(fetched),
+    match read_result(&connected, scope, name, max_bytes).await {
+        Ok(Some((profile, folded))) => Ok((Profile { node: node.to_owned(), ..profile }, folded)),
+        Ok(None) => Err(FetchError::TooLarge),
         Err(status) => {
             reader.pool.report_failure(node, &connected, &status).await;
-            Err(status.into())
+            Err(match status.code() {
+                Code::NotFound => FetchError::Unknown,
+                Code::FailedPrecondition => FetchError::Running,
+                _ => FetchError::Node(NodeFailure::from(&status)),
+            })
         }
     }
 }
 
+/// None if the stacks are larger than `max_bytes`.
 async fn read_result(
     connected: &Connected,
     scope: &ReadScope,
     name: &str,
-    wait: bool,
-) -> Result<(Profile, Vec<u8>), Status> {
-    let request = GetProfileRequest { name: name.to_owned(), parts: vec![ProfilePart::Folded.into()], wait };
+    max_bytes: usize,
+) -> Result<Option<(Profile, Vec<u8>)>, Status> {
+    let request = GetProfileRequest { name: name.to_owned(), parts: vec![ProfilePart::Folded.into()], wait: false };
     let mut chunks = ProfilesClient::new(connected.channel.clone()).get(scoped(request, scope)?).await?.into_inner();
     let (mut profile, mut folded) = (Profile::default(), Vec::new());
     while let Some(chunk) = chunks.next().await {
         match chunk?.content {
             Some(Content::Profile(first)) => profile = first,
-            Some(Content::Folded(bytes)) if folded.len() + bytes.len() <= MAX_FOLDED => folded.extend(bytes),
-            Some(Content::Folded(_)) => return Err(Status::resource_exhausted("its stacks are too large")),
+            Some(Content::Folded(bytes)) if folded.len() + bytes.len() <= max_bytes => folded.extend(bytes),
+            Some(Content::Folded(_)) => return Ok(None),
             Some(Content::Svg(_)) | None => {}
         }
     }
-    Ok((profile, folded))
+    Ok(Some((profile, folded)))
 }
 
 /// The pod if there is one, else the AppProfile.
@@ -311,8 +332,8 @@ mod tests {
             ..Profile::default()
         };
         let mut merged = Merged::default();
-        merged.add("birch", profile("birch", 3), b"cart-7/app;a;a;main;dig 3\n");
-        merged.add("alder", profile("alder", 4), b"cart-7/app;a;a;main;dig 4\n");
+        merged.add(profile("birch", 3), b"cart-7/app;a;a;main;dig 3\n").unwrap();
+        merged.add(profile("alder", 4), b"cart-7/app;a;a;main;dig 4\n").unwrap();
         merged
     }
 
@@ -330,17 +351,8 @@ mod tests {
     #[test]
     fn broken_stacks_of_a_node_are_a_problem_and_not_in_the_picture() {
         let mut merged = merged();
-        merged.add("cedar", Profile::default(), b"main many\n");
-        assert_eq!((merged.profiles.len(), merged.problems.len()), (2, 1));
-        assert!(merged.problems[0].starts_with("cedar: line 1 is not a folded stack"), "{:?}", merged.problems);
-    }
-
-    #[test]
-    fn stacks_have_a_bound() {
-        let mut merged = Merged::default();
-        let folded = "a 1\n".repeat(MAX_FOLDED / 4);
-        merged.add("alder", Profile::default(), folded.as_bytes());
-        merged.add("birch", Profile::default(), b"b 1\n");
-        assert_eq!((merged.profiles.len(), merged.bytes), (1, MAX_FOLDED + 4));
+        let failure = merged.add(Profile::default(), b"main many\n").unwrap_err();
+        assert_eq!(merged.profiles.len(), 2);
+        assert!(failure.detail.starts_with("line 1 is not a folded stack"), "{failure:?}");
     }
 }

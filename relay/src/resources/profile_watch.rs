@@ -11,6 +11,8 @@ use tokio::time::{Instant, sleep};
 use trilobite_api::read_scope::ReadScope;
 
 use super::{
+    byte_budget::Reservation,
+    claim::Claim,
     coverage::{Coverage, CoverageTracker},
     object::{Kind, Row},
     permission::{Permission, Recheck},
@@ -18,7 +20,7 @@ use super::{
     table::{Format, append_bookmark, append_event, append_single},
     watch::{BOOKMARK_INTERVAL, Reader, error_line, json_response},
 };
-use crate::query::Parameters;
+use crate::{api_error::ApiError, query::Parameters};
 
 const INTERVAL: Duration = Duration::from_secs(2);
 
@@ -28,9 +30,13 @@ struct ProfileWatch {
     scope: ReadScope,
     format: Format,
     permission: Permission,
+    /// The place of the watch among those of its tenant.
+    claim: Claim,
     with_bookmarks: bool,
     /// What the client knows.
     sent: BTreeMap<(String, String), Row>,
+    /// The memory of what was sent.
+    room: Reservation,
     columns_sent: bool,
     next_bookmark: Instant,
     asked: bool,
@@ -45,7 +51,7 @@ pub fn watch_profiles(
     parameters: &Parameters,
     format: Format,
     recheck: Recheck,
-    slot: Box<dyn Send + Sync>,
+    claim: Claim,
 ) -> Response {
     reader.metrics.watchers.inc();
     let state = ProfileWatch {
@@ -53,7 +59,9 @@ pub fn watch_profiles(
         query,
         scope,
         format,
-        permission: Permission::new(parameters.timeout, recheck, slot),
+        permission: Permission::new(reader.permission_times, parameters.timeout, recheck, claim.cut.clone()),
+        room: claim.share.empty_reservation(),
+        claim,
         with_bookmarks: parameters.allow_bookmarks,
         sent: BTreeMap::new(),
         columns_sent: false,
@@ -70,21 +78,33 @@ pub fn watch_profiles(
 impl ProfileWatch {
     async fn next_chunk(&mut self) -> Option<Bytes> {
         loop {
-            if self.ended || self.permission.is_over(Instant::now()) {
+            if self.ended {
                 return None;
             }
-            if std::mem::replace(&mut self.asked, true) {
-                sleep(INTERVAL).await;
-            }
+            let is_first = !std::mem::replace(&mut self.asked, true);
+            let (reader, query, scope) = (&self.reader, &self.query, &self.scope);
+            let round = async {
+                if !is_first {
+                    sleep(INTERVAL).await;
+                }
+                let coverage = CoverageTracker::new(scope);
+                let current = profiles(reader, query, scope, &coverage).await;
+                (current, coverage.coverage())
+            };
+            let (current, coverage) = tokio::select! {
+                biased;
+                end = self.permission.ended() => {
+                    self.ended = true;
+                    return end.map(|error| error_line(&error));
+                }
+                asked = round => asked,
+            };
             let now = Instant::now();
-            if let Some(error) = self.permission.refusal(now).await {
-                self.ended = true;
-                return Some(error_line(&error));
-            }
-            let coverage = CoverageTracker::default();
-            let current = profiles(&self.reader, &self.query, &self.scope, &coverage).await;
-            let coverage = coverage.coverage();
             let mut out = self.changes(current, &coverage);
+            if !self.room.resize(self.sent.values().map(Row::size).sum()) {
+                self.ended = true;
+                return Some(error_line(&ApiError::gone(self.claim.share.no_room().message)));
+            }
             if self.with_bookmarks && now >= self.next_bookmark {
                 self.next_bookmark = now + BOOKMARK_INTERVAL;
                 let bookmark = |out: &mut Vec<u8>| append_bookmark(self.format, Kind::Profile, "", &coverage, out);

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     api_error::ApiError,
-    query::{FieldSelector, Parameters},
+    query::{FieldRequirement, FieldSelector, Parameters},
 };
 
 /// Fields of field selectors.
@@ -45,6 +45,12 @@ impl ProfileQuery {
         Ok(Self { namespace: namespace.map(str::to_owned), fields: parameters.fields.clone() })
     }
 
+    /// One profile.
+    pub fn named(namespace: &str, name: &str) -> Self {
+        let name = FieldRequirement { field: "metadata.name", value: name.to_owned(), is_negated: false };
+        Self { namespace: Some(namespace.to_owned()), fields: FieldSelector { requirements: vec![name] } }
+    }
+
     fn selects(&self, namespace: &str, name: &str) -> bool {
         self.namespace.as_deref().is_none_or(|wanted| wanted == namespace)
             && self.fields.matches("metadata.name", name)
@@ -59,6 +65,18 @@ pub async fn profiles(
     scope: &ReadScope,
     coverage: &CoverageTracker,
 ) -> Vec<Row> {
+    let found = profiles_of_nodes(reader, query, scope, coverage).await;
+    let rows = found.into_iter().map(|((namespace, name), nodes)| row(namespace, name, nodes));
+    rows.filter(|row| row.cells.get(1).is_some_and(|state| query.fields.matches("state", state))).collect()
+}
+
+/// What each node has of a profile, by namespace and name.
+pub(super) async fn profiles_of_nodes(
+    reader: &Arc<Reader>,
+    query: &ProfileQuery,
+    scope: &ReadScope,
+    coverage: &CoverageTracker,
+) -> BTreeMap<(String, String), Vec<Profile>> {
     let found: Mutex<BTreeMap<(String, String), Vec<Profile>>> = Mutex::default();
     let ask = |node: String| {
         let found = &found;
@@ -68,13 +86,15 @@ pub async fn profiles(
                 ProfilesClient::new(connected.channel).list(request).await
             });
             match listed.await {
-                Err(error) => error.record(&node, coverage),
+                Err(failure) => coverage.set_failed(&node, failure),
                 Ok((_, response)) => {
                     coverage.set_answered(&node);
-                    for profile in response.into_inner().profiles {
+                    for mut profile in response.into_inner().profiles {
                         let Some((namespace, name)) = profile.name.split_once('/') else { continue };
                         if scope.allows(namespace) && query.selects(namespace, name) {
                             let key = (namespace.to_owned(), name.to_owned());
+                            // As its certificate names it.
+                            profile.node.clone_from(&node);
                             found.lock().entry(key).or_default().push(profile);
                         }
                     }
@@ -83,9 +103,7 @@ pub async fn profiles(
         }
     };
     ask_nodes(&reader.pool, coverage, |node| query.fields.matches("node", node), ask).await;
-    let found = found.into_inner();
-    let rows = found.into_iter().map(|((namespace, name), nodes)| row(namespace, name, nodes));
-    rows.filter(|row| row.cells.get(1).is_some_and(|state| query.fields.matches("state", state))).collect()
+    found.into_inner()
 }
 
 /// What is the same on a node and for all nodes together.

@@ -1,28 +1,17 @@
 //! The queue between the nodes' streams and one client: bounded by bytes, so that a client that stopped reading costs a fixed
 //! amount of memory and never blocks others. What does not fit is counted: received = delivered + lost + queued.
 
-use std::{
-    collections::VecDeque,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use axum::body::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::byte_budget::BudgetShare;
 use crate::metrics::{RowMetrics, RowResult};
 
 /// Bytes queued for one client.
 pub const QUEUE_BYTES: usize = 1 << 20;
-/// Bytes queued for all clients together.
-pub const TOTAL_QUEUE_BYTES: usize = 12 << 20;
-
-/// Bytes in all queues.
-#[derive(Clone, Debug, Default)]
-pub struct QueueBudget(Arc<AtomicUsize>);
 
 /// What happened to the rows of one client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,7 +27,7 @@ pub struct RowQueue(Arc<Shared>);
 struct Shared {
     state: Mutex<State>,
     changed: Notify,
-    budget: QueueBudget,
+    share: BudgetShare,
     metrics: RowMetrics,
     bound: usize,
 }
@@ -63,23 +52,25 @@ pub enum Next {
 }
 
 impl RowQueue {
-    pub fn new(budget: QueueBudget, metrics: RowMetrics) -> Self {
-        Self::with_bound(budget, metrics, QUEUE_BYTES)
+    pub fn new(share: BudgetShare, metrics: RowMetrics) -> Self {
+        Self::with_bound(share, metrics, QUEUE_BYTES)
     }
 
-    pub(crate) fn with_bound(budget: QueueBudget, metrics: RowMetrics, bound: usize) -> Self {
-        Self(Arc::new(Shared { state: Mutex::default(), changed: Notify::new(), budget, metrics, bound }))
+    pub(crate) fn with_bound(share: BudgetShare, metrics: RowMetrics, bound: usize) -> Self {
+        Self(Arc::new(Shared { state: Mutex::default(), changed: Notify::new(), share, metrics, bound }))
     }
 
     /// Queues a row of a node, or counts it as lost.
     pub fn push(&self, row: Bytes) {
-        let Shared { state, changed, budget, metrics, bound } = &*self.0;
+        let Shared { state, changed, share, metrics, bound } = &*self.0;
         let mut state = state.lock();
         state.counts.received += 1;
         metrics.count(RowResult::Received, 1);
         // After a loss nothing is queued until the loss has been reported, so that its place in the stream is right.
-        let fits =
-            !state.is_closed && state.unreported == 0 && state.bytes + row.len() <= *bound && budget.reserve(row.len());
+        let fits = !state.is_closed
+            && state.unreported == 0
+            && state.bytes + row.len() <= *bound
+            && share.try_reserve(row.len());
         if fits {
             state.bytes += row.len();
             state.rows.push_back(row);
@@ -112,11 +103,11 @@ impl RowQueue {
 
     /// A row that is queued already.
     pub fn try_next_row(&self) -> Option<Bytes> {
-        let Shared { state, budget, metrics, .. } = &*self.0;
+        let Shared { state, share, metrics, .. } = &*self.0;
         let mut state = state.lock();
         let row = state.rows.pop_front()?;
         state.bytes -= row.len();
-        budget.release(row.len());
+        share.release(row.len());
         state.counts.delivered += 1;
         metrics.count(RowResult::Delivered, 1);
         Some(row)
@@ -128,30 +119,14 @@ impl RowQueue {
 
     /// Counts what a client that has gone left behind.
     pub fn close(&self) -> RowCounts {
-        let Shared { state, budget, metrics, .. } = &*self.0;
+        let Shared { state, share, metrics, .. } = &*self.0;
         let mut state = state.lock();
         let left = state.rows.len() as u64;
         state.counts.lost += left;
         metrics.count(RowResult::Lost, left);
-        budget.release(state.bytes);
+        share.release(state.bytes);
         (state.rows, state.bytes, state.is_closed) = (VecDeque::new(), 0, true);
         state.counts
-    }
-}
-
-impl QueueBudget {
-    fn reserve(&self, bytes: usize) -> bool {
-        let fits = |used: usize| (used + bytes <= TOTAL_QUEUE_BYTES).then_some(used + bytes);
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
-    }
-
-    fn release(&self, bytes: usize) {
-        self.0.fetch_sub(bytes, Ordering::Relaxed);
-    }
-
-    /// Bytes in use.
-    pub fn used(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
     }
 }
 
@@ -160,9 +135,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::{
+        access::Tenant,
+        resources::byte_budget::{ByteBudget, SHARE_BYTES},
+    };
+
+    fn share(budget: &ByteBudget, user: &str) -> BudgetShare {
+        budget.share(Tenant::User(user.to_owned()))
+    }
 
     fn queue(bound: usize) -> RowQueue {
-        RowQueue::with_bound(QueueBudget::default(), RowMetrics::default(), bound)
+        RowQueue::with_bound(share(&ByteBudget::default(), "zoe"), RowMetrics::default(), bound)
     }
 
     #[test]
@@ -189,19 +172,24 @@ mod tests {
         assert_eq!(queue.close(), RowCounts { received: 1, delivered: 0, lost: 1 });
         queue.push("bb".into());
         assert_eq!(queue.counts(), RowCounts { received: 2, delivered: 0, lost: 2 });
-        assert_eq!(queue.0.budget.used(), 0);
+        assert!(queue.0.share.try_reserve(SHARE_BYTES), "nothing is reserved");
     }
 
     #[test]
-    fn all_clients_together_have_a_bound() {
-        let budget = QueueBudget::default();
-        let queues: Vec<_> = (0..20).map(|_| RowQueue::new(budget.clone(), RowMetrics::default())).collect();
+    fn watches_of_one_tenant_leave_room_for_others() {
+        let budget = ByteBudget::default();
+        let queue = |user| RowQueue::new(share(&budget, user), RowMetrics::default());
+        let stopped: Vec<_> = (0..32).map(|_| queue("zoe")).collect();
         let row = Bytes::from(vec![b'x'; 1 << 16]);
         for _ in 0..100 {
-            queues.iter().for_each(|queue| queue.push(row.clone()));
+            stopped.iter().for_each(|queue| queue.push(row.clone()));
         }
-        assert_eq!(budget.used(), TOTAL_QUEUE_BYTES);
-        queues.iter().for_each(|queue| {
+        assert_eq!(budget.used(), SHARE_BYTES);
+        let other = queue("ida");
+        (0..16).for_each(|_| other.push(row.clone()));
+        assert_eq!(other.counts(), RowCounts { received: 16, delivered: 0, lost: 0 });
+        other.close();
+        stopped.iter().for_each(|queue| {
             let counts = queue.close();
             assert_eq!((counts.received, counts.lost), (100, 100));
         });
@@ -223,8 +211,8 @@ mod tests {
     proptest! {
         #[test]
         fn every_row_is_delivered_or_counted(steps in prop::collection::vec((any::<bool>(), 1usize..40), 0..200)) {
-            let budget = QueueBudget::default();
-            let queue = RowQueue::with_bound(budget.clone(), RowMetrics::default(), 100);
+            let budget = ByteBudget::default();
+            let queue = RowQueue::with_bound(share(&budget, "zoe"), RowMetrics::default(), 100);
             let (mut pushed, mut read, mut reported) = (0u64, 0u64, 0u64);
             for (push, size) in steps {
                 if push {

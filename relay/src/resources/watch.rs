@@ -16,11 +16,13 @@ use tokio::time::{Instant, Interval, interval, timeout};
 use trilobite_api::read_scope::ReadScope;
 
 use super::{
+    byte_budget::{BudgetShare, ByteBudget},
+    claim::Claim,
     coverage::CoverageTracker,
-    follow::{ANSWER_TIMEOUT, Follow, FollowTasks, Framing},
-    permission::{Permission, Recheck},
+    follow::{ANSWER_TIMEOUT, Follow, FollowTasks, Framing, StartFrom},
+    permission::{Permission, PermissionTimes, Recheck},
     recent_lists::RecentLists,
-    row_queue::{Next, QueueBudget, RowQueue},
+    row_queue::{Next, RowQueue},
     stream_item::now_nanoseconds,
     stream_query::StreamQuery,
     table::{Format, append_bookmark, append_event},
@@ -45,8 +47,9 @@ pub const OVERLAP_NANOSECONDS: u64 = 1_000_000_000;
 pub struct Reader {
     pub pool: AgentPool,
     pub metrics: Arc<Metrics>,
-    pub budget: QueueBudget,
+    pub budget: ByteBudget,
     pub recent: RecentLists,
+    pub permission_times: PermissionTimes,
 }
 
 /// A watch, and what its permission is made of.
@@ -56,8 +59,7 @@ pub struct WatchRequest {
     pub parameters: Parameters,
     pub format: Format,
     pub recheck: Recheck,
-    /// Held while the watch runs: a place among those of the user.
-    pub slot: Box<dyn Send + Sync>,
+    pub claim: Claim,
 }
 
 struct WatchStream {
@@ -65,6 +67,8 @@ struct WatchStream {
     follow: Arc<Follow>,
     _tasks: FollowTasks,
     permission: Permission,
+    /// The place of the watch among those of its tenant.
+    _claim: Claim,
     with_bookmarks: bool,
     ticks: Interval,
     next_bookmark: Instant,
@@ -75,7 +79,7 @@ struct WatchStream {
 
 /// Starts a watch; an error if no node can give what is asked for.
 pub async fn watch(reader: &Arc<Reader>, request: WatchRequest) -> Result<Response, ApiError> {
-    let WatchRequest { query, scope, parameters, format, recheck, slot } = request;
+    let WatchRequest { query, scope, parameters, format, recheck, claim } = request;
     let with_bookmarks = parameters.allow_bookmarks;
     let position = match parameters.resource_version {
         ResourceVersion::After(_) if !query.has_positions() => {
@@ -90,13 +94,15 @@ pub async fn watch(reader: &Arc<Reader>, request: WatchRequest) -> Result<Respon
     let since = parameters.since.map(|ago| now.saturating_sub(u64::try_from(ago.as_nanos()).unwrap_or(u64::MAX)));
     let framing = Framing::Watch { losses_as_rows: !with_bookmarks };
     let after = position.map(|position| position.saturating_sub(OVERLAP_NANOSECONDS)).or(since);
-    let (follow, tasks) = start(reader, query, scope, format, framing, after, position);
+    let (follow, tasks) =
+        start(reader, claim.share.clone(), query, scope, format, framing, StartFrom { after, position });
     begun(&follow).await?;
     reader.metrics.watchers.inc();
     let state = WatchStream {
         reader: Arc::clone(reader),
         _tasks: tasks,
-        permission: Permission::new(parameters.timeout, recheck, slot),
+        permission: Permission::new(reader.permission_times, parameters.timeout, recheck, claim.cut.clone()),
+        _claim: claim,
         with_bookmarks,
         ticks: interval(TICK),
         next_bookmark: Instant::now() + ANSWER_TIMEOUT,
@@ -114,25 +120,24 @@ pub async fn watch(reader: &Arc<Reader>, request: WatchRequest) -> Result<Respon
 /// Starts the streams of all nodes.
 pub(super) fn start(
     reader: &Arc<Reader>,
+    share: BudgetShare,
     query: StreamQuery,
     scope: ReadScope,
     format: Format,
     framing: Framing,
-    after: Option<u64>,
-    position: Option<u64>,
+    from: StartFrom,
 ) -> (Arc<Follow>, FollowTasks) {
     let resource = if query.has_positions() { "flows" } else { "events" };
     let follow = Arc::new(Follow {
         pool: reader.pool.clone(),
-        queue: RowQueue::new(reader.budget.clone(), reader.metrics.rows_of(resource)),
-        repeated: position.and_then(|position| reader.recent.names(position)).unwrap_or_default(),
+        queue: RowQueue::new(share, reader.metrics.rows_of(resource)),
+        repeated: from.position.and_then(|position| reader.recent.names(position)).unwrap_or_default(),
         query,
+        coverage: CoverageTracker::new(&scope),
         scope,
-        coverage: CoverageTracker::default(),
         format,
         framing,
-        after,
-        position,
+        from,
         columns_sent: AtomicBool::new(false),
         failure: Mutex::new(None),
     });
@@ -144,7 +149,7 @@ pub(super) fn start(
 pub(super) async fn begun(follow: &Follow) -> Result<(), ApiError> {
     // Nodes that are late answer later, or never; the coverage says so. Whether all have kept what a position asks for is
     // known when all have answered.
-    let _ = match follow.position {
+    let _ = match follow.from.position {
         None => timeout(ANSWER_TIMEOUT, follow.coverage.decided()).await,
         Some(_) => timeout(ANSWER_TIMEOUT, follow.coverage.settled()).await,
     };
@@ -165,8 +170,12 @@ impl WatchStream {
             }
             tokio::select! {
                 biased;
+                end = self.permission.ended() => {
+                    self.ended = true;
+                    return end.map(|error| error_line(&error));
+                }
                 _ = self.ticks.tick() => {
-                    if let Some(chunk) = self.housekeep().await {
+                    if let Some(chunk) = self.housekeep() {
                         return Some(chunk);
                     }
                 }
@@ -189,18 +198,11 @@ impl WatchStream {
         chunk.map_or(row, Bytes::from)
     }
 
-    /// Once a second: the end of the watch, or a bookmark that is due.
-    async fn housekeep(&mut self) -> Option<Bytes> {
+    /// Once a second: a failure that ends the watch, or a bookmark that is due.
+    fn housekeep(&mut self) -> Option<Bytes> {
         let now = Instant::now();
         let failure = self.follow.failure.lock().clone();
         if let Some(error) = failure {
-            return Some(self.end_with(&error));
-        }
-        if self.permission.is_over(now) {
-            self.ended = true;
-            return None;
-        }
-        if let Some(error) = self.permission.refusal(now).await {
             return Some(self.end_with(&error));
         }
         let coverage = self.follow.coverage.coverage();
@@ -256,8 +258,10 @@ pub(super) fn error_line(error: &ApiError) -> Bytes {
     format!("{{\"type\":\"ERROR\",\"object\":{}}}\n", error.status()).into()
 }
 
-pub(crate) fn json_response(body: Body) -> Response {
+pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+pub(super) fn json_response(body: Body) -> Response {
     let mut response = Response::new(body);
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
     response
 }

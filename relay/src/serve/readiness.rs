@@ -14,9 +14,8 @@ use axum::{
 };
 use rustls::{ClientConfig, ServerConfig};
 use tokio::{net::TcpListener, sync::watch};
-use tokio_util::sync::CancellationToken;
 
-use crate::{access::RequestHeaders, metrics::Metrics, resources::row_queue::QueueBudget};
+use crate::{access::RequestHeaders, metrics::Metrics, resources::byte_budget::ByteBudget};
 
 /// What the relay needs before it can serve. Agents are not among it.
 #[derive(Clone)]
@@ -49,11 +48,11 @@ impl Readiness {
 #[derive(Clone)]
 struct MetricsState {
     metrics: Arc<Metrics>,
-    budget: QueueBudget,
+    budget: ByteBudget,
     readiness: Readiness,
 }
 
-pub(super) fn metrics_response(metrics: &Metrics, budget: &QueueBudget) -> Response {
+pub(super) fn metrics_response(metrics: &Metrics, budget: &ByteBudget) -> Response {
     metrics.queued_bytes.set(i64::try_from(budget.used()).unwrap_or(i64::MAX));
     match metrics.encode() {
         Ok(text) => {
@@ -64,24 +63,16 @@ pub(super) fn metrics_response(metrics: &Metrics, budget: &QueueBudget) -> Respo
     }
 }
 
-/// Serves without TLS until `stop`.
-pub async fn serve_metrics(
-    address: SocketAddr,
-    metrics: Arc<Metrics>,
-    budget: QueueBudget,
-    readiness: Readiness,
-    stop: CancellationToken,
-) -> std::io::Result<()> {
-    let listener = listen(address).await?;
-    let router = Router::new()
+/// What is served without TLS.
+pub(super) fn router(metrics: Arc<Metrics>, budget: ByteBudget, readiness: Readiness) -> Router {
+    Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(async |State(state): State<MetricsState>| state.readiness.response()))
         .route(
             "/metrics",
             get(async |State(state): State<MetricsState>| metrics_response(&state.metrics, &state.budget)),
         )
-        .with_state(MetricsState { metrics, budget, readiness });
-    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+        .with_state(MetricsState { metrics, budget, readiness })
 }
 
 /// A node without IPv6 has no `[::]`; 0.0.0.0 is meant there.

@@ -7,28 +7,30 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
-    time::timeout,
+    sync::watch,
+    time::{Instant, sleep_until, timeout, timeout_at},
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
+    connections::{ClientConnection, ConnectionLimits, Connections, StrangerPlace},
     readiness::listen,
     request::{App, handle},
     server_tls::peer,
+    write_timeout::WriteTimeout,
 };
 
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longer than the API server keeps idle connections (90 s), so that it never writes to one that is being closed.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(120);
 /// Time for requests that run when the relay stops; watches end at once after it.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
-const MAX_CONNECTIONS: usize = 512;
 /// Bytes that a connection buffers.
 const BUFFER: usize = 64 << 10;
 /// A client that has gone without a word is noticed after about this time.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
+
+type ConnectionError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Serves the aggregated API until `stop`.
 pub async fn serve(
@@ -39,7 +41,7 @@ pub async fn serve(
 ) -> io::Result<()> {
     let listener = listen(address).await?;
     tracing::info!(address = %listener.local_addr()?, "serving the read API");
-    accept(listener, tls, app, stop).await;
+    accept(listener, tls, app, ConnectionLimits::default(), stop).await;
     Ok(())
 }
 
@@ -48,17 +50,40 @@ pub async fn accept(
     listener: TcpListener,
     tls: watch::Receiver<Option<Arc<ServerConfig>>>,
     app: Arc<App>,
+    limits: ConnectionLimits,
     stop: CancellationToken,
 ) {
-    let connections = TaskTracker::new();
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let serving = stop.clone();
+    accept_each(listener, limits, stop, move |tcp, place, cut| {
+        let (config, app, stop) = (tls.borrow().clone(), Arc::clone(&app), serving.clone());
+        async move {
+            match config {
+                Some(config) => serve_connection(tcp, config, app, place, cut, stop).await,
+                None => Ok(()),
+            }
+        }
+    })
+    .await;
+}
+
+/// Calls `serve` with each connection, as one of a stranger, until `stop`.
+pub(super) async fn accept_each<F>(
+    listener: TcpListener,
+    limits: ConnectionLimits,
+    stop: CancellationToken,
+    serve: impl Fn(TcpStream, StrangerPlace, CancellationToken) -> F,
+) where
+    F: Future<Output = Result<(), ConnectionError>> + Send + 'static,
+{
+    let running = TaskTracker::new();
+    let connections = Connections::new(limits);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = stop.cancelled() => break,
         };
-        let tcp = match accepted {
-            Ok((tcp, _)) => tcp,
+        let (tcp, address) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // The process has no descriptor left.
                 tracing::warn!(%error, "cannot accept a connection");
@@ -66,23 +91,19 @@ pub async fn accept(
                 continue;
             }
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            tracing::warn!("{MAX_CONNECTIONS} connections are open already");
-            continue;
-        };
-        let config = tls.borrow().clone();
-        let (app, stop) = (Arc::clone(&app), stop.clone());
-        connections.spawn(async move {
-            let _place = place;
-            if let Some(config) = config
-                && let Err(error) = serve_connection(tcp, config, app, stop).await
-            {
-                tracing::debug!(%error, "a connection has failed");
+        let cut = CancellationToken::new();
+        let served = serve(tcp, connections.admit(address.ip(), cut.clone()), cut.clone());
+        running.spawn(async move {
+            tokio::select! {
+                ended = served => if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection has failed");
+                },
+                () = cut.cancelled() => tracing::debug!("a connection is cut off"),
             }
         });
     }
-    connections.close();
-    if timeout(DRAIN_TIMEOUT, connections.wait()).await.is_err() {
+    running.close();
+    if timeout(DRAIN_TIMEOUT, running.wait()).await.is_err() {
         tracing::info!("open watches are ended");
     }
 }
@@ -91,16 +112,32 @@ async fn serve_connection(
     tcp: TcpStream,
     config: Arc<ServerConfig>,
     app: Arc<App>,
+    place: StrangerPlace,
+    cut: CancellationToken,
     stop: CancellationToken,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+) -> Result<(), ConnectionError> {
+    let limits = place.limits();
+    let deadline = Instant::now() + limits.stranger_lifetime;
     let _ = tcp.set_nodelay(true);
     rustix::net::sockopt::set_socket_keepalive(&tcp, true)?;
     rustix::net::sockopt::set_tcp_keepidle(&tcp, KEEP_ALIVE)?;
-    let stream = timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(config).accept(tcp)).await??;
-    let peer = Arc::new(peer(stream.get_ref().1));
-    let service = service_fn(move |request| {
-        let (app, peer) = (Arc::clone(&app), Arc::clone(&peer));
-        async move { Ok::<_, Infallible>(handle(&app, &peer, request).await) }
+    // What is left to send when the connection is closed goes with it, if the client still does not read.
+    let unread = u32::try_from(limits.unread.as_millis()).unwrap_or(u32::MAX);
+    rustix::net::sockopt::set_tcp_user_timeout(&tcp, unread)?;
+    let tcp = WriteTimeout::new(tcp, limits.unread);
+    let stream = timeout_at(deadline, TlsAcceptor::from(config).accept(tcp)).await??;
+    let (peer, certificates) = peer(stream.get_ref().1);
+    let is_proxy = app.is_proxy(&peer);
+    let Some(client) = ClientConnection::new(peer, certificates, is_proxy, place, cut) else {
+        return Err(format!("{} connections of the API server are open already", limits.proxy).into());
+    };
+    let client = Arc::new(client);
+    let service = service_fn({
+        let client = Arc::clone(&client);
+        move |request| {
+            let (app, client) = (Arc::clone(&app), Arc::clone(&client));
+            async move { Ok::<_, Infallible>(handle(&app, &client, request).await) }
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -108,9 +145,20 @@ async fn serve_connection(
         .max_buf_size(BUFFER)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
-    tokio::select! {
-        ended = connection.as_mut() => return Ok(ended?),
-        () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+    let (mut is_new, mut is_stopping) = (true, false);
+    loop {
+        tokio::select! {
+            ended = connection.as_mut() => return Ok(ended?),
+            () = sleep_until(deadline), if is_new => {
+                if client.is_stranger() {
+                    return Err("a stranger's connection lasts too long".into());
+                }
+                is_new = false;
+            }
+            () = stop.cancelled(), if !is_stopping => {
+                connection.as_mut().graceful_shutdown();
+                is_stopping = true;
+            }
+        }
     }
-    Ok(connection.await?)
 }

@@ -2,7 +2,11 @@
 
 use std::{convert::Infallible, sync::Arc};
 
-use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
+use rustls::{
+    RootCertStore, ServerConfig,
+    server::{VerifierBuilderError, WebPkiClientVerifier, danger::ClientCertVerifier},
+};
+use rustls_pki_types::{CertificateDer, UnixTime};
 use tokio::sync::watch;
 use trilobite_certificates::{Certificate, CertificateState};
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
@@ -22,14 +26,7 @@ pub enum ServerTlsError {
 
 /// A client may come without a certificate: kubelet's probes and holders of tokens do.
 pub fn server_config(certificate: &Certificate, headers: &RequestHeaders) -> Result<ServerConfig, ServerTlsError> {
-    let mut roots = RootCertStore::empty();
-    for root in &headers.client_ca {
-        roots.add(root.clone()).map_err(|error| ServerTlsError::ClientCa(error.into()))?;
-    }
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
-        .allow_unauthenticated()
-        .build()
-        .map_err(|error| ServerTlsError::ClientCa(error.into()))?;
+    let verifier = client_verifier(headers)?;
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(ServerTlsError::Certificate)?
@@ -41,6 +38,25 @@ pub fn server_config(certificate: &Certificate, headers: &RequestHeaders) -> Res
     config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(config)
+}
+
+fn client_verifier(headers: &RequestHeaders) -> Result<Arc<dyn ClientCertVerifier>, ServerTlsError> {
+    let mut roots = RootCertStore::empty();
+    for root in &headers.client_ca {
+        roots.add(root.clone()).map_err(|error| ServerTlsError::ClientCa(error.into()))?;
+    }
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
+        .allow_unauthenticated()
+        .build()
+        .map_err(|error: VerifierBuilderError| ServerTlsError::ClientCa(error.into()))
+}
+
+/// Whether the certificates of a connection would still be let in: the CA may have changed since the handshake, and they may have
+/// expired.
+pub(super) fn is_trusted(certificates: &[CertificateDer<'static>], headers: &RequestHeaders) -> bool {
+    let Some((own, intermediates)) = certificates.split_first() else { return true };
+    let verifier = client_verifier(headers);
+    verifier.is_ok_and(|verifier| verifier.verify_client_cert(own, intermediates, UnixTime::now()).is_ok())
 }
 
 /// Makes a configuration of every new certificate and CA, for ever. Connections keep the one that they began with.
@@ -70,9 +86,10 @@ pub async fn keep_server_config(
     }
 }
 
-/// The peer of a connection whose client certificate was verified.
-pub(super) fn peer(connection: &rustls::ServerConnection) -> Peer {
-    let first = connection.peer_certificates().and_then(<[_]>::first);
+/// The peer of a connection, and its certificates, which were verified.
+pub(super) fn peer(connection: &rustls::ServerConnection) -> (Peer, Vec<CertificateDer<'static>>) {
+    let certificates = connection.peer_certificates().unwrap_or_default();
+    let first = certificates.first();
     // Without a common name it is the empty name, which no list of allowed names holds.
     let common_name = first.map(|certificate| {
         let parsed = X509Certificate::from_der(certificate).ok();
@@ -81,5 +98,6 @@ pub(super) fn peer(connection: &rustls::ServerConnection) -> Peer {
         });
         name.unwrap_or_default()
     });
-    Peer { common_name }
+    let certificates = certificates.iter().map(|certificate| certificate.clone().into_owned()).collect();
+    (Peer { common_name }, certificates)
 }

@@ -8,7 +8,7 @@ use crate::{
     authority::Authority,
     client::HttpsClient,
     fake_agent::FakeAgent,
-    fixture::{API, Relay, exec},
+    fixture::{API, Relay, exec, request_headers},
 };
 
 async fn until_read(relay: &Relay) {
@@ -79,8 +79,28 @@ async fn agent_that_does_not_let_the_relay_in_has_refused() {
 async fn without_a_client_certificate_no_node_answers() {
     let relay = Relay::start().await;
     relay.agent_tls.send_replace(None);
-    let (_, list) = relay.admin().get_json(&format!("{API}/namespaces/shop/flows")).await;
+    let (_, list) = relay.admin().get_json(&format!("{API}/flows")).await;
     assert_eq!(list["coverage"]["nodes"]["late"], 2);
     assert_eq!(list["coverage"]["problems"][0]["message"], "the relay has no client certificate yet");
     assert_eq!(relay.admin().get("/readyz").await.status, 503);
+}
+
+#[tokio::test]
+async fn changed_front_proxy_ca_closes_connections_at_their_next_request() {
+    let relay = Relay::start().await;
+    let path = format!("{API}/namespaces/shop/flows");
+    let client = relay.admin();
+    let (mut staying, mut leaving) = (client.kept_open().await, client.kept_open().await);
+    assert_eq!((staying.get(&path).await.0, leaving.get(&path).await.0), (200, 200));
+
+    let next = Authority::new("next-front-proxy-ca");
+    let both = request_headers(&[&relay.front_proxy, &next]);
+    relay.headers.send_replace(Some(Arc::new(both)));
+    assert_eq!(staying.get(&path).await, (200, None), "it is signed by a CA of the new bundle");
+
+    relay.headers.send_replace(Some(Arc::new(request_headers(&[&next]))));
+    for path in [path.as_str(), "/livez"] {
+        let (status, connection) = if path == "/livez" { &mut leaving } else { &mut staying }.get(path).await;
+        assert_eq!((status, connection.as_deref()), (401, Some("close")), "{path}");
+    }
 }

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use http::Request;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
 use serde_json::Value;
@@ -56,17 +57,31 @@ impl HttpsClient {
         TlsConnector::from(Arc::clone(&self.config)).connect(ServerName::try_from(SERVICE).unwrap(), tcp).await
     }
 
-    /// An error if the connection is refused.
-    pub(crate) async fn try_get(&self, path: &str) -> Result<Answer, String> {
+    async fn sender(&self) -> Result<SendRequest<Empty<Bytes>>, String> {
         let stream = self.connect().await.map_err(|error| error.to_string())?;
         let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
-        let (mut sender, connection) = handshake.map_err(|error| error.to_string())?;
+        let (sender, connection) = handshake.map_err(|error| error.to_string())?;
         tokio::spawn(connection);
+        Ok(sender)
+    }
+
+    fn request(&self, path: &str) -> Request<Empty<Bytes>> {
         let mut request = Request::get(path).header("host", SERVICE);
         for (name, value) in &self.headers {
             request = request.header(*name, value);
         }
-        let response = sender.send_request(request.body(Empty::<Bytes>::new()).unwrap()).await;
+        request.body(Empty::new()).unwrap()
+    }
+
+    /// A connection for several requests.
+    pub(crate) async fn kept_open(&self) -> OpenClient {
+        OpenClient { client: self.clone(), sender: self.sender().await.unwrap() }
+    }
+
+    /// An error if the connection is refused.
+    pub(crate) async fn try_get(&self, path: &str) -> Result<Answer, String> {
+        let mut sender = self.sender().await?;
+        let response = sender.send_request(self.request(path)).await;
         let (parts, body) = response.map_err(|error| error.to_string())?.into_parts();
         Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body, buffer: Vec::new() })
     }
@@ -79,6 +94,24 @@ impl HttpsClient {
         let answer = self.get(path).await;
         let status = answer.status;
         (status, serde_json::from_slice(&answer.bytes().await).unwrap())
+    }
+}
+
+/// A client with one connection for all of its requests.
+pub(crate) struct OpenClient {
+    client: HttpsClient,
+    sender: SendRequest<Empty<Bytes>>,
+}
+
+impl OpenClient {
+    /// The status, and what is said of the connection.
+    pub(crate) async fn get(&mut self, path: &str) -> (u16, Option<String>) {
+        self.sender.ready().await.unwrap();
+        let response = self.sender.send_request(self.client.request(path)).await.unwrap();
+        let connection = response.headers().get("connection").map(|value| value.to_str().unwrap().to_owned());
+        let status = response.status().as_u16();
+        response.into_body().collect().await.unwrap();
+        (status, connection)
     }
 }
 

@@ -14,7 +14,7 @@ use tonic::{
 };
 use trilobite_api::{
     observer::{
-        self, GetFlowsRequest, GetFlowsResponse,
+        GetFlowsRequest, GetFlowsResponse,
         observer_server::{Observer, ObserverServer},
     },
     profiles::{
@@ -200,8 +200,6 @@ impl FineGuidanceSensors for Services {
 #[tonic::async_trait]
 impl Observer for Services {
     type GetFlowsStream = Streamed<GetFlowsResponse>;
-    type GetAgentEventsStream = Streamed<observer::GetAgentEventsResponse>;
-    type GetDebugEventsStream = Streamed<observer::GetDebugEventsResponse>;
 
     async fn get_flows(&self, request: Request<GetFlowsRequest>) -> Result<Response<Self::GetFlowsStream>, Status> {
         self.called(&request, "GetFlows")?;
@@ -226,40 +224,7 @@ impl Observer for Services {
         Ok(response)
     }
 
-    async fn get_agent_events(
-        &self,
-        _: Request<observer::GetAgentEventsRequest>,
-    ) -> Result<Response<Self::GetAgentEventsStream>, Status> {
-        absent()
-    }
-
-    async fn get_debug_events(
-        &self,
-        _: Request<observer::GetDebugEventsRequest>,
-    ) -> Result<Response<Self::GetDebugEventsStream>, Status> {
-        absent()
-    }
-
-    async fn get_nodes(
-        &self,
-        _: Request<observer::GetNodesRequest>,
-    ) -> Result<Response<observer::GetNodesResponse>, Status> {
-        absent()
-    }
-
-    async fn get_namespaces(
-        &self,
-        _: Request<observer::GetNamespacesRequest>,
-    ) -> Result<Response<observer::GetNamespacesResponse>, Status> {
-        absent()
-    }
-
-    async fn server_status(
-        &self,
-        _: Request<observer::ServerStatusRequest>,
-    ) -> Result<Response<observer::ServerStatusResponse>, Status> {
-        absent()
-    }
+    trilobite_api::unserved_observer_methods!(absent(), get_nodes, get_namespaces, server_status);
 }
 
 #[tonic::async_trait]

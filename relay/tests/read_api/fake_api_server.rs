@@ -14,6 +14,8 @@ pub(crate) struct Rights {
     /// `USER VERB RESOURCE[/SUBRESOURCE] NAMESPACE`, with `*` for the whole cluster.
     pub(crate) allowed: BTreeSet<String>,
     pub(crate) reviews: usize,
+    /// The server answers with an error that names its address.
+    pub(crate) is_away: bool,
 }
 
 /// A client of a server that allows what is in `rights`, and knows the token `token-of-NAME`.
@@ -21,6 +23,12 @@ pub(crate) fn client(rights: Arc<Mutex<Rights>>) -> kube::Client {
     let service = service_fn(move |request: Request<Body>| {
         let rights = Arc::clone(&rights);
         async move {
+            if rights.lock().is_away {
+                let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 500,
+                                    "reason": "InternalError", "message": "dial tcp 10.96.0.1:443: refused"});
+                let response = Response::builder().status(500).header("content-type", "application/json");
+                return Ok(response.body(Body::from(status.to_string().into_bytes())).unwrap());
+            }
             let path = request.uri().path().to_owned();
             let bytes = request.into_body().collect().await.unwrap().to_bytes();
             let mut review: Value = serde_json::from_slice(&bytes).unwrap();

@@ -15,8 +15,8 @@ use trilobite_relay::{
     access::{Authenticator, Authorizer, RequestHeaders},
     agents::{Addresses, AgentPool, client_config},
     metrics::Metrics,
-    resources::{recent_lists::RecentLists, row_queue::QueueBudget, watch::Reader},
-    serve::{App, Readiness, Slots, accept, server_config},
+    resources::{byte_budget::ByteBudget, permission::PermissionTimes, recent_lists::RecentLists, watch::Reader},
+    serve::{App, ConnectionLimits, Readiness, Slots, accept, accept_plain, server_config},
 };
 
 use crate::{
@@ -42,33 +42,47 @@ pub(crate) struct Relay {
     pub(crate) server_tls: watch::Sender<Option<Arc<ServerConfig>>>,
     pub(crate) rights: Arc<Mutex<Rights>>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) budget: QueueBudget,
-    headers: RequestHeaders,
+    pub(crate) budget: ByteBudget,
+    /// Serves probes and metrics without TLS.
+    pub(crate) plain_address: SocketAddr,
+    pub(crate) headers: watch::Sender<Option<Arc<RequestHeaders>>>,
     stop: CancellationToken,
+}
+
+/// What a test makes shorter.
+#[derive(Default)]
+pub(crate) struct Limits {
+    pub(crate) connections: ConnectionLimits,
+    pub(crate) permission: PermissionTimes,
 }
 
 impl Relay {
     pub(crate) async fn start() -> Self {
+        Self::start_with(Limits::default()).await
+    }
+
+    pub(crate) async fn start_with(limits: Limits) -> Self {
         let (authority, front_proxy) = (Authority::new("trilobite-ca"), Authority::new("front-proxy-ca"));
         let alder = FakeAgent::start(&authority, "alder.trilobite-node.reef.svc").await;
         let birch = FakeAgent::start(&authority, "birch.trilobite-node.reef.svc").await;
         let known = BTreeMap::from([("alder".to_owned(), alder.address), ("birch".to_owned(), birch.address)]);
         let (addresses, known) = watch::channel(Arc::new(known));
-        let headers = RequestHeaders::read(&request_headers(&front_proxy)).unwrap();
+        let headers = request_headers(&[&front_proxy]);
         let (server_tls, tls) =
             watch::channel(Some(Arc::new(server_config(&authority.server(SERVICE), &headers).unwrap())));
         let own = client_config(&authority.bundle(), &authority.client("trilobite-relay")).unwrap();
         let (agent_tls, agents) = watch::channel(Some(Arc::new(own)));
-        let (_, known_headers) = watch::channel(Some(Arc::new(headers.clone())));
+        let (headers, known_headers) = watch::channel(Some(Arc::new(headers)));
         let rights = Arc::new(Mutex::new(Rights::default()));
         let kube = client(Arc::clone(&rights));
-        let (metrics, budget) = (Arc::new(Metrics::default()), QueueBudget::default());
+        let (metrics, budget) = (Arc::new(Metrics::default()), ByteBudget::default());
         let app = App {
             reader: Arc::new(Reader {
                 pool: AgentPool::new(NAMESPACE, known, agents.clone()),
                 metrics: Arc::clone(&metrics),
                 budget: budget.clone(),
                 recent: RecentLists::default(),
+                permission_times: limits.permission,
             }),
             authenticator: Authenticator::new(kube.clone(), known_headers.clone()),
             authorizer: Arc::new(Authorizer::new(kube)),
@@ -78,8 +92,12 @@ impl Relay {
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let plain = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let plain_address = plain.local_addr().unwrap();
         let stop = CancellationToken::new();
-        tokio::spawn(accept(listener, tls, Arc::new(app), stop.clone()));
+        let (shown, readiness) = (Arc::clone(&metrics), app.readiness.clone());
+        tokio::spawn(accept_plain(plain, shown, budget.clone(), readiness, limits.connections, stop.clone()));
+        tokio::spawn(accept(listener, tls, Arc::new(app), limits.connections, stop.clone()));
         Self {
             address,
             authority,
@@ -92,6 +110,7 @@ impl Relay {
             rights,
             metrics,
             budget,
+            plain_address,
             headers,
             stop,
         }
@@ -122,7 +141,8 @@ impl Relay {
 
     /// Serves with another certificate from now on.
     pub(crate) fn renew_serving_certificate(&self, by: &Authority) {
-        let config = server_config(&by.server(SERVICE), &self.headers).unwrap();
+        let headers = self.headers.borrow().clone().unwrap();
+        let config = server_config(&by.server(SERVICE), &headers).unwrap();
         self.server_tls.send_replace(Some(Arc::new(config)));
     }
 
@@ -140,16 +160,19 @@ impl Drop for Relay {
     }
 }
 
-fn request_headers(front_proxy: &Authority) -> BTreeMap<String, String> {
-    [
-        ("requestheader-client-ca-file", front_proxy.pem.as_str()),
+/// Requests come from the proxy whose certificate one of these has signed.
+pub(crate) fn request_headers(front_proxies: &[&Authority]) -> RequestHeaders {
+    let bundle: String = front_proxies.iter().map(|authority| authority.pem.as_str()).collect();
+    let data: BTreeMap<String, String> = [
+        ("requestheader-client-ca-file", bundle.as_str()),
         ("requestheader-allowed-names", r#"["front-proxy-client"]"#),
         ("requestheader-username-headers", r#"["X-Remote-User"]"#),
         ("requestheader-group-headers", r#"["X-Remote-Group"]"#),
         ("requestheader-extra-headers-prefix", r#"["X-Remote-Extra-"]"#),
     ]
     .map(|(key, value)| (key.to_owned(), value.to_owned()))
-    .into()
+    .into();
+    RequestHeaders::read(&data).unwrap()
 }
 
 /// A flow to a pod at that time, in nanoseconds.

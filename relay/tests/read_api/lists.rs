@@ -114,7 +114,9 @@ async fn coverage_says_who_is_late_and_what_was_lost() {
     let coverage = &list["coverage"];
     assert_eq!(coverage["nodes"], serde_json::json!({"asked": 3, "answered": 1, "late": 1, "refused": 1}));
     assert_eq!(coverage["lost"], 7);
-    assert_eq!(coverage["problems"][0]["message"], "not yours");
+    assert_eq!(coverage["problems"][0]["message"], "refused");
+    let (_, list) = relay.admin().get_json(&format!("{API}/flows")).await;
+    assert_eq!(list["coverage"]["problems"][0]["message"], "not yours", "for those who may read the whole cluster");
     assert_eq!(list["items"].as_array().unwrap().len(), 1, "a loss is no flow");
 }
 
@@ -125,9 +127,12 @@ async fn query_that_every_agent_refuses_is_a_bad_request() {
         *agent.state.refusal.lock() = Some(Status::invalid_argument("allow_list[0].event_set: cannot come"));
     }
     for path in ["flows", "events?forSeconds=1", "events?watch=1"] {
-        let (status, error) = relay.admin().get_json(&format!("{API}/namespaces/shop/{path}")).await;
+        let (status, error) = relay.admin().get_json(&format!("{API}/{path}")).await;
         assert_eq!(status, 400, "{path}");
         assert_eq!(error["message"], "every node refuses: allow_list[0].event_set: cannot come");
+        let (status, error) = relay.admin().get_json(&format!("{API}/namespaces/shop/{path}")).await;
+        assert_eq!(status, 400, "{path}");
+        assert!(error["message"].as_str().unwrap().starts_with("every node refuses: a selector is"), "{error}");
     }
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod authority;
+mod bounds;
 mod certificates;
 mod client;
 mod discovery;
@@ -12,4 +13,5 @@ mod fixture;
 mod lists;
 mod permissions;
 mod profiles;
+mod revoked;
 mod watches;

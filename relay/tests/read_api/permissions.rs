@@ -1,5 +1,7 @@
 //! Who is let in, and what they may read.
 
+use tonic::Status;
+
 use crate::{
     authority::Authority,
     client::HttpsClient,
@@ -131,4 +133,60 @@ async fn nothing_can_be_written() {
         .body(Full::<Bytes>::default())
         .unwrap();
     assert_eq!(sender.send_request(request).await.unwrap().status(), 405);
+}
+
+#[tokio::test]
+async fn tenant_learns_no_address_and_no_error_of_a_node() {
+    let relay = Relay::start().await;
+    let mut addresses = (**relay.addresses.borrow()).clone();
+    // A port at which nothing listens, and the agent of another node.
+    addresses.insert("cedar".into(), "127.0.0.1:1".parse().unwrap());
+    addresses.insert("dogwood".into(), relay.alder.address);
+    relay.addresses.send_replace(addresses.into());
+    *relay.birch.state.refusal.lock() = Some(Status::internal("cannot open /var/run/trilobite"));
+    let (mut paths, admin) = (Vec::new(), relay.admin());
+    for (verb, path) in [
+        ("list flows", "flows"),
+        ("get flows", "flows/none"),
+        ("list events", "events?forSeconds=0"),
+        ("list profiles", "profiles"),
+        ("get profiles", "profiles/none"),
+        ("get profiles/folded", "profiles/none/folded"),
+    ] {
+        relay.allow(&[&format!("zoe {verb} shop")]);
+        paths.push(path);
+    }
+    relay.allow(&["zoe watch flows shop"]);
+    let is_told = |text: &str| text.contains("127.0.0.1") || text.contains("/var/run") || text.contains("certificate");
+    let mut watch = relay.user("zoe").get(&format!("{API}/namespaces/shop/flows?watch=1&allowWatchBookmarks=1")).await;
+    let bookmark = watch.line().await.unwrap().to_string();
+    assert!(bookmark.contains("unreachable") && !is_told(&bookmark), "{bookmark}");
+    for path in paths {
+        let answer = relay.user("zoe").get(&format!("{API}/namespaces/shop/{path}")).await;
+        let headers = format!("{:?}", answer.headers);
+        let text = String::from_utf8(answer.bytes().await).unwrap();
+        assert!(!is_told(&text) && !is_told(&headers), "{path}: {headers} {text}");
+    }
+    let (_, list) = relay.user("zoe").get_json(&format!("{API}/namespaces/shop/flows")).await;
+    let problems: Vec<_> = list["coverage"]["problems"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|problem| (problem["node"].as_str().unwrap(), problem["message"].as_str().unwrap()))
+        .collect();
+    assert_eq!(problems, [("birch", "refused"), ("cedar", "unreachable"), ("dogwood", "refused")]);
+    let (_, list) = admin.get_json(&format!("{API}/flows")).await;
+    assert!(is_told(&list["coverage"].to_string()), "{list}");
+}
+
+#[tokio::test]
+async fn error_of_the_api_server_is_not_told() {
+    let relay = Relay::start().await;
+    relay.rights.lock().is_away = true;
+    let with_token = HttpsClient::new(relay.address, &relay.authority, None).with("authorization", "Bearer x");
+    for client in [relay.user("zoe"), with_token] {
+        let (status, body) = client.get_json(&format!("{API}/namespaces/shop/flows")).await;
+        assert_eq!(status, 503);
+        assert!(!body.to_string().contains("10.96"), "{body}");
+    }
 }

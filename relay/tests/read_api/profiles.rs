@@ -94,3 +94,34 @@ async fn watch_of_profiles_sends_changes() {
     relay.birch.state.profiles.lock().clear();
     assert_eq!(watch.line().await.unwrap()["type"], "DELETED");
 }
+
+#[tokio::test]
+async fn result_is_waited_for_and_read_where_it_is() {
+    let relay = with_two_results().await;
+    relay.birch.state.profiles.lock().clear();
+    relay.alder.state.profiles.lock()[0].0.state = ProfileState::Running.into();
+    let alder = relay.alder.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        alder.state.profiles.lock()[0].0.state = ProfileState::Done.into();
+    });
+    let path = format!("{API}/namespaces/shop/profiles/dig/folded?waitSeconds=20");
+    let folded = relay.user("zoe").get(&path).await;
+    assert_eq!(folded.status, 200);
+    assert_eq!(
+        folded.headers["trilobite-coverage"],
+        r#"{"nodes":{"asked":2,"answered":2,"late":0,"refused":0},"lost":0}"#
+    );
+    assert_eq!(folded.bytes().await, b"cart-7/app;a;a;main;dig 4\n");
+    assert!(relay.birch.state.calls.lock().iter().all(|(_, method)| *method != "Get"));
+    assert_eq!(relay.budget.used(), 0);
+}
+
+#[tokio::test]
+async fn broken_result_of_a_node_is_in_the_coverage() {
+    let relay = with_two_results().await;
+    relay.birch.state.profiles.lock()[0].1 = "main many\n";
+    let folded = relay.user("zoe").get(&format!("{API}/namespaces/shop/profiles/dig/folded")).await;
+    assert!(folded.headers["trilobite-coverage"].to_str().unwrap().contains(r#""message":"another version""#));
+    assert_eq!(folded.bytes().await, b"cart-7/app;a;a;main;dig 4\n");
+}

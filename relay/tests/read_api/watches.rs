@@ -8,7 +8,7 @@ use trilobite_api::tetragon::{GetEventsResponse, RateLimitInfo, get_events_respo
 use crate::fixture::{API, Relay, exec, flow};
 
 /// So large that a few of them fill the buffers of sockets.
-fn large_exec(number: u32) -> GetEventsResponse {
+pub(crate) fn large_exec(number: u32) -> GetEventsResponse {
     let mut event = exec("alder", "shop", "cart-7", number);
     if let Some(Event::ProcessExec(exec)) = &mut event.event
         && let Some(process) = &mut exec.process
@@ -18,7 +18,7 @@ fn large_exec(number: u32) -> GetEventsResponse {
     event
 }
 
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     for _ in 0..3_000 {
         if holds() {
             return;
@@ -224,7 +224,7 @@ async fn timeout_ends_a_watch_and_users_have_a_bound() {
         open.push(relay.admin().get(&path).await);
     }
     let (status, body) = relay.admin().get_json(&path).await;
-    assert_eq!((status, body["message"].as_str()), (429, Some("user \"admin\" has 4 open watches already")));
+    assert_eq!((status, body["message"].as_str()), (429, Some("4 watches of user \"admin\" are open already")));
     open.pop();
     until("the place is free", || relay.alder.state.new_events.receiver_count() == 3).await;
     assert_eq!(relay.admin().get(&path).await.status, 200);

@@ -99,40 +99,10 @@ impl FineGuidanceSensors for FakeServices {
 #[tonic::async_trait]
 impl Observer for FakeServices {
     type GetFlowsStream = Streamed<GetFlowsResponse>;
-    type GetAgentEventsStream = Streamed<observer::GetAgentEventsResponse>;
-    type GetDebugEventsStream = Streamed<observer::GetDebugEventsResponse>;
 
     async fn get_flows(&self, request: Request<GetFlowsRequest>) -> Result<Response<Self::GetFlowsStream>, Status> {
         self.0.lock().requested_flows = Some(request.into_inner());
         Ok(Response::new(stream::iter(self.answers()?.flows.into_iter().map(Ok)).boxed()))
-    }
-
-    async fn get_agent_events(
-        &self,
-        _: Request<observer::GetAgentEventsRequest>,
-    ) -> Result<Response<Self::GetAgentEventsStream>, Status> {
-        absent()
-    }
-
-    async fn get_debug_events(
-        &self,
-        _: Request<observer::GetDebugEventsRequest>,
-    ) -> Result<Response<Self::GetDebugEventsStream>, Status> {
-        absent()
-    }
-
-    async fn get_nodes(
-        &self,
-        _: Request<observer::GetNodesRequest>,
-    ) -> Result<Response<observer::GetNodesResponse>, Status> {
-        absent()
-    }
-
-    async fn get_namespaces(
-        &self,
-        _: Request<observer::GetNamespacesRequest>,
-    ) -> Result<Response<observer::GetNamespacesResponse>, Status> {
-        absent()
     }
 
     async fn server_status(
@@ -148,6 +118,8 @@ impl Observer for FakeServices {
             ..observer::ServerStatusResponse::default()
         }))
     }
+
+    trilobite_api::unserved_observer_methods!(absent(), get_nodes, get_namespaces);
 }
 
 #[tonic::async_trait]

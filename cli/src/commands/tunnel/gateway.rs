@@ -82,8 +82,6 @@ fn unimplemented<T>() -> Result<Response<T>, Status> {
 #[tonic::async_trait]
 impl Observer for Gateway {
     type GetFlowsStream = MergedStream<GetFlowsResponse>;
-    type GetAgentEventsStream = MergedStream<observer::GetAgentEventsResponse>;
-    type GetDebugEventsStream = MergedStream<observer::GetDebugEventsResponse>;
 
     async fn get_flows(&self, request: Request<GetFlowsRequest>) -> Result<Response<Self::GetFlowsStream>, Status> {
         let request = request.into_inner();
@@ -165,19 +163,7 @@ impl Observer for Gateway {
         Ok(Response::new(status))
     }
 
-    async fn get_agent_events(
-        &self,
-        _: Request<observer::GetAgentEventsRequest>,
-    ) -> Result<Response<Self::GetAgentEventsStream>, Status> {
-        unimplemented()
-    }
-
-    async fn get_debug_events(
-        &self,
-        _: Request<observer::GetDebugEventsRequest>,
-    ) -> Result<Response<Self::GetDebugEventsStream>, Status> {
-        unimplemented()
-    }
+    trilobite_api::unserved_observer_methods!(unimplemented());
 }
 
 #[tonic::async_trait]

@@ -24,7 +24,7 @@ pub(super) fn check_selector(path: &str, selector: &Selector, context: &Selector
     check_process_filters(path, selector, faults);
     let returned: Vec<Argument> = hook.return_arg().into_iter().cloned().collect();
     let sections: [(&str, &[ValueFilter], Operands<'_>); 3] = [
-        ("matchArgs", &selector.match_args, Operands::new("args", hook.args(), true)),
+        ("matchArgs", &selector.match_args, Operands::arguments_of(*hook)),
         ("matchData", &selector.match_data, Operands::new("data", hook.data(), false)),
         ("matchReturnArgs", &selector.match_return_args, Operands::new("returnArg", &returned, true)),
     ];

@@ -8,7 +8,7 @@ use super::{
     wording::{either, shown},
 };
 use crate::policy::{
-    Argument, ArgumentType, Integer, Operator, TracingPolicySpec, ValueClass, ValueFilter, Vocabulary,
+    Argument, ArgumentType, Hook, Integer, Operator, TracingPolicySpec, ValueClass, ValueFilter, Vocabulary,
     value::{self, Cidr, LIST_PREFIX, NumberRange},
 };
 
@@ -22,21 +22,29 @@ pub(super) struct Operands<'a> {
     arguments: &'a [Argument],
     /// Whether a filter's `index` is that of an argument, not a position.
     by_index: bool,
+    /// The hook whose arguments they are, if they are its `args`.
+    hook: Option<Hook<'a>>,
 }
 
 impl<'a> Operands<'a> {
     pub(super) fn new(name: &'static str, arguments: &'a [Argument], by_index: bool) -> Self {
-        Self { name, arguments, by_index }
+        Self { name, arguments, by_index, hook: None }
+    }
+
+    pub(super) fn arguments_of(hook: Hook<'a>) -> Self {
+        Self { name: "args", arguments: hook.args(), by_index: true, hook: Some(hook) }
     }
 
     /// Position of the argument that a filter means, or a fault.
     fn position(&self, path: &str, filter: &ValueFilter, faults: &mut Faults) -> Option<usize> {
-        let Self { name, arguments, by_index } = self;
+        let Self { name, arguments, by_index, hook } = self;
         let (field, wanted) = match filter.args.first() {
             Some(position) => (format!("{path}.args[0]"), *position),
             None => (format!("{path}.index"), filter.index),
         };
-        let found = if filter.args.is_empty() && *by_index {
+        let found = if let Some(hook) = hook {
+            hook.argument_position(filter)
+        } else if filter.args.is_empty() && *by_index {
             arguments.iter().position(|argument| argument.index == wanted)
         } else {
             usize::try_from(wanted).ok().filter(|position| *position < arguments.len())

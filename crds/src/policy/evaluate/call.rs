@@ -72,7 +72,7 @@ pub struct CallSocket {
 pub struct CallingProcess {
     /// Process id in the host's namespace.
     pub pid: u32,
-    /// Process id in the process's own PID namespace.
+    /// Process id in the process's own PID namespace; 0 on the host.
     pub namespace_pid: u32,
     /// Path of the program.
     pub binary: Vec<u8>,
@@ -99,7 +99,7 @@ pub struct CallingProcess {
 pub struct Ancestor {
     /// Process id in the host's namespace.
     pub pid: u32,
-    /// Process id in its own PID namespace.
+    /// Process id in its own PID namespace; 0 on the host.
     pub namespace_pid: u32,
     /// Path of the program.
     pub binary: Vec<u8>,
@@ -173,8 +173,8 @@ pub enum Workload {
 pub struct Outcome {
     /// The first selector whose filters on the entry match, with its `matchActions`.
     pub entry: Option<Match>,
-    /// Where the hook reads the returned value: the first selector whose filters match at both, with its
-    /// `matchReturnActions`. The event is emitted for it, not for `entry`.
+    /// Where the hook reads the returned value: the first selector whose filters match at both, with its `return_actions`. The
+    /// event is emitted for it, not for `entry`.
     pub at_return: Option<Match>,
 }
 

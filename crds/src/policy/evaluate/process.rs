@@ -41,7 +41,8 @@ fn pid_matches(filter: &PidFilter, process: &CallingProcess) -> bool {
     let above = above.map(|ancestor| if filter.is_namespace_pid { ancestor.namespace_pid } else { ancestor.pid });
     let mut ids: Vec<u32> = vec![own];
     if filter.follow_forks {
-        ids.extend(above);
+        // A container's processes descend from the host's, which are none of its namespace.
+        ids.extend(above.filter(|id| *id != 0 || own == 0));
     }
     let one_applies = ids.iter().any(|id| filter.values.contains(&i64::from(*id)));
     judged(filter.operator.known(), one_applies)

@@ -4,13 +4,13 @@ use std::net::IpAddr;
 
 use super::call::{Call, CallSocket, CallValue};
 use crate::policy::{
-    Argument, Hook, List, Operator, Selector, ValueFilter,
+    Hook, List, Operator, Selector, ValueFilter,
     value::{self, Cidr, FILE_TYPE_BITS, FIRST_UNPRIVILEGED_PORT, LIST_PREFIX, NumberRange},
 };
 
 /// Whether every filter of the selector on arguments and data matches.
 pub(super) fn entry_matches(selector: &Selector, hook: Hook<'_>, lists: &[List], call: &Call) -> bool {
-    let args = |filter: &ValueFilter| filter_matches(filter, position(filter, hook.args()), &call.args, lists);
+    let args = |filter: &ValueFilter| filter_matches(filter, hook.argument_position(filter), &call.args, lists);
     let data = |filter: &ValueFilter| filter_matches(filter, first_position(filter), &call.data, lists);
     selector.match_args.iter().all(args) && selector.match_data.iter().all(data)
 }
@@ -19,14 +19,6 @@ pub(super) fn entry_matches(selector: &Selector, hook: Hook<'_>, lists: &[List],
 pub(super) fn return_matches(selector: &Selector, lists: &[List], call: &Call) -> bool {
     let returned: Vec<CallValue> = call.returned.iter().cloned().collect();
     selector.match_return_args.iter().all(|filter| filter_matches(filter, Some(0), &returned, lists))
-}
-
-/// Position of the argument that a filter is about: the first of `args`, or the first argument with the `index`.
-fn position(filter: &ValueFilter, arguments: &[Argument]) -> Option<usize> {
-    match filter.args.first() {
-        Some(position) => usize::try_from(*position).ok(),
-        None => arguments.iter().position(|argument| argument.index == filter.index),
-    }
 }
 
 fn first_position(filter: &ValueFilter) -> Option<usize> {

@@ -18,7 +18,10 @@ pub use tracepoint::Tracepoint;
 pub use uprobe::{Uprobe, UprobeIgnore};
 pub use usdt::Usdt;
 
-use super::{argument::Argument, selector::Selector};
+use super::{
+    argument::Argument,
+    selector::{Selector, ValueFilter},
+};
 use crate::bounds;
 
 /// Most arguments, and most data, of a hook.
@@ -57,6 +60,19 @@ impl<'a> Hook<'a> {
         match self {
             Self::Kprobe(hook) | Self::Fentry(hook) => &hook.args,
             Self::Tracepoint(hook) => &hook.args,
+        }
+    }
+
+    /// Position in `args` of the value that a filter of matchArgs is about: the first of its `args`, else the first argument with its
+    /// `index`. As in Tetragon, an index that no argument of a tracepoint has is a position itself.
+    pub fn argument_position(self, filter: &ValueFilter) -> Option<usize> {
+        let arguments = self.args();
+        let as_position = |number| usize::try_from(number).ok().filter(|position| *position < arguments.len());
+        match filter.args.first() {
+            Some(position) => as_position(i64::from(*position)),
+            None => arguments.iter().position(|argument| argument.index == filter.index).or_else(|| {
+                matches!(self, Self::Tracepoint(_)).then(|| as_position(i64::from(filter.index))).flatten()
+            }),
         }
     }
 

@@ -5,6 +5,8 @@ mod flows;
 mod load;
 mod memory;
 mod profile;
+mod read;
+mod security;
 
 use clap::ValueEnum;
 
@@ -23,6 +25,10 @@ pub(crate) enum What {
     Flows,
     /// What a CPU profile costs.
     Profile,
+    /// What policies cost: a call, memory, a change.
+    Security,
+    /// The relay and the agents' port, on the two-node cluster.
+    Read,
 }
 
 /// One kind of measurement.
@@ -33,5 +39,7 @@ pub(crate) fn measure(bench: &Bench, what: What) -> Vec<Line> {
         What::Exec => exec::measure(bench),
         What::Flows => flows::measure(bench),
         What::Profile => profile::measure(bench),
+        What::Security => security::measure(bench),
+        What::Read => read::measure(bench),
     }
 }

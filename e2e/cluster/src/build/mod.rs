@@ -51,11 +51,12 @@ pub fn readers(cache: &Cache) -> Result<()> {
     hubble.variable("github.com/cilium/cilium/hubble/pkg.Version", "1.20.2").build(cache).map(|_| ())
 }
 
-/// `tetra`, `hubble`, `hubble-relay`, `helm`, and the descriptors of the published APIs.
+/// `tetra`, `hubble`, `hubble-relay`, `helm`, a client on Tetragon's Go API, and the descriptors of the published APIs.
 pub fn clients(cache: &Cache) -> Result<()> {
     readers(cache)?;
     let relay = GoProgram::new("hubble-relay").in_folder("hubble/relay");
     relay.variable("github.com/cilium/cilium/pkg/version.ciliumVersion", "1.20.2").build(cache)?;
+    GoProgram::new("tetragon-api").build(cache)?;
     let helm = GoProgram::new("helm");
     helm.variable("helm.sh/helm/v4/internal/version.version", "v4.3.1").build(cache)?;
     descriptors(cache)

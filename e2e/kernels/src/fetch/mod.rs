@@ -9,12 +9,13 @@ mod package;
 
 use std::{
     fs::{self, File},
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
 };
 
 use crate::{
     console::say,
-    kernels::{Kernel, MODULES},
+    kernels::{Kernel, Purpose},
     paths::Paths,
 };
 
@@ -25,26 +26,46 @@ use find::find;
 const COMPLETE: &str = "packages";
 
 /// Whether a kernel's image and modules are in the cache.
-pub(crate) fn is_cached(paths: &Paths, kernel: Kernel) -> bool {
-    paths.kernel(kernel).join(COMPLETE).is_file()
+pub(crate) fn is_cached(paths: &Paths, kernel: Kernel, purpose: Purpose) -> bool {
+    paths.kernel(kernel, purpose).join(COMPLETE).is_file()
 }
 
 /// Makes sure that all of `kernels` are in the cache; `again` asks the archive even for those that are.
-pub(crate) fn fetch(paths: &Paths, kernels: &[Kernel], again: bool) -> Result<(), FetchError> {
+pub(crate) fn fetch(paths: &Paths, kernels: &[Kernel], purpose: Purpose, again: bool) -> Result<(), FetchError> {
     let _lock = lock(&paths.lock())?;
     let (cached, missing): (Vec<Kernel>, Vec<Kernel>) =
-        kernels.iter().partition(|kernel| !again && is_cached(paths, **kernel));
+        kernels.iter().partition(|kernel| !again && is_cached(paths, **kernel, purpose));
     for kernel in cached {
-        let packages = paths.kernel(kernel).join(COMPLETE);
+        let packages = paths.kernel(kernel, purpose).join(COMPLETE);
         let names = fs::read_to_string(&packages).map_err(FetchError::file("read", &packages))?;
         say(&format!("kernel {}: in the cache ({})", kernel.series, names.lines().next().unwrap_or_default()));
+        link(paths, kernel, purpose)?;
     }
     if missing.is_empty() {
         return Ok(());
     }
     say("reading Debian's package lists");
     let apt = apt::PrivateApt::new(paths.apt(), &missing)?;
-    missing.into_iter().try_for_each(|kernel| one(paths, &apt, kernel))
+    missing.into_iter().try_for_each(|kernel| {
+        fetch_one(paths, &apt, kernel, purpose)?;
+        link(paths, kernel, purpose)
+    })
+}
+
+/// Shows a node's kernel to the test cluster.
+fn link(paths: &Paths, kernel: Kernel, purpose: Purpose) -> Result<(), FetchError> {
+    if purpose == Purpose::Tests {
+        return Ok(());
+    }
+    let (target, link) = (paths.kernel(kernel, purpose), Paths::node_kernel_link(kernel));
+    let make = || {
+        fs::create_dir_all(link.parent().unwrap_or(&link))?;
+        if link.symlink_metadata().is_ok() {
+            fs::remove_file(&link)?;
+        }
+        symlink(&target, &link)
+    };
+    make().map_err(FetchError::file("link", &link))
 }
 
 /// One clone at a time.
@@ -58,11 +79,11 @@ fn lock(path: &Path) -> Result<File, FetchError> {
     open().map_err(FetchError::file("lock", path))
 }
 
-fn one(paths: &Paths, apt: &apt::PrivateApt, kernel: Kernel) -> Result<(), FetchError> {
+fn fetch_one(paths: &Paths, apt: &apt::PrivateApt, kernel: Kernel, purpose: Purpose) -> Result<(), FetchError> {
     let packages = package::of_kernel(apt, kernel)?;
     let names: Vec<_> = packages.iter().map(|package| format!("{}={}", package.name, package.version)).collect();
     say(&format!("kernel {}: getting {}", kernel.series, names.join(" ")));
-    let target = paths.kernel(kernel);
+    let target = paths.kernel(kernel, purpose);
     let work = PathBuf::from(format!("{}.partial", target.display()));
     for directory in [&work, &target] {
         if directory.exists() {
@@ -77,7 +98,7 @@ fn one(paths: &Paths, apt: &apt::PrivateApt, kernel: Kernel) -> Result<(), Fetch
     let image = find(&tree, &|name| name.starts_with("vmlinuz"))?.ok_or(FetchError::NoImage(kernel.series))?;
     let vmlinuz = ready.join("vmlinuz");
     fs::copy(&image, &vmlinuz).map_err(FetchError::file("copy", &image))?;
-    modules::extract(&tree, &MODULES, &ready.join("modules"), kernel)?;
+    modules::extract(&tree, purpose.modules(), &ready.join("modules"), kernel)?;
     let complete = ready.join(COMPLETE);
     fs::write(&complete, names.join("\n")).map_err(FetchError::file("write", &complete))?;
     fs::rename(&ready, &target).map_err(FetchError::file("rename", &ready))?;

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+mod article_commands;
 mod bad_input;
 mod clients;
 mod clients_in_the_pod;
@@ -12,8 +13,10 @@ mod flow_names;
 mod isolation;
 mod new_pods;
 mod on_demand;
+mod policy_check;
 mod process_events;
 mod read_api_certificates;
+mod read_api_documented;
 mod read_api_life;
 mod read_api_load;
 mod read_api_matrix;

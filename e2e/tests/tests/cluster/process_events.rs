@@ -104,6 +104,30 @@ fn process_keeps_its_identity_over_restarts_of_the_agent() {
 }
 
 #[test]
+fn arguments_of_60_kb_reach_tetra_and_the_command_line() {
+    const LONG: &str =
+        r#"[sh, -c, "A=$(head -c 60000 /dev/zero | tr '\\0' x); while true; do /bin/true $A end; sleep 1; done"]"#;
+    let fixture = Fixture::shared();
+    fixture.stack("{security: {mode: Enabled}}");
+    pods::namespace(&fixture.kubectl, "wordy");
+    let pod = Workload { namespace: "wordy", name: "speaker", node: "node1", command: LONG };
+    pod.start(&fixture.kubectl);
+    let expected = format!("{} end", "x".repeat(60_000));
+    let tetra = clients::tetra("node1", &["getevents", "-o", "json", "--namespace", "wordy", "-e", "PROCESS_EXEC"]);
+    let trilobite = clients::trilobite(&fixture.kubectl, &["events", "-f", "-o", "json", "-n", "wordy"]);
+    for client in [tetra, trilobite] {
+        let client_name = client.get_program().display().to_string();
+        let stream = Stream::start(client);
+        let line = stream.until("an exec with long arguments", 60, |line| line.contains("x end\""));
+        let event: Value = serde_json::from_str(&line).unwrap();
+        let process = &event["process_exec"]["process"];
+        assert!(process["arguments"] == expected, "{client_name}: {} bytes", line.len());
+        assert!(!process["flags"].to_string().contains("truncArgs"), "{client_name}: {}", process["flags"]);
+    }
+    pod.stop(&fixture.kubectl);
+}
+
+#[test]
 fn event_type_that_cannot_come_is_refused_by_name() {
     let fixture = Fixture::shared();
     fixture.stack("{security: {mode: Enabled}}");

@@ -11,7 +11,7 @@ use trilobite_e2e::{
     Fixture, agents,
     clients::{self, Stream},
     eventually,
-    fixture::{DeleteOnDrop, StartOnDrop, condition, stack_yaml},
+    fixture::{DeleteOnDrop, NAMESPACE, StartOnDrop, condition, stack_yaml},
     kernel::{self, FLOWS},
     parameters::count,
     pods::{self, Workload},
@@ -200,6 +200,9 @@ fn truncated_state_is_refused_and_rewritten() {
     first_event(&shell);
     fixture.ready("2/2");
     assert!(std::fs::read(path).unwrap().len() >= whole.len() / 2 + 1, "the state was not rewritten");
+    let agent = agents::pod_on(&fixture.kubectl, "node2");
+    let log = fixture.kubectl.run(&["-n", NAMESPACE, "logs", &agent, "-c", "agent"]);
+    assert!(log.contains(&format!("{path}: ")), "the refusal does not name the file as the node has it: {log}");
     pod.leave(&fixture.kubectl);
 }
 

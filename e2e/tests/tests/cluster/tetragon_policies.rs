@@ -3,9 +3,10 @@
 use std::fs;
 
 use trilobite_cluster::workspace_root;
-use trilobite_crds::schema::cilium_crds;
 use trilobite_e2e::{
-    Fixture, eventually,
+    Fixture,
+    cilium_kinds::CiliumKinds,
+    eventually,
     fixture::{DeleteOnDrop, condition},
     wait::that,
 };
@@ -18,12 +19,7 @@ fn example(name: &str) -> String {
 fn example_policies_are_judged_as_documented() {
     let fixture = Fixture::shared();
     fixture.stack("{security: {mode: Enabled}}");
-    let crds: Vec<String> = cilium_crds().iter().map(|crd| serde_yaml::to_string(crd).unwrap()).collect();
-    let crds = crds.join("---\n");
-    let _kinds = DeleteOnDrop(fixture, crds.clone());
-    fixture.kubectl.apply(&crds);
-    let established = ["wait", "--for=condition=Established", "crd/tracingpolicies.cilium.io", "--timeout=20s"];
-    fixture.kubectl.run(&established);
+    let _kinds = CiliumKinds::install(fixture);
     // A raw tracepoint works on every kernel; what is refused, is refused whatever the kernel is.
     let policies = [example("rawtp"), example("lsm-file-open")].join("---\n");
     let _made = DeleteOnDrop(fixture, policies.clone());

@@ -67,7 +67,8 @@ fn unsupported_field_is_refused_by_its_path() {
 #[test]
 fn a_stack_that_no_node_matches_is_not_ready() {
     let fixture = Fixture::shared();
-    fixture.kubectl.apply(&stack_yaml("{runtime: {nodeSelector: {disk: none-such}}}"));
+    fixture.stack_without_relay("{security: {mode: Enabled}, relay: {mode: Disabled}}");
+    fixture.kubectl.apply(&stack_yaml("{runtime: {nodeSelector: {disk: none-such}}, relay: {mode: Disabled}}"));
     until(&fixture.kubectl, &["observabilitystack", "default"], "Degraded", "True", "NoMatchingNodes");
     let object = until(&fixture.kubectl, &["observabilitystack", "default"], "Ready", "False", "NoMatchingNodes");
     assert_eq!(object["status"]["readyNodes"], "0/0");
@@ -82,8 +83,8 @@ fn a_stack_that_no_node_matches_is_not_ready() {
 #[test]
 fn a_node_whose_agent_is_killed_is_counted_and_named_until_it_is_back() {
     let fixture = Fixture::shared();
-    // The relay runs on one of the nodes, whichever it is.
-    fixture.stack("{security: {mode: Enabled}, relay: {mode: Disabled}}");
+    // A relay would run on one of the nodes, whichever it is.
+    fixture.stack_without_relay("{security: {mode: Enabled}, relay: {mode: Disabled}}");
     // A kubelet that is away cannot start the agent again: the gap is long enough to be seen.
     let _back = StartOnDrop(fixture, "node2/kubelet");
     fixture.cluster.stop("node2/kubelet").unwrap();
@@ -156,7 +157,7 @@ spec: {policyName: strip-perfmon.e2e}
 #[test]
 fn missing_capability_is_named_by_agent_and_stack() {
     let fixture = Fixture::shared();
-    fixture.stack("{security: {mode: Enabled}, network: {mode: OnDemand}}");
+    fixture.stack_without_relay("{security: {mode: Enabled}, network: {mode: OnDemand}, relay: {mode: Disabled}}");
     {
         let _made = DeleteOnDrop(fixture, WITHOUT_PERFMON.into());
         fixture.kubectl.apply(WITHOUT_PERFMON);

@@ -105,8 +105,6 @@ __noinline int read_fact(__u32 slot, __u32 facet)
 	} else if (facet >= FACET_CAPABILITIES && facet < FACET_CAPABILITIES_CHANGED) {
 		cred = BPF_CORE_READ(task, cred);
 		s->number = capability_set(cred, facet & 3);
-		if (facet >= FACET_NAMESPACE_CAPABILITIES && !BPF_CORE_READ(cred, user_ns, level))
-			s->number = 0;
 	} else if (facet >= FACET_NAMESPACE && facet < FACET_NAMESPACES_CHANGED) {
 		s->number = (__u32)read_namespace(facet - FACET_NAMESPACE);
 	} else if (facet == FACET_PID) {
@@ -114,7 +112,7 @@ __noinline int read_fact(__u32 slot, __u32 facet)
 	} else if (facet == FACET_TID) {
 		s->number = (__u32)bpf_get_current_pid_tgid();
 	} else if (facet == FACET_NAMESPACE_PID) {
-		s->number = (__u32)task_upid(task).nr;
+		s->number = task_namespace_pid(task);
 	} else {
 		/* What the agent does not ask for. */
 		s->error = -EFAULT;

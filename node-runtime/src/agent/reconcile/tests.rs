@@ -68,12 +68,42 @@ async fn refusal_of_a_session_stays_after_its_end() {
     assert_eq!(refusal(&mut reconciler, at(150)), Some(before));
 }
 
+#[derive(Clone, Default)]
+struct Log(Arc<parking_lot::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn each_refusal_is_logged_once_with_its_reason() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
+    let mut reconciler = reconciler_without_btf();
+    let policy = a_policy(1);
+    let desired = |end| Desired { parts: vec![policy.clone()], ..profile_ending(at(end)) };
+    apply(&mut reconciler, desired(100), at(50)).await;
+    apply(&mut reconciler, desired(100), at(60)).await;
+    let text = String::from_utf8(log.0.lock().clone()).unwrap();
+    let refused =
+        |resource: &str| text.lines().filter(|line| line.contains(resource) && line.contains("reason=")).count();
+    assert_eq!((refused("shell"), refused("hot")), (1, 1), "{text}");
+}
+
 #[tokio::test]
 async fn policy_of_other_nodes_is_skipped_and_not_refused() {
     let policy = |name: &str, disk: &str| {
         let spec = serde_json::json!({"nodeSelector": {"matchLabels": {"disk": disk}}});
-        let content =
-            PolicyPart { pods: PodScope::default(), spec: serde_json::from_value(spec).unwrap(), ring_bytes: 1 << 20 };
+        let spec = serde_json::from_value(spec).unwrap();
+        let content = PolicyPart { pods: Arc::default(), spec, ring_bytes: 1 << 20, dry_run: false };
         let source = Source { kind: SourceKind::TracingPolicy, namespace: None, name: name.into(), generation: 1 };
         ProfilePartSpec { source, digest: format!("digest-of-{name}"), content: PartContent::Policy(content) }
     };

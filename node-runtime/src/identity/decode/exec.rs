@@ -1,9 +1,15 @@
 //! Decodes exec records, of an exec itself or of the task iterator.
 
-use trilobite_node_ebpf::{ExecRecord, Record, RecordKind, TaskCredentials, process_flag};
+use std::borrow::Cow;
+
+use trilobite_node_ebpf::{ARGS_MAX, ExecRecord, Record, RecordKind, TaskCredentials, process_flag};
 use zerocopy::FromBytes;
 
-use super::{credentials, key, names};
+use super::{
+    header::{credentials, key},
+    names,
+    pieces::Pieces,
+};
 use crate::identity::{ExecKey, Process};
 
 const S_ISUID: u32 = 0o4000;
@@ -23,18 +29,26 @@ pub struct Image {
     pub bits: u32,
 }
 
+impl Image {
+    /// Marks more of what is known or missing.
+    pub(in crate::identity) fn add_flags(&mut self, bits: u32) {
+        self.bits |= bits;
+        self.process.flags = names::flags(self.bits);
+    }
+}
+
 /// All records of the task iterator. None if one of them is incomplete: a list with a gap would end processes that still run.
 pub fn images(mut bytes: &[u8]) -> Option<Vec<Image>> {
     let mut found = Vec::new();
     while !bytes.is_empty() {
-        found.push(exec(bytes)?);
+        found.push(exec(bytes, &Pieces::default())?);
         bytes = bytes.get(Record::read(bytes)?.size as usize..)?;
     }
     Some(found)
 }
 
-/// One record, with the bytes of its names behind it.
-pub fn exec(bytes: &[u8]) -> Option<Image> {
+/// One record, with the bytes of its names behind it; `pieces` are those of its arguments that came before it.
+pub(super) fn exec(bytes: &[u8], pieces: &Pieces) -> Option<Image> {
     let header = Record::read(bytes).filter(|header| header.kind() == Some(RecordKind::Exec))?;
     let (record, mut data) = ExecRecord::read_from_prefix(bytes.get(..header.size as usize)?).ok()?;
     let mut name = |length: u16| {
@@ -50,19 +64,26 @@ pub fn exec(bytes: &[u8]) -> Option<Image> {
 
     let key = key(&header);
     let mut bits = record.flags;
+    let args = match &pieces.bytes[..] {
+        more if !more.is_empty() && pieces.offset == args.len() => Cow::Owned([args, more].concat()),
+        _ => Cow::Borrowed(args),
+    };
+    if (args.len() as u64) < record.args_total && bits & process_flag::ERROR_ARGS == 0 {
+        bits |= process_flag::TRUNC_ARGS;
+    }
     let ExecRecord { mode, owner, group, replaced_ktime: replaced, .. } = record;
     let TaskCredentials { uid, gid, auid, namespaces, ns_pid, .. } = record.credentials;
     let mut cwd = names::directory(cwd, bits);
     let mut binary = names::absolute(names::text(filename), &cwd);
     let file = names::file_path(file, bits).filter(|path| **path != *binary);
-    let argv0 = names::argv0(args, &binary);
-    let mut arguments = names::arguments(args, bits & process_flag::TRUNC_ARGS != 0);
-    for (text, flag) in [
-        (&mut arguments, process_flag::TRUNC_ARGS),
-        (&mut binary, process_flag::ERROR_FILENAME),
-        (&mut cwd, process_flag::ERROR_CWD),
+    let argv0 = names::argv0(&args, &binary);
+    let mut arguments = names::arguments(&args, bits & process_flag::TRUNC_ARGS != 0);
+    for (text, most, flag) in [
+        (&mut arguments, ARGS_MAX as usize, process_flag::TRUNC_ARGS),
+        (&mut binary, names::PATH_TEXT_MAX, process_flag::ERROR_FILENAME),
+        (&mut cwd, names::PATH_TEXT_MAX, process_flag::ERROR_CWD),
     ] {
-        bits |= if names::cut(text) { flag } else { 0 };
+        bits |= if names::cut(text, most) { flag } else { 0 };
     }
     let process = Process {
         key,
@@ -73,7 +94,7 @@ pub fn exec(bytes: &[u8]) -> Option<Image> {
         binary,
         file,
         argv0,
-        arguments,
+        arguments: arguments.into(),
         cwd,
         flags: names::flags(bits),
         started_ns: header.time,
@@ -104,7 +125,7 @@ mod tests {
     use zerocopy::IntoBytes;
 
     use super::*;
-    use crate::identity::decode::{cgroup, process};
+    use crate::identity::decode::{ArgumentPieces, cgroup, process};
 
     /// A record in the format of the kernel.
     fn record(filename: &[u8], cwd: &[u8], args: &[u8], flags: u32) -> Vec<u8> {
@@ -121,6 +142,7 @@ mod tests {
             filename_bytes: filename.len() as u16,
             cwd_bytes: cwd.len() as u16,
             file_bytes: file.len() as u16,
+            args_total: args.len() as u64,
             args_bytes: args.len() as u16,
             ..ExecRecord::default()
         };
@@ -140,7 +162,7 @@ mod tests {
             b"./run\0--name\0two words\0",
             process_flag::EXECVE | process_flag::CLONE,
         );
-        let image = exec(&bytes).unwrap();
+        let image = exec(&bytes, &Pieces::default()).unwrap();
         assert_eq!(image.process.binary, "/srv/job/run");
         assert_eq!(image.process.cwd, "/srv/job");
         assert_eq!(image.process.arguments, "--name \"two words\"");
@@ -151,7 +173,9 @@ mod tests {
     fn file_is_named_where_the_caller_named_another() {
         let file = |filename: &[u8], file: &[u8], args: &[u8], flags| {
             let process =
-                exec(&record_of_file(filename, b"srv\0", file, args, process_flag::EXECVE | flags)).unwrap().process;
+                exec(&record_of_file(filename, b"srv\0", file, args, process_flag::EXECVE | flags), &Pieces::default())
+                    .unwrap()
+                    .process;
             (process.binary, process.file.as_deref().map(str::to_owned), process.argv0.as_deref().map(str::to_owned))
         };
         let seen = |binary: &str, file: Option<&str>, argv0: Option<&str>| {
@@ -171,7 +195,7 @@ mod tests {
     fn script_names_its_interpreter_as_the_file() {
         let bytes =
             record_of_file(b"/srv/run.sh\0", b"", b"dash\0bin\0usr\0", b"/bin/sh\0/srv/run.sh\0", process_flag::EXECVE);
-        let process = exec(&bytes).unwrap().process;
+        let process = exec(&bytes, &Pieces::default()).unwrap().process;
         assert_eq!((process.binary.as_str(), process.file.as_deref()), ("/srv/run.sh", Some("/usr/bin/dash")));
         assert_eq!((process.argv0.as_deref(), process.arguments.as_str()), (Some("/bin/sh"), "/srv/run.sh"));
     }
@@ -180,7 +204,7 @@ mod tests {
     fn record_of_another_layout_is_refused() {
         let mut bytes = record(b"/bin/true\0", b"", b"true\0", process_flag::EXECVE);
         bytes[0] = 200;
-        assert_eq!(process(&bytes), None);
+        assert_eq!(process(&bytes, &mut ArgumentPieces::default()), None);
     }
 
     #[test]
@@ -209,7 +233,7 @@ mod tests {
                 bytes[2..4].copy_from_slice(&kind.to_ne_bytes());
                 bytes[5..8].fill(0);
             }
-            let _ = process(&bytes);
+            let _ = process(&bytes, &mut ArgumentPieces::default());
             let _ = cgroup(&bytes);
             let _ = images(&bytes);
         }

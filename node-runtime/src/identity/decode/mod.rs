@@ -1,15 +1,19 @@
 //! Decodes identity's records. Bytes of another layout and short records decode to none.
 
 mod exec;
+mod header;
 mod names;
+mod pieces;
 
 use trilobite_node_ebpf::{CgroupRecord, ExitRecord, ForkRecord, Record, RecordKind, TaskCredentials};
 use zerocopy::FromBytes;
 
-pub use exec::{Image, exec, images};
-pub(super) use names::{arguments, argv0, cut, flags, last_name};
+pub use exec::{Image, images};
+pub(super) use names::{arguments, argv0, cut, last_name};
+pub use pieces::ArgumentPieces;
 
-use super::{Credentials, ExecKey, UserNamespace};
+use self::header::{credentials, key};
+use super::{Credentials, ExecKey};
 
 /// A record of the process ring.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +21,8 @@ pub enum ProcessRecord {
     Fork(Fork),
     Exec(Box<Image>),
     Exit(Exit),
+    /// A piece of the arguments of an exec whose record follows.
+    Arguments,
 }
 
 /// A process was forked.
@@ -70,8 +76,8 @@ pub struct CgroupChange {
     pub time: u64,
 }
 
-/// Decodes a record of the process ring.
-pub fn process(bytes: &[u8]) -> Option<ProcessRecord> {
+/// Decodes a record of the process ring; `pieces` are those that came before it.
+pub fn process(bytes: &[u8], pieces: &mut ArgumentPieces) -> Option<ProcessRecord> {
     let header = Record::read(bytes)?;
     match header.kind()? {
         RecordKind::Fork => {
@@ -89,7 +95,11 @@ pub fn process(bytes: &[u8]) -> Option<ProcessRecord> {
                 ns_pid,
             }))
         }
-        RecordKind::Exec => Some(ProcessRecord::Exec(Box::new(exec(bytes)?))),
+        RecordKind::Exec => {
+            let pieces = pieces.take(key(&header));
+            Some(ProcessRecord::Exec(Box::new(exec::exec(bytes, &pieces)?)))
+        }
+        RecordKind::Arguments => pieces.record(&header, bytes).map(|()| ProcessRecord::Arguments),
         RecordKind::Exit => {
             let (record, _) = ExitRecord::read_from_prefix(bytes).ok()?;
             Some(ProcessRecord::Exit(Exit {
@@ -122,15 +132,4 @@ pub fn cgroup(bytes: &[u8]) -> Option<CgroupChange> {
         removed,
         time: header.time,
     })
-}
-
-fn key(header: &Record) -> ExecKey {
-    ExecKey { ktime: header.exec_ktime, pid: header.exec_pid }
-}
-
-fn credentials(record: &TaskCredentials) -> Credentials {
-    let TaskCredentials { uid, gid, permitted, effective, inheritable, securebits, .. } = *record;
-    let user_namespace =
-        UserNamespace { level: record.user_ns_level, owner: record.user_ns_owner, group: record.user_ns_group };
-    Credentials { uid, gid, permitted, effective, inheritable, securebits, user_namespace }
 }

@@ -2,8 +2,13 @@
 
 use std::sync::Arc;
 
-use trilobite_node_ebpf::{ARGS_MAX, process_flag};
+use trilobite_node_ebpf::process_flag;
 use trilobite_untrusted_text::{decode, push_argument};
+
+use crate::identity::process::char_boundary;
+
+/// Bytes of a path's text.
+pub(super) const PATH_TEXT_MAX: usize = 4096;
 
 /// Tetragon's flag words, in its order.
 const WORDS: [(u32, &str); 9] = [
@@ -86,9 +91,8 @@ pub(super) fn absolute(binary: String, cwd: &str) -> String {
 }
 
 /// Cuts a text that has become too long, since a byte that is no UTF-8 becomes three. True if it was cut.
-pub(in crate::identity) fn cut(text: &mut String) -> bool {
-    let most = text.len().min(ARGS_MAX as usize);
-    let fits = (0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+pub(in crate::identity) fn cut(text: &mut String, most: usize) -> bool {
+    let fits = char_boundary(text, most);
     let longer = fits < text.len();
     if longer {
         text.truncate(fits);
@@ -140,9 +144,9 @@ mod tests {
     fn arguments_that_are_not_utf8_are_cut() {
         let mut strange = arguments(&[b"sh\0".as_slice(), &[0xff; 4000]].concat(), false);
         assert_eq!(strange.len(), 12_000);
-        assert!(cut(&mut strange));
+        assert!(cut(&mut strange, 4096));
         assert_eq!(strange, "\u{fffd}".repeat(1365));
-        assert!(!cut(&mut strange));
+        assert!(!cut(&mut strange, 4096));
     }
 
     #[test]

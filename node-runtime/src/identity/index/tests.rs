@@ -242,3 +242,13 @@ fn cgroup_missing_in_a_scan_leaves_the_map() {
     index.set_cgroups(&[(2, 1, "kubepods".into())]);
     assert_eq!(answer(&mut index, 3, 0), None);
 }
+
+#[test]
+fn service_of_the_node_has_the_class_of_the_host() {
+    let mut index = Index::new(1, true);
+    index.set_cgroups(&[(2, 1, "system.slice".into()), (3, 2, "kubelet.service".into()), (4, 1, "kubepods".into())]);
+    let host = PodScope { include_host: true, without_pods: true, ..PodScope::default() };
+    assert_eq!(index.acquire_scope(&host), Ok(0));
+    let answers = [2, 3, 4].map(|cgroup| answer(&mut index, cgroup, 0));
+    assert_eq!(answers, [Some(Answer::Selected), Some(Answer::Selected), Some(Answer::NotSelected)]);
+}

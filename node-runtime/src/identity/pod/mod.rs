@@ -6,4 +6,4 @@ mod object;
 
 pub(crate) use lenient::{Lenient, warn_unreadable};
 pub use model::{Container, Owner, Pod, PodContainer};
-pub(crate) use object::{PodObject, container_ports_of, host_ips_of, pod_from_object};
+pub(crate) use object::{Address, PodObject, addresses, container_ports_of, host_ips_of, pod_from_object};

@@ -46,10 +46,11 @@ pub(crate) struct PodStatus {
     ephemeral_container_statuses: Vec<ContainerStatus>,
 }
 
+/// An address in a list of the API server, of a pod or of a Service.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-struct Address {
-    ip: String,
+pub(crate) struct Address {
+    pub(crate) ip: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -133,7 +134,7 @@ pub(crate) fn pod_from_object(object: &PodObject) -> Pod {
         labels,
         workload,
         workload_kind,
-        ips: addresses(&status.pod_ips),
+        ips: addresses(status.pod_ips.iter().map(|address| &address.ip)),
         node: object.spec.node_name.clone(),
         host_network: object.spec.host_network,
         ended: matches!(status.phase.as_str(), "Succeeded" | "Failed"),
@@ -147,7 +148,7 @@ pub(crate) fn pod_from_object(object: &PodObject) -> Pod {
 
 /// Addresses of the node that the pod runs on.
 pub(crate) fn host_ips_of(object: &PodObject) -> Vec<IpAddr> {
-    object.status.as_ref().map_or_else(Vec::new, |status| addresses(&status.host_ips))
+    object.status.as_ref().map_or_else(Vec::new, |status| addresses(status.host_ips.iter().map(|address| &address.ip)))
 }
 
 /// Protocol and number of the ports that the pod's containers name, sidecars among them.
@@ -156,8 +157,9 @@ pub(crate) fn container_ports_of(object: &PodObject) -> impl Iterator<Item = (&s
     containers.flat_map(|container| &container.ports).map(|port| (port.protocol.as_str(), port.container_port))
 }
 
-fn addresses(texts: &[Address]) -> Vec<IpAddr> {
-    texts.iter().filter_map(|address| address.ip.parse().ok()).collect()
+/// Skips `None`, which a headless Service has in place of an address, and host names.
+pub(crate) fn addresses<'a>(texts: impl Iterator<Item = &'a String>) -> Vec<IpAddr> {
+    texts.filter_map(|text| text.parse().ok()).collect()
 }
 
 /// Name and kind of the workload of a pod, from its metadata alone, so that every node gives the same answer.

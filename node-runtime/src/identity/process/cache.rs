@@ -6,7 +6,10 @@ use std::{
     sync::Arc,
 };
 
+use trilobite_node_ebpf::process_flag;
+
 use super::{
+    arguments::ArgumentMemory,
     image::{ExecKey, Process, UNKNOWN},
     init_tree,
 };
@@ -42,6 +45,8 @@ pub struct ProcessCache {
     /// When the latest records were read.
     read_at: u64,
     evicted: u64,
+    argument_memory: ArgumentMemory,
+    cut_arguments: u64,
 }
 
 impl ProcessCache {
@@ -52,6 +57,11 @@ impl ProcessCache {
     /// The newest image of a living process.
     pub fn get_by_pid(&self, pid: u32) -> Option<Arc<Process>> {
         self.get(*self.current.get(&pid)?)
+    }
+
+    /// The newest images of living processes.
+    pub fn living(&self) -> impl Iterator<Item = &Arc<Process>> {
+        self.current.values().filter_map(|key| self.entries.get(key)).map(|entry| &entry.process)
     }
 
     pub fn len(&self) -> usize {
@@ -105,7 +115,9 @@ impl ProcessCache {
     }
 
     /// Adds an image that replaced another one. None if the record is a repeated one.
-    pub fn record_exec(&mut self, image: Image) -> Option<Arc<Process>> {
+    pub fn record_exec(&mut self, mut image: Image) -> Option<Arc<Process>> {
+        self.lease_arguments(&mut image);
+        let is_cut = image.bits & process_flag::TRUNC_ARGS != 0;
         let before = self.entries.get(&image.replaced.unwrap_or(image.process.key)).map(|entry| &*entry.process);
         let process = Arc::new(init_tree::mark(image.process, before));
         match self.entries.get_mut(&process.key) {
@@ -116,11 +128,20 @@ impl ProcessCache {
             }
             None => self.insert(process.clone(), process.started_ns),
         }
+        self.cut_arguments += u64::from(is_cut);
         Some(process)
     }
 
+    /// Leases memory for long arguments, or cuts them, before an image that was read from /proc is added with others.
+    pub fn lease_arguments(&self, image: &mut Image) {
+        if self.argument_memory.admit(&mut image.process.arguments) {
+            image.add_flags(process_flag::TRUNC_ARGS);
+        }
+    }
+
     /// Adds an image that the task iterator found. Listeners do not see it; the record of its exec may still come.
-    pub fn record_listed(&mut self, image: Image) {
+    pub fn record_listed(&mut self, mut image: Image) {
+        self.lease_arguments(&mut image);
         let parent = self.get(image.process.parent);
         self.record_known(Arc::new(init_tree::mark(image.process, parent.as_deref())));
     }
@@ -163,6 +184,11 @@ impl ProcessCache {
     /// Number of living processes that were evicted since the last call.
     pub fn take_evicted(&mut self) -> u64 {
         std::mem::take(&mut self.evicted)
+    }
+
+    /// Number of execs whose arguments are not whole.
+    pub fn cut_arguments(&self) -> u64 {
+        self.cut_arguments
     }
 
     /// Ends a process. Returns its last image, which is an unknown one where the exec was lost; none for a repeated record.
@@ -517,6 +543,26 @@ mod tests {
         }));
         assert_eq!(cache.get(key(4, 5)).unwrap().binary, "/bin/known");
         assert!(cache.record_exec(exec(key(4, 5), key(0, 0), "/bin/exec", 5)).is_some());
+    }
+
+    #[test]
+    fn execs_with_cut_arguments_are_counted_once() {
+        let mut cache = ProcessCache::default();
+        let cut = |pid| Image { bits: process_flag::TRUNC_ARGS, ..exec(key(pid, 10), key(0, 0), "/bin/sh", 10) };
+        assert!(cache.record_exec(cut(1)).is_some());
+        assert!(cache.record_exec(cut(1)).is_none(), "from two programs");
+        cache.record_fork(&fork(key(2, 20), key(1, 10), 20));
+        cache.record_exec(exec(key(3, 30), key(1, 10), "/bin/true", 30));
+        assert_eq!(cache.cut_arguments(), 1);
+        // The memory for long arguments is used up by what runs.
+        for pid in 10..200 {
+            let mut long = exec(key(pid, 40), key(0, 0), "/bin/long", 40);
+            long.process.arguments = "x".repeat(64 << 10).into();
+            cache.record_exec(long);
+        }
+        let held: usize = cache.lasting(u64::MAX).map(|process| process.arguments.len()).sum();
+        assert!(held < 9 << 20, "{held} bytes");
+        assert_eq!(cache.cut_arguments(), 1 + 190 - 128);
     }
 
     #[test]

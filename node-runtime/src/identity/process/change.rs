@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{cache::ProcessCache, image::Process};
-use crate::identity::decode::{self, Exit, ProcessRecord};
+use crate::identity::decode::{self, ArgumentPieces, Exit, ProcessRecord};
 
 /// A change of one process, as listeners see it. The parent is looked up when the record is applied: when listeners are notified
 /// of a long list of records, the cache may have given up what the first ones are about.
@@ -26,8 +26,13 @@ pub enum ProcessChange {
 pub type ProcessListener = Arc<dyn Fn(&ProcessChange) + Send + Sync>;
 
 /// Applies a record of the ring to the cache, and appends the change that listeners are to see.
-pub(in crate::identity) fn record_change(cache: &mut ProcessCache, bytes: &[u8], changes: &mut Vec<ProcessChange>) {
-    match decode::process(bytes) {
+pub(in crate::identity) fn record_change(
+    cache: &mut ProcessCache,
+    pieces: &mut ArgumentPieces,
+    bytes: &[u8],
+    changes: &mut Vec<ProcessChange>,
+) {
+    match decode::process(bytes, pieces) {
         Some(ProcessRecord::Fork(fork)) => changes.extend(cache.record_fork(&fork).map(ProcessChange::Fork)),
         Some(ProcessRecord::Exec(image)) => {
             let process = cache.record_exec(*image);
@@ -39,6 +44,7 @@ pub(in crate::identity) fn record_change(cache: &mut ProcessCache, bytes: &[u8],
             let parent = |process: &Process| cache.get(process.parent);
             changes.extend(process.map(|process| ProcessChange::Exit { parent: parent(&process), process, exit }));
         }
+        Some(ProcessRecord::Arguments) => {}
         None => tracing::warn!(bytes = bytes.len(), "the process ring holds a record of an unknown layout or kind"),
     }
 }
@@ -159,7 +165,7 @@ mod tests {
             steps in prop::collection::vec((0_u8..5, any::<prop::sample::Index>(), 1_u64..9_000_000_000), 1..200),
             late in any::<bool>(),
         ) {
-            let mut cache = ProcessCache::default();
+            let (mut cache, mut pieces) = (ProcessCache::default(), ArgumentPieces::default());
             let first = Running { key: ExecKey { ktime: 5, pid: 1 }, parent: ExecKey::default() };
             let mut machine = Machine { time: 100, running: vec![first], last_pid: 1 };
             let mut seen = HashSet::new();
@@ -178,7 +184,7 @@ mod tests {
                     cache.expire(machine.time);
                 }
                 let mut changes = Vec::new();
-                record_change(&mut cache, &record, &mut changes);
+                record_change(&mut cache, &mut pieces, &record, &mut changes);
                 check_parents(&changes, &mut seen)?;
             }
         }

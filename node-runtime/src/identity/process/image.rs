@@ -4,10 +4,14 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::arguments::Arguments;
 use crate::identity::pod::{Owner, PodContainer};
 
 /// The flag word of a process of which only the key is known, because the record of its exec was lost.
 pub const UNKNOWN: &str = "unknown";
+
+/// The flag word of a process whose arguments are not whole.
+pub const TRUNC_ARGS: &str = "truncArgs";
 
 /// Names one process image. `ktime` is the start of the thread group leader on the boot clock in nanoseconds, plus the
 /// kernel's count of its execs (`self_exec_id`): the task iterator computes the same number later, and two execs of one
@@ -68,8 +72,8 @@ pub struct Process {
     pub file: Option<Arc<str>>,
     /// The first argument, where it is not the binary's name.
     pub argv0: Option<Arc<str>>,
-    /// Arguments without the first, each quoted where it holds white space, joined by blanks.
-    pub arguments: String,
+    /// Each is quoted where it holds white space.
+    pub arguments: Arguments,
     /// Working directory.
     pub cwd: String,
     /// Tetragon's flag words, in its order, joined by blanks.

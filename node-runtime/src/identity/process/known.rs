@@ -5,13 +5,15 @@ use std::{collections::HashMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::image::{ExecKey, Process};
+use super::image::{ExecKey, Process, TRUNC_ARGS};
 use crate::identity::decode::Image;
 
 /// Images that are kept; more run on no usual node.
 const IMAGES_MAX: usize = 4096;
 /// Bytes of their names and arguments together.
 const TEXT_MAX: usize = 4 << 20;
+/// Bytes of long arguments among them; longer ones are cut, so that they displace no other image.
+const LONG_ARGUMENTS_MAX: usize = TEXT_MAX / 2;
 
 /// Images of one boot, sorted by key: parents first.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -27,8 +29,14 @@ impl KnownProcesses {
         let mut images: Vec<Arc<Process>> = images.collect();
         images.sort_unstable_by_key(|process| process.key);
         images.truncate(IMAGES_MAX);
-        let mut bytes = 0;
-        images.retain(|process| {
+        let (mut bytes, mut long_bytes) = (0, 0);
+        images.retain_mut(|process| {
+            if let Some(short) = process.arguments.shortened() {
+                long_bytes += process.arguments.len();
+                if long_bytes > LONG_ARGUMENTS_MAX {
+                    *process = Arc::new(with_cut_arguments(process, short));
+                }
+            }
             bytes += process.binary.len() + process.arguments.len() + process.cwd.len();
             bytes <= TEXT_MAX
         });
@@ -65,6 +73,14 @@ impl KnownProcesses {
         resolved.sort_unstable_by_key(|process| process.key);
         resolved.into_iter().map(Arc::new).collect()
     }
+}
+
+fn with_cut_arguments(process: &Process, arguments: &str) -> Process {
+    let mut flags = process.flags.clone();
+    if !flags.contains(TRUNC_ARGS) {
+        flags.extend([" ", TRUNC_ARGS]);
+    }
+    Process { arguments: arguments.into(), flags, ..process.clone() }
 }
 
 #[cfg(test)]
@@ -124,5 +140,17 @@ mod tests {
         assert_eq!((kept.images.len(), kept.images[0].key.ktime), (IMAGES_MAX, 0));
         let long: Vec<Process> = (0..IMAGES_MAX as u64).map(|ktime| process(ktime, 1, &"x".repeat(4000))).collect();
         assert_eq!(known(&long).images.len(), TEXT_MAX / 4000);
+    }
+
+    #[test]
+    fn long_arguments_displace_no_other_image() {
+        let long = |ktime| Process { arguments: "y".repeat(64 << 10).into(), ..process(ktime, 1, "/bin/long") };
+        let hostile: Vec<Process> = (0..200).map(long).chain([process(200, 1, "/bin/usual")]).collect();
+        let kept = known(&hostile);
+        assert_eq!(kept.images.len(), 201);
+        let (whole, cut): (Vec<_>, Vec<_>) =
+            kept.images.iter().filter(|image| image.binary == "/bin/long").partition(|image| image.flags.is_empty());
+        assert_eq!((whole.len(), cut.len()), (LONG_ARGUMENTS_MAX >> 16, 200 - (LONG_ARGUMENTS_MAX >> 16)));
+        assert!(cut.iter().all(|image| image.arguments.len() == 4096 && image.flags.trim() == TRUNC_ARGS));
     }
 }

@@ -17,7 +17,7 @@ use super::{
     image::{ExecKey, Process},
 };
 use crate::{
-    identity::decode::{Image, cut, flags},
+    identity::decode::{Image, cut},
     kernel::pid_namespace,
 };
 
@@ -39,7 +39,7 @@ pub(in crate::identity) fn same_image(entry: Option<&ProcessEntry>, key: ExecKey
 /// Marks an image whose names cannot be read any more.
 pub(in crate::identity) fn mark_unnamed(image: &mut Image) {
     if !image.kernel {
-        add_flags(image, NO_NAMES);
+        image.add_flags(NO_NAMES);
     }
 }
 
@@ -124,16 +124,15 @@ fn fill_from(dir: &Path, image: &mut Image) {
     let bytes = read_start(&dir.join("cmdline"), ARGS_MAX as usize + 1).unwrap_or_default();
     let whole = bytes.len() <= ARGS_MAX as usize;
     match cmdline::parse(&bytes[..bytes.len().min(ARGS_MAX as usize)], &process.binary) {
-        Some(line) => {
-            (process.arguments, process.argv0) = (line.arguments, line.argv0);
+        Some(mut line) => {
             bits |= if line.is_title { process_flag::ERROR_ARGS } else { 0 };
+            bits |= if cut(&mut line.arguments, ARGS_MAX as usize) { process_flag::TRUNC_ARGS } else { 0 };
+            (process.arguments, process.argv0) = (line.arguments.into(), line.argv0);
         }
         None => bits |= process_flag::ERROR_ARGS,
     }
-    if cut(&mut process.arguments) || !whole {
-        bits |= process_flag::TRUNC_ARGS;
-    }
-    add_flags(image, bits);
+    bits |= if whole { 0 } else { process_flag::TRUNC_ARGS };
+    image.add_flags(bits);
 }
 
 /// The path of a binary without what the kernel appends once no name leads to the file; a file may also be called so.
@@ -141,11 +140,6 @@ fn binary_path(link: &OsStr, (inode, links): (u64, u32)) -> &[u8] {
     let path = link.as_bytes();
     let deleted = inode != 0 && links == 0;
     path.strip_suffix(DELETED).filter(|_| deleted).unwrap_or(path)
-}
-
-fn add_flags(image: &mut Image, bits: u32) {
-    image.bits |= bits;
-    image.process.flags = flags(image.bits);
 }
 
 fn read_start(path: &Path, most: usize) -> io::Result<Vec<u8>> {

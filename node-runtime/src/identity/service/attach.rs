@@ -89,6 +89,7 @@ impl Inner {
             state.known_processes = self.known_processes(&state, u64::MAX);
             state.processes = None;
             state.ring_bytes = 0;
+            state.followed = Default::default();
             state.index.processes = Default::default();
         }
         self.release_cgroups(&mut state);

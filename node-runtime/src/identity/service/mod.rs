@@ -2,7 +2,9 @@
 //! layer uses it, and the kernel's map of cgroups, which follows the index.
 
 mod attach;
+mod follow;
 mod lease;
+mod metrics;
 mod rings;
 mod state;
 
@@ -12,17 +14,18 @@ use std::{
     sync::Arc,
 };
 
+use prometheus_client::collector::Collector;
 use tokio::sync::watch;
 use trilobite_crds::node::PodScope;
 use trilobite_node_ebpf::CLASSES_MAX;
 
-use self::{rings::drain_process_ring, state::Inner};
+use self::{metrics::CutArguments, rings::drain_process_ring, state::Inner};
 use super::{
     ExecKey, Owner, Pod, Process, ProcessChange, ProcessListener,
     cgroup::filesystem::{list_cgroups, sample_processes},
     classes::ClassListener,
     index::Index,
-    process::{KnownProcesses, notify_listeners},
+    process::{FollowConditions, KnownProcesses, notify_listeners},
     programs::KernelLosses,
     selection::{Namespaces, ScopesFull},
 };
@@ -194,6 +197,23 @@ impl IdentityService {
         Some(SelectionMaps { cgroups: shared(&maps.cgroups)?, classes: shared(&maps.classes)? })
     }
 
+    /// The kernel's map of processes, to share with an object; none without a process lease.
+    pub fn process_map(&self) -> Option<OwnedFd> {
+        let map = self.0.state().processes.as_ref()?.process_map().ok()?;
+        map.fd().try_clone_to_owned().ok()
+    }
+
+    /// Replaces the conditions that processes inherit. When it returns, the running processes have been classified.
+    pub fn follow_conditions(&self, wanted: &FollowConditions) -> Result<(), Problem> {
+        let mut changes = Vec::new();
+        let mut state = self.0.state();
+        let done = self.0.follow(&mut state, wanted, &mut changes);
+        let listeners = state.listeners();
+        drop(state);
+        notify_listeners(&listeners, &changes);
+        done
+    }
+
     /// Some processes of a pod, given its uid in cgroup paths. Not all are in the pod's own namespaces.
     pub fn pids_in_pod(&self, pod_cgroup_uid: &str) -> Vec<u32> {
         {
@@ -234,6 +254,11 @@ impl IdentityService {
             (drain_process_ring(&mut state, &ring), state.listeners())
         };
         notify_listeners(&listeners, &changes);
+    }
+
+    /// What `/metrics` shows of identity.
+    pub fn metrics(&self) -> Box<dyn Collector> {
+        Box::new(CutArguments::new(&self.0))
     }
 
     /// Records lost in the kernel since the start.

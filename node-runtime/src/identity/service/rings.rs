@@ -41,7 +41,10 @@ impl Inner {
         // Parents first: they began before their children.
         tasks.sort_by_key(|image| image.process.key);
         let mut named = tasks.clone();
-        named.iter_mut().for_each(|image| self.proc.fill_names(image));
+        for image in &mut named {
+            self.proc.fill_names(image);
+            state.index.processes.lease_arguments(image);
+        }
         // The map is read after all names: an exec shows the new image in /proc a moment before it is in the map.
         for (unnamed, named) in tasks.into_iter().zip(named) {
             let key = unnamed.process.key;
@@ -70,6 +73,7 @@ impl Inner {
                 let living: HashSet<ExecKey> = tasks.iter().map(|image| image.process.key).collect();
                 state.index.processes.retain_living(&living, before);
                 self.add_tasks(state, tasks, &process_map);
+                self.reassign_followed(state);
             }
             Err(problem) => tracing::warn!(problem = problem.message(), "processes could not be listed again"),
         }
@@ -108,7 +112,8 @@ impl Inner {
             let mut state = self.state();
             let mut changes = Vec::new();
             state.index.processes.set_read_time(clock::boot_ns());
-            drain(&mut |bytes| record_change(&mut state.index.processes, bytes, &mut changes));
+            let State { index, argument_pieces, .. } = &mut *state;
+            drain(&mut |bytes| record_change(&mut index.processes, argument_pieces, bytes, &mut changes));
             (changes, state.listeners())
         };
         notify_listeners(&listeners, &changes);
@@ -141,7 +146,8 @@ impl Inner {
 pub(super) fn drain_process_ring(state: &mut State, ring: &Ring) -> Vec<ProcessChange> {
     let mut changes = Vec::new();
     state.index.processes.set_read_time(clock::boot_ns());
-    ring.drain_all(&mut |bytes| record_change(&mut state.index.processes, bytes, &mut changes));
+    let State { index, argument_pieces, .. } = state;
+    ring.drain_all(&mut |bytes| record_change(&mut index.processes, argument_pieces, bytes, &mut changes));
     changes
 }
 

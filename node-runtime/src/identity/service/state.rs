@@ -14,8 +14,9 @@ use crate::{
     identity::{
         cgroup::bundle::{node_root, read_name},
         classes::{ClassWriter, SelectionKernelMaps},
+        decode::ArgumentPieces,
         index::Index,
-        process::{KnownProcesses, ProcessListener, procfs::ProcReader},
+        process::{KnownProcesses, ProcessListener, follow::ActiveConditions, procfs::ProcReader},
         programs::{AttachedPrograms, KernelLosses},
     },
     kernel::Facts,
@@ -40,6 +41,7 @@ pub(super) struct Inner {
 
 pub(super) struct State {
     pub(super) index: Index,
+    pub(super) argument_pieces: ArgumentPieces,
     /// Leases of any kind; the cgroup programs are attached while there are some.
     pub(super) users: u32,
     pub(super) selection_maps: Option<Arc<SelectionKernelMaps>>,
@@ -49,6 +51,7 @@ pub(super) struct State {
     pub(super) process_users: u32,
     pub(super) processes: Option<AttachedPrograms>,
     pub(super) ring_bytes: u32,
+    pub(super) followed: ActiveConditions,
     pub(super) listeners: BTreeMap<u64, ProcessListener>,
     pub(super) next_listener: u64,
     pub(super) losses: KernelLosses,
@@ -60,6 +63,7 @@ impl Inner {
     pub(super) fn new(facts: Arc<Facts>, ledger: Ledger, cgroup_dir: PathBuf, index: Index) -> Self {
         let state = State {
             index,
+            argument_pieces: ArgumentPieces::default(),
             users: 0,
             selection_maps: None,
             class_writer: ClassWriter::default(),
@@ -67,6 +71,7 @@ impl Inner {
             process_users: 0,
             processes: None,
             ring_bytes: 0,
+            followed: ActiveConditions::default(),
             listeners: BTreeMap::new(),
             next_listener: 0,
             losses: KernelLosses::default(),

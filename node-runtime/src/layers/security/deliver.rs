@@ -268,7 +268,7 @@ mod tests {
 
     fn event_of_unknown_process(dispatcher: &EventDispatcher, cgroup: u64) -> PendingEvent {
         let (process, parent) = dispatcher.find_process(ExecKey { ktime: 5, pid: 6 }, cgroup);
-        let consumer = Arc::new(EventConsumer::new("policy".into(), PodScope::default()));
+        let consumer = Arc::new(EventConsumer::new("policy".into(), Arc::default()));
         PendingEvent { time: 0, cgroup, process, parent, kind: SecurityEventKind::Exec, consumers: [consumer].into() }
     }
 
@@ -307,8 +307,9 @@ mod tests {
     #[test]
     fn event_of_another_workload_than_its_selectors_is_dropped() {
         let labels = serde_json::json!({"podSelector": {"matchLabels": {"app": "till"}}});
-        let other = PodScope { workload: Some(serde_json::from_value(labels).unwrap()), ..PodScope::default() };
-        for (scope, delivered) in [(None, true), (Some(PodScope::default()), true), (Some(other), false)] {
+        let other =
+            Arc::new(PodScope { workload: Some(serde_json::from_value(labels).unwrap()), ..PodScope::default() });
+        for (scope, delivered) in [(None, true), (Some(Arc::default()), true), (Some(other), false)] {
             let (dispatcher, _, mut reader) = dispatcher(false);
             let selector = Arc::new(SelectorInfo { scope, ..SelectorInfo::default() });
             let hook = HookEvent::of(Arc::new(HookPoint::Function { name: "fd_install".into() }), selector);
@@ -355,7 +356,7 @@ mod tests {
     #[test]
     fn parent_is_the_one_of_the_record_however_many_follow() {
         let (dispatcher, _, mut reader) = dispatcher(false);
-        let consumer = EventConsumer::new("stack".into(), PodScope::default());
+        let consumer = EventConsumer::new("stack".into(), Arc::default());
         dispatcher.set_process_consumers(vec![Arc::new(consumer)]);
         let key = |pid| ExecKey { ktime: 1000 + u64::from(pid), pid };
         let (shell, child) = (key(1), key(2));

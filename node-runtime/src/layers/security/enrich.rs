@@ -24,13 +24,13 @@ const ANCESTORS: usize = 64;
 pub struct EventConsumer {
     /// Losses are recorded under this name: the resource, in the format of `Source`.
     pub name: String,
-    pub scope: PodScope,
+    pub scope: Arc<PodScope>,
     /// Events delivered so far.
     pub records: AtomicU64,
 }
 
 impl EventConsumer {
-    pub fn new(name: String, scope: PodScope) -> Self {
+    pub fn new(name: String, scope: Arc<PodScope>) -> Self {
         Self { name, scope, records: AtomicU64::new(0) }
     }
 }
@@ -68,7 +68,7 @@ impl OwnerLookup {
     pub(super) fn new(identity: &IdentityService, event: &PendingEvent) -> Self {
         let owner = identity.owner(event.cgroup);
         let narrowed = match &event.kind {
-            SecurityEventKind::Hook(hook) => hook.selector.scope.as_ref(),
+            SecurityEventKind::Hook(hook) => hook.selector.scope.as_deref(),
             SecurityEventKind::Exec | SecurityEventKind::Exit { .. } => None,
         };
         let scope = |consumer: &'_ Arc<EventConsumer>| identity.in_scope(narrowed.unwrap_or(&consumer.scope), &owner);

@@ -12,7 +12,7 @@ use trilobite_crds::node::{PodScope, ProcessesPart};
 use super::{
     deliver::{EventConsumer, EventDispatcher},
     event_bus::EventBus,
-    policy::{PolicyContext, PolicySet, ReportTemplate, probe_ways, same_resource},
+    policy::{CheckedPolicies, PolicyContext, PolicySet, ReportTemplate, avoided_ways, probe_ways, same_resource},
     policy_report::PolicyReports,
 };
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
     plan::{
         Plan, Unit, UnitCount, UnitKey, UnitState,
         policy::machine::{Machine, ProbedWays},
+        tracing_allowed,
     },
     problem::Problem,
 };
@@ -35,6 +36,7 @@ pub struct Security {
     /// Size of the process ring in bytes, with the lease.
     lease: Option<(u32, ProcessLease)>,
     policies: PolicySet,
+    checked: CheckedPolicies,
     /// Ways to attach to functions that this kernel accepts; probed for the first policy that has one.
     ways: Option<ProbedWays>,
     /// What policies have asked of the kernel so far; none before the first one.
@@ -59,6 +61,7 @@ impl Security {
             processes: BTreeMap::new(),
             lease: None,
             policies: PolicySet::new(),
+            checked: CheckedPolicies::default(),
             ways: None,
             kernel: None,
             reports: Arc::default(),
@@ -93,15 +96,15 @@ impl Security {
     pub fn counts(&self) -> BTreeMap<UnitKey, UnitCount> {
         self.policies.count_losses(&self.context.ledger);
         let losses = self.context.ledger.losses();
-        let lost = |name: &str| {
-            let of_unit = losses
-                .iter()
-                .filter(|(place, of, _)| matches!(place, LossPoint::Undecided | LossPoint::PolicyRing) && of == name);
-            of_unit.map(|(.., count)| count).sum()
-        };
+        let mut lost: BTreeMap<&str, u64> = BTreeMap::new();
+        for (place, of, count) in &losses {
+            if matches!(place, LossPoint::Undecided | LossPoint::PolicyRing) {
+                *lost.entry(of).or_default() += count;
+            }
+        }
         let count = |consumer: &EventConsumer| UnitCount {
             records: consumer.records.load(Ordering::Relaxed),
-            lost: lost(&consumer.name),
+            lost: lost.get(consumer.name.as_str()).copied().unwrap_or_default(),
         };
         let processes = self.processes.iter().map(|(key, consumer)| (key.clone(), count(consumer)));
         processes.chain(self.policies.consumers().map(|(key, consumer)| (key.clone(), count(consumer)))).collect()
@@ -153,29 +156,35 @@ impl Security {
     }
 
     async fn apply_policies(&mut self, plan: &Plan, states: &mut BTreeMap<UnitKey, UnitState>) {
-        let planned = plan.policies();
+        let (planned, checks) = (plan.policies(), plan.policy_checks());
         let has_functions = planned
             .values()
+            .chain(checks.values())
             .any(|unit| !unit.content.spec.kprobes.is_empty() || !unit.content.spec.fentries.is_empty());
         if has_functions && self.ways.is_none() {
             self.ways = Some(probe_ways());
         }
-        let ways = self.ways.unwrap_or_default();
+        let ways = self.ways.unwrap_or_else(|| ProbedWays { avoided: avoided_ways(), ..ProbedWays::default() });
         let mut kernel = self.kernel.take().unwrap_or_else(|| Machine::new(&self.context.facts, ways));
         kernel.set_ways(ways);
         let is_refused = |key: &UnitKey| plan.refused.keys().any(|other| same_resource(other, key));
         let (identity, dispatcher, facts) = (&self.identity, &self.dispatcher, &*self.context.facts);
         let context = PolicyContext { identity, dispatcher, facts, kernel: &kernel };
         let applied = self.policies.apply(&planned, is_refused, &context).await;
+        let checked = match tracing_allowed(facts) {
+            Ok(()) => self.checked.check(&checks, &self.policies, &context).await,
+            Err(problem) => checks.keys().map(|key| (key.clone(), UnitState::Refused(problem.clone()))).collect(),
+        };
         kernel.close_files();
         self.kernel = Some(kernel);
         let refused = plan.refused.iter().filter(|(_, (source, _))| source.kind.is_policy());
         let refused = refused.map(|(key, (_, problem))| (key.clone(), UnitState::Refused(problem.clone())));
         *self.reports.lock() = self.policies.report_templates(&refused.chain(applied.clone()).collect());
-        for (key, state) in applied {
+        for (key, state) in applied.into_iter().chain(checked) {
             let state = match state {
                 UnitState::Active { mut notes } => {
-                    notes.extend(planned.get(&key).map(|unit| self.notes(&unit.content.pods)).into_iter().flatten());
+                    let unit = planned.get(&key).or_else(|| checks.get(&key));
+                    notes.extend(unit.map(|unit| self.notes(&unit.content.pods)).into_iter().flatten());
                     UnitState::Active { notes }
                 }
                 refused => refused,

@@ -1,6 +1,6 @@
 //! The actions of a selector.
 
-use trilobite_crds::policy::{Action, ActionKind, Hook, PolicyMode, Selector, Word};
+use trilobite_crds::policy::{Action, ActionKind, Hook, PolicyMode, Selector, Word, return_actions};
 
 use super::{
     hook_plan::ActionPlan,
@@ -16,7 +16,7 @@ pub(super) fn actions(
     item: &Item<'_>,
     context: &PolicyContext<'_>,
 ) -> Vec<ActionPlan> {
-    let written = if phase == Phase::Return { &selector.match_return_actions } else { &selector.match_actions };
+    let written = if phase == Phase::Return { return_actions(selector) } else { selector.match_actions.clone() };
     let is_monitored = context.spec.mode() == PolicyMode::Monitor;
     let socket = |action: &Action| {
         let position = item.hook.args().iter().position(|argument| argument.index == action.arg_sock);

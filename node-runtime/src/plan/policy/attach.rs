@@ -5,10 +5,6 @@ use super::{
     attach_point::{AttachMethod, AttachPoint, Attachment, PassedOver},
     kernel_view::Kernel,
 };
-use crate::kernel::Release;
-
-/// The first release with kprobe.session, which kprobe.multi needs for return values.
-const SESSION_SINCE: Release = Release { major: 6, minor: 10 };
 
 /// How the functions of a hook are named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +20,13 @@ pub(super) enum Naming {
 pub(super) fn attachment(point: &AttachPoint, naming: Naming, kernel: &dyn Kernel) -> Attachment {
     let mut found = Attachment::default();
     match point {
-        AttachPoint::RawTracepoint { .. } => found.ways.extend([AttachMethod::TpBtf, AttachMethod::RawTp]),
+        AttachPoint::RawTracepoint { .. } => {
+            match kernel.has_tp_btf() {
+                true => found.ways.push(AttachMethod::TpBtf),
+                false => found.pass_over(AttachMethod::TpBtf, "this kernel refuses it".into()),
+            }
+            found.ways.push(AttachMethod::RawTp);
+        }
         AttachPoint::Tracepoint { .. } => found.ways.push(AttachMethod::ClassicTp),
         AttachPoint::FunctionEntry { name } | AttachPoint::FunctionReturn { name } => {
             let (trampoline, probe) = if point.has_return() {
@@ -34,13 +36,8 @@ pub(super) fn attachment(point: &AttachPoint, naming: Naming, kernel: &dyn Kerne
             };
             if let Naming::Shared(count) = naming {
                 let why = format!("{count} functions share one program");
-                found.pass_over(trampoline, why.clone());
-                if point.has_return() && kernel.release() < SESSION_SINCE {
-                    found.pass_over(AttachMethod::KprobeMulti, format!("return values need {SESSION_SINCE}"));
-                } else {
-                    found.ways.push(AttachMethod::KprobeMulti);
-                }
-                found.ways.push(probe);
+                found.pass_over(trampoline, why);
+                found.ways.extend([AttachMethod::KprobeMulti, probe]);
                 return found;
             }
             match trampoline_obstacle(name, kernel) {

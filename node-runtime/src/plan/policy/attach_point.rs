@@ -26,9 +26,9 @@ pub enum AttachMethod {
     ClassicTp,
     /// A trampoline at the begin of a function.
     Fentry,
-    /// A trampoline that sees arguments and return value at once.
+    /// A trampoline at the begin and at the return of a function.
     Fexit,
-    /// `kprobe.multi`: many functions with one link (5.18 and later); `kprobe.session` (6.10) where a return value is read.
+    /// `kprobe.multi`: many functions with one link (5.18 and later); where a return value is read, `kretprobe.multi` too.
     KprobeMulti,
     /// One kprobe as a perf event.
     Kprobe,

@@ -1,4 +1,4 @@
-//! Tables of the whole node that give a process ids when it executes: by the path of its binary, for all policies together.
+//! Tables of the whole node: ids of binaries by their path, and the conditions that processes inherit, for all policies together.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,6 +9,8 @@ use super::{
 
 /// The most conditions that processes inherit (`followChildren`, `followForks`) on a node.
 pub const MAX_FOLLOWED: u8 = 64;
+/// The longest path of such a condition in bytes.
+pub const MAX_FOLLOWED_PATH: usize = 256;
 
 /// Ids of binaries. An id stays with its text as long as a policy names it, and until the next plan after that, so that selectors
 /// which leave find it until they are flipped away. 0 means in no table.
@@ -23,16 +25,12 @@ pub struct BinaryTables {
     pub followed: BTreeMap<u8, FollowCondition>,
 }
 
-/// A condition that a process meets when it executes, and that its children inherit.
+/// A condition that a process meets when it is forked or executes, and that its children inherit.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FollowCondition {
-    /// Its path is one of these.
-    Exact(BTreeSet<Vec<u8>>),
-    /// Its path begins with one of these.
-    Prefix(BTreeSet<Vec<u8>>),
-    /// Its path ends with one of these; not reversed.
-    Suffix(BTreeSet<Vec<u8>>),
-    /// It is one of these processes. The agent sets the bit of running processes, since a pid exists before its policy.
+    /// It executes one of these files.
+    Binaries(BTreeSet<Vec<u8>>),
+    /// It is one of these processes.
     Pids { in_own_namespace: bool, pids: BTreeSet<u32> },
 }
 
@@ -56,11 +54,6 @@ impl BinaryTables {
             prefix: longest(&self.prefixes, path),
             suffix: longest(&self.suffixes, &reversed),
         }
-    }
-
-    /// Bits of the conditions that a path meets.
-    pub fn followed_by(&self, path: &[u8]) -> u64 {
-        self.followed.iter().filter(|(_, condition)| condition.meets(path)).fold(0, |bits, (bit, _)| bits | 1 << bit)
     }
 
     /// The bit of a condition; a new one if it has none; none where all are in use.
@@ -87,7 +80,7 @@ impl BinaryTables {
             let Operand::Process(fact) = predicate.dimension.operand else { continue };
             for term in &predicate.terms {
                 match (&term.set, fact) {
-                    (ValueSet::Mask(mask), ProcessFact::Followed) => used |= mask,
+                    (ValueSet::Mask(mask), ProcessFact::Followed | ProcessFact::ParentFollowed) => used |= mask,
                     (ValueSet::Texts(texts), ProcessFact::BinaryExact | ProcessFact::ParentBinaryExact) => {
                         exact.extend(texts.iter().cloned());
                     }
@@ -101,32 +94,28 @@ impl BinaryTables {
                 }
             }
         }
-        let followed: BTreeMap<u8, FollowCondition> =
-            followed.into_iter().filter(|(bit, _)| used >> bit & 1 != 0).collect();
-        for condition in followed.values() {
-            match condition {
-                FollowCondition::Exact(texts) => exact.extend(texts.iter().cloned()),
-                FollowCondition::Prefix(texts) => prefixes.extend(texts.iter().cloned()),
-                FollowCondition::Suffix(texts) => suffixes.extend(texts.iter().map(reversed)),
-                FollowCondition::Pids { .. } => {}
-            }
-        }
         Self {
             exact: number(exact, &before.exact),
             prefixes: number(prefixes, &before.prefixes),
             suffixes: number(suffixes, &before.suffixes),
-            followed,
+            followed: followed.into_iter().filter(|(bit, _)| used >> bit & 1 != 0).collect(),
         }
     }
 }
 
 impl FollowCondition {
-    fn meets(&self, path: &[u8]) -> bool {
+    /// Whether it is about pids in a process's own namespace: it does not pass from the host to a container.
+    pub fn is_namespaced(&self) -> bool {
+        matches!(self, Self::Pids { in_own_namespace: true, .. })
+    }
+
+    /// Whether a process meets it itself.
+    pub fn is_met(&self, path: &[u8], pid: u32, namespace_pid: u32) -> bool {
         match self {
-            Self::Exact(texts) => texts.contains(path),
-            Self::Prefix(texts) => texts.iter().any(|text| path.starts_with(text)),
-            Self::Suffix(texts) => texts.iter().any(|text| path.ends_with(text)),
-            Self::Pids { .. } => false,
+            Self::Binaries(paths) => paths.contains(path),
+            Self::Pids { in_own_namespace, pids } => {
+                pids.contains(if *in_own_namespace { &namespace_pid } else { &pid })
+            }
         }
     }
 }

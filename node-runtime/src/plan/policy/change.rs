@@ -1,5 +1,7 @@
 //! What must be done so that a hook follows another plan.
 
+use std::sync::Arc;
+
 use super::{
     automaton::TooLarge,
     binaries::BinaryTables,
@@ -24,10 +26,10 @@ pub enum Change {
 #[derive(Clone, Debug, PartialEq)]
 pub struct MapsChange {
     /// Tables of the active selectors and the wanted ones together; one for each dimension.
-    pub during: Vec<DimensionTable>,
-    /// Bits that match from the flip on.
+    pub during: Arc<[DimensionTable]>,
+    /// Bits that match from the flip on, upwards.
     pub new_bits: Vec<u16>,
-    /// Bits that match until the flip, and are free once `during` has been replaced.
+    /// Bits that match until the flip, upwards; they are free once `during` has been replaced.
     pub old_bits: Vec<u16>,
 }
 
@@ -40,6 +42,8 @@ pub enum ProgramReason {
     Values,
     /// There is another dimension.
     Dimensions,
+    /// An action needs a part that the program does not have.
+    Actions,
     /// More bits are needed.
     Width(Width),
     /// Another way to attach, or other functions.
@@ -58,20 +62,26 @@ pub fn change(active: Option<&HookPlan>, wanted: &HookPlan, binaries: &BinaryTab
     }
     let old_bits = missing(&active.selectors, &wanted.selectors);
     let new_bits = missing(&wanted.selectors, &active.selectors);
-    if old_bits.is_empty() && new_bits.is_empty() && active.tables == wanted.tables {
+    // None at all where they were dropped and are the same: `compile` builds those that may differ.
+    let has_same_tables = || wanted.tables.is_empty() || active.tables == wanted.tables;
+    if old_bits.is_empty() && new_bits.is_empty() && has_same_tables() {
         return Change::Nothing;
     }
-    let leaving = active.selectors.iter().filter(|selector| old_bits.contains(&selector.bit));
-    let mut together: Vec<SelectorPlan> = wanted.selectors.iter().chain(leaving).cloned().collect();
+    if old_bits.is_empty() {
+        let during = wanted.tables.clone();
+        return Change::Maps(Box::new(MapsChange { during, new_bits, old_bits }));
+    }
+    let leaving = active.selectors.iter().filter(|selector| old_bits.binary_search(&selector.bit).is_ok());
+    let mut together: Vec<&SelectorPlan> = wanted.selectors.iter().chain(leaving).collect();
     together.sort_by_key(|selector| selector.bit);
     match build_tables(&wanted.dimensions, &together, wanted.width, binaries) {
-        Ok(during) => Change::Maps(Box::new(MapsChange { during, new_bits, old_bits })),
+        Ok(during) => Change::Maps(Box::new(MapsChange { during: during.into(), new_bits, old_bits })),
         // Both versions together are too much for an automaton.
         Err(TooLarge) => Change::Program(ProgramReason::Dimensions),
     }
 }
 
-fn program_reason(active: &HookPlan, wanted: &HookPlan) -> Option<ProgramReason> {
+pub(super) fn program_reason(active: &HookPlan, wanted: &HookPlan) -> Option<ProgramReason> {
     if active.attachment.ways != wanted.attachment.ways
         || active.further_functions != wanted.further_functions
         || active.is_syscall != wanted.is_syscall
@@ -83,6 +93,9 @@ fn program_reason(active: &HookPlan, wanted: &HookPlan) -> Option<ProgramReason>
     }
     if active.dimensions != wanted.dimensions {
         return Some(ProgramReason::Dimensions);
+    }
+    if active.parts != wanted.parts {
+        return Some(ProgramReason::Actions);
     }
     if active.width != wanted.width {
         return Some(ProgramReason::Width(wanted.width));
@@ -97,7 +110,8 @@ fn program_reason(active: &HookPlan, wanted: &HookPlan) -> Option<ProgramReason>
     }
     // A bit that stays must keep its meaning.
     wanted.selectors.iter().find_map(|selector| {
-        let before = active.selectors.iter().find(|before| before.bit == selector.bit)?;
+        let before = active.selectors.binary_search_by_key(&selector.bit, |before| before.bit).ok();
+        let before = &active.selectors[before?];
         let is_same = before.policy == selector.policy
             && before.predicates == selector.predicates
             && before.actions == selector.actions

@@ -86,7 +86,7 @@ pub enum ValueFacet {
 pub enum ProcessFact {
     /// Thread group id in the initial pid namespace.
     Pid,
-    /// Thread group id in the process's own pid namespace.
+    /// Thread group id in the process's own pid namespace; 0 in the initial one.
     NamespacePid,
     /// Id of the binary's path in `BinaryTables::exact`, given at exec; 0 where it is in none.
     BinaryExact,
@@ -100,6 +100,8 @@ pub enum ProcessFact {
     ParentBinarySuffix,
     /// 64 bits, one for each `FollowCondition` that this process or one of its ancestors has met.
     Followed,
+    /// The same of its parent.
+    ParentFollowed,
     /// Inode of one of its namespaces.
     Namespace(NamespaceKind),
     /// A bit for each `NamespaceKind` that is another than at exec.

@@ -64,7 +64,7 @@ fn write_hook(text: &mut String, hook: &HookPlan, name: &dyn Fn(PolicyId) -> Str
     for (index, value) in hook.values.iter().enumerate() {
         writeln!(text, "  value {index}: {}", shown_value(value))?;
     }
-    for (index, (dimension, table)) in hook.dimensions.iter().zip(&hook.tables).enumerate() {
+    for (index, (dimension, table)) in hook.dimensions.iter().zip(&*hook.tables).enumerate() {
         writeln!(text, "  dimension {index}: {}; {}", shown_dimension(dimension), size(table))?;
     }
     writeln!(text, "  {} selector bits", hook.width.bits())?;
@@ -220,9 +220,7 @@ fn shown_condition(condition: &FollowCondition) -> String {
         listed(texts.iter().map(|text| String::from_utf8_lossy(text).into_owned()))
     };
     match condition {
-        FollowCondition::Exact(set) => format!("binary is one of {}", texts(set)),
-        FollowCondition::Prefix(set) => format!("binary begins with one of {}", texts(set)),
-        FollowCondition::Suffix(set) => format!("binary ends with one of {}", texts(set)),
+        FollowCondition::Binaries(set) => format!("binary is one of {}", texts(set)),
         FollowCondition::Pids { in_own_namespace, pids } => {
             let place = if *in_own_namespace { " in its own namespace" } else { "" };
             format!("pid{place} is one of {}", listed(pids.iter().map(ToString::to_string)))

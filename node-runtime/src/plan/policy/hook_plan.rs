@@ -7,9 +7,9 @@ use trilobite_crds::{node::PodScope, policy::ArgumentType};
 
 use super::{
     attach_point::{AttachPoint, Attachment},
-    dimension::{DimensionPlan, DimensionTable},
+    dimension::{DimensionPlan, DimensionTable, Operand, ProcessFact},
     predicate::Predicate,
-    value::ValuePlan,
+    value::{ValueKind, ValuePlan},
 };
 
 /// A loaded version of a policy. The caller numbers versions upwards and never uses a number again: another version of
@@ -43,12 +43,15 @@ pub struct HookPlan {
     /// At most `MAX_DIMENSIONS`, the cheapest first, those of the return last.
     pub dimensions: Vec<DimensionPlan>,
     pub width: Width,
+    /// Parts of the program that its actions need.
+    pub parts: ActionParts,
     /// By bit, upwards.
     pub selectors: Vec<SelectorPlan>,
     /// What the policies on this hook are called and show.
     pub entries: Vec<HookEntry>,
-    /// One for each dimension.
-    pub tables: Vec<DimensionTable>,
+    /// One for each dimension. Shared with the plan before where it has the same selectors; that of an active hook has none, as its
+    /// maps have them.
+    pub tables: Arc<[DimensionTable]>,
     /// New versions and the active ones that they replace: the flip from one to the other is one write.
     pub replaced: Vec<(PolicyId, PolicyId)>,
 }
@@ -72,6 +75,17 @@ pub struct HookEntry {
     pub args: Vec<ShownValue>,
     pub data: Vec<ShownValue>,
     pub returned: Option<ShownValue>,
+    /// The number under which the policy notes processes with sockets; the same for all its versions. None where it does not.
+    pub tracker: Option<u32>,
+}
+
+/// Parts of a hook's program that only some actions need.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ActionParts {
+    pub signals: bool,
+    pub rate_limits: bool,
+    pub stacks: bool,
+    pub sockets: bool,
 }
 
 /// Which list of the spec an entry is from.
@@ -104,7 +118,7 @@ pub struct SelectorPlan {
     /// Index in the entry's `selectors`; 0 where it has none.
     pub selector: u16,
     /// The pods that the policy selects, and its `matchWorkloads` too.
-    pub scope: PodScope,
+    pub scope: Arc<PodScope>,
     pub actions: Vec<ActionPlan>,
     /// Conditions, all of which must hold.
     pub predicates: Vec<Predicate>,
@@ -141,9 +155,57 @@ impl HookPlan {
         own.into_iter().chain(self.further_functions.iter().map(String::as_str))
     }
 
+    /// The first socket that an entry shows: events name the process that the policy has noted with it.
+    pub fn socket_of(&self, entry: &HookEntry) -> Option<u8> {
+        let mut shown = entry.args.iter().chain(&entry.returned).map(|shown| shown.value);
+        shown.find(|value| {
+            let kind = self.values.get(usize::from(*value)).map(|value| value.kind);
+            matches!(kind, Some(ValueKind::Sock | ValueKind::Skb))
+        })
+    }
+
+    /// Policies with a condition that processes inherit.
+    pub fn following_policies(&self) -> impl Iterator<Item = PolicyId> {
+        let follows = |selector: &&SelectorPlan| {
+            selector.predicates.iter().any(|predicate| {
+                let operand = predicate.dimension.operand;
+                matches!(operand, Operand::Process(ProcessFact::Followed | ProcessFact::ParentFollowed))
+            })
+        };
+        self.selectors.iter().filter(follows).map(|selector| selector.policy)
+    }
+
     /// The entry of a policy's bit.
     pub fn entry_of(&self, selector: &SelectorPlan) -> Option<&HookEntry> {
         self.entries.get(usize::from(selector.entry))
+    }
+}
+
+impl ActionParts {
+    /// What the actions of a plan's selectors need.
+    pub fn needed(selectors: &[SelectorPlan], entries: &[HookEntry]) -> Self {
+        let mut parts = Self { sockets: entries.iter().any(|entry| entry.tracker.is_some()), ..Self::default() };
+        for action in selectors.iter().flat_map(|selector| &selector.actions) {
+            match action {
+                ActionPlan::Post { rate_limit_ns, kernel_stack, user_stack, .. } => {
+                    parts.rate_limits |= *rate_limit_ns > 0;
+                    parts.stacks |= *kernel_stack || *user_stack;
+                }
+                ActionPlan::Signal { is_monitored, .. } => parts.signals |= !is_monitored,
+                ActionPlan::NoPost | ActionPlan::TrackSock { .. } | ActionPlan::UntrackSock { .. } => {}
+            }
+        }
+        parts
+    }
+
+    /// The parts of both.
+    pub fn join(self, other: Self) -> Self {
+        Self {
+            signals: self.signals || other.signals,
+            rate_limits: self.rate_limits || other.rate_limits,
+            stacks: self.stacks || other.stacks,
+            sockets: self.sockets || other.sockets,
+        }
     }
 }
 

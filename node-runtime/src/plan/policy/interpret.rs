@@ -9,7 +9,7 @@ use trilobite_crds::policy::{
 };
 
 use super::{
-    binaries::{BinaryTables, FollowCondition},
+    binaries::BinaryTables,
     dimension::{
         Answers, CapabilityKind, CredentialKind, DimensionKind, DimensionPlan, DimensionTable, NamespaceKind, Network,
         Operand, ProcessFact, Row, ValueFacet,
@@ -169,7 +169,11 @@ fn process_fact(fact: ProcessFact, call: &HookCall<'_>) -> u64 {
         ProcessFact::ParentBinaryExact => of_parent.exact.into(),
         ProcessFact::ParentBinaryPrefix => of_parent.prefix.into(),
         ProcessFact::ParentBinarySuffix => of_parent.suffix.into(),
-        ProcessFact::Followed => followed(process, call.binaries),
+        ProcessFact::Followed => {
+            let own = (&process.binary[..], process.pid, process.namespace_pid);
+            followed(call.binaries, [own].into_iter().chain(ancestors(process)))
+        }
+        ProcessFact::ParentFollowed => followed(call.binaries, ancestors(process)),
         ProcessFact::Namespace(kind) => process.namespaces.0[kind as usize].into(),
         ProcessFact::NamespacesChanged => {
             let before_and_now = process.namespaces_at_exec.0.iter().zip(process.namespaces.0);
@@ -186,20 +190,20 @@ fn process_fact(fact: ProcessFact, call: &HookCall<'_>) -> u64 {
     }
 }
 
-/// What a process has met when it executed, or inherited.
-fn followed(process: &CallingProcess, binaries: &BinaryTables) -> u64 {
-    let ancestors = process.ancestors.iter();
-    let paths = ancestors.clone().map(|ancestor| &ancestor.binary).chain([&process.binary]);
-    let by_path = paths.fold(0, |bits, path| bits | binaries.followed_by(path));
-    let own_ids = (process.pid, process.namespace_pid);
-    let ids: Vec<(u32, u32)> =
-        ancestors.map(|ancestor| (ancestor.pid, ancestor.namespace_pid)).chain([own_ids]).collect();
-    binaries.followed.iter().fold(by_path, |bits, (bit, condition)| match condition {
-        FollowCondition::Pids { in_own_namespace, pids } => {
-            let mut mine = ids.iter().map(|(pid, own)| if *in_own_namespace { own } else { pid });
-            bits | u64::from(mine.any(|id| pids.contains(id))) << bit
-        }
-        _ => bits,
+/// Path, pid and pid in its own namespace of each ancestor.
+fn ancestors(process: &CallingProcess) -> impl Iterator<Item = (&[u8], u32, u32)> + Clone {
+    process.ancestors.iter().map(|ancestor| (&ancestor.binary[..], ancestor.pid, ancestor.namespace_pid))
+}
+
+/// Bits of the conditions that a process or one of its ancestors, which follow it, meets. Pids of the host end where a container begins.
+fn followed<'a>(binaries: &BinaryTables, processes: impl Iterator<Item = (&'a [u8], u32, u32)> + Clone) -> u64 {
+    let is_on_host = processes.clone().next().is_none_or(|(.., namespace_pid)| namespace_pid == 0);
+    binaries.followed.iter().fold(0, |bits, (bit, condition)| {
+        let is_met = processes.clone().any(|(path, pid, namespace_pid)| {
+            let of_container = is_on_host || namespace_pid != 0 || !condition.is_namespaced();
+            of_container && condition.is_met(path, pid, namespace_pid)
+        });
+        bits | u64::from(is_met) << bit
     })
 }
 

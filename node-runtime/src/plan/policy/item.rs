@@ -1,5 +1,7 @@
 //! One item of a policy's list of hooks, while it is planned.
 
+use std::sync::Arc;
+
 use trilobite_crds::{
     node::PodScope,
     policy::{ArgumentType, Hook, List, TracingPolicySpec},
@@ -10,9 +12,11 @@ use super::{argument::ArgumentPlace, hook_plan::HookSection, kernel_view::Kernel
 /// Everything that is constant while one policy is planned.
 pub(super) struct PolicyContext<'a> {
     pub(super) spec: &'a TracingPolicySpec,
-    pub(super) pods: &'a PodScope,
+    pub(super) pods: &'a Arc<PodScope>,
     pub(super) lists: Vec<List>,
     pub(super) kernel: &'a dyn Kernel,
+    /// See `HookEntry::tracker`.
+    pub(super) tracker: Option<u32>,
 }
 
 /// One item of a policy on one attach point.

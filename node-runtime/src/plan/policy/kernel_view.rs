@@ -43,6 +43,11 @@ pub trait Kernel {
 
     /// Whether trampolines are possible: BTF is there, and a probe has loaded one.
     fn has_fentry(&self) -> bool;
+
+    /// Whether raw tracepoints are attached with their types.
+    fn has_tp_btf(&self) -> bool {
+        true
+    }
 }
 
 /// Architectures whose system calls' functions have names that are known.

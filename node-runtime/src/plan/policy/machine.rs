@@ -36,6 +36,32 @@ type Answers<K, V> = RefCell<BTreeMap<K, V>>;
 pub struct ProbedWays {
     pub fentry: bool,
     pub kprobe_multi: bool,
+    /// Ways that are not to be used although this kernel accepts them, for tests.
+    pub avoided: AvoidedWays,
+}
+
+/// Ways to attach that a test avoids, to see that the next one does the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AvoidedWays {
+    pub trampolines: bool,
+    pub kprobe_multi: bool,
+    pub tp_btf: bool,
+}
+
+impl AvoidedWays {
+    /// Reads a list, e.g. `fentry,tp_btf`. None for a word that is no way.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut avoided = Self::default();
+        for word in text.split(',').filter(|word| !word.is_empty()) {
+            match word {
+                "fentry" => avoided.trampolines = true,
+                "kprobe.multi" => avoided.kprobe_multi = true,
+                "tp_btf" => avoided.tp_btf = true,
+                _ => return None,
+            }
+        }
+        Some(avoided)
+    }
 }
 
 impl Machine {
@@ -133,11 +159,15 @@ impl Kernel for Machine {
     }
 
     fn has_kprobe_multi(&self) -> bool {
-        self.ways.kprobe_multi
+        self.ways.kprobe_multi && !self.ways.avoided.kprobe_multi
     }
 
     fn has_fentry(&self) -> bool {
-        self.ways.fentry
+        self.ways.fentry && !self.ways.avoided.trampolines
+    }
+
+    fn has_tp_btf(&self) -> bool {
+        !self.ways.avoided.tp_btf
     }
 }
 
@@ -156,4 +186,17 @@ fn host_namespace_file(name: &str) -> Option<u32> {
     use std::os::unix::fs::MetadataExt;
 
     u32::try_from(std::fs::metadata(format!("/proc/1/ns/{name}")).ok()?.ino()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn avoided_ways_are_read_from_a_list() {
+        let avoided = AvoidedWays::parse("fentry,tp_btf").unwrap();
+        assert_eq!(avoided, AvoidedWays { trampolines: true, tp_btf: true, kprobe_multi: false });
+        assert_eq!(AvoidedWays::parse(""), Some(AvoidedWays::default()));
+        assert_eq!(AvoidedWays::parse("fentry,kprobes"), None);
+    }
 }

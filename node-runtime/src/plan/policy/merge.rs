@@ -1,13 +1,18 @@
 //! The requests of all policies on one attach point -> one plan: values and dimensions together, bits for each selector.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{
     attach_point::{AttachPoint, Attachment},
     automaton::{self, MAX_STATES},
     bits::{self, Allocation, BitRequest},
     dimension::{DimensionKind, DimensionPlan, MAX_DIMENSIONS, Operand, ValueFacet},
-    hook_plan::{ActionPlan, HookEntry, HookPlan, MAX_POLICY_SELECTORS, PolicyId, SelectorPlan, ShownValue},
+    hook_plan::{
+        ActionParts, ActionPlan, HookEntry, HookPlan, MAX_POLICY_SELECTORS, PolicyId, SelectorPlan, ShownValue,
+    },
     predicate::{Predicate, ValueSet},
     request::EntryRequest,
     value::{MAX_VALUES, ValuePlan},
@@ -37,24 +42,56 @@ pub(super) fn merge(
     policies: &[HookPolicy<'_>],
     active: Option<&HookPlan>,
 ) -> Merged {
+    let active = active.map(ActivePlan::new);
+    let active = active.as_ref();
     let mut ordered = policies.to_vec();
-    let is_active = |id: PolicyId| active.is_some_and(|plan| plan.entries.iter().any(|entry| entry.policy == id));
-    ordered.sort_by_key(|policy| {
+    let is_active = |id: PolicyId| active.is_some_and(|active| active.substring_ordinals.contains_key(&id));
+    ordered.sort_by_cached_key(|policy| {
         let stays = is_active(policy.id) || policy.former.is_some_and(is_active);
         (!stays, policy.id)
     });
     let attempt = |base: Option<&HookPlan>| {
         let mut merger = Merger::new(base);
         ordered.iter().for_each(|policy| merger.add(policy, active));
-        merger.finish(point, attachment, active)
+        merger.finish(point, attachment, active.map(|active| active.plan))
     };
-    if let Some(plan) = active {
+    if let Some(ActivePlan { plan, .. }) = active {
         let kept = attempt(Some(plan));
         if kept.refused.is_empty() && kept.plan.values == plan.values && kept.plan.dimensions == plan.dimensions {
             return kept;
         }
     }
     attempt(None)
+}
+
+/// The plan that the kernel has now.
+struct ActivePlan<'a> {
+    plan: &'a HookPlan,
+    /// Of each of its policies: the automatons in which it has its patterns, in the order of its predicates.
+    substring_ordinals: BTreeMap<PolicyId, Vec<u8>>,
+}
+
+impl<'a> ActivePlan<'a> {
+    fn new(plan: &'a HookPlan) -> Self {
+        let mut substring_ordinals: BTreeMap<PolicyId, Vec<u8>> = BTreeMap::new();
+        substring_ordinals.extend(plan.entries.iter().map(|entry| (entry.policy, Vec::new())));
+        for selector in &plan.selectors {
+            let dimensions = selector.predicates.iter().map(|predicate| predicate.dimension);
+            let patterns = dimensions.filter(|dimension| dimension.kind == DimensionKind::Substring);
+            let ordinals = substring_ordinals.entry(selector.policy).or_default();
+            ordinals.extend(patterns.map(|dimension| dimension.ordinal));
+        }
+        Self { plan, substring_ordinals }
+    }
+
+    /// The automatons of a policy that has as many patterns now.
+    fn ordinals_of(&self, policy: &HookPolicy<'_>) -> Vec<u8> {
+        let ordinals = self.substring_ordinals.get(&policy.id).filter(|ordinals| !ordinals.is_empty());
+        let Some(ordinals) = ordinals else { return Vec::new() };
+        let wanted = policy.entries.iter().flat_map(|entry| &entry.selectors).flat_map(|selector| &selector.predicates);
+        let count = wanted.filter(|predicate| predicate.dimension.kind == DimensionKind::Substring).count();
+        if ordinals.len() == count { ordinals.clone() } else { Vec::new() }
+    }
 }
 
 /// A plan that grows policy by policy.
@@ -92,7 +129,7 @@ impl<'a> Merger<'a> {
         merger
     }
 
-    fn add(&mut self, policy: &HookPolicy<'a>, active: Option<&HookPlan>) {
+    fn add(&mut self, policy: &HookPolicy<'a>, active: Option<&ActivePlan<'_>>) {
         let (values, dimensions) = (self.values.clone(), self.dimensions.clone());
         match self.try_add(policy, active) {
             Ok(accepted) => {
@@ -109,7 +146,7 @@ impl<'a> Merger<'a> {
         }
     }
 
-    fn try_add(&mut self, policy: &HookPolicy<'a>, active: Option<&HookPlan>) -> Result<Accepted<'a>, Problem> {
+    fn try_add(&mut self, policy: &HookPolicy<'a>, active: Option<&ActivePlan<'_>>) -> Result<Accepted<'a>, Problem> {
         let count: usize = policy.entries.iter().map(|entry| entry.selectors.len()).sum();
         if count > MAX_POLICY_SELECTORS {
             let field = policy.entries.first().map_or("spec", |entry| &entry.field);
@@ -120,7 +157,7 @@ impl<'a> Merger<'a> {
                 field: format!("{field}.selectors"),
             });
         }
-        let mut ordinals = substring_ordinals(policy, active);
+        let mut ordinals = active.map(|active| active.ordinals_of(policy)).unwrap_or_default();
         let mut entries = Vec::new();
         for entry in policy.entries {
             let values = self.add_values(entry)?;
@@ -253,6 +290,11 @@ impl<'a> Merger<'a> {
         let (entries, selectors) = numbered(&accepted, &allocation);
         let replaced = accepted.iter().filter_map(|accepted| Some((accepted.policy.id, accepted.policy.former?)));
         let is_syscall = accepted.iter().flat_map(|accepted| accepted.policy.entries).any(|entry| entry.is_syscall);
+        let mut parts = ActionParts::needed(&selectors, &entries);
+        if let Some(active) = active.filter(|active| is_unchanged && active.values == values) {
+            // The program stays, with the parts that it has.
+            parts = parts.join(active.parts);
+        }
         let plan = HookPlan {
             point: point.clone(),
             further_functions: Vec::new(),
@@ -261,9 +303,10 @@ impl<'a> Merger<'a> {
             values,
             dimensions,
             width: allocation.width,
+            parts,
             selectors,
             entries,
-            tables: Vec::new(),
+            tables: Arc::default(),
             replaced: replaced.collect(),
         };
         Merged { plan, refused }
@@ -304,6 +347,7 @@ fn numbered(accepted: &[Accepted<'_>], allocation: &Allocation) -> (Vec<HookEntr
                 args: request.args.iter().map(shown).collect(),
                 data: request.data.iter().map(shown).collect(),
                 returned: request.returned.as_ref().map(shown),
+                tracker: request.tracker,
             });
         }
     }
@@ -333,19 +377,6 @@ fn renumbered_action(action: &ActionPlan, values: &[u8]) -> ActionPlan {
         ActionPlan::UntrackSock { value } => ActionPlan::UntrackSock { value: at(values, *value) },
         other => other.clone(),
     }
-}
-
-/// The automatons in which the active version of the same policy has its patterns, in the order of its predicates.
-fn substring_ordinals(policy: &HookPolicy<'_>, active: Option<&HookPlan>) -> Vec<u8> {
-    let selectors = active.iter().flat_map(|plan| &plan.selectors).filter(|selector| selector.policy == policy.id);
-    let predicates = selectors.flat_map(|selector| &selector.predicates);
-    let ordinals: Vec<u8> = predicates
-        .filter(|predicate| predicate.dimension.kind == DimensionKind::Substring)
-        .map(|predicate| predicate.dimension.ordinal)
-        .collect();
-    let wanted = policy.entries.iter().flat_map(|entry| &entry.selectors).flat_map(|selector| &selector.predicates);
-    let count = wanted.filter(|predicate| predicate.dimension.kind == DimensionKind::Substring).count();
-    if ordinals.len() == count { ordinals } else { Vec::new() }
 }
 
 /// What a dimension costs a call: the return value last, numbers before facts, sockets and texts.

@@ -39,6 +39,7 @@ use trilobite_crds::node::{PolicyPart, Source};
 
 use self::{
     attach::{Naming, attachment},
+    dimension::{DimensionKind, DimensionTable},
     merge::{HookPolicy, Merged, merge},
     request::{EntryRequest, PolicyRequest, request},
     table::build_tables,
@@ -106,7 +107,7 @@ pub fn compile(policies: &[PolicyInput], kernel: &dyn Kernel, active: &Compiled)
         let former = input.former.as_ref();
         let mut request = |version: &PolicyVersion| {
             // What is planned already has been checked.
-            request(&version.part, kernel, &mut drafts, active.planned.contains(&version.id))
+            request(&input.source, &version.part, kernel, &mut drafts, active.planned.contains(&version.id))
         };
         let fallback = former.and_then(|former| Some((former.id, request(former).ok()?)));
         match request(&input.wanted) {
@@ -140,9 +141,15 @@ pub fn compile(policies: &[PolicyInput], kernel: &dyn Kernel, active: &Compiled)
     let predicates = plans.flat_map(|plan| &plan.selectors).flat_map(|selector| &selector.predicates);
     compiled.binaries = BinaryTables::build(predicates, drafts.followed, &active.binaries);
     for (point, Merged { mut plan, .. }) in merged {
-        match build_tables(&plan.dimensions, &plan.selectors, plan.width, &compiled.binaries) {
+        if let Some(unchanged) = unchanged_tables(&plan, &compiled.binaries, active) {
+            plan.tables = unchanged;
+            compiled.hooks.insert(point, plan);
+            continue;
+        }
+        let selectors: Vec<_> = plan.selectors.iter().collect();
+        match build_tables(&plan.dimensions, &selectors, plan.width, &compiled.binaries) {
             Ok(tables) => {
-                plan.tables = tables;
+                plan.tables = tables.into();
                 compiled.hooks.insert(point, plan);
             }
             // `merge` has counted the states, so this hook would be a fault of ours: no policy is silently without it.
@@ -162,6 +169,23 @@ pub fn compile(policies: &[PolicyInput], kernel: &dyn Kernel, active: &Compiled)
     compiled.notes = candidates.into_iter().map(|(id, candidate)| (id, candidate.request.notes)).collect();
     compiled.notes.retain(|_, notes| !notes.is_empty());
     compiled
+}
+
+/// The tables of the active plan, or none where they were dropped, if the wanted plan's are the same.
+fn unchanged_tables(plan: &HookPlan, binaries: &BinaryTables, active: &Compiled) -> Option<Arc<[DimensionTable]>> {
+    let before = active.hooks.get(&plan.point)?;
+    let has_ids = plan.dimensions.iter().any(|dimension| dimension.kind == DimensionKind::Id);
+    let is_same = change::program_reason(before, plan).is_none()
+        && before.selectors == plan.selectors
+        && (!has_ids || active.binaries == *binaries);
+    is_same.then(|| before.tables.clone())
+}
+
+impl Compiled {
+    /// Drops what was needed to write the maps, which have it now.
+    pub fn drop_tables(&mut self) {
+        self.hooks.values_mut().for_each(|plan| plan.tables = Arc::default());
+    }
 }
 
 impl Candidate {
@@ -211,6 +235,7 @@ fn group<'a>(
             let known = firsts.entry(fields.collect()).or_default();
             let same = known.iter().find(|first| {
                 first.has_return() == point.has_return()
+                    && syscalls::is_compat(first.name()) == syscalls::is_compat(point.name())
                     && groups.get(*first).is_some_and(|group| asks_the_same(&group.policies, &policies))
             });
             if let Some(group) = same.and_then(|first| groups.get_mut(first)) {

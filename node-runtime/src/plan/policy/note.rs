@@ -1,15 +1,18 @@
 //! What users should know of a policy that is active.
 
-use trilobite_crds::policy::{Action, ArgumentType, BinaryFilter, Hook, PolicyMode};
+use trilobite_crds::policy::{Action, ArgumentType, BinaryFilter, Hook, PolicyMode, ValueFilter};
 
 use super::item::PolicyContext;
 use crate::problem::Problem;
 
 /// What users should know of a hook that is active.
 pub(super) fn add_notes(notes: &mut Vec<Problem>, field: &str, hook: Hook<'_>, context: &PolicyContext<'_>) {
-    let is_syscall = matches!(hook, Hook::Kprobe(function) | Hook::Fentry(function) if function.syscall);
-    let is_pointer = |index: i32| {
-        let argument = hook.args().iter().find(|argument| argument.index == index);
+    let is_syscall = match hook {
+        Hook::Kprobe(function) | Hook::Fentry(function) => function.syscall,
+        Hook::Tracepoint(tracepoint) => tracepoint.subsystem == "syscalls",
+    };
+    let is_pointer = |filter: &ValueFilter| {
+        let argument = hook.argument_position(filter).and_then(|position| hook.args().get(position));
         argument.is_some_and(|argument| {
             matches!(
                 argument.r#type.known(),
@@ -19,7 +22,7 @@ pub(super) fn add_notes(notes: &mut Vec<Problem>, field: &str, hook: Hook<'_>, c
     };
     for (number, selector) in hook.selectors().iter().enumerate() {
         let path = format!("{field}.selectors[{number}]");
-        if let Some(at) = selector.match_args.iter().position(|filter| is_syscall && is_pointer(filter.index)) {
+        if let Some(at) = selector.match_args.iter().position(|filter| is_syscall && is_pointer(filter)) {
             notes.push(Problem::SyscallPointer { field: format!("{path}.matchArgs[{at}]") });
         }
         let is_late = |action: &Action| action.signal().is_some();

@@ -4,10 +4,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use trilobite_crds::{
-    node::{PodScope, PolicyPart, WorkloadScope},
+    node::{PodScope, PolicyPart, Source, WorkloadScope},
     policy::{
         Action, ActionKind, Argument, ArgumentType, BinaryFilter, Hook, Kprobe, Selector, Tracepoint,
-        TracingPolicySpec, WorkloadFilter, check::check,
+        TracingPolicySpec, Word, WorkloadFilter, check::check,
     },
     reason::Reason,
 };
@@ -56,6 +56,8 @@ pub(super) struct EntryRequest {
     pub(super) args: Vec<ShownValue>,
     pub(super) data: Vec<ShownValue>,
     pub(super) returned: Option<ShownValue>,
+    /// See `HookEntry::tracker`.
+    pub(super) tracker: Option<u32>,
     /// One for each bit.
     pub(super) selectors: Vec<SelectorRequest>,
 }
@@ -64,7 +66,7 @@ pub(super) struct EntryRequest {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct SelectorRequest {
     pub(super) selector: u16,
-    pub(super) scope: PodScope,
+    pub(super) scope: Arc<PodScope>,
     pub(super) actions: Vec<ActionPlan>,
     /// Values are counted in those of the entry.
     pub(super) predicates: Vec<Predicate>,
@@ -73,6 +75,7 @@ pub(super) struct SelectorRequest {
 /// Plans one policy by itself. `binaries` gets the conditions that processes inherit. A part `is_checked` where it was planned
 /// before.
 pub(super) fn request(
+    source: &Source,
     part: &PolicyPart,
     kernel: &dyn Kernel,
     binaries: &mut BinaryTables,
@@ -82,7 +85,7 @@ pub(super) fn request(
     let checked = if is_checked && !has_macros { None } else { Some(check_again(part)?) };
     let spec = checked.as_ref().unwrap_or(&part.spec);
     let lists = numeric_lists(&spec.lists, kernel);
-    let context = PolicyContext { spec, pods: &part.pods, lists, kernel };
+    let context = PolicyContext { spec, pods: &part.pods, lists, kernel, tracker: tracker(source, spec) };
     let (mut all, mut problems) = (PolicyRequest::default(), Vec::new());
     for (field, hook) in spec.hooks() {
         if let Err(problem) = add_hook(&mut all, &field, hook, &context, binaries) {
@@ -90,6 +93,18 @@ pub(super) fn request(
         }
     }
     if problems.is_empty() { Ok(all) } else { Err(problems) }
+}
+
+/// The number under which a policy notes processes with sockets, where it does: a hash of its name, FNV-1a.
+fn tracker(source: &Source, spec: &TracingPolicySpec) -> Option<u32> {
+    let functions = || spec.kprobes.iter().chain(&spec.fentries);
+    let is_tracking = |kind: Option<ActionKind>| matches!(kind, Some(ActionKind::TrackSock | ActionKind::UntrackSock));
+    let at_return = |function: &Kprobe| is_tracking(function.return_arg_action.as_ref().and_then(Word::known));
+    let by_selector =
+        |selector: &Selector| selector.match_actions.iter().chain(&selector.match_return_actions).any(tracks_socket);
+    let tracks = functions().any(at_return) || spec.hooks().any(|(_, hook)| hook.selectors().iter().any(by_selector));
+    let hash = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+    tracks.then(|| source.to_string().bytes().fold(0x811c_9dc5, hash).max(1))
 }
 
 /// The planner has checked the policy; that of another version may have let pass what this agent does not know.
@@ -182,7 +197,8 @@ fn tracepoint_place(
     }
 }
 
-/// Adds the item's entry; for a hook with a return value and with actions at the entry also the entry for these.
+/// Adds the item's entry. Of a hook with a return value, signals and sockets of `matchActions` are for the function's entry, which
+/// is another attach point; only where their conditions are about the return are they done there.
 fn add_entries(
     all: &mut PolicyRequest,
     point: AttachPoint,
@@ -190,16 +206,25 @@ fn add_entries(
     context: &PolicyContext<'_>,
     binaries: &mut BinaryTables,
 ) -> Result<(), Problem> {
-    let mut entries = Vec::new();
     let at_return = point.has_return();
     let acts_at_entry = |selector: &Selector| {
         selector.match_actions.iter().any(|action| action.signal().is_some() || tracks_socket(action))
     };
     if at_return && item.hook.selectors().iter().any(acts_at_entry) {
-        entries.push(entry(item, context, Phase::EntryOfReturn, binaries)?);
+        let mut actions = entry(item, context, Phase::EntryOfReturn, binaries)?;
+        let predicates = || actions.selectors.iter().flat_map(|selector| &selector.predicates);
+        let waits = predicates().any(|predicate| predicate.dimension.at_return);
+        let point = match &point {
+            AttachPoint::FunctionReturn { name } if !waits => {
+                actions.values.iter_mut().filter(|value| value.at_return).for_each(ValuePlan::omit);
+                AttachPoint::FunctionEntry { name: name.clone() }
+            }
+            _ => point.clone(),
+        };
+        all.hooks.entry(point).or_default().push(actions);
     }
-    entries.push(entry(item, context, if at_return { Phase::Return } else { Phase::Entry }, binaries)?);
-    all.hooks.entry(point).or_default().extend(entries);
+    let own = entry(item, context, if at_return { Phase::Return } else { Phase::Entry }, binaries)?;
+    all.hooks.entry(point).or_default().push(own);
     Ok(())
 }
 
@@ -272,6 +297,7 @@ fn entry(
         args: if shows { shown_args } else { Vec::new() },
         data: if shows { shown_data } else { Vec::new() },
         returned: shown_returned.filter(|_| shows),
+        tracker: context.tracker,
         selectors,
     })
 }
@@ -376,13 +402,10 @@ fn filter_problem(path: &str, error: &FilterError) -> Problem {
     Problem::Unsupported { field: format!("{path}.{}", error.field), detail: error.detail.clone() }
 }
 
-fn scope(pods: &PodScope, workloads: Option<&WorkloadFilter>) -> PodScope {
-    let workload = workloads.map(|filter| {
-        WorkloadScope::new(
-            filter.pod_selector.clone(),
-            filter.container_selector.clone(),
-            filter.host_selector.is_some(),
-        )
-    });
-    PodScope { workload: workload.or_else(|| pods.workload.clone()), ..pods.clone() }
+fn scope(pods: &Arc<PodScope>, workloads: Option<&WorkloadFilter>) -> Arc<PodScope> {
+    let Some(WorkloadFilter { pod_selector, container_selector, host_selector, .. }) = workloads else {
+        return pods.clone();
+    };
+    let workload = WorkloadScope::new(pod_selector.clone(), container_selector.clone(), host_selector.is_some());
+    Arc::new(PodScope { workload: Some(workload), ..PodScope::clone(pods) })
 }

@@ -15,7 +15,7 @@ use super::{
 /// The tables of all dimensions. An automaton that is too large is not built; `merge` has refused it.
 pub(super) fn build_tables(
     dimensions: &[DimensionPlan],
-    selectors: &[SelectorPlan],
+    selectors: &[&SelectorPlan],
     width: Width,
     binaries: &BinaryTables,
 ) -> Result<Vec<DimensionTable>, TooLarge> {
@@ -24,7 +24,7 @@ pub(super) fn build_tables(
 
 fn build_table(
     dimension: &DimensionPlan,
-    selectors: &[SelectorPlan],
+    selectors: &[&SelectorPlan],
     width: Width,
     binaries: &BinaryTables,
 ) -> Result<DimensionTable, TooLarge> {

@@ -122,6 +122,21 @@ impl ValuePlan {
             && self.at_return == other.at_return
     }
 
+    /// Keeps the value's number, and reads nothing.
+    pub fn omit(&mut self) {
+        *self = Self {
+            source: ValueSource::Argument(0),
+            steps: Vec::new(),
+            kind: ValueKind::Nothing,
+            load: 0,
+            bound: 0,
+            size_from: None,
+            at_return: false,
+            is_filtered: false,
+            is_emitted: false,
+        };
+    }
+
     /// Reads as much as either of both needs.
     pub fn join(&mut self, other: &Self) {
         self.bound = self.bound.max(other.bound);

@@ -77,8 +77,8 @@ fn policies(count: usize, state: &UnitState) -> Snapshot {
     for number in 0..count {
         let name = format!("p{number:02}");
         let source = Source { kind: SourceKind::TracingPolicy, namespace: None, name: name.clone(), generation: 1 };
-        let key = UnitKey { kind: SourceKind::TracingPolicy, name, version: "1".into() };
-        let part = Some(format!("{number:016}{}", "f".repeat(48)));
+        let key = UnitKey { kind: SourceKind::TracingPolicy, name: name.into(), version: "1".into() };
+        let part = Some(format!("{number:016}{}", "f".repeat(48)).into());
         all.units.insert(key, UnitReport { source, state: state.clone(), part });
     }
     all

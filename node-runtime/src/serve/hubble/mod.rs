@@ -4,7 +4,6 @@ mod filter;
 mod flow_message;
 mod flow_stream;
 mod node_info;
-mod node_path;
 mod observer;
 mod peer;
 mod visible;
@@ -17,7 +16,6 @@ mod tests;
 pub use filter::FlowFilters;
 pub use flow_message::response;
 pub use node_info::NodeInfo;
-pub use node_path::socket_address;
 
 use jiff::Timestamp;
 use trilobite_api::{

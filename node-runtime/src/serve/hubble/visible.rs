@@ -1,4 +1,4 @@
-//! What a scope shows of a flow. A flow with an end in one of the scope's namespaces is shown; of its other end the
+//! What a scope shows of a flow. A flow of a pod in one of the scope's namespaces is shown; of an end in another namespace the
 //! namespace and the pod's name are. Filters see the flow as it is shown: otherwise the answer to a filter would tell what
 //! is withheld.
 
@@ -11,15 +11,20 @@ use crate::layers::network::{
     flow::Flow,
 };
 
-/// Whether the scope shows the flow at all.
+/// Whether the scope shows the flow at all. An end without a pod, e.g. the API server, whose Service is in `default`, makes no
+/// flow its namespace's own.
 pub(super) fn is_visible(flow: &Flow, scope: &ReadScope) -> bool {
-    scope.allows(&flow.source_endpoint.namespace) || scope.allows(&flow.destination_endpoint.namespace)
+    let is_own = |end: &Endpoint| !end.pod.is_empty() && scope.allows(&end.namespace);
+    scope.is_everything() || is_own(&flow.source_endpoint) || is_own(&flow.destination_endpoint)
 }
 
-/// The flow as the scope shows it; none if neither end is in the scope.
+/// The flow as the scope shows it; none if no pod at its ends is in the scope.
 pub(super) fn visible(flow: &Arc<Flow>, scope: &ReadScope) -> Option<Arc<Flow>> {
     if scope.is_everything() {
         return Some(Arc::clone(flow));
+    }
+    if !is_visible(flow, scope) {
+        return None;
     }
     match (scope.allows(&flow.source_endpoint.namespace), scope.allows(&flow.destination_endpoint.namespace)) {
         (false, false) => None,
@@ -87,10 +92,29 @@ mod tests {
         assert_eq!(from_store.destination_service, syn().destination_service);
     }
 
+    fn api_server() -> Endpoint {
+        Endpoint { namespace: "default".into(), ..Endpoint::reserved(Reserved::KubeApiserver) }
+    }
+
+    #[test]
+    fn end_without_a_pod_belongs_to_no_tenant() {
+        let service = Endpoint::service("store", "cart", [("app", "cart")].into_iter());
+        for (end, scope) in [(api_server(), "default"), (service, "store")] {
+            let mut outgoing = syn();
+            outgoing.destination_endpoint = Arc::new(end.clone());
+            assert_eq!(shown(outgoing.clone(), scope), None, "{end:?}");
+            let both = shown(outgoing.clone(), &format!("shop,{scope}"));
+            assert_eq!(both, Some(outgoing), "whole to who may read both");
+            let mut incoming = syn();
+            incoming.source_endpoint = Arc::new(end);
+            incoming.destination_endpoint = Arc::new(Endpoint::reserved(Reserved::World));
+            assert_eq!(shown(incoming, scope), None);
+        }
+    }
+
     #[test]
     fn world_and_api_server_stay_whole() {
-        let api_server = Endpoint { namespace: "default".into(), ..Endpoint::reserved(Reserved::KubeApiserver) };
-        for end in [Endpoint::reserved(Reserved::World), api_server] {
+        for end in [Endpoint::reserved(Reserved::World), api_server()] {
             let mut flow = syn();
             flow.destination_endpoint = Arc::new(end.clone());
             assert_eq!(*shown(flow, "shop").unwrap().destination_endpoint, end);

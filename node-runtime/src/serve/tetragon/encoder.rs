@@ -12,7 +12,7 @@ use super::{
     credentials, health_check, signal,
 };
 use crate::{
-    identity::{Container, ExecKey, Located, Pod, PodContainer, Process},
+    identity::{Container, ExecKey, Located, Pod, PodContainer, Process, TRUNC_ARGS},
     kernel::clock::BootTime,
     layers::security::{
         HookEvent, SecurityEvent, SecurityEventKind, UNKNOWN,
@@ -47,7 +47,7 @@ impl EventEncoder {
         let mut process = self.process(&event.process, boot);
         let parent = event.parent.as_ref().map(|parent| self.process(parent, boot));
         let shown = if with_ancestors { &event.ancestors[..] } else { &[] };
-        let ancestors = shown.iter().map(|ancestor| self.process(ancestor, boot)).collect();
+        let ancestors = shown.iter().map(|ancestor| self.one_of_many(ancestor, boot)).collect();
         if event.process.process.flags != UNKNOWN {
             let credentials = &event.process.process.credentials;
             process.cap = Some(credentials::capabilities(credentials));
@@ -119,7 +119,7 @@ impl EventEncoder {
 
     /// A process outside of any event.
     pub(super) fn process_message(&self, located: &Located) -> api::Process {
-        self.process(located, self.boot_time.get())
+        self.one_of_many(located, self.boot_time.get())
     }
 
     fn process(&self, located: &Located, boot: Timestamp) -> api::Process {
@@ -148,7 +148,7 @@ impl EventEncoder {
             uid: known.then_some(*uid),
             cwd: cwd.clone(),
             binary: binary.clone(),
-            arguments: arguments.clone(),
+            arguments: arguments.to_string(),
             flags: flags.clone(),
             start_time: wall_time(boot, *started_ns).map(timestamp),
             auid: known.then_some(*auid),
@@ -162,6 +162,18 @@ impl EventEncoder {
             argv0: argv0.as_deref().map(str::to_owned),
             ..api::Process::default()
         }
+    }
+
+    /// A process in a list. Clients accept messages of 4 MiB: long arguments are cut.
+    fn one_of_many(&self, located: &Located, boot: Timestamp) -> api::Process {
+        let mut process = self.process(located, boot);
+        if let Some(short) = located.process.arguments.shortened() {
+            process.arguments.truncate(short.len());
+            if !process.flags.contains(TRUNC_ARGS) {
+                process.flags.extend([" ", TRUNC_ARGS]);
+            }
+        }
+        process
     }
 
     /// Tetragon's id of a process image, also for an unknown process.
@@ -318,6 +330,24 @@ mod tests {
         let mut event = samples::exec_on_the_host();
         Arc::make_mut(&mut event.process.process).parent = ExecKey::default();
         assert_eq!(decoded(&exec(&event).0.parent_exec_id), "reef:1:0");
+    }
+
+    #[test]
+    fn many_ancestors_with_long_arguments_fit_into_one_message() {
+        let mut event = samples::exec();
+        let process = Arc::make_mut(&mut event.process.process);
+        process.arguments = "\u{1}".repeat(64 << 10).into();
+        // As a chain of forks without an exec.
+        event.parent = Some(event.process.clone());
+        event.ancestors = vec![event.process.clone(); 64];
+        let message = samples::encoder().message_with(&event, true);
+        let size = prost::Message::encoded_len(&message);
+        assert!(size < 1 << 20, "{size} bytes; clients accept 4 MiB");
+        let Some(Event::ProcessExec(exec)) = message.event else { panic!() };
+        assert_eq!(exec.process.unwrap().arguments.len(), 64 << 10);
+        assert_eq!(exec.parent.unwrap().arguments.len(), 64 << 10);
+        assert!(exec.ancestors.iter().all(|process| process.arguments.len() == 4096));
+        assert!(exec.ancestors.iter().all(|process| process.flags.ends_with(" truncArgs")));
     }
 
     #[test]

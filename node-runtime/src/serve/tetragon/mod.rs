@@ -21,6 +21,8 @@ mod go_pattern_cases;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod published_api_tests;
+#[cfg(test)]
 mod reply_fields_tests;
 #[cfg(test)]
 pub(crate) mod samples;

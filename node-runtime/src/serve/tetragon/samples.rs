@@ -135,7 +135,7 @@ pub(crate) fn exec_on_the_host() -> SecurityEvent {
     let credentials = Credentials { permitted: ALL, effective: ALL, ..Credentials::default() };
     let process = Process {
         binary: "/usr/sbin/sshd".into(),
-        arguments: String::new(),
+        arguments: "".into(),
         flags: "execve clone".into(),
         in_init_tree: Some(false),
         credentials,
@@ -163,6 +163,7 @@ pub(crate) fn hook(point: HookPoint, policy: &str, args: Vec<(ArgValue, Option<&
         }),
         action: Action::Post,
         return_action: None,
+        noted: None,
         args: args.into_iter().map(|(value, label)| HookArg { value, label: label.map(Into::into) }).collect(),
         data: Vec::new(),
         returned: None,

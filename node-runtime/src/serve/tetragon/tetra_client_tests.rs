@@ -26,14 +26,19 @@ use super::{
     samples, service,
 };
 use crate::{
+    identity::Process,
     layers::security::event_bus::EventBus,
     loss::Ledger,
     serve::{read_rows::ReadRows, router::Services, scope::ScopeRule},
 };
 
-/// None where it was not built, unless it is required.
 fn tetra() -> Option<PathBuf> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/cache/bin/tetra");
+    client("tetra")
+}
+
+/// None where it was not built, unless it is required.
+pub(super) fn client(name: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/cache/bin").join(name);
     if path.exists() {
         return Some(path);
     }
@@ -153,15 +158,15 @@ fn our_field_filters_keep_what_tetra_keeps() {
 }
 
 /// Our service on its own socket and thread.
-struct Agent {
+pub(super) struct Agent {
     bus: EventBus,
-    address: String,
+    pub(super) address: String,
     _folder: tempfile::TempDir,
     _stop: oneshot::Sender<()>,
 }
 
 impl Agent {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("agent.sock");
         let address = format!("unix://{}", path.display());
@@ -199,7 +204,12 @@ impl Agent {
 
     /// The first `count` lines that tetra prints.
     fn lines(&self, args: &[&str], count: usize) -> Option<Vec<String>> {
-        let mut child = KillOnDrop(self.tetra(args)?.stdout(Stdio::piped()).spawn().unwrap());
+        Some(self.lines_of(self.tetra(args)?, count))
+    }
+
+    /// The same of another client.
+    pub(super) fn lines_of(&self, mut client: Command, count: usize) -> Vec<String> {
+        let mut child = KillOnDrop(client.stdout(Stdio::piped()).spawn().unwrap());
         let stdout = BufReader::new(child.0.stdout.take().unwrap());
         self.wait_for_readers(true);
         samples::events().into_iter().for_each(|event| self.bus.publish(Arc::new(event)));
@@ -208,7 +218,7 @@ impl Agent {
         let read = (0..count).map(|_| lines.recv_timeout(Duration::from_secs(20)).unwrap()).collect();
         drop(child);
         self.wait_for_readers(false);
-        Some(read)
+        read
     }
 
     fn wait_for_readers(&self, wanted: bool) {
@@ -240,6 +250,30 @@ fn tetra_reads_our_stream() {
 }
 
 #[test]
+fn tetra_reads_arguments_of_64_kib_from_our_stream() {
+    let agent = Agent::start();
+    let Some(tetra) = agent.tetra(&["getevents", "-o", "json"]) else { return };
+    let mut child = KillOnDrop({ tetra }.stdout(Stdio::piped()).spawn().unwrap());
+    let mut stdout = BufReader::new(child.0.stdout.take().unwrap());
+    agent.wait_for_readers(true);
+    // Each is six bytes of JSON, in the process and in its parent.
+    let long = "\u{1}".repeat(64 << 10);
+    let mut event = samples::exec();
+    let with_long =
+        |process: &Arc<Process>| Arc::new(Process { arguments: long.as_str().into(), ..Process::clone(process) });
+    event.process.process = with_long(&event.process.process);
+    let parent = event.parent.as_mut().unwrap();
+    parent.process = with_long(&parent.process);
+    agent.bus.publish(Arc::new(event));
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    let printed: serde_json::Value = serde_json::from_str(&line).unwrap();
+    for process in ["process", "parent"] {
+        assert!(printed["process_exec"][process]["arguments"] == long, "{process}: {} bytes", line.len());
+    }
+}
+
+#[test]
 fn tetra_chooses_events_by_its_flags() {
     let agent = Agent::start();
     let chosen = |args: &[&str]| {
@@ -253,6 +287,15 @@ fn tetra_chooses_events_by_its_flags() {
     assert!(line.contains("exit    payments/cashier-7f9c-x2 /usr/bin/curl"), "{line}");
     assert!(chosen(&["--host"]).unwrap().contains("process reef /usr/sbin/sshd"));
     assert!(chosen(&["--policy-names", "watch-openat"]).unwrap().contains("syscalls sys_enter_openat"));
+    assert!(
+        chosen(&["--containers", "^till$", "--policy-names", "detect-unexpected-outbound"])
+            .unwrap()
+            .contains("connect")
+    );
+    assert!(chosen(&["--namespace-regex", "^pay", "-e", "PROCESS_EXIT"]).unwrap().contains("exit    payments/"));
+    // The older spellings, which are hidden.
+    let older = ["--namespaces", "payments", "--pods", "^cashier", "--processes", "curl$", "-e", "PROCESS_TRACEPOINT"];
+    assert!(chosen(&older).unwrap().contains("syscalls sys_enter_openat"));
     let killed = chosen(&["--cel-expression", "process_exit.signal == 'SIGKILL'"]).unwrap();
     assert!(
         killed.contains("💥 exit    payments/cashier-7f9c-x2 /usr/bin/curl") && killed.contains("SIGKILL"),

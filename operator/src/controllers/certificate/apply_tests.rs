@@ -68,7 +68,6 @@ fn leaf() -> LeafRequest {
         signer: Signer::NodeServing,
         public_key: CertificateSigningRequestParams::from_der(request.der()).unwrap().public_key,
         dns_names: vec!["reef-1".into()],
-        addresses: Vec::new(),
         life: SignedDuration::from_hours(24),
         uid: "uid-of-request-1".into(),
     }

@@ -1,7 +1,5 @@
 //! Why a certificate is not issued: the reason and the message of the condition Denied, and of an Event.
 
-use std::net::IpAddr;
-
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
     #[error("{username} must not ask this signer; only {expected} may")]
@@ -26,8 +24,6 @@ pub(crate) enum Refusal {
     WrongSubject { expected: &'static str },
     #[error("the DNS names must be exactly {}", expected.join(", "))]
     WrongNames { expected: Vec<String> },
-    #[error("{address} is no address of node {node}")]
-    WrongAddress { address: IpAddr, node: String },
     #[error("a name of type {0} is not permitted")]
     WrongNameType(&'static str),
     #[error("the request asks for more than its signer grants: {0}")]
@@ -47,10 +43,7 @@ impl Refusal {
             Self::WrongUsages { .. } | Self::WrongExtensions(_) => "WrongUsages",
             Self::LifeTooLong { .. } => "LifeTooLong",
             Self::Malformed(_) => "MalformedRequest",
-            Self::WrongSubject { .. }
-            | Self::WrongNames { .. }
-            | Self::WrongAddress { .. }
-            | Self::WrongNameType(_) => "WrongNames",
+            Self::WrongSubject { .. } | Self::WrongNames { .. } | Self::WrongNameType(_) => "WrongNames",
         }
     }
 }

@@ -1,10 +1,10 @@
 //! Whether the sender may have what its request asks for. Pure. Who asks is checked before the request itself is parsed,
 //! and nothing of it but the public key gets into the certificate.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::collections::BTreeSet;
 
 use jiff::SignedDuration;
-use k8s_openapi::api::{certificates::v1::CertificateSigningRequest, core::v1::Node};
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use rcgen::{
     CertificateParams, CertificateSigningRequestParams, DnType, DnValue, ExtendedKeyUsagePurpose, IsCa,
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
@@ -23,30 +23,30 @@ pub(super) fn validate(
     dereferenced: &DereferencedRequest,
     namespace: &str,
 ) -> Result<LeafRequest, Refusal> {
-    let node = check_pod(claims, dereferenced)?;
+    check_pod(claims, dereferenced)?;
     check_usages(request, claims.signer)?;
     let life = life(request)?;
     let parsed = parse(&request.spec.request.0)?;
     check_subject(&parsed.params, claims.signer)?;
     check_extensions(&parsed.params, claims.signer)?;
-    let (dns_names, addresses) = names(&parsed.params)?;
+    let dns_names = dns_names(&parsed.params)?;
     let expected = claims.signer.dns_names(&claims.node, namespace);
-    if dns_names.len() != expected.len() || dns_names.iter().collect::<BTreeSet<_>>() != expected.iter().collect() {
+    if dns_names.len() != expected.len()
+        || dns_names.into_iter().collect::<BTreeSet<_>>() != expected.iter().map(String::as_str).collect()
+    {
         return Err(Refusal::WrongNames { expected });
     }
-    check_addresses(&addresses, claims, node)?;
     Ok(LeafRequest {
         signer: claims.signer,
         public_key: parsed.public_key,
         dns_names: expected,
-        addresses,
         life,
         uid: request.metadata.uid.clone().unwrap_or_default(),
     })
 }
 
 /// The pod exists, runs on the claimed node with the claimed account, and belongs to the signer's workload.
-fn check_pod<'a>(claims: &Claims, dereferenced: &'a DereferencedRequest) -> Result<&'a Node, Refusal> {
+fn check_pod(claims: &Claims, dereferenced: &DereferencedRequest) -> Result<(), Refusal> {
     let pod = dereferenced.pod.as_ref().filter(|pod| {
         pod.metadata.uid.as_deref() == Some(claims.pod_uid.as_str()) && pod.metadata.deletion_timestamp.is_none()
     });
@@ -62,8 +62,10 @@ fn check_pod<'a>(claims: &Claims, dereferenced: &'a DereferencedRequest) -> Resu
         let (kind, name) = claims.workload();
         return Err(Refusal::WrongWorkload { pod, workload: format!("{kind} {name}") });
     }
-    let node = dereferenced.node.as_ref().filter(|node| node.metadata.deletion_timestamp.is_none());
-    node.ok_or_else(|| Refusal::NodeNotFound { node: claims.node.clone() })
+    match &dereferenced.node {
+        Some(node) if node.metadata.deletion_timestamp.is_none() => Ok(()),
+        _ => Err(Refusal::NodeNotFound { node: claims.node.clone() }),
+    }
 }
 
 fn check_usages(request: &CertificateSigningRequest, signer: Signer) -> Result<(), Refusal> {
@@ -123,36 +125,17 @@ fn check_extensions(params: &CertificateParams, signer: Signer) -> Result<(), Re
     }
 }
 
-fn names(params: &CertificateParams) -> Result<(Vec<String>, Vec<IpAddr>), Refusal> {
-    let (mut dns_names, mut addresses) = (Vec::new(), Vec::new());
-    for name in &params.subject_alt_names {
-        match name {
-            SanType::DnsName(name) => dns_names.push(name.as_str().to_owned()),
-            SanType::IpAddress(address) => addresses.push(*address),
-            SanType::Rfc822Name(_) => return Err(Refusal::WrongNameType("e-mail address")),
-            SanType::URI(_) => return Err(Refusal::WrongNameType("URI")),
-            _ => return Err(Refusal::WrongNameType("other")),
-        }
-    }
-    Ok((dns_names, addresses))
+fn dns_names(params: &CertificateParams) -> Result<Vec<&str>, Refusal> {
+    params.subject_alt_names.iter().map(dns_name).collect()
 }
 
-/// Only an agent has addresses, and only those of its node.
-fn check_addresses(addresses: &[IpAddr], claims: &Claims, node: &Node) -> Result<(), Refusal> {
-    let of_node = if claims.signer == Signer::NodeServing { addresses_of_node(node) } else { Vec::new() };
-    match addresses.iter().find(|address| !of_node.contains(address)) {
-        Some(address) => Err(Refusal::WrongAddress { address: *address, node: claims.node.clone() }),
-        None => Ok(()),
+/// No address: those of a node are what its kubelet says, and the relay knows an agent by the name of its node.
+fn dns_name(name: &SanType) -> Result<&str, Refusal> {
+    match name {
+        SanType::DnsName(name) => Ok(name.as_str()),
+        SanType::IpAddress(_) => Err(Refusal::WrongNameType("IP address")),
+        SanType::Rfc822Name(_) => Err(Refusal::WrongNameType("e-mail address")),
+        SanType::URI(_) => Err(Refusal::WrongNameType("URI")),
+        _ => Err(Refusal::WrongNameType("other")),
     }
-}
-
-/// Those that the kubelet gives to the node's pods: internal ones, or external ones where there are no others.
-fn addresses_of_node(node: &Node) -> Vec<IpAddr> {
-    let listed = node.status.as_ref().and_then(|status| status.addresses.as_ref());
-    let of_type = |wanted: &str| -> Vec<IpAddr> {
-        let matching = listed.into_iter().flatten().filter(|address| address.type_ == wanted);
-        matching.filter_map(|address| address.address.parse().ok()).collect()
-    };
-    let internal = of_type("InternalIP");
-    if internal.is_empty() { of_type("ExternalIP") } else { internal }
 }

@@ -9,7 +9,7 @@ use std::{fmt::Debug, marker::PhantomData};
 
 use k8s_openapi::{
     NamespaceResourceScope,
-    api::{apps::v1::Deployment, core::v1::Service},
+    api::{apps::v1::Deployment, core::v1::Service, policy::v1::PodDisruptionBudget},
     kube_aggregator::pkg::apis::apiregistration::v1::APIService,
 };
 use kube::{
@@ -144,13 +144,16 @@ async fn apply_relay(
     namespace: &str,
     objects: &RelayObjects,
 ) -> Result<Option<RejectedObject>, ApplyError> {
-    let RelayObjects { authority: _, secret, bundle, deployment, service, api_service } = objects;
+    let RelayObjects { authority: _, secret, bundle, deployment, disruption_budget, service, api_service } = objects;
     if let Some(secret) = secret {
         apply_namespaced(client, namespace, secret).await?;
     }
     apply_namespaced(client, namespace, bundle).await?;
     apply_namespaced(client, namespace, service).await?;
     let rejected = as_rejection("spec.relay", apply_namespaced(client, namespace, deployment).await)?;
+    if let Some(budget) = disruption_budget {
+        apply_namespaced(client, namespace, budget).await?;
+    }
     if let Some(api_service) = api_service {
         apply_cluster_scoped(client, api_service).await?;
     }
@@ -171,7 +174,10 @@ async fn unload_unselected_nodes(client: &Client, garbage: &Garbage) -> Result<(
 async fn delete_garbage(client: &Client, namespace: &str, garbage: &Garbage) -> Result<(), ApplyError> {
     // `unload_unselected_nodes` has deleted the NodeRuntimes, and the APIService was the first to go.
     let Garbage { runtimes: _, profiles, parts, service, relay } = garbage;
-    let RelayGarbage { api_service: _, deployment, service: relay_service } = relay;
+    let RelayGarbage { api_service: _, deployment, disruption_budget, service: relay_service } = relay;
+    if *disruption_budget {
+        delete(&Api::<PodDisruptionBudget>::namespaced(client.clone(), namespace), RELAY).await?;
+    }
     if *deployment {
         delete(&Api::<Deployment>::namespaced(client.clone(), namespace), RELAY).await?;
     }

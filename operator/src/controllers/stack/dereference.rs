@@ -15,7 +15,7 @@ use trilobite_crds::{
     node::{NodeProfile, NodeRuntime, ProfilePart},
 };
 
-pub(super) use self::relay::DereferencedRelay;
+pub(super) use self::relay::{DereferencedRelay, available_replicas, dereference_registration};
 use self::relay::{GetError, dereference_relay};
 use crate::{
     context::Context,

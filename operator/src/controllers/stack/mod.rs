@@ -11,6 +11,7 @@ mod fixtures;
 mod teardown;
 mod update_status;
 mod validate;
+mod withdraw;
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,7 +25,6 @@ use kube::{
 };
 use trilobite_crds::{ObservabilityStack, UserKind as _};
 
-pub(crate) use self::teardown::{TeardownError, release_deleted_stacks, unregister};
 use self::{
     apply::apply,
     build::build,
@@ -33,6 +33,11 @@ use self::{
     teardown::{FINALIZER, tear_down, tear_down_unreadable},
     update_status::{announce_profile, report_error, update_status},
     validate::{recheck_after, validate},
+    withdraw::{withdraw_unanswered, withdraw_with_namespace},
+};
+pub(crate) use self::{
+    teardown::{TeardownError, release_deleted_stacks, unregister},
+    withdraw::withdraw_while_waiting,
 };
 use super::{error_chain::error_chain, status_input::report_unreadable};
 use crate::{context::Context, resource_key::ResourceKey, status::ControllerReport};
@@ -47,29 +52,44 @@ pub(crate) async fn reconcile(
     stack: Arc<DeserializeGuard<ObservabilityStack>>,
     context: Arc<Context>,
 ) -> Result<Action, StackError> {
+    withdraw_with_namespace(&context).await?;
     let stack = match &stack.0 {
         Ok(stack) => Arc::new(stack.clone()),
         Err(invalid) => return reconcile_unreadable(invalid, &context).await,
     };
+    let result = reconcile_readable(stack, context.clone()).await;
+    if result.is_err() {
+        // The failed reconcile is retried in any case.
+        let _ = withdraw_unanswered(&context).await;
+    }
+    result
+}
+
+async fn reconcile_readable(stack: Arc<ObservabilityStack>, context: Arc<Context>) -> Result<Action, StackError> {
     let stacks: Api<ObservabilityStack> = Api::all(context.client.clone());
-    match finalizer(&stacks, FINALIZER, stack, |event| apply_or_tear_down(event, context)).await {
+    match finalizer(&stacks, FINALIZER, stack, |event| apply_or_tear_down(event, context.clone())).await {
         Ok(action) => Ok(action),
         Err(finalizer::Error::ApplyFailed(error) | finalizer::Error::CleanupFailed(error)) => Err(error),
         // The cached object is outdated; the event with the newer one triggers the next reconcile.
         Err(
             finalizer::Error::AddFinalizer(kube::Error::Api(status))
             | finalizer::Error::RemoveFinalizer(kube::Error::Api(status)),
-        ) if matches!(status.code, 404 | 409 | 422) => Ok(Action::await_change()),
+        ) if matches!(status.code, 404 | 409 | 422) => Ok(requeue_after(withdraw_unanswered(&context).await)),
         Err(other) => Err(StackError::Finalizer(error_chain(&other))),
     }
 }
 
+fn requeue_after(recheck: Option<Duration>) -> Action {
+    recheck.map_or_else(Action::await_change, Action::requeue)
+}
+
 async fn reconcile_unreadable(invalid: &InvalidObject, context: &Context) -> Result<Action, StackError> {
-    let action = report_unreadable::<ObservabilityStack>(invalid, "ObservabilityStack", context).await;
+    report_unreadable::<ObservabilityStack>(invalid, "ObservabilityStack", context).await;
+    let recheck = withdraw_unanswered(context).await;
     if invalid.metadata.deletion_timestamp.is_some() {
         tear_down_unreadable(&context.client, &context.arguments.namespace, &invalid.metadata).await?;
     }
-    Ok(action)
+    Ok(requeue_after(recheck))
 }
 
 async fn apply_or_tear_down(event: Event<ObservabilityStack>, context: Arc<Context>) -> Result<Action, StackError> {

@@ -17,7 +17,7 @@ use trilobite_crds::{
 use self::relay::validate_relay;
 pub(super) use self::relay::{Registration, Unwanted, ValidatedRelay, recheck_after, relay_state};
 use super::dereference::DereferencedStack;
-use crate::{args::Arguments, labels::owner_reference, node_selection::NodeSelection, plan::profile_ref};
+use crate::{args::Arguments, labels::owner_reference, plan::profile_ref, stack_nodes::NodeSelection};
 
 pub(super) struct ValidatedStack {
     pub(super) planned: Planned,

@@ -23,8 +23,8 @@ pub(super) async fn update_status(policy: &impl UserResource, validated: Validat
             return context.report(status_read(policy)).await;
         }
         ValidatedPolicy::NotPlanned => status_input(policy, Vec::new(), Requested::Nothing),
-        ValidatedPolicy::Planned { profile, digest, out_of_scope } => {
-            status_input(policy, Vec::new(), Requested::Part { profile, digest, out_of_scope })
+        ValidatedPolicy::Planned { profile, digest, out_of_scope, dry_run } => {
+            status_input(policy, Vec::new(), Requested::Part { profile, digest, out_of_scope, dry_run })
         }
     };
     context.report(ControllerReport::Resource(Box::new(input))).await;

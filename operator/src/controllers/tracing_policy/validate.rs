@@ -23,6 +23,7 @@ pub(super) enum ValidatedPolicy {
         profile: ProfileRef,
         digest: String,
         out_of_scope: bool,
+        dry_run: bool,
     },
 }
 
@@ -35,9 +36,9 @@ pub(super) fn validate(policy: &impl UserKind, dereferenced: &DereferencedPolicy
         PolicyOutcome::Refused(refusals) => ValidatedPolicy::Refused(refusals),
         PolicyOutcome::Suspended => ValidatedPolicy::Suspended,
         PolicyOutcome::NotPlanned => ValidatedPolicy::NotPlanned,
-        PolicyOutcome::Part { profile, digest, pods } => {
+        PolicyOutcome::Part { profile, digest, pods, dry_run } => {
             let out_of_scope = is_out_of_scope(&pods, &dereferenced.namespaces);
-            ValidatedPolicy::Planned { profile, digest, out_of_scope }
+            ValidatedPolicy::Planned { profile, digest, out_of_scope, dry_run }
         }
     }
 }

@@ -16,8 +16,8 @@ use trilobite_crds::{
 
 use super::{ComputedStatus, Entry, Index, silent::silent_agent};
 use crate::{
-    node_selection::NodeSelection,
     resource_key::ResourceKey,
+    stack_nodes::NodeSelection,
     status::{
         controller_report::{Requested, SessionRequest, StatusInput},
         decide_conditions::{Evaluation, SessionEnd, SessionResults, findings, summary},
@@ -77,7 +77,8 @@ impl Index {
             nodes: has_counts.then(|| nodes.counts.clone()),
             observed_generation: input.source.generation,
             pods_selected: evaluation.pods_selected,
-            ready_nodes: has_counts.then(|| messages::ready_nodes(&nodes.counts)),
+            // None has a dry run active.
+            ready_nodes: (has_counts && !input.requested.is_dry_run()).then(|| messages::ready_nodes(&nodes.counts)),
             summary: Some(summary(&evaluation, &nodes.counts)),
             failures: failures.iter().chain(&ports).take(MAX_FAILURES).cloned().collect(),
         };

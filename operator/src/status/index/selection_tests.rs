@@ -15,14 +15,18 @@ use trilobite_crds::{
 use super::{
     ComputedStatus,
     tests::{
-        agent, applied, at, compute, condition, policy, profile, ready_nodes, reason, select_nodes, source, stack,
-        state, status_input,
+        agent, applied, at, compute, condition, policy, problem, profile, ready_nodes, reason, select_nodes, source,
+        stack, state, status_input,
     },
 };
 use crate::status::{
     controller_report::{Requested, StatusInput},
-    facts::NodeFact,
+    facts::{NodeFact, RuntimeFact},
 };
+
+fn part_of_watch_ink(out_of_scope: bool, dry_run: bool) -> Requested {
+    Requested::Part { profile: profile("new"), digest: "part-of-watch-ink".into(), out_of_scope, dry_run }
+}
 
 #[test]
 fn a_new_node_counts_after_its_grace_period_or_when_ready() {
@@ -77,11 +81,7 @@ fn a_policy_is_not_ready_while_the_stack_has_no_node() {
 
 #[test]
 fn a_policy_whose_namespace_is_left_out_is_not_ready() {
-    let outside = |kind, name| {
-        let requested =
-            Requested::Part { profile: profile("new"), digest: "part-of-watch-ink".into(), out_of_scope: true };
-        status_input(source(kind, name), requested)
-    };
+    let outside = |kind, name| status_input(source(kind, name), part_of_watch_ink(true, false));
     let mut index = ready_nodes(2);
     let computed = compute(&mut index, outside(SourceKind::TracingPolicyNamespaced, "watch-ink"), at(100));
     assert_eq!(state(&computed, Ready), reason(False, Reason::NoMatchingPods));
@@ -125,4 +125,27 @@ fn nodes_that_leave_are_not_said_to_have_joined() {
     index.set_node("reef-0", Some(NodeFact { deleting: true, created: Some(at(-500)), ..NodeFact::default() }));
     let computed = compute(&mut index, stack(), at(100));
     assert_eq!(condition(&computed, Ready).message, "1 node is being deleted, and no other is the stack's");
+}
+
+#[test]
+fn a_dry_run_is_never_ready_and_counts_the_nodes_that_could() {
+    let checked = || status_input(source(SourceKind::TracingPolicy, "watch-ink"), part_of_watch_ink(false, true));
+    let mut index = ready_nodes(2);
+    let computed = compute(&mut index, checked(), at(100));
+    assert_eq!(state(&computed, Ready), reason(False, Reason::DryRun));
+    assert_eq!(state(&computed, Programmed), reason(True, Reason::AllNodesApplied));
+    let message = condition(&computed, Ready).message;
+    assert_eq!(message, "dry run, nothing is loaded: 2 of 2 nodes could have it active; no pod is selected now");
+    assert_eq!(computed.status.common.ready_nodes, None);
+    assert_eq!(find(&computed.status.common.conditions, Reconciling), None, "every node has answered");
+    let refused = problem(SourceKind::TracingPolicy, "watch-ink", "NoSuchFunction");
+    index.set_runtime("reef-1", Some(RuntimeFact { problems: vec![refused], ..applied("new") }), at(100));
+    let computed = compute(&mut index, checked(), at(101));
+    assert_eq!(state(&computed, Ready), reason(False, Reason::TooManyNodesFailing));
+    assert_eq!(state(&computed, Degraded), reason(True, Reason::NoSuchFunction));
+    let summary = computed.status.common.summary.unwrap();
+    assert!(
+        summary.starts_with("dry run, nothing is loaded: 1 of 2 nodes ready; 1 failing: NoSuchFunction"),
+        "{summary}"
+    );
 }

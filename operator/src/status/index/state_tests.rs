@@ -21,8 +21,8 @@ use super::{
     tests::{agent, applied, problem, profile, stack_report, status_input},
 };
 use crate::{
-    node_selection::NodeSelection,
     resource_key::ResourceKey,
+    stack_nodes::NodeSelection,
     status::{
         controller_report::{ControllerReport, Requested, SessionRequest, StatusInput},
         facts::{AgentFact, NodeFact, OutOfMemory, RuntimeFact},
@@ -90,7 +90,8 @@ fn stack() -> StatusInput {
 }
 
 fn policy(kind: SourceKind) -> StatusInput {
-    let requested = Requested::Part { profile: profile("new"), digest: "part".into(), out_of_scope: false };
+    let requested =
+        Requested::Part { profile: profile("new"), digest: "part".into(), out_of_scope: false, dry_run: false };
     status_input(object(kind, "watch-forks"), requested)
 }
 

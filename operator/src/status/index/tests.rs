@@ -14,8 +14,8 @@ use trilobite_crds::{
 
 use super::{ComputedStatus, Index};
 use crate::{
-    node_selection::NodeSelection,
     resource_key::ResourceKey,
+    stack_nodes::NodeSelection,
     status::{
         controller_report::{ControllerReport, Requested, Rollout, StatusInput},
         facts::{AgentFact, NodeFact, OutOfMemory, PodsRefused, RuntimeFact},
@@ -58,7 +58,7 @@ pub(super) fn policy(name: &str) -> StatusInput {
 }
 
 fn part(digest: String) -> Requested {
-    Requested::Part { profile: profile("new"), digest, out_of_scope: false }
+    Requested::Part { profile: profile("new"), digest, out_of_scope: false, dry_run: false }
 }
 
 pub(super) fn stack_report() -> ControllerReport {

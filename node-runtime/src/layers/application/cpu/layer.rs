@@ -144,7 +144,7 @@ impl CpuProfiler {
             ..SamplerSpec::default()
         };
         let spec = SessionSpec {
-            name: key.name.clone(),
+            name: key.name.to_string(),
             node: self.context.node_name.clone(),
             source: unit.source.to_string(),
             expires_at: unit.expires_at,

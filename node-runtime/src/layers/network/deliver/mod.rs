@@ -141,7 +141,7 @@ impl FlowDispatcher {
 
 #[cfg(test)]
 mod tests {
-    use trilobite_crds::node::{FlowOutput, FlowsPart, PodScope, SourceKind};
+    use trilobite_crds::node::{FlowOutput, FlowsPart, SourceKind};
 
     use super::{
         stream::{CaptureStream, FlowMessage, StreamSender},
@@ -151,7 +151,7 @@ mod tests {
 
     fn one_capture_with_a_stream() -> (FlowDispatcher, CaptureStream) {
         let spec =
-            SubscriberSpec::from_part(&FlowsPart { pods: PodScope::default(), flow_entries: 256, ring_bytes: 4096 });
+            SubscriberSpec::from_part(&FlowsPart { pods: Default::default(), flow_entries: 256, ring_bytes: 4096 });
         let (sender, stream) = StreamSender::open("shop/capture", FlowOutput::File, "x".into(), Ledger::default());
         let key = UnitKey { kind: SourceKind::FlowCapture, name: "shop/capture".into(), version: "1".into() };
         let mut dispatcher = FlowDispatcher::new(FlowBuffer::default());

@@ -64,7 +64,7 @@ impl SubscriberSpec {
     /// The stack's part.
     pub fn from_part(part: &FlowsPart) -> Self {
         Self {
-            scope: part.pods.clone(),
+            scope: PodScope::clone(&part.pods),
             session: false,
             ports: Vec::new(),
             transports: Vec::new(),

@@ -1,6 +1,6 @@
 //! From the objects of the API server to the fields that the directory keeps. Pure.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use ipnet::IpNet;
 use kube::api::Object;
@@ -9,18 +9,12 @@ use serde_json::Value;
 
 use super::{NodeAddresses, NodePod, PublishedService, ServicePort};
 use crate::{
-    identity::{Lenient, Pod, PodObject, container_ports_of, host_ips_of, pod_from_object},
+    identity::{Address, Lenient, Pod, PodObject, addresses, container_ports_of, host_ips_of, pod_from_object},
     layers::network::{
         decode::Transport,
         endpoint::{Endpoint, Service},
     },
 };
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct Address {
-    ip: String,
-}
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -155,17 +149,14 @@ fn transport(protocol: &str) -> Option<Transport> {
     }
 }
 
-/// Skips `None`, which a headless Service has in place of an address, and host names.
-fn addresses<'a>(texts: impl Iterator<Item = &'a String>) -> Vec<IpAddr> {
-    texts.filter_map(|text| text.parse().ok()).collect()
-}
-
 fn ranges(texts: &[String]) -> Vec<IpNet> {
     texts.iter().filter_map(|text| text.parse().ok()).collect()
 }
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::net::IpAddr;
+
     use serde_json::json;
 
     use super::*;

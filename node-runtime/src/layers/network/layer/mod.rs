@@ -93,7 +93,7 @@ impl Network {
             self.read(ring).await;
         }
         if let Some(captures) = &self.pipeline.lock().captures {
-            let active = plan.captures().into_keys().map(|key| key.name).collect();
+            let active = plan.captures().into_keys().map(|key| key.name.to_string()).collect();
             // Without a reader there is no file of a capture.
             let _ = captures.send(CaptureEvent::Active(active));
         }

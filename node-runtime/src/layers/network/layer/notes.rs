@@ -41,7 +41,7 @@ impl UnitNotes {
 
 #[cfg(test)]
 mod tests {
-    use trilobite_crds::node::{FlowsPart, PodScope, SourceKind};
+    use trilobite_crds::node::{FlowsPart, SourceKind};
 
     use super::*;
 
@@ -49,7 +49,7 @@ mod tests {
     fn stack_counts_the_pods_that_cannot_be_watched() {
         let key = UnitKey { kind: SourceKind::ObservabilityStack, name: "default".into(), version: "1".into() };
         let stack =
-            SubscriberSpec::from_part(&FlowsPart { pods: PodScope::default(), flow_entries: 256, ring_bytes: 4096 });
+            SubscriberSpec::from_part(&FlowsPart { pods: Default::default(), flow_entries: 256, ring_bytes: 4096 });
         let mut notes = UnitNotes::default();
         let of_pod = |pod: &str| Problem::LoadFailed { what: format!("watching pod {pod}"), detail: "no veth".into() };
         notes.add_for_pod(&key, &stack, &of_pod("shop/a"));

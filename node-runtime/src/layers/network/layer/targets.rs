@@ -114,7 +114,7 @@ mod tests {
 
     fn stack() -> (UnitKey, SubscriberSpec) {
         let key = UnitKey { kind: SourceKind::ObservabilityStack, name: "default".into(), version: "1".into() };
-        let part = FlowsPart { pods: PodScope::default(), flow_entries: 256, ring_bytes: 4096 };
+        let part = FlowsPart { pods: Default::default(), flow_entries: 256, ring_bytes: 4096 };
         (key, SubscriberSpec::from_part(&part))
     }
 

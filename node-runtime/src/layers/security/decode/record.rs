@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use trilobite_crds::policy::ArgumentType;
-use trilobite_node_ebpf::{HookRecord, HookWinner, Record, RecordKind, action_flag};
+use trilobite_node_ebpf::{HookRecord, HookWinner, Record, RecordKind, action_flag, hook_record_flag};
 
 use super::{
     buffer::{array, at},
@@ -11,7 +11,8 @@ use super::{
     value::{Fields, decode_value},
 };
 use crate::{
-    layers::security::event::{Action, Arg, HookEvent, HookInfo, HookPoint, SelectorInfo},
+    identity::ExecKey,
+    layers::security::event::{Action, Arg, HookEvent, HookInfo, HookPoint, NotedProcess, SelectorInfo},
     plan::policy::hook_plan::ShownValue,
 };
 
@@ -78,12 +79,15 @@ impl DecodedRecord<'_> {
         };
         let kernel = stack(action_flag::KERNEL_STACK, hook.kernel_stack_offset, hook.kernel_stack_bytes);
         let user = stack(action_flag::USER_STACK, hook.user_stack_offset, hook.user_stack_bytes);
+        let done = action(winner);
+        let has_returned = hook.flags & hook_record_flag::HAS_RETURNED != 0;
         HookEvent {
-            tid: self.header.tid,
+            tid: noted_process(winner).map_or(self.header.tid, |_| winner.tid),
             point: self.point(info),
             selector: selector.clone(),
-            action: action(winner),
-            return_action: None,
+            action: if has_returned { selector.entry_action } else { done },
+            return_action: has_returned.then_some(done),
+            noted: noted_process(winner),
             args: shown(&selector.args),
             data: shown(&selector.data),
             returned: selector.returned.as_ref().and_then(|value| shown_value(value, fields)),
@@ -96,7 +100,8 @@ impl DecodedRecord<'_> {
 
     /// The function that was called, where a list of functions shares the hook.
     fn point(&self, info: &HookInfo) -> Arc<HookPoint> {
-        info.point.clone()
+        let called = self.hook.function.checked_sub(1).and_then(|index| info.functions.get(index as usize));
+        called.unwrap_or(&info.point).clone()
     }
 }
 
@@ -108,9 +113,17 @@ fn shown_value(shown: &ShownValue, fields: &Fields<'_>) -> Option<Arg> {
     Some(Arg { value: decode_value(fields, shown.value, shown.r#type), label: shown.label.clone() })
 }
 
+/// The process that the policy has noted with the socket of the call.
+fn noted_process(winner: &HookWinner) -> Option<NotedProcess> {
+    let key = ExecKey { ktime: winner.exec_ktime, pid: winner.exec_pid };
+    (winner.tid != 0).then_some(NotedProcess { key, cgroup: winner.cgroup })
+}
+
 fn action(winner: &HookWinner) -> Action {
     let is_sent = winner.flags & action_flag::SIGNAL != 0 && winner.flags & action_flag::SIGNAL_FAILED == 0;
     match winner.signal {
+        _ if !is_sent && winner.flags & action_flag::TRACK_SOCKET != 0 => Action::TrackSock,
+        _ if !is_sent && winner.flags & action_flag::UNTRACK_SOCKET != 0 => Action::UntrackSock,
         _ if !is_sent => Action::Post,
         SIGKILL => Action::Sigkill,
         _ => Action::Signal,

@@ -1,20 +1,25 @@
 //! Records as the kernel side writes them, and any other bytes.
 
-use std::{collections::HashMap, net::IpAddr, path::Path, sync::Arc};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr},
+    path::Path,
+    sync::Arc,
+};
 
 use proptest::prelude::*;
 use trilobite_crds::policy::ArgumentType;
 use trilobite_node_ebpf::{
     HookCredentials, HookField, HookPath, HookRecord, HookSocket, HookUserNamespace, HookWinner, RECORD_LAYOUT, Record,
-    RecordKind, SYSCALL_COMPAT, ValueKind, action_flag, field_flag, path_flag,
+    RecordKind, SYSCALL_COMPAT, ValueKind, action_flag, field_flag, hook_record_flag, path_flag,
 };
 use zerocopy::IntoBytes;
 
 use super::*;
 use crate::{
-    identity::Credentials,
+    identity::{Credentials, ExecKey},
     layers::security::event::{
-        Action, ArgValue, HookEvent, HookInfo, HookPoint, SelectorInfo,
+        Action, ArgValue, HookEvent, HookInfo, HookPoint, NotedProcess, SelectorInfo,
         value::{CapabilitySet, FileValue},
     },
     plan::policy::hook_plan::ShownValue,
@@ -125,6 +130,44 @@ fn each_winner_makes_an_event_of_its_own() {
 }
 
 #[test]
+fn function_of_a_list_is_the_one_that_was_called() {
+    let named = |name: &str| Arc::new(HookPoint::Function { name: name.into() });
+    let list =
+        HookInfo { functions: ["sys_read", "sys_write"].map(named).into(), point: named("sys_read"), ..info(&[]) };
+    let called = |number: u32| {
+        let mut bytes = Call::default().won_by(POLICY, 0, action_flag::POST).bytes();
+        let at = std::mem::offset_of!(HookRecord, function);
+        bytes[at..at + 4].copy_from_slice(&number.to_ne_bytes());
+        events(&bytes, &list).0.remove(0).point
+    };
+    assert_eq!([1, 2].map(called), [named("sys_read"), named("sys_write")]);
+    // Without a number, as where attach cookies are not supported, and one that no list has.
+    assert_eq!([0, 3].map(called), [named("sys_read"), named("sys_read")]);
+}
+
+#[test]
+fn event_of_a_return_has_the_actions_of_both_ends() {
+    let mut bytes = Call::default().won_by(POLICY, 0, action_flag::POST | action_flag::TRACK_SOCKET).bytes();
+    let at = std::mem::offset_of!(HookRecord, flags);
+    bytes[at..at + 4].copy_from_slice(&hook_record_flag::HAS_RETURNED.to_ne_bytes());
+    let mut info = info(&[]);
+    let selector = SelectorInfo { entry_action: Action::Sigkill, ..SelectorInfo::default() };
+    info.selectors.insert((POLICY, 0), Arc::new(selector));
+    let (events, _) = events(&bytes, &info);
+    assert_eq!((events[0].action, events[0].return_action), (Action::Sigkill, Some(Action::TrackSock)));
+    assert_eq!(events[0].noted, None);
+}
+
+#[test]
+fn event_of_a_tracked_socket_names_the_process_that_opened_it() {
+    let mut call = Call::default().won_by(POLICY, 0, action_flag::POST);
+    call.winners[0] = HookWinner { tid: 7007, exec_pid: 7006, exec_ktime: 5, cgroup: 11, ..call.winners[0] };
+    let (events, _) = events(&call.bytes(), &info(&[]));
+    let noted = NotedProcess { key: ExecKey { ktime: 5, pid: 7006 }, cgroup: 11 };
+    assert_eq!((events[0].tid, events[0].noted), (7007, Some(noted)));
+}
+
+#[test]
 fn failed_signal_is_shown_as_a_post() {
     let flags = action_flag::POST | action_flag::SIGNAL | action_flag::SIGNAL_FAILED;
     let (events, _) = events(&Call::default().won_by(POLICY, 0, flags).bytes(), &info(&[]));
@@ -188,8 +231,7 @@ fn cut_text_ends_with_an_ellipsis_and_a_cut_path_is_flagged() {
 
 #[test]
 fn sockets_have_addresses_of_their_family() {
-    let mut source = [0; 16];
-    source[..4].copy_from_slice(&[10, 0, 0, 2]);
+    let source = Ipv4Addr::new(10, 0, 0, 2).to_ipv6_mapped().octets();
     let socket =
         HookSocket { family: 2, type_: 1, protocol: 6, state: 2, source, source_port: 40_000, ..HookSocket::default() };
     let ArgValue::Sock(sock) = shown_as(ValueKind::Sock, socket.as_bytes(), ArgumentType::Sock) else { panic!() };

@@ -164,9 +164,10 @@ fn file(bytes: &[u8], is_cut: bool, shown: ArgumentType) -> Option<ArgValue> {
 }
 
 /// None for a family without IP addresses.
+/// The kernel side maps IPv4 addresses into IPv6.
 fn address(family: u16, bytes: [u8; 16]) -> Option<IpAddr> {
     match family {
-        AF_INET => bytes.first_chunk::<4>().map(|first| IpAddr::V4(Ipv4Addr::from(*first))),
+        AF_INET => bytes.last_chunk::<4>().map(|last| IpAddr::V4(Ipv4Addr::from(*last))),
         AF_INET6 => Some(IpAddr::V6(Ipv6Addr::from(bytes))),
         _ => None,
     }

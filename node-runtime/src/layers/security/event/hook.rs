@@ -6,6 +6,7 @@ use trilobite_crds::node::PodScope;
 
 use super::value::ArgValue;
 use crate::{
+    identity::ExecKey,
     layers::security::deliver::EventConsumer,
     plan::policy::{hook_plan::ShownValue, value::ValueKind},
 };
@@ -29,6 +30,15 @@ pub struct HookEvent {
     pub suppressed: u64,
     /// The kernel did not know yet whether the policy selects the pod: it only posted.
     pub is_undecided: bool,
+    /// The process that the event names, where it is not the one that called.
+    pub noted: Option<NotedProcess>,
+}
+
+/// A process that a policy has noted with a socket (`TrackSock`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotedProcess {
+    pub key: ExecKey,
+    pub cgroup: u64,
 }
 
 impl HookEvent {
@@ -48,6 +58,7 @@ impl HookEvent {
             user_stack: Vec::new(),
             suppressed: 0,
             is_undecided: false,
+            noted: None,
         }
     }
 
@@ -125,8 +136,10 @@ pub struct SelectorInfo {
     pub returned: Option<ShownValue>,
     /// It sends a signal.
     pub signals: bool,
+    /// Of a hook whose events are made at the return: what `matchActions` did at the entry.
+    pub entry_action: Action,
     /// The pods of the selector, where `matchWorkloads` narrows those of its policy.
-    pub scope: Option<PodScope>,
+    pub scope: Option<Arc<PodScope>>,
     pub consumers: Arc<[Arc<EventConsumer>]>,
 }
 

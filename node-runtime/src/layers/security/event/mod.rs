@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use trilobite_api::tetragon::EventType;
 
 pub use self::{
-    hook::{Action, Arg, HookEvent, HookInfo, HookPoint, SelectorInfo, StackFrame},
+    hook::{Action, Arg, HookEvent, HookInfo, HookPoint, NotedProcess, SelectorInfo, StackFrame},
     value::ArgValue,
 };
 use crate::identity::Located;

@@ -5,10 +5,16 @@ use std::collections::BTreeMap;
 use parking_lot::Mutex;
 
 use super::hook::HookProgram;
-use crate::plan::policy::{AttachPoint, HookPlan, PolicyId};
+use crate::plan::policy::{AttachPoint, HookPlan, PolicyId, change::MapsChange};
 
-/// Loaded programs, by attach point, with the plans that they were loaded for.
-pub(super) type Prepared = BTreeMap<AttachPoint, (HookPlan, HookProgram)>;
+/// What hooks need that change.
+#[derive(Default)]
+pub(super) struct PreparedHooks {
+    /// Loaded programs, with the plans that they were loaded for.
+    pub(super) programs: BTreeMap<AttachPoint, (HookPlan, HookProgram)>,
+    /// Hooks that keep their programs.
+    pub(super) changes: BTreeMap<AttachPoint, Box<MapsChange>>,
+}
 
 /// An attach point whose program is attached.
 pub(super) struct ActiveHook {
@@ -38,8 +44,9 @@ impl ActiveHook {
     pub(super) fn new_losses(&self) -> Vec<(PolicyId, u64)> {
         let misses = self.program.new_misses();
         let mut losses: BTreeMap<PolicyId, u64> = BTreeMap::new();
+        let Some(lost) = self.program.lost_records() else { return Vec::new() };
         for (bit, (policy, counted)) in &mut *self.counted.lock() {
-            let total = self.program.hits(*bit).lost;
+            let total = lost(*bit);
             *losses.entry(*policy).or_insert(misses) += total.saturating_sub(*counted);
             *counted = total;
         }

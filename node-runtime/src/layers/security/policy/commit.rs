@@ -1,10 +1,10 @@
 //! Makes planned hooks active: first all that programs find while no class has the new selectors, then one word for each class,
 //! then, after a grace period, what is left of the old ones.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
 
 use super::{
-    active_hook::{ActiveHook, Prepared},
+    active_hook::{ActiveHook, PreparedHooks},
     binaries::{add_ids, remove_ids},
     hook::{ActiveBit, HookProgram, TableError},
     registry::{PolicyNames, hook_info},
@@ -15,7 +15,7 @@ use crate::{
     loss::LossPoint,
     plan::{
         UnitKey,
-        policy::{AttachPoint, Change, Compiled, HookPlan, PolicyId, change},
+        policy::{AttachPoint, Compiled, HookPlan, PolicyId, change::MapsChange},
     },
 };
 
@@ -28,20 +28,22 @@ enum Step {
 }
 
 impl PolicySet {
-    /// `units` are the policies that are active afterwards.
+    /// `units` are the policies that are active afterwards. Returns when they became active, where a hook has changed.
     pub(super) fn commit(
         &mut self,
         compiled: Compiled,
-        mut prepared: Prepared,
+        PreparedHooks { mut programs, mut changes }: PreparedHooks,
         units: BTreeMap<UnitKey, ActivePolicy>,
         context: &PolicyContext<'_>,
-    ) {
+    ) -> Option<Instant> {
         let names = Self::names(units.values().chain(self.units.values()));
         let mut steps: BTreeMap<AttachPoint, Step> = BTreeMap::new();
         for (point, plan) in &compiled.hooks {
-            if let Some((_, program)) = prepared.remove(point) {
+            if let Some((_, program)) = programs.remove(point) {
                 steps.insert(point.clone(), Step::Program(Box::new(program)));
-            } else if let Some(step) = self.write_dormant(point, plan, &compiled, context) {
+            } else if let Some(maps) = changes.remove(point)
+                && let Some(step) = self.write_dormant(point, plan, &maps, context)
+            {
                 steps.insert(point.clone(), step);
             }
         }
@@ -54,27 +56,31 @@ impl PolicySet {
             let active = self.compiled.hooks.get(point);
             match (steps.get(point), self.hooks.get(point)) {
                 (Some(Step::Program(program)), _) => {
-                    self.registry.insert(program.hook_id, hook_info(plan, None, &names));
+                    self.registry.insert(program.hook_id, hook_info(plan, None, &names, None));
                 }
                 (Some(Step::Maps { .. }), Some(hook)) => {
-                    self.registry.insert(hook.program.hook_id, hook_info(plan, active, &names));
+                    let known = self.registry.info(hook.program.hook_id);
+                    let info = hook_info(plan, active, &names, known.as_deref());
+                    self.registry.insert(hook.program.hook_id, info);
                 }
                 _ => {}
             }
         }
+        let changes_hooks = !steps.is_empty();
         let old = self.flip(&compiled, &mut steps);
+        let flipped = (changes_hooks || !old.is_empty()).then(Instant::now);
         self.settle(compiled, steps, old, units, &names);
+        flipped
     }
 
-    /// Writes what a hook needs that keeps its program; none where nothing changes.
+    /// Writes what a hook needs that keeps its program; none where that failed.
     fn write_dormant(
         &mut self,
         point: &AttachPoint,
         plan: &HookPlan,
-        compiled: &Compiled,
+        maps: &MapsChange,
         context: &PolicyContext<'_>,
     ) -> Option<Step> {
-        let Change::Maps(maps) = change(self.compiled.hooks.get(point), plan, &compiled.binaries) else { return None };
         let hook = self.hooks.get_mut(point)?;
         match hook.program.write_tables(plan, &maps.during, &maps.new_bits) {
             Ok(()) => Some(Step::Maps { final_tables: true }),
@@ -165,7 +171,8 @@ impl PolicySet {
             let Some(hook) = self.hooks.get(point) else { continue };
             self.record_losses(hook, names);
             hook.set_policies(plan);
-            self.registry.insert(hook.program.hook_id, hook_info(plan, None, names));
+            let known = self.registry.info(hook.program.hook_id);
+            self.registry.insert(hook.program.hook_id, hook_info(plan, None, names, known.as_deref()));
             let Some(hook) = self.hooks.get_mut(point) else { continue };
             hook.program.release_retired();
             if let Err(TableError::Refused(problem)) = hook.program.write_tables(plan, &plan.tables, &[]) {
@@ -176,6 +183,7 @@ impl PolicySet {
             remove_ids(&rings.maps, &self.compiled.binaries, &compiled.binaries);
         }
         self.compiled = compiled;
+        self.compiled.drop_tables();
         self.units = units;
     }
 

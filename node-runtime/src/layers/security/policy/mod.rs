@@ -2,6 +2,7 @@
 
 mod active_hook;
 mod binaries;
+mod check;
 mod commit;
 mod hook;
 mod registry;
@@ -10,7 +11,8 @@ mod rings;
 mod set;
 
 pub(super) use self::{
-    hook::probe_ways,
+    check::CheckedPolicies,
+    hook::{avoided_ways, probe_ways},
     report::ReportTemplate,
     set::{PolicyContext, PolicySet, same_resource},
 };

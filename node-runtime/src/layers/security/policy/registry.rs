@@ -6,12 +6,15 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use trilobite_crds::node::PolicyPart;
+use trilobite_crds::{
+    node::PolicyPart,
+    policy::{ActionKind, Hook, PolicyMode},
+};
 
 use crate::{
     layers::security::{
         deliver::EventConsumer,
-        event::{HookInfo, HookPoint, SelectorInfo},
+        event::{Action, HookInfo, HookPoint, SelectorInfo},
     },
     plan::policy::{
         AttachPoint, HookPlan, PolicyId,
@@ -69,6 +72,11 @@ impl HookRegistry {
         self.0.lock().remove(&hook_id);
     }
 
+    /// What the records of a hook mean now.
+    pub(super) fn info(&self, hook_id: u32) -> Option<Arc<HookInfo>> {
+        self.0.lock().get(&hook_id).map(|hook| hook.info.clone())
+    }
+
     /// None for a hook that is not registered; `Some(None)` for a record of another program's time.
     pub(super) fn find(&self, hook_id: u32, time: u64) -> Option<Option<Arc<HookInfo>>> {
         let hook = self.0.lock().get(&hook_id).cloned()?;
@@ -76,11 +84,13 @@ impl HookRegistry {
     }
 }
 
-/// What the records of a plan's program mean; `further` are plans whose selectors are still, or already, in it.
+/// What the records of a plan's program mean; `further` is a plan whose selectors are still in it. Selectors that `known`, an
+/// earlier answer for the same program, has are taken from there: they keep their meaning.
 pub(super) fn hook_info(
     plan: &HookPlan,
     further: Option<&HookPlan>,
     names: &BTreeMap<PolicyId, PolicyNames>,
+    known: Option<&HookInfo>,
 ) -> HookInfo {
     let point = |name: &str| {
         Arc::new(match &plan.point {
@@ -103,9 +113,14 @@ pub(super) fn hook_info(
     let mut selectors = HashMap::new();
     for plan in further.into_iter().chain([plan]) {
         for selector in &plan.selectors {
+            let key = (selector.policy.0, selector.bit);
+            if let Some(info) = known.and_then(|known| known.selectors.get(&key)) {
+                selectors.insert(key, info.clone());
+                continue;
+            }
             let entry = plan.entries.get(usize::from(selector.entry));
             if let (Some(entry), Some(names)) = (entry, names.get(&selector.policy)) {
-                selectors.insert((selector.policy.0, selector.bit), Arc::new(selector_info(entry, selector, names)));
+                selectors.insert(key, Arc::new(selector_info(entry, selector, names)));
             }
         }
     }
@@ -126,6 +141,7 @@ fn selector_info(entry: &HookEntry, selector: &SelectorPlan, names: &PolicyNames
     let is_signal = |action: &ActionPlan| matches!(action, ActionPlan::Signal { is_monitored: false, .. });
     SelectorInfo {
         signals: selector.actions.iter().any(is_signal),
+        entry_action: entry_action(entry, selector, names),
         scope: selector.scope.workload.is_some().then(|| selector.scope.clone()),
         policy: names.policy.clone(),
         policy_namespace: names.namespace.clone(),
@@ -135,5 +151,25 @@ fn selector_info(entry: &HookEntry, selector: &SelectorPlan, names: &PolicyNames
         data: entry.data.clone().into(),
         returned: entry.returned.clone(),
         consumers: [names.consumer.clone()].into(),
+    }
+}
+
+/// What `matchActions` do at the entry of a function whose events are made at the return. The event does not say which selector won
+/// at the entry: it is the one that wins at the return, or one before it.
+fn entry_action(entry: &HookEntry, selector: &SelectorPlan, names: &PolicyNames) -> Action {
+    let spec = &names.part.spec;
+    let hook = spec.hooks().find(|(field, _)| *field == entry.field);
+    let Some((_, Hook::Kprobe(function) | Hook::Fentry(function))) = hook else { return Action::Post };
+    let is_enforced = spec.mode() != PolicyMode::Monitor;
+    let actions = function.selectors.get(usize::from(selector.selector)).map(|selector| &selector.match_actions);
+    let kinds = || actions.into_iter().flatten().filter_map(|action| action.action.known());
+    let has = |wanted: ActionKind| kinds().any(|kind| kind == wanted);
+    match () {
+        () if !function.r#return => Action::Post,
+        () if is_enforced && has(ActionKind::Sigkill) => Action::Sigkill,
+        () if is_enforced && has(ActionKind::Signal) => Action::Signal,
+        () if has(ActionKind::TrackSock) => Action::TrackSock,
+        () if has(ActionKind::UntrackSock) => Action::UntrackSock,
+        () => Action::Post,
     }
 }

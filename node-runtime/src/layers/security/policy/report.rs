@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use trilobite_crds::node::{PodScope, PolicyPart};
 use trilobite_node_ebpf::HookHits;
 
-use super::set::{PolicySet, same_resource};
+use super::set::{ActivePolicy, PolicySet, resource};
 use crate::{
     identity::selection::selects_whole_machine,
     kernel::Map,
@@ -44,35 +44,26 @@ impl ReportTemplate {
         Self { report, counters: Vec::new() }
     }
 
-    /// Adds the hooks and selectors of an active policy. `labels` are those of a hook's selectors, by the path of the hook.
-    pub(super) fn add_hooks(
-        &mut self,
-        policy: PolicyId,
-        compiled: &Compiled,
-        hits: &BTreeMap<&AttachPoint, Arc<Map>>,
-        labels: &dyn Fn(&HookEntry) -> Vec<String>,
-    ) {
+    /// Adds the hooks and selectors of an active policy.
+    fn add_hooks(&mut self, part: &PolicyPart, entries: &[ActiveEntry<'_>]) {
         let mut signals = 0;
         let mut monitored = 0;
-        for (point, plan) in &compiled.hooks {
-            for (number, entry) in plan.entries.iter().enumerate().filter(|(_, entry)| entry.policy == policy) {
-                let hook = self.report.hooks.len();
-                let labels = labels(entry);
-                self.report.hooks.push(hook_report(plan, entry, &labels));
-                for selector in selectors_of(plan, number) {
-                    let is_monitored = has_signal(selector, true);
-                    monitored += usize::from(is_monitored);
-                    signals += usize::from(has_signal(selector, false));
-                    let Some(hits) = hits.get(point) else { continue };
-                    self.counters.push(Counter {
-                        hook,
-                        selector: selector.selector.into(),
-                        hits: hits.clone(),
-                        bit: selector.bit,
-                        posts: !selector.actions.iter().any(|action| matches!(action, ActionPlan::NoPost)),
-                        is_monitored,
-                    });
-                }
+        for ActiveEntry { plan, entry, selectors, hits } in entries {
+            let hook = self.report.hooks.len();
+            self.report.hooks.push(hook_report(plan, entry, &selector_labels(part, entry)));
+            for selector in selectors {
+                let is_monitored = has_signal(selector, true);
+                monitored += usize::from(is_monitored);
+                signals += usize::from(has_signal(selector, false));
+                let Some(hits) = hits else { continue };
+                self.counters.push(Counter {
+                    hook,
+                    selector: selector.selector.into(),
+                    hits: hits.clone(),
+                    bit: selector.bit,
+                    posts: !selector.actions.iter().any(|action| matches!(action, ActionPlan::NoPost)),
+                    is_monitored,
+                });
             }
         }
         self.report.mode = match (signals, monitored) {
@@ -101,8 +92,32 @@ impl ReportTemplate {
     }
 }
 
-fn selectors_of(plan: &HookPlan, entry: usize) -> impl Iterator<Item = &SelectorPlan> {
-    plan.selectors.iter().filter(move |selector| usize::from(selector.entry) == entry)
+/// An item of a policy in an active hook.
+struct ActiveEntry<'a> {
+    plan: &'a HookPlan,
+    entry: &'a HookEntry,
+    selectors: Vec<&'a SelectorPlan>,
+    /// The counters of the hook.
+    hits: Option<Arc<Map>>,
+}
+
+/// The items of all policies, in the order of their hooks.
+fn entries_by_policy<'a>(
+    compiled: &'a Compiled,
+    hits: &BTreeMap<&AttachPoint, Arc<Map>>,
+) -> BTreeMap<PolicyId, Vec<ActiveEntry<'a>>> {
+    let mut by_policy: BTreeMap<PolicyId, Vec<ActiveEntry<'a>>> = BTreeMap::new();
+    for (point, plan) in &compiled.hooks {
+        let mut selectors: Vec<Vec<&SelectorPlan>> = vec![Vec::new(); plan.entries.len()];
+        for selector in &plan.selectors {
+            selectors[usize::from(selector.entry)].push(selector);
+        }
+        for (entry, selectors) in plan.entries.iter().zip(selectors) {
+            let hits = hits.get(point).cloned();
+            by_policy.entry(entry.policy).or_default().push(ActiveEntry { plan, entry, selectors, hits });
+        }
+    }
+    by_policy
 }
 
 fn has_signal(selector: &SelectorPlan, monitored: bool) -> bool {
@@ -132,10 +147,12 @@ impl PolicySet {
         &self,
         states: &BTreeMap<UnitKey, UnitState>,
     ) -> Vec<ReportTemplate> {
-        let hits = self.hooks.iter().map(|(point, hook)| (point, hook.program.hits_map())).collect();
+        let hits: BTreeMap<_, _> = self.hooks.iter().map(|(point, hook)| (point, hook.program.hits_map())).collect();
+        let entries = entries_by_policy(&self.compiled, &hits);
+        let units: BTreeMap<_, &ActivePolicy> = self.units.iter().map(|(key, unit)| (resource(key), unit)).collect();
         let templates = states.iter().map(|(key, state)| {
             let (namespace, name) = key.name.split_once('/').unwrap_or(("", &key.name));
-            let active = self.units.iter().find(|(other, _)| same_resource(other, key)).map(|(_, unit)| unit);
+            let active = units.get(&resource(key));
             let (state, error) = match state {
                 UnitState::Refused(problem) => (PolicyState::Refused, problem.message()),
                 UnitState::Active { notes } => {
@@ -154,8 +171,8 @@ impl PolicySet {
                 ..PolicyReport::default()
             });
             if let Some(unit) = active {
-                let labels = |entry: &HookEntry| selector_labels(&unit.version.part, entry);
-                template.add_hooks(unit.version.id, &self.compiled, &hits, &labels);
+                let entries = entries.get(&unit.version.id).map(Vec::as_slice).unwrap_or_default();
+                template.add_hooks(&unit.version.part, entries);
             }
             template
         });
@@ -166,8 +183,8 @@ impl PolicySet {
 /// Labels of the selectors of an entry's hook, in their order.
 fn selector_labels(part: &PolicyPart, entry: &HookEntry) -> Vec<String> {
     let found = part.spec.hooks().find(|(path, _)| *path == entry.field);
-    let selectors = found.map(|(_, hook)| hook.selectors().to_vec()).unwrap_or_default();
-    selectors.into_iter().map(|selector| selector.label).collect()
+    let selectors = found.map(|(_, hook)| hook.selectors()).unwrap_or_default();
+    selectors.iter().map(|selector| selector.label.clone()).collect()
 }
 
 /// Some pods only, not the whole node.

@@ -114,11 +114,12 @@ impl RecordReader {
         }
         self.identity.catch_up();
         for (header, selector, event) in events {
-            let key = ExecKey { ktime: header.exec_ktime, pid: header.exec_pid };
-            let (process, parent) = self.dispatcher.find_process(key, header.cgroup);
+            let caller = || (ExecKey { ktime: header.exec_ktime, pid: header.exec_pid }, header.cgroup);
+            let (key, cgroup) = event.noted.map_or_else(caller, |noted| (noted.key, noted.cgroup));
+            let (process, parent) = self.dispatcher.find_process(key, cgroup);
             self.dispatcher.offer(PendingEvent {
                 time: header.time,
-                cgroup: header.cgroup,
+                cgroup,
                 process,
                 parent,
                 kind: SecurityEventKind::Hook(Box::new(event)),

@@ -2,14 +2,16 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    os::fd::AsFd,
     sync::Arc,
+    time::Instant,
 };
 
-use trilobite_crds::node::{PodScope, PolicyPart, Source};
+use trilobite_crds::node::{PodScope, PolicyPart, Source, SourceKind};
 
 use super::{
-    active_hook::{ActiveHook, Prepared},
-    hook::{ClassBook, HookContext, HookProgram, unreadable_facts},
+    active_hook::{ActiveHook, PreparedHooks},
+    hook::{ClassBook, HookContext, HookProgram},
     registry::{HookRegistry, PolicyNames},
     rings::{HookRings, RecordReader},
 };
@@ -20,7 +22,10 @@ use crate::{
     loss::{Ledger, LossPoint},
     plan::{
         Unit, UnitKey, UnitState,
-        policy::{AttachPoint, Change, Compiled, Kernel, PolicyId, PolicyInput, PolicyVersion, change, compile},
+        policy::{
+            AttachPoint, BinaryTables, Change, Compiled, HookPlan, Kernel, PolicyId, PolicyInput, PolicyVersion,
+            change, compile,
+        },
     },
     problem::Problem,
 };
@@ -98,6 +103,7 @@ impl PolicySet {
         is_refused: impl Fn(&UnitKey) -> bool,
         context: &PolicyContext<'_>,
     ) -> BTreeMap<UnitKey, UnitState> {
+        let begun = Instant::now();
         let candidates = self.candidates(planned, is_refused);
         if candidates.is_empty() && self.units.is_empty() {
             return BTreeMap::new();
@@ -123,8 +129,11 @@ impl PolicySet {
                 states.insert(candidate.key.clone(), state);
             }
         }
-        self.commit(compiled, prepared, units, context);
-        self.release_unused();
+        if let Some(active) = self.commit(compiled, prepared, units, context) {
+            let milliseconds = active.duration_since(begun).as_secs_f64() * 1e3;
+            tracing::info!(policies = self.units.len(), milliseconds, "policies changed");
+        }
+        self.release_unused(context.identity);
         states
     }
 
@@ -135,11 +144,11 @@ impl PolicySet {
         is_refused: impl Fn(&UnitKey) -> bool,
     ) -> Vec<Candidate> {
         let mut candidates = Vec::new();
+        let active: BTreeMap<_, _> = self.units.iter().map(|(key, unit)| (resource(key), (key, unit))).collect();
         for (key, unit) in planned {
-            let former = self.units.iter().find(|(other, _)| same_resource(other, key));
-            let former = former.map(|(key, unit)| (key.clone(), unit.clone()));
-            let active = former.as_ref().filter(|(other, _)| other == key).map(|(_, unit)| unit.clone());
-            let wanted = active.unwrap_or_else(|| {
+            let former = active.get(&resource(key)).map(|(key, unit)| (UnitKey::clone(key), ActivePolicy::clone(unit)));
+            let unchanged = former.as_ref().filter(|(other, _)| other == key).map(|(_, unit)| unit.clone());
+            let wanted = unchanged.unwrap_or_else(|| {
                 let id = PolicyId(self.next_policy);
                 self.next_policy = self.next_policy.wrapping_add(1);
                 let part = Arc::new(unit.content.clone());
@@ -148,8 +157,9 @@ impl PolicySet {
             });
             candidates.push(Candidate { key: key.clone(), wanted, former });
         }
+        let planned: BTreeSet<_> = planned.keys().map(resource).collect();
         for (key, unit) in &self.units {
-            if !planned.keys().any(|other| same_resource(other, key)) && is_refused(key) {
+            if !planned.contains(&resource(key)) && is_refused(key) {
                 let former = Some((key.clone(), unit.clone()));
                 candidates.push(Candidate { key: key.clone(), wanted: unit.clone(), former });
             }
@@ -198,6 +208,9 @@ impl PolicySet {
             self.registry.remove(hook.program.hook_id);
         }
         self.compiled.hooks.clear();
+        // The new maps have no ids yet.
+        let followed = std::mem::take(&mut self.compiled.binaries.followed);
+        self.compiled.binaries = BinaryTables { followed, ..BinaryTables::default() };
     }
 
     /// Plans all hooks, and loads the programs that the plans need. Policies that a hook's refusal concerns are left out.
@@ -206,8 +219,8 @@ impl PolicySet {
         candidates: &[Candidate],
         failed: &mut BTreeMap<PolicyId, Problem>,
         context: &PolicyContext<'_>,
-    ) -> (Compiled, Prepared) {
-        let mut prepared = Prepared::new();
+    ) -> (Compiled, PreparedHooks) {
+        let mut prepared = PreparedHooks::default();
         loop {
             let inputs: Vec<PolicyInput> = candidates.iter().filter_map(|it| it.input(failed)).collect();
             let compiled = compile(&inputs, context.kernel, &self.compiled);
@@ -215,7 +228,7 @@ impl PolicySet {
             context.identity.catch_up();
             tokio::task::yield_now().await;
             let Err((concerned, problem)) = self.prepare_hooks(&compiled, &mut prepared, context).await else {
-                prepared.retain(|point, (plan, _)| compiled.hooks.get(point) == Some(plan));
+                prepared.programs.retain(|point, (plan, _)| compiled.hooks.get(point) == Some(plan));
                 return (compiled, prepared);
             };
             // The newest versions are at fault; where there are none, an active policy cannot stay.
@@ -230,7 +243,7 @@ impl PolicySet {
     async fn prepare_hooks(
         &mut self,
         compiled: &Compiled,
-        prepared: &mut Prepared,
+        prepared: &mut PreparedHooks,
         context: &PolicyContext<'_>,
     ) -> Result<(), (Vec<PolicyId>, Problem)> {
         for plan in compiled.hooks.values() {
@@ -239,22 +252,29 @@ impl PolicySet {
                     .map_err(|problem| (vec![selector.policy], problem))?;
             }
         }
-        if let Some((policy, problem)) = compiled.hooks.values().flat_map(unreadable_facts).next() {
-            return Err((vec![policy], problem));
-        }
+        context.identity.follow_conditions(&compiled.binaries.followed).map_err(|problem| {
+            let policies: BTreeSet<PolicyId> = compiled.hooks.values().flat_map(HookPlan::following_policies).collect();
+            (policies.into_iter().collect(), problem)
+        })?;
+        prepared.changes.clear();
         for (point, plan) in &compiled.hooks {
-            let is_prepared = prepared.get(point).is_some_and(|(known, _)| known == plan);
-            let active = self.compiled.hooks.get(point);
-            let needs_program = matches!(change(active, plan, &compiled.binaries), Change::Program(_));
-            if is_prepared || !needs_program {
+            if prepared.programs.get(point).is_some_and(|(known, _)| known == plan) {
                 continue;
+            }
+            match change(self.compiled.hooks.get(point), plan, &compiled.binaries) {
+                Change::Nothing => continue,
+                Change::Maps(maps) => {
+                    prepared.changes.insert(point.clone(), maps);
+                    continue;
+                }
+                Change::Program(_) => {}
             }
             let concerned = || plan.entries.iter().map(|entry| entry.policy).collect::<BTreeSet<_>>();
             let loaded = self.load_hook(plan, context);
             // Clients and health checks are served on this thread.
             tokio::task::yield_now().await;
             match loaded {
-                Ok(program) => drop(prepared.insert(point.clone(), (plan.clone(), program))),
+                Ok(program) => drop(prepared.programs.insert(point.clone(), (plan.clone(), program))),
                 Err(problem) => return Err((concerned().into_iter().collect(), problem)),
             }
         }
@@ -272,8 +292,14 @@ impl PolicySet {
         let rings = self.rings.as_ref().ok_or_else(|| unavailable("its rings could not be made"))?;
         let hook_id = self.next_hook;
         self.next_hook = self.next_hook.wrapping_add(1);
-        let hook =
-            HookContext { facts: context.facts, kernel: context.kernel, selection: &selection, shared: &rings.maps };
+        let processes = context.identity.process_map().ok_or_else(|| unavailable("processes are not recorded"))?;
+        let hook = HookContext {
+            facts: context.facts,
+            kernel: context.kernel,
+            selection: &selection,
+            processes: processes.as_fd(),
+            shared: &rings.maps,
+        };
         let loaded = HookProgram::load(hook_id, plan, &hook);
         // The same thread loads and reads; many hooks take long enough to fill the rings.
         context.identity.catch_up();
@@ -293,7 +319,7 @@ impl PolicySet {
     }
 
     /// Drops what no active policy needs.
-    fn release_unused(&mut self) {
+    fn release_unused(&mut self, identity: &IdentityService) {
         let selectors = self.compiled.hooks.values().flat_map(|plan| &plan.selectors);
         let used: BTreeSet<String> = selectors.map(|selector| scope_key(&selector.scope)).collect();
         self.scopes.retain(|key, _| used.contains(key));
@@ -301,6 +327,10 @@ impl PolicySet {
             self.rings = None;
             self.class_subscription = None;
             self.classes = ClassBook::default();
+            self.compiled = Compiled::default();
+            if let Err(problem) = identity.follow_conditions(&BTreeMap::new()) {
+                tracing::warn!("{}", problem.message());
+            }
             self.processes = None;
         }
     }
@@ -310,9 +340,13 @@ impl PolicySet {
         if let Some(rings) = &self.rings {
             ledger.record_loss(LossPoint::PolicyRing, "", rings.new_undecided_calls());
         }
+        let mut losses: BTreeMap<PolicyId, u64> = BTreeMap::new();
         for (policy, count) in self.hooks.values().flat_map(ActiveHook::new_losses) {
-            if let Some(unit) = self.units.values().find(|unit| unit.version.id == policy) {
-                ledger.record_loss(LossPoint::PolicyRing, &unit.consumer.name, count);
+            *losses.entry(policy).or_default() += count;
+        }
+        for unit in self.units.values() {
+            if let Some(count) = losses.get(&unit.version.id) {
+                ledger.record_loss(LossPoint::PolicyRing, &unit.consumer.name, *count);
             }
         }
     }
@@ -357,6 +391,11 @@ pub(super) fn log_grace(waited: libbpf_rs::Result<()>) {
 /// Equal scopes have one text.
 fn scope_key(scope: &PodScope) -> String {
     serde_json::to_string(scope).unwrap_or_default()
+}
+
+/// What versions of one resource have in common.
+pub(super) fn resource(key: &UnitKey) -> (SourceKind, &str) {
+    (key.kind, &key.name)
 }
 
 /// Two versions of one resource.

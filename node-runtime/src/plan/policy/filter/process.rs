@@ -1,7 +1,5 @@
 //! Filters on the process: ids, binaries, namespaces, capabilities, credentials. matchWorkloads is part of the scope.
 
-use std::collections::BTreeSet;
-
 use trilobite_crds::policy::{
     self, BinaryFilter, CapabilityFilter, CapabilitySet, Credential, NamespaceFilter, Operator, Selector, Vocabulary,
     value::{self, HOST_NAMESPACE},
@@ -12,7 +10,7 @@ use super::{
     value::check_affixes,
 };
 use crate::plan::policy::{
-    binaries::{BinaryTables, FollowCondition},
+    binaries::{BinaryTables, FollowCondition, MAX_FOLLOWED_PATH},
     dimension::{
         CapabilityKind, CredentialKind, DimensionKind, DimensionPlan, NamespaceKind, Operand, ProcessFact, ValueFacet,
     },
@@ -135,14 +133,8 @@ pub(super) fn binary_choices(
         let set = texts(&filter.values);
         let mut choices = Vec::new();
         if filter.follow_children {
-            let values: BTreeSet<Vec<u8>> = filter.values.iter().map(|text| text.as_bytes().to_vec()).collect();
-            let condition = match kind {
-                DimensionKind::Prefix => FollowCondition::Prefix(values),
-                DimensionKind::Suffix => FollowCondition::Suffix(values),
-                _ => FollowCondition::Exact(values),
-            };
-            let mask = followed(condition, binaries).map_err(|detail| refused(field("followChildren"), detail))?;
-            choices.push((bytes(ProcessFact::Followed), Term { is_negated, set: ValueSet::Mask(mask) }));
+            let set = followed_binaries(filter, kind, &field, binaries)?;
+            choices.push((bytes(ProcessFact::Followed), Term { is_negated, set }));
         } else {
             let fact = match kind {
                 DimensionKind::Prefix => ProcessFact::BinaryPrefix,
@@ -163,7 +155,9 @@ pub(super) fn binary_choices(
         let field = |name: &str| format!("matchParentBinaries[{number}].{name}");
         let (kind, is_negated) = binary_kind(filter, &field)?;
         if filter.follow_children {
-            return Err(refused(field("followChildren"), "is not supported for parents yet; use matchBinaries"));
+            let set = followed_binaries(filter, kind, &field, binaries)?;
+            all.push(vec![(bytes(ProcessFact::ParentFollowed), Term { is_negated, set })]);
+            continue;
         }
         let fact = match kind {
             DimensionKind::Prefix => ProcessFact::ParentBinaryPrefix,
@@ -190,6 +184,25 @@ fn binary_kind(filter: &BinaryFilter, field: &dyn Fn(&str) -> String) -> Result<
         check_affixes(&filter.values).map_err(|(_, detail)| refused(field("values"), &detail))?;
     }
     Ok((kind, operator.is_negated()))
+}
+
+/// The bit of processes that one of the listed files makes, and of their descendants.
+fn followed_binaries(
+    filter: &BinaryFilter,
+    kind: DimensionKind,
+    field: &dyn Fn(&str) -> String,
+    binaries: &mut BinaryTables,
+) -> Result<ValueSet, FilterError> {
+    if kind != DimensionKind::Exact {
+        return Err(refused(field("followChildren"), "is for In and NotIn; use one of them, or remove it"));
+    }
+    if let Some(index) = filter.values.iter().position(|text| text.len() > MAX_FOLLOWED_PATH) {
+        let detail = format!("is longer than {MAX_FOLLOWED_PATH} bytes, which followChildren cannot compare");
+        return Err(refused(field(&format!("values[{index}]")), &detail));
+    }
+    let paths = filter.values.iter().map(|text| text.as_bytes().to_vec()).collect();
+    let condition = FollowCondition::Binaries(paths);
+    followed(condition, binaries).map(ValueSet::Mask).map_err(|detail| refused(field("followChildren"), detail))
 }
 
 /// The bit of a condition that processes inherit. Equal conditions share one.

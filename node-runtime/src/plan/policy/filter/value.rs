@@ -20,10 +20,7 @@ pub(super) fn add_entry_filters(
     context: &FilterContext<'_>,
 ) -> Result<(), FilterError> {
     for (number, filter) in selector.match_args.iter().enumerate() {
-        let position = match filter.args.first() {
-            Some(position) => usize::try_from(*position).ok(),
-            None => context.hook.args().iter().position(|argument| argument.index == filter.index),
-        };
+        let position = context.hook.argument_position(filter);
         add(conditions, filter, position, context.args, false, context.lists)
             .map_err(|(field, detail)| error("matchArgs", number, field, detail))?;
     }

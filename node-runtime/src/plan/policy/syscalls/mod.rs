@@ -42,6 +42,11 @@ pub(super) fn symbols(call: SyscallName<'_>, architecture: Architecture) -> Vec<
     prefixes.iter().map(|prefix| format!("{prefix}{}", call.name)).collect()
 }
 
+/// Whether a function of kallsyms is that of a system call of 32-bit tasks of x86, whose registers have other meanings.
+pub fn is_compat(symbol: &str) -> bool {
+    symbol.starts_with("__ia32_")
+}
+
 /// Whether a name is that of a system call's function in kallsyms, of any architecture.
 pub(super) fn is_syscall_symbol(name: &str) -> bool {
     PREFIXES.iter().any(|prefix| prefix.starts_with("__") && name.starts_with(prefix))

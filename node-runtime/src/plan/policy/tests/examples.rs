@@ -4,7 +4,7 @@ use std::{fs, path::Path, sync::Arc};
 
 use serde_json::{Value, json};
 use trilobite_crds::{
-    node::{PodScope, PolicyPart},
+    node::PolicyPart,
     policy::{TracingPolicySpec, check},
 };
 
@@ -31,7 +31,7 @@ fn examples() -> Vec<(String, Value)> {
 }
 
 fn part(spec: TracingPolicySpec) -> Arc<PolicyPart> {
-    Arc::new(PolicyPart { pods: PodScope::default(), spec: Box::new(spec), ring_bytes: 1 << 20 })
+    Arc::new(PolicyPart { pods: Arc::default(), spec: Arc::new(spec), ring_bytes: 1 << 20, dry_run: false })
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use trilobite_crds::node::{PodScope, PolicyPart};
+use trilobite_crds::node::PolicyPart;
 
 use super::{
     differential::input,
@@ -13,14 +13,17 @@ use super::{
 };
 use crate::{
     plan::policy::{
-        AttachMethod, AttachPoint, Compiled, PolicyId, compile, dimension::MAX_DIMENSIONS, facts::KernelFacts,
-        hook_plan::MAX_POLICY_SELECTORS, value::MAX_VALUES,
+        AttachMethod, AttachPoint, Compiled, HookPlan, PolicyId, compile,
+        dimension::MAX_DIMENSIONS,
+        facts::KernelFacts,
+        hook_plan::{ActionPlan, MAX_POLICY_SELECTORS},
+        value::MAX_VALUES,
     },
     problem::Problem,
 };
 
 fn part(spec: &Value) -> Arc<PolicyPart> {
-    Arc::new(PolicyPart { pods: PodScope::default(), spec: Box::new(read(spec)), ring_bytes: 1 << 20 })
+    Arc::new(PolicyPart { pods: Arc::default(), spec: Arc::new(read(spec)), ring_bytes: 1 << 20, dry_run: false })
 }
 
 fn messages(spec: &Value, facts: &KernelFacts) -> Vec<String> {
@@ -162,6 +165,48 @@ fn list_of_functions_shares_one_plan_where_the_kernel_can() {
     let functions: Vec<Vec<&str>> = shared.hooks.values().map(|plan| plan.functions().collect()).collect();
     assert_eq!(functions, [vec!["__x64_sys_dup", "__x64_sys_dup3"], vec!["__x64_sys_dup2"]]);
     assert_eq!(shared.hooks.values().next().unwrap().attachment.ways[0], AttachMethod::KprobeMulti);
+}
+
+#[test]
+fn list_with_returns_shares_one_plan_before_kprobe_session() {
+    let facts =
+        facts("release: '6.1'\nkprobeMulti: true\ntraceable: [__x64_sys_dup, __x64_sys_dup2, __ia32_sys_dup]\n");
+    let spec = json!({
+        "lists": [{"name": "dups", "type": "syscalls", "values": ["sys_dup", "sys_dup2", "i386/sys_dup"]}],
+        "kprobes": [{"call": "list:dups", "return": true, "returnArg": {"index": 0, "type": "int"}}],
+    });
+    let compiled = compile(&[input(1, part(&spec))], &facts, &Compiled::default());
+    let functions: Vec<Vec<&str>> = compiled.hooks.values().map(|plan| plan.functions().collect()).collect();
+    // 32-bit system calls have their arguments in other registers.
+    assert_eq!(functions, [vec!["__ia32_sys_dup"], vec!["__x64_sys_dup", "__x64_sys_dup2"]]);
+    let ways = |plan: &HookPlan| plan.attachment.ways.clone();
+    let ways: Vec<Vec<AttachMethod>> = compiled.hooks.values().map(ways).collect();
+    assert_eq!(ways, [vec![AttachMethod::Kretprobe], vec![AttachMethod::KprobeMulti, AttachMethod::Kretprobe]]);
+}
+
+#[test]
+fn signal_of_a_hook_with_a_return_is_sent_at_the_entry() {
+    let facts = facts("release: '6.1'\ntraceable: [__x64_sys_read]\n");
+    let actions_by_point = |return_copy: bool| {
+        let spec = json!({"kprobes": [{
+            "call": "sys_read", "return": true, "returnArg": {"index": 0, "type": "int"},
+            "args": [{"index": 1, "type": "char_buf", "sizeArgIndex": 3, "returnCopy": return_copy}],
+            "selectors": [{
+                "matchArgs": [{"index": 1, "operator": "Prefix", "values": ["key"]}], "matchActions": [{"action": "Sigkill"}],
+            }],
+        }]});
+        let compiled = compile(&[input(1, part(&spec))], &facts, &Compiled::default());
+        let of_plan = |plan: &HookPlan| {
+            let actions = plan.selectors.iter().map(|selector| selector.actions.clone());
+            (plan.point.has_return(), actions.collect::<Vec<_>>())
+        };
+        compiled.hooks.values().map(of_plan).collect::<Vec<_>>()
+    };
+    let signal = vec![ActionPlan::Signal { number: 9, is_monitored: false }, ActionPlan::NoPost];
+    let post = vec![ActionPlan::post()];
+    assert_eq!(actions_by_point(false), [(false, vec![signal.clone()]), (true, vec![post.clone()])]);
+    // What the filter is about comes into being in the call.
+    assert_eq!(actions_by_point(true), [(true, vec![signal, post])]);
 }
 
 #[test]

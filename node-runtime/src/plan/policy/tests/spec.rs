@@ -26,9 +26,10 @@ pub(super) fn random_part(hook: &SmallHook, random: &mut Random) -> Arc<PolicyPa
         "lists": [{"name": "few", "values": ["1", "3", "0x10"]}, {"name": "calls", "type": "syscalls", "values": ["sys_read", "sys_open"]}],
     });
     Arc::new(PolicyPart {
-        pods: PodScope { include_host: true, ..PodScope::default() },
-        spec: Box::new(read(&spec)),
+        pods: Arc::new(PodScope { include_host: true, ..PodScope::default() }),
+        spec: Arc::new(read(&spec)),
         ring_bytes: 1 << 20,
+        dry_run: false,
     })
 }
 
@@ -74,8 +75,8 @@ fn selector(hook: &SmallHook, returns: bool, random: &mut Random) -> Value {
                 ("matchData", value_filter(index, ["string", "uint32"][index], random))
             }
             7 if returns => ("matchReturnArgs", value_filter(0, "int", random)),
-            7 | 8 => ("matchBinaries", binaries(true, random)),
-            9 => ("matchParentBinaries", binaries(false, random)),
+            7 | 8 => ("matchBinaries", binaries(random)),
+            9 => ("matchParentBinaries", binaries(random)),
             10 => process_filter(random),
             _ => ("matchPIDs", pids(random)),
         };
@@ -199,12 +200,12 @@ fn texts(from: &[&str], random: &mut Random) -> Vec<String> {
     random.some(from, 3).into_iter().map(str::to_owned).collect()
 }
 
-fn binaries(may_follow: bool, random: &mut Random) -> Value {
+fn binaries(random: &mut Random) -> Value {
     let operator = *random.pick(&["In", "NotIn", "Prefix", "NotPrefix", "Postfix", "NotPostfix"]);
     let is_whole = matches!(operator, "In" | "NotIn");
     let paths: Vec<&str> =
         PATHS.iter().copied().filter(|path| if is_whole { path.starts_with('/') } else { !path.is_empty() }).collect();
-    let follows = may_follow && is_whole && random.one_in(3);
+    let follows = is_whole && random.one_in(3);
     json!({"operator": operator, "values": texts(&paths, random), "followChildren": follows})
 }
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Value, json};
-use trilobite_crds::node::{PodScope, PolicyPart};
+use trilobite_crds::node::PolicyPart;
 
 use super::{
     differential::{Checked, class_row, evaluated, input, interpreted},
@@ -19,7 +19,7 @@ use crate::plan::policy::{
 type Active = BTreeMap<usize, PolicyVersion>;
 
 fn part(spec: &Value) -> Arc<PolicyPart> {
-    Arc::new(PolicyPart { pods: PodScope::default(), spec: Box::new(read(spec)), ring_bytes: 1 << 20 })
+    Arc::new(PolicyPart { pods: Arc::default(), spec: Arc::new(read(spec)), ring_bytes: 1 << 20, dry_run: false })
 }
 
 /// A policy that compares the flags of reef_open.
@@ -96,6 +96,24 @@ fn same_policies_change_nothing() {
 }
 
 #[test]
+fn dropped_tables_are_built_again_for_what_changes() {
+    let kernel = kernel();
+    let inputs = [input(1, flags("Equal", "1")), input(2, flags("GT", "5"))];
+    let complete = compile(&inputs, &kernel, &Compiled::default());
+    let mut active = complete.clone();
+    active.drop_tables();
+    let change_to = |to: &Compiled| change(Some(&active.hooks[&reef_open()]), &to.hooks[&reef_open()], &to.binaries);
+    assert_eq!(change_to(&compile(&inputs, &kernel, &active)), Change::Nothing);
+    let one = compile(&inputs[..1], &kernel, &active);
+    let Change::Maps(maps) = change_to(&one) else { panic!("something would be loaded") };
+    assert_eq!(maps.during, complete.hooks[&reef_open()].tables);
+    assert_eq!(one, compile(&inputs[..1], &kernel, &complete));
+    // Another program needs all of them.
+    let masked = compile(&[inputs[0].clone(), input(3, flags("Mask", "2"))], &kernel, &active);
+    assert_eq!(masked.hooks[&reef_open()].tables.len(), masked.hooks[&reef_open()].dimensions.len());
+}
+
+#[test]
 fn deleted_policy_leaves_the_program_as_it_is() {
     let kernel = kernel();
     let named = part(&json!({"kprobes": [{
@@ -112,6 +130,41 @@ fn deleted_policy_leaves_the_program_as_it_is() {
     let masked = compile(&[input(1, flags("Equal", "1")), input(4, flags("Mask", "2"))], &kernel, &one);
     assert_eq!(change_to(&one, &masked), Change::Program(ProgramReason::Values));
     assert_eq!(masked.hooks[&reef_open()].dimensions.len(), 2, "a new program drops what is not needed");
+}
+
+#[test]
+fn first_signal_of_a_hook_needs_another_program() {
+    let kernel = kernel();
+    let acting = |actions: Value| {
+        part(&json!({"kprobes": [{
+            "call": "reef_open", "syscall": false, "args": [{"index": 1, "type": "int"}],
+            "selectors": [{
+                "matchArgs": [{"index": 1, "operator": "Equal", "values": ["7"]}], "matchActions": actions,
+            }],
+        }]}))
+    };
+    let posts = input(1, flags("Equal", "1"));
+    let before = compile(std::slice::from_ref(&posts), &kernel, &Compiled::default());
+    let reason = |from: &Compiled, to: &Compiled| match change(
+        Some(&from.hooks[&reef_open()]),
+        &to.hooks[&reef_open()],
+        &to.binaries,
+    ) {
+        Change::Program(reason) => Some(reason),
+        _ => None,
+    };
+    for actions in [
+        json!([{"action": "Sigkill"}]),
+        json!([{"action": "Post", "rateLimit": "5s"}]),
+        json!([{"action": "Post", "kernelStackTrace": true}]),
+    ] {
+        let with = compile(&[posts.clone(), input(2, acting(actions.clone()))], &kernel, &before);
+        assert_eq!(reason(&before, &with), Some(ProgramReason::Actions), "{actions}");
+        // The program keeps the part, so that neither leaving nor coming back loads anything.
+        let without = compile(std::slice::from_ref(&posts), &kernel, &with);
+        let again = compile(&[posts.clone(), input(3, acting(actions))], &kernel, &without);
+        assert_eq!((reason(&with, &without), reason(&without, &again)), (None, None));
+    }
 }
 
 #[test]

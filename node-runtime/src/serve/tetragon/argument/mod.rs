@@ -5,9 +5,7 @@ mod names;
 
 use std::net::IpAddr;
 
-use trilobite_api::tetragon::{
-    self as api, CapabilitiesType, ProcessCredentials, TaintedBitsType, kprobe_argument::Arg as Member,
-};
+use trilobite_api::tetragon::{self as api, CapabilitiesType, ProcessCredentials, kprobe_argument::Arg as Member};
 
 use super::credentials;
 use crate::{
@@ -66,7 +64,8 @@ fn member(value: &ArgValue) -> Member {
         ArgValue::UserNamespace { namespace, inode } => Member::UserNsArg(user_namespace(namespace, *inode)),
         ArgValue::Capability(value) => Member::CapabilityArg(api::KprobeCapability {
             value: Some(*value),
-            name: CapabilitiesType::try_from(*value).map(|name| name.as_str_name().to_owned()).unwrap_or_default(),
+            name: CapabilitiesType::try_from(*value)
+                .map_or_else(|_| value.to_string(), |name| name.as_str_name().to_owned()),
         }),
         ArgValue::Capabilities(set, bits) => capability_set(*set, format!("{bits:016x}")),
         ArgValue::Module { name, signature_ok, taints } => Member::ModuleArg(api::KernelModule {
@@ -163,10 +162,9 @@ fn capability_set(set: CapabilitySet, hex: String) -> Member {
     }
 }
 
-/// The bits that have a name, in the order of Tetragon.
+/// In the order of Tetragon. A bit of a newer kernel, which has no name here, is its number.
 fn taint_bits(taints: u64) -> Vec<i32> {
-    let bits = (0..31).map(|bit| 1_i32 << bit).filter(|bit| taints & u64::from(bit.unsigned_abs()) != 0);
-    bits.filter(|bit| TaintedBitsType::try_from(*bit).is_ok()).collect()
+    (0..31).map(|bit| 1_i32 << bit).filter(|bit| taints & u64::from(bit.unsigned_abs()) != 0).collect()
 }
 
 fn bpf_map(value: &BpfMapValue) -> api::KprobeBpfMap {
@@ -185,5 +183,21 @@ fn perf_event(value: &PerfEventValue) -> api::KprobePerfEvent {
         r#type: names::perf_event_type(value.r#type),
         config: value.config,
         probe_offset: value.probe_offset,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_newer_kernel_has_is_its_number() {
+        let name = |number| match member(&ArgValue::Capability(number)) {
+            Member::CapabilityArg(capability) => (capability.value, capability.name),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(name(21), (Some(21), "CAP_SYS_ADMIN".into()));
+        assert_eq!(name(63), (Some(63), "63".into()));
+        assert_eq!(taint_bits(1 << 30 | 1 << 13 | 1), [1, 1 << 13, 1 << 30]);
     }
 }

@@ -136,7 +136,7 @@ fn container(validated: &ValidatedStack) -> Container {
         image_pull_policy: validated.runtime.image_pull_policy.map(|policy| policy.as_str().into()),
         command: Some(vec!["/trilobite-node".into()]),
         args: Some(args),
-        env: Some(vec![node_name(), node_addresses()]),
+        env: Some(vec![node_name()]),
         env_from: Some(vec![EnvFromSource {
             config_map_ref: Some(ConfigMapEnvSource { name: DAEMON_SET.into(), optional: None }),
             ..EnvFromSource::default()
@@ -173,11 +173,6 @@ fn container(validated: &ValidatedStack) -> Container {
 
 fn node_name() -> EnvVar {
     field_of_pod("NODE_NAME", "spec.nodeName")
-}
-
-/// The node's addresses, which are in the certificate of the agent's port.
-fn node_addresses() -> EnvVar {
-    field_of_pod("NODE_IPS", "status.hostIPs")
 }
 
 fn probe(command: &[String], period: i32, failures: i32) -> Probe {

@@ -30,15 +30,18 @@ pub(crate) struct RelayGarbage {
     /// Deleted before anything else is changed.
     pub(crate) api_service: bool,
     pub(crate) deployment: bool,
+    pub(crate) disruption_budget: bool,
     pub(crate) service: bool,
 }
 
 fn relay_garbage(validated: &ValidatedStack, relay: &DereferencedRelay) -> RelayGarbage {
     let registered = validated.relay.as_ref().is_ok_and(|relay| relay.registration == Registration::Registered);
     let wanted = validated.relay.is_ok();
+    let has_budget = validated.relay.as_ref().is_ok_and(|relay| relay.spec.replicas > 1);
     RelayGarbage {
         api_service: relay.api_service.is_some() && !registered,
         deployment: relay.deployment.is_some() && !wanted,
+        disruption_budget: relay.has_disruption_budget && !has_budget,
         service: relay.has_service && !wanted,
     }
 }

@@ -1,16 +1,19 @@
 //! What exists of the relay and its certificates, and whether there is something to read through it.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use k8s_openapi::{
     api::{
         apps::v1::Deployment,
         core::v1::{Pod, Secret, Service},
+        policy::v1::PodDisruptionBudget,
         rbac::v1::ClusterRole,
     },
     apimachinery::pkg::apis::meta::v1::OwnerReference,
     kube_aggregator::pkg::apis::apiregistration::v1::{APIService, APIServiceCondition},
 };
-use kube::{Api, ResourceExt as _, api::ListParams, core::DeserializeGuard, runtime::reflector::ObjectRef};
+use kube::{Api, ResourceExt as _, api::ListParams, core::DeserializeGuard};
 use trilobite_crds::{
     AppProfile,
     read_api::{API_SERVICE, CA, RELAY},
@@ -33,6 +36,7 @@ pub(crate) struct DereferencedRelay {
     /// UID of the stack that owns the Secret of the CA; an earlier stack's is about to be deleted.
     pub(crate) authority_owner: Option<String>,
     pub(crate) deployment: Option<Deployment>,
+    pub(crate) has_disruption_budget: bool,
     pub(crate) has_service: bool,
     /// Why no pod of the relay is ready, while none is.
     pub(crate) why_unavailable: Option<String>,
@@ -48,8 +52,7 @@ pub(crate) struct DereferencedRelay {
 impl DereferencedRelay {
     /// Replicas that serve.
     pub(crate) fn available(&self) -> i32 {
-        let status = self.deployment.as_ref().and_then(|deployment| deployment.status.as_ref());
-        status.and_then(|status| status.available_replicas).unwrap_or_default()
+        available_replicas(self.deployment.as_ref())
     }
 
     /// What the API server says of the relay while it cannot reach it.
@@ -58,6 +61,17 @@ impl DereferencedRelay {
         let condition = status.conditions.iter().flatten().find(|condition| condition.type_ == "Available")?;
         Some(condition).filter(|condition| condition.status == "False")
     }
+
+    /// What the API server says of the relay once it has not reached it for so long.
+    pub(crate) fn unreachable_for(&self, grace: Duration) -> Option<&APIServiceCondition> {
+        let unreachable = self.now.duration_since(self.unreachable_since?).unsigned_abs();
+        self.unreachable().filter(|_| unreachable >= grace)
+    }
+}
+
+pub(crate) fn available_replicas(deployment: Option<&Deployment>) -> i32 {
+    let status = deployment.and_then(|deployment| deployment.status.as_ref());
+    status.and_then(|status| status.available_replicas).unwrap_or_default()
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -68,35 +82,58 @@ pub(crate) struct GetError {
     pub(super) source: kube::Error,
 }
 
+/// Reads what says whether the APIService is answered: itself, and the Deployment. The right to read the Deployment may be
+/// gone.
+pub(crate) async fn dereference_registration(
+    context: &Context,
+) -> Result<(DereferencedRelay, Result<(), GetError>), GetError> {
+    let api_services: Api<APIService> = Api::all(context.client.clone());
+    let api_service = api_services.get_opt(API_SERVICE).await.map_err(failed("APIService", API_SERVICE))?;
+    let deployments: Api<Deployment> = Api::namespaced(context.client.clone(), &context.arguments.namespace);
+    let (deployment, read) = match deployments.get_opt(RELAY).await.map_err(failed("Deployment", RELAY)) {
+        Ok(deployment) => (deployment, Ok(())),
+        Err(error) => (None, Err(error)),
+    };
+    let mut relay = DereferencedRelay {
+        namespace_ends: context.namespace_ends(),
+        deployment,
+        api_service,
+        withdrawal: context.withdrawal.lock().clone(),
+        now: Timestamp::now(),
+        ..DereferencedRelay::default()
+    };
+    relay.unreachable_since = unreachable_since(context, &relay);
+    Ok((relay, read))
+}
+
+fn failed(kind: &'static str, name: &'static str) -> impl FnOnce(kube::Error) -> GetError {
+    move |source| GetError { kind, name, source }
+}
+
 pub(super) async fn dereference_relay(context: &Context) -> Result<DereferencedRelay, GetError> {
     let (client, namespace) = (&context.client, context.arguments.namespace.as_str());
-    let failed = |kind: &'static str, name: &'static str| move |source| GetError { kind, name, source };
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let secret = secrets.get_opt(CA).await.map_err(failed("Secret", CA))?;
-    let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
     let services: Api<Service> = Api::namespaced(client.clone(), namespace);
-    let api_services: Api<APIService> = Api::all(client.clone());
+    let budgets: Api<PodDisruptionBudget> = Api::namespaced(client.clone(), namespace);
+    let budget = budgets.get_metadata_opt(RELAY).await.map_err(failed("PodDisruptionBudget", RELAY))?;
     let roles: Api<ClusterRole> = Api::all(client.clone());
     let installation = roles.get_metadata_opt(MANAGER).await.map_err(failed("ClusterRole", MANAGER))?;
+    let (registration, deployment_read) = dereference_registration(context).await?;
+    deployment_read?;
     let mut relay = DereferencedRelay {
         has_readers: has_sessions(context) || has_results(context),
-        namespace_ends: namespace_ends(context),
         authority_owner: secret
             .as_ref()
             .and_then(|secret| secret.owner_references().first().map(|owner| owner.uid.clone())),
         authority: secret.and_then(read_authority),
-        deployment: deployments.get_opt(RELAY).await.map_err(failed("Deployment", RELAY))?,
+        has_disruption_budget: budget.is_some(),
         has_service: services.get_metadata_opt(RELAY).await.map_err(failed("Service", RELAY))?.is_some(),
-        why_unavailable: None,
-        api_service: api_services.get_opt(API_SERVICE).await.map_err(failed("APIService", API_SERVICE))?,
         installation: installation
             .and_then(|role| role.metadata.uid)
             .map(|uid| owner_reference("rbac.authorization.k8s.io/v1", "ClusterRole", MANAGER, &uid, false)),
-        unreachable_since: None,
-        withdrawal: context.withdrawal.lock().clone(),
-        now: Timestamp::now(),
+        ..registration
     };
-    relay.unreachable_since = unreachable_since(context, &relay);
     if relay.deployment.is_some() && relay.available() == 0 {
         let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
         let pods = pods.list(&ListParams::default().labels(&relay_selector_query())).await;
@@ -122,11 +159,6 @@ fn has_results(context: &Context) -> bool {
     let started = |profile: &AppProfile| profile.status.as_ref().is_some_and(|status| status.started_at.is_some());
     let profiles = context.stores.profiles.state();
     profiles.iter().any(|profile| matches!(profile.as_ref(), DeserializeGuard(Ok(profile)) if started(profile)))
-}
-
-fn namespace_ends(context: &Context) -> bool {
-    let namespace = context.stores.namespaces.get(&ObjectRef::new(&context.arguments.namespace));
-    namespace.is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_some())
 }
 
 /// A Secret that cannot be read is replaced: nothing that it signed can be checked by anyone who reads it anew.

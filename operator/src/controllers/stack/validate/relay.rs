@@ -77,11 +77,8 @@ fn registration(relay: &DereferencedRelay, grace: Duration) -> Registration {
     if relay.available() < 1 {
         return Registration::NoReplica;
     }
-    if let (Some(condition), Some(since)) = (relay.unreachable(), relay.unreachable_since)
-        && relay.now.duration_since(since).unsigned_abs() >= grace
-    {
-        let why = condition.message.clone().or_else(|| condition.reason.clone()).unwrap_or_default();
-        return Registration::Withdrawn(Withdrawal { at: relay.now, why });
+    if let Some(condition) = relay.unreachable_for(grace) {
+        return Registration::Withdrawn(Withdrawal::new(condition, relay.now));
     }
     match &relay.withdrawal {
         Some(last) if relay.now.duration_since(last.at) < RETRY_AFTER => Registration::Withdrawn(last.clone()),

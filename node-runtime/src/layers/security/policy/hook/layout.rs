@@ -5,14 +5,12 @@ use trilobite_node_ebpf::{
     ValueKind as KernelValue, dimension_flag, feature_flag, value_flag,
 };
 
-use crate::{
-    plan::policy::{
-        AttachMethod, HookPlan, PolicyId,
-        dimension::{CapabilityKind, DimensionKind, DimensionPlan, Operand, ProcessFact, ValueFacet},
-        hook_plan::{ActionPlan, SelectorPlan},
-        value::{Step, ValueKind, ValuePlan, ValueSource},
-    },
-    problem::Problem,
+use crate::plan::policy::{
+    AttachMethod, HookPlan,
+    dimension::{CapabilityKind, DimensionKind, DimensionPlan, Operand, ProcessFact, ValueFacet},
+    hook_plan::ActionParts,
+    syscalls,
+    value::{Step, ValueKind, ValuePlan, ValueSource},
 };
 
 /// The agent itself, which hooks never record.
@@ -23,10 +21,6 @@ pub(in crate::layers::security) struct AgentProcess {
     pub(in crate::layers::security) namespace: u32,
 }
 
-/// A fact or value that the programs cannot read yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::layers::security) struct UnreadableFact(pub(in crate::layers::security) String);
-
 /// The constants of a program that is attached in this way. `function_args` are those of a traced function, by BTF.
 pub(in crate::layers::security) fn hook_layout(
     plan: &HookPlan,
@@ -34,57 +28,25 @@ pub(in crate::layers::security) fn hook_layout(
     hook_id: u32,
     function_args: Option<u8>,
     agent: AgentProcess,
-) -> Result<HookLayout, UnreadableFact> {
+) -> HookLayout {
     let mut layout = HookLayout {
         hook_id,
-        features: features(plan, way),
+        features: features(plan),
         agent: agent.pid,
         agent_namespace: agent.namespace,
         value_count: plan.values.len() as u8,
         dimension_count: plan.dimensions.len() as u8,
         arg_count: arg_count(plan, way, function_args),
+        entry_dimension_count: plan.dimensions.iter().filter(|dimension| !dimension.at_return).count() as u8,
         ..HookLayout::default()
     };
     for (to, value) in layout.values.iter_mut().zip(&plan.values) {
         *to = hook_value(value);
     }
     for (to, dimension) in layout.dimensions.iter_mut().zip(&plan.dimensions) {
-        *to = hook_dimension(dimension)?;
+        *to = hook_dimension(dimension);
     }
-    Ok(layout)
-}
-
-/// Selectors with a condition on a fact that programs cannot read yet, with the problem of each.
-pub(in crate::layers::security) fn unreadable_facts(plan: &HookPlan) -> Vec<(PolicyId, Problem)> {
-    let mut problems = Vec::new();
-    for selector in &plan.selectors {
-        let operands = selector.predicates.iter().map(|predicate| predicate.dimension.operand);
-        let refused = operands.filter_map(|operand| match operand {
-            Operand::Process(fact) => fact_facet(fact).err(),
-            Operand::Value { .. } => None,
-        });
-        let entry = plan.entries.get(usize::from(selector.entry));
-        for UnreadableFact(fact) in refused {
-            let field = entry.map_or("", |entry| &entry.field);
-            problems.push((
-                selector.policy,
-                Problem::Unsupported {
-                    field: format!("{field}.selectors[{}].{}", selector.selector, field_of(&fact)),
-                    detail: "is not supported yet".into(),
-                },
-            ));
-        }
-    }
-    problems
-}
-
-/// The field of a selector that asks for a fact.
-fn field_of(fact: &str) -> &'static str {
-    match fact {
-        "Followed" => "matchBinaries",
-        "NamespacesChanged" => "matchNamespaceChanges",
-        _ => "matchCapabilityChanges",
-    }
+    layout
 }
 
 /// How many arguments a program copies: those of the function where its return value follows them, else those that are read.
@@ -102,19 +64,14 @@ fn arg_count(plan: &HookPlan, way: AttachMethod, function_args: Option<u8>) -> u
     last.max().unwrap_or_default()
 }
 
-fn features(plan: &HookPlan, way: AttachMethod) -> u32 {
+fn features(plan: &HookPlan) -> u32 {
     let values = plan.values.iter().fold(0, |bits, value| bits | value_feature(value.kind));
     let dimensions = plan.dimensions.iter().fold(0, |bits, dimension| bits | dimension_features(dimension));
-    let actions = plan.selectors.iter().fold(0, |bits, selector| bits | action_features(selector));
+    let actions = action_features(plan.parts);
     let syscall = if plan.is_syscall { feature_flag::SYSCALL } else { 0 };
-    let compat = if plan.is_syscall && is_compat(plan.point.name()) { feature_flag::SYSCALL_32 } else { 0 };
-    let returns = if matches!(way, AttachMethod::Fexit | AttachMethod::Kretprobe) { feature_flag::RETURN } else { 0 };
+    let compat = if plan.is_syscall && syscalls::is_compat(plan.point.name()) { feature_flag::SYSCALL_32 } else { 0 };
+    let returns = if plan.point.has_return() { feature_flag::RETURN } else { 0 };
     values | dimensions | actions | syscall | compat | returns
-}
-
-/// Names of the functions of 32-bit system calls on x86.
-fn is_compat(function: &str) -> bool {
-    function.starts_with("__ia32_")
 }
 
 fn value_feature(kind: ValueKind) -> u32 {
@@ -150,22 +107,25 @@ fn dimension_features(dimension: &DimensionPlan) -> u32 {
     let operand = match dimension.operand {
         Operand::Value { .. } => 0,
         Operand::Process(fact) if fact.is_binary_id().is_some() => feature_flag::BINARIES,
+        Operand::Process(
+            ProcessFact::Followed
+            | ProcessFact::ParentFollowed
+            | ProcessFact::NamespacesChanged
+            | ProcessFact::CapabilitiesChanged(_),
+        ) => feature_flag::FACTS | feature_flag::PROCESSES,
         Operand::Process(_) => feature_flag::FACTS,
     };
     kind | operand
 }
 
-fn action_features(selector: &SelectorPlan) -> u32 {
-    selector.actions.iter().fold(0, |bits, action| {
-        bits | match action {
-            ActionPlan::Post { rate_limit_ns, kernel_stack, user_stack, .. } => {
-                let limits = if *rate_limit_ns > 0 { feature_flag::RATE_LIMITS } else { 0 };
-                limits | if *kernel_stack || *user_stack { feature_flag::STACKS } else { 0 }
-            }
-            ActionPlan::Signal { is_monitored: false, .. } => feature_flag::SIGNALS,
-            _ => 0,
-        }
-    })
+fn action_features(parts: ActionParts) -> u32 {
+    let flags = [
+        (parts.signals, feature_flag::SIGNALS),
+        (parts.rate_limits, feature_flag::RATE_LIMITS),
+        (parts.stacks, feature_flag::STACKS),
+        (parts.sockets, feature_flag::TRACKED_SOCKETS),
+    ];
+    flags.into_iter().filter(|(is_needed, _)| *is_needed).fold(0, |bits, (_, flag)| bits | flag)
 }
 
 fn hook_value(value: &ValuePlan) -> HookValue {
@@ -218,7 +178,7 @@ fn hook_value(value: &ValuePlan) -> HookValue {
         bytes,
         size_from: value.size_from.map_or(0, |index| index + 1),
         pad: 0,
-        flags: if is_signed { value_flag::SIGNED } else { 0 } | if value.is_emitted { 0 } else { value_flag::SILENT },
+        flags: value_flags(value, is_signed),
         offset,
         bound: bound(value),
         ..HookValue::default()
@@ -227,6 +187,12 @@ fn hook_value(value: &ValuePlan) -> HookValue {
         *to = HookStep { offset: *offset, dereference: u32::from(*dereference) };
     }
     to
+}
+
+fn value_flags(value: &ValuePlan, is_signed: bool) -> u32 {
+    let signed = if is_signed { value_flag::SIGNED } else { 0 };
+    let silent = if value.is_emitted { 0 } else { value_flag::SILENT };
+    signed | silent | if value.at_return { value_flag::AT_RETURN } else { 0 }
 }
 
 /// What is not in the trace record itself begins with the pointer, or the number, that the record contains.
@@ -249,7 +215,7 @@ fn bound(value: &ValuePlan) -> u32 {
     }
 }
 
-fn hook_dimension(dimension: &DimensionPlan) -> Result<HookDimension, UnreadableFact> {
+fn hook_dimension(dimension: &DimensionPlan) -> HookDimension {
     let kind = match dimension.kind {
         DimensionKind::Interval => KernelDimension::Interval,
         DimensionKind::Bytes => KernelDimension::Bytes,
@@ -273,9 +239,9 @@ fn hook_dimension(dimension: &DimensionPlan) -> Result<HookDimension, Unreadable
                 to.others[0] = old;
             }
         }
-        Operand::Process(fact) => to.facet = fact_facet(fact)?,
+        Operand::Process(fact) => to.facet = fact_facet(fact),
     }
-    Ok(to)
+    to
 }
 
 fn facet_of(facet: ValueFacet) -> FacetKind {
@@ -293,9 +259,9 @@ fn facet_of(facet: ValueFacet) -> FacetKind {
     }
 }
 
-fn fact_facet(fact: ProcessFact) -> Result<u8, UnreadableFact> {
+fn fact_facet(fact: ProcessFact) -> u8 {
     let capability = |kind: CapabilityKind| kind as u8;
-    Ok(match fact {
+    match fact {
         ProcessFact::Pid => FacetKind::Pid as u8,
         ProcessFact::NamespacePid => FacetKind::NamespacePid as u8,
         ProcessFact::BinaryExact => FacetKind::BinaryExact as u8,
@@ -307,10 +273,11 @@ fn fact_facet(fact: ProcessFact) -> Result<u8, UnreadableFact> {
         ProcessFact::Namespace(kind) => FacetKind::Namespace as u8 + kind as u8,
         ProcessFact::Capabilities(kind) => FacetKind::Capabilities as u8 + capability(kind),
         ProcessFact::Credential(kind) => FacetKind::Credential as u8 + kind as u8,
-        ProcessFact::Followed | ProcessFact::NamespacesChanged | ProcessFact::CapabilitiesChanged(_) => {
-            return Err(UnreadableFact(format!("{fact:?}")));
-        }
-    })
+        ProcessFact::Followed => FacetKind::Followed as u8,
+        ProcessFact::ParentFollowed => FacetKind::ParentFollowed as u8,
+        ProcessFact::NamespacesChanged => FacetKind::NamespacesChanged as u8,
+        ProcessFact::CapabilitiesChanged(kind) => FacetKind::CapabilitiesChanged as u8 + capability(kind),
+    }
 }
 
 #[cfg(test)]

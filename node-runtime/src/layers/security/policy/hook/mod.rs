@@ -8,11 +8,10 @@ mod program;
 mod space;
 mod tables;
 
-pub(in crate::layers::security) use self::probe::probe_ways;
+pub(in crate::layers::security) use self::probe::{avoided_ways, probe_ways};
 pub(super) use self::{
     class_rows::{ActiveBit, ClassBook},
     keys::{prefix_key, string_key},
-    layout::unreadable_facts,
     program::{HookContext, HookProgram, SharedMaps},
     tables::TableError,
 };

@@ -3,13 +3,28 @@
 use trilobite_node_ebpf::HookLayout;
 
 use crate::{
-    kernel::{Opened, attach},
-    plan::policy::machine::ProbedWays,
+    kernel::{
+        Opened,
+        attach::{self, FunctionEnd},
+    },
+    plan::policy::machine::{AvoidedWays, ProbedWays},
     problem::Problem,
 };
 
 /// In every kernel that is supported, and seldom called.
 const FUNCTION: &str = "security_inode_symlink";
+
+/// A list of ways to attach that are avoided although the kernel accepts them, for tests.
+const AVOID: &str = "TRILOBITE_AVOID_ATTACHING_BY";
+
+/// The ways that the environment asks to avoid.
+pub(in crate::layers::security) fn avoided_ways() -> AvoidedWays {
+    let Ok(text) = std::env::var(AVOID) else { return AvoidedWays::default() };
+    AvoidedWays::parse(&text).unwrap_or_else(|| {
+        tracing::warn!("{AVOID} has a word that is no way to attach: {text}; it is ignored");
+        AvoidedWays::default()
+    })
+}
 
 /// Attaches for a moment by each way.
 pub(in crate::layers::security) fn probe_ways() -> ProbedWays {
@@ -20,7 +35,11 @@ pub(in crate::layers::security) fn probe_ways() -> ProbedWays {
             false
         }
     };
-    ProbedWays { fentry: accepts("fentry", try_fentry()), kprobe_multi: accepts("kprobe.multi", try_kprobe_multi()) }
+    ProbedWays {
+        fentry: accepts("fentry", try_fentry()),
+        kprobe_multi: accepts("kprobe.multi", try_kprobe_multi()),
+        avoided: avoided_ways(),
+    }
 }
 
 fn try_fentry() -> Result<(), Problem> {
@@ -34,7 +53,7 @@ fn try_fentry() -> Result<(), Problem> {
 fn try_kprobe_multi() -> Result<(), Problem> {
     const PROGRAM: &str = "on_kprobe_multi";
     let loaded = opened(PROGRAM)?.load()?;
-    attach::to_kprobe_multi(&loaded.program(PROGRAM)?, &[FUNCTION.to_owned()]).map(drop)
+    attach::to_kprobe_multi(&loaded.program(PROGRAM)?, FunctionEnd::Entry, &[FUNCTION]).map(drop)
 }
 
 fn opened(program: &str) -> Result<Opened, Problem> {

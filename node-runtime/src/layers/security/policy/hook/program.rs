@@ -1,9 +1,10 @@
 //! The program of a hook: loaded with its constants and maps, attached by the first way that the kernel accepts.
 
 use std::{
-    os::fd::{AsFd, OwnedFd},
+    mem::offset_of,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -13,15 +14,21 @@ use zerocopy::IntoBytes;
 
 use super::{
     class_rows::ClassRows,
-    layout::{AgentProcess, UnreadableFact, hook_layout},
+    layout::{AgentProcess, hook_layout},
     tables::{HookTables, TableError, TableMaps, TableSizes},
 };
 use crate::{
     identity::SelectionMaps,
-    kernel::{Facts, Link, Loaded, Map, Opened, Table, attach, misses::recursion_misses, pid_namespace},
+    kernel::{
+        Facts, Link, Loaded, Map, Opened, Table,
+        attach::{self, FunctionEnd},
+        clock,
+        misses::recursion_misses,
+        pid_namespace,
+    },
     plan::policy::{
         AttachMethod, AttachPoint, HookPlan,
-        dimension::{DimensionKind, DimensionTable},
+        dimension::DimensionTable,
         hook_plan::{ActionPlan, RateLimitScope, SelectorPlan},
         kernel_view::Kernel,
     },
@@ -30,10 +37,12 @@ use crate::{
 
 /// Rate limits of a hook's selectors that are remembered: by thread or process.
 const LIMITS: u32 = 4096;
-/// Calls of one function that may be waiting for their return.
-const KEPT_ARGS: u32 = 8192;
-const KEEPS_ARGS: &str = "on_kept_kprobe";
-const RETURNS: &str = "on_kretprobe";
+/// Calls of a hook that may be waiting for their return, each with 8 KiB.
+const KEPT_CALLS: u32 = 4096;
+/// Sockets with which policies note processes.
+const TRACKED_SOCKETS: u32 = 16_384;
+/// The word of `HookHits::lost`.
+const LOST_WORD: usize = offset_of!(HookHits, lost) / size_of::<u64>();
 /// The flag of each scope of a rate limit.
 const FLAG_OF_SCOPE: [(RateLimitScope, u32); 3] = [
     (RateLimitScope::Thread, action_flag::LIMIT_THREAD),
@@ -49,6 +58,7 @@ pub(in crate::layers::security) struct SharedMaps {
     scratch: Map,
     pub(in crate::layers::security) binary_names: Map,
     pub(in crate::layers::security) binary_affixes: Map,
+    tracked_sockets: OnceLock<Map>,
 }
 
 /// What loading a hook depends on.
@@ -57,6 +67,8 @@ pub(in crate::layers::security) struct HookContext<'a> {
     pub(in crate::layers::security) facts: &'a Facts,
     pub(in crate::layers::security) kernel: &'a dyn Kernel,
     pub(in crate::layers::security) selection: &'a SelectionMaps,
+    /// The kernel's map of processes.
+    pub(in crate::layers::security) processes: BorrowedFd<'a>,
     pub(in crate::layers::security) shared: &'a SharedMaps,
 }
 
@@ -64,7 +76,7 @@ pub(in crate::layers::security) struct HookContext<'a> {
 pub(in crate::layers::security) struct HookProgram {
     pub(in crate::layers::security) hook_id: u32,
     links: Vec<Link>,
-    program: Option<OwnedFd>,
+    programs: Vec<OwnedFd>,
     tables: HookTables,
     pub(in crate::layers::security) class_rows: Arc<ClassRows>,
     actions: Map,
@@ -85,6 +97,19 @@ impl SharedMaps {
             scratch: new("hook_scratch", HOOK_LEVELS * cpus)?,
             binary_names: new("binary_names", 1 << 16)?,
             binary_affixes: new("binary_affixes", 1 << 16)?,
+            tracked_sockets: OnceLock::new(),
+        })
+    }
+
+    /// Made for the first policy that notes processes with sockets.
+    fn tracked_sockets(&self, opened: &Opened) -> Result<&Map, Problem> {
+        if self.tracked_sockets.get().is_none() {
+            let map = opened.create_map("tracked_sockets", TRACKED_SOCKETS)?;
+            return Ok(self.tracked_sockets.get_or_init(|| map));
+        }
+        self.tracked_sockets.get().ok_or_else(|| Problem::LoadFailed {
+            what: "loading a hook".into(),
+            detail: "its map of sockets is missing".into(),
         })
     }
 }
@@ -115,25 +140,25 @@ impl HookProgram {
     fn load_by(way: AttachMethod, hook_id: u32, plan: &HookPlan, context: &HookContext<'_>) -> Result<Self, Problem> {
         let words = plan.width.words();
         let sizes = TableSizes::of_tables(&plan.tables);
-        let name = program_of(way);
+        let programs = Programs::of(way, plan.point.has_return());
         let mut opened = Opened::open("hook", trilobite_node_ebpf::hook(words as u32))?;
-        opened.only(if way == AttachMethod::Kretprobe { &[KEEPS_ARGS, RETURNS] } else { std::slice::from_ref(&name) });
+        opened.only(&programs.names().collect::<Vec<_>>());
         let agent = AgentProcess { pid: std::process::id(), namespace: pid_namespace::own().unwrap_or_default() };
         let args = match way {
             AttachMethod::Fexit => context.kernel.function(plan.point.name()).map(|it| it.parameters.len() as u8),
             _ => None,
         };
-        let layout = hook_layout(plan, way, hook_id, args, agent).map_err(|UnreadableFact(fact)| {
-            Problem::Unsupported { field: String::new(), detail: format!("{fact} is not read yet") }
-        })?;
-        opened.set("layout", layout)?;
+        opened.set("layout", hook_layout(plan, way, hook_id, args, agent))?;
         opened.set("node_cgroup", context.facts.node_cgroup.unwrap_or(0))?;
         opened.set("node_cgroup_level", context.facts.node_cgroup_level)?;
         if matches!(way, AttachMethod::TpBtf | AttachMethod::Fentry | AttachMethod::Fexit) {
-            opened.target(name, plan.point.name())?;
+            for name in programs.names() {
+                opened.target(name, plan.point.name())?;
+            }
         }
         for (map, fd) in [
             ("cgroups", context.selection.cgroups.as_fd()),
+            ("processes", context.processes),
             ("policy_ring", context.shared.policy_ring.fd()),
             ("enforcement_ring", context.shared.enforcement_ring.fd()),
             ("drops", context.shared.drops.fd()),
@@ -143,15 +168,18 @@ impl HookProgram {
         ] {
             opened.reuse(map, fd)?;
         }
-        let has_limits = plan.selectors.iter().any(|selector| hook_action(selector, 0).limit_ns > 0);
+        if plan.parts.sockets {
+            let map = context.shared.tracked_sockets(&opened)?.fd();
+            opened.reuse("tracked_sockets", map)?;
+        }
         for (map, entries) in [
             ("bounds", sizes.rows),
             ("rows", sizes.rows),
             ("substrings", sizes.substrings),
             ("strings", sizes.strings),
             ("prefixes", sizes.prefixes),
-            ("limits", if has_limits { LIMITS } else { 1 }),
-            ("kept_args", if way == AttachMethod::Kretprobe { KEPT_ARGS } else { 1 }),
+            ("limits", if plan.parts.rate_limits { LIMITS } else { 1 }),
+            ("kept_calls", if plan.point.has_return() { KEPT_CALLS } else { 1 }),
         ] {
             opened.resize(map, entries)?;
         }
@@ -166,7 +194,7 @@ impl HookProgram {
             prefixes: loaded.map("prefixes")?,
         };
         let mut tables = HookTables::new(maps, words, sizes);
-        tables.write(&kinds(plan), &plan.tables).map_err(|error| match error {
+        tables.write(&plan.tables).map_err(|error| match error {
             TableError::Refused(problem) => problem,
             TableError::Full => {
                 Problem::LoadFailed { what: format!("tables of {}", plan.point), detail: "they do not fit".into() }
@@ -175,10 +203,15 @@ impl HookProgram {
         let class_rows = Arc::new(ClassRows::new(&loaded.map("class_rows")?, words)?);
         let (actions, hits) = (loaded.map("actions")?, Arc::new(loaded.map("hits")?));
         write_actions(&actions, &hits, plan, &plan.selectors)?;
-        let links = attach_all(way, &loaded, name, plan)?;
+        let links = attach_all(way, &loaded, &programs, plan)?;
         Ok(Self {
             hook_id,
-            program: links.first().and_then(Link::program),
+            // The links of one program, then those of the other.
+            programs: [links.first(), programs.keeps.and(links.last())]
+                .into_iter()
+                .flatten()
+                .filter_map(Link::program)
+                .collect(),
             links,
             tables,
             class_rows,
@@ -195,7 +228,7 @@ impl HookProgram {
         tables: &[DimensionTable],
         new_bits: &[u16],
     ) -> Result<(), TableError> {
-        self.tables.write(&kinds(plan), tables)?;
+        self.tables.write(tables)?;
         let new: Vec<SelectorPlan> =
             plan.selectors.iter().filter(|selector| new_bits.contains(&selector.bit)).cloned().collect();
         write_actions(&self.actions, &self.hits, plan, &new).map_err(TableError::Refused)
@@ -213,7 +246,7 @@ impl HookProgram {
 
     /// Calls that the kernel skipped since the last call of this function.
     pub(in crate::layers::security) fn new_misses(&self) -> u64 {
-        let total = self.program.as_ref().map_or(0, |program| recursion_misses(program.as_fd()));
+        let total = self.programs.iter().map(|program| recursion_misses(program.as_fd())).sum::<u64>();
         total.saturating_sub(self.counted_misses.swap(total, Ordering::Relaxed))
     }
 
@@ -222,76 +255,97 @@ impl HookProgram {
         self.hits.clone()
     }
 
-    /// The counters of a selector.
-    pub(in crate::layers::security) fn hits(&self, bit: u16) -> HookHits {
-        self.hits.get(&u32::from(bit)).ok().flatten().unwrap_or_default()
+    /// Records that had no room in a ring, by the bit of their selector. None where the counters cannot be read.
+    pub(in crate::layers::security) fn lost_records(&self) -> Option<impl Fn(u16) -> u64> {
+        // One mapping in place of a system call for each selector, a thousand at times.
+        let hits = Table::map(&self.hits).inspect_err(|problem| tracing::warn!("{}", problem.message())).ok()?;
+        Some(move |bit: u16| hits.load(bit.into(), LOST_WORD))
     }
 }
 
-/// The program for a way to attach: the one that makes records.
-fn program_of(way: AttachMethod) -> &'static str {
-    match way {
-        AttachMethod::TpBtf => "on_tracing",
-        AttachMethod::RawTp => "on_raw_tracepoint",
-        AttachMethod::ClassicTp => "on_tracepoint",
-        AttachMethod::Fentry => "on_function_entry",
-        AttachMethod::Fexit => "on_function_return",
-        AttachMethod::KprobeMulti => "on_kprobe_multi",
-        AttachMethod::Kprobe => "on_kprobe",
-        AttachMethod::Kretprobe => RETURNS,
+/// The programs of a hook.
+#[derive(Clone, Copy)]
+struct Programs {
+    /// Makes records.
+    records: &'static str,
+    /// Keeps calls at their entry, where records are made at the return.
+    keeps: Option<&'static str>,
+}
+
+impl Programs {
+    fn of(way: AttachMethod, has_return: bool) -> Self {
+        let (records, keeps) = match way {
+            AttachMethod::TpBtf => ("on_tracing", None),
+            AttachMethod::RawTp => ("on_raw_tracepoint", None),
+            AttachMethod::ClassicTp => ("on_tracepoint", None),
+            AttachMethod::Fentry => ("on_function_entry", None),
+            AttachMethod::Fexit => ("on_function_return", Some("on_kept_function_entry")),
+            AttachMethod::KprobeMulti if has_return => ("on_kretprobe_multi", Some("on_kept_kprobe_multi")),
+            AttachMethod::KprobeMulti => ("on_kprobe_multi", None),
+            AttachMethod::Kprobe => ("on_kprobe", None),
+            AttachMethod::Kretprobe => ("on_kretprobe", Some("on_kept_kprobe")),
+        };
+        Self { records, keeps }
+    }
+
+    fn names(&self) -> impl Iterator<Item = &'static str> {
+        [Some(self.records), self.keeps].into_iter().flatten()
     }
 }
 
 /// The return first: a call that is kept before there is a program for its return would stay.
-fn attach_all(way: AttachMethod, loaded: &Loaded, name: &str, plan: &HookPlan) -> Result<Vec<Link>, Problem> {
-    if way != AttachMethod::Kretprobe {
-        return Ok(vec![attach_by(way, loaded, name, plan)?]);
-    }
-    let function = plan.point.name();
-    let returns = attach::to_kretprobe(&loaded.program(RETURNS)?, function)?;
-    Ok(vec![returns, attach::to_kprobe(&loaded.program(KEEPS_ARGS)?, function)?])
-}
-
-fn attach_by(way: AttachMethod, loaded: &Loaded, name: &str, plan: &HookPlan) -> Result<Link, Problem> {
-    let program = loaded.program(name)?;
-    match (way, &plan.point) {
-        (AttachMethod::RawTp, point) => attach::to_raw_tracepoint(&program, point.name()),
-        (AttachMethod::ClassicTp, AttachPoint::Tracepoint { subsystem, event }) => {
-            attach::to_tracepoint(&program, subsystem, event)
+fn attach_all(way: AttachMethod, loaded: &Loaded, programs: &Programs, plan: &HookPlan) -> Result<Vec<Link>, Problem> {
+    let ends =
+        if plan.point.has_return() { [FunctionEnd::Return, FunctionEnd::Entry] } else { [FunctionEnd::Entry; 2] };
+    let functions: Vec<&str> = plan.functions().collect();
+    let mut links = Vec::new();
+    for (name, end) in programs.names().zip(ends) {
+        let program = loaded.program(name)?;
+        match (way, &plan.point) {
+            (AttachMethod::RawTp, point) => links.push(attach::to_raw_tracepoint(&program, point.name())?),
+            (AttachMethod::ClassicTp, AttachPoint::Tracepoint { subsystem, event }) => {
+                links.push(attach::to_tracepoint(&program, subsystem, event)?);
+            }
+            (AttachMethod::Kprobe | AttachMethod::Kretprobe, _) => {
+                for (cookie, function) in (1..).zip(&functions) {
+                    let cookie = if functions.len() > 1 { cookie } else { 0 };
+                    links.push(attach::to_kprobe(&program, end, function, cookie)?);
+                }
+            }
+            (AttachMethod::KprobeMulti, _) => links.push(attach::to_kprobe_multi(&program, end, &functions)?),
+            _ => links.push(attach::by_section(&program)?),
         }
-        (AttachMethod::Kprobe, point) => attach::to_kprobe(&program, point.name()),
-        (AttachMethod::KprobeMulti, point) => {
-            let functions: Vec<String> =
-                [point.name().to_owned()].into_iter().chain(plan.further_functions.iter().cloned()).collect();
-            attach::to_kprobe_multi(&program, &functions)
-        }
-        _ => attach::by_section(&program),
     }
-}
-
-fn kinds(plan: &HookPlan) -> Vec<DimensionKind> {
-    plan.dimensions.iter().map(|dimension| dimension.kind).collect()
+    Ok(links)
 }
 
 /// Writes what selectors do when they win, and sets their counters to 0.
 fn write_actions(actions: &Map, hits: &Map, plan: &HookPlan, selectors: &[SelectorPlan]) -> Result<(), Problem> {
     let (actions, hits) = (Table::map(actions)?, Table::map(hits)?);
+    let now = clock::boot_ns();
     for selector in selectors {
-        let action = hook_action(selector, entry_mask(plan, selector));
+        let action = hook_action(plan, selector, now);
         actions.write_bytes(selector.bit.into(), action.as_bytes());
         hits.write_bytes(selector.bit.into(), HookHits::default().as_bytes());
     }
     Ok(())
 }
 
-/// The bits of a selector's entry in its word: the lowest that matches wins.
-fn entry_mask(plan: &HookPlan, selector: &SelectorPlan) -> u64 {
-    plan.entries.get(usize::from(selector.entry)).map_or(0, |entry| entry.mask)
-}
-
-fn hook_action(selector: &SelectorPlan, entry_mask: u64) -> HookAction {
-    let mut action =
-        HookAction { policy: selector.policy.0, selector: selector.bit, entry_mask, ..HookAction::default() };
+/// What the kernel does when a selector wins. `now` is of the boot clock.
+fn hook_action(plan: &HookPlan, selector: &SelectorPlan, now: u64) -> HookAction {
+    let entry = plan.entry_of(selector);
+    let one_based = |value: Option<u8>| value.map_or(0, |value| value + 1);
+    let tracker = entry.and_then(|entry| entry.tracker);
+    let mut action = HookAction {
+        policy: selector.policy.0,
+        selector: selector.bit,
+        // The bits of the selector's entry in its word: the lowest that matches wins.
+        entry_mask: entry.map_or(0, |entry| entry.mask),
+        since: now,
+        tracker: tracker.unwrap_or_default(),
+        socket: one_based(entry.filter(|_| tracker.is_some()).and_then(|entry| plan.socket_of(entry))),
+        ..HookAction::default()
+    };
     let posts = !selector.actions.iter().any(|action| matches!(action, ActionPlan::NoPost));
     if posts {
         action.flags |= action_flag::POST;
@@ -309,10 +363,15 @@ fn hook_action(selector: &SelectorPlan, entry_mask: u64) -> HookAction {
                 action.flags |= action_flag::SIGNAL;
                 action.signal = (*number).into();
             }
-            ActionPlan::Signal { .. }
-            | ActionPlan::NoPost
-            | ActionPlan::TrackSock { .. }
-            | ActionPlan::UntrackSock { .. } => {}
+            ActionPlan::TrackSock { value } => {
+                action.flags |= action_flag::TRACK_SOCKET;
+                action.noted_socket = one_based(Some(*value));
+            }
+            ActionPlan::UntrackSock { value } => {
+                action.flags |= action_flag::UNTRACK_SOCKET;
+                action.noted_socket = one_based(Some(*value));
+            }
+            ActionPlan::Signal { .. } | ActionPlan::NoPost => {}
         }
     }
     action

@@ -18,7 +18,7 @@ use crate::{
     kernel::{Map, Table},
     plan::policy::{
         automaton::Automaton,
-        dimension::{Answers, DimensionKind, DimensionTable, Row},
+        dimension::{Answers, DimensionTable, Network, Row},
     },
     problem::Problem,
 };
@@ -87,7 +87,24 @@ struct Dimension {
     automaton: Option<(Range<u32>, Automaton)>,
     /// Rows of texts and networks, by key.
     strings: BTreeMap<Vec<u8>, u32>,
-    prefixes: BTreeMap<Vec<u8>, (PrefixKey, u32)>,
+    prefixes: BTreeMap<PrefixName, u32>,
+}
+
+/// What a key of the trie is about; a key itself has 260 bytes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum PrefixName {
+    /// A prefix, or a reversed suffix.
+    Text(Vec<u8>),
+    Network(Network),
+}
+
+impl PrefixName {
+    fn key(&self, dimension: u8) -> PrefixKey {
+        match self {
+            Self::Text(text) => prefix_key(dimension, text),
+            Self::Network(network) => network_key(dimension, network),
+        }
+    }
 }
 
 impl TableSizes {
@@ -137,27 +154,21 @@ impl HookTables {
     }
 
     /// Writes all tables. Bits that classes have must mean the same before and after.
-    pub(super) fn write(&mut self, kinds: &[DimensionKind], tables: &[DimensionTable]) -> Result<(), TableError> {
+    pub(super) fn write(&mut self, tables: &[DimensionTable]) -> Result<(), TableError> {
         let rows = Table::map(&self.maps.rows).map_err(TableError::Refused)?;
         let masks = Table::map(&self.maps.dimension_masks).map_err(TableError::Refused)?;
-        for (index, (kind, table)) in kinds.iter().zip(tables).enumerate() {
+        for (index, table) in tables.iter().enumerate() {
             if self.dimensions.len() <= index {
                 self.dimensions.push(Dimension::default());
             }
             let mask = [padded(&table.negated, self.words), padded(&table.does_not_care, self.words)].concat();
             masks.write(index, &mask);
-            self.write_answers(index, *kind, &table.answers, &rows)?;
+            self.write_answers(index, &table.answers, &rows)?;
         }
         Ok(())
     }
 
-    fn write_answers(
-        &mut self,
-        index: usize,
-        kind: DimensionKind,
-        answers: &Answers,
-        rows_map: &Table,
-    ) -> Result<(), TableError> {
+    fn write_answers(&mut self, index: usize, answers: &Answers, rows_map: &Table) -> Result<(), TableError> {
         match answers {
             Answers::Interval { bounds, rows } => self.write_interval(index, bounds, rows, rows_map),
             Answers::Bytes { rows } | Answers::Id { rows } => {
@@ -168,21 +179,12 @@ impl HookTables {
             }
             Answers::Exact { rows } => self.write_strings(index, rows, rows_map),
             Answers::Affix { rows } => {
-                let keyed = rows.iter().map(|(text, row)| {
-                    let mut key = text.clone();
-                    key.insert(0, u8::from(kind == DimensionKind::Suffix));
-                    (key, prefix_key(index as u8, text), row)
-                });
-                let keyed: Vec<_> = keyed.collect();
-                self.write_prefixes(index, &keyed, rows_map)
+                let named: Vec<_> = rows.iter().map(|(text, row)| (PrefixName::Text(text.clone()), row)).collect();
+                self.write_prefixes(index, &named, rows_map)
             }
             Answers::Address { rows } => {
-                let keyed = rows.iter().map(|(network, row)| {
-                    let key = [&[network.family, network.bits][..], &network.address].concat();
-                    (key, network_key(index as u8, network), row)
-                });
-                let keyed: Vec<_> = keyed.collect();
-                self.write_prefixes(index, &keyed, rows_map)
+                let named: Vec<_> = rows.iter().map(|(network, row)| (PrefixName::Network(*network), row)).collect();
+                self.write_prefixes(index, &named, rows_map)
             }
             Answers::Substring { automaton, rows } => self.write_automaton(index, automaton, rows, rows_map),
         }
@@ -261,14 +263,9 @@ impl HookTables {
         Ok(())
     }
 
-    fn write_prefixes(
-        &mut self,
-        index: usize,
-        rows: &[(Vec<u8>, PrefixKey, &Row)],
-        map: &Table,
-    ) -> Result<(), TableError> {
-        for (name, key, row) in rows {
-            if let Some((_, element)) = self.dimensions[index].prefixes.get(name) {
+    fn write_prefixes(&mut self, index: usize, rows: &[(PrefixName, &Row)], map: &Table) -> Result<(), TableError> {
+        for (name, row) in rows {
+            if let Some(element) = self.dimensions[index].prefixes.get(name) {
                 map.write(*element as usize, &padded(row, self.words));
                 continue;
             }
@@ -277,16 +274,17 @@ impl HookTables {
                 return Err(TableError::Full);
             }
             let element = self.new_row(row, map)?;
-            self.retired_prefixes.retain(|retired| retired != key);
-            self.maps.prefixes.set(key, &element).map_err(|error| refused_key(&error))?;
-            self.dimensions[index].prefixes.insert(name.clone(), (*key, element));
+            let key = name.key(index as u8);
+            self.retired_prefixes.retain(|retired| *retired != key);
+            self.maps.prefixes.set(&key, &element).map_err(|error| refused_key(&error))?;
+            self.dimensions[index].prefixes.insert(name.clone(), element);
         }
-        let names: BTreeSet<&Vec<u8>> = rows.iter().map(|(name, ..)| name).collect();
-        let gone: Vec<Vec<u8>> =
+        let names: BTreeSet<&PrefixName> = rows.iter().map(|(name, _)| name).collect();
+        let gone: Vec<PrefixName> =
             self.dimensions[index].prefixes.keys().filter(|name| !names.contains(name)).cloned().collect();
         for name in gone {
-            if let Some((key, element)) = self.dimensions[index].prefixes.remove(&name) {
-                self.retired_prefixes.push(key);
+            if let Some(element) = self.dimensions[index].prefixes.remove(&name) {
+                self.retired_prefixes.push(name.key(index as u8));
                 self.retired_rows.push(element..element + 1);
             }
         }

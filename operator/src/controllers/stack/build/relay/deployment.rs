@@ -4,8 +4,9 @@ use k8s_openapi::{
     api::{
         apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
         core::v1::{
-            Capabilities, Container, ContainerPort, HTTPGetAction, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
-            SeccompProfile, SecurityContext, TopologySpreadConstraint,
+            Affinity, Capabilities, Container, ContainerPort, HTTPGetAction, PodAffinityTerm, PodAntiAffinity,
+            PodSecurityContext, PodSpec, PodTemplateSpec, Probe, SeccompProfile, SecurityContext, Toleration,
+            TopologySpreadConstraint, WeightedPodAffinityTerm,
         },
     },
     apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
@@ -21,12 +22,17 @@ use crate::{
         build::pod::{field_of_pod, resource_requirements},
         validate::{ValidatedRelay, ValidatedStack},
     },
-    labels::{relay_metadata, relay_selector},
-    node_selection::on_linux,
+    labels::{operator_selector, relay_metadata, relay_selector},
+    stack_nodes::on_linux,
 };
 
 /// Name of the port of the aggregated API.
 pub(super) const HTTPS: &str = "https";
+const HOSTNAME: &str = "kubernetes.io/hostname";
+/// Taints of a node that has failed, and how long the relay waits there: Kubernetes' default is five minutes, in which there
+/// is no read API.
+const FAILED_NODE: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
+const FAILED_NODE_SECONDS: i64 = 30;
 
 pub(super) fn build_deployment(validated: &ValidatedStack, relay: &ValidatedRelay) -> Deployment {
     let metadata = relay_metadata(RELAY, Some(&validated.namespace), &validated.owner);
@@ -54,7 +60,7 @@ pub(super) fn build_deployment(validated: &ValidatedStack, relay: &ValidatedRela
     }
 }
 
-fn selector() -> LabelSelector {
+pub(super) fn selector() -> LabelSelector {
     LabelSelector { match_labels: Some(relay_selector()), match_expressions: None }
 }
 
@@ -64,11 +70,12 @@ fn pod_spec(relay: &ValidatedRelay) -> PodSpec {
         // As the operator: without a relay its APIService goes, and clients get errors.
         priority_class_name: Some("system-cluster-critical".into()),
         node_selector: Some(on_linux(&relay.spec.node_selector)),
-        tolerations: Some(relay.spec.tolerations.iter().map(Into::into).collect()),
+        tolerations: Some(tolerations(relay)),
+        affinity: Some(away_from_the_operator()),
         topology_spread_constraints: (relay.spec.replicas > 1).then(|| {
             vec![TopologySpreadConstraint {
                 max_skew: 1,
-                topology_key: "kubernetes.io/hostname".into(),
+                topology_key: HOSTNAME.into(),
                 when_unsatisfiable: "ScheduleAnyway".into(),
                 label_selector: Some(selector()),
                 ..TopologySpreadConstraint::default()
@@ -84,6 +91,41 @@ fn pod_spec(relay: &ValidatedRelay) -> PodSpec {
         }),
         containers: vec![container(relay)],
         ..PodSpec::default()
+    }
+}
+
+fn tolerations(relay: &ValidatedRelay) -> Vec<Toleration> {
+    let mut tolerations: Vec<Toleration> = relay.spec.tolerations.iter().map(Into::into).collect();
+    for key in FAILED_NODE {
+        if tolerations.iter().all(|listed| listed.key.as_deref().is_some_and(|listed| listed != key)) {
+            tolerations.push(Toleration {
+                key: Some(key.into()),
+                operator: Some("Exists".into()),
+                effect: Some("NoExecute".into()),
+                toleration_seconds: Some(FAILED_NODE_SECONDS),
+                ..Toleration::default()
+            });
+        }
+    }
+    tolerations
+}
+
+/// Where there is another node: when both fail together, no operator withdraws the APIService.
+fn away_from_the_operator() -> Affinity {
+    let operator = LabelSelector { match_labels: Some(operator_selector()), match_expressions: None };
+    Affinity {
+        pod_anti_affinity: Some(PodAntiAffinity {
+            preferred_during_scheduling_ignored_during_execution: Some(vec![WeightedPodAffinityTerm {
+                weight: 100,
+                pod_affinity_term: PodAffinityTerm {
+                    label_selector: Some(operator),
+                    topology_key: HOSTNAME.into(),
+                    ..PodAffinityTerm::default()
+                },
+            }]),
+            ..PodAntiAffinity::default()
+        }),
+        ..Affinity::default()
     }
 }
 

@@ -1,9 +1,10 @@
-//! The objects of the relay, while one is wanted: the CA and its bundle, Deployment, Service, and the APIService while the
-//! relay can be reached.
+//! The objects of the relay, while one is wanted: the CA and its bundle, Deployment, PodDisruptionBudget, Service, and the
+//! APIService while the relay can be reached.
 
 mod api_service;
 mod certificates;
 mod deployment;
+mod disruption_budget;
 mod service;
 #[cfg(test)]
 mod tests;
@@ -12,6 +13,7 @@ use k8s_openapi::{
     api::{
         apps::v1::Deployment,
         core::v1::{ConfigMap, Secret, Service},
+        policy::v1::PodDisruptionBudget,
     },
     kube_aggregator::pkg::apis::apiregistration::v1::APIService,
 };
@@ -20,6 +22,7 @@ use self::{
     api_service::build_api_service,
     certificates::{build_bundle, build_secret},
     deployment::build_deployment,
+    disruption_budget::build_disruption_budget,
     service::build_service,
 };
 use crate::{
@@ -38,6 +41,8 @@ pub(crate) struct RelayObjects {
     pub(crate) secret: Option<Secret>,
     pub(crate) bundle: ConfigMap,
     pub(crate) deployment: Deployment,
+    /// None for one replica.
+    pub(crate) disruption_budget: Option<PodDisruptionBudget>,
     pub(crate) service: Service,
     pub(crate) api_service: Option<APIService>,
 }
@@ -61,6 +66,7 @@ pub(super) fn build_relay(
         secret: changed.then(|| build_secret(validated, &authority)),
         bundle: build_bundle(validated, &authority),
         deployment: build_deployment(validated, relay),
+        disruption_budget: build_disruption_budget(validated, relay),
         service: build_service(validated),
         api_service,
         authority,

@@ -1,7 +1,10 @@
 //! When the objects of a relay exist, and when the API server is told about it.
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::{api::apps::v1::Deployment, kube_aggregator::pkg::apis::apiregistration::v1::APIService};
+use k8s_openapi::{
+    api::apps::v1::Deployment, apimachinery::pkg::util::intstr::IntOrString,
+    kube_aggregator::pkg::apis::apiregistration::v1::APIService,
+};
 use kube::ResourceExt as _;
 use serde_json::json;
 
@@ -69,10 +72,11 @@ fn relay_on_demand_needs_a_layer_or_a_reader() {
 fn suspended_stack_has_no_relay_and_unregisters_it() {
     let mut cluster = with_relay(1);
     cluster.relay.api_service = Some(api_service("True"));
+    cluster.relay.has_disruption_budget = true;
     for spec in ["{suspend: true}", "{suspend: true, relay: {mode: Enabled}}", "{relay: {mode: Disabled}}", NO_LAYER] {
         let objects = build_objects(spec, &cluster);
         assert!(objects.relay.is_none(), "{spec}");
-        let all = RelayGarbage { api_service: true, deployment: true, service: true };
+        let all = RelayGarbage { api_service: true, deployment: true, disruption_budget: true, service: true };
         assert_eq!(objects.garbage.relay, all, "{spec}");
     }
 }
@@ -197,6 +201,35 @@ fn halted_rollout_closes_ports_and_moves_no_pointer() {
         assert_eq!(runtime.spec.listen, None);
         assert_eq!(runtime.spec.profile_ref, cluster.runtimes[&runtime.name_any()].spec.profile_ref);
     }
+}
+
+#[test]
+fn drains_evict_one_of_several_replicas_and_the_only_one() {
+    let mut cluster = with_relay(2);
+    let budget =
+        |spec: &str, cluster: &DereferencedStack| build_objects(spec, cluster).relay.unwrap().disruption_budget;
+    let spec = budget("{relay: {replicas: 2}}", &cluster).unwrap().spec.unwrap();
+    assert_eq!(spec.max_unavailable, Some(IntOrString::Int(1)));
+    assert_eq!(spec.selector.unwrap().match_labels.unwrap()["app.kubernetes.io/name"], "trilobite-relay");
+    cluster.relay.has_disruption_budget = true;
+    assert!(!build_objects("{relay: {replicas: 2}}", &cluster).garbage.relay.disruption_budget);
+    assert!(budget("{}", &cluster).is_none() && build_objects("{}", &cluster).garbage.relay.disruption_budget);
+}
+
+#[test]
+fn users_tolerations_of_failed_nodes_replace_ours() {
+    let tolerations = |listed: &str| {
+        let spec = format!("{{relay: {{tolerations: {listed}}}}}");
+        let pod = build_objects(&spec, &nodes(0)).relay.unwrap().deployment.spec.unwrap().template.spec.unwrap();
+        let tolerations = pod.tolerations.unwrap().into_iter();
+        tolerations.map(|one| (one.key.unwrap_or_default(), one.toleration_seconds)).collect::<Vec<_>>()
+    };
+    let ours = |key: &str| (format!("node.kubernetes.io/{key}"), Some(30));
+    assert_eq!(tolerations("[]"), [ours("not-ready"), ours("unreachable")]);
+    let unreachable = "node.kubernetes.io/unreachable";
+    let listed = tolerations(&format!("[{{key: {unreachable}, operator: Exists}}]"));
+    assert_eq!(listed, [(unreachable.to_owned(), None), ours("not-ready")]);
+    assert_eq!(tolerations("[{operator: Exists}]"), [(String::new(), None)], "every taint");
 }
 
 #[test]

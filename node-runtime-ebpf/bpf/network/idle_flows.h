@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* When flows end: idle ones by the agent's order, and both directions of a connection together. */
-#ifndef TRILOBITE_FLOW_END_H
-#define TRILOBITE_FLOW_END_H
+#ifndef TRILOBITE_IDLE_FLOWS_H
+#define TRILOBITE_IDLE_FLOWS_H
 
 #include "flow_map.h"
 

@@ -7,34 +7,34 @@ const CHARACTER_DEVICE: u32 = 0o020_000;
 
 /// An archive that grows entry by entry; everything in it belongs to root and has no time.
 #[derive(Debug, Default)]
-pub(crate) struct Cpio {
+pub struct Cpio {
     bytes: Vec<u8>,
     entries: u32,
 }
 
 impl Cpio {
     /// A directory; its parents must have been written before.
-    pub(crate) fn directory(&mut self, name: &str) {
+    pub fn directory(&mut self, name: &str) {
         self.entry(name, DIRECTORY | 0o755, (0, 0), &[]);
     }
 
     /// A file with permission bits `mode`.
-    pub(crate) fn file(&mut self, name: &str, mode: u32, contents: &[u8]) {
+    pub fn file(&mut self, name: &str, mode: u32, contents: &[u8]) {
         self.entry(name, FILE | mode, (0, 0), contents);
     }
 
     /// A symbolic link `name` that says `target`.
-    pub(crate) fn symlink(&mut self, name: &str, target: &str) {
+    pub fn symlink(&mut self, name: &str, target: &str) {
         self.entry(name, SYMLINK | 0o777, (0, 0), target.as_bytes());
     }
 
     /// A character device; init has no output without /dev/console, 5:1.
-    pub(crate) fn character_device(&mut self, name: &str, device: (u32, u32)) {
+    pub fn character_device(&mut self, name: &str, device: (u32, u32)) {
         self.entry(name, CHARACTER_DEVICE | 0o600, device, &[]);
     }
 
     /// The whole archive, with the entry that ends it.
-    pub(crate) fn finish(mut self) -> Vec<u8> {
+    pub fn finish(mut self) -> Vec<u8> {
         self.entry("TRAILER!!!", 0, (0, 0), &[]);
         self.bytes
     }

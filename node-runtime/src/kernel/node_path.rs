@@ -1,4 +1,4 @@
-//! Where a path of the agent's container is on the node: a relay is another container, and knows the node's paths alone.
+//! Where a path of the agent's container is on the node: an administrator and other containers know the node's paths alone.
 
 use std::path::{Path, PathBuf};
 
@@ -12,12 +12,10 @@ struct Mount {
     mount_point: PathBuf,
 }
 
-/// The address of a socket for a client on this node, e.g. `unix:///run/trilobite/n1/agent.sock`. The path itself where the
-/// agent is in no container, or the node's mounts cannot be read.
-pub fn socket_address(path: &Path) -> String {
+/// The absolute path on the node. It is the same where the agent is in no container, or where the node's mounts cannot be read.
+pub fn on_node(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let on_node = read_path_on_node(&path).unwrap_or(path);
-    format!("unix://{}", on_node.display())
+    read_path_on_node(&path).unwrap_or(path)
 }
 
 fn read_path_on_node(path: &Path) -> Option<PathBuf> {
@@ -78,23 +76,23 @@ mod tests {
     const AGENT: &str = "\
         800 700 0:99 / / ro - overlay overlay rw\n\
         801 800 0:25 /trilobite/n1 /run/trilobite rw - tmpfs tmpfs rw\n\
-        802 800 254:0 /var/lib/my\\040state /var/lib/trilobite rw - ext4 /dev/vda rw\n";
+        802 800 254:0 /var/lib/my\\040state/n1 /var/lib/trilobite rw - ext4 /dev/vda rw\n";
 
-    fn on_node(path: &str) -> Option<String> {
+    fn found(path: &str) -> Option<String> {
         path_on_node(Path::new(path), AGENT, NODE).map(|path| path.display().to_string())
     }
 
     #[test]
-    fn socket_below_a_host_path_is_found_on_the_node() {
-        assert_eq!(on_node("/run/trilobite/agent.sock").as_deref(), Some("/run/trilobite/n1/agent.sock"));
-        assert_eq!(on_node("/var/lib/trilobite/a").as_deref(), Some("/var/lib/my state/a"));
+    fn file_below_a_host_path_is_found_on_the_node() {
+        assert_eq!(found("/run/trilobite/agent.sock").as_deref(), Some("/run/trilobite/n1/agent.sock"));
+        assert_eq!(found("/var/lib/trilobite/last-good").as_deref(), Some("/var/lib/my state/n1/last-good"));
         // The container's own file system is not mounted on this node.
-        assert_eq!(on_node("/tmp/agent.sock"), None);
+        assert_eq!(found("/tmp/agent.sock"), None);
     }
 
     #[test]
     fn agent_outside_a_container_has_the_path_that_it_was_given() {
         assert_eq!(path_on_node(Path::new("/run/a"), NODE, NODE), Some("/run/a".into()));
-        assert!(socket_address(Path::new("/run/a.sock")).starts_with("unix:///"));
+        assert!(on_node(Path::new("run/a.sock")).is_absolute());
     }
 }

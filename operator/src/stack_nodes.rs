@@ -1,5 +1,5 @@
-//! `NodeSelection`: which nodes belong to a stack, and so to its policies. Those are the nodes on which the scheduler places its DaemonSet's
-//! pods, so the rules for node selector, taints and tolerations are the scheduler's.
+//! `NodeSelection`: which nodes belong to a stack; of these a policy may select some (`policy_nodes.rs` of `crds`). They are the nodes
+//! on which the scheduler places the DaemonSet's pods, so the rules for node selector, taints and tolerations are the scheduler's.
 
 use std::collections::BTreeMap;
 

@@ -1,14 +1,17 @@
 //! The file system that a kernel boots into: busybox, the agent, the launcher, our init, the tests. Runs nothing.
 
-mod cpio;
-
 use std::{
     fs, io,
     path::{Path, PathBuf},
 };
 
-use crate::{kernels::Kernel, paths::Paths, scripts::Script};
-use cpio::Cpio;
+use trilobite_cluster::Cpio;
+
+use crate::{
+    kernels::{Kernel, Purpose},
+    paths::Paths,
+    scripts::Script,
+};
 
 /// What the DaemonSet asks for: the agent runs with these, and with nothing else.
 pub(crate) const CAPABILITIES: &str = "BPF,PERFMON,NET_ADMIN,SYS_PTRACE,DAC_READ_SEARCH,SYSLOG";
@@ -59,7 +62,7 @@ pub(crate) fn build(
     cpio.file("etc/capabilities", 0o644, CAPABILITIES.as_bytes());
     add_all(&mut cpio, &paths.scripts("init"), "init.d")?;
     cpio.symlink("init", "init.d/init.sh");
-    add_all(&mut cpio, &paths.kernel(kernel).join("modules"), "modules")?;
+    add_all(&mut cpio, &paths.kernel(kernel, Purpose::Tests).join("modules"), "modules")?;
     add_all(&mut cpio, &paths.scripts("smoke"), "smoke")?;
     for script in scripts {
         cpio.file(&format!("tests/{}", script.file), 0o755, script.text.as_bytes());
