@@ -132,7 +132,7 @@ test-mixed: root kernel room no-cluster build-tests cache ## a policy on two ker
 .PHONY: test-kernels
 test-kernels: build-tests tools ## every program and each layer on Debian 5.10, 6.1, 6.12 and 7.2 under QEMU
 	@scripts/timed "the kernels of Debian" $(KERNELS) fetch
-	@scripts/timed "tests in the kernels" $(KERNELS) run --agent $(TRILOBITE_BIN)/trilobite-node
+	@scripts/timed "tests in the kernels" $(KERNELS) run --silence 1500 --agent $(TRILOBITE_BIN)/trilobite-node
 
 .PHONY: test-long
 test-long: root kernel room no-cluster build-tests cache ## what is longer than CI may take; keeps e2e/results/ (root)

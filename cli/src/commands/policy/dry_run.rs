@@ -83,14 +83,14 @@ impl DryRun {
     pub(super) async fn create(&self, client: &Client) -> Result<(), ClusterError> {
         match self {
             Self::Cluster(copy) => create(&Api::all(client.clone()), &**copy).await,
-            Self::Namespaced(copy) => create(&Api::namespaced(client.clone(), &namespace(&**copy)), &**copy).await,
+            Self::Namespaced(copy) => create(&Api::namespaced(client.clone(), &namespace(copy)), &**copy).await,
         }
     }
 
     pub(super) async fn read(&self, client: &Client) -> Result<Observed, ClusterError> {
         match self {
             Self::Cluster(copy) => read(&Api::all(client.clone()), &**copy).await,
-            Self::Namespaced(copy) => read(&Api::namespaced(client.clone(), &namespace(&**copy)), &**copy).await,
+            Self::Namespaced(copy) => read(&Api::namespaced(client.clone(), &namespace(copy)), &**copy).await,
         }
     }
 
@@ -98,7 +98,7 @@ impl DryRun {
     pub(super) async fn delete(&self, client: &Client) {
         match self {
             Self::Cluster(copy) => delete(&Api::all(client.clone()), &**copy).await,
-            Self::Namespaced(copy) => delete(&Api::namespaced(client.clone(), &namespace(&**copy)), &**copy).await,
+            Self::Namespaced(copy) => delete(&Api::namespaced(client.clone(), &namespace(copy)), &**copy).await,
         }
     }
 }
