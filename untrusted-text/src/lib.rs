@@ -29,6 +29,12 @@ pub fn decode(bytes: &[u8]) -> String {
     text
 }
 
+/// The longest beginning of a text that has at most so many bytes: no character is cut.
+pub fn prefix(text: &str, most: usize) -> &str {
+    let end = (0..=text.len().min(most)).rev().find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or_default()]
+}
+
 /// The text with its unprintable characters escaped; blanks, quotes and backslashes stay.
 pub fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
@@ -92,6 +98,12 @@ mod tests {
     use regex::Regex;
 
     use super::*;
+
+    #[test]
+    fn prefix_cuts_no_character() {
+        assert_eq!(["aé", "é", "a", ""].map(|text| prefix(text, 2)), ["a", "é", "a", ""]);
+        assert_eq!((prefix("é", 1), prefix("é", 0), prefix("abc", 9)), ("", "", "abc"));
+    }
 
     /// What `push_argument` has written, read back.
     fn split_arguments(line: &str) -> Vec<String> {

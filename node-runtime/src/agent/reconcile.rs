@@ -101,8 +101,8 @@ impl Reconciler {
     }
 
     pub async fn apply(&mut self, update: Update, now: Timestamp) {
-        let (before, parts) = (self.update.desired.clone(), update.desired.clone());
-        self.keys.remember(before.parts.iter().chain(self.previous_versions.values()).chain(&parts.parts));
+        let known = self.update.desired.parts.iter().chain(self.previous_versions.values());
+        self.keys.remember(known.chain(&update.desired.parts));
         let previous_versions = self.previous_versions_for(&update.desired);
         self.update = update;
         self.previous_versions = previous_versions;

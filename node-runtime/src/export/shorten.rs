@@ -2,6 +2,7 @@
 //! as well. What is cut is marked by Tetragon's flag words.
 
 use trilobite_api::tetragon::{GetEventsResponse, KprobeArgument, KprobeTruncatedBytes, Process, kprobe_argument::Arg};
+use trilobite_untrusted_text::prefix;
 
 use crate::{
     identity::TRUNC_ARGS,
@@ -66,8 +67,7 @@ fn shorten_argument(argument: &mut KprobeArgument, most: usize) {
 }
 
 fn truncate(text: &mut String, most: usize) {
-    let end = (0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-    text.truncate(end);
+    text.truncate(prefix(text, most).len());
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use tokio::sync::watch;
 use trilobite_api::read_scope::ReadScope;
+use trilobite_untrusted_text::prefix;
 
 use super::node_failure::{Cause, NodeFailure};
 
@@ -150,10 +151,7 @@ impl CoverageTracker {
     }
 
     pub fn set_failed(&self, node: &str, mut failure: NodeFailure) {
-        if failure.detail.len() > MAX_MESSAGE {
-            let end = (0..=MAX_MESSAGE).rev().find(|end| failure.detail.is_char_boundary(*end));
-            failure.detail.truncate(end.unwrap_or_default());
-        }
+        failure.detail.truncate(prefix(&failure.detail, MAX_MESSAGE).len());
         self.set(node, TrackedNode::Failed(failure));
     }
 

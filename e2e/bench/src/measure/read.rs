@@ -47,7 +47,7 @@ pub(super) fn measure(bench: &Bench) -> Vec<Line> {
 }
 
 fn on_cluster(bench: &Bench, cluster: &Cluster) -> Result<Vec<Line>> {
-    let stack = StackUnderTest::of(cluster)?;
+    let stack = StackUnderTest::read(cluster)?;
     let idle = |relay: &str| {
         let layer = json!({"mode": "OnDemand"});
         json!({"security": layer, "network": layer, "application": layer, "relay": {"mode": relay}})
@@ -104,7 +104,7 @@ struct StackUnderTest<'a> {
 }
 
 impl<'a> StackUnderTest<'a> {
-    fn of(cluster: &'a Cluster) -> Result<Self> {
+    fn read(cluster: &'a Cluster) -> Result<Self> {
         let text = kubectl(cluster, &["get", STACK[0], STACK[1], "-o", "json"])?;
         let object: Value = serde_json::from_str(&text).context("reading the stack")?;
         Ok(Self { cluster, spec: object["spec"].clone() })

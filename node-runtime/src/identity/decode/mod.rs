@@ -96,7 +96,7 @@ pub fn process(bytes: &[u8], pieces: &mut ArgumentPieces) -> Option<ProcessRecor
             }))
         }
         RecordKind::Exec => {
-            let pieces = pieces.take(key(&header));
+            let pieces = pieces.remove(key(&header));
             Some(ProcessRecord::Exec(Box::new(exec::exec(bytes, &pieces)?)))
         }
         RecordKind::Arguments => pieces.record(&header, bytes).map(|()| ProcessRecord::Arguments),

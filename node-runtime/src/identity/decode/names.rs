@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use trilobite_node_ebpf::process_flag;
-use trilobite_untrusted_text::{decode, push_argument};
-
-use crate::identity::process::char_boundary;
+use trilobite_untrusted_text::{decode, prefix, push_argument};
 
 /// Bytes of a path's text.
 pub(super) const PATH_TEXT_MAX: usize = 4096;
@@ -92,7 +90,7 @@ pub(super) fn absolute(binary: String, cwd: &str) -> String {
 
 /// Cuts a text that has become too long, since a byte that is no UTF-8 becomes three. True if it was cut.
 pub(in crate::identity) fn cut(text: &mut String, most: usize) -> bool {
-    let fits = char_boundary(text, most);
+    let fits = prefix(text, most).len();
     let longer = fits < text.len();
     if longer {
         text.truncate(fits);

@@ -43,8 +43,8 @@ impl ArgumentPieces {
         Some(())
     }
 
-    /// Takes what has come of the arguments of one process.
-    pub(super) fn take(&mut self, key: ExecKey) -> Pieces {
+    /// Removes what has come of the arguments of one process.
+    pub(super) fn remove(&mut self, key: ExecKey) -> Pieces {
         let at = self.0.iter().position(|pieces| pieces.key == key);
         at.and_then(|at| self.0.remove(at)).unwrap_or_default()
     }
@@ -137,7 +137,7 @@ mod tests {
             (0..WAITING_MAX as u32 + 9).map(|pid| piece(pid, 4, &[b'x'; ARGS_PIECE_MAX as usize])).collect();
         assert_eq!(decoded(&mut pieces, &records), []);
         assert_eq!(pieces.0.len(), WAITING_MAX);
-        assert_eq!(pieces.take(ExecKey { ktime: 1000, pid: 8 }).bytes.len(), 0, "the oldest left");
+        assert_eq!(pieces.remove(ExecKey { ktime: 1000, pid: 8 }).bytes.len(), 0, "the oldest left");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::sync::{
 };
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use trilobite_untrusted_text::prefix;
 
 /// Arguments of so many bytes are never cut.
 const SHORT_MAX: usize = 4096;
@@ -27,7 +28,7 @@ impl Arguments {
 
     /// Their beginning, where they are long enough to be cut.
     pub fn shortened(&self) -> Option<&str> {
-        (self.text.len() > SHORT_MAX).then(|| &self.text[..char_boundary(&self.text, SHORT_MAX)])
+        (self.text.len() > SHORT_MAX).then(|| prefix(&self.text, SHORT_MAX))
     }
 }
 
@@ -87,11 +88,6 @@ impl<'de> Deserialize<'de> for Arguments {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(String::deserialize(deserializer)?.into())
     }
-}
-
-/// The last start of a character in the first `most` bytes, or the text's end.
-pub(in crate::identity) fn char_boundary(text: &str, most: usize) -> usize {
-    (0..=text.len().min(most)).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
 }
 
 /// The memory for long arguments.

@@ -8,15 +8,13 @@ use super::{
     cache::ProcessCache,
     image::{ExecKey, Process},
 };
-use crate::plan::policy::binaries::FollowCondition;
+use crate::plan::policy::{binaries::FollowCondition, dimension::NamespaceKind};
 
 /// Longer lists of ancestors are cut.
 const MAX_ANCESTORS: usize = 4096;
 
 /// Index in `Process::namespaces`.
-const PID_NAMESPACE: usize = 3;
-/// Its inode, a constant of the kernel (PROC_PID_INIT_INO).
-const INITIAL_PID_NAMESPACE: u32 = 0xefff_fffc;
+const PID_NAMESPACE: usize = NamespaceKind::Pid as usize;
 
 /// Conditions by their bit.
 pub type FollowConditions = BTreeMap<u8, FollowCondition>;
@@ -128,7 +126,7 @@ fn met(cache: &ProcessCache, conditions: &FollowConditions, key: ExecKey, known:
 
 /// As policies know it: 0 on the host.
 fn namespace_pid(process: &Process) -> u32 {
-    if process.namespaces[PID_NAMESPACE] == INITIAL_PID_NAMESPACE { 0 } else { process.ns_pid }
+    if Some(process.namespaces[PID_NAMESPACE]) == NamespaceKind::Pid.initial_inode() { 0 } else { process.ns_pid }
 }
 
 fn met_alone(conditions: &FollowConditions, process: &Process) -> u64 {
@@ -158,7 +156,8 @@ mod tests {
     /// A process with an `ns_pid` is in a container.
     fn record(cache: &mut ProcessCache, pid: u32, parent: u32, binary: &str, ns_pid: u32) {
         let mut namespaces = [0; 10];
-        namespaces[PID_NAMESPACE] = if ns_pid == 0 { INITIAL_PID_NAMESPACE } else { 4_026_532_000 };
+        namespaces[PID_NAMESPACE] =
+            if ns_pid == 0 { NamespaceKind::Pid.initial_inode().unwrap() } else { 4_026_532_000 };
         let process = Process {
             key: key(pid),
             parent: key(parent),

@@ -11,7 +11,6 @@ mod known;
 pub(super) mod procfs;
 
 pub use arguments::Arguments;
-pub(super) use arguments::char_boundary;
 pub use change::{ProcessChange, ProcessListener};
 pub(super) use change::{notify_listeners, record_change};
 pub use follow::FollowConditions;

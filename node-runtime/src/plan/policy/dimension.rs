@@ -129,6 +129,22 @@ pub enum NamespaceKind {
     User = 9,
 }
 
+impl NamespaceKind {
+    /// Inode of the initial namespace, a constant of the kernel (proc_ns.h). None of the mount and the network namespace, which have
+    /// others at each boot.
+    pub const fn initial_inode(self) -> Option<u32> {
+        match self {
+            Self::Ipc => Some(0xefff_ffff),
+            Self::Uts => Some(0xefff_fffe),
+            Self::User => Some(0xefff_fffd),
+            Self::Pid | Self::PidForChildren => Some(0xefff_fffc),
+            Self::Cgroup => Some(0xefff_fffb),
+            Self::Time | Self::TimeForChildren => Some(0xefff_fffa),
+            Self::Mount | Self::Network => None,
+        }
+    }
+}
+
 /// A capability set of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CapabilityKind {

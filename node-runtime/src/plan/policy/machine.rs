@@ -145,17 +145,7 @@ impl Kernel for Machine {
     }
 
     fn host_namespace(&self, kind: NamespaceKind) -> Option<u32> {
-        // The inodes of the initial namespaces are constants of the kernel (proc_ns.h), but for the mount and network ones.
-        Some(match kind {
-            NamespaceKind::Ipc => 0xefff_ffff,
-            NamespaceKind::Uts => 0xefff_fffe,
-            NamespaceKind::User => 0xefff_fffd,
-            NamespaceKind::Pid | NamespaceKind::PidForChildren => 0xefff_fffc,
-            NamespaceKind::Cgroup => 0xefff_fffb,
-            NamespaceKind::Time | NamespaceKind::TimeForChildren => 0xefff_fffa,
-            NamespaceKind::Mount => return host_namespace_file("mnt"),
-            NamespaceKind::Network => return host_namespace_file("net"),
-        })
+        kind.initial_inode().or_else(|| host_namespace_file(if kind == NamespaceKind::Mount { "mnt" } else { "net" }))
     }
 
     fn has_kprobe_multi(&self) -> bool {

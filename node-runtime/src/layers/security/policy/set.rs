@@ -400,5 +400,5 @@ pub(super) fn resource(key: &UnitKey) -> (SourceKind, &str) {
 
 /// Two versions of one resource.
 pub(in crate::layers::security) fn same_resource(a: &UnitKey, b: &UnitKey) -> bool {
-    a.kind == b.kind && a.name == b.name
+    resource(a) == resource(b)
 }

@@ -17,9 +17,6 @@ use crate::plan::policy::{
     predicate::{Term, ValueSet},
 };
 
-/// Inode of the initial user namespace, a constant of the kernel (PROC_USER_INIT_INO).
-const INITIAL_USER_NAMESPACE: u32 = 0xefff_fffd;
-
 pub(super) fn add_filters(
     conditions: &mut Conditions,
     selector: &Selector,
@@ -111,8 +108,9 @@ fn add_capabilities(conditions: &mut Conditions, selector: &Selector) -> Result<
                 conditions.add(changed, term);
             }
             if filter.is_namespace_capability {
-                let initial = i64::from(INITIAL_USER_NAMESPACE);
-                let elsewhere = Term { is_negated: true, set: ValueSet::Ranges(vec![(initial, initial)]) };
+                let initial = NamespaceKind::User.initial_inode().map(i64::from);
+                let ranges = initial.into_iter().map(|inode| (inode, inode)).collect();
+                let elsewhere = Term { is_negated: true, set: ValueSet::Ranges(ranges) };
                 conditions.add(interval(ProcessFact::Namespace(NamespaceKind::User)), elsewhere);
             }
         }

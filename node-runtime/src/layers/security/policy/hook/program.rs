@@ -103,14 +103,11 @@ impl SharedMaps {
 
     /// Made for the first policy that notes processes with sockets.
     fn tracked_sockets(&self, opened: &Opened) -> Result<&Map, Problem> {
-        if self.tracked_sockets.get().is_none() {
-            let map = opened.create_map("tracked_sockets", TRACKED_SOCKETS)?;
-            return Ok(self.tracked_sockets.get_or_init(|| map));
+        if let Some(map) = self.tracked_sockets.get() {
+            return Ok(map);
         }
-        self.tracked_sockets.get().ok_or_else(|| Problem::LoadFailed {
-            what: "loading a hook".into(),
-            detail: "its map of sockets is missing".into(),
-        })
+        let map = opened.create_map("tracked_sockets", TRACKED_SOCKETS)?;
+        Ok(self.tracked_sockets.get_or_init(|| map))
     }
 }
 
@@ -140,7 +137,7 @@ impl HookProgram {
     fn load_by(way: AttachMethod, hook_id: u32, plan: &HookPlan, context: &HookContext<'_>) -> Result<Self, Problem> {
         let words = plan.width.words();
         let sizes = TableSizes::of_tables(&plan.tables);
-        let programs = Programs::of(way, plan.point.has_return());
+        let programs = Programs::for_way(way, plan.point.has_return());
         let mut opened = Opened::open("hook", trilobite_node_ebpf::hook(words as u32))?;
         opened.only(&programs.names().collect::<Vec<_>>());
         let agent = AgentProcess { pid: std::process::id(), namespace: pid_namespace::own().unwrap_or_default() };
@@ -273,7 +270,7 @@ struct Programs {
 }
 
 impl Programs {
-    fn of(way: AttachMethod, has_return: bool) -> Self {
+    fn for_way(way: AttachMethod, has_return: bool) -> Self {
         let (records, keeps) = match way {
             AttachMethod::TpBtf => ("on_tracing", None),
             AttachMethod::RawTp => ("on_raw_tracepoint", None),
