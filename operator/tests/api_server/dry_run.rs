@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::{
     fake_agent::Behaviour,
-    test_cluster::{condition, eventually, stack, with_test_cluster},
+    test_cluster::{TestCluster, condition, eventually, stack, with_test_cluster},
 };
 
 fn policy(name: &str, annotation: &str) -> String {
@@ -25,14 +25,18 @@ fn path(name: &str) -> String {
     format!("/apis/trilobite.dev/v1alpha1/tracingpolicies/{name}")
 }
 
+/// The second one refuses the policy `ink`.
+async fn start_with_two_nodes(cluster: &mut TestCluster<'_>) {
+    let refuses = vec![("ink".to_owned(), "NoSuchTracepoint".to_owned(), "spec.tracepoints[0].event: no".to_owned())];
+    cluster.node("reef-1", Behaviour::default()).await;
+    cluster.node("reef-2", Behaviour { refuses, ..Behaviour::default() }).await;
+    cluster.start_operator();
+}
+
 #[test]
 fn a_dry_run_is_answered_and_active_without_its_annotation() {
     with_test_cluster(async |mut cluster| {
-        let refuses =
-            vec![("ink".to_owned(), "NoSuchTracepoint".to_owned(), "spec.tracepoints[0].event: no".to_owned())];
-        cluster.node("reef-1", Behaviour::default()).await;
-        cluster.node("reef-2", Behaviour { refuses, ..Behaviour::default() }).await;
-        cluster.start_operator();
+        start_with_two_nodes(&mut cluster).await;
         cluster.apply(&(stack("{security: {mode: OnDemand}}") + &policy("kelp", DRY_RUN) + &policy("ink", DRY_RUN)));
         let could = cluster.condition(&path("kelp"), "Ready", "False", "DryRun").await;
         let message = condition(&could, "Ready").unwrap()["message"].as_str().unwrap();
@@ -71,11 +75,7 @@ fn trilobite() -> PathBuf {
 #[test]
 fn policy_check_prints_what_nodes_say_and_leaves_nothing() {
     with_test_cluster(async |mut cluster| {
-        let refuses =
-            vec![("ink".to_owned(), "NoSuchTracepoint".to_owned(), "spec.tracepoints[0].event: no".to_owned())];
-        cluster.node("reef-1", Behaviour::default()).await;
-        cluster.node("reef-2", Behaviour { refuses, ..Behaviour::default() }).await;
-        cluster.start_operator();
+        start_with_two_nodes(&mut cluster).await;
         cluster.apply(&stack("{security: {mode: OnDemand}}"));
         let file = std::env::temp_dir().join(format!("trilobite-policy-check-{}.yaml", std::process::id()));
         std::fs::write(

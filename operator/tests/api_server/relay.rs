@@ -125,6 +125,14 @@ async fn make_unreadable(cluster: &TestCluster<'_>) {
     cluster.condition(STACK, "Accepted", "False", "InvalidSpec").await;
 }
 
+/// The API service outlives what has happened, and goes with its relay.
+async fn stays_until_the_relay_fails(cluster: &TestCluster<'_>, node: &Mutex<Behaviour>) {
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    cluster.get(API_SERVICE).await.unwrap();
+    node.lock().relay_ready = Some(false);
+    is_gone(cluster, API_SERVICE, 30).await;
+}
+
 /// Ends the operator, deletes the unreadable stack, and installs everything anew.
 async fn install_again(cluster: &mut TestCluster<'_>) {
     cluster.stop_operator().await;
@@ -174,10 +182,7 @@ fn api_service_goes_while_the_operator_has_no_rights() {
         let role = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{NAMESPACE}/roles/trilobite-operator");
         cluster.edit(&role, &json!({"rules": rules})).await;
         cluster.apply(&stack("{security: {mode: Enabled}}"));
-        tokio::time::sleep(Duration::from_secs(3)).await;
-        cluster.get(API_SERVICE).await.unwrap();
-        node.lock().relay_ready = Some(false);
-        is_gone(&cluster, API_SERVICE, 30).await;
+        stays_until_the_relay_fails(&cluster, &node).await;
         cluster.install();
     });
 }
@@ -192,10 +197,7 @@ fn api_service_goes_while_the_operator_waits_for_crds() {
         cluster.delete(&crd).await;
         is_gone(&cluster, &crd, 30).await;
         cluster.start_operator();
-        tokio::time::sleep(Duration::from_secs(3)).await;
-        cluster.get(API_SERVICE).await.unwrap();
-        node.lock().relay_ready = Some(false);
-        is_gone(&cluster, API_SERVICE, 30).await;
+        stays_until_the_relay_fails(&cluster, &node).await;
         cluster.install();
     });
 }
