@@ -44,31 +44,6 @@ __noinline int append_stacks(__u32 slot)
 	return 1;
 }
 
-/* Counts the record as lost for each of its winners. */
-__noinline int count_lost(__u32 slot)
-{
-	struct hook_scratch *s = scratch_at(slot);
-
-	if (!s)
-		return 0;
-	count_drop(DROP_HOOK);
-	s->position = 0;
-#pragma nounroll
-	for (int i = 0; i < HOOK_WINNERS_MAX; i++) {
-		struct hook_hits *count;
-		__u32 at = s->position, bit;
-
-		if (at >= s->winner_count)
-			break;
-		bit = s->winners[at & (HOOK_WINNERS_MAX - 1)].bit;
-		s->position = at + 1;
-		count = bpf_map_lookup_elem(&hits, &bit);
-		if (count)
-			__sync_fetch_and_add(&count->lost, 1);
-	}
-	return 1;
-}
-
 /* Makes the record of the winners that have just acted. */
 __noinline int emit(__u32 slot)
 {
@@ -113,10 +88,12 @@ __noinline int emit(__u32 slot)
 		failed = bpf_ringbuf_output(&enforcement_ring, &s->record, size, 0);
 	else
 		failed = !has_share(slot, size) || bpf_ringbuf_output(&policy_ring, &s->record, size, 0);
-	if (failed)
-		count_lost(slot);
-	else if (!s->signalled)
-		charge_share(slot, size);
+	if (failed) {
+		count_drop(DROP_HOOK);
+		count_record(slot, 0);
+	} else if (!s->signalled) {
+		count_record(slot, size);
+	}
 	return 1;
 }
 

@@ -173,6 +173,20 @@ __noinline int read_syscall_args(__u32 slot)
 		barrier();                                                      \
 	} while (0)
 
+/* Begins a call of which the context is the arguments: the slot of its scratch, or less than 0. */
+static __always_inline int begin_with_args(__u64 *ctx)
+{
+	struct hook_scratch *s;
+	int slot = begin_by_type();
+
+	if (slot < 0)
+		return slot;
+	s = scratch_at(slot);
+	if (s)
+		COPY_ARGS(s->args, ctx);
+	return slot;
+}
+
 /* security/hook, raw tracepoint with types: a tracepoint of a policy was hit.
  * Kernels    5.10+                          Arguments  as the tracepoint's prototype
  * Why here   no trace record is made, and no perf event is needed
@@ -181,14 +195,10 @@ __noinline int read_syscall_args(__u32 slot)
 SEC("tp_btf")
 int on_tracing(__u64 *ctx)
 {
-	struct hook_scratch *s;
-	int slot = begin_by_type();
+	int slot = begin_with_args(ctx);
 
 	if (slot < 0)
 		return 0;
-	s = scratch_at(slot);
-	if (s)
-		COPY_ARGS(s->args, ctx);
 	return finish(ctx, slot);
 }
 
@@ -225,21 +235,6 @@ int on_tracepoint(void *ctx)
 	return finish(ctx, slot);
 }
 
-static __always_inline int function_entered(__u64 *ctx)
-{
-	struct hook_scratch *s;
-	int slot = begin_by_type();
-
-	if (slot < 0)
-		return 0;
-	s = scratch_at(slot);
-	if (s)
-		COPY_ARGS(s->args, ctx);
-	if (has_feature(FEATURE_SYSCALL))
-		read_syscall_args(slot);
-	return finish(ctx, slot);
-}
-
 /* security/hook, function entry by a trampoline.
  * Kernels    5.10+ where the function is in BTF   Arguments  at most 6, in registers
  * Why here   costs less than half of a kprobe, and needs no perf event
@@ -247,7 +242,13 @@ static __always_inline int function_entered(__u64 *ctx)
 SEC("fentry")
 int on_function_entry(__u64 *ctx)
 {
-	return function_entered(ctx);
+	int slot = begin_with_args(ctx);
+
+	if (slot < 0)
+		return 0;
+	if (has_feature(FEATURE_SYSCALL))
+		read_syscall_args(slot);
+	return finish(ctx, slot);
 }
 
 static __always_inline void copy_registers(__u64 *args, struct pt_regs *ctx)
@@ -260,29 +261,39 @@ static __always_inline void copy_registers(__u64 *args, struct pt_regs *ctx)
 	args[5] = PT_REGS_PARM6(ctx);
 }
 
-static __always_inline int probed(struct pt_regs *ctx, __u32 function)
-{
-	struct hook_scratch *s;
-	int slot = begin();
-
-	if (slot < 0)
-		return 0;
-	s = scratch_at(slot);
-	if (s) {
-		copy_registers(s->args, ctx);
-		s->function = function;
-	}
-	if (has_feature(FEATURE_SYSCALL))
-		read_syscall_args(slot);
-	return finish(ctx, slot);
-}
-
 /* Number of the function in a list, from 1; 0 where there is no list. */
 static __always_inline __u32 attach_cookie(void *ctx)
 {
 	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_attach_cookie))
 		return bpf_get_attach_cookie(ctx);
 	return 0;
+}
+
+/* Begins a call by its registers: the slot of its scratch, or less than 0. */
+static __always_inline int begin_with_registers(struct pt_regs *ctx)
+{
+	struct hook_scratch *s;
+	int slot = begin();
+
+	if (slot < 0)
+		return slot;
+	s = scratch_at(slot);
+	if (s) {
+		copy_registers(s->args, ctx);
+		s->function = attach_cookie(ctx);
+	}
+	return slot;
+}
+
+static __always_inline int probed(struct pt_regs *ctx)
+{
+	int slot = begin_with_registers(ctx);
+
+	if (slot < 0)
+		return 0;
+	if (has_feature(FEATURE_SYSCALL))
+		read_syscall_args(slot);
+	return finish(ctx, slot);
 }
 
 /* security/hook, function entry by a kprobe.
@@ -292,7 +303,7 @@ static __always_inline __u32 attach_cookie(void *ctx)
 SEC("kprobe")
 int on_kprobe(struct pt_regs *ctx)
 {
-	return probed(ctx, attach_cookie(ctx));
+	return probed(ctx);
 }
 
 /* security/hook, the entries of many functions by one link.
@@ -302,7 +313,7 @@ int on_kprobe(struct pt_regs *ctx)
 SEC("kprobe.multi")
 int on_kprobe_multi(struct pt_regs *ctx)
 {
-	return probed(ctx, attach_cookie(ctx));
+	return probed(ctx);
 }
 
 /* Decides about the entry of a call whose record is made at its return, when the arguments are in the scratch. */
@@ -358,14 +369,10 @@ static __always_inline __u64 frame_of(void *ctx)
 SEC("fentry")
 int on_kept_function_entry(__u64 *ctx)
 {
-	struct hook_scratch *s;
-	int slot = begin_by_type();
+	int slot = begin_with_args(ctx);
 
 	if (slot < 0)
 		return 0;
-	s = scratch_at(slot);
-	if (s)
-		COPY_ARGS(s->args, ctx);
 	return finish_entry(slot, frame_of(ctx));
 }
 
@@ -387,16 +394,10 @@ int on_function_return(__u64 *ctx)
 
 static __always_inline int keep_probed(struct pt_regs *ctx)
 {
-	struct hook_scratch *s;
-	int slot = begin();
+	int slot = begin_with_registers(ctx);
 
 	if (slot < 0)
 		return 0;
-	s = scratch_at(slot);
-	if (s) {
-		copy_registers(s->args, ctx);
-		s->function = attach_cookie(ctx);
-	}
 	return finish_entry(slot, bpf_get_current_pid_tgid());
 }
 

@@ -42,8 +42,8 @@ __noinline int has_share(__u32 slot, __u32 size)
 	return s->is_within_share;
 }
 
-/* Counts a record that is in the ring, for each of its winners. */
-__noinline int charge_share(__u32 slot, __u32 size)
+/* Counts a record for each of its winners: as so many bytes in the ring, or with 0 as lost. */
+__noinline int count_record(__u32 slot, __u32 bytes)
 {
 	struct hook_scratch *s = scratch_at(slot);
 
@@ -60,8 +60,12 @@ __noinline int charge_share(__u32 slot, __u32 size)
 		bit = s->winners[at & (HOOK_WINNERS_MAX - 1)].bit;
 		s->position = at + 1;
 		count = bpf_map_lookup_elem(&hits, &bit);
-		if (count)
-			__sync_fetch_and_add(&count->bytes, size);
+		if (!count)
+			continue;
+		if (bytes)
+			__sync_fetch_and_add(&count->bytes, bytes);
+		else
+			__sync_fetch_and_add(&count->lost, 1);
 	}
 	return 1;
 }
