@@ -323,6 +323,8 @@ static __always_inline int finish_entry(__u32 slot, __u64 call)
 		read_syscall_args(slot);
 	if (match_entry(slot))
 		keep_call(slot, call);
+	else
+		forget_call(slot, call);
 	release_scratch(slot);
 	return 0;
 }

@@ -61,6 +61,23 @@ __noinline int read_entry_values(__u32 slot)
 	return 0;
 }
 
+/* Drops what an earlier call of the same key has left, whose return the kernel has skipped or is still to come: it would be taken for
+ * this one. */
+__noinline int forget_call(__u32 slot, __u64 call)
+{
+	struct call_key key = { .call = call };
+	struct hook_scratch *s = scratch_at(slot);
+
+	if (!s)
+		return 0;
+	key.function = s->function;
+	if (!bpf_map_lookup_elem(&kept_calls, &key))
+		return 0;
+	bpf_map_delete_elem(&kept_calls, &key);
+	count_drop(DROP_HOOK_ARGS);
+	return 1;
+}
+
 /* Keeps the call in the scratch. */
 __noinline int keep_call(__u32 slot, __u64 call)
 {
