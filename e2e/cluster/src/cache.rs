@@ -70,6 +70,11 @@ impl Cache {
         names.map(|name| existing(self.links.join(format!("images/{name}.tar")), "")).collect()
     }
 
+    /// The image of real servers, which `build servers` makes.
+    pub fn servers_archive(&self) -> Result<PathBuf> {
+        existing(self.links.join("images/trilobite-servers.tar"), " servers")
+    }
+
     /// The link to a kernel for guests and its modules, which `trilobite-kernels fetch --node` makes.
     #[must_use]
     pub fn guest_kernel_link(&self, series: &str) -> PathBuf {

@@ -24,9 +24,11 @@ enum What {
     Images,
     /// tetra, hubble and helm.
     Clients,
+    /// The image of real servers and their clients, of Debian's packages.
+    Servers,
     /// The cluster, tetra and hubble: what the demo needs.
     Demo,
-    /// The cluster and the clients.
+    /// The cluster, the clients and the servers.
     All,
 }
 
@@ -179,8 +181,9 @@ fn build_what(cache: &Cache, what: What) -> Result<()> {
         What::ControlPlane => build::control_plane(cache),
         What::Images => build::workload_images(cache),
         What::Clients => build::clients(cache),
+        What::Servers => build::servers(cache),
         What::Demo => build::cluster(cache).and_then(|()| build::readers(cache)),
-        What::All => build::cluster(cache).and_then(|()| build::clients(cache)),
+        What::All => build::cluster(cache).and_then(|()| build::clients(cache)).and_then(|()| build::servers(cache)),
     }?;
     build::prune(cache);
     Ok(())

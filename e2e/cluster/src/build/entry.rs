@@ -138,6 +138,20 @@ mod tests {
     }
 
     #[test]
+    fn folder_is_an_entry_and_is_pruned_like_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = cache_at(folder.path());
+        let make = |path: &Path| files::write(&path.join("bin/server"), "x");
+        let entry = build(&cache, "tree", Inputs::default(), make).unwrap();
+        assert_eq!(files::read(&cache.links().join("tree/bin/server")).unwrap(), "x");
+        prune(&cache);
+        assert!(entry.exists());
+        File::open(&entry).unwrap().set_modified(SystemTime::now() - UNUSED * 2).unwrap();
+        prune(&cache);
+        assert!(!entry.exists());
+    }
+
+    #[test]
     fn failed_build_leaves_no_entry_and_is_tried_again() {
         let folder = tempfile::tempdir().unwrap();
         let cache = cache_at(folder.path());

@@ -1,9 +1,11 @@
-//! The images that every node gets: `localhost/pause:1`, `localhost/coredns:1`, `localhost/trilobite-workloads:1`.
+//! The images that every node gets: `localhost/pause:1`, `localhost/coredns:1`, `localhost/trilobite-workloads:1`. Tests of
+//! requests import one more: `localhost/trilobite-servers:1`, the servers and clients that people have.
 
 use std::path::PathBuf;
 
 use crate::build::entry;
 use crate::build::inputs::Inputs;
+use crate::build::packages::Packages;
 use crate::build::workloads::PROGRAMS;
 use crate::cache::{Cache, workspace_root};
 use crate::error::{Error, Result};
@@ -15,6 +17,35 @@ const BUSYBOX: [&str; 39] = [
     "hostname", "httpd", "id", "kill", "ln", "ls", "mkdir", "mv", "nc", "nslookup", "ping", "printf", "ps", "rm",
     "sed", "seq", "sh", "sleep", "tail", "test", "timeout", "touch", "true", "wc", "wget",
 ];
+
+/// Real servers and two clients of each.
+const SERVERS: Packages = Packages {
+    names: &[
+        "nginx-light",
+        "postgresql-15",
+        "postgresql-client-15",
+        "redis-server",
+        "redis-tools",
+        "unbound",
+        "bind9-dnsutils",
+        "curl",
+        "wrk",
+        "openssl",
+        "nodejs",
+        "python3",
+        "python3-psycopg2",
+        "python3-redis",
+        "python3-requests",
+    ],
+    // For scripts of packages and for compiled queries.
+    without: &[
+        "perl", "libperl", "debconf", "dpkg_", "tar_", "locales", "libllvm", "libz3", "passwd_", "iproute2", "openssl-",
+    ],
+};
+
+/// Servers and their load generators, which the benchmark runs without a container.
+const BENCHMARK_SERVERS: Packages =
+    Packages { names: &["nginx-light", "redis-server", "redis-tools", "wrk"], without: SERVERS.without };
 
 pub(super) fn build(cache: &Cache) -> Result<()> {
     let workloads = cache.links().join("workloads");
@@ -32,15 +63,42 @@ pub(super) fn build(cache: &Cache) -> Result<()> {
     for name in PROGRAMS {
         all.content.insert(format!("bin/{name}"), file(workloads.join(name)));
     }
-    all.content.insert("bin/busybox".to_owned(), file(busybox()?));
+    add_system(&mut all)?;
+    build_one(cache, "trilobite-workloads", &all)
+}
+
+/// The image of real servers. Its key is the versions of the packages, so that it is not unpacked again for the same ones.
+pub(super) fn build_servers(cache: &Cache) -> Result<()> {
+    let folder = tempfile::tempdir().map_err(Error::file("make a folder in", &std::env::temp_dir()))?;
+    let inputs = SERVERS.inputs(folder.path())?.file(&workspace_root().join("e2e/workloads/etc/passwd"))?;
+    entry::build(cache, "images/trilobite-servers.tar", inputs, |archive| {
+        let mut servers = Image::new("localhost/trilobite-servers:1", &["/bin/sh"]);
+        servers.content = SERVERS.unpack(folder.path())?;
+        add_system(&mut servers)?;
+        servers.write(archive).map(|_| ())
+    })
+    .map(|_| ())
+}
+
+/// The folder of the benchmark's servers, unpacked as below the root of a file system.
+pub(super) fn unpack_benchmark_servers(cache: &Cache) -> Result<PathBuf> {
+    let folder = tempfile::tempdir().map_err(Error::file("make a folder in", &std::env::temp_dir()))?;
+    let inputs = BENCHMARK_SERVERS.inputs(folder.path())?;
+    entry::build(cache, "benchmark-servers", inputs, |tree| BENCHMARK_SERVERS.unpack_into(folder.path(), tree))
+}
+
+/// A shell, its programs, and the names of users.
+fn add_system(image: &mut Image) -> Result<()> {
+    image.content.insert("bin/busybox".to_owned(), Content::File(busybox()?));
     for name in BUSYBOX {
-        all.content.insert(format!("bin/{name}"), Content::Link("busybox".to_owned()));
+        let program = Content::Link("busybox".to_owned());
+        image.content.entry(format!("bin/{name}")).or_insert(program);
     }
     for name in ["passwd", "group", "nsswitch.conf"] {
         let source = workspace_root().join("e2e/workloads/etc").join(name);
-        all.content.insert(format!("etc/{name}"), file(source));
+        image.content.insert(format!("etc/{name}"), Content::File(source));
     }
-    build_one(cache, "trilobite-workloads", &all)
+    Ok(())
 }
 
 fn build_one(cache: &Cache, name: &str, image: &Image) -> Result<()> {

@@ -5,8 +5,10 @@ mod entry;
 mod go;
 mod images;
 mod inputs;
+mod packages;
 mod workloads;
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::cache::Cache;
@@ -41,6 +43,16 @@ pub fn control_plane(cache: &Cache) -> Result<()> {
 pub fn workload_images(cache: &Cache) -> Result<()> {
     workloads::build(cache)?;
     images::build(cache)
+}
+
+/// The image of real servers and their clients, which needs the archive of Debian.
+pub fn servers(cache: &Cache) -> Result<()> {
+    images::build_servers(cache)
+}
+
+/// The folder with nginx, Redis, `redis-benchmark` and `wrk` of Debian's packages, and the libraries of all.
+pub fn benchmark_servers(cache: &Cache) -> Result<PathBuf> {
+    images::unpack_benchmark_servers(cache)
 }
 
 /// `tetra` and `hubble`, which read events and flows of agents.
