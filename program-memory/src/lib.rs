@@ -1,10 +1,14 @@
 //! Gives back the memory of this program's code that only its start has used: most of what is resident of a small daemon, since the
-//! kernel maps sixteen pages where one is read.
+//! kernel maps sixteen pages where one is read. And an allocator that wipes what is freed.
 
-#![allow(unsafe_code, reason = "no safe function gives advice about memory")]
+#![allow(unsafe_code, reason = "no safe function gives advice about memory, and an allocator has none")]
 #![warn(missing_docs)]
 
+mod wiping_allocator;
+
 use std::{ffi::c_int, fs, ptr};
+
+pub use wiping_allocator::WipingAllocator;
 
 /// Takes the pages of this program's code and constants out of memory. One that is used again is read from the file again: for
 /// programs that call this once, when they have started.
