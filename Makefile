@@ -107,7 +107,7 @@ test-pure: root cache
 	@scripts/timed "a Collector that ships events to a log store" go -C e2e/pipelines test -count=1 -trimpath ./...
 	@scripts/timed "generated files" scripts/generated.sh
 test-this-kernel: root kernel
-	@scripts/timed "flows and CPU profiles in this kernel" $(TESTS) --test flow_sums --test flow_layer --test flow_ends --test flow_neighbours --test flow_facts --test relay --test cpu_profile -- --ignored --test-threads=1
+	@scripts/timed "flows, CPU profiles and requests in this kernel" $(TESTS) --test flow_sums --test flow_layer --test flow_ends --test flow_neighbours --test flow_facts --test relay --test cpu_profile --test requests -- --ignored --test-threads=1
 
 .PHONY: test-api
 test-api: build-tests tools ## tests against a real API server
@@ -139,7 +139,7 @@ test-long: root kernel room no-cluster build-tests cache ## what is longer than 
 	@e2e/test-long.sh
 
 .PHONY: bench
-bench: root cache ## measure memory, load time, exec cost and flows of the release build; keeps e2e/bench/results/ (root)
+bench: root cache ## measure memory, load time, exec cost, flows and requests of the release build; keeps e2e/bench/results/ (root)
 	@$(MAKE) --no-print-directory build RELEASE=1
 	@e2e/bench/run.sh
 

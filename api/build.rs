@@ -13,6 +13,7 @@ const FILES: &[&str] = &[
     "observer/observer.proto",
     "peer/peer.proto",
     "trilobite/v1/profiles.proto",
+    "trilobite/requests.proto",
 ];
 
 /// Messages that are printed as JSON: the full name, and the Rust type in this crate.
@@ -22,6 +23,8 @@ const PRINTED: &[(&str, &str)] = &[
     ("observer.GetFlowsResponse", "observer::GetFlowsResponse"),
     ("observer.ServerStatusResponse", "observer::ServerStatusResponse"),
     ("flow.FlowFilter", "flow::FlowFilter"),
+    ("trilobite.requests.v1.Request", "requests::Request"),
+    ("trilobite.requests.v1.GetRequestsResponse", "requests::GetRequestsResponse"),
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -25,6 +25,7 @@ on_a_cluster() {
   done
   part "100,000 execs with a small ring: read and lost add up" env TRILOBITE_EXECS=100000 "${one[@]}" read_and_lost_records
   part "100 profiles on demand: nothing left behind" env TRILOBITE_ROUNDS=100 "${one[@]}" profile_adds_its_programs
+  part "100 profiles of requests: nothing left behind" env TRILOBITE_ROUNDS=100 "${one[@]}" profiles_on_and_off
   part "the read API: 2,000 events a second for 5 minutes, three watchers of which one does not read" \
     env TRILOBITE_READ_SECONDS=300 "${one[@]}" stopped_watcher_delays_no_other
   part "1,000 policies, one of them bad: checked, applied, active" \
@@ -51,6 +52,8 @@ part "20,000 versions of one of 1,000 policies, each call reported by one" \
   env TRILOBITE_UPDATES=20000 TRILOBITE_POLICIES=1000 "${test[@]}" --test hook_updates -- --nocapture
 part "100,000,000 pairs of random policy and call in this kernel" \
   env TRILOBITE_PAIRS=100000000 TRILOBITE_POLICIES=250 "${test[@]}" --test hook_random -- --nocapture
+part "100,000,000 hostile connections for each parser" \
+  env TRILOBITE_PARSER_RUNS=100000000 "${test[@]}" --test hostile -- --nocapture random_connections_never_panic
 scripts/images.sh
 "$TRILOBITE_TOOLS/trilobite-kernels" fetch --node --kernel 6.12
 part "a policy on two kernels: killed on Debian 6.12, refused on this one" \

@@ -26,6 +26,10 @@ const WELL_KNOWN: &[(&str, &str)] = &[
     ("google.protobuf.BytesValue", "Wrapper(Scalar::Bytes)"),
 ];
 
+/// Our own messages have the names of proto3's JSON; those of Tetragon and Hubble the names of the `.proto` text, as their
+/// clients print them.
+const OWN_PACKAGES: &str = "trilobite.";
+
 #[derive(Default)]
 struct Table {
     known: BTreeMap<String, DescriptorProto>,
@@ -59,7 +63,7 @@ pub(crate) fn write(set: &[u8], printed: &[(&str, &str)], to: &Path) -> Result<(
         let message = table.known.get(&name).ok_or(format!("no message {name}"))?.clone();
         let mut count = 0;
         for field in &message.field {
-            writeln!(fields, "    {},", table.field(field)?)?;
+            writeln!(fields, "    {},", table.field(&name, field)?)?;
             count += 1;
         }
         writeln!(messages, "    ({at}, {count}), // {name}")?;
@@ -114,7 +118,7 @@ impl Table {
         format!("Name({at}, {})", text.len())
     }
 
-    fn field(&mut self, field: &FieldDescriptorProto) -> Result<String> {
+    fn field(&mut self, message: &str, field: &FieldDescriptorProto) -> Result<String> {
         let entry = self.known.get(field.type_name().trim_start_matches('.')).cloned();
         let map = entry.filter(|entry| entry.options.as_ref().is_some_and(|options| options.map_entry()));
         let (shape, kind) = match map {
@@ -125,7 +129,8 @@ impl Table {
             None if field.label() == Label::Repeated => ("Repeated".to_owned(), self.kind(field)?),
             None => ("Singular".to_owned(), self.kind(field)?),
         };
-        let name = self.name(field.name());
+        let is_own = message.starts_with(OWN_PACKAGES);
+        let name = if is_own { self.name(&camel_case(field.name())) } else { self.name(field.name()) };
         Ok(format!("Field {{ number: {}, name: {name}, shape: Shape::{shape}, kind: Kind::{kind} }}", field.number()))
     }
 
@@ -140,6 +145,16 @@ impl Table {
             _ => format!("Scalar(Scalar::{})", scalar(field)?),
         })
     }
+}
+
+/// `request_bytes` -> `requestBytes`.
+fn camel_case(name: &str) -> String {
+    let mut words = name.split('_');
+    let first = words.next().unwrap_or_default().to_owned();
+    words.fold(first, |text, word| {
+        let (head, rest) = word.split_at(word.len().min(1));
+        text + &head.to_ascii_uppercase() + rest
+    })
 }
 
 fn position(list: &mut Vec<String>, name: &str) -> usize {

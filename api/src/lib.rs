@@ -45,5 +45,11 @@ pub mod profiles {
     tonic::include_proto!("trilobite.v1");
 }
 
+/// `trilobite.requests.v1.Requests`: decoded requests of the pods that AppProfiles select.
+#[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated")]
+pub mod requests {
+    tonic::include_proto!("trilobite.requests.v1");
+}
+
 /// All `.proto` files as an encoded `FileDescriptorSet`.
 pub static DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

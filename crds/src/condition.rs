@@ -59,6 +59,9 @@ pub enum ConditionType {
     Accepted,
     /// At least one node has a problem; `Ready` tolerates a few.
     Degraded,
+    /// Rows of requests were made; information alone, of AppProfiles that ask for requests and of a stack with a standing
+    /// profile.
+    RowsSeen,
     /// The relay serves `read.trilobite.dev`, and reads from every node; of the stack only.
     RelayReady,
     /// A change is under way; listed only while true.
@@ -77,6 +80,7 @@ impl ConditionType {
             Self::Programmed => "Every counted node was given the spec and has answered.",
             Self::Accepted => "The spec is valid and supported.",
             Self::Degraded => "At least one node has a problem; `Ready` tolerates a few.",
+            Self::RowsSeen => "Rows of requests were made; where not, the reason says why.",
             Self::RelayReady => "The relay serves `read.trilobite.dev`, and reads from every node.",
             Self::Reconciling => "A change is under way; listed only while true.",
             Self::Stalled => "No progress without a change by a user; listed only while true.",

@@ -8,8 +8,8 @@ use validator::{Validate, ValidationError};
 
 use crate::{bounds, selector, status::FlowCaptureStatus};
 
-const MIN_PORT: i32 = 1;
-const MAX_PORT: i32 = 65535;
+pub(crate) const MIN_PORT: i32 = 1;
+pub(crate) const MAX_PORT: i32 = 65535;
 
 /// Which flows are captured, for how long, and where they are written. It cannot change after creation: its end is set once.
 #[derive(CustomResource, KubeSchema, Validate, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -91,7 +91,7 @@ impl Protocol {
     }
 }
 
-fn check_ports(ports: &[i32]) -> Result<(), ValidationError> {
+pub(crate) fn check_ports(ports: &[i32]) -> Result<(), ValidationError> {
     bounds::check_items(ports, |port| match *port {
         port if port < MIN_PORT => Some(format!("{port} must be at least {MIN_PORT}")),
         port if port > MAX_PORT => Some(format!("{port} must be at most {MAX_PORT}")),

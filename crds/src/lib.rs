@@ -21,7 +21,7 @@ pub mod stack;
 pub mod status;
 pub mod user_kind;
 
-pub use app_profile::{AppProfile, AppProfileSpec, CpuSpec};
+pub use app_profile::{AppProfile, AppProfileSpec, CpuSpec, RequestProtocol, RequestRole, RequestsSpec};
 pub use bounds::Violation;
 pub use condition::{Condition, ConditionStatus, ConditionType};
 pub use files::{ParseError, Resource, desired_from_resources, parse_documents};

@@ -13,7 +13,7 @@ macro_rules! reasons {
         impl Reason {
     /// Whether it describes something that is active as asked, e.g. a signal that lets the call finish.
     pub fn is_note(self) -> bool {
-        matches!(self, Self::SyscallPointer | Self::SignalIsLate | Self::MatchesExecutedFile)
+        matches!(self, Self::SyscallPointer | Self::UprobeRefused | Self::SignalIsLate | Self::MatchesExecutedFile)
     }
 
             /// All reasons, in the order of docs/reasons.md.
@@ -55,6 +55,8 @@ reasons! {
     ProfileTooLarge,
     /// The namespace's budget for AppProfiles and FlowCaptures is in use by older ones.
     NamespaceBudgetExceeded,
+    /// The spec asks for bodies or literals, and the stack does not allow them in this namespace.
+    PayloadsNotAllowed,
     /// Every counted node was given the spec and has answered.
     AllNodesApplied,
     /// Nodes are given a change, a few at a time.
@@ -129,6 +131,8 @@ reasons! {
     MapMemoryExceeded,
     /// The memory budget was used up before the end.
     MemoryBudgetExceeded,
+    /// The memory that the stack allows all profiles of a node together is in use by others.
+    NodeBudgetExceeded,
     /// The node already holds as many sessions as it can.
     NodeFull,
     /// The session ended before it could be started or resumed.
@@ -145,7 +149,8 @@ reasons! {
     TooManySelectors,
     /// A part of the profile could not be fetched, or is not what its digest says.
     PartUnavailable,
-    /// The worker process, which parses untrusted data, has ended unexpectedly.
+    /// The worker process, which parses untrusted data, has ended unexpectedly, or no agent ran for a while; rows of requests
+    /// that it had are lost.
     WorkerFailed,
     /// Events could not be written to the file or stream that the stack names.
     ExportFailed,
@@ -163,12 +168,24 @@ reasons! {
     CertificateExpired,
     /// A selector decides by user memory that the process can change during the call.
     SyscallPointer,
+    /// The kernel refuses probes in processes to an agent without more rights, so requests inside TLS are not read.
+    UprobeRefused,
     /// A signal alone lets the call finish before the process ends.
     SignalIsLate,
     /// matchBinaries of this hook also matches the file that is executed.
     MatchesExecutedFile,
     /// Records were lost; metrics and status count them.
     RecordsLost,
+    /// Rows of requests were made.
+    RowsSeen,
+    /// The selected pods were seen, and no request of theirs.
+    NoTraffic,
+    /// The selected pods speak only protocols that are not asked for or not supported.
+    OtherProtocol,
+    /// The selected pods speak TLS that is not decrypted.
+    Encrypted,
+    /// The selected pods have the other role in all of their connections.
+    RoleNotSeen,
 }
 
 impl Reason {
@@ -180,6 +197,7 @@ impl Reason {
             self,
             Self::InvalidSpec
                 | Self::Unsupported
+                | Self::PayloadsNotAllowed
                 | Self::PodSecurityForbidden
                 | Self::VerifierRejected
                 | Self::KernelTooOld

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# run.sh [memory|load|exec|flows|profile|security|read]... : measures what the agent costs, prints the table, and keeps it in results/.
+# run.sh [memory|load|exec|flows|profile|security|requests|read]... : measures what the agent costs, prints the table, and keeps it in results/.
 # Only a run of everything is kept, beside those of before. Needs root, the release build (make build RELEASE=1) and the control
-# plane and workloads (make cache). Ends with 1 where a number is missing or impossible.
+# plane and workloads (make cache); requests unpacks nginx and Redis of Debian's packages into the cache. Ends with 1 where a number is missing or impossible.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 target=$(cargo metadata --format-version 1 --no-deps | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')/x86_64-unknown-linux-gnu

@@ -15,7 +15,8 @@ const CONTRACT: &str = "bpf/include/contract.h";
 const FLAGS: &str = ".*_flag";
 
 /// What the variants of an enum have in front of them in C, where it is not the first word of the enum's name.
-const PREFIXES: [(&str, &str); 2] = [("flow_direction", "INTERFACE_"), ("shared_word", "SHARED_")];
+const PREFIXES: [(&str, &str); 3] =
+    [("data_verdict", "VERDICT_"), ("flow_direction", "INTERFACE_"), ("shared_word", "SHARED_")];
 
 /// Writes them to `file`.
 pub(crate) fn generate(clang_args: &[String], file: &Path) -> Result<()> {

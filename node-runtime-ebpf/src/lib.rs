@@ -31,7 +31,11 @@ pub mod skeleton {
         /// `bpf/network/flow.bpf.c`: the flows of chosen interfaces.
         flow,
         /// `bpf/identity/process.bpf.c`: fork, exec, exit, and the processes that ran before.
-        process
+        process,
+        /// `bpf/application/socket.bpf.c`: bytes on sockets, by tracepoints.
+        socket,
+        /// `bpf/application/socket_fexit.bpf.c`: the same, by the functions that send and receive.
+        socket_fexit
     );
 }
 
@@ -52,7 +56,7 @@ pub fn hook(words: u32) -> &'static [u8] {
 }
 
 /// Every object by its name, to try what a kernel says of each.
-pub fn all() -> [(&'static str, &'static [u8]); 7] {
+pub fn all() -> [(&'static str, &'static [u8]); 9] {
     [
         ("hook1", hook(1)),
         ("hook4", hook(4)),
@@ -61,6 +65,8 @@ pub fn all() -> [(&'static str, &'static [u8]); 7] {
         ("process", &skeleton::process::DATA),
         ("flow", &skeleton::flow::DATA),
         ("cpu", &skeleton::cpu::DATA),
+        ("socket", &skeleton::socket::DATA),
+        ("socket_fexit", &skeleton::socket_fexit::DATA),
     ]
 }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use clap::{Parser, ValueEnum};
 use trilobite_crds::read_api::AGENT_PORT;
 
-/// Serves read.trilobite.dev: events, flows and profiles of all nodes.
+/// Serves read.trilobite.dev: events, flows, requests and profiles of all nodes.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "trilobite-relay", version)]
 pub struct Arguments {

@@ -1,4 +1,4 @@
-//! The relay: events, flows and profiles of all nodes as an aggregated API, so that Kubernetes' own RBAC guards them.
+//! The relay: events, flows, requests and profiles of all nodes as an aggregated API, so that Kubernetes' own RBAC guards them.
 
 pub mod access;
 pub mod agents;

@@ -33,6 +33,8 @@ pub(crate) enum Phase {
     Collect,
     /// Parses files of pods; cannot open or receive anything.
     Parse,
+    /// Reads a ring and answers the agent's messages; cannot open anything.
+    Serve,
 }
 
 /// Gives up every capability and every way to new ones. The worker dies with the agent.
@@ -130,10 +132,14 @@ fn rules(phase: Phase) -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::B
     for call in [libc::SYS_mmap, libc::SYS_mprotect] {
         rules.insert(call, vec![without(2, libc::PROT_EXEC as u64)?]);
     }
-    if phase == Phase::Collect {
-        rules.extend(collect.into_iter().map(|call| (call, Vec::new())));
-        let writing = libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC;
-        rules.insert(libc::SYS_openat, vec![without(2, writing as u64)?]);
+    match phase {
+        Phase::Collect => {
+            rules.extend(collect.into_iter().map(|call| (call, Vec::new())));
+            let writing = libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC;
+            rules.insert(libc::SYS_openat, vec![without(2, writing as u64)?]);
+        }
+        Phase::Serve => drop(rules.insert(libc::SYS_recvmsg, Vec::new())),
+        Phase::Parse => {}
     }
     Ok(rules)
 }
@@ -165,31 +171,37 @@ mod tests {
 
     use super::*;
 
-    /// Environment variable that names the attack to a confined process of this test.
+    /// The phases in which bytes of pods are parsed.
+    const PHASES: [(&str, Phase); 2] = [("parse", Phase::Parse), ("serve", Phase::Serve)];
+    /// Environment variable that names the phase and the attack to a confined process of this test.
     const ATTACK: &str = "TRILOBITE_TEST_ATTACK";
     const THIS_TEST: &str = "confine::tests::hijacked_worker_can_end_itself_and_no_other_process";
 
     /// Runs this test again in a confined process, and returns how that process ended.
-    fn attack_in_confinement(attack: &str, victim: u32) -> ExitStatus {
+    fn attack_in_confinement(phase: &str, attack: &str, victim: u32) -> ExitStatus {
         Command::new(std::env::current_exe().unwrap())
             .args(["--exact", THIS_TEST, "--nocapture"])
             // As the agent starts a worker: with RUST_BACKTRACE a panic would open files.
             .env_clear()
-            .env(ATTACK, format!("{attack} {victim}"))
+            .env(ATTACK, format!("{phase} {attack} {victim}"))
             .status()
             .unwrap()
     }
 
     #[allow(unsafe_code, reason = "no safe function makes these calls")]
-    fn attack(attack_and_victim: &str) {
-        let (attack, victim) = attack_and_victim.split_once(' ').unwrap();
-        let victim: i32 = victim.parse().unwrap();
-        filter_system_calls(Phase::Parse).unwrap();
-        match attack {
+    fn attack(words: &str) {
+        let words: Vec<&str> = words.split(' ').collect();
+        let phase = PHASES.into_iter().find(|(name, _)| *name == words[0]).unwrap().1;
+        let victim: i32 = words[2].parse().unwrap();
+        filter_system_calls(phase).unwrap();
+        match words[1] {
             // SAFETY: all arguments are numbers.
             "signal" => drop(unsafe { libc::syscall(libc::SYS_tgkill, victim, victim, libc::SIGKILL) }),
             // SAFETY: as above.
             "owner" => drop(unsafe { libc::fcntl(0, libc::F_SETOWN, victim) }),
+            // SAFETY: as above.
+            "connect" => drop(unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM, 0) }),
+            "open" => drop(std::fs::File::open("/dev/null")),
             "panic" => {
                 let caught = std::panic::catch_unwind(|| panic!("caught on purpose")).is_err();
                 std::process::exit(if caught { 0 } else { 1 });
@@ -200,20 +212,22 @@ mod tests {
 
     #[test]
     fn confined_worker_can_catch_a_panic() {
-        assert_eq!(attack_in_confinement("panic", 0).code(), Some(0));
+        assert_eq!(PHASES.map(|(phase, _)| attack_in_confinement(phase, "panic", 0).code()), [Some(0); 2]);
     }
 
     #[test]
     fn hijacked_worker_can_end_itself_and_no_other_process() {
-        if let Ok(attack_and_victim) = std::env::var(ATTACK) {
-            return attack(&attack_and_victim);
+        if let Ok(words) = std::env::var(ATTACK) {
+            return attack(&words);
         }
         let mut victim = Command::new("sleep").arg("60").spawn().unwrap();
-        let ends = ["signal", "owner", "abort"].map(|attack| attack_in_confinement(attack, victim.id()).signal());
+        let attacks = ["signal", "owner", "connect", "open", "abort"];
+        let ends = PHASES.map(|(phase, _)| attacks.map(|one| attack_in_confinement(phase, one, victim.id()).signal()));
         let alive = victim.try_wait().unwrap().is_none();
         victim.kill().unwrap();
         victim.wait().unwrap();
-        assert_eq!(ends, [Some(libc::SIGSYS), Some(libc::SIGSYS), Some(libc::SIGABRT)]);
+        let refused = Some(libc::SIGSYS);
+        assert_eq!(ends, [[refused, refused, refused, refused, Some(libc::SIGABRT)]; 2]);
         assert!(alive);
     }
 }

@@ -1,6 +1,6 @@
-//! The JSON form of messages, byte for byte what Go's `protojson` writes with `UseProtoNames`, on one line and without
-//! its random blanks: fields in the order of the `.proto` text, 64-bit numbers as strings, enums by name, unset fields
-//! left out.
+//! The JSON form of messages, byte for byte what Go's `protojson` writes with `UseProtoNames` (our own messages: without it, in
+//! camel case), on one line and without its random blanks: fields in the order of the `.proto` text, 64-bit numbers as strings,
+//! enums by name, unset fields left out.
 
 mod any;
 mod read;

@@ -2,10 +2,11 @@
 
 use proptest::prelude::*;
 
-use super::{append, append_encoded};
+use super::{append, append_encoded, read, to_string};
 use crate::{
     flow::Flow,
     observer::{GetFlowsResponse, get_flows_response::ResponseTypes},
+    requests,
     tetragon::{self as api, get_events_response::Event},
 };
 
@@ -64,6 +65,22 @@ fn exit_is_one_line_with_the_names_that_scripts_know() {
         printed(&event),
         r#"{"process_exit":{"process":{"exec_id":"Zm9zc2ls","pid":7,"start_time":"2023-10-06T22:03:57.700Z"},"signal":"SIGKILL"},"node_name":"alder"}"#
     );
+}
+
+#[test]
+fn own_messages_have_the_names_of_proto3s_json() {
+    let request = requests::Request {
+        is_error: true,
+        request_bytes: 83,
+        latency: Some(prost_types::Duration { seconds: 0, nanos: 12_000_000 }),
+        process: Some(requests::Process { pid: 7, exec_id: "cmVlZg==".into(), ..Default::default() }),
+        columns: [("resp_status".to_owned(), "404".to_owned())].into(),
+        ..requests::Request::default()
+    };
+    let text = to_string(&request);
+    let expected = r#"{"process":{"pid":7,"execId":"cmVlZg=="},"latency":"0.012s","isError":true,"requestBytes":"83","columns":{"resp_status":"404"}}"#;
+    assert_eq!(text, expected);
+    assert_eq!(read::<requests::Request>(&serde_json::from_str(&text).unwrap()), Ok(request));
 }
 
 #[test]

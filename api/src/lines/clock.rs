@@ -19,6 +19,11 @@ pub fn nine_digits(time: &Proto) -> String {
     formatted(time, "%Y-%m-%dT%H:%M:%S.%9fZ")
 }
 
+/// `2023-10-06T22:03:57.700Z`, as in tables of requests.
+pub fn milliseconds(time: &Proto) -> String {
+    formatted(time, "%Y-%m-%dT%H:%M:%S.%3fZ")
+}
+
 /// `Nov 22 12:46:23.248`, as in Hubble's lines.
 pub fn stamp(time: &Proto) -> String {
     formatted(time, "%b %e %H:%M:%S.%3f")
@@ -33,6 +38,7 @@ mod tests {
         let time = Proto { seconds: 1_696_629_837, nanos: 700_326_678 };
         assert_eq!(nine_digits(&time), "2023-10-06T22:03:57.700326678Z");
         assert_eq!(stamp(&time), "Oct  6 22:03:57.700");
+        assert_eq!(milliseconds(&time), "2023-10-06T22:03:57.700Z");
     }
 
     #[test]

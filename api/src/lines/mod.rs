@@ -3,3 +3,4 @@
 pub mod clock;
 pub mod flow;
 pub mod paint;
+pub mod request;

@@ -7,6 +7,7 @@ mod observe;
 mod output;
 mod policy;
 mod profile;
+mod requests;
 mod time;
 
 use std::{
@@ -22,6 +23,7 @@ pub(crate) use observe::{FlowsFormat, ObserveArgs};
 pub(crate) use output::{CompletionArgs, OutputFormat, StatusArgs, VersionArgs};
 pub(crate) use policy::{PolicyArgs, PolicyCheckArgs, PolicyCommand};
 pub(crate) use profile::{ProfileArgs, ProfileTarget, ProfilesArgs};
+pub(crate) use requests::{REQUESTS_MAX, RequestsArgs, RequestsFormat};
 
 /// Where Trilobite is installed unless the user says otherwise.
 pub(crate) const DEFAULT_NAMESPACE: &str = "trilobite-system";
@@ -58,6 +60,8 @@ pub(crate) enum Command {
     /// Print network flows of all nodes: the latest, or as they happen.
     #[command(visible_alias = "flows")]
     Observe(ObserveArgs),
+    /// Print requests of the pods that AppProfiles select: the latest, or as they come.
+    Requests(RequestsArgs),
     /// Draw a CPU flame graph of one pod, or fetch the result of an AppProfile.
     Profile(ProfileArgs),
     /// List AppProfiles, their state, and how to fetch their results.
@@ -184,6 +188,9 @@ mod tests {
         assert_eq!(refused("trilobite observe --ip shop"), ErrorKind::ValueValidation);
         assert_eq!(refused("trilobite observe --verdict lost"), ErrorKind::InvalidValue);
         assert_eq!(refused("trilobite profiles -A -n shop"), ErrorKind::ArgumentConflict);
+        assert_eq!(refused("trilobite requests -A -n shop"), ErrorKind::ArgumentConflict);
+        assert_eq!(refused("trilobite requests --protocol kafka"), ErrorKind::InvalidValue);
+        assert_eq!(refused("trilobite requests --limit 5001"), ErrorKind::ValueValidation);
         assert_eq!(refused("trilobite status --socket /s --context c"), ErrorKind::ArgumentConflict);
         assert_eq!(refused("trilobite frobnicate"), ErrorKind::InvalidSubcommand);
     }
@@ -195,7 +202,7 @@ mod tests {
 
     #[test]
     fn every_command_that_paints_takes_color() {
-        for command in ["status", "events", "observe", "profiles"] {
+        for command in ["status", "events", "observe", "requests", "profiles"] {
             for mode in ["auto", "always", "never"] {
                 assert!(parse(&format!("trilobite {command} --color {mode}")).is_ok(), "{command} {mode}");
             }

@@ -11,6 +11,7 @@ mod print;
 mod profile;
 mod profile_error;
 mod profiles;
+mod requests;
 mod rights;
 mod status;
 mod tunnel;
@@ -42,6 +43,11 @@ pub(crate) async fn execute(arguments: Arguments, out: &mut dyn Write) -> Result
             let transport = transport().await?;
             let api = read_api(&transport).await;
             observe::print_flows(&args, &transport, api.as_ref(), out).await
+        }
+        Command::Requests(args) => {
+            let transport = transport().await?;
+            let api = read_api(&transport).await;
+            requests::print_requests(&args, &transport, api.as_ref(), out).await
         }
         Command::Profile(args) => {
             let transport = transport().await?;

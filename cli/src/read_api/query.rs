@@ -9,7 +9,7 @@ use crate::cluster::ClusterError;
 /// Whatever is unset is not asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Query {
-    /// `events`, `flows` or `profiles`.
+    /// `events`, `flows`, `requests` or `profiles`.
     resource: &'static str,
     /// All namespaces without one.
     namespace: Option<String>,

@@ -11,6 +11,7 @@ mod observe;
 mod outputs;
 mod profiles;
 mod read_api;
+mod requests;
 mod run;
 mod status;
 mod streams;

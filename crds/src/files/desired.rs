@@ -6,11 +6,12 @@ use jiff::Timestamp;
 
 use super::resource::Resource;
 use crate::{
-    Inputs, NamespaceClaim, ObservabilityStack, ObservabilityStackSpec, Refusal, STACK_NAME, UserKind,
+    AppProfile, Inputs, NamespaceClaim, ObservabilityStack, ObservabilityStackSpec, Refusal, STACK_NAME, UserKind,
     above_namespace_budget,
     node::{Desired, Session},
     plan,
     reason::Reason,
+    selector::Labels,
     session_for_capture, session_for_profile,
 };
 
@@ -43,7 +44,7 @@ pub fn desired_from_resources(resources: &[Resource], now: Timestamp) -> (Desire
     for resource in &unique {
         let session = match resource {
             Resource::Capture(capture) => session_for_capture(capture, stack, now),
-            Resource::Profile(profile) => session_for_profile(profile, stack, now),
+            Resource::Profile(profile) => session_for_profile(profile, stack, &known_labels(profile), now),
             Resource::Stack(_)
             | Resource::Policy(_)
             | Resource::NamespacedPolicy(_)
@@ -64,9 +65,16 @@ pub fn desired_from_resources(resources: &[Resource], now: Timestamp) -> (Desire
         parts,
         sessions,
         export: stack.spec.export.plan(),
+        application: planned.profile.spec.application.unwrap_or_default(),
         ..Desired::default()
     };
     (desired, refusals)
+}
+
+/// The only label that an API server gives to every namespace; files have no namespaces with others.
+fn known_labels(profile: &AppProfile) -> Labels {
+    let namespace = profile.source().namespace.unwrap_or_default();
+    [("kubernetes.io/metadata.name".to_owned(), namespace)].into()
 }
 
 /// Removes the sessions that do not fit into the budget of their namespace; returns their refusals.

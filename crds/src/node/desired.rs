@@ -4,8 +4,13 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use validator::Validate;
 
-use super::{part::ProfilePartSpec, runtime::ProfileRef, session::Session};
+use super::{
+    part::ProfilePartSpec,
+    runtime::ProfileRef,
+    session::{AppProfileSession, Session},
+};
 use crate::{read_api::Listen, stack::EventSelection};
 
 /// Everything that a node has to keep active.
@@ -27,12 +32,35 @@ pub struct Desired {
     /// Where events are written.
     #[serde(default)]
     pub export: ExportPlan,
+    /// Settings of the application layer.
+    #[serde(default, skip_serializing_if = "ApplicationSettings::is_default")]
+    pub application: ApplicationSettings,
     /// Labels of the node that policies select nodes by; empty without a cluster.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub node_labels: BTreeMap<String, String>,
     /// The port for the relay; none without a cluster, and while no relay is wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listen: Option<Listen>,
+}
+
+/// What the stack says about the application layer of every node.
+#[derive(Validate, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ApplicationSettings {
+    /// Memory of all profiles of a node together, in bytes; unset means `DEFAULT_NODE_BUDGET`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_memory_budget_bytes: Option<u64>,
+    /// The profile that runs without an end because the layer is Enabled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[validate(nested)]
+    pub standing: Option<AppProfileSession>,
+}
+
+impl ApplicationSettings {
+    /// Whether nothing is set.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Where an agent writes events in addition to its socket.

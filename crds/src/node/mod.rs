@@ -5,20 +5,27 @@ pub mod desired;
 pub mod part;
 mod policy_nodes;
 pub mod profile;
+mod requests_state;
 pub mod runtime;
 pub mod scope;
 pub mod session;
 
 pub use container_selector::{CONTAINER_NAME, CONTAINER_REPO, matches_container};
-pub use desired::{Desired, ExportPlan, FileExport};
+pub use desired::{ApplicationSettings, Desired, ExportPlan, FileExport};
 pub use part::{
     ArgType, FlowsPart, PartContent, PolicyPart, ProcessesPart, ProfilePart, ProfilePartSpec, TracepointArg,
     TracepointHook, TracepointsPart,
 };
 pub use profile::{NodeProfile, NodeProfileSpec, PartRef};
+pub use requests_state::{
+    MAX_OTHER_PROTOCOLS, MAX_PROTOCOLS, MAX_TLS_NOT_VISIBLE, ProtocolRows, RequestsState, TlsNotVisible,
+};
 pub use runtime::{
-    KernelFacts, NodeProblem, NodeRuntime, NodeRuntimeSpec, NodeRuntimeStatus, PodsSelected, ProfileRef, SessionState,
-    SessionStatus, SourceLoss,
+    KernelFacts, MAX_SESSIONS, NodeProblem, NodeRuntime, NodeRuntimeSpec, NodeRuntimeStatus, PodsSelected, ProfileRef,
+    SessionState, SessionStatus, SourceLoss,
 };
 pub use scope::{PodScope, Source, SourceKind, WorkloadScope};
-pub use session::{CpuProfileSession, FlowOutput, FlowsSession, RESULT_WITHIN, Session, SessionContent};
+pub use session::{
+    AppProfileSession, CpuProfileSession, CpuSampling, FlowOutput, FlowsSession, RESULT_WITHIN, RequestsSession,
+    STANDING_PROFILE, Session, SessionContent,
+};

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use validator::Validate;
 
-use super::desired::ExportPlan;
+use super::desired::{ApplicationSettings, ExportPlan};
 use crate::bounds::DIGEST;
 
 /// The parts, sorted by name. The object's name ends in its digest.
@@ -42,6 +42,10 @@ pub struct NodeProfileSpec {
     /// Where the agent writes events in addition to its socket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub export: Option<ExportPlan>,
+    /// Settings of the application layer that differ from their defaults.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[validate(nested)]
+    pub application: Option<ApplicationSettings>,
 }
 
 /// A part by name and content.

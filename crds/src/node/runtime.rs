@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use validator::Validate;
 
-use super::{scope::Source, session::Session};
+use super::{requests_state::RequestsState, scope::Source, session::Session};
 use crate::{
     bounds::REASON,
     condition::{Condition, MAX_MESSAGE, MESSAGE_LENGTH, cut},
@@ -18,6 +18,10 @@ use crate::{
 
 /// Most labels of a node that policies may select by: the keys of all their selectors.
 const MAX_SELECTED_LABELS: u64 = 256;
+/// Most sessions of a node.
+pub const MAX_SESSIONS: usize = 128;
+/// The same limit, in the type of a validated length.
+const SESSIONS_LENGTH: u64 = MAX_SESSIONS as u64;
 const MAX_FIELD: usize = 256;
 const FIELD_LENGTH: u64 = MAX_FIELD as u64;
 
@@ -43,7 +47,7 @@ pub struct NodeRuntimeSpec {
     pub profile_ref: Option<ProfileRef>,
     /// Requests to this node that have an end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[validate(length(max = 64), nested)]
+    #[validate(length(max = SESSIONS_LENGTH), nested)]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub sessions: Vec<Session>,
     /// Labels of the node that policies select nodes by.
@@ -95,7 +99,7 @@ pub struct NodeRuntimeStatus {
     pub kernel: Option<KernelFacts>,
     /// State of each session of the spec.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[validate(length(max = 64))]
+    #[validate(length(max = SESSIONS_LENGTH), nested)]
     pub sessions: Vec<SessionStatus>,
     /// Parts that are not active, by the first 16 characters of their digests; `problems` lists some of the reasons.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -180,6 +184,10 @@ pub struct SessionStatus {
     /// Number of records lost, in the kernel and in the agent.
     #[serde(default)]
     pub lost: i64,
+    /// What the session knows of requests; unset where none are asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[validate(nested)]
+    pub requests: Option<RequestsState>,
 }
 
 /// The state of a session.

@@ -3,15 +3,19 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use validator::{Validate, ValidationErrors};
 
 use super::scope::{PodScope, Source};
+use crate::app_profile::{RequestProtocol, RequestRole, TlsCapture};
 
 /// How long a node may take after the end of a session to write its result.
 pub const RESULT_WITHIN: Duration = Duration::from_secs(60);
+
+/// Name of the standing profile among the sessions that an agent reports; it has no end.
+pub const STANDING_PROFILE: &str = "observabilitystack.default";
 
 /// One request with an end.
 #[derive(Validate, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -31,19 +35,70 @@ pub struct Session {
     pub content: SessionContent,
 }
 
+impl Session {
+    /// Until when nodes have the session: rows of requests outlive its end.
+    pub fn retained_until(&self) -> Timestamp {
+        let minutes = match &self.content {
+            SessionContent::AppProfile(AppProfileSession { requests: Some(requests), .. }) => {
+                requests.retain_after_end_minutes
+            }
+            _ => 0,
+        };
+        let retained = SignedDuration::from_mins(minutes.into());
+        self.expires_at.checked_add(retained).unwrap_or(self.expires_at)
+    }
+
+    /// Whether both are the same request, whatever version planned them.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let Self { name, source, expires_at, content } = self;
+        (name, source, expires_at) == (&other.name, &other.source, &other.expires_at) && content.is_same(&other.content)
+    }
+}
+
 /// What a session asks for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum SessionContent {
-    /// Sampled stacks of the pods in scope.
+    /// Everything that one AppProfile asks for.
+    AppProfile(AppProfileSession),
+    /// Sampled stacks of the pods in scope; from an operator of an earlier version.
     CpuProfile(CpuProfileSession),
     /// Flows of the pods in scope.
     Flows(FlowsSession),
 }
 
+impl SessionContent {
+    /// The pods that the session is about.
+    pub fn pods(&self) -> &PodScope {
+        match self {
+            Self::AppProfile(session) => &session.pods,
+            Self::CpuProfile(session) => &session.pods,
+            Self::Flows(session) => &session.pods,
+        }
+    }
+
+    /// What an AppProfile asks for, also one that was planned by an earlier version; none for a FlowCapture.
+    pub fn app_profile(&self) -> Option<AppProfileSession> {
+        match self {
+            Self::AppProfile(session) => Some(session.clone()),
+            Self::CpuProfile(session) => Some(session.clone().into()),
+            Self::Flows(_) => None,
+        }
+    }
+
+    /// Whether both ask for the same, whatever version planned them.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self.app_profile(), other.app_profile()) {
+            (None, None) => self == other,
+            (one, another) => one == another,
+        }
+    }
+}
+
 impl Validate for SessionContent {
     fn validate(&self) -> Result<(), ValidationErrors> {
         let (field, result) = match self {
+            Self::AppProfile(session) => ("appProfile", session.validate()),
             Self::CpuProfile(session) => ("cpuProfile", session.validate()),
             Self::Flows(session) => ("flows", session.validate()),
         };
@@ -51,7 +106,75 @@ impl Validate for SessionContent {
     }
 }
 
-/// A CPU profile.
+/// Everything that one AppProfile, or the stack's standing profile, asks for.
+#[derive(Validate, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AppProfileSession {
+    /// Pods that are profiled.
+    #[validate(nested)]
+    pub pods: PodScope,
+    /// Memory for rings, workers and results together, in bytes.
+    pub memory_budget_bytes: u64,
+    /// Samples stacks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<CpuSampling>,
+    /// Captures requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[validate(nested)]
+    pub requests: Option<RequestsSession>,
+}
+
+/// How stacks are sampled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CpuSampling {
+    /// Samples per second on each CPU.
+    pub frequency_hz: u32,
+}
+
+/// Which requests are captured, and what is kept of them.
+#[derive(Validate, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RequestsSession {
+    /// Protocols to decode, sorted; all of them are supported.
+    #[validate(length(max = 16))]
+    pub protocols: Vec<RequestProtocol>,
+    /// Only connections with one of these ports on either end; empty means all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[validate(length(max = 32))]
+    pub ports: Vec<u16>,
+    /// Only connections in which the pods have one of these roles; empty means both.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[validate(length(max = 2))]
+    pub roles: Vec<RequestRole>,
+    /// Whether requests inside TLS are read.
+    #[serde(default)]
+    pub tls: TlsCapture,
+    /// Keeps only requests whose answer took longer, in milliseconds; 0 keeps all.
+    #[serde(default)]
+    pub slower_than_ms: u64,
+    /// Keeps only requests that were answered with an error.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub only_errors: bool,
+    /// Most bytes that are kept of each body.
+    #[serde(default)]
+    pub payload_bytes: u32,
+    /// Keeps literals, values and query parameters as they are.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keep_literals: bool,
+    /// Names of further headers whose values are redacted, in lower case and sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(inner(length(max = 128)))]
+    #[validate(length(max = 32))]
+    pub redact_headers: Vec<String>,
+    /// How old rows get while the profile is active, in minutes.
+    pub retain_minutes: u32,
+    /// How long rows are kept after the end, in minutes.
+    #[serde(default)]
+    pub retain_after_end_minutes: u32,
+}
+
+/// A CPU profile, as an operator of an earlier version asks for it.
 #[derive(Validate, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CpuProfileSession {
@@ -62,6 +185,13 @@ pub struct CpuProfileSession {
     pub frequency_hz: u32,
     /// Memory for ring buffers, worker and result together, in bytes.
     pub memory_budget_bytes: u64,
+}
+
+impl From<CpuProfileSession> for AppProfileSession {
+    fn from(session: CpuProfileSession) -> Self {
+        let CpuProfileSession { pods, frequency_hz, memory_budget_bytes } = session;
+        Self { pods, memory_budget_bytes, cpu: Some(CpuSampling { frequency_hz }), requests: None }
+    }
 }
 
 /// A flow capture.

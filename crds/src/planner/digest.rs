@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::node::{NodeProfileSpec, PartContent, PartRef, ProfilePartSpec, Source, desired::ExportPlan};
+use crate::node::{ApplicationSettings, ExportPlan, NodeProfileSpec, PartContent, PartRef, ProfilePartSpec, Source};
 
 /// The names are values of labels, which hold this many characters.
 const MAX_NAME: usize = 63;
@@ -29,6 +29,7 @@ pub fn profile_digest(
     suspended: bool,
     parts: &[PartRef],
     export: Option<&ExportPlan>,
+    application: Option<&ApplicationSettings>,
 ) -> String {
     #[derive(Serialize)]
     struct Digested<'a> {
@@ -37,8 +38,11 @@ pub fn profile_digest(
         suspended: bool,
         parts: &'a [PartRef],
         export: Option<&'a ExportPlan>,
+        // Left out where there are none, so that profiles of earlier versions keep their digests.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        application: Option<&'a ApplicationSettings>,
     }
-    sha256(&Digested { stack, pool, suspended, parts, export })
+    sha256(&Digested { stack, pool, suspended, parts, export, application })
 }
 
 impl ProfilePartSpec {
@@ -51,7 +55,8 @@ impl ProfilePartSpec {
 impl NodeProfileSpec {
     /// Whether the content matches the digest.
     pub fn is_intact(&self) -> bool {
-        self.digest == profile_digest(&self.stack, &self.pool, self.suspended, &self.parts, self.export.as_ref())
+        let Self { stack, pool, digest, suspended, parts, export, application } = self;
+        *digest == profile_digest(stack, pool, *suspended, parts, export.as_ref(), application.as_ref())
     }
 }
 

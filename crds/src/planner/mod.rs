@@ -6,7 +6,9 @@ mod digest;
 mod namespace_budget;
 mod policy_part;
 mod refusal;
+mod requests;
 mod session;
+mod standing;
 
 use std::sync::Arc;
 
@@ -31,6 +33,7 @@ use crate::{
     user_kind::is_dry_run,
 };
 use capacity::{ProfileCapacity, json_bytes};
+use standing::{application_settings, standing_profile};
 
 /// The pool of nodes until pools exist.
 pub const DEFAULT_POOL: &str = "default";
@@ -98,18 +101,20 @@ struct Planning {
 }
 
 impl Planning {
-    /// Refusals of the application layer, which has no parts: AppProfiles become sessions.
+    /// Refusals of the application layer, which has no parts: AppProfiles become sessions, the standing profile a setting.
     fn application(&mut self, stack: &ObservabilityStack) {
-        if stack.spec.layer(Layer::Application).mode == LayerMode::Enabled {
-            self.refusals.push(Refusal::always_on_profiles(&self.source));
-        }
         let layer = stack.spec.layer(Layer::Application);
         let least = MIN_PROFILE_BUDGET;
         if let Some(budget) = layer.memory_budget_bytes.filter(|budget| *budget < least) {
             let small = budget::TooSmall { minimum: least };
             self.refusals.push(Refusal::budget_too_small(&self.source, Layer::Application, budget, small));
         }
-        self.scope(Layer::Application, layer);
+        if self.scope(Layer::Application, layer).is_some() {
+            self.refusals.extend(standing_profile(stack).err());
+        }
+        if let Some(Err(error)) = stack.spec.application.allow_payloads.as_ref().map(selector::check) {
+            self.refusals.push(Refusal::bad_selector(&self.source, "spec.application.allowPayloads", &error));
+        }
     }
 
     /// The part for flows that the stack itself asks for.
@@ -238,7 +243,8 @@ fn profile(stack: &ObservabilityStack, parts: Vec<PartRef>) -> NodeProfile {
     let name = stack.source().name;
     let suspended = stack.spec.suspend;
     let export = Some(stack.spec.export.plan());
-    let digest = profile_digest(&name, DEFAULT_POOL, suspended, &parts, export.as_ref());
+    let application = application_settings(stack);
+    let digest = profile_digest(&name, DEFAULT_POOL, suspended, &parts, export.as_ref(), application.as_ref());
     let spec = NodeProfileSpec {
         stack: name.clone(),
         pool: DEFAULT_POOL.into(),
@@ -246,6 +252,7 @@ fn profile(stack: &ObservabilityStack, parts: Vec<PartRef>) -> NodeProfile {
         suspended,
         parts,
         export,
+        application,
     };
     NodeProfile::new(&object_name(&[&name, DEFAULT_POOL], &digest), spec)
 }

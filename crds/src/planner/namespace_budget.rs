@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{budget::FLOW_ENTRY_BYTES, refusal::Refusal};
 use crate::{
     condition::cut,
-    node::{Session, SessionContent, Source, SourceKind},
+    node::{AppProfileSession, CpuProfileSession, Session, SessionContent, Source, SourceKind},
     reason::Reason,
     stack::NamespaceBudget,
 };
@@ -30,7 +30,10 @@ impl NamespaceClaim {
     /// The claim of the resource for which `session` was planned.
     pub fn new(session: &Session, created: Option<Timestamp>) -> Self {
         let bytes = match &session.content {
-            SessionContent::CpuProfile(profile) => i64::try_from(profile.memory_budget_bytes).unwrap_or(i64::MAX),
+            SessionContent::AppProfile(AppProfileSession { memory_budget_bytes, .. })
+            | SessionContent::CpuProfile(CpuProfileSession { memory_budget_bytes, .. }) => {
+                i64::try_from(*memory_budget_bytes).unwrap_or(i64::MAX)
+            }
             SessionContent::Flows(flows) => {
                 i64::from(flows.flow_entries) * i64::from(FLOW_ENTRY_BYTES) + i64::from(flows.ring_bytes)
             }

@@ -7,6 +7,7 @@ use super::{
     capacity::{MAX_PARTS, ProfileFull},
 };
 use crate::{
+    app_profile::RequestProtocol,
     bounds::Violation,
     condition::{MAX_MESSAGE, cut},
     node::Source,
@@ -91,7 +92,6 @@ impl Refusal {
     pub fn layer_disabled(source: &Source, layer: Layer) -> Self {
         let field = layer.field();
         let message = format!("the stack has {field}.mode Disabled; set it to OnDemand or Enabled");
-        let message = if layer == Layer::Application { message.replace(" or Enabled", "") } else { message };
         Self::new(source, Reason::LayerDisabled, "", message)
     }
 
@@ -108,15 +108,43 @@ impl Refusal {
 
     /// A profile of nothing.
     pub fn nothing_requested(source: &Source) -> Self {
-        let field = "spec.cpu";
-        Self::new(source, Reason::InvalidSpec, field, format!("{field} must be set: the spec requests nothing"))
+        let message = "spec.cpu or spec.requests must be set: the spec requests nothing";
+        Self::new(source, Reason::InvalidSpec, "spec.cpu", message)
     }
 
-    /// `application.mode: Enabled`.
-    pub fn always_on_profiles(source: &Source) -> Self {
-        let field = "spec.application.mode";
-        let message = format!("{field}: Enabled is not supported; use OnDemand, and an AppProfile");
+    /// A protocol that no agent decodes.
+    pub fn protocol_not_supported(source: &Source, field: &str, protocol: RequestProtocol) -> Self {
+        let supported = RequestProtocol::SUPPORTED.map(RequestProtocol::as_str).join(", ");
+        let message = format!("{field}: {protocol} is not supported yet; supported are {supported}");
         Self::new(source, Reason::Unsupported, field, message)
+    }
+
+    /// Bodies or literals, in a namespace for which the stack does not allow them. `field` is below `spec.requests`.
+    pub fn payloads_not_allowed(source: &Source, field: &str) -> Self {
+        let namespace = source.namespace.as_deref().unwrap_or_default();
+        let field = format!("spec.requests.{field}");
+        let message = format!(
+            "{field} keeps users' data, which the stack does not allow in namespace {namespace}; remove it, or select the \
+             namespace in spec.application.allowPayloads of the stack"
+        );
+        Self::new(source, Reason::PayloadsNotAllowed, field, message)
+    }
+
+    /// `application.mode: Enabled` without what it needs. `what` says what the field is for.
+    pub fn standing_profile_lacks(source: &Source, field: &str, what: &str) -> Self {
+        let field = format!("spec.application.{field}");
+        let message = format!("{field} must be set where spec.application.mode is Enabled: it {what}");
+        Self::new(source, Reason::InvalidSpec, field, message)
+    }
+
+    /// Bodies or literals in the standing profile. `field` is below `spec.application.requests`.
+    pub fn standing_profile_keeps_no_payloads(source: &Source, field: &str) -> Self {
+        let field = format!("spec.application.requests.{field}");
+        let message = format!(
+            "{field}: the standing profile keeps no users' data; remove it, and use an AppProfile in a namespace that \
+             spec.application.allowPayloads selects"
+        );
+        Self::new(source, Reason::PayloadsNotAllowed, field, message)
     }
 
     /// The profile cannot hold another part.

@@ -4,35 +4,56 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use validator::Validate;
 
-use super::{budget, refusal::Refusal};
+use super::{
+    budget,
+    refusal::Refusal,
+    requests::{Retention, requests_session},
+    standing::standing_profile,
+};
 use crate::{
     AppProfile, FlowCapture, ObservabilityStack, UserKind,
     app_profile::MIN_PROFILE_BUDGET,
     bounds,
-    node::{CpuProfileSession, FlowOutput, FlowsSession, PodScope, Session, SessionContent, Source},
-    selector,
+    node::{AppProfileSession, CpuSampling, FlowOutput, FlowsSession, PodScope, Session, SessionContent, Source},
+    selector::{self, Labels},
     stack::{Layer, LayerMode, LayerView},
 };
 
-/// The session of an AppProfile that was accepted at `started_at`.
+/// The session of an AppProfile that was accepted at `started_at`. `namespace_labels` are those of its namespace.
 pub fn session_for_profile(
     profile: &AppProfile,
     stack: &ObservabilityStack,
+    namespace_labels: &Labels,
     started_at: Timestamp,
 ) -> Result<Session, Refusal> {
     let source = profile.source();
     let layer = open_layer(stack, Layer::Application, &source)?;
-    if layer.mode == LayerMode::Enabled {
+    if standing_profile(stack).is_err() {
         return Err(Refusal::layer_not_accepted(&source, Layer::Application));
     }
     let spec = &profile.spec;
-    let Some(cpu) = &spec.cpu else { return Err(Refusal::nothing_requested(&source)) };
+    if spec.cpu.is_none() && spec.requests.is_none() {
+        return Err(Refusal::nothing_requested(&source));
+    }
     check_bounds(&source, spec)?;
     check_layer_budget(&source, &layer, spec.memory_budget_bytes)?;
-    let content = SessionContent::CpuProfile(CpuProfileSession {
+    let retention = Retention {
+        minutes: spec.retain_minutes.unsigned_abs(),
+        minutes_after_end: spec.retain_after_end_minutes.unsigned_abs(),
+    };
+    let requests = spec.requests.as_ref().map(|requests| {
+        if let Some(field) = requests.content_field()
+            && !stack.spec.application.allows_payloads(namespace_labels)
+        {
+            return Err(Refusal::payloads_not_allowed(&source, field));
+        }
+        requests_session(&source, "spec.requests", requests, retention)
+    });
+    let content = SessionContent::AppProfile(AppProfileSession {
         pods: pods(&source, &layer, &spec.pod_selector)?,
-        frequency_hz: cpu.frequency_hz.unsigned_abs(),
         memory_budget_bytes: spec.memory_budget_bytes.unsigned_abs(),
+        cpu: spec.cpu.as_ref().map(|cpu| CpuSampling { frequency_hz: cpu.frequency_hz.unsigned_abs() }),
+        requests: requests.transpose()?,
     });
     session("appprofile", source, started_at, spec.duration_seconds, content)
 }

@@ -28,6 +28,19 @@ pub(super) fn time_limited_columns(crd: Value) -> Value {
     crd
 }
 
+/// In addition, for AppProfiles: how many rows of requests there are; with `-o wide` why there are none.
+pub(super) fn app_profile_columns(crd: Value) -> Value {
+    let mut crd = time_limited_columns(crd);
+    if let Some(columns) = crd["spec"]["versions"][0]["additionalPrinterColumns"].as_array_mut() {
+        let age = columns.pop();
+        let description = "Rows of requests; empty where none are asked for";
+        columns.push(json!({ "name": "Rows", "type": "integer", "jsonPath": ".status.requests.totalRows", "description": description }));
+        columns.push(condition("Rows seen", "RowsSeen", "reason", 1));
+        columns.extend(age);
+    }
+    crd
+}
+
 /// Ready, Reason, Parts, Kernel, Age; with `-o wide` the profile and the agent's version. Some fields can be selected by, to
 /// find nodes among thousands: `kubectl get noderuntimes --field-selector status.kernel.release=...`.
 pub(super) fn node_columns(mut crd: Value) -> Value {

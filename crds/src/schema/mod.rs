@@ -25,7 +25,7 @@ pub fn crds() -> Vec<Value> {
         policy_crd::<TracingPolicy>(),
         policy_crd::<TracingPolicyNamespaced>(),
         columns::time_limited_columns(user_crd::<FlowCapture>()),
-        columns::time_limited_columns(user_crd::<AppProfile>()),
+        columns::app_profile_columns(user_crd::<AppProfile>()),
         rewrite::crd(ProfilePart::crd()),
         rewrite::crd(NodeProfile::crd()),
         columns::node_columns(rewrite::crd(NodeRuntime::crd())),

@@ -5,9 +5,9 @@ use kube::KubeSchema;
 use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use validator::{Validate, ValidationError};
+use validator::Validate;
 
-use crate::{app_profile::MIN_PROFILE_BUDGET, bounds, selector};
+use crate::{app_profile::MIN_PROFILE_BUDGET, selector};
 
 /// Largest budget of a layer, in bytes.
 const MAX_LAYER_BUDGET: i64 = 1 << 30;
@@ -135,18 +135,11 @@ pub(super) fn network_schema(schema: &mut Schema) {
 pub(super) fn application_schema(schema: &mut Schema) {
     Layer::Application.refine(
         schema,
-        "OnDemand runs AppProfiles; Disabled refuses them. Enabled is not supported yet and is answered with \
-         `Unsupported`.",
+        "OnDemand runs AppProfiles; Disabled refuses them. Enabled runs them too, and a standing profile without an end: the \
+         `requests` of every pod of the namespaces that `namespaceSelector` selects; both must be set.",
         "Allows profiles only of pods in namespaces with these labels, e.g. `matchLabels: {team: shop}`. Unset allows \
          every pod.",
-        "The most that one AppProfile may ask for, in bytes, e.g. 67108864 for 64 MiB. The least is 8 MiB, which one \
-         profile needs. Unset means the limit of AppProfile itself.",
+        "The most that one AppProfile may ask for, in bytes, e.g. 67108864 for 64 MiB, and what the standing profile gets. The \
+         least is 8 MiB, which one profile needs. Unset means the limit of AppProfile itself, and 32 MiB for the standing profile.",
     );
-}
-
-/// Checks the lower bound that `application_schema` adds.
-pub(super) fn check_application(layer: &LayerSpec) -> Result<(), ValidationError> {
-    let too_small = layer.memory_budget_bytes.filter(|budget| *budget < MIN_PROFILE_BUDGET);
-    let problem = too_small.map(|budget| format!("{budget} must be at least {MIN_PROFILE_BUDGET}"));
-    bounds::fail_below(problem.map(|message| (".memoryBudgetBytes".into(), message)).into_iter().collect())
 }

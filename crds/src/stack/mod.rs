@@ -1,5 +1,6 @@
 //! `ObservabilityStack`: the one resource that turns the layers on and says how the agents run.
 
+mod application;
 mod event_selection;
 mod export;
 mod layers;
@@ -12,6 +13,7 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 use validator::Validate;
 
+pub use application::{ApplicationSpec, DEFAULT_NODE_BUDGET};
 pub use event_selection::{
     CapabilitiesFilter, CapabilitySetFilter, EventFieldFilter, EventFilter, EventName, EventSelection, FieldAction,
     RedactionFilter,
@@ -58,11 +60,11 @@ pub struct ObservabilityStackSpec {
     #[schemars(transform = layers::network_schema)]
     #[validate(nested)]
     pub network: NetworkSpec,
-    /// The application layer: profiles of programs.
+    /// The application layer: profiles and requests of programs.
     #[serde(default)]
     #[schemars(transform = layers::application_schema)]
-    #[validate(nested, custom(function = layers::check_application))]
-    pub application: LayerSpec,
+    #[validate(nested)]
+    pub application: ApplicationSpec,
     /// Where events are written in addition to the agent's socket, which always serves them.
     #[serde(default)]
     #[validate(nested)]
@@ -75,7 +77,7 @@ pub struct ObservabilityStackSpec {
     #[serde(default)]
     #[validate(nested)]
     pub tenancy: TenancySpec,
-    /// The relay, through which users read events, flows and profiles with their own rights.
+    /// The relay, through which users read events, flows, requests and profiles with their own rights.
     #[serde(default)]
     #[validate(nested)]
     pub relay: RelaySpec,
@@ -90,7 +92,7 @@ impl ObservabilityStackSpec {
         let spec = match layer {
             Layer::Security => &self.security,
             Layer::Network => &self.network.layer,
-            Layer::Application => &self.application,
+            Layer::Application => &self.application.layer,
         };
         spec.view(layer)
     }

@@ -12,7 +12,7 @@ use super::runtime::{MAX_NODE_LABELS, Resources, Toleration, check_labels};
 /// Requests of the relay for resources of which the stack sets neither request nor limit.
 pub const DEFAULT_RELAY_REQUESTS: [(&str, &str); 2] = [("cpu", "10m"), ("memory", "24Mi")];
 
-/// The relay, through which users read events, flows and profiles with their own Kubernetes rights.
+/// The relay, through which users read events, flows, requests and profiles with their own Kubernetes rights.
 #[derive(KubeSchema, Validate, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RelaySpec {
@@ -47,7 +47,7 @@ pub enum RelayMode {
     OnDemand,
     /// Always, unless the stack is suspended.
     Enabled,
-    /// Never: events, flows and profiles are read by administrators alone, who may use pods/exec.
+    /// Never: events, flows, requests and profiles are read by administrators alone, who may use pods/exec.
     Disabled,
 }
 

@@ -22,7 +22,7 @@ pub struct TenancySpec {
 #[derive(KubeSchema, Validate, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NamespaceBudget {
-    /// AppProfiles that may run at a time, e.g. 4. A node runs 64 AppProfiles and FlowCaptures at most.
+    /// AppProfiles that may run at a time, e.g. 4. A node runs 128 AppProfiles and FlowCaptures at most.
     #[serde(default = "sixteen")]
     #[validate(range(min = 0, max = 10_000))]
     pub profiles: i32,

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{foreign_policy::ForeignPolicyStatus, resource::ResourceStatus};
+use super::{foreign_policy::ForeignPolicyStatus, requests::RequestsStatus, resource::ResourceStatus};
 
 /// Status of the ObservabilityStack.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -21,4 +21,7 @@ pub struct ObservabilityStackStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", length(max = 40), extend("format" = "date-time"))]
     pub observed_at: Option<Timestamp>,
+    /// What is known of the requests of the standing profile; unset without one, and until a node has reported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<RequestsStatus>,
 }

@@ -5,7 +5,7 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 use validator::Validate;
 
-use super::resource::ResourceStatus;
+use super::{requests::RequestsStatus, resource::ResourceStatus};
 
 /// Status of a FlowCapture.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -35,7 +35,10 @@ pub struct AppProfileStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", length(max = 40), extend("format" = "date-time"))]
     pub expires_at: Option<Timestamp>,
-    /// The results that nodes have.
+    /// What is known of the requests of the pods; unset where none are asked for, and until a node has reported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<RequestsStatus>,
+    /// The results of the CPU profile that nodes have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub results: Option<ProfileResults>,
     /// When the operator accepted the resource; set once.

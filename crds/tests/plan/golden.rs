@@ -108,6 +108,9 @@ fn shown(resources: &[Resource]) -> String {
     let Planned { parts, profile, .. } = planned(resources);
     let mut text = format!("profile {}\n", profile.metadata.name.unwrap());
     writeln!(text, "  suspended: {}\n  export: {}", profile.spec.suspended, json(&profile.spec.export)).unwrap();
+    if let Some(application) = &profile.spec.application {
+        writeln!(text, "  application: {}", json(application)).unwrap();
+    }
     for part in parts {
         writeln!(text, "part {}\n  source: {}", part.metadata.name.unwrap(), part.spec.source).unwrap();
         writeln!(text, "  content: {}", json(&part.spec.content)).unwrap();

@@ -153,7 +153,7 @@ fn sessions(resources: &[Resource], stack: &ObservabilityStack) -> Result<Vec<Se
     let now = Timestamp::now();
     let made = resources.iter().filter_map(|resource| match resource {
         Resource::Capture(capture) => Some(session_for_capture(capture, stack, now)),
-        Resource::Profile(profile) => Some(session_for_profile(profile, stack, now)),
+        Resource::Profile(profile) => Some(session_for_profile(profile, stack, &Default::default(), now)),
         _ => None,
     });
     made.map(|session| session.map_err(|refusal| anyhow!("{}", refusal.message))).collect()

@@ -11,11 +11,7 @@ use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use serde_json::Value;
 
-use crate::{
-    cgroup::Cgroup,
-    traffic::{Pinned, Traffic},
-    waiting::poll,
-};
+use crate::{cgroup::Cgroup, pinned::Pinned, traffic::Traffic, waiting::poll};
 
 const BRIDGE: &str = "tbbench0";
 /// Of the range that RFC 2544 gives to benchmarks.
@@ -106,9 +102,22 @@ impl Pod {
         &self.cgroup
     }
 
-    fn command(&self, traffic: &Traffic) -> Result<Command> {
+    /// A command that runs `program` in its cgroup and network namespace.
+    pub(crate) fn enter(&self, program: &Path) -> Command {
         let mut command = self.cgroup.command(Path::new("nsenter"));
-        command.args(["-t", &self.holder.id().to_string(), "-n"]).arg(std::env::current_exe()?).arg("traffic");
+        command.args(["-t", &self.holder.id().to_string(), "-n"]).arg(program);
+        command
+    }
+
+    /// True once a process in it accepts connections on this port of IPv4.
+    pub(crate) fn is_listening(&self, port: u16) -> bool {
+        let sockets = std::fs::read_to_string(format!("/proc/{}/net/tcp", self.holder.id())).unwrap_or_default();
+        sockets.lines().any(|line| is_listener(line, port))
+    }
+
+    fn command(&self, traffic: &Traffic) -> Result<Command> {
+        let mut command = self.enter(&std::env::current_exe()?);
+        command.arg("traffic");
         match traffic {
             Traffic::Serve { pinned } => command.arg("serve").args(pin(pinned)),
             Traffic::Connect { address, rate, seconds, from_port, pinned } => {
@@ -121,6 +130,7 @@ impl Pod {
             Traffic::Burn { threads, seconds } => {
                 command.args(["burn", "--threads", &threads.to_string(), "--seconds", &seconds.to_string()])
             }
+            Traffic::Requests(load) => command.arg("requests").args(load.words()).args(pin(&load.pinned)),
             Traffic::Calls { call, pinned } => {
                 let call = call.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
                 command.args(["calls", &call]).args(pin(pinned))
@@ -153,6 +163,12 @@ fn pin(pinned: &Pinned) -> Option<&'static str> {
     pinned.to_last_cpu.then_some("--pin")
 }
 
+/// A line of /proc/net/tcp in state 0A.
+fn is_listener(line: &str, port: u16) -> bool {
+    let mut words = line.split_whitespace().skip(1);
+    words.next().is_some_and(|local| local.ends_with(&format!(":{port:04X}"))) && words.nth(1) == Some("0A")
+}
+
 fn kill_and_wait(mut child: Child) {
     let _ = child.kill();
     let _ = child.wait();
@@ -175,4 +191,16 @@ fn succeed(command: &mut Command) -> Result<()> {
     let done = command.output().with_context(|| format!("starting {command:?}"))?;
     ensure!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listener_is_told_from_a_connection_of_its_port() {
+        let line = |state: &str| format!("   0: 00000000:1F90 00000000:0000 {state} 00000000:00000000 00:00000000");
+        assert!(is_listener(&line("0A"), 8080));
+        assert!(!is_listener(&line("01"), 8080) && !is_listener(&line("0A"), 8081));
+    }
 }

@@ -32,6 +32,14 @@ impl Memory {
     }
 }
 
+/// CPU time of all threads of a process so far, in seconds. A thread that has ended is missing in it.
+pub(crate) fn cpu_seconds(pid: u32) -> Result<f64> {
+    let path = format!("/proc/{pid}/task");
+    let tasks = fs::read_dir(&path).with_context(|| format!("reading {path}"))?.flatten();
+    let spent = tasks.filter_map(|task| fs::read_to_string(task.path().join("schedstat")).ok());
+    Ok(spent.filter_map(|text| text.split(' ').next()?.parse::<u64>().ok()).sum::<u64>() as f64 / 1e9)
+}
+
 /// The agents that a kubelet started on this machine, whichever node of a test cluster they belong to.
 pub(crate) fn agents_of_a_daemonset() -> Vec<u32> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -102,6 +110,17 @@ mod tests {
         assert!(!is_agent(b"/trilobite-node\0proxy\0", pod));
         assert!(!is_agent(b"/trilobite-node\0agent\0", "0::/trilobite-bench-node/kubepods/burstable/pod1/a"));
         assert!(!is_agent(b"/bin/cat\0agent\0", pod));
+    }
+
+    #[test]
+    fn work_of_this_process_is_cpu_time() {
+        let before = cpu_seconds(std::process::id()).unwrap();
+        let from = std::time::Instant::now();
+        while from.elapsed() < std::time::Duration::from_millis(50) {
+            std::hint::black_box(from);
+        }
+        let spent = cpu_seconds(std::process::id()).unwrap() - before;
+        assert!(spent > 0.005, "{spent}");
     }
 
     #[test]

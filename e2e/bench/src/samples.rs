@@ -25,6 +25,11 @@ impl Samples {
         self.quantile(0.5)
     }
 
+    /// The highest one. Zero without runs.
+    pub(crate) fn highest(&self) -> f64 {
+        self.quantile(1.0)
+    }
+
     /// `lowest..highest` with so many decimals.
     pub(crate) fn spread(&self, decimals: usize) -> String {
         let sorted = self.sorted();

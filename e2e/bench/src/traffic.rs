@@ -1,4 +1,4 @@
-//! The load of a measurement: connections at a rate, one bulk stream, busy CPUs. Each prints one JSON line with the work done. Addresses are those of the bench's own network namespaces.
+//! The load of a measurement: connections or requests at a rate, one bulk stream, busy CPUs. Each prints one JSON line with the work done. Addresses are those of the bench's own network namespaces.
 
 use std::{
     hint::black_box,
@@ -14,9 +14,14 @@ use rustix::{
     io::Errno,
     net::{AddressFamily, SocketType, socket, sockopt::set_socket_reuseaddr},
     process::getppid,
-    thread::{CpuSet, sched_getaffinity, sched_setaffinity, set_name},
+    thread::set_name,
 };
 use serde_json::{Value, json};
+
+use crate::{
+    pinned::Pinned,
+    request_load::{self, RequestLoad},
+};
 
 const CONNECTIONS: u16 = 7001;
 const BULK: u16 = 7002;
@@ -26,27 +31,6 @@ const CALLS: u32 = 200_000;
 const CALL_ROUNDS: u32 = 7;
 /// How long one connection may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Where a load runs.
-#[derive(Clone, Copy, Debug, clap::Args)]
-pub(crate) struct Pinned {
-    /// On the last CPU alone.
-    #[arg(long = "pin")]
-    pub(crate) to_last_cpu: bool,
-}
-
-impl Pinned {
-    fn apply(self) -> Result<()> {
-        if self.to_last_cpu {
-            let allowed = sched_getaffinity(None)?;
-            let last = (0..CpuSet::MAX_CPU).rev().find(|cpu| allowed.is_set(*cpu)).context("no CPU is allowed")?;
-            let mut only = CpuSet::new();
-            only.set(last);
-            sched_setaffinity(None, &only)?;
-        }
-        Ok(())
-    }
-}
 
 /// One kind of load.
 #[derive(Clone, Debug, Subcommand)]
@@ -82,6 +66,8 @@ pub(crate) enum Traffic {
         #[command(flatten)]
         pinned: Pinned,
     },
+    /// Requests of HTTP or Redis over some connections, at a rate.
+    Requests(RequestLoad),
     /// Threads that compute.
     Burn {
         /// How many.
@@ -123,6 +109,10 @@ pub(crate) fn generate(traffic: &Traffic) -> Result<()> {
         Traffic::Bulk { address, seconds, pinned } => {
             pinned.apply()?;
             bulk(address, seconds)?
+        }
+        Traffic::Requests(ref load) => {
+            load.pinned.apply()?;
+            request_load::generate(load)?
         }
         Traffic::Burn { threads, seconds } => burn(threads, seconds),
         Traffic::Calls { call, pinned } => {

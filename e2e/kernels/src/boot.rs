@@ -52,16 +52,16 @@ pub(crate) enum BootError {
     Wait(io::Error),
 }
 
-/// Boots the image `vmlinuz` with `initramfs`. A machine that has not begun init after `INIT_WITHIN`, or then says nothing for
-/// `silence`, is switched off, and what it said until then is the answer.
-pub(crate) fn boot(vmlinuz: &Path, initramfs: &[u8], silence: Duration) -> Result<Boot, BootError> {
+/// Boots the image `vmlinuz` with `initramfs` on a processor of QEMU. A machine that has not begun init after `INIT_WITHIN`, or
+/// then says nothing for `silence`, is switched off, and what it said until then is the answer.
+pub(crate) fn boot(vmlinuz: &Path, processor: &str, initramfs: &[u8], silence: Duration) -> Result<Boot, BootError> {
     let start = Instant::now();
     // In memory: nothing is left behind, and two checkouts that share a cache do not meet.
     let mut archive =
         File::from(memfd_create("initramfs", MemfdFlags::CLOEXEC).map_err(|errno| BootError::Initramfs(errno.into()))?);
     archive.write_all(initramfs).map_err(BootError::Initramfs)?;
     let image = format!("/proc/{}/fd/{}", std::process::id(), archive.as_raw_fd());
-    let mut command = qemu(vmlinuz, &image);
+    let mut command = qemu(vmlinuz, processor, &image);
     let mut machine = command.spawn().map_err(|error| not_started(&command, error))?;
     let console = listen(&mut machine, start + INIT_WITHIN, silence);
     // Ends the machine when it did not end by itself; one that has powered off is not there to be killed.
@@ -72,25 +72,11 @@ pub(crate) fn boot(vmlinuz: &Path, initramfs: &[u8], silence: Duration) -> Resul
     Ok(Boot { said, console, seconds: start.elapsed().as_secs_f64() })
 }
 
-/// `cx16=off`: QEMU 7.2's cmpxchg16b corrupts the slab allocator of 6.12.
-fn qemu(vmlinuz: &Path, initramfs: &str) -> Command {
+fn qemu(vmlinuz: &Path, processor: &str, initramfs: &str) -> Command {
     let mut command = Command::new(WITH_US[0]);
     command
         .args(&WITH_US[1..])
-        .args([
-            "-accel",
-            "tcg",
-            "-cpu",
-            "max,cx16=off",
-            "-icount",
-            CLOCK,
-            "-m",
-            "1024",
-            "-smp",
-            "1",
-            "-display",
-            "none",
-        ])
+        .args(["-accel", "tcg", "-cpu", processor, "-icount", CLOCK, "-m", "1024", "-smp", "1", "-display", "none"])
         .args(["-serial", "stdio", "-monitor", "none", "-nic", "none", "-no-reboot", "-kernel"])
         .arg(vmlinuz)
         .args(["-initrd", initramfs, "-append", PARAMETERS])

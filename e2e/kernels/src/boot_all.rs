@@ -117,7 +117,7 @@ fn one(
     let initramfs = build(paths, kernel, programs, scripts)?;
     let vmlinuz = paths.kernel(kernel, Purpose::Tests).join("vmlinuz");
     let again = || -> Result<(Boot, Report), BootAllError> {
-        let boot = boot::boot(&vmlinuz, &initramfs, silence)?;
+        let boot = boot::boot(&vmlinuz, kernel.processor, &initramfs, silence)?;
         let report = report(kernel, tests, &boot.said, boot.seconds, &boot.console);
         keep_console(&paths.consoles(kernel), &boot, report.counts().1 > 0)?;
         Ok((boot, report))

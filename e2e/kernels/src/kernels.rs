@@ -11,7 +11,14 @@ pub(crate) struct Kernel {
     pub(crate) suite: &'static str,
     /// Which of Debian's two archives holds the suite.
     pub(crate) archive: Archive,
+    /// The processor that QEMU emulates.
+    pub(crate) processor: &'static str,
 }
+
+/// QEMU 7.2's cmpxchg16b corrupts the slab allocator of 6.12.
+const WITHOUT_CX16: &str = "max,cx16=off";
+/// Without cmpxchg16b a program of 7.2 gets no storage in a socket or task (`kmalloc_nolock`).
+const WITH_CX16: &str = "max";
 
 /// Debian's archives, whose addresses differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,10 +29,10 @@ pub(crate) enum Archive {
 
 /// From the oldest kernel that is supported to the newest that Debian has.
 pub(crate) const KERNELS: [Kernel; 4] = [
-    Kernel { series: "5.10", suite: "bullseye-security", archive: Archive::Security },
-    Kernel { series: "6.1", suite: "bookworm", archive: Archive::Main },
-    Kernel { series: "6.12", suite: "bookworm-backports", archive: Archive::Main },
-    Kernel { series: "7.2", suite: "forky", archive: Archive::Main },
+    Kernel { series: "5.10", suite: "bullseye-security", archive: Archive::Security, processor: WITHOUT_CX16 },
+    Kernel { series: "6.1", suite: "bookworm", archive: Archive::Main, processor: WITHOUT_CX16 },
+    Kernel { series: "6.12", suite: "bookworm-backports", archive: Archive::Main, processor: WITHOUT_CX16 },
+    Kernel { series: "7.2", suite: "forky", archive: Archive::Main, processor: WITH_CX16 },
 ];
 
 /// What a kernel is fetched for; each has its own set of modules.

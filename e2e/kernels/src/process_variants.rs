@@ -3,6 +3,8 @@
 
 #![allow(unsafe_code, reason = "calls that have no safe form: clone without exec, credentials of one thread, fexecve")]
 
+mod tls_library;
+
 use std::{
     ffi::CString,
     fs::File,
@@ -51,6 +53,7 @@ fn main() -> io::Result<()> {
             let socket = socket.parse().map_err(io::Error::other)?;
             [first, second, third].into_iter().try_for_each(|port| connect(socket, port))
         }
+        ["tls", requests] => tls_library::exchange(requests.parse().map_err(io::Error::other)?),
         ["changes", folder] => change_and_open(folder),
         _ => Err(io::Error::other(format!("there is no variant {words:?}"))),
     }

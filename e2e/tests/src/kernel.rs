@@ -15,6 +15,8 @@ use libbpf_rs::{
 pub const PROFILE: &[&str] = &["on_tick"];
 /// The programs that see the packets of an interface.
 pub const FLOWS: &[&str] = &["flow_in", "flow_out"];
+/// The programs that see what processes send and receive, by both ways to attach.
+pub const REQUESTS: &[&str] = &["on_send", "on_receive", "on_tcp_send", "on_tcp_receive", "on_tls_call"];
 /// The programs that follow processes.
 pub const PROCESSES: &[&str] = &["on_exec", "on_exit", "on_fork"];
 
@@ -93,6 +95,8 @@ fn names() -> &'static Names {
             programs.extend(object.progs().map(|program| kept(&program.name().to_string_lossy())));
             maps.extend(object.maps().map(|map| kept(&map.name().to_string_lossy())));
         }
+        // A ring of each profile of requests, which is made when it starts.
+        maps.insert(kept("slot_ring"));
         Names { programs, maps }
     })
 }
@@ -107,7 +111,7 @@ mod tests {
 
     #[test]
     fn the_names_that_tests_ask_for_are_names_of_programs() {
-        for name in [PROFILE, FLOWS, PROCESSES, POLICIES].concat() {
+        for name in [PROFILE, FLOWS, REQUESTS, PROCESSES, POLICIES].concat() {
             assert!(names().programs.contains(&kept(name)), "{name} is no program of ours");
         }
     }

@@ -16,6 +16,7 @@ pub mod parameters;
 pub mod pods;
 pub mod profiles;
 pub mod read_api;
+pub mod servers;
 pub mod users;
 pub mod wait;
 

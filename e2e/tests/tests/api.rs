@@ -120,7 +120,7 @@ impl Question {
         let Self { user, verb, kind, part, namespace, .. } = self;
         let group = match *kind {
             "pods" => "",
-            "events" | "flows" | "profiles" | "nodes" => "read.trilobite.dev",
+            "events" | "flows" | "profiles" | "requests" | "nodes" => "read.trilobite.dev",
             _ => "trilobite.dev",
         };
         format!(
@@ -130,17 +130,18 @@ impl Question {
     }
 }
 
-/// The read API: events have the arguments of processes, and so take more than `view`.
+/// The read API: events have the arguments of processes, requests may have payloads, and so take more than `view`.
 fn questions_about_reading() -> Vec<Question> {
     let mut questions = Vec::new();
     let results = [("profiles", "flamegraph"), ("profiles", "folded"), ("profiles", "pprof")];
-    let parts = [("events", ""), ("flows", ""), ("profiles", "")].into_iter().chain(results);
+    let parts = [("events", ""), ("flows", ""), ("profiles", ""), ("requests", "")].into_iter().chain(results);
     for (kind, part) in parts {
+        let takes_more = ["events", "requests"].contains(&kind);
         for (user, reads) in [
-            ("view", kind != "events"),
+            ("view", !takes_more),
             ("edit", true),
             ("trilobite-read", true),
-            ("trilobite-read-flows-and-profiles", kind != "events"),
+            ("trilobite-read-flows-and-profiles", !takes_more),
             ("trilobite-edit", false),
         ] {
             for verb in ["get", "list", "watch"] {

@@ -69,6 +69,7 @@ fn every_broken_state_is_there() {
         "hook-missing-on-one-node",
         "namespace-typo",
         "profile-over",
+        "profile-without-rows",
         "starved-agent",
         "wrong-uninstall-order",
         "crd-deleted",

@@ -14,5 +14,7 @@
 #include "../security/hook.h"
 #include "flow.h"
 #include "sample.h"
+#include "payload.h"
+#include "tls.h"
 
 #endif

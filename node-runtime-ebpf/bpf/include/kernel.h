@@ -105,6 +105,7 @@ struct ipc_namespace { struct ns_common ns; };
 struct mnt_namespace { struct ns_common ns; };
 struct pid_namespace { struct ns_common ns; };
 struct net { struct ns_common ns; };
+typedef struct { struct net *net; } possible_net_t;
 struct time_namespace { struct ns_common ns; };
 struct cgroup_namespace { struct ns_common ns; };
 
@@ -197,6 +198,8 @@ struct sock_common {
 	__u16 skc_num;
 	__u32 skc_daddr, skc_rcv_saddr;
 	struct { __u8 any; } skc_v6_daddr, skc_v6_rcv_saddr;
+	void *skc_prot;
+	possible_net_t skc_net;
 };
 
 struct sock {
@@ -204,6 +207,30 @@ struct sock {
 	__u16 sk_type;
 	__u16 sk_protocol;
 	__u32 sk_mark, sk_priority;
+	__u32 sk_max_ack_backlog;
+	__u8 sk_kern_sock : 1;
+	__u8 sk_shutdown;
+	struct socket *sk_socket;
+};
+
+struct socket {
+	struct file *file;
+	struct sock *sk;
+};
+
+struct inet_connection_sock {
+	const void *icsk_ulp_ops;
+};
+
+struct tcp_sock {
+	struct inet_connection_sock inet_conn;
+	__u32 write_seq, snd_una, copied_seq, rcv_nxt;
+	__u64 bytes_acked, bytes_received;
+};
+
+struct unix_sock {
+	void *addr;
+	struct sock *peer;
 };
 
 struct sk_buff {
@@ -247,14 +274,30 @@ struct module {
 };
 
 struct iov_iter {
-	__u8 iter_type;
+	__u8 iter_type;                 /* 5.14+ */
+	unsigned long iov_offset;
 	unsigned long count;
+	unsigned long nr_segs;
 	void *ubuf;                     /* 6.0+ */
 	void *__iov;                    /* 6.4+ */
 };
 
 struct iov_iter___old {                 /* before 6.4 */
 	void *iov;
+};
+
+struct iov_iter___bits {                /* before 5.14: with the direction in the lowest bit */
+	unsigned int type;
+};
+
+enum iter_type {
+	ITER_IOVEC,
+	ITER_UBUF,                      /* 6.0+ */
+};
+
+struct msghdr {
+	void *msg_name;
+	struct iov_iter msg_iter;
 };
 
 struct bpf_iter_meta {

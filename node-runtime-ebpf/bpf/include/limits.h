@@ -3,7 +3,7 @@
 #ifndef TRILOBITE_LIMITS_H
 #define TRILOBITE_LIMITS_H
 
-#define RECORD_LAYOUT 5         /* goes up whenever any record changes */
+#define RECORD_LAYOUT 6         /* goes up whenever any record changes */
 #define CGROUP_DEPTH_MAX 12     /* levels that a lookup climbs from the leaf */
 #define CGROUPS_MAX 8192        /* cgroups whose state is kept */
 #define SCOPE_WORDS 16          /* words of a bit set of scopes */
@@ -17,6 +17,15 @@
 #define STACK_FRAMES_MAX 127    /* frames that are read of a stack */
 #define STACK_FRAMES_SHORT 2    /* a user stack of so few frames is truncated, unless it has an entry function */
 #define SAMPLE_RING_MIN 65536   /* bytes of the smallest ring of samples */
+#define DATA_BYTES_MAX 4096     /* bytes copied of one call on a socket */
+#define REQUEST_SLOTS_MAX 64    /* profiles of requests at a time on a node */
+#define SLOT_PORTS_MAX 32       /* ports that a profile of requests names */
+#define SLOT_RING_MIN 4096      /* bytes of the smallest ring of a slot */
+#define VERDICTS_MAX 8192       /* verdicts about connections that wait to be read; the oldest make room */
+#define TLS_OBJECTS_MAX 16384   /* connections of TLS libraries that are followed at a time */
+#define TLS_EXCLUDED_MAX 4096   /* cgroups whose TLS is left alone */
+#define TLS_CALL_BYTES_MAX 0x7fffffff  /* bytes of one call of such a library */
+#define SOCKETS_MAX 16384       /* sockets that are followed at a time where the kernel has no storage for them */
 #define PROCESSES_MAX 16384     /* processes that are tracked */
 #define FOLLOWED_MAX 4096       /* files, and process ids, of conditions that processes inherit */
 #define FOLLOW_ASSIGNMENTS 1024 /* processes to which such conditions are assigned at a time */

@@ -15,6 +15,7 @@ enum record_kind : __u16 {
 	RECORD_HOOK = 17,
 	RECORD_FLOW = 32,
 	RECORD_SAMPLE = 48,
+	RECORD_DATA = 49,
 };
 
 struct record {
@@ -45,6 +46,8 @@ enum drop_reason {
 	DROP_SAMPLE,
 	DROP_PROCESS_ENTRY,     /* the map of processes was full */
 	DROP_CGROUP_ENTRY,      /* the map of cgroups was full, for a new cgroup that was to inherit its state */
+	DROP_DATA,              /* calls on followed sockets without a free scratch; counted for each slot too */
+	DROP_SOCKET_ENTRY,      /* calls on sockets that could not be followed: no memory, or the map was full */
 	DROP_COUNT,
 };
 

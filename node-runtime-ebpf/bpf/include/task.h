@@ -34,4 +34,18 @@ static __always_inline void fill_header(struct record *header, enum record_kind 
 	header->generation = 0;
 }
 
+/* The same for the current task, which is cheaper: `exec_ktime` is its task_exec_ktime(). */
+static __always_inline void fill_current_header(struct record *header, enum record_kind kind, __u64 exec_ktime)
+{
+	__u64 id = bpf_get_current_pid_tgid();
+
+	header->layout = RECORD_LAYOUT;
+	header->kind = kind;
+	header->time = bpf_ktime_get_boot_ns();
+	header->cgroup = bpf_get_current_cgroup_id();
+	header->exec_ktime = exec_ktime;
+	header->exec_pid = id >> 32;
+	header->tid = id;
+}
+
 #endif

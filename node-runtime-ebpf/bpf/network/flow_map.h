@@ -7,6 +7,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#include "connection.h"
 #include "drops.h"
 #include "flow.h"
 #include "task.h"
@@ -67,25 +68,13 @@ static __always_inline int count_other(struct __sk_buff *skb, __u32 direction, e
 	return TCX_NEXT;
 }
 
-/* The address is mixed before the port is added: addresses of neighbours differ in the same few bits as their ports. */
-static __always_inline __u64 hash_address(const __u8 *address, __u16 port)
-{
-	__u64 high = *(__u64 *)address, low = *(__u64 *)(address + 8);
+/* The network namespace of the interfaces that the agent attaches to, by inode. */
+const volatile __u32 interface_namespace = 0;
 
-	high *= 0x9e3779b97f4a7c15ull;
-	high = (high ^ (high >> 32) ^ port) * 0x9e3779b97f4a7c15ull;
-	low = (low ^ (high >> 29)) * 0xbf58476d1ce4e5b9ull;
-	return low ^ (low >> 32);
-}
-
-/* Key of the connection: the same for both directions, never 0. */
 static __always_inline __u64 connection_of(const struct flow_key *key)
 {
-	__u64 source = hash_address(key->source, key->source_port);
-	__u64 destination = hash_address(key->destination, key->destination_port);
-	__u64 sum = source + destination + key->protocol;
-
-	return sum ? sum : 1;
+	return connection_key(key->source, key->source_port, key->destination, key->destination_port, key->protocol,
+			      interface_namespace);
 }
 
 /* Differs between the directions; identifies the flow that a value belongs to. */

@@ -74,6 +74,7 @@ impl Agent {
         let worker = arguments.worker.clone().unwrap_or_else(worker_program::default_path);
         let application = Application::new(context.clone(), identity.clone(), &worker);
         let profiles = application.profiles();
+        let request_rows = application.request_rows();
         let client = Arc::default();
         let rows = ReadRows::default();
         let network = Network::new(context.clone(), identity.clone(), Arc::clone(&client));
@@ -99,10 +100,16 @@ impl Agent {
         };
         let flow_buffer = network.flow_buffer();
         let (observer, peer) = hubble::services(flow_buffer.clone(), ledger.clone(), node_info, rows.clone());
+        let request_names = serve::requests::RequestNames {
+            identity: identity.clone(),
+            directory: network.shared_directory(),
+            encoder: encoder.clone(),
+        };
         let services = Routes::new(tetragon::service(bus.clone(), encoder.clone(), agent_info, rows.clone()))
             .add_service(observer)
             .add_service(peer)
-            .add_service(serve::profiles::service(profiles.clone(), rows));
+            .add_service(serve::profiles::service(profiles.clone(), rows.clone()))
+            .add_service(serve::requests::service(request_rows.clone(), request_names.clone(), ledger.clone(), rows));
         let services = Services::new(services);
         let relay_port = RelayPort::new(services.clone(), context.node_name.clone(), Arc::clone(&client));
         let (shutdown, shut_down) = oneshot::channel();
@@ -127,6 +134,8 @@ impl Agent {
             client,
             flow_buffer,
             profiles,
+            request_rows,
+            request_names,
             bus,
             reconciler: Reconciler::new(layers, ledger),
             last_known_good: Checkpoint::new(LastKnownGood::new(&arguments.state_dir), "the active state"),

@@ -35,11 +35,16 @@ use crate::{
     export::{EventExport, captures::CaptureExport},
     identity::{IdentityService, KnownProcesses, Pod, selection::Namespaces},
     kernel::memory,
-    layers::{LayerContext, application::Profiles, network::history::FlowBuffer, security::event_bus::EventBus},
+    layers::{
+        LayerContext,
+        application::{Profiles, requests::rows::RequestRows},
+        network::history::FlowBuffer,
+        security::event_bus::EventBus,
+    },
     loss::{gap::Gap, stack_source},
     problem::Problem,
     report::{health, status::Snapshot},
-    serve::socket::Socket,
+    serve::{requests::RequestNames, socket::Socket},
 };
 
 /// How often counters are read and the state file is touched.
@@ -73,6 +78,8 @@ pub(crate) struct Agent {
     pub(crate) client: Arc<OnceLock<Client>>,
     flow_buffer: FlowBuffer,
     pub(crate) profiles: Profiles,
+    pub(crate) request_rows: RequestRows,
+    pub(crate) request_names: RequestNames,
     pub(crate) export: EventExport,
     captures: CaptureExport,
     pub(crate) bus: EventBus,
@@ -118,7 +125,10 @@ impl Agent {
                     }
                 },
                 () = until(self.reconciler.next_expiry(Timestamp::now())) => self.reconciler.reconcile(Timestamp::now()).await,
-                _ = tick.tick() => self.sync_disk().await,
+                _ = tick.tick() => {
+                    self.reconciler.reconcile_if_memory_was_freed(Timestamp::now()).await;
+                    self.sync_disk().await;
+                }
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
             }
@@ -133,6 +143,7 @@ impl Agent {
         }
         self.bus.close();
         self.flow_buffer.close();
+        self.request_rows.close();
         self.relay_port.close().await;
         self.export.finish().await;
         self.captures.finish().await;

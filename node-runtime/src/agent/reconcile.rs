@@ -87,6 +87,7 @@ impl Reconciler {
     /// Takes over from a previous agent that was alive until `alive_until`: sessions of `desired` that ended by then have run,
     /// and the counts of a finished profile are read from its stored result.
     pub fn take_over(&mut self, desired: &Desired, alive_until: Timestamp, now: Timestamp) {
+        self.layers.application.take_over(desired, alive_until, now);
         for session in desired.sessions.iter().filter(|session| session.expires_at <= alive_until) {
             let key = UnitKey::of_session(session);
             if session.source.kind == SourceKind::AppProfile
@@ -143,7 +144,9 @@ impl Reconciler {
             .sessions
             .iter()
             .map(|session| (UnitKey::of_session(session), Requested { source: session.source.clone(), part: None }));
-        self.requested = parts.chain(sessions).collect();
+        let standing = desired.application.standing.iter();
+        let standing = standing.map(|it| (UnitKey::of_standing(it), Requested { source: stack_source(), part: None }));
+        self.requested = parts.chain(sessions).chain(standing).collect();
         self.started.extend(self.requested.keys().filter(|key| plan.source(key).is_some()).cloned());
         self.started.retain(|key| self.requested.contains_key(key));
         self.refresh_units(now);
@@ -151,6 +154,13 @@ impl Reconciler {
         let units = &self.units;
         let is_refused = |key: &UnitKey| matches!(units.get(key).map(|unit| &unit.state), Some(UnitState::Refused(_)));
         self.previous_versions.retain(|key, _| is_refused(key));
+    }
+
+    /// Tries refused profiles again once the memory of others is free.
+    pub async fn reconcile_if_memory_was_freed(&mut self, now: Timestamp) {
+        if self.layers.application.was_memory_freed() {
+            self.reconcile(now).await;
+        }
     }
 
     pub fn next_expiry(&self, now: Timestamp) -> Option<Timestamp> {
@@ -198,6 +208,7 @@ impl Reconciler {
             desired,
             units: self.units.clone(),
             unfinished: self.layers.unfinished(),
+            requests: self.layers.application.request_states(),
             status_overwritten: self.status_overwritten,
             counts: self.counts.clone(),
             pods_selected: BTreeMap::new(),

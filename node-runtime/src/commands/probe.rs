@@ -8,7 +8,8 @@ use trilobite_node_ebpf::{HOOK_DIMENSIONS_MAX, HOOK_VALUES_MAX, HookLayout, feat
 use crate::{
     args::ProbeArguments,
     identity::create_cgroup_map,
-    kernel::{self, CgroupMode, Facts, Opened},
+    kernel::{self, CgroupMode, Facts, Opened, Release},
+    layers::application::requests::programs::{has_nonblock, uses_tracepoints},
     plan,
     problem::Problem,
 };
@@ -37,6 +38,7 @@ pub(super) fn print_facts(arguments: &ProbeArguments) -> anyhow::Result<()> {
             "security": verdict(plan::tracing_allowed(&facts)),
             "network": verdict(plan::flows_allowed(&facts)),
             "application": verdict(plan::sampling_allowed(&facts)),
+            "tls": verdict(facts.uprobes.problem(facts.release).map_or(Ok(()), Err)),
         },
     });
     if arguments.load {
@@ -50,6 +52,9 @@ pub(super) fn print_facts(arguments: &ProbeArguments) -> anyhow::Result<()> {
 fn programs(facts: &Facts) -> anyhow::Result<Vec<Value>> {
     let mut results = Vec::new();
     for (object, bytes) in trilobite_node_ebpf::all() {
+        if !is_used(object, facts.release) {
+            continue;
+        }
         let allowed = if object == "flow" { plan::flows_allowed(facts) } else { plan::tracing_allowed(facts) };
         for program in open(object, bytes)?.programs() {
             let loaded = allowed.clone().and_then(|()| {
@@ -61,6 +66,9 @@ fn programs(facts: &Facts) -> anyhow::Result<Vec<Value>> {
                 }
                 if object.starts_with("hook") {
                     prepare_hook(&mut opened, &program)?;
+                }
+                if object == "socket_fexit" {
+                    opened.set("has_nonblock", has_nonblock(facts.release))?;
                 }
                 Ok(opened.load()?.verified_steps(&program))
             });
@@ -74,6 +82,15 @@ fn programs(facts: &Facts) -> anyhow::Result<Vec<Value>> {
         }
     }
     Ok(results)
+}
+
+/// Of the two objects that follow sockets, a kernel uses one.
+fn is_used(object: &str, release: Release) -> bool {
+    match object {
+        "socket" => uses_tracepoints(release),
+        "socket_fexit" => !uses_tracepoints(release),
+        _ => true,
+    }
 }
 
 /// A hook with all its parts: the most that the verifier ever has to check.

@@ -12,6 +12,7 @@ use crate::{
     export::line_queue::LineQueue,
     layers::application::ProfileMeta,
     plan::UnitState,
+    serve::requests::write_lines,
 };
 
 /// Returns after SIGINT or SIGTERM. Events go to standard output, logs to standard error.
@@ -21,6 +22,9 @@ pub(super) async fn run_from_files(arguments: &RunArguments) -> anyhow::Result<(
     agent.restore_processes();
     let lines = LineQueue::stdout("profiles", &agent.context.ledger);
     agent.profiles.results().on_stored(move |meta| print_profile(&lines, meta));
+    let lines = LineQueue::stdout("requests", &agent.context.ledger);
+    let (rows, names) = (agent.request_rows.clone(), agent.request_names.clone());
+    tokio::spawn(write_lines(rows, names, agent.context.ledger.clone(), move |line| lines.write(line)));
     // Planned after the agent was assembled: on a slow machine that takes longer than a short session lasts.
     let (mut desired, refusals) = files::plan(&resources, Timestamp::now());
     drop(resources);

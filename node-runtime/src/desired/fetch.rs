@@ -59,6 +59,7 @@ impl ProfileFetcher {
             parts: self.parts.values().cloned().collect(),
             sessions,
             export: profile.export.unwrap_or_default(),
+            application: profile.application.unwrap_or_default(),
             node_labels,
             listen,
         })

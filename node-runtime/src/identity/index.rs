@@ -137,6 +137,15 @@ impl Index {
         pods
     }
 
+    /// Cgroups of the pods that are wanted, also of those that were deleted lately.
+    pub fn cgroups_of(&self, is_wanted: impl Fn(&Pod) -> bool) -> Vec<u64> {
+        let is_of_wanted = |location: &CgroupLocation| match location {
+            CgroupLocation::Pod { uid, .. } => self.pod(uid).is_some_and(|pod| is_wanted(pod)),
+            CgroupLocation::Host | CgroupLocation::AbovePods => false,
+        };
+        self.cgroups.remembered().filter(|(_, location)| is_of_wanted(location)).map(|(id, _)| id).collect()
+    }
+
     pub fn owner(&mut self, cgroup: u64) -> Owner {
         if let Some(owner) = self.owners.get(&cgroup) {
             return owner.clone();

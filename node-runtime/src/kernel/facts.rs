@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, fmt, path::PathBuf};
 
+use crate::problem::Problem;
+
 /// A kernel release by its first two numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Release {
@@ -29,6 +31,28 @@ pub enum CgroupMode {
     V1,
 }
 
+/// Whether the agent may probe processes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UprobeAccess {
+    Allowed,
+    /// The kernel has no `uprobe.multi`.
+    #[default]
+    Missing,
+    /// It has, and refuses it to this agent.
+    Forbidden,
+}
+
+impl UprobeAccess {
+    /// The problem of a unit that wants probes.
+    pub fn problem(self, release: Release) -> Option<Problem> {
+        match self {
+            Self::Allowed => None,
+            Self::Missing => Some(Problem::UprobeRefused { too_old: Some(release.to_string()) }),
+            Self::Forbidden => Some(Problem::UprobeRefused { too_old: None }),
+        }
+    }
+}
+
 /// Everything that planning depends on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
@@ -52,6 +76,8 @@ pub struct Facts {
     /// The kernel refused this process a perf event. The paranoid level alone does not decide: upstream kernels accept
     /// CAP_PERFMON at any level, Debian's and Ubuntu's ask for CAP_SYS_ADMIN above 2.
     pub perf_refused: bool,
+    /// Whether the agent may probe processes.
+    pub uprobes: UprobeAccess,
     /// Online CPUs.
     pub cpus: u32,
     pub boot_id: String,
@@ -60,5 +86,19 @@ pub struct Facts {
 impl Facts {
     pub fn has(&self, capability: &str) -> bool {
         self.capabilities.contains(capability)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_kernel_is_not_told_to_allow_sys_admin() {
+        let message = |access: UprobeAccess| access.problem(Release { major: 6, minor: 1 }).unwrap().message();
+        assert!(message(UprobeAccess::Missing).contains("need kernel 6.6 (this node: 6.1); "));
+        assert!(!message(UprobeAccess::Missing).contains("allowSysAdmin"));
+        assert!(message(UprobeAccess::Forbidden).contains("runtime.allowSysAdmin: true"));
+        assert_eq!(UprobeAccess::Allowed.problem(Release::default()), None);
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     borrow::Cow,
     fmt,
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd},
 };
 
 use libbpf_rs::{MapCore, MapFlags, MapHandle, MapImpl, MapType, Result};
@@ -77,6 +77,12 @@ impl Map {
         Ok(value.and_then(|value| V::read_from_bytes(&value).ok()))
     }
 
+    /// The beginning of the value of a key.
+    pub fn get_prefix<V: FromBytes>(&self, key: &(impl IntoBytes + Immutable)) -> Result<Option<V>> {
+        let value = self.0.lookup(key.as_bytes(), MapFlags::ANY)?;
+        Ok(value.and_then(|value| Some(V::read_from_prefix(&value).ok()?.0)))
+    }
+
     /// The sum of a per-CPU u64 counter; 0 and an error in the log when it cannot be read.
     pub fn sum(&self, key: u32) -> u64 {
         let values = self.0.lookup_percpu(key.as_bytes(), MapFlags::ANY).ok().flatten().unwrap_or_else(|| {
@@ -84,6 +90,20 @@ impl Map {
             Vec::new()
         });
         values.iter().filter_map(|value| Some(u64::read_from_prefix(value).ok()?.0)).sum()
+    }
+
+    /// The value of each processor of a per-CPU map; none, and an error in the log, when they cannot be read.
+    pub fn of_processors<V: FromBytes>(&self, key: u32) -> Vec<V> {
+        let values = self.0.lookup_percpu(key.as_bytes(), MapFlags::ANY).ok().flatten().unwrap_or_else(|| {
+            tracing::error!(map = %self.name(), key, "counters of the kernel cannot be read: what they counted is missing");
+            Vec::new()
+        });
+        values.iter().filter_map(|value| Some(V::read_from_prefix(value).ok()?.0)).collect()
+    }
+
+    /// Puts a map into a map of maps.
+    pub fn set_map(&self, key: u32, map: &Self) -> Result<()> {
+        self.set(&key, &map.fd().as_raw_fd())
     }
 
     pub fn set(&self, key: &(impl IntoBytes + Immutable), value: &(impl IntoBytes + Immutable)) -> Result<()> {

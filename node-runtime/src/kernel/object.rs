@@ -189,6 +189,12 @@ impl Loaded {
     }
 }
 
+/// Creates a ring, to be put into a map of rings.
+pub fn create_ring(name: &str, bytes: u32) -> Result<Map, Problem> {
+    Map::create(MapType::RingBuf, name, (0, 0), bytes, 0)
+        .map_err(|error| not_loaded("a ring", &error, &[], &[(name.to_owned(), bytes.into())]))
+}
+
 /// Problem of an object that libbpf cannot read.
 pub(super) fn not_opened(name: &str, error: &libbpf_rs::Error, warnings: &[String]) -> Problem {
     Problem::LoadFailed {

@@ -4,7 +4,7 @@ use std::{fs, path::Path, thread};
 
 use nix::sys::utsname::uname;
 
-use super::{Facts, Release, capabilities, cgroup, perf, perf_paranoid};
+use super::{Facts, Release, capabilities, cgroup, perf, perf_paranoid, uprobe};
 
 /// `cgroup_root` is the mount point of the host's cgroup file system; by default the one in this mount namespace.
 pub fn facts(cgroup_root: Option<&Path>) -> Facts {
@@ -21,12 +21,13 @@ pub fn facts(cgroup_root: Option<&Path>) -> Facts {
         capabilities: capabilities::effective(),
         perf_paranoid: perf_paranoid::paranoid(),
         perf_refused: perf::is_refused(),
+        uprobes: uprobe::access(),
         cpus: thread::available_parallelism().map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX)),
         boot_id: fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned(),
     }
 }
 
-pub(super) fn release() -> Release {
+pub fn release() -> Release {
     numbers_of(&release_text())
 }
 

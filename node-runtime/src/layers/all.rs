@@ -20,7 +20,7 @@ pub struct Layers {
     pub security: Security,
     /// Flows.
     pub network: Network,
-    /// CPU profiles.
+    /// CPU profiles and requests.
     pub application: Application,
     applied: BTreeMap<UnitKey, UnitState>,
 }

@@ -22,7 +22,13 @@ pub enum LossPoint {
     FlowRing,
     /// The ring of CPU samples.
     SampleRing,
-    /// Samples that a worker held when it crashed, or that exceeded its memory budget.
+    /// The ring of the calls that requests are decoded of.
+    RequestRing,
+    /// Rows that left early and connections that were given up, because the memory budget of their profile was used up.
+    RequestBudget,
+    /// Messages of connections that were not understood, and requests without an answer.
+    RequestParse,
+    /// Samples and rows that a worker held when it crashed, and samples that exceeded its memory budget.
     Worker,
     /// The record's pod did not become known in time.
     Undecided,
@@ -47,6 +53,9 @@ impl LossPoint {
             Self::FlowMap => "flow_map",
             Self::FlowRing => "flow_ring",
             Self::SampleRing => "sample_ring",
+            Self::RequestRing => "request_ring",
+            Self::RequestBudget => "request_budget",
+            Self::RequestParse => "request_parse",
             Self::Worker => "worker",
             Self::Undecided => "undecided",
             Self::Unenforced => "unenforced",

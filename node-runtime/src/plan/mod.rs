@@ -8,14 +8,14 @@ mod unit;
 pub use allowed::{flows_allowed, sampling_allowed, tracing_allowed};
 pub use unit::{PartKeys, Unit, UnitContent, UnitCount, UnitKey, UnitState};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use trilobite_crds::node::{
-    CpuProfileSession, Desired, FlowsPart, FlowsSession, PartContent, PolicyPart, ProcessesPart, SessionContent, Source,
+    AppProfileSession, Desired, FlowsPart, FlowsSession, PartContent, PolicyPart, ProcessesPart, SessionContent, Source,
 };
 
-use crate::{kernel::Facts, problem::Problem};
+use crate::{kernel::Facts, loss::stack_source, problem::Problem};
 
 /// The units of a node.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -23,6 +23,10 @@ pub struct Plan {
     pub units: BTreeMap<UnitKey, Unit<UnitContent>>,
     /// Units that this kernel or privilege does not support.
     pub refused: BTreeMap<UnitKey, (Source, Problem)>,
+    /// Sessions that have expired and whose resources still exist: the rows of their requests are kept for a while.
+    pub expired: BTreeSet<UnitKey>,
+    /// Memory of all profiles together; none for the default.
+    pub node_memory_budget_bytes: Option<u64>,
 }
 
 impl Plan {
@@ -57,8 +61,9 @@ impl Plan {
         self.of_kind(|content| if let UnitContent::Capture(session) = content { Some(session) } else { None })
     }
 
-    pub fn cpu_profiles(&self) -> BTreeMap<UnitKey, Unit<CpuProfileSession>> {
-        self.of_kind(|content| if let UnitContent::CpuProfile(session) = content { Some(session) } else { None })
+    /// What AppProfiles ask for, and the standing profile.
+    pub fn app_profiles(&self) -> BTreeMap<UnitKey, Unit<AppProfileSession>> {
+        self.of_kind(|content| if let UnitContent::AppProfile(session) = content { Some(session) } else { None })
     }
 
     fn of_kind<T: Clone>(&self, content_of: fn(&UnitContent) -> Option<&T>) -> BTreeMap<UnitKey, Unit<T>> {
@@ -75,7 +80,9 @@ impl Plan {
             // The layer answers: a refused part counts as a policy.
             UnitContent::PolicyCheck(_) => Ok(()),
             UnitContent::Flows(_) | UnitContent::Capture(_) => flows_allowed(facts),
-            UnitContent::CpuProfile(_) => sampling_allowed(facts),
+            UnitContent::AppProfile(session) if session.requests.is_none() => sampling_allowed(facts),
+            // The layer checks each part: one may be active where the other is refused.
+            UnitContent::AppProfile(_) => tracing_allowed(facts),
         };
         match allowed {
             Ok(()) => drop(self.units.insert(key, unit)),
@@ -92,7 +99,7 @@ fn of_earlier_operator() -> Problem {
     }
 }
 
-/// Plans a node. Sessions that have expired by `now` are left out.
+/// Plans a node. Sessions that have expired by `now` are no units.
 pub fn plan(desired: &Desired, facts: &Facts, now: Timestamp) -> Plan {
     plan_with_keys(desired, facts, now, &PartKeys::default())
 }
@@ -116,20 +123,116 @@ pub fn plan_with_keys(desired: &Desired, facts: &Facts, now: Timestamp, keys: &P
         };
         plan.add(keys.key(part), Unit { source: part.source.clone(), expires_at: None, content }, facts);
     }
-    for session in desired.sessions.iter().filter(|session| session.expires_at > now) {
+    for session in &desired.sessions {
+        let key = UnitKey::of_session(session);
+        if session.expires_at <= now {
+            plan.expired.insert(key);
+            continue;
+        }
         let content = match session.content.clone() {
-            SessionContent::CpuProfile(content) => UnitContent::CpuProfile(content),
+            SessionContent::AppProfile(content) => UnitContent::AppProfile(content),
+            SessionContent::CpuProfile(content) => UnitContent::AppProfile(content.into()),
             SessionContent::Flows(content) => UnitContent::Capture(content),
         };
         let unit = Unit { source: session.source.clone(), expires_at: Some(session.expires_at), content };
-        plan.add(UnitKey::of_session(session), unit, facts);
+        plan.add(key, unit, facts);
+    }
+    plan.node_memory_budget_bytes = desired.application.node_memory_budget_bytes;
+    if let Some(standing) = &desired.application.standing {
+        let content = UnitContent::AppProfile(standing.clone());
+        let unit = Unit { source: stack_source(), expires_at: None, content };
+        plan.add(UnitKey::of_standing(standing), unit, facts);
     }
     plan
 }
 
 #[cfg(test)]
 mod tests {
+    use trilobite_crds::node::{CpuProfileSession, CpuSampling, PodScope, RequestsSession, Session, SourceKind};
+
     use super::*;
+    use crate::kernel::{CgroupMode, Release};
+
+    fn machine() -> Facts {
+        Facts {
+            release: Release { major: 6, minor: 18 },
+            btf: true,
+            cgroup: CgroupMode::V2,
+            capabilities: ["CAP_BPF", "CAP_PERFMON"].map(String::from).into(),
+            ..Facts::default()
+        }
+    }
+
+    fn profile(cpu: bool, requests: bool) -> AppProfileSession {
+        AppProfileSession {
+            pods: PodScope::default(),
+            memory_budget_bytes: 32 << 20,
+            cpu: cpu.then_some(CpuSampling { frequency_hz: 49 }),
+            requests: requests.then(RequestsSession::default),
+        }
+    }
+
+    fn session(content: SessionContent) -> Session {
+        Session {
+            name: "appprofile.shop.cart".into(),
+            source: Source {
+                kind: SourceKind::AppProfile,
+                namespace: Some("shop".into()),
+                name: "cart".into(),
+                generation: 1,
+            },
+            expires_at: Timestamp::from_second(100).unwrap(),
+            content,
+        }
+    }
+
+    fn planned(desired: &Desired, facts: &Facts, second: i64) -> Plan {
+        plan(desired, facts, Timestamp::from_second(second).unwrap())
+    }
+
+    #[test]
+    fn standing_profile_is_a_unit_without_an_end() {
+        let mut desired = Desired::default();
+        desired.application.standing = Some(profile(false, true));
+        let plan = planned(&desired, &machine(), 1_000_000);
+        let unit = plan.app_profiles().into_values().next().unwrap();
+        assert_eq!((unit.source.kind, unit.expires_at), (SourceKind::ObservabilityStack, None));
+        assert!(plan.to_string().contains("requests=all no end"), "{plan}");
+        desired.application.standing = Some(AppProfileSession { memory_budget_bytes: 1, ..profile(false, true) });
+        let changed = planned(&desired, &machine(), 1_000_000);
+        assert_ne!(changed.units.keys().next(), plan.units.keys().next());
+        let suspended = Desired { suspended: true, ..desired };
+        assert!(planned(&suspended, &machine(), 1_000_000).units.is_empty());
+    }
+
+    #[test]
+    fn expired_session_is_no_unit_and_is_remembered() {
+        let session = session(SessionContent::AppProfile(profile(true, true)));
+        let key = UnitKey::of_session(&session);
+        let desired = Desired { sessions: vec![session], ..Desired::default() };
+        assert!(planned(&desired, &machine(), 99).units.contains_key(&key));
+        let plan = planned(&desired, &machine(), 100);
+        assert!(plan.units.is_empty() && plan.expired.contains(&key));
+    }
+
+    #[test]
+    fn profile_of_an_earlier_operator_is_the_same_unit() {
+        let earlier = CpuProfileSession { pods: PodScope::default(), frequency_hz: 49, memory_budget_bytes: 32 << 20 };
+        let [earlier, later] = [SessionContent::CpuProfile(earlier), SessionContent::AppProfile(profile(true, false))]
+            .map(|content| Desired { sessions: vec![session(content)], ..Desired::default() })
+            .map(|desired| planned(&desired, &machine(), 0));
+        assert_eq!(earlier, later);
+    }
+
+    #[test]
+    fn requests_are_planned_where_samples_are_refused() {
+        let paranoid = Facts { perf_refused: true, perf_paranoid: 4, ..machine() };
+        let refused = |cpu, requests| {
+            let sessions = vec![session(SessionContent::AppProfile(profile(cpu, requests)))];
+            !planned(&Desired { sessions, ..Desired::default() }, &paranoid, 0).refused.is_empty()
+        };
+        assert_eq!([refused(true, false), refused(true, true), refused(false, true)], [true, false, false]);
+    }
 
     #[test]
     fn policy_of_an_earlier_operator_is_refused_and_not_ignored() {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use trilobite_crds::node::PodScope;
+use trilobite_crds::node::{PodScope, RequestsSession};
 
 use super::{Plan, Unit, UnitContent};
 
@@ -41,10 +41,19 @@ fn line(f: &mut fmt::Formatter<'_>, unit: &Unit<UnitContent>) -> fmt::Result {
             writeln!(f, "flows        {source} entries={} {}", part.flow_entries, scope(&part.pods))
         }
         UnitContent::Capture(session) => writeln!(f, "capture      {source} until={until} {}", scope(&session.pods)),
-        UnitContent::CpuProfile(session) => {
-            writeln!(f, "cpu profile  {source} {} Hz until={until} {}", session.frequency_hz, scope(&session.pods))
+        UnitContent::AppProfile(session) => {
+            let cpu = session.cpu.map(|cpu| format!(" cpu={}Hz", cpu.frequency_hz)).unwrap_or_default();
+            let requests = session.requests.as_ref().map(|requests| format!(" requests={}", protocols(requests)));
+            let (requests, pods) = (requests.unwrap_or_default(), scope(&session.pods));
+            let until = if until.is_empty() { "no end".into() } else { format!("until={until}") };
+            writeln!(f, "app profile  {source}{cpu}{requests} {until} {pods}")
         }
     }
+}
+
+fn protocols(requests: &RequestsSession) -> String {
+    let words: Vec<&str> = requests.protocols.iter().map(|protocol| protocol.as_str()).collect();
+    if words.is_empty() { "all".into() } else { words.join(",") }
 }
 
 fn scope(pods: &PodScope) -> String {

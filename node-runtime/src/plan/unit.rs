@@ -3,12 +3,13 @@
 use std::{collections::HashMap, sync::Arc};
 
 use jiff::Timestamp;
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 use trilobite_crds::node::{
-    CpuProfileSession, FlowsPart, FlowsSession, PolicyPart, ProcessesPart, ProfilePartSpec, Session, Source, SourceKind,
+    AppProfileSession, FlowsPart, FlowsSession, PolicyPart, ProcessesPart, ProfilePartSpec, Session, Source, SourceKind,
 };
 
-use crate::problem::Problem;
+use crate::{loss::stack_source, problem::Problem};
 
 /// Identifies a unit: a part by resource and digest, a session by resource and expiry. A new digest is a new unit, which is
 /// attached before the old one is detached. Cheap to clone: a thousand policies are keys of many maps.
@@ -26,7 +27,7 @@ pub struct UnitKey {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Unit<T> {
     pub source: Source,
-    /// End of a session; none for a part.
+    /// End of a session; none for a part and for the standing profile.
     pub expires_at: Option<Timestamp>,
     pub content: T,
 }
@@ -40,7 +41,7 @@ pub enum UnitContent {
     PolicyCheck(PolicyPart),
     Flows(FlowsPart),
     Capture(FlowsSession),
-    CpuProfile(CpuProfileSession),
+    AppProfile(AppProfileSession),
 }
 
 impl UnitContent {
@@ -52,7 +53,7 @@ impl UnitContent {
             Self::PolicyCheck(_) => 2,
             Self::Flows(_) => 3,
             Self::Capture(_) => 4,
-            Self::CpuProfile(_) => 5,
+            Self::AppProfile(_) => 5,
         }
     }
 }
@@ -99,12 +100,20 @@ impl PartKeys {
     }
 }
 
+fn short_digest(content: &impl Serialize) -> String {
+    let content = serde_json::to_vec(content).unwrap_or_default();
+    Sha256::digest(content).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
 impl UnitKey {
     /// The key of a part. A new generation with the same content is the same unit: nothing is loaded again.
     pub fn of_part(part: &ProfilePartSpec) -> Self {
-        let content = serde_json::to_vec(&part.content).unwrap_or_default();
-        let digest: String = Sha256::digest(content).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        Self::new(&part.source, &digest)
+        Self::new(&part.source, &short_digest(&part.content))
+    }
+
+    /// The key of the standing profile: with other settings it is another unit.
+    pub fn of_standing(session: &AppProfileSession) -> Self {
+        Self::new(&stack_source(), &format!("standing {}", short_digest(session)))
     }
 
     /// The key of a session.

@@ -22,6 +22,11 @@ pub enum Problem {
         /// The node's `kernel.perf_event_paranoid`.
         level: i32,
     },
+    /// Probes in processes are refused, so that requests inside TLS are not read.
+    UprobeRefused {
+        /// The kernel's release, if that is too old; otherwise the agent lacks rights.
+        too_old: Option<String>,
+    },
     /// The kernel has no such tracepoint.
     NoSuchTracepoint {
         /// `subsystem/event`.
@@ -145,6 +150,20 @@ pub enum Problem {
     TooManyClasses { needed: usize, limit: u32 },
     /// The NodeProfile or a part of it could not be fetched, or does not match its digest.
     PartUnavailable { detail: String },
+    /// The memory of all profiles of the node is used up.
+    NodeBudgetExceeded {
+        /// Bytes that the profile asks for.
+        needed: u64,
+        limit: u64,
+        /// The profiles that use the memory, with their sums.
+        in_use: String,
+    },
+    /// Rows of requests are gone with a process that held them.
+    RowsLost {
+        detail: String,
+        /// No other process continues.
+        is_over: bool,
+    },
     /// A session expired before this agent could start it.
     SessionExpired { end: Timestamp },
     /// The resource asks for something that is not supported.
@@ -162,6 +181,7 @@ impl Problem {
     pub fn reason(&self) -> Reason {
         match self {
             Self::PerfParanoid { .. } => Reason::PerfParanoid,
+            Self::UprobeRefused { .. } => Reason::UprobeRefused,
             Self::NoSuchTracepoint { .. } => Reason::NoSuchTracepoint,
             Self::NoSuchArgument { .. } | Self::WrongArgument { .. } => Reason::NoSuchArgument,
             Self::NoSuchFunction { .. } | Self::FunctionLeftOut { .. } => Reason::NoSuchFunction,
@@ -189,6 +209,8 @@ impl Problem {
             Self::WatchFailed { .. } => Reason::WatchFailed,
             Self::TooManySelections { .. } | Self::TooManyClasses { .. } => Reason::TooManySelections,
             Self::PartUnavailable { .. } => Reason::PartUnavailable,
+            Self::NodeBudgetExceeded { .. } => Reason::NodeBudgetExceeded,
+            Self::RowsLost { .. } => Reason::WorkerFailed,
             Self::SessionExpired { .. } => Reason::SessionExpired,
             Self::Unsupported { .. } => Reason::Unsupported,
             Self::LoadFailed { .. } => Reason::LoadFailed,
@@ -232,6 +254,14 @@ impl Problem {
             Self::PerfParanoid { level } => format!(
                 "perf events need kernel.perf_event_paranoid <= 2 (this node: {level}); set the sysctl, or runtime.allowSysAdmin: true in the stack"
             ),
+            Self::UprobeRefused { too_old: Some(release) } => said(&[
+                Ours("requests inside TLS are not read: probes need kernel 6.6 (this node: "),
+                Theirs(release),
+                Ours("); update its kernel, or set requests.tls: Off to see plain text only"),
+            ]),
+            Self::UprobeRefused { too_old: None } => {
+                "requests inside TLS are not read: the kernel refuses probes to the agent; set runtime.allowSysAdmin: true in the stack, or requests.tls: Off to see plain text only".into()
+            }
             Self::NoSuchTracepoint { name, field } => said(&[
                 Theirs(field),
                 Ours(": tracepoint "),
@@ -400,6 +430,24 @@ impl Problem {
                     "; the active parts stay; if this lasts, check whether the agent may get nodeprofiles and profileparts",
                 ),
             ]),
+            Self::NodeBudgetExceeded { needed, limit, in_use } => {
+                let mebibytes = |bytes: &u64| bytes.div_ceil(1 << 20);
+                said(&[
+                    Ours(&format!(
+                        "{} MiB do not fit into the {} MiB of this node's profiles: ",
+                        mebibytes(needed),
+                        mebibytes(limit)
+                    )),
+                    Theirs(in_use),
+                    Ours("; end one, lower memoryBudgetBytes, or raise the stack's spec.application.nodeMemoryBudgetBytes"),
+                ])
+            }
+            Self::RowsLost { detail, is_over: false } => {
+                said(&[Theirs(detail), Ours("; its rows are lost, new requests are captured")])
+            }
+            Self::RowsLost { detail, is_over: true } => {
+                said(&[Theirs(detail), Ours("; its rows are lost: create another profile")])
+            }
             Self::SessionExpired { end } => said(&[
                 Ours("its end, "),
                 Theirs(&end.to_string()),

@@ -7,6 +7,8 @@ fn each(word: &str) -> Vec<Problem> {
     let w = || word.to_owned();
     let all = vec![
         Problem::PerfParanoid { level: 4 },
+        Problem::UprobeRefused { too_old: Some(w()) },
+        Problem::UprobeRefused { too_old: None },
         Problem::NoSuchTracepoint { name: w(), field: w() },
         Problem::NoSuchArgument { name: w(), detail: w(), field: w() },
         // The advice is ours.
@@ -39,6 +41,9 @@ fn each(word: &str) -> Vec<Problem> {
         Problem::TooManySelections { limit: 682, is_namespaced: true },
         Problem::TooManyClasses { needed: 1025, limit: 1023 },
         Problem::PartUnavailable { detail: w() },
+        Problem::NodeBudgetExceeded { needed: 64 << 20, limit: 512 << 20, in_use: w() },
+        Problem::RowsLost { detail: w(), is_over: false },
+        Problem::RowsLost { detail: w(), is_over: true },
         Problem::SessionExpired { end: Timestamp::MAX },
         // The words of an unsupported field say themselves what to use instead.
         Problem::Unsupported { field: w(), detail: format!("{word}; leave it out") },
@@ -47,6 +52,7 @@ fn each(word: &str) -> Vec<Problem> {
     for problem in &all {
         match problem {
             Problem::PerfParanoid { .. }
+            | Problem::UprobeRefused { .. }
             | Problem::NoSuchTracepoint { .. }
             | Problem::NoSuchArgument { .. }
             | Problem::NoSuchFunction { .. }
@@ -77,6 +83,8 @@ fn each(word: &str) -> Vec<Problem> {
             | Problem::TooManySelections { .. }
             | Problem::TooManyClasses { .. }
             | Problem::PartUnavailable { .. }
+            | Problem::NodeBudgetExceeded { .. }
+            | Problem::RowsLost { .. }
             | Problem::SessionExpired { .. }
             | Problem::Unsupported { .. }
             | Problem::LoadFailed { .. } => {}

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use trilobite_crds::{
     condition::{Condition, ConditionStatus, ConditionType, Finding, merge},
     node::{
-        Desired, KernelFacts, NodeProblem, NodeRuntimeStatus, PodsSelected, Session, SessionState, SessionStatus,
-        Source, SourceKind, SourceLoss,
+        Desired, KernelFacts, MAX_SESSIONS, NodeProblem, NodeRuntimeStatus, PodsSelected, RequestsState,
+        STANDING_PROFILE, SessionState, SessionStatus, Source, SourceKind, SourceLoss,
     },
     reason::Reason,
 };
@@ -54,6 +54,8 @@ pub struct Snapshot {
     pub previous_generations: BTreeMap<UnitKey, i64>,
     /// Sessions whose result is not written yet, also after their end.
     pub unfinished: BTreeSet<UnitKey>,
+    /// What is known of the requests of each session that captures them.
+    pub requests: BTreeMap<UnitKey, RequestsState>,
     /// Records so far, including units that have ended.
     pub counts: BTreeMap<UnitKey, UnitCount>,
     /// How many pods each policy selects, by the digest of its part; those that select none are left out.
@@ -166,24 +168,24 @@ fn problems(snapshot: &Snapshot) -> Vec<NodeProblem> {
 }
 
 fn sessions(snapshot: &Snapshot, now: Timestamp) -> Vec<SessionStatus> {
-    let line = |session: &Session| {
-        let key = UnitKey::of_session(session);
-        let count = snapshot.counts.get(&key).copied().unwrap_or_default();
-        let state = match snapshot.units.get(&key).map(|unit| &unit.state) {
+    let line = |name: &str, key: &UnitKey, expires_at: Option<Timestamp>| {
+        let count = snapshot.counts.get(key).copied().unwrap_or_default();
+        let has_ended = expires_at.is_some_and(|end| end <= now) && !snapshot.unfinished.contains(key);
+        let state = match snapshot.units.get(key).map(|unit| &unit.state) {
             Some(UnitState::Refused(Problem::SessionExpired { .. })) => SessionState::Expired,
             Some(UnitState::Refused(_)) => SessionState::Refused,
-            _ if session.expires_at <= now && !snapshot.unfinished.contains(&key) => SessionState::Completed,
+            _ if has_ended => SessionState::Completed,
             _ => SessionState::Running,
         };
-        SessionStatus {
-            name: session.name.clone(),
-            expires_at: Some(session.expires_at),
-            state,
-            records: signed(count.records),
-            lost: signed(count.lost),
-        }
+        let requests = snapshot.requests.get(key).cloned();
+        let (records, lost) = (signed(count.records), signed(count.lost));
+        SessionStatus { name: name.to_owned(), expires_at, state, records, lost, requests }
     };
-    snapshot.desired.sessions.iter().map(line).collect()
+    let sessions = snapshot.desired.sessions.iter();
+    let sessions = sessions.map(|session| line(&session.name, &UnitKey::of_session(session), Some(session.expires_at)));
+    let standing = snapshot.desired.application.standing.iter();
+    let standing = standing.map(|standing| line(STANDING_PROFILE, &UnitKey::of_standing(standing), None));
+    standing.chain(sessions).take(MAX_SESSIONS).collect()
 }
 
 fn kernel_facts(facts: &Facts) -> KernelFacts {

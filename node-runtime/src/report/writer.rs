@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     fn running(state: SessionState, records: i64) -> NodeRuntimeStatus {
-        let session = SessionStatus { name: "hot".into(), expires_at: None, state, records, lost: 0 };
+        let session = SessionStatus { name: "hot".into(), expires_at: None, state, records, lost: 0, requests: None };
         NodeRuntimeStatus { sessions: vec![session], ..NodeRuntimeStatus::default() }
     }
 

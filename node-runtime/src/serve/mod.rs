@@ -5,6 +5,7 @@ pub mod hubble;
 pub mod port;
 pub mod profiles;
 pub mod read_rows;
+pub mod requests;
 pub mod router;
 mod scope;
 pub mod socket;

@@ -20,16 +20,18 @@ pub enum ReadResource {
     Events,
     Flows,
     Profiles,
+    Requests,
 }
 
 impl ReadResource {
-    const ALL: [Self; 3] = [Self::Events, Self::Flows, Self::Profiles];
+    const ALL: [Self; 4] = [Self::Events, Self::Flows, Self::Profiles, Self::Requests];
 
     fn label(self) -> &'static str {
         match self {
             Self::Events => "events",
             Self::Flows => "flows",
             Self::Profiles => "profiles",
+            Self::Requests => "requests",
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use trilobite_crds::{AppProfile, ObservabilityStack, Refusal, node::Session, session_for_profile};
+use trilobite_crds::{AppProfile, ObservabilityStack, Refusal, node::Session, selector::Labels, session_for_profile};
 
 use super::time_limited::TimeLimited;
 
@@ -15,7 +15,12 @@ impl TimeLimited for AppProfile {
         self.spec.ttl_seconds_after_finished
     }
 
-    fn session(&self, stack: &ObservabilityStack, started_at: Timestamp) -> Result<Session, Refusal> {
-        session_for_profile(self, stack, started_at)
+    fn session(
+        &self,
+        stack: &ObservabilityStack,
+        namespace_labels: &Labels,
+        started_at: Timestamp,
+    ) -> Result<Session, Refusal> {
+        session_for_profile(self, stack, namespace_labels, started_at)
     }
 }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use trilobite_crds::{FlowCapture, ObservabilityStack, Refusal, node::Session, session_for_capture};
+use trilobite_crds::{FlowCapture, ObservabilityStack, Refusal, node::Session, selector::Labels, session_for_capture};
 
 use super::time_limited::TimeLimited;
 
@@ -15,7 +15,12 @@ impl TimeLimited for FlowCapture {
         self.spec.ttl_seconds_after_finished
     }
 
-    fn session(&self, stack: &ObservabilityStack, started_at: Timestamp) -> Result<Session, Refusal> {
+    fn session(
+        &self,
+        stack: &ObservabilityStack,
+        _namespace_labels: &Labels,
+        started_at: Timestamp,
+    ) -> Result<Session, Refusal> {
         session_for_capture(self, stack, started_at)
     }
 }

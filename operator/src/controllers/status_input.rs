@@ -16,6 +16,8 @@ pub(super) fn status_input<K: UserResource>(object: &K, refusals: Vec<Refusal>, 
         current_status: object.user_status(),
         refusals,
         suspended: false,
+        asks_for_requests: object.asks_for_requests(),
+        standing: None,
         requested,
     }
 }
@@ -54,6 +56,8 @@ fn unreadable_input<K: UserKind>(object: &InvalidObject) -> StatusInput {
         current_status: UserStatus::default(),
         refusals: vec![refusal],
         suspended: false,
+        asks_for_requests: false,
+        standing: None,
         requested: Requested::Nothing,
         source,
     }

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use trilobite_crds::{
     Refusal,
-    node::{ProfileRef, Source},
+    node::{ProfileRef, RequestsSession, Source},
     reason::Reason,
 };
 
@@ -21,6 +21,10 @@ pub(crate) struct StatusInput {
     pub(crate) current_status: UserStatus,
     pub(crate) refusals: Vec<Refusal>,
     pub(crate) suspended: bool,
+    /// The spec asks for requests: of an AppProfile, or of a stack with a standing profile.
+    pub(crate) asks_for_requests: bool,
+    /// The requests that the stack's standing profile captures; none if it is refused.
+    pub(crate) standing: Option<RequestsSession>,
     pub(crate) requested: Requested,
 }
 
@@ -61,6 +65,19 @@ pub(crate) struct SessionRequest {
     pub(crate) full_nodes: BTreeSet<String>,
     /// The layer's namespaceSelector in the stack excludes the resource's namespace.
     pub(crate) out_of_scope: bool,
+    /// An AppProfile samples stacks.
+    pub(crate) samples_cpu: bool,
+    /// The requests that an AppProfile captures.
+    pub(crate) requests: Option<RequestsSession>,
+}
+
+impl SessionRequest {
+    /// Until when rows of requests can be read after the end; none if they leave with it.
+    pub(crate) fn rows_kept_until(&self) -> Option<Timestamp> {
+        let minutes = self.requests.as_ref()?.retain_after_end_minutes;
+        let kept = (minutes > 0).then(|| SignedDuration::from_mins(minutes.into()))?;
+        self.expires_at.checked_add(kept).ok()
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

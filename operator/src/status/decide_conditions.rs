@@ -4,6 +4,7 @@ use trilobite_crds::{
     Failure, NodeCounts, Reason,
     condition::{ConditionStatus, ConditionType, Finding},
     node::SourceKind,
+    status::RequestsStatus,
 };
 
 use super::{
@@ -11,6 +12,7 @@ use super::{
     messages,
     node_summary::NodeSummary,
     relay::{RelayState, port_reason, relay_ready},
+    rows_seen::rows_seen,
 };
 
 /// The sums of a session over all nodes.
@@ -43,6 +45,8 @@ pub(crate) struct Evaluation<'a> {
     /// Namespace of the agents' pods.
     pub(crate) namespace: &'a str,
     pub(crate) session: SessionResults,
+    /// Sums of the requests of a session; none until a node has reported any.
+    pub(crate) requests: Option<&'a RequestsStatus>,
     /// Pods that a policy selects now; none for other resources.
     pub(crate) pods_selected: Option<i32>,
     /// Of the stack's relay; none for other resources, and until the stack was reconciled.
@@ -62,6 +66,13 @@ pub(crate) fn findings(evaluation: &Evaluation<'_>) -> Vec<Finding> {
             .relay
             .map(|relay| relay_ready(relay, evaluation.ports, &evaluation.nodes.counts, evaluation.namespace)),
     );
+    findings.extend(rows_seen(
+        evaluation.input,
+        evaluation.requests,
+        evaluation.failures,
+        &evaluation.nodes.counts,
+        |session| no_matching_pods(evaluation, session),
+    ));
     findings.extend(reconciling_or_stalled(evaluation));
     findings.extend(completed(evaluation));
     findings
@@ -310,17 +321,32 @@ fn ended_without_success(evaluation: &Evaluation<'_>) -> Option<Finding> {
 
 /// Whether a change of another object resolves the refusal, so that clients that wait for this one should keep waiting.
 fn depends_on_other_object(reason: Reason) -> bool {
-    matches!(reason, Reason::NoStack | Reason::LayerDisabled | Reason::NotAccepted | Reason::NamespaceBudgetExceeded)
+    matches!(
+        reason,
+        Reason::NoStack
+            | Reason::LayerDisabled
+            | Reason::NotAccepted
+            | Reason::NamespaceBudgetExceeded
+            | Reason::PayloadsNotAllowed
+    )
 }
 
 fn completed(evaluation: &Evaluation<'_>) -> Option<Finding> {
     let Requested::Session(session) = &evaluation.input.requested else { return None };
     let unit = if evaluation.input.source.kind == SourceKind::AppProfile { "samples" } else { "flow records" };
     let SessionResults { records, lost, nodes, unreported, end } = evaluation.session;
-    let so_far = messages::records(unit, records, lost, nodes);
+    let has_records = session.samples_cpu || session.requests.is_none();
+    let records_so_far = has_records.then(|| messages::records(unit, records, lost, nodes));
+    let rows_so_far = session.requests.is_some().then(|| messages::rows_of_nodes(evaluation.requests));
+    let so_far = records_so_far.into_iter().chain(rows_so_far).collect::<Vec<_>>().join("; ");
     let mut result = messages::with_unreported(&so_far, unreported);
-    if evaluation.input.source.kind == SourceKind::AppProfile && records > 0 {
+    if evaluation.input.source.kind == SourceKind::AppProfile && session.samples_cpu && records > 0 {
         result = messages::with_fetch_command(&result, &evaluation.input.source);
+    }
+    if evaluation.requests.is_some_and(|requests| requests.total_rows > 0)
+        && let Some(until) = session.rows_kept_until()
+    {
+        result = messages::with_read_command(&result, &evaluation.input.source, until);
     }
     Some(match end {
         None => Finding::new(Completed, False, Reason::Running, messages::running_until(session.expires_at, &so_far)),

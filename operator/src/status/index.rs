@@ -8,6 +8,8 @@ mod relay_tests;
 #[cfg(test)]
 mod rollout_tests;
 #[cfg(test)]
+mod rows_tests;
+#[cfg(test)]
 mod selection_tests;
 #[cfg(test)]
 mod session_tests;

@@ -1,6 +1,7 @@
 //! The messages of conditions, summaries and Events: what is wrong, where, what to do next; at most 200 characters.
 //! The planner's own messages are in its refusals, the agent's in its problems.
 
+mod requests;
 #[cfg(test)]
 mod tests;
 
@@ -15,30 +16,20 @@ use trilobite_crds::{
     status::MAX_SUMMARY,
 };
 
-use super::shorten::shorten_to_fit;
+pub(super) use self::requests::{
+    encrypted, no_pods_in_namespaces, no_report_of_requests, no_traffic, other_protocol, role_not_seen, rows_of_nodes,
+    rows_seen,
+};
+use super::{
+    counts::{nodes, number},
+    shorten::shorten_to_fit,
+};
 
 /// The API server's message if the cluster limits system-node-critical to namespaces that have a quota for it.
 const PRIORITY_IS_LIMITED: &str = "insufficient quota to match these scopes";
 
 /// Groups of failures that a summary lists.
 const GROUPS: usize = 3;
-
-/// `12,345`.
-pub(super) fn number(number: i64) -> String {
-    let digits = number.unsigned_abs().to_string();
-    let mut text = String::from(if number < 0 { "-" } else { "" });
-    for (position, digit) in digits.chars().enumerate() {
-        if position > 0 && (digits.len() - position).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-fn nodes(count: i32) -> String {
-    format!("{} node{}", number(count.into()), if count == 1 { "" } else { "s" })
-}
 
 /// `2/2`, for the printed column.
 pub(super) fn ready_nodes(counts: &NodeCounts) -> String {
@@ -315,6 +306,13 @@ pub(super) fn with_fetch_command(result: &str, source: &Source) -> String {
     format!("{result}; fetch it with: trilobite profile --name {namespace}/{}", source.name)
 }
 
+/// How rows of requests are read, and until when.
+pub(super) fn with_read_command(result: &str, source: &Source, until: Timestamp) -> String {
+    let namespace = source.namespace.as_deref().unwrap_or_default();
+    let until = whole_seconds(until);
+    format!("{result}; read them until {until} with: trilobite requests -n {namespace}")
+}
+
 pub(super) fn running_until(end: Timestamp, so_far: &str) -> String {
     format!("running until {}: {so_far}", whole_seconds(end))
 }
@@ -516,10 +514,9 @@ pub(crate) fn no_stack() -> &'static str {
     "there is no ObservabilityStack, so nothing can be active; apply one named default"
 }
 
-/// A namespace's label has a value that is not supported.
-pub(crate) fn unsupported_label(label: &str, value: &str, supported: &[&str]) -> String {
-    let supported = supported.join(" or ");
-    format!("label {label}: {value:?} is not supported, so no AppProfile is created; it must be {supported}")
+/// A namespace's label has a value that is not supported; `why` quotes the word.
+pub(crate) fn unsupported_label(label: &str, why: &str) -> String {
+    format!("label {label} makes no AppProfile: {why}")
 }
 
 /// An AppProfile of the name that the label needs already exists.

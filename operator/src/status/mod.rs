@@ -1,6 +1,7 @@
 //! From the state of nodes to the status of user resources: facts -> index -> node states -> conditions -> one writer.
 
 mod controller_report;
+mod counts;
 mod daemon_set_events;
 mod debounce;
 mod decide_conditions;
@@ -13,6 +14,8 @@ mod node_state;
 mod node_summary;
 mod node_text;
 mod relay;
+mod request_sums;
+mod rows_seen;
 mod shorten;
 mod silent_agents;
 mod user_status;

@@ -5,7 +5,8 @@ use serde::Serialize;
 use trilobite_crds::{
     AppProfile, CiliumTracingPolicy, CiliumTracingPolicyNamespaced, FlowCapture, ObservabilityStack, ResourceStatus,
     TracingPolicy, TracingPolicyNamespaced, UserKind,
-    status::{ForeignPolicyStatus, ProfileResults},
+    stack::{Layer, LayerMode},
+    status::{ForeignPolicyStatus, ProfileResults, RequestsStatus},
 };
 
 /// The common part, and the fields that only some kinds have.
@@ -22,6 +23,9 @@ pub(crate) struct UserStatus {
     /// Of the stack only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) observed_at: Option<Timestamp>,
+    /// Of AppProfiles that ask for requests, and of a stack with a standing profile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) requests: Option<RequestsStatus>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) results: Option<ProfileResults>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -33,6 +37,11 @@ pub(crate) trait UserResource: UserKind {
     fn user_status(&self) -> UserStatus {
         UserStatus { common: self.common_status().cloned().unwrap_or_default(), ..UserStatus::default() }
     }
+
+    /// Whether the spec asks for requests.
+    fn asks_for_requests(&self) -> bool {
+        false
+    }
 }
 
 impl UserResource for ObservabilityStack {
@@ -42,8 +51,13 @@ impl UserResource for ObservabilityStack {
             common: status.common,
             foreign_policies: status.foreign_policies,
             observed_at: status.observed_at,
+            requests: status.requests,
             ..UserStatus::default()
         }
+    }
+
+    fn asks_for_requests(&self) -> bool {
+        self.spec.layer(Layer::Application).mode == LayerMode::Enabled
     }
 }
 
@@ -70,9 +84,14 @@ impl UserResource for AppProfile {
         UserStatus {
             common: status.common,
             expires_at: status.expires_at,
+            requests: status.requests,
             results: status.results,
             started_at: status.started_at,
             ..UserStatus::default()
         }
+    }
+
+    fn asks_for_requests(&self) -> bool {
+        self.spec.requests.is_some()
     }
 }

@@ -31,6 +31,8 @@ pub(crate) struct Behaviour {
     pub(crate) refuses: Vec<(String, String, String)>,
     /// Reason and message of a condition Ready that is false.
     pub(crate) fails: Option<(String, String)>,
+    /// What the agent reports of each session that asks for requests, as a `RequestsState`.
+    pub(crate) requests: Option<Value>,
     /// Pods of the relay are scheduled to the node, and are ready.
     pub(crate) relay_ready: Option<bool>,
 }
@@ -142,7 +144,14 @@ async fn report_status(client: &Client, node: &str, behaviour: &Behaviour, repor
     let now = jiff::Timestamp::now();
     let sessions = runtime.spec.sessions.iter().map(|session| {
         let state = if session.expires_at <= now { SessionState::Completed } else { SessionState::Running };
-        json!({"name": session.name, "expiresAt": session.expires_at, "state": state, "records": 490, "lost": 3})
+        let asked = session.content.app_profile().and_then(|profile| profile.requests);
+        let requests = behaviour.requests.as_ref().filter(|_| asked.is_some());
+        let mut status =
+            json!({"name": session.name, "expiresAt": session.expires_at, "state": state, "records": 490, "lost": 3});
+        if let Some(requests) = requests {
+            status["requests"] = requests.clone();
+        }
+        status
     });
     let (status, reason, message) = match &behaviour.fails {
         Some((reason, message)) => ("False", reason.as_str(), message.as_str()),

@@ -10,6 +10,7 @@ mod foreign_policies;
 mod healing;
 mod lifecycle;
 mod relay;
+mod requests;
 mod rights;
 mod stack;
 mod test_cluster;

@@ -176,10 +176,10 @@ fn a_namespace_label_creates_a_profile_and_its_removal_deletes_it() {
             other => Err(format!("{other:?}")),
         })
         .await;
-        cluster.label("payments", Some("http")).await;
+        cluster.label("payments", Some("nfs")).await;
         eventually("an Event says why", 10, async || {
             let events = cluster.kubectl(&["-n", "payments", "get", "events.events.k8s.io", "-o", "yaml"]);
-            if events.contains("it must be cpu") { Ok(()) } else { Err(events) }
+            if events.contains("known are cpu, all, http") { Ok(()) } else { Err(events) }
         })
         .await;
     });

@@ -18,10 +18,12 @@ pub struct Parameters {
     /// By the labels of pods.
     pub labels: LabelSelector,
     pub fields: FieldSelector,
-    /// Most rows of a list; the latest ones for flows.
+    /// Most rows of a list; the latest ones for flows and requests.
     pub limit: usize,
-    /// `sinceSeconds`: flows of the past, so long ago.
+    /// `sinceSeconds`: flows and requests of the past, so long ago.
     pub since: Option<Duration>,
+    /// `slowerThan`: only requests that took at least so long.
+    pub slower_than: Duration,
     /// `forSeconds`: how long a list of events collects.
     pub collect_for: Duration,
     /// `waitSeconds`: how long a result of a profile that still runs is waited for.
@@ -62,6 +64,7 @@ impl Parameters {
             fields: FieldSelector::default(),
             limit: DEFAULT_LIMIT,
             since: None,
+            slower_than: Duration::ZERO,
             collect_for: DEFAULT_COLLECTION,
             wait_for: Duration::ZERO,
             watch: false,
@@ -81,6 +84,7 @@ impl Parameters {
                     limit => parameters.limit = usize::try_from(limit).unwrap_or(MAX_LIMIT).min(MAX_LIMIT),
                 },
                 "sinceSeconds" => parameters.since = Some(seconds("sinceSeconds", value, LONGEST_HISTORY)?),
+                "slowerThan" => parameters.slower_than = duration("slowerThan", value)?,
                 "forSeconds" => parameters.collect_for = seconds("forSeconds", value, LONGEST_COLLECTION)?,
                 "waitSeconds" => parameters.wait_for = seconds("waitSeconds", value, LONGEST_COLLECTION)?,
                 "timeoutSeconds" => match seconds("timeoutSeconds", value, LONGEST_TIMEOUT)? {
@@ -115,6 +119,25 @@ fn number(parameter: &'static str, value: &str, most: u64) -> Result<u64, Invali
 
 fn seconds(parameter: &'static str, value: &str, most: u64) -> Result<Duration, InvalidQuery> {
     number(parameter, value, most).map(Duration::from_secs)
+}
+
+/// `100ms`, `1.5s`; without a unit seconds.
+fn duration(parameter: &'static str, value: &str) -> Result<Duration, InvalidQuery> {
+    let digits = value.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(value.len());
+    let (number, unit) = value.split_at(digits);
+    let seconds = match unit {
+        "us" => 1e-6,
+        "ms" => 1e-3,
+        "s" | "" => 1.0,
+        "m" => 60.0,
+        _ => f64::NAN,
+    };
+    let parsed = if value.is_empty() { Ok(0.0) } else { number.parse::<f64>() };
+    let parsed = parsed.ok().and_then(|number| Duration::try_from_secs_f64(number * seconds).ok());
+    let is_known = |time: &Duration| time.as_secs() <= LONGEST_HISTORY;
+    parsed
+        .filter(is_known)
+        .ok_or_else(|| InvalidQuery::new(parameter, format!("{value:?} is not a time such as 100ms, 1.5s or 2m")))
 }
 
 fn boolean(parameter: &'static str, value: &str) -> Result<bool, InvalidQuery> {
@@ -172,11 +195,26 @@ mod tests {
     }
 
     #[test]
+    fn times_have_units_and_fractions() {
+        for (text, microseconds) in
+            [("100ms", 100_000), ("1.5s", 1_500_000), ("250us", 250), ("2m", 120_000_000), ("3", 3_000_000), ("", 0)]
+        {
+            let parsed = parse(&format!("slowerThan={text}")).unwrap().slower_than;
+            assert_eq!(parsed, Duration::from_micros(microseconds), "{text}");
+        }
+        for text in ["ms", "1h", "1.2.3s", "99999999999999999999s", "1e9s", "90000s"] {
+            assert!(parse(&format!("slowerThan={text}")).is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn wrong_values_are_refused_with_their_parameter() {
         for (query, text) in [
             ("limit=ten", "limit: \"ten\" is not a number"),
             ("limit=-1", "limit: \"-1\" is not a number"),
             ("forSeconds=51", "forSeconds: \"51\" is not a number from 0 to 50"),
+            ("slowerThan=fast", "slowerThan: \"fast\" is not a time such as 100ms, 1.5s or 2m"),
+            ("slowerThan=-1s", "slowerThan: \"-1s\" is not a time such as 100ms, 1.5s or 2m"),
             ("watch=yes", "watch: \"yes\" is neither true nor false"),
             ("resourceVersion=abc", "resourceVersion: \"abc\" is not a number"),
             ("sendInitialEvents=true", "sendInitialEvents: is not supported: list first, then watch"),

@@ -168,7 +168,11 @@ impl CoverageTracker {
         });
     }
 
+    /// Rows that a node has lost; without their number it counts as an interruption.
     pub fn add_lost(&self, count: u64) {
+        if count == 0 {
+            return self.add_interruption();
+        }
         self.tracked.send_modify(|tracked| tracked.lost += count);
     }
 
@@ -256,6 +260,13 @@ mod tests {
         let coverage = tracker.coverage();
         assert_eq!(coverage.nodes, NodeCounts { asked: 32, answered: 1, late: 30, refused: 0 });
         assert_eq!((coverage.lost, coverage.problems.len()), (7, MAX_PROBLEMS));
+    }
+
+    #[test]
+    fn loss_of_an_unknown_number_is_not_silent() {
+        let tracker = of_cluster();
+        tracker.add_lost(0);
+        assert_eq!((tracker.coverage().lost, tracker.coverage().interrupted), (0, 1));
     }
 
     #[test]

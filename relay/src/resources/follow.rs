@@ -1,5 +1,5 @@
 //! Reads the streams of all nodes for one client, whatever the client does: an unread stream would hold up the others of its
-//! connection. Nodes that come later are added, streams that break are opened again.
+//! connection, unless it goes on after a moment. Nodes that come later are added, streams that break are opened again.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -52,7 +52,7 @@ pub enum Framing {
 /// Where the streams of a client start; new rows alone by default.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StartFrom {
-    /// Flows of the past, after that time.
+    /// Rows of the past, after that time.
     pub after: Option<u64>,
     /// The client asked for everything after that time: a node that does not reach back is an error.
     pub position: Option<u64>,
@@ -171,7 +171,7 @@ impl Follow {
         }
     }
 
-    /// Reads until the stream ends; never waits for the client.
+    /// Reads until the stream ends. Waits for the client for a moment where the agent can wait too.
     async fn read_stream(&self, mut stream: AgentStream, after: &mut Option<u64>) -> Status {
         loop {
             match stream.items.next().await {
@@ -180,8 +180,12 @@ impl Follow {
                         // A stream that is opened again continues behind this row.
                         *after = Some(row.metadata.time + 1).max(*after);
                     }
-                    if !self.repeated.contains(&row.metadata.name) {
-                        self.queue.push(self.render(&row));
+                    if self.repeated.contains(&row.metadata.name) {
+                        continue;
+                    }
+                    match self.query.can_wait() {
+                        true => self.queue.push_when_read(self.render(&row)).await,
+                        false => self.queue.push(self.render(&row)),
                     }
                 }
                 Some(Ok(StreamItem::Lost(count, row))) => {
@@ -205,7 +209,8 @@ impl Follow {
         };
         let text = |time| super::object::milliseconds(time);
         let message = format!(
-            "node {node} has not kept its flows from {} to {}: list again, or watch without a resourceVersion",
+            "node {node} has not kept its {} from {} to {}: list again, or watch without a resourceVersion",
+            self.query.resource(),
             text(position),
             text(since)
         );

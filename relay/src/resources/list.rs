@@ -1,5 +1,5 @@
-//! Answers a list of events or flows. Agents keep flows: a list is the latest of all nodes, by time. They keep no events: a
-//! list collects for some seconds, and its items are written as they come.
+//! Answers a list of events, flows or requests. Agents keep flows and requests: a list is the latest of all nodes, by time. They
+//! keep no events: a list collects for some seconds, and its items are written as they come.
 
 use std::{sync::Arc, time::Duration};
 
@@ -36,7 +36,7 @@ fn room_for(limit: usize) -> usize {
     limit.saturating_mul(BYTES_OF_ROW).clamp(LEAST_BYTES, MAX_BYTES)
 }
 
-/// A list of flows of the past.
+/// A list of the past.
 pub async fn list_past(
     reader: &Arc<Reader>,
     claim: Claim,
@@ -84,7 +84,7 @@ async fn past_rows(
     let since = parameters.since.map(|ago| now.saturating_sub(u64::try_from(ago.as_nanos()).unwrap_or(u64::MAX)));
     let range = Range::Past { limit: parameters.limit as u64, since };
     let deadline = Instant::now() + LIST_TIMEOUT;
-    let rows = reader.metrics.rows_of("flows");
+    let rows = reader.metrics.rows_of(query.resource());
     let read = |node: String| {
         let (coverage, latest, rows) = (&coverage, &latest, &rows);
         async move {

@@ -19,6 +19,8 @@ pub mod profile_result;
 pub mod profile_watch;
 pub mod profiles;
 pub mod recent_lists;
+pub mod request_cells;
+pub mod requests;
 pub mod row_queue;
 pub mod stream_item;
 pub mod stream_query;

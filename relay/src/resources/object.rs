@@ -6,7 +6,7 @@
 //!  "object":{…}}
 //! ```
 //! `object` of a RuntimeEvent is a line of `tetra getevents -o json` (GetEventsResponse), of a Flow a line of `hubble observe
-//! -o jsonpb` (GetFlowsResponse), of a Profile what
+//! -o jsonpb` (GetFlowsResponse), of a Request the JSON of our own `trilobite.requests.v1.Request`, of a Profile what
 //! `profiles.rs` writes, of a NodeAnswer what `nodes.rs` writes.
 
 use std::io::Write;
@@ -19,6 +19,7 @@ pub enum Kind {
     RuntimeEvent,
     Flow,
     Profile,
+    Request,
     NodeAnswer,
 }
 
@@ -28,6 +29,7 @@ impl Kind {
             Self::RuntimeEvent => "RuntimeEvent",
             Self::Flow => "Flow",
             Self::Profile => "Profile",
+            Self::Request => "Request",
             Self::NodeAnswer => "NodeAnswer",
         }
     }
@@ -37,6 +39,7 @@ impl Kind {
             Self::RuntimeEvent => "RuntimeEventList",
             Self::Flow => "FlowList",
             Self::Profile => "ProfileList",
+            Self::Request => "RequestList",
             Self::NodeAnswer => "NodeAnswerList",
         }
     }
@@ -69,6 +72,22 @@ impl Kind {
                 Column { name: "Lost", priority: 0 },
                 Column { name: "Pods", priority: 1 },
                 Column { name: "Problem", priority: 1 },
+            ],
+            Self::Request => &[
+                Column { name: "Time", priority: 0 },
+                Column { name: "Pod", priority: 0 },
+                Column { name: "Role", priority: 0 },
+                Column { name: "Protocol", priority: 0 },
+                Column { name: "Peer", priority: 0 },
+                Column { name: "Operation", priority: 0 },
+                Column { name: "Target", priority: 0 },
+                Column { name: "Status", priority: 0 },
+                Column { name: "Latency", priority: 0 },
+                Column { name: "Bytes", priority: 1 },
+                Column { name: "Connection", priority: 1 },
+                Column { name: "Node", priority: 1 },
+                Column { name: "MidStream", priority: 1 },
+                Column { name: "Profile", priority: 1 },
             ],
             Self::NodeAnswer => &[
                 Column { name: "Name", priority: 0 },

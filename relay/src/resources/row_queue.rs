@@ -1,17 +1,20 @@
 //! The queue between the nodes' streams and one client: bounded by bytes, so that a client that stopped reading costs a fixed
 //! amount of memory and never blocks others. What does not fit is counted: received = delivered + lost + queued.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use axum::body::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::timeout};
 
 use super::byte_budget::BudgetShare;
 use crate::metrics::{RowMetrics, RowResult};
 
 /// Bytes queued for one client.
 pub const QUEUE_BYTES: usize = 1 << 20;
+
+/// How long a stream that can wait does so for a client that reads nothing.
+const ROOM_TIMEOUT: Duration = if cfg!(test) { Duration::from_millis(100) } else { Duration::from_secs(1) };
 
 /// What happened to the rows of one client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,6 +30,8 @@ pub struct RowQueue(Arc<Shared>);
 struct Shared {
     state: Mutex<State>,
     changed: Notify,
+    /// The client has read, or gone.
+    read: Notify,
     share: BudgetShare,
     metrics: RowMetrics,
     bound: usize,
@@ -57,12 +62,13 @@ impl RowQueue {
     }
 
     pub(crate) fn with_bound(share: BudgetShare, metrics: RowMetrics, bound: usize) -> Self {
-        Self(Arc::new(Shared { state: Mutex::default(), changed: Notify::new(), share, metrics, bound }))
+        let (changed, read) = (Notify::new(), Notify::new());
+        Self(Arc::new(Shared { state: Mutex::default(), changed, read, share, metrics, bound }))
     }
 
     /// Queues a row of a node, or counts it as lost.
     pub fn push(&self, row: Bytes) {
-        let Shared { state, changed, share, metrics, bound } = &*self.0;
+        let Shared { state, changed, share, metrics, bound, .. } = &*self.0;
         let mut state = state.lock();
         state.counts.received += 1;
         metrics.count(RowResult::Received, 1);
@@ -81,6 +87,22 @@ impl RowQueue {
         }
         drop(state);
         changed.notify_one();
+    }
+
+    /// Queues a row of a stream that its agent holds meanwhile, once the client has read enough; a client that reads nothing is
+    /// not waited for.
+    pub async fn push_when_read(&self, row: Bytes) {
+        loop {
+            let mut read = std::pin::pin!(self.0.read.notified());
+            read.as_mut().enable();
+            let must_wait = {
+                let state = self.0.state.lock();
+                !state.is_closed && state.unreported == 0 && state.bytes + row.len() > self.0.bound && state.bytes > 0
+            };
+            if !must_wait || timeout(ROOM_TIMEOUT, read).await.is_err() {
+                return self.push(row);
+            }
+        }
     }
 
     /// Waits for a row, or for a loss to report.
@@ -103,11 +125,12 @@ impl RowQueue {
 
     /// A row that is queued already.
     pub fn try_next_row(&self) -> Option<Bytes> {
-        let Shared { state, share, metrics, .. } = &*self.0;
+        let Shared { state, read, share, metrics, .. } = &*self.0;
         let mut state = state.lock();
         let row = state.rows.pop_front()?;
         state.bytes -= row.len();
         share.release(row.len());
+        read.notify_waiters();
         state.counts.delivered += 1;
         metrics.count(RowResult::Delivered, 1);
         Some(row)
@@ -119,8 +142,9 @@ impl RowQueue {
 
     /// Counts what a client that has gone left behind.
     pub fn close(&self) -> RowCounts {
-        let Shared { state, share, metrics, .. } = &*self.0;
+        let Shared { state, read, share, metrics, .. } = &*self.0;
         let mut state = state.lock();
+        read.notify_waiters();
         let left = state.rows.len() as u64;
         state.counts.lost += left;
         metrics.count(RowResult::Lost, left);
@@ -194,6 +218,30 @@ mod tests {
             assert_eq!((counts.received, counts.lost), (100, 100));
         });
         assert_eq!(budget.used(), 0);
+    }
+
+    #[tokio::test]
+    async fn stream_that_can_wait_loses_nothing_while_the_client_reads() {
+        let queue = queue(4);
+        let pushing = tokio::spawn({
+            let queue = queue.clone();
+            async move {
+                for _ in 0..100 {
+                    queue.push_when_read("aa".into()).await;
+                }
+            }
+        });
+        for _ in 0..100 {
+            assert_eq!(queue.next().await, Next::Row("aa".into()));
+        }
+        pushing.await.unwrap();
+        assert_eq!(queue.counts(), RowCounts { received: 100, delivered: 100, lost: 0 });
+        for _ in 0..5 {
+            queue.push_when_read("bb".into()).await;
+        }
+        assert_eq!(queue.counts().lost, 3, "the first was waited for, and then there is a loss to report");
+        queue.close();
+        queue.push_when_read("cc".into()).await;
     }
 
     #[tokio::test]

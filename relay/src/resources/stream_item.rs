@@ -9,7 +9,7 @@ use super::object::Row;
 pub enum Range {
     /// The latest rows of the past; at most `limit`, and only since then.
     Past { limit: u64, since: Option<u64> },
-    /// New rows; flows of the past, too, after that time.
+    /// New rows; flows and requests of the past, too, after that time.
     Follow { after: Option<u64> },
 }
 
@@ -17,7 +17,7 @@ pub enum Range {
 #[derive(Debug, PartialEq)]
 pub enum StreamItem {
     Row(Row),
-    /// So many rows were lost; the row reports it in the words of Tetragon or Hubble.
+    /// So many rows were lost; the row reports it in the words of Tetragon or Hubble, or in our own.
     Lost(u64, Row),
 }
 

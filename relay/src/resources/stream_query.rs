@@ -1,10 +1,11 @@
-//! A query of events or flows, as it is put to each agent.
+//! A query of events, flows or requests, as it is put to each agent.
 
 use futures::{StreamExt, stream::BoxStream};
 use tonic::{Request, Status, transport::Channel};
 use trilobite_api::{
     observer::observer_client::ObserverClient,
     read_scope::{COMPLETE_SINCE, READ_NAMESPACES, ReadScope},
+    requests::requests_client::RequestsClient,
     tetragon::fine_guidance_sensors_client::FineGuidanceSensorsClient,
 };
 
@@ -12,6 +13,7 @@ use super::{
     events::EventQuery,
     flows::FlowQuery,
     object::{Kind, Row},
+    requests::RequestQuery,
     stream_item::{Range, StreamItem},
 };
 
@@ -19,6 +21,7 @@ use super::{
 pub enum StreamQuery {
     Events(EventQuery),
     Flows(FlowQuery),
+    Requests(RequestQuery),
 }
 
 /// An open stream of one agent.
@@ -33,6 +36,16 @@ impl StreamQuery {
         match self {
             Self::Events(_) => Kind::RuntimeEvent,
             Self::Flows(_) => Kind::Flow,
+            Self::Requests(_) => Kind::Request,
+        }
+    }
+
+    /// The resource, as paths and metrics name it.
+    pub fn resource(&self) -> &'static str {
+        match self {
+            Self::Events(_) => "events",
+            Self::Flows(_) => "flows",
+            Self::Requests(_) => "requests",
         }
     }
 
@@ -40,12 +53,21 @@ impl StreamQuery {
         match self {
             Self::Events(query) => query.fields.matches("node", node),
             Self::Flows(query) => query.fields.matches("node", node),
+            Self::Requests(query) => query.wants_node(node),
         }
     }
 
-    /// Whether a watch may start at a position: agents keep flows for minutes, and no events.
+    /// Whether a watch may start at a position: agents keep flows and requests for minutes, and no events.
     pub fn has_positions(&self) -> bool {
-        matches!(self, Self::Flows(_))
+        match self {
+            Self::Events(_) => false,
+            Self::Flows(_) | Self::Requests(_) => true,
+        }
+    }
+
+    /// Whether agents keep the rows of a stream that is not read: a long past is larger than a client's queue.
+    pub fn can_wait(&self) -> bool {
+        matches!(self, Self::Requests(_))
     }
 
     /// A row of our own that reports a loss.
@@ -53,6 +75,7 @@ impl StreamQuery {
         match self {
             Self::Events(query) => query.loss_row(node, lost, time),
             Self::Flows(query) => query.loss_row(node, lost, time),
+            Self::Requests(query) => query.loss_row(node, lost, time),
         }
     }
 
@@ -78,6 +101,15 @@ impl StreamQuery {
                     std::future::ready(response.map(|flow| query.item(&flow, &scope)).transpose())
                 });
                 Ok(AgentStream { items: items.boxed(), complete_since })
+            }
+            Self::Requests(query) => {
+                let request = scoped(query.request(range), scope)?;
+                let response = RequestsClient::new(channel).get_requests(request).await?;
+                let (query, scope) = (query.clone(), scope.clone());
+                let items = response.into_inner().filter_map(move |response| {
+                    std::future::ready(response.map(|request| query.item(&request, &scope, range)).transpose())
+                });
+                Ok(AgentStream { items: items.boxed(), complete_since: None })
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Answers a watch of events or flows: JSON lines, with bookmarks for clients that ask for them.
+//! Answers a watch of events, flows or requests: JSON lines, with bookmarks for clients that ask for them.
 
 use std::{
     sync::{Arc, atomic::AtomicBool},
@@ -127,10 +127,9 @@ pub(super) fn start(
     framing: Framing,
     from: StartFrom,
 ) -> (Arc<Follow>, FollowTasks) {
-    let resource = if query.has_positions() { "flows" } else { "events" };
     let follow = Arc::new(Follow {
         pool: reader.pool.clone(),
-        queue: RowQueue::new(share, reader.metrics.rows_of(resource)),
+        queue: RowQueue::new(share, reader.metrics.rows_of(query.resource())),
         repeated: from.position.and_then(|position| reader.recent.names(position)).unwrap_or_default(),
         query,
         coverage: CoverageTracker::new(&scope),

@@ -15,6 +15,7 @@ impl Resource {
             Self::Events => Kind::RuntimeEvent,
             Self::Flows => Kind::Flow,
             Self::Profiles => Kind::Profile,
+            Self::Requests => Kind::Request,
             Self::Nodes => Kind::NodeAnswer,
         }
     }
@@ -25,13 +26,14 @@ impl Resource {
             Self::Events => "runtimeevent",
             Self::Flows => "flow",
             Self::Profiles => "cpuprofile",
+            Self::Requests => "request",
             Self::Nodes => "nodeanswer",
         }
     }
 
     fn verbs(self) -> &'static [&'static str] {
         match self {
-            Self::Events | Self::Flows | Self::Profiles => &["get", "list", "watch"],
+            Self::Events | Self::Flows | Self::Profiles | Self::Requests => &["get", "list", "watch"],
             Self::Nodes => &["get", "list"],
         }
     }
@@ -116,7 +118,16 @@ mod tests {
             version["resources"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
         assert_eq!(
             names,
-            ["events", "flows", "profiles", "profiles/flamegraph", "profiles/folded", "profiles/pprof", "nodes"]
+            [
+                "events",
+                "flows",
+                "profiles",
+                "profiles/flamegraph",
+                "profiles/folded",
+                "profiles/pprof",
+                "requests",
+                "nodes"
+            ]
         );
         assert_eq!(version["groupVersion"], "read.trilobite.dev/v1alpha1");
     }
@@ -127,7 +138,7 @@ mod tests {
         let (media_type, document) = aggregated(accept).unwrap();
         assert_eq!(media_type, AGGREGATED);
         let resources = document["items"][0]["versions"][0]["resources"].as_array().unwrap();
-        assert_eq!((resources.len(), resources[3]["scope"].as_str()), (4, Some("Cluster")));
+        assert_eq!((resources.len(), resources[4]["scope"].as_str()), (5, Some("Cluster")));
         assert_eq!(resources[2]["subresources"][0]["subresource"], "flamegraph");
         assert!(aggregated("application/json").is_none() && aggregated("").is_none());
     }

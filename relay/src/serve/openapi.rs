@@ -58,6 +58,7 @@ fn description(resource: Resource) -> &'static str {
     match resource {
         Resource::Events => "An event of a process, as Tetragon's clients know it.",
         Resource::Flows => "A network flow, as Hubble's clients know it.",
+        Resource::Requests => "A request of a pod that an AppProfile selects, with its answer.",
         Resource::Profiles => "A CPU profile of an AppProfile, of all nodes together.",
         Resource::Nodes => "Whether the agent of a node answers the relay.",
     }
@@ -67,6 +68,7 @@ fn object(resource: Resource) -> &'static str {
     match resource {
         Resource::Events => "A line of 'tetra getevents -o json'.",
         Resource::Flows => "A line of 'hubble observe -o jsonpb'.",
+        Resource::Requests => "Names, times, outcome, and the columns of the protocol's table.",
         Resource::Profiles => "State and counts, of all nodes and of each.",
         Resource::Nodes => "State, version, and why a node did not answer.",
     }
@@ -80,7 +82,7 @@ mod tests {
     fn schema_of_each_kind_is_referred_to_by_its_path() {
         let document = v3_group();
         let paths = document["paths"].as_object().unwrap();
-        assert_eq!(paths.len(), 4);
+        assert_eq!(paths.len(), 5);
         for path in paths.values() {
             let reference =
                 path.pointer("/get/responses/200/content/application~1json/schema/$ref").unwrap().as_str().unwrap();

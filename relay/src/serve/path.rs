@@ -7,17 +7,19 @@ pub enum Resource {
     Events,
     Flows,
     Profiles,
+    Requests,
     Nodes,
 }
 
 impl Resource {
-    pub const ALL: [Self; 4] = [Self::Events, Self::Flows, Self::Profiles, Self::Nodes];
+    pub const ALL: [Self; 5] = [Self::Events, Self::Flows, Self::Profiles, Self::Requests, Self::Nodes];
 
     pub fn plural(self) -> &'static str {
         match self {
             Self::Events => "events",
             Self::Flows => "flows",
             Self::Profiles => "profiles",
+            Self::Requests => "requests",
             Self::Nodes => "nodes",
         }
     }
@@ -29,7 +31,7 @@ impl Resource {
     pub fn subresources(self) -> &'static [&'static str] {
         match self {
             Self::Profiles => &["flamegraph", "folded", "pprof"],
-            Self::Events | Self::Flows | Self::Nodes => &[],
+            Self::Events | Self::Flows | Self::Requests | Self::Nodes => &[],
         }
     }
 

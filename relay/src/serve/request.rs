@@ -36,6 +36,7 @@ use crate::{
         profile_result::{ResultFormat, profile_result},
         profile_watch::watch_profiles,
         profiles::{self, ProfileQuery},
+        requests::{self, RequestQuery},
         stream_query::StreamQuery,
         table::{Format, append_single, list},
         watch::{JSON, Reader, WatchRequest, watch},
@@ -193,6 +194,7 @@ fn fields(resource: Resource) -> &'static [&'static str] {
         Resource::Events => events::FIELDS,
         Resource::Flows => flows::FIELDS,
         Resource::Profiles => profiles::FIELDS,
+        Resource::Requests => requests::FIELDS,
         Resource::Nodes => nodes::FIELDS,
     }
 }
@@ -218,8 +220,8 @@ fn attributes(path: &ResourcePath, watch: bool) -> Attributes {
 impl Granted<'_> {
     async fn answer(self) -> Result<Response, ApiError> {
         match (self.path.resource, self.path.name.clone()) {
-            (Resource::Events | Resource::Flows, None) => self.rows().await,
-            (Resource::Flows, Some(name)) => self.one_flow(&name).await,
+            (Resource::Events | Resource::Flows | Resource::Requests, None) => self.rows().await,
+            (Resource::Flows | Resource::Requests, Some(name)) => self.one_past_row(&name).await,
             (Resource::Events, Some(name)) => {
                 Err(ApiError::not_found("events", &name, "events are not kept: list or watch them"))
             }
@@ -252,6 +254,9 @@ impl Granted<'_> {
         let wants_tables = matches!(self.format, Format::Table(_));
         match self.path.resource {
             Resource::Events => EventQuery::new(namespace, &self.parameters, wants_tables).map(StreamQuery::Events),
+            Resource::Requests => {
+                RequestQuery::new(namespace, &self.parameters, wants_tables).map(StreamQuery::Requests)
+            }
             _ => FlowQuery::new(namespace, &self.parameters, wants_tables).map(StreamQuery::Flows),
         }
     }
@@ -271,7 +276,7 @@ impl Granted<'_> {
         }
     }
 
-    async fn one_flow(mut self, name: &str) -> Result<Response, ApiError> {
+    async fn one_past_row(mut self, name: &str) -> Result<Response, ApiError> {
         let claim = self.list_claim()?;
         let by_name = FieldRequirement { field: "metadata.name", value: name.to_owned(), is_negated: false };
         self.parameters.fields.requirements.push(by_name);
@@ -280,7 +285,7 @@ impl Granted<'_> {
                 let nothing = claim.share.empty_reservation();
                 claim.answer(nothing, JSON, self.single(&row))
             }
-            Err(coverage) => Err(ApiError::not_found("flows", name, &coverage.shortfall())),
+            Err(coverage) => Err(ApiError::not_found(self.path.resource.plural(), name, &coverage.shortfall())),
         }
     }
 

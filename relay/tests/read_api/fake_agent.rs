@@ -24,6 +24,10 @@ use trilobite_api::{
         profiles_server::{Profiles, ProfilesServer},
     },
     read_scope::{COMPLETE_SINCE, READ_NAMESPACES},
+    requests::{
+        GetRequestsRequest, GetRequestsResponse,
+        requests_server::{Requests, RequestsServer},
+    },
     tetragon::{
         self, GetEventsRequest, GetEventsResponse,
         fine_guidance_sensors_server::{FineGuidanceSensors, FineGuidanceSensorsServer},
@@ -45,6 +49,10 @@ pub(crate) struct State {
     pub(crate) flows: Mutex<Vec<GetFlowsResponse>>,
     pub(crate) new_flows: broadcast::Sender<GetFlowsResponse>,
     pub(crate) new_events: broadcast::Sender<GetEventsResponse>,
+    /// Requests of the past.
+    pub(crate) requests: Mutex<Vec<GetRequestsResponse>>,
+    pub(crate) new_requests: broadcast::Sender<GetRequestsResponse>,
+    pub(crate) request_queries: Mutex<Vec<GetRequestsRequest>>,
     pub(crate) profiles: Mutex<Vec<(Profile, &'static str)>>,
     /// Scope and method of each call.
     pub(crate) calls: Mutex<Vec<(String, &'static str)>>,
@@ -69,6 +77,9 @@ impl FakeAgent {
             flows: Mutex::default(),
             new_flows: broadcast::channel(1 << 16).0,
             new_events: broadcast::channel(1 << 16).0,
+            requests: Mutex::default(),
+            new_requests: broadcast::channel(1 << 16).0,
+            request_queries: Mutex::default(),
             profiles: Mutex::default(),
             calls: Mutex::default(),
             flow_requests: Mutex::default(),
@@ -91,7 +102,8 @@ impl FakeAgent {
         let router = Server::builder()
             .add_service(FineGuidanceSensorsServer::new(services.clone()))
             .add_service(ObserverServer::new(services.clone()))
-            .add_service(ProfilesServer::new(services));
+            .add_service(ProfilesServer::new(services.clone()))
+            .add_service(RequestsServer::new(services));
         tokio::spawn(async move { router.serve_with_incoming(incoming).await.unwrap() });
         Self { address, state }
     }
@@ -254,5 +266,28 @@ impl Profiles for Services {
         let content = [Content::Profile(profile), Content::Folded(folded.into())];
         let chunks = content.map(|content| Ok(GetProfileResponse { content: Some(content) }));
         Ok(Response::new(stream::iter(chunks).boxed()))
+    }
+}
+
+#[tonic::async_trait]
+impl Requests for Services {
+    type GetRequestsStream = Streamed<GetRequestsResponse>;
+
+    async fn get_requests(
+        &self,
+        request: Request<GetRequestsRequest>,
+    ) -> Result<Response<Self::GetRequestsStream>, Status> {
+        self.called(&request, "GetRequests")?;
+        let query = request.into_inner();
+        let is_past = !query.follow || query.since.is_some();
+        let past: Vec<_> = self.0.requests.lock().iter().filter(|_| is_past).cloned().collect();
+        let new = BroadcastStream::new(self.0.new_requests.subscribe());
+        let past = stream::iter(past.into_iter().map(Ok));
+        let rows = match query.follow {
+            true => past.chain(new.map(|row| row.map_err(|_| Status::data_loss("too slow")))).boxed(),
+            false => past.boxed(),
+        };
+        self.0.request_queries.lock().push(query);
+        Ok(Response::new(rows))
     }
 }

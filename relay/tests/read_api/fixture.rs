@@ -129,7 +129,7 @@ impl Relay {
 
     /// A user who may read everything.
     pub(crate) fn admin(&self) -> HttpsClient {
-        for resource in ["events", "flows", "profiles", "nodes"] {
+        for resource in ["events", "flows", "profiles", "requests", "nodes"] {
             for verb in ["get", "list", "watch"] {
                 for namespace in ["*", "shop", "bank"] {
                     self.allow(&[&format!("admin {verb} {resource} {namespace}")]);

@@ -13,5 +13,6 @@ mod fixture;
 mod lists;
 mod permissions;
 mod profiles;
+mod requests;
 mod revoked;
 mod watches;

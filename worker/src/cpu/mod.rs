@@ -3,7 +3,6 @@
 mod cgroup_names;
 mod fold;
 mod frame_names;
-mod pending;
 mod process;
 mod processes;
 pub(crate) mod profile;

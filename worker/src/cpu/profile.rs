@@ -14,18 +14,22 @@ use trilobite_worker_wire::{
 
 use super::{
     cgroup_names::CgroupNames,
-    pending::{Membership, PendingSamples},
     processes::{Processes, Resolution, leaves_known_code},
     result::{Collected, SampledTarget},
     sample::Sample,
     stacks::{Frame, Stacks},
 };
-use crate::symbolize::SampledFiles;
+use crate::{
+    pending::{Membership, PendingRecords},
+    symbolize::SampledFiles,
+};
 
 /// Samples that are read from the ring before the socket is polled again.
 const BATCH: usize = 256;
 /// Pause between two drains of the ring. The kernel program does not wake this process before the ring is half full.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(100);
+/// Samples of all cgroups that may wait for the agent to say whether they belong to the profile.
+const PENDING_MAX: usize = 1024;
 /// Interval of `Message::Progress`.
 const PROGRESS_NS: u64 = 1_000_000_000;
 /// How long the result waits for answers of the agent: a little longer than the agent waits for the pod of a cgroup.
@@ -52,7 +56,7 @@ pub(crate) struct Profile<'a> {
     processes: Processes,
     stacks: Stacks,
     counts: SampleCounts,
-    pending: PendingSamples,
+    pending: PendingRecords<Sample>,
     cgroup_names: CgroupNames,
     reported: SampleCounts,
     reported_ns: u64,
@@ -80,7 +84,7 @@ impl<'a> Profile<'a> {
             processes: Processes::default(),
             stacks: Stacks::new(memory / 4),
             counts: SampleCounts::default(),
-            pending: PendingSamples::default(),
+            pending: PendingRecords::new(PENDING_MAX),
             cgroup_names: CgroupNames::default(),
             reported: SampleCounts::default(),
             reported_ns: 0,
@@ -157,7 +161,11 @@ impl<'a> Profile<'a> {
         self.counts.malformed += malformed;
         for sample in samples {
             let cgroup = sample.cgroup;
-            match self.pending.membership(sample) {
+            if !sample.undecided {
+                self.resolve(sample)?;
+                continue;
+            }
+            match self.pending.membership(cgroup, sample, 1) {
                 Membership::Selected(sample) => self.resolve(sample)?,
                 Membership::NotSelected => self.counts.others += 1,
                 Membership::Overflow => self.counts.undecided += 1,

@@ -3,7 +3,7 @@
 
 use std::io::{Read, Seek};
 
-use super::elf::{ElfFile, Fields, Machine};
+use crate::elf::{ElfFile, Fields, Machine};
 
 /// Bytes of one entry that are read; longer ones are left undecided.
 const ENTRY_MAX: usize = 8 << 10;

@@ -3,7 +3,7 @@
 
 use std::io::{Read, Seek};
 
-use super::elf::{ElfFile, Fields, Section};
+use crate::elf::{ElfFile, Fields, Section};
 
 /// Characters of a name that are read.
 const NAME_MAX: usize = 2048;

@@ -5,7 +5,6 @@
 
 mod demangle;
 mod eh_frame;
-mod elf;
 mod gopclntab;
 mod perf_map;
 mod sampled_files;
@@ -29,7 +28,8 @@ use blazesym::{
 use trilobite_flame_graph::frame_text;
 use trilobite_worker_wire::{FileKind, names::sanitize_symbol};
 
-use self::{elf::ElfFile, gopclntab::GoFunctions};
+use self::gopclntab::GoFunctions;
+use crate::elf::ElfFile;
 pub(crate) use sampled_files::SampledFiles;
 
 /// A place in a file at which samples were taken.

@@ -3,7 +3,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{channel::MESSAGE_MAX, names::sanitize_name};
+use crate::{
+    channel::MESSAGE_MAX,
+    inspection::Inspection,
+    names::sanitize_name,
+    process_image::ProcessImage,
+    requests::{ConnectionVerdict, RequestCounts, RequestRow, RequestSettings, RowQuery, VERDICTS_MAX},
+};
 
 /// Bytes of a result that fit into one message.
 pub const CHUNK_BYTES: usize = MESSAGE_MAX - 1;
@@ -14,16 +20,6 @@ const JSON: u8 = 0;
 const FOLDED_CHUNK: u8 = 1;
 /// First byte of `Message::SvgChunk`.
 const SVG_CHUNK: u8 = 2;
-
-/// A process between two execs, as `ExecKey` in the agent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ProcessImage {
-    /// Thread group id, as the agent's `/proc` shows it.
-    pub pid: u32,
-    /// Start time and exec count.
-    pub ktime: u64,
-}
 
 /// A file that code is mapped from. An id is given once, and names the same file until the worker ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,6 +141,33 @@ pub enum Message {
         /// Samples that the kernel could not deliver, for the subtitle.
         lost: u64,
     },
+    /// To the worker, first: starts the requests of an AppProfile. Carries the ring.
+    StartRequests {
+        /// Size of the ring.
+        ring_bytes: u32,
+        /// Memory that the worker may use beside its binary.
+        memory_bytes: u64,
+        /// What becomes a row.
+        settings: RequestSettings,
+    },
+    /// To the worker: asks for rows. Answered by `RowsChunk` and `RowsComplete` with the same id.
+    RowsWanted {
+        /// Chosen by the agent, not in use.
+        id: u32,
+        /// Which rows.
+        query: RowQuery,
+    },
+    /// To the worker: the reader of these rows is gone.
+    RowsCancelled {
+        /// The id of `RowsWanted`.
+        id: u32,
+    },
+    /// To the worker: capture has ended. What the ring has is still read; rows stay until the agent closes the socket.
+    StopCapture,
+    /// To the worker, first: asks for the TLS functions of one ELF file, which comes with it.
+    Inspect,
+    /// To the agent: the answer to `Inspect`, after which the worker ends.
+    Inspected(Inspection),
     /// To the agent: the worker is confined and reads the ring.
     Ready,
     /// To the agent: asks for the mappings of a sampled process.
@@ -179,6 +202,27 @@ pub enum Message {
     SvgChunk(Vec<u8>),
     /// To the agent: everything has been sent.
     Done(SampleCounts),
+    /// To the agent: decisions about connections, at most `VERDICTS_MAX`.
+    Verdicts(Vec<ConnectionVerdict>),
+    /// To the agent: counts of requests so far.
+    RequestProgress(RequestCounts),
+    /// To the agent: some of the rows that were asked for, in the order of their sequence.
+    RowsChunk {
+        /// The id of `RowsWanted`.
+        id: u32,
+        /// The rows.
+        rows: Vec<RequestRow>,
+    },
+    /// To the agent: the rows that existed have been sent; with `follow` chunks of newer ones go on, and the message is sent
+    /// again when newer rows had left before they could be sent.
+    RowsComplete {
+        /// The id of `RowsWanted`.
+        id: u32,
+        /// The highest sequence so far, for `RowQuery::after_sequence`.
+        newest_sequence: u64,
+        /// Rows behind `after_sequence` that the answer lacks because they had left early: the memory budget was used up.
+        evicted: u64,
+    },
     /// To the agent: the worker gives up, with the error.
     Failed(String),
 }
@@ -192,6 +236,9 @@ pub enum MessageError {
     /// Above `MESSAGE_MAX`.
     #[error("a message of {0} bytes")]
     TooLong(usize),
+    /// More parts than a message of its kind may have.
+    #[error("a message with {0} parts")]
+    TooMany(usize),
     /// An unknown first byte.
     #[error("a message with an unknown encoding {0}")]
     UnknownEncoding(u8),
@@ -222,6 +269,13 @@ impl Message {
             JSON => Ok(match serde_json::from_slice(body)? {
                 Self::ReadingFile(name) => Self::ReadingFile(sanitize_name(&name)),
                 Self::Failed(error) => Self::Failed(sanitize_name(&error)),
+                Self::RequestProgress(counts) => Self::RequestProgress(counts.bounded()),
+                Self::Inspected(inspection) if !inspection.is_within_limits() => {
+                    return Err(MessageError::TooMany(inspection.functions.len()));
+                }
+                Self::Verdicts(verdicts) if verdicts.len() > VERDICTS_MAX => {
+                    return Err(MessageError::TooMany(verdicts.len()));
+                }
                 message => message,
             }),
             other => Err(MessageError::UnknownEncoding(other)),
@@ -244,6 +298,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::{
+        inspection::{InspectedFunction, RETURNS_MAX, TlsFunction, TlsImplementation},
+        requests::{VerdictKind, tests::row},
+    };
 
     proptest! {
         #[test]
@@ -282,6 +340,17 @@ mod tests {
                     cpu_limit_millis: Some(300),
                     lost: samples,
                 },
+                Message::Inspect,
+                Message::Inspected(Inspection {
+                    functions: vec![InspectedFunction {
+                        function: TlsFunction::ReadEx,
+                        entry: ktime,
+                        returns: vec![cgroup, samples],
+                        tail_jumps: pid,
+                    }],
+                    tls: Some(TlsImplementation::BoringSsl),
+                    is_stripped: true,
+                }),
                 Message::Ready,
                 Message::MappingsWanted { image, cgroup },
                 Message::MembershipWanted { cgroup },
@@ -292,6 +361,38 @@ mod tests {
                 Message::SvgChunk(chunk),
                 Message::Done(counts),
                 Message::Failed("out of memory".into()),
+                Message::StartRequests {
+                    ring_bytes: pid,
+                    memory_bytes: ktime,
+                    settings: RequestSettings {
+                        protocols: vec!["http".into()],
+                        client: true,
+                        redact_headers: vec!["x-key".into()],
+                        retain_ns: samples,
+                        ..RequestSettings::default()
+                    },
+                },
+                Message::RowsWanted {
+                    id: pid,
+                    query: RowQuery {
+                        since_ns: ktime,
+                        cgroups: Some(vec![cgroup]),
+                        protocol: Some("dns".into()),
+                        limit: pid,
+                        follow: true,
+                        ..RowQuery::default()
+                    },
+                },
+                Message::RowsCancelled { id: pid },
+                Message::StopCapture,
+                Message::Verdicts(vec![ConnectionVerdict { connection: cgroup, kind: VerdictKind::Parse, bytes: 4096 }]),
+                Message::RequestProgress(RequestCounts {
+                    connections: samples,
+                    rows: [("pgsql".to_owned(), ktime)].into(),
+                    ..RequestCounts::default()
+                }),
+                Message::RowsChunk { id: pid, rows: vec![row(ktime, "/cart"), row(samples, "")] },
+                Message::RowsComplete { id: pid, newest_sequence: ktime, evicted: samples },
             ];
             for message in messages {
                 prop_assert_eq!(Message::decode(&message.encode().unwrap()).unwrap(), message);
@@ -304,6 +405,25 @@ mod tests {
         let chunk = vec![FOLDED_CHUNK; MESSAGE_MAX + 1];
         assert!(matches!(Message::decode(&chunk), Err(MessageError::TooLong(_))));
         assert!(matches!(Message::FoldedChunk(chunk).encode(), Err(MessageError::TooLong(_))));
+    }
+
+    #[test]
+    fn more_returns_of_a_function_than_allowed_are_refused() {
+        let encoded = |count| {
+            let function =
+                InspectedFunction { function: TlsFunction::Read, entry: 1, returns: vec![2; count], tail_jumps: 0 };
+            Message::Inspected(Inspection { functions: vec![function], ..Inspection::default() }).encode().unwrap()
+        };
+        assert!(Message::decode(&encoded(RETURNS_MAX)).is_ok());
+        assert!(matches!(Message::decode(&encoded(RETURNS_MAX + 1)), Err(MessageError::TooMany(_))));
+    }
+
+    #[test]
+    fn more_verdicts_than_allowed_are_refused() {
+        let verdict = ConnectionVerdict { connection: 1, kind: VerdictKind::Ignore, bytes: 0 };
+        let encoded = |count: usize| Message::Verdicts(vec![verdict; count]).encode().unwrap();
+        assert!(Message::decode(&encoded(VERDICTS_MAX)).is_ok());
+        assert!(matches!(Message::decode(&encoded(VERDICTS_MAX + 1)), Err(MessageError::TooMany(_))));
     }
 
     #[test]

@@ -14,11 +14,12 @@ use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
 use trilobite_api::{
     observer::{GetFlowsRequest, GetFlowsResponse},
+    requests::{GetRequestsRequest, GetRequestsResponse},
     tetragon::GetEventsResponse,
 };
 
 use self::services::{Answers, router};
-pub(crate) use self::services::{exec_in, flow_at};
+pub(crate) use self::services::{exec_in, flow_at, request_at};
 use super::{
     stream::Route,
     transport::{AgentAddress, Transport},
@@ -38,6 +39,10 @@ impl FakeAgent {
 
     pub(crate) fn with_flows(flows: Vec<GetFlowsResponse>) -> Self {
         Self::start(Answers { flows, ..Answers::default() })
+    }
+
+    pub(crate) fn with_requests(requests: Vec<GetRequestsResponse>) -> Self {
+        Self::start(Answers { requests, ..Answers::default() })
     }
 
     /// One profile under any name; half of its stacks are truncated.
@@ -60,6 +65,11 @@ impl FakeAgent {
     /// The latest request for flows.
     pub(crate) fn requested_flows(&self) -> Option<GetFlowsRequest> {
         self.answers.lock().requested_flows.clone()
+    }
+
+    /// The latest request for requests.
+    pub(crate) fn requested_requests(&self) -> Option<GetRequestsRequest> {
+        self.answers.lock().requested_requests.clone()
     }
 
     pub(crate) fn transport(&self) -> Transport {

@@ -20,6 +20,10 @@ use trilobite_api::{
         get_profile_response::Content,
         profiles_server::{Profiles, ProfilesServer},
     },
+    requests::{
+        self, GetRequestsRequest, GetRequestsResponse, get_requests_response,
+        requests_server::{Requests, RequestsServer},
+    },
     tetragon::{
         self, GetEventsRequest, GetEventsResponse, Pod, Process, ProcessExec,
         fine_guidance_sensors_server::{FineGuidanceSensors, FineGuidanceSensorsServer},
@@ -33,12 +37,15 @@ type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 pub(crate) struct Answers {
     pub(crate) events: Vec<GetEventsResponse>,
     pub(crate) flows: Vec<GetFlowsResponse>,
+    pub(crate) requests: Vec<GetRequestsResponse>,
     pub(crate) folded: &'static str,
     pub(crate) samples: u64,
     pub(crate) stops: bool,
     pub(crate) refuses: Option<&'static str>,
     /// The latest request for flows.
     pub(crate) requested_flows: Option<GetFlowsRequest>,
+    /// The latest request for requests.
+    pub(crate) requested_requests: Option<GetRequestsRequest>,
 }
 
 /// All services of an agent.
@@ -47,7 +54,8 @@ pub(crate) fn router(answers: Arc<parking_lot::Mutex<Answers>>) -> Router {
     Server::builder()
         .add_service(FineGuidanceSensorsServer::new(services.clone()))
         .add_service(ObserverServer::new(services.clone()))
-        .add_service(ProfilesServer::new(services))
+        .add_service(ProfilesServer::new(services.clone()))
+        .add_service(RequestsServer::new(services))
 }
 
 #[derive(Clone)]
@@ -147,6 +155,19 @@ impl Profiles for FakeServices {
     }
 }
 
+#[tonic::async_trait]
+impl Requests for FakeServices {
+    type GetRequestsStream = Streamed<GetRequestsResponse>;
+
+    async fn get_requests(
+        &self,
+        request: Request<GetRequestsRequest>,
+    ) -> Result<Response<Self::GetRequestsStream>, Status> {
+        self.0.lock().requested_requests = Some(request.into_inner());
+        Ok(Response::new(stream::iter(self.answers()?.requests.into_iter().map(Ok)).boxed()))
+    }
+}
+
 impl Answers {
     fn profile(&self) -> Profile {
         Profile {
@@ -188,4 +209,27 @@ pub(crate) fn flow_at(seconds: i64) -> GetFlowsResponse {
         ..Flow::default()
     };
     GetFlowsResponse { response_types: Some(ResponseTypes::Flow(flow)), node_name: "alder".into(), time }
+}
+
+/// A request whose response node alder saw that many seconds after 1970 began.
+pub(crate) fn request_at(seconds: i64) -> GetRequestsResponse {
+    let time = Some(prost_types::Timestamp { seconds, nanos: 0 });
+    let remote = requests::Endpoint { namespace: "shop".into(), pod: "front-1".into(), ..Default::default() };
+    let request = requests::Request {
+        time,
+        namespace: "shop".into(),
+        pod: "till-1".into(),
+        protocol: "http".into(),
+        role: "server".into(),
+        remote: Some(remote),
+        latency: Some(prost_types::Duration { seconds: 0, nanos: 12_000_000 }),
+        status: "200".into(),
+        operation: "GET".into(),
+        target: "/cart".into(),
+        id: format!("row-{seconds}"),
+        node: "alder".into(),
+        ..requests::Request::default()
+    };
+    let response = Some(get_requests_response::Response::Request(request));
+    GetRequestsResponse { response, node_name: "alder".into(), time }
 }

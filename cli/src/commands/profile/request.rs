@@ -203,7 +203,7 @@ fn app_profile(arguments: &ProfileArgs, pod: &PodName, selected: Selected, creat
             cpu: Some(CpuSpec { frequency_hz: arguments.frequency }),
             duration_seconds: i64::try_from(arguments.span.as_secs()).unwrap_or(i64::MAX),
             memory_budget_bytes: MEMORY_BUDGET,
-            ttl_seconds_after_finished: None,
+            ..AppProfileSpec::default()
         },
     );
     profile.metadata.namespace = Some(namespace.clone());

@@ -13,7 +13,7 @@ struct Source {
     conditions: &'static [&'static [(ConditionType, &'static [Reason])]],
 }
 
-use ConditionType::{Accepted, Completed, Degraded, Programmed, Ready, Reconciling, RelayReady, Stalled};
+use ConditionType::{Accepted, Completed, Degraded, Programmed, Ready, Reconciling, RelayReady, RowsSeen, Stalled};
 
 /// Conditions of every kind that users write.
 const USER_CONDITIONS: &[(ConditionType, &[Reason])] = &[
@@ -48,7 +48,7 @@ const USER_CONDITIONS: &[(ConditionType, &[Reason])] = &[
 ];
 /// Reasons of `Accepted` differ by kind.
 const STACK_ACCEPTED: &[(ConditionType, &[Reason])] =
-    &[(Accepted, &[Reason::Valid, Reason::InvalidSpec, Reason::Unsupported])];
+    &[(Accepted, &[Reason::Valid, Reason::InvalidSpec, Reason::Unsupported, Reason::PayloadsNotAllowed])];
 const STACK_RELAY: &[(ConditionType, &[Reason])] = &[(
     RelayReady,
     &[
@@ -91,6 +91,25 @@ const SESSION_ACCEPTED: &[(ConditionType, &[Reason])] = &[(
         Reason::NamespaceBudgetExceeded,
     ],
 )];
+/// What AppProfiles show of requests.
+const REQUESTS_ACCEPTED: &[(ConditionType, &[Reason])] =
+    &[(Accepted, &[Reason::Unsupported, Reason::PayloadsNotAllowed])];
+const ROWS_SEEN: &[(ConditionType, &[Reason])] = &[(
+    RowsSeen,
+    &[
+        Reason::RowsSeen,
+        Reason::NoMatchingPods,
+        Reason::NoTraffic,
+        Reason::OtherProtocol,
+        Reason::Encrypted,
+        Reason::RoleNotSeen,
+        Reason::NodeBudgetExceeded,
+        Reason::Unsupported,
+        Reason::Progressing,
+        Reason::Suspended,
+        Reason::Pending,
+    ],
+)];
 /// Conditions that kinds with an end have in addition.
 const TIME_LIMITED_CONDITIONS: &[(ConditionType, &[Reason])] = &[
     (Ready, &[Reason::NoMatchingPods]),
@@ -107,7 +126,7 @@ const SOURCES: &[Source] = &[
         kind: "ObservabilityStack",
         text: include_str!("../../../docs/observabilitystack.md"),
         example: Some(include_str!("../../../../config/samples/observabilitystack.yaml")),
-        conditions: &[USER_CONDITIONS, STACK_ACCEPTED, STACK_RELAY],
+        conditions: &[USER_CONDITIONS, STACK_ACCEPTED, STACK_RELAY, ROWS_SEEN],
     },
     Source {
         kind: "TracingPolicy",
@@ -131,7 +150,7 @@ const SOURCES: &[Source] = &[
         kind: "AppProfile",
         text: include_str!("../../../docs/appprofile.md"),
         example: Some(include_str!("../../../../config/samples/appprofile.yaml")),
-        conditions: &[USER_CONDITIONS, SESSION_ACCEPTED, TIME_LIMITED_CONDITIONS],
+        conditions: &[USER_CONDITIONS, SESSION_ACCEPTED, TIME_LIMITED_CONDITIONS, REQUESTS_ACCEPTED, ROWS_SEEN],
     },
     Source {
         kind: "NodeRuntime",

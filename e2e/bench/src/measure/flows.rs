@@ -11,9 +11,10 @@ use serde_json::Value;
 use crate::{
     bench::{Bench, command},
     node::Node,
+    pinned::Pinned,
     samples::{Pairs, Samples, paired},
     table::{Goal, Line},
-    traffic::{Pinned, Traffic},
+    traffic::Traffic,
 };
 
 const RATE: u32 = 500;

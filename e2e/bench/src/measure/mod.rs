@@ -6,6 +6,7 @@ mod load;
 mod memory;
 mod profile;
 mod read;
+mod requests;
 mod security;
 
 use clap::ValueEnum;
@@ -27,6 +28,8 @@ pub(crate) enum What {
     Profile,
     /// What policies cost: a call, memory, a change.
     Security,
+    /// What captured requests cost: nginx and Redis, the worker, memory.
+    Requests,
     /// The relay and the agents' port, on the two-node cluster.
     Read,
 }
@@ -40,6 +43,7 @@ pub(crate) fn measure(bench: &Bench, what: What) -> Vec<Line> {
         What::Flows => flows::measure(bench),
         What::Profile => profile::measure(bench),
         What::Security => security::measure(bench),
+        What::Requests => requests::measure(bench),
         What::Read => read::measure(bench),
     }
 }

@@ -14,9 +14,10 @@ use crate::{
     bench::{Bench, command},
     empty_program::EmptyProgram,
     node::Node,
+    pinned::Pinned,
     samples::{Pairs, Samples, paired},
     table::{Goal, Line},
-    traffic::{Call, Pinned, Traffic},
+    traffic::{Call, Traffic},
 };
 
 /// Policies that are many: a hook has 1,024 bits then, and 64 with one policy.

@@ -86,6 +86,8 @@ async fn each_refusal_is_logged_once_with_its_reason() {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+    // With one subscriber alone, an event that another test's thread logs first is off for all threads.
+    let _second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
     let _logging = tracing::subscriber::set_default(subscriber);
     let mut reconciler = reconciler_without_btf();
     let policy = a_policy(1);

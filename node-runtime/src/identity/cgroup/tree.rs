@@ -73,6 +73,11 @@ impl CgroupTree {
         self.living.iter().map(|(id, cgroup)| (*id, &cgroup.location))
     }
 
+    /// Every cgroup but the root, also those that were removed lately, with its location.
+    pub(in crate::identity) fn remembered(&self) -> impl Iterator<Item = (u64, &CgroupLocation)> {
+        self.living().chain(self.removed.iter().map(|(id, location)| (*id, location)))
+    }
+
     /// Path below the root.
     pub(in crate::identity) fn path(&self, id: u64) -> Option<String> {
         if id == self.root {

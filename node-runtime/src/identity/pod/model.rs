@@ -28,6 +28,9 @@ pub struct Pod {
     /// Its phase is Succeeded or Failed: no process is left, and another pod may have its addresses.
     #[serde(default)]
     pub ended: bool,
+    /// Its annotation asks to leave its TLS alone.
+    #[serde(default)]
+    pub tls_capture_off: bool,
     /// Init and ephemeral containers included.
     pub containers: Vec<Container>,
 }

@@ -15,6 +15,8 @@ const CONFIG_HASH: &str = "kubernetes.io/config.hash";
 /// Annotation with the same value. The API server checks it for nodes only: any user who may create pods may claim a static
 /// pod's cgroups, so `Index::set_pods` decides between two claims.
 const CONFIG_MIRROR: &str = "kubernetes.io/config.mirror";
+/// Annotation by which a pod asks to leave its TLS alone.
+const TLS_CAPTURE: &str = "trilobite.dev/tls-capture";
 /// Hexadecimal digits of the hash. A uid has dashes, so that no hash equals a uid.
 const HASH_DIGITS: usize = 32;
 /// Digits at the end of the name of a CronJob's Job: its scheduled minute.
@@ -138,6 +140,7 @@ pub(crate) fn pod_from_object(object: &PodObject) -> Pod {
         node: object.spec.node_name.clone(),
         host_network: object.spec.host_network,
         ended: matches!(status.phase.as_str(), "Succeeded" | "Failed"),
+        tls_capture_off: metadata.annotations.as_ref().is_some_and(is_tls_capture_off),
         containers: specs
             .into_iter()
             .flatten()
@@ -171,6 +174,11 @@ fn workload_of(metadata: &ObjectMeta) -> (String, String) {
         }
         _ => (metadata.name.clone().unwrap_or_default(), "Pod".to_owned()),
     }
+}
+
+/// Whether a pod asks to leave its TLS alone. Any other word than this leaves the choice to the profile.
+fn is_tls_capture_off(annotations: &BTreeMap<String, String>) -> bool {
+    annotations.get(TLS_CAPTURE).is_some_and(|value| value == "off")
 }
 
 /// The config hash of a static pod; none where the two annotations differ.
@@ -305,6 +313,15 @@ mod tests {
             object.status.as_mut().unwrap().value.phase = phase.to_owned();
             assert_eq!(pod_from_object(&object).ended, ended, "{phase}");
         }
+    }
+
+    #[test]
+    fn pod_asks_by_an_annotation_to_leave_its_tls_alone() {
+        for (value, off) in [("off", true), ("auto", false), ("", false)] {
+            let annotated = object(("ReplicaSet", "cart-5d9f"), serde_json::json!({TLS_CAPTURE: value}));
+            assert_eq!(pod_from_object(&annotated).tls_capture_off, off, "{value}");
+        }
+        assert!(!pod_from_object(&object(("ReplicaSet", "cart-5d9f"), serde_json::json!({}))).tls_capture_off);
     }
 
     #[test]

@@ -72,6 +72,11 @@ impl IdentityService {
         self.0.state().index.owner(cgroup)
     }
 
+    /// Cgroups of the pods that are wanted, also of those that were deleted lately.
+    pub fn cgroups_of(&self, is_wanted: impl Fn(&Pod) -> bool) -> Vec<u64> {
+        self.0.state().index.cgroups_of(is_wanted)
+    }
+
     /// The image of a key, while the cache has it.
     pub fn process(&self, key: ExecKey) -> Option<Arc<Process>> {
         self.0.state().index.processes.get(key)
@@ -119,6 +124,12 @@ impl IdentityService {
         let mut state = self.0.state();
         state.index.set_namespaces(namespaces);
         self.0.publish(&mut state);
+    }
+
+    /// Replaces all cgroups: id, parent, name, parents first; 1 is the node's own.
+    #[cfg(test)]
+    pub(crate) fn set_cgroups(&self, cgroups: &[(u64, u64, String)]) {
+        self.0.state().index.set_cgroups(cgroups);
     }
 
     /// The known labels of namespaces, which the agent also saves for a start without the API server.

@@ -96,7 +96,7 @@ pub(super) struct ProcessFolder {
 }
 
 impl ProcessFolder {
-    fn of_process(pid: u32) -> Self {
+    pub(super) fn of_process(pid: u32) -> Self {
         Self { path: format!("/proc/{pid}").into(), tid: pid }
     }
 

@@ -1,17 +1,24 @@
-//! Application: where the selected pods spend their CPU time, for a limited time.
+//! Application: where the selected pods spend their CPU time, and the requests that they send and answer.
 
 mod budget;
 pub mod cpu;
+mod deadline;
 mod layer;
 mod made_code;
 mod mapped_code;
+pub mod membership;
+mod node_budget;
 mod process_inspector;
+pub mod requests;
+mod selected_pods;
+mod tls;
 mod worker_process;
 pub mod worker_program;
 
 pub use cpu::{
-    Membership, ProfileCounts, ProfileMeta, ProfileTarget, ProfiledPod, Profiles, Results, Session, SessionSpec,
-    SessionStatus,
+    ProfileCounts, ProfileMeta, ProfileTarget, ProfiledPod, Profiles, Results, Session, SessionSpec, SessionStatus,
 };
 pub use layer::Application;
+pub use membership::Membership;
+pub use requests::rows::{RequestRows, RowSource, RowsAnswer};
 pub use worker_program::WorkerProgram;

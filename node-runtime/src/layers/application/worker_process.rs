@@ -54,13 +54,8 @@ pub(super) struct WorkerProcess {
 }
 
 impl WorkerProcess {
-    /// Starts a worker, and sends it the ring and the table of kernel symbols.
-    pub(super) fn start(
-        program: &WorkerProgram,
-        ring: BorrowedFd<'_>,
-        ring_bytes: u32,
-        memory_bytes: u64,
-    ) -> io::Result<Self> {
+    /// Starts a worker, and sends it its first message, which says what its job is, with descriptors.
+    pub(super) fn start(program: &WorkerProgram, job: &Message, fds: Vec<OwnedFd>) -> io::Result<Self> {
         let (ours, theirs) = pair()?;
         let child = program.command().env_clear().stdin(Stdio::from(theirs)).stdout(Stdio::null()).spawn()?;
         let socket = readiness::register(ours, Interest::READABLE | Interest::WRITABLE)?;
@@ -73,12 +68,7 @@ impl WorkerProcess {
             outbox: VecDeque::new(),
             sent_files: SentFiles::default(),
         };
-        // The file shows addresses only if the process that opened it has CAP_SYSLOG.
-        let kallsyms = std::fs::File::open("/proc/kallsyms").ok();
-        let mut fds = vec![ring.try_clone_to_owned()?];
-        let start = Message::Start { ring_bytes, memory_bytes, kallsyms: kallsyms.is_some() };
-        fds.extend(kallsyms.map(OwnedFd::from));
-        worker.send(&start, fds).map_err(io::Error::other)?;
+        worker.send(job, fds).map_err(io::Error::other)?;
         Ok(worker)
     }
 

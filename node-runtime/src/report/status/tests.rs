@@ -2,7 +2,7 @@
 
 use trilobite_crds::{
     condition::find,
-    node::{CpuProfileSession, PodScope, SessionContent},
+    node::{AppProfileSession, CpuProfileSession, PodScope, RequestsSession, Session, SessionContent},
 };
 
 use super::*;
@@ -163,4 +163,35 @@ fn session_that_never_ran_is_expired() {
     assert_eq!(state(None, 100), SessionState::Completed);
     assert_eq!(state(Some(late), 100), SessionState::Expired);
     assert_eq!(state(Some(refused()), 100), SessionState::Refused);
+}
+
+#[test]
+fn requests_are_reported_with_their_session() {
+    let mut snapshot = profile(Some(UnitState::Active { notes: Vec::new() }));
+    let key = snapshot.units.keys().next().unwrap().clone();
+    let requests = RequestsState { connections: 3, lost_ring: 1, ..RequestsState::default() };
+    snapshot.requests.insert(key, requests.clone());
+    let status = status(&snapshot, &facts(), &[], Timestamp::UNIX_EPOCH);
+    assert_eq!(status.sessions[0].requests, Some(requests));
+}
+
+#[test]
+fn standing_profile_is_a_session_without_an_end() {
+    let standing = AppProfileSession {
+        pods: PodScope::default(),
+        memory_budget_bytes: 1 << 24,
+        cpu: None,
+        requests: Some(RequestsSession::default()),
+    };
+    let key = UnitKey::of_standing(&standing);
+    let mut desired = Desired::default();
+    desired.application.standing = Some(standing);
+    let counts = [(key.clone(), UnitCount { records: 7, lost: 2 })].into();
+    let requests = [(key, RequestsState { pods: 4, ..RequestsState::default() })].into();
+    let snapshot = Snapshot { desired: Arc::new(desired), counts, requests, ..Snapshot::default() };
+    let status = status(&snapshot, &facts(), &[], Timestamp::MAX);
+    let [session] = status.sessions.as_slice() else { panic!("{:?}", status.sessions) };
+    assert_eq!((session.name.as_str(), session.state), ("observabilitystack.default", SessionState::Running));
+    assert_eq!((session.records, session.lost, session.expires_at), (7, 2, None));
+    assert_eq!(session.requests.as_ref().map(|requests| requests.pods), Some(4));
 }

@@ -177,7 +177,7 @@ impl EventEncoder {
     }
 
     /// Tetragon's id of a process image, also for an unknown process.
-    fn exec_id(&self, key: ExecKey) -> String {
+    pub(in crate::serve) fn exec_id(&self, key: ExecKey) -> String {
         let ExecKey { ktime, pid } = if key.pid == 0 { ExecKey { ktime: 1, pid: 0 } } else { key };
         let mut text = String::with_capacity(self.node_name.len() + 32);
         // Writing to a string cannot fail.

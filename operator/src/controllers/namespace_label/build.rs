@@ -1,17 +1,14 @@
 //! The AppProfile that the label requests, owned by the namespace. Pure.
 
-use k8s_openapi::{api::core::v1::Namespace, apimachinery::pkg::apis::meta::v1::LabelSelector};
+use k8s_openapi::api::core::v1::Namespace;
 use kube::{ResourceExt as _, core::PartialObjectMeta};
-use trilobite_crds::{AppProfile, AppProfileSpec, CpuSpec};
+use trilobite_crds::{AppProfile, AppProfileSpec};
 
 use super::{
     dereference::{DereferencedLabel, ExistingProfile},
     validate::ValidatedLabel,
 };
 use crate::labels::{APP_PROFILE_FROM_LABEL, MANAGED_BY, MANAGER, owner_reference};
-
-/// Duration of the profile in seconds: the default of an AppProfile.
-const DURATION: i64 = 300;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum ProfileChange {
@@ -27,38 +24,33 @@ pub(super) fn build(
     dereferenced: &DereferencedLabel,
 ) -> ProfileChange {
     use ExistingProfile as Existing;
-    match (validated, dereferenced.existing) {
-        // The spec is immutable: a profile that was refused for its budget is deleted, and created again with another
-        // one.
-        (
-            ValidatedLabel::CpuProfile { memory_budget_bytes: new },
-            Existing::Refused { memory_budget_bytes: refused },
-        ) if *new != refused => ProfileChange::Delete(namespace.name_any()),
+    let delete = || ProfileChange::Delete(namespace.name_any());
+    match (validated, &dereferenced.existing) {
+        (ValidatedLabel::Requested(spec), Existing::None) => {
+            ProfileChange::Create(Box::new(app_profile(namespace, (**spec).clone())))
+        }
+        // The spec is immutable: a profile of other words, or one that was refused and would be another now, is deleted and
+        // created again.
+        (ValidatedLabel::Requested(spec), Existing::Refused(existing)) if **spec != **existing => delete(),
+        (ValidatedLabel::Requested(spec), Existing::Managed(existing)) if !same_words(spec, existing) => delete(),
         // A completed profile is not started again.
-        (ValidatedLabel::CpuProfile { .. }, Existing::Managed | Existing::Refused { .. } | Existing::Foreign) => {
-            ProfileChange::None
-        }
-        (ValidatedLabel::CpuProfile { memory_budget_bytes }, Existing::None) => {
-            ProfileChange::Create(Box::new(app_profile(namespace, *memory_budget_bytes)))
-        }
-        (ValidatedLabel::Absent | ValidatedLabel::Unsupported { .. }, Existing::Managed | Existing::Refused { .. }) => {
-            ProfileChange::Delete(namespace.name_any())
-        }
-        (ValidatedLabel::Absent | ValidatedLabel::Unsupported { .. } | ValidatedLabel::Conflict, _) => {
-            ProfileChange::None
-        }
+        (ValidatedLabel::Requested(_), _) => ProfileChange::None,
+        (
+            ValidatedLabel::Absent | ValidatedLabel::Unsupported(_),
+            Existing::Managed(_) | Existing::Refused(_) | Existing::Unreadable,
+        ) => delete(),
+        (ValidatedLabel::Absent | ValidatedLabel::Unsupported(_) | ValidatedLabel::Conflict, _) => ProfileChange::None,
     }
 }
 
-fn app_profile(namespace: &PartialObjectMeta<Namespace>, memory_budget_bytes: i64) -> AppProfile {
+/// Whether the same words made both. The budget follows the stack, and a profile that runs keeps the one it has.
+fn same_words(one: &AppProfileSpec, other: &AppProfileSpec) -> bool {
+    let words = |spec: &AppProfileSpec| AppProfileSpec { memory_budget_bytes: 0, ..spec.clone() };
+    words(one) == words(other)
+}
+
+fn app_profile(namespace: &PartialObjectMeta<Namespace>, spec: AppProfileSpec) -> AppProfile {
     let (name, uid) = (namespace.name_any(), namespace.uid().unwrap_or_default());
-    let spec = AppProfileSpec {
-        pod_selector: LabelSelector::default(),
-        cpu: Some(CpuSpec::default()),
-        duration_seconds: DURATION,
-        memory_budget_bytes,
-        ttl_seconds_after_finished: None,
-    };
     let mut profile = AppProfile::new(APP_PROFILE_FROM_LABEL, spec);
     profile.metadata.labels = Some([(MANAGED_BY.to_owned(), MANAGER.to_owned())].into());
     profile.metadata.owner_references = Some(vec![owner_reference("v1", "Namespace", &name, &uid, false)]);
@@ -68,28 +60,46 @@ fn app_profile(namespace: &PartialObjectMeta<Namespace>, memory_budget_bytes: i6
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::validate::validate, *};
 
-    const REQUESTED: ValidatedLabel = ValidatedLabel::CpuProfile { memory_budget_bytes: 16 << 20 };
+    fn spec(label: &str, budget: i64) -> Box<AppProfileSpec> {
+        let dereferenced = DereferencedLabel { existing: ExistingProfile::None, budget: Some(budget) };
+        match validate(Some(label), &dereferenced) {
+            ValidatedLabel::Requested(spec) => spec,
+            other => panic!("{other:?}"),
+        }
+    }
 
-    fn change(validated: &ValidatedLabel, existing: ExistingProfile) -> ProfileChange {
+    fn change(label: &str, existing: ExistingProfile) -> ProfileChange {
         let mut namespace = PartialObjectMeta::<Namespace>::default();
         namespace.metadata.name = Some("payments".into());
-        build(&namespace, validated, &DereferencedLabel { existing, budget: Some(16 << 20) })
+        let dereferenced = DereferencedLabel { existing, budget: Some(16 << 20) };
+        build(&namespace, &validate(Some(label), &dereferenced), &dereferenced)
     }
 
     #[test]
     fn a_profile_refused_for_its_budget_is_created_again_with_another() {
         assert_eq!(
-            change(&REQUESTED, ExistingProfile::Refused { memory_budget_bytes: 32 << 20 }),
+            change("cpu", ExistingProfile::Refused(spec("cpu", 32 << 20))),
             ProfileChange::Delete("payments".into())
         );
-        assert!(matches!(change(&REQUESTED, ExistingProfile::None), ProfileChange::Create(_)));
+        assert!(matches!(change("cpu", ExistingProfile::None), ProfileChange::Create(_)));
     }
 
     #[test]
     fn a_profile_refused_for_another_reason_is_not_created_again() {
-        let refused = ExistingProfile::Refused { memory_budget_bytes: 16 << 20 };
-        assert_eq!(change(&REQUESTED, refused), ProfileChange::None);
+        assert_eq!(change("cpu", ExistingProfile::Refused(spec("cpu", 16 << 20))), ProfileChange::None);
+    }
+
+    #[test]
+    fn other_words_make_another_profile() {
+        let delete = ProfileChange::Delete("payments".into());
+        assert_eq!(change("http.15m", ExistingProfile::Managed(spec("cpu", 16 << 20))), delete);
+        assert_eq!(change("http.15m", ExistingProfile::Managed(spec("http.5m", 16 << 20))), delete);
+        assert_eq!(change("http.15m", ExistingProfile::Refused(spec("http", 16 << 20))), delete);
+        let reordered = ExistingProfile::Managed(spec("15m.http", 32 << 20));
+        assert_eq!(change("http.15m", reordered), ProfileChange::None, "with the budget of before");
+        assert_eq!(change("htp", ExistingProfile::Managed(spec("http", 16 << 20))), delete);
+        assert_eq!(change("http", ExistingProfile::Foreign), ProfileChange::None);
     }
 }

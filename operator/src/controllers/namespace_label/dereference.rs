@@ -7,7 +7,7 @@ use kube::{
     runtime::reflector::ObjectRef,
 };
 use trilobite_crds::{
-    AppProfile,
+    AppProfile, AppProfileSpec,
     condition::{ConditionStatus, ConditionType, find},
     stack::Layer,
 };
@@ -18,15 +18,15 @@ use crate::{
 };
 
 /// The AppProfile `from-label` in the namespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum ExistingProfile {
     None,
     /// Created by the operator.
-    Managed,
-    /// Created by the operator, and refused before it started. It requested this memory budget.
-    Refused {
-        memory_budget_bytes: i64,
-    },
+    Managed(Box<AppProfileSpec>),
+    /// Created by the operator, and refused before it started.
+    Refused(Box<AppProfileSpec>),
+    /// Created by the operator, and not readable by this version.
+    Unreadable,
     /// Created by a user.
     Foreign,
 }
@@ -52,13 +52,10 @@ fn classify(profile: &DeserializeGuard<AppProfile>) -> ExistingProfile {
     if profile.labels().get(MANAGED_BY).is_none_or(|manager| manager != MANAGER) {
         return ExistingProfile::Foreign;
     }
-    let Ok(profile) = &profile.0 else { return ExistingProfile::Managed };
+    let Ok(profile) = &profile.0 else { return ExistingProfile::Unreadable };
     let status = profile.status.clone().unwrap_or_default();
     let accepted = find(&status.common.conditions, ConditionType::Accepted);
     let refused = accepted.is_some_and(|accepted| accepted.status == ConditionStatus::False);
-    if refused && status.started_at.is_none() {
-        ExistingProfile::Refused { memory_budget_bytes: profile.spec.memory_budget_bytes }
-    } else {
-        ExistingProfile::Managed
-    }
+    let spec = Box::new(profile.spec.clone());
+    if refused && status.started_at.is_none() { ExistingProfile::Refused(spec) } else { ExistingProfile::Managed(spec) }
 }

@@ -4,6 +4,7 @@
 mod apply;
 mod build;
 mod dereference;
+mod label_value;
 mod update_status;
 mod validate;
 

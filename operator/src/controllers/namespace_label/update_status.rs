@@ -11,7 +11,7 @@ use kube::{
 use parking_lot::Mutex;
 use trilobite_crds::Reason;
 
-use super::validate::{SUPPORTED_VALUES, ValidatedLabel};
+use super::validate::ValidatedLabel;
 use crate::{
     context::Context,
     labels::{APP_PROFILE_FROM_LABEL, APP_PROFILE_LABEL},
@@ -44,9 +44,9 @@ pub(super) async fn update_status(
 ) {
     let name = namespace.name_any();
     let problem = match validated {
-        ValidatedLabel::Absent | ValidatedLabel::CpuProfile { .. } => None,
-        ValidatedLabel::Unsupported { value } => {
-            Some((Reason::InvalidSpec, messages::unsupported_label(APP_PROFILE_LABEL, value, &SUPPORTED_VALUES)))
+        ValidatedLabel::Absent | ValidatedLabel::Requested(_) => None,
+        ValidatedLabel::Unsupported(wrong) => {
+            Some((wrong.reason(), messages::unsupported_label(APP_PROFILE_LABEL, &wrong.to_string())))
         }
         ValidatedLabel::Conflict => Some((Reason::Conflict, messages::label_conflict(APP_PROFILE_FROM_LABEL))),
     };

@@ -1,59 +1,86 @@
 //! What the values of the label request. Pure.
 
-use trilobite_crds::app_profile::MIN_PROFILE_BUDGET;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use trilobite_crds::{
+    AppProfileSpec, CpuSpec, RequestsSpec,
+    app_profile::{DEFAULT_PROFILE_BUDGET, MIN_PROFILE_BUDGET},
+};
 
-use super::dereference::{DereferencedLabel, ExistingProfile};
+use super::{
+    dereference::{DereferencedLabel, ExistingProfile},
+    label_value::{Words, WrongWord, parse},
+};
 
-pub(super) const SUPPORTED_VALUES: [&str; 1] = ["cpu"];
-/// Default of an AppProfile.
-const DEFAULT_BUDGET: i64 = 32 << 20;
-
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum ValidatedLabel {
     Absent,
-    CpuProfile {
-        memory_budget_bytes: i64,
-    },
-    Unsupported {
-        value: String,
-    },
+    /// The spec of the AppProfile.
+    Requested(Box<AppProfileSpec>),
+    Unsupported(WrongWord),
     /// A user has created an AppProfile of that name.
     Conflict,
 }
 
 pub(super) fn validate(label: Option<&str>, dereferenced: &DereferencedLabel) -> ValidatedLabel {
     let Some(label) = label else { return ValidatedLabel::Absent };
-    if let Some(value) = label.split('.').find(|value| !SUPPORTED_VALUES.contains(value)) {
-        return ValidatedLabel::Unsupported { value: value.to_owned() };
-    }
-    if dereferenced.existing == ExistingProfile::Foreign {
+    let words = match parse(label) {
+        Ok(words) => words,
+        Err(wrong) => return ValidatedLabel::Unsupported(wrong),
+    };
+    if matches!(dereferenced.existing, ExistingProfile::Foreign) {
         return ValidatedLabel::Conflict;
     }
-    let limit = dereferenced.budget.unwrap_or(DEFAULT_BUDGET).max(MIN_PROFILE_BUDGET);
-    ValidatedLabel::CpuProfile { memory_budget_bytes: DEFAULT_BUDGET.min(limit) }
+    let limit = dereferenced.budget.unwrap_or(DEFAULT_PROFILE_BUDGET).max(MIN_PROFILE_BUDGET);
+    ValidatedLabel::Requested(Box::new(spec(&words, DEFAULT_PROFILE_BUDGET.min(limit))))
+}
+
+fn spec(words: &Words, memory_budget_bytes: i64) -> AppProfileSpec {
+    let requests = |protocols| RequestsSpec { protocols, ..RequestsSpec::default() };
+    AppProfileSpec {
+        pod_selector: LabelSelector::default(),
+        cpu: words.cpu.then(CpuSpec::default),
+        requests: words.requests.as_ref().map(|requested| requests(requested.to_list())),
+        duration_seconds: words.seconds,
+        memory_budget_bytes,
+        ..AppProfileSpec::default()
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use trilobite_crds::RequestProtocol;
+
     use super::*;
 
     fn no_profile(budget: Option<i64>) -> DereferencedLabel {
         DereferencedLabel { existing: ExistingProfile::None, budget }
     }
 
-    #[test]
-    fn cpu_requests_a_cpu_profile_within_the_stacks_budget() {
-        let default = ValidatedLabel::CpuProfile { memory_budget_bytes: 32 << 20 };
-        assert_eq!(validate(Some("cpu"), &no_profile(None)), default);
-        let small = ValidatedLabel::CpuProfile { memory_budget_bytes: 16 << 20 };
-        assert_eq!(validate(Some("cpu"), &no_profile(Some(16 << 20))), small);
+    fn requested(label: &str, budget: Option<i64>) -> AppProfileSpec {
+        match validate(Some(label), &no_profile(budget)) {
+            ValidatedLabel::Requested(spec) => *spec,
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
-    fn one_unsupported_value_makes_the_label_invalid() {
-        let unsupported = |value: &str| ValidatedLabel::Unsupported { value: value.into() };
-        assert_eq!(validate(Some("cpu.http"), &no_profile(None)), unsupported("http"));
-        assert_eq!(validate(Some(""), &no_profile(None)), unsupported(""));
+    fn words_request_a_profile_within_the_stacks_budget() {
+        let cpu = requested("cpu", None);
+        assert_eq!((cpu.memory_budget_bytes, cpu.duration_seconds), (32 << 20, 300));
+        assert_eq!((cpu.cpu, cpu.requests), (Some(CpuSpec::default()), None));
+        let both = requested("cpu.redis.dns.15m", Some(16 << 20));
+        assert_eq!((both.memory_budget_bytes, both.duration_seconds), (16 << 20, 900));
+        assert!(both.cpu.is_some());
+        assert_eq!(both.requests.unwrap().protocols, [RequestProtocol::Redis, RequestProtocol::Dns]);
+        assert_eq!(requested("all", None).requests, Some(RequestsSpec::default()), "no list means all");
+    }
+
+    #[test]
+    fn one_wrong_word_makes_the_label_invalid() {
+        let wrong = validate(Some("cpu.nfs"), &no_profile(None));
+        assert_eq!(wrong, ValidatedLabel::Unsupported(WrongWord::Unknown("nfs".into())));
+        let empty = validate(Some(""), &no_profile(None));
+        assert_eq!(empty, ValidatedLabel::Unsupported(WrongWord::Unknown(String::new())));
     }
 
     #[test]

@@ -56,7 +56,10 @@ pub(super) async fn update_status(
     });
     let refusals = validated.refusals.iter().cloned().chain(rejected).collect();
     let requested = Requested::Profile(validated.profile.clone());
-    let input = StatusInput { suspended: stack.spec.suspend, ..status_input(stack, refusals, requested) };
+    let application = validated.planned.profile.spec.application.as_ref();
+    let standing = application.and_then(|settings| settings.standing.as_ref()?.requests.clone());
+    let suspended = stack.spec.suspend;
+    let input = StatusInput { suspended, standing, ..status_input(stack, refusals, requested) };
     context.report(ControllerReport::Resource(Box::new(input))).await;
 }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, marker::PhantomData};
 
 use jiff::Timestamp;
 use trilobite_crds::{
-    node::{NodeRuntime, PodScope, Session, SessionContent},
+    node::{MAX_SESSIONS, NodeRuntime, PodScope, Session},
     selector::Labels,
 };
 
@@ -12,9 +12,6 @@ use super::{
     dereference::DereferencedResource, resource::TimeLimited, session_patch::RuntimeRef, validate::ValidatedResource,
 };
 use crate::controllers::phase::Prepared;
-
-/// Most sessions of a node, as in the schema of NodeRuntime.
-const MAX_SESSIONS: usize = 64;
 
 #[derive(Debug, PartialEq)]
 pub(super) struct Sessions<Phase> {
@@ -68,7 +65,10 @@ pub(super) fn build<K: TimeLimited>(
     };
     match validated {
         ValidatedResource::StackUnreadable => Sessions::unchanged(None),
-        ValidatedResource::Refused(_) | ValidatedResource::Suspended | ValidatedResource::Completed => {
+        ValidatedResource::Completed(Some(session)) => {
+            Sessions { remove: remove_stale(session.expires_at), ..Sessions::unchanged(None) }
+        }
+        ValidatedResource::Refused(_) | ValidatedResource::Suspended | ValidatedResource::Completed(None) => {
             Sessions { remove: existing.iter().map(ExistingSession::removal).collect(), ..Sessions::unchanged(None) }
         }
         ValidatedResource::Starting(session, _) => {
@@ -91,15 +91,15 @@ fn running<K: TimeLimited>(
 ) -> Sessions<Prepared> {
     let Some(pods) = &dereferenced.pods else { return Sessions::unchanged(None) };
     let namespace = object.meta().namespace.as_deref().unwrap_or_default();
-    let scope = pod_scope(session);
+    let scope = session.content.pods();
     let in_scope = |labels| scope.matches(namespace, &dereferenced.namespace_labels, labels).unwrap_or(false);
     let with_pods: BTreeSet<&str> =
         pods.iter().filter(|pod| in_scope(&pod.labels)).map(|pod| pod.node.as_str()).collect();
     // A node keeps its session after its pods are gone: they may come back, and its counts must not be lost.
-    let current = existing.iter().filter(|existing| existing.session == *session);
+    let current = existing.iter().filter(|existing| existing.session.is_same(session));
     let current: BTreeSet<&str> = current.map(|existing| existing.runtime.node.as_str()).collect();
     // A session that differs only in its scope is replaced on nodes with pods, and removed from others.
-    let outdated = existing.iter().filter(|existing| existing.session != *session);
+    let outdated = existing.iter().filter(|existing| !existing.session.is_same(session));
     let remove = outdated
         .filter(|existing| {
             existing.session.expires_at != session.expires_at || !with_pods.contains(existing.runtime.node.as_str())
@@ -144,11 +144,4 @@ fn session_name<K: TimeLimited>(object: &K) -> String {
     let kind = format!("{:?}", K::SOURCE_KIND).to_ascii_lowercase();
     let source = object.source();
     format!("{kind}.{}.{}", source.namespace.unwrap_or_default(), source.name)
-}
-
-fn pod_scope(session: &Session) -> &PodScope {
-    match &session.content {
-        SessionContent::CpuProfile(content) => &content.pods,
-        SessionContent::Flows(content) => &content.pods,
-    }
 }

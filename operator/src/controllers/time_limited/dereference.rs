@@ -43,10 +43,16 @@ pub(super) fn dereference<K: TimeLimited>(object: &K, context: &Context) -> Dere
     let key = ResourceKey::from(&object.source());
     let completed = is_completed(object);
     let stack = context.stack();
-    let above_budget =
-        stack.present().filter(|_| !completed).and_then(|stack| above_budget(&key, stack, &context.stores));
+    let namespace = context.stores.namespaces.get(&ObjectRef::new(key.namespace.as_deref().unwrap_or_default()));
+    let namespace_labels = namespace.map(|namespace| namespace.labels().clone()).unwrap_or_default();
+    let above_budget = stack
+        .present()
+        .filter(|_| !completed)
+        .and_then(|stack| above_budget(&key, stack, &namespace_labels, &context.stores));
     let accepted = match &stack {
-        StackState::Present(stack) => above_budget.is_none() && object.session(stack, Timestamp::UNIX_EPOCH).is_ok(),
+        StackState::Present(stack) => {
+            above_budget.is_none() && object.session(stack, &namespace_labels, Timestamp::UNIX_EPOCH).is_ok()
+        }
         StackState::Absent => false,
         // Existing watches continue.
         StackState::Unreadable => true,
@@ -59,12 +65,11 @@ pub(super) fn dereference<K: TimeLimited>(object: &K, context: &Context) -> Dere
         let uid = object.meta().uid.as_deref().unwrap_or_default();
         context.pod_watches.pods_selected_by(&key, uid, object.pod_selector())
     };
-    let namespace = context.stores.namespaces.get(&ObjectRef::new(key.namespace.as_deref().unwrap_or_default()));
     let runtimes = context.stores.runtimes.state();
     DereferencedResource {
         stack,
         pods,
-        namespace_labels: namespace.map(|namespace| namespace.labels().clone()).unwrap_or_default(),
+        namespace_labels,
         runtimes: runtimes.into_iter().map(|runtime| (runtime.name_any(), runtime)).collect(),
         completed,
         known_start: context.starts.get(object.meta().uid.as_deref().unwrap_or_default()),
@@ -78,10 +83,15 @@ fn is_completed<K: TimeLimited>(object: &K) -> bool {
 }
 
 /// The refusal of `key`, if it does not fit beside what its namespace uses already.
-fn above_budget(key: &ResourceKey, stack: &ObservabilityStack, stores: &Stores) -> Option<Refusal> {
+fn above_budget(
+    key: &ResourceKey,
+    stack: &ObservabilityStack,
+    namespace_labels: &Labels,
+    stores: &Stores,
+) -> Option<Refusal> {
     let namespace = key.namespace.as_deref().unwrap_or_default();
-    let mut claims = namespace_claims(&stores.profiles, namespace, stack);
-    claims.extend(namespace_claims(&stores.captures, namespace, stack));
+    let mut claims = namespace_claims(&stores.profiles, namespace, namespace_labels, stack);
+    claims.extend(namespace_claims(&stores.captures, namespace, namespace_labels, stack));
     let refusals = above_namespace_budget(&claims, &stack.spec.tenancy.per_namespace);
     refusals.into_iter().find(|refusal| ResourceKey::from(&refusal.source) == *key)
 }
@@ -90,6 +100,7 @@ fn above_budget(key: &ResourceKey, stack: &ObservabilityStack, stores: &Stores) 
 fn namespace_claims<K: TimeLimited + 'static>(
     store: &Store<DeserializeGuard<K>>,
     namespace: &str,
+    namespace_labels: &Labels,
     stack: &ObservabilityStack,
 ) -> Vec<NamespaceClaim> {
     let objects = store.state();
@@ -97,7 +108,7 @@ fn namespace_claims<K: TimeLimited + 'static>(
     let running =
         objects.filter(|object| object.meta().namespace.as_deref() == Some(namespace) && !is_completed(*object));
     let claim = |object: &K| {
-        let session = object.session(stack, Timestamp::UNIX_EPOCH).ok()?;
+        let session = object.session(stack, namespace_labels, Timestamp::UNIX_EPOCH).ok()?;
         Some(NamespaceClaim::new(&session, object.creation_timestamp().map(|time| time.0)))
     };
     running.filter_map(claim).collect()

@@ -19,16 +19,8 @@ pub(super) fn deletion_time<K: TimeLimited>(object: &K) -> Option<Timestamp> {
     completed.last_transition_time.checked_add(ttl).ok()
 }
 
-/// Deletes the object if it is time, or comes back when it is.
-pub(super) async fn delete_at<K: TimeLimited>(
-    object: &K,
-    time: Timestamp,
-    now: Timestamp,
-    client: &Client,
-) -> Result<Action, SessionError> {
-    if now < time {
-        return Ok(Action::requeue(time.duration_since(now).try_into().unwrap_or_default()));
-    }
+/// Deletes the object, whose time it is.
+pub(super) async fn delete<K: TimeLimited>(object: &K, client: &Client) -> Result<Action, SessionError> {
     let (meta, resource) = (object.meta(), ApiResource::erase::<K>(&()));
     let (name, namespace) = (meta.name.clone().unwrap_or_default(), meta.namespace.as_deref().unwrap_or_default());
     let objects: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);

@@ -23,7 +23,7 @@ use self::{
     apply::apply,
     build::build,
     dereference::{DereferencedResource, dereference},
-    expire::{delete_at, deletion_time},
+    expire::{delete, deletion_time},
     update_status::update_status,
     validate::{ValidatedResource, validate},
 };
@@ -49,10 +49,11 @@ pub(crate) async fn reconcile<K: TimeLimited>(
     if let Some(error) = errors.into_iter().next() {
         return Err(error);
     }
-    match deletion_time(object) {
-        Some(time) => delete_at(object, time, Timestamp::now(), &context.client).await,
-        None => Ok(next_reconcile(&validated, &dereferenced, Timestamp::now())),
+    let (deletion, now) = (deletion_time(object), Timestamp::now());
+    if deletion.is_some_and(|time| time <= now) {
+        return delete(object, &context.client).await;
     }
+    Ok(next_reconcile(&validated, &dereferenced, deletion, now))
 }
 
 fn record_start(starts: &StartTimes, uid: &str, validated: &ValidatedResource) {
@@ -60,7 +61,7 @@ fn record_start(starts: &StartTimes, uid: &str, validated: &ValidatedResource) {
         ValidatedResource::Starting(_, start)
         | ValidatedResource::Running(_, start)
         | ValidatedResource::Ending(_, start) => starts.record(uid, *start),
-        ValidatedResource::Completed => starts.forget(uid),
+        ValidatedResource::Completed(_) => starts.forget(uid),
         ValidatedResource::Refused(_) | ValidatedResource::Suspended | ValidatedResource::StackUnreadable => {}
     }
 }
@@ -68,16 +69,22 @@ fn record_start(starts: &StartTimes, uid: &str, validated: &ValidatedResource) {
 /// How often a resource above the budget of its namespace looks whether others have ended.
 const BUDGET_RETRY: Duration = Duration::from_secs(5);
 
-/// A session ends on time even if its pods are never listed; otherwise changes of pods and nodes trigger the next
-/// reconcile.
-fn next_reconcile(validated: &ValidatedResource, dereferenced: &DereferencedResource, now: Timestamp) -> Action {
-    match validated {
-        ValidatedResource::Running(session, _) if dereferenced.pods.is_none() => {
-            Action::requeue(session.expires_at.duration_since(now).try_into().unwrap_or_default())
-        }
+/// A session ends on time even if its pods are never listed, and rows and the object leave when it is their time; otherwise
+/// changes of pods and nodes trigger the next reconcile.
+fn next_reconcile(
+    validated: &ValidatedResource,
+    dereferenced: &DereferencedResource,
+    deletion: Option<Timestamp>,
+    now: Timestamp,
+) -> Action {
+    let due = match validated {
+        ValidatedResource::Running(session, _) if dereferenced.pods.is_none() => Some(session.expires_at),
+        ValidatedResource::Completed(Some(session)) => Some(session.retained_until()),
         ValidatedResource::Refused(refusal) if refusal.reason == Reason::NamespaceBudgetExceeded => {
-            Action::requeue(BUDGET_RETRY)
+            now.checked_add(BUDGET_RETRY).ok()
         }
-        _ => Action::await_change(),
-    }
+        _ => None,
+    };
+    let until = |time: Timestamp| Action::requeue(time.duration_since(now).try_into().unwrap_or_default());
+    due.into_iter().chain(deletion).min().map_or_else(Action::await_change, until)
 }

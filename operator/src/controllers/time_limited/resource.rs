@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use trilobite_crds::{ObservabilityStack, Refusal, node::Session};
+use trilobite_crds::{ObservabilityStack, Refusal, node::Session, selector::Labels};
 
 use crate::status::UserResource;
 
@@ -11,6 +11,11 @@ pub(crate) trait TimeLimited: UserResource + Clone {
     fn pod_selector(&self) -> &LabelSelector;
     /// How long the object is kept after it has completed; none keeps it.
     fn ttl_seconds_after_finished(&self) -> Option<i32>;
-    /// The session for nodes, if the stack and the spec allow it.
-    fn session(&self, stack: &ObservabilityStack, started_at: Timestamp) -> Result<Session, Refusal>;
+    /// The session for nodes, if the stack and the spec allow it. `namespace_labels` are those of the resource's namespace.
+    fn session(
+        &self,
+        stack: &ObservabilityStack,
+        namespace_labels: &Labels,
+        started_at: Timestamp,
+    ) -> Result<Session, Refusal>;
 }

@@ -5,9 +5,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use jiff::{SignedDuration, Timestamp};
 use kube::runtime::controller::Action;
 use trilobite_crds::{
-    AppProfile, ObservabilityStack, Reason, Refusal, UserKind as _,
+    AppProfile, ObservabilityStack, Reason, Refusal, RequestsSpec, UserKind as _,
     condition::{ConditionStatus, ConditionType, Finding, merge},
-    node::{NodeRuntime, NodeRuntimeSpec, Session},
+    node::{AppProfileSession, CpuProfileSession, MAX_SESSIONS, NodeRuntime, NodeRuntimeSpec, Session, SessionContent},
+    selector::Labels,
 };
 
 use super::{
@@ -68,7 +69,7 @@ fn stack(spec: &str) -> ObservabilityStack {
 const NARROW: &str = "{application: {namespaceSelector: {matchLabels: {profiled: please}}}}";
 
 fn session() -> Session {
-    trilobite_crds::session_for_profile(&started(), &stack("{}"), at(100)).unwrap()
+    trilobite_crds::session_for_profile(&started(), &stack("{}"), &Labels::new(), at(100)).unwrap()
 }
 
 fn build_at(dereferenced: &DereferencedResource, now: Timestamp) -> Sessions<Prepared> {
@@ -197,7 +198,8 @@ fn a_session_of_an_older_object_is_removed_first() {
 fn a_full_node_gets_no_session_and_is_named() {
     let mut crowded = dereferenced(&["reef-1", "reef-2"], &[]);
     let mut runtime = NodeRuntime::clone(&crowded.runtimes["reef-1"]);
-    runtime.spec.sessions = (0..64).map(|number| Session { name: format!("other.{number}"), ..session() }).collect();
+    runtime.spec.sessions =
+        (0..MAX_SESSIONS).map(|number| Session { name: format!("other.{number}"), ..session() }).collect();
     crowded.runtimes.insert("reef-1".into(), Arc::new(runtime));
     assert_eq!(changes(&crowded, at(110)).0, names(&["reef-2"]));
     assert_eq!(build_at(&crowded, at(110)).full_nodes.into_iter().collect::<Vec<_>>(), names(&["reef-1"]));
@@ -208,9 +210,9 @@ fn a_session_without_listed_pods_is_reconciled_at_its_end() {
     let mut unlisted = dereferenced(&[], &[]);
     unlisted.pods = None;
     let validated = validate(&started(), &unlisted, at(110));
-    assert_eq!(next_reconcile(&validated, &unlisted, at(110)), Action::requeue(Duration::from_secs(20)));
+    assert_eq!(next_reconcile(&validated, &unlisted, None, at(110)), Action::requeue(Duration::from_secs(20)));
     let listed = dereferenced(&[], &[]);
-    assert_eq!(next_reconcile(&validated, &listed, at(110)), Action::await_change());
+    assert_eq!(next_reconcile(&validated, &listed, None, at(110)), Action::await_change());
 }
 
 #[test]
@@ -221,7 +223,7 @@ fn a_profile_above_the_budget_is_refused_until_others_end() {
     let validated = validate(&started(), &crowded, at(110));
     assert_eq!(validated, ValidatedResource::Refused(refusal));
     assert_eq!(changes(&crowded, at(110)).1, names(&["reef-1"]), "a lower budget ends it");
-    assert_eq!(next_reconcile(&validated, &crowded, at(110)), Action::requeue(Duration::from_secs(5)));
+    assert_eq!(next_reconcile(&validated, &crowded, None, at(110)), Action::requeue(Duration::from_secs(5)));
     assert!(matches!(validate(&started(), &crowded, at(130)), ValidatedResource::Ending(..)), "it keeps its result");
 }
 
@@ -246,4 +248,37 @@ fn an_unreadable_stack_changes_no_session() {
     let mut unreadable = dereferenced(&["reef-1"], &["reef-2"]);
     unreadable.stack = StackState::Unreadable;
     assert_eq!(changes(&unreadable, at(110)), (names(&[]), names(&[]), None));
+}
+
+#[test]
+fn nodes_keep_a_completed_session_while_its_rows_can_be_read() {
+    let mut profile = started();
+    profile.spec.requests = Some(RequestsSpec::default());
+    let session = trilobite_crds::session_for_profile(&profile, &stack("{}"), &Labels::new(), at(100)).unwrap();
+    let mut completed = dereferenced(&["reef-2"], &[]);
+    set_session(&mut completed, "reef-1", session);
+    completed.completed = true;
+    let after = |dereferenced: &DereferencedResource, deletion: Option<Timestamp>, now: Timestamp| {
+        let validated = validate(&profile, dereferenced, now);
+        let sessions = build(&profile, &validated, dereferenced);
+        assert!(sessions.add.is_empty(), "no other node gets it");
+        (sessions.remove.len(), next_reconcile(&validated, dereferenced, deletion, now))
+    };
+    assert_eq!(after(&completed, None, at(200)), (0, Action::requeue(Duration::from_secs(530))));
+    assert_eq!(after(&completed, Some(at(300)), at(200)), (0, Action::requeue(Duration::from_secs(100))));
+    assert_eq!(after(&completed, None, at(730)), (1, Action::await_change()));
+    completed.stack = StackState::Unreadable;
+    assert_eq!(after(&completed, None, at(200)).0, 0, "it is not known whether they may stay");
+    completed.stack = StackState::Present(Arc::new(stack("{application: {mode: Disabled}}")));
+    assert_eq!(after(&completed, None, at(200)).0, 1);
+}
+
+#[test]
+fn a_session_of_an_earlier_operator_is_left_alone() {
+    let session = session();
+    let AppProfileSession { pods, memory_budget_bytes, .. } = session.content.app_profile().unwrap();
+    let content = SessionContent::CpuProfile(CpuProfileSession { pods, frequency_hz: 49, memory_budget_bytes });
+    let mut earlier = dereferenced(&["reef-1"], &[]);
+    set_session(&mut earlier, "reef-1", Session { content, ..session });
+    assert_eq!(changes(&earlier, at(110)), (names(&[]), names(&[]), Some(names(&["reef-1"]))));
 }

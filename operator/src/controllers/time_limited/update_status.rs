@@ -45,7 +45,7 @@ fn input<K: TimeLimited>(
 ) -> Option<StatusInput> {
     let source = object.source();
     match validated {
-        ValidatedResource::Completed => None,
+        ValidatedResource::Completed(_) => None,
         ValidatedResource::StackUnreadable => {
             // A resource that has a status keeps it. A new one is told why it does not start.
             if object.common_status().is_some_and(|status| status.observed_generation == source.generation) {
@@ -63,6 +63,7 @@ fn input<K: TimeLimited>(
         ValidatedResource::Starting(session, started_at)
         | ValidatedResource::Running(session, started_at)
         | ValidatedResource::Ending(session, started_at) => {
+            let profile = session.content.app_profile();
             let request = SessionRequest {
                 name: session.name.clone(),
                 started_at: *started_at,
@@ -70,6 +71,8 @@ fn input<K: TimeLimited>(
                 nodes: applied.nodes.clone(),
                 full_nodes: applied.full_nodes.clone(),
                 out_of_scope: applied.out_of_scope,
+                samples_cpu: profile.as_ref().is_some_and(|profile| profile.cpu.is_some()),
+                requests: profile.and_then(|profile| profile.requests),
             };
             Some(status_input(object, Vec::new(), Requested::Session(request)))
         }

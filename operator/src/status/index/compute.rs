@@ -10,8 +10,8 @@ use trilobite_crds::{
     ResourceStatus,
     bounds::MAX_COUNT,
     condition::{ConditionStatus, ConditionType, find, merge},
-    node::{RESULT_WITHIN, SessionState, SessionStatus, SourceKind},
-    status::{MAX_FAILURES, ProfileResults},
+    node::{RESULT_WITHIN, STANDING_PROFILE, SessionState, SessionStatus, SourceKind},
+    status::{MAX_FAILURES, ProfileResults, RequestsStatus},
 };
 
 use super::{ComputedStatus, Entry, Index, silent::silent_agent};
@@ -25,6 +25,7 @@ use crate::{
         messages,
         node_state::{GracePeriods, NodeView, evaluate_node, notes, port_problem},
         node_summary::NodeSummary,
+        request_sums::sum_requests,
         silent_agents::BETWEEN_WRITES,
         user_status::UserStatus,
     },
@@ -33,6 +34,9 @@ use crate::{
 /// How long after its end a session waits for the nodes' final reports: the time an agent has to make a result, and a
 /// margin for writing it.
 const FINAL_REPORT_TIMEOUT: Duration = RESULT_WITHIN.saturating_add(Duration::from_secs(15));
+
+/// How old the counts of the standing profile's rows may be in the stack's status.
+const RENEW_ROWS: Duration = Duration::from_secs(30);
 
 /// How old the time of the stack's status may be: one write for the cluster in this time.
 const RENEW_OBSERVATION: Duration = Duration::from_secs(5 * 60);
@@ -57,6 +61,11 @@ impl Index {
         }
         let (mut nodes, selected) = self.summarize_nodes(entry, now);
         let session = session_results(entry, &mut nodes, now);
+        let requests = self.requests(entry);
+        if input.standing.is_some() {
+            // Counts alone do not make the stack dirty: each node's change all the time.
+            nodes.recompute_by(now.checked_add(RENEW_ROWS).ok());
+        }
         let (failures, ports) = (nodes.failures(), nodes.closed_ports());
         let evaluation = Evaluation {
             input,
@@ -66,6 +75,7 @@ impl Index {
             selected,
             namespace: &self.namespace,
             session,
+            requests: requests.as_ref(),
             pods_selected: matches!(input.requested, Requested::Part { .. }).then_some(nodes.pods_selected),
             relay: self.relay.as_ref().filter(|_| input.source.kind == SourceKind::ObservabilityStack),
             ports: &ports,
@@ -86,10 +96,13 @@ impl Index {
             Requested::Session(SessionRequest { started_at, expires_at, .. }) => (Some(*started_at), Some(*expires_at)),
             _ => (last.started_at, last.expires_at),
         };
-        let results = (input.source.kind == SourceKind::AppProfile && session.nodes > 0)
+        let samples_cpu = matches!(&input.requested, Requested::Session(session) if session.samples_cpu);
+        let results = (input.source.kind == SourceKind::AppProfile && samples_cpu && session.nodes > 0)
             .then_some(ProfileResults { lost: session.lost, nodes: session.nodes, samples: session.records })
             .or_else(|| last.results.clone());
-        let mut status = UserStatus { common, started_at, expires_at, results, ..UserStatus::default() };
+        let requests =
+            requests.or_else(|| last.requests.clone().filter(|_| input.source.kind == SourceKind::AppProfile));
+        let mut status = UserStatus { common, started_at, expires_at, requests, results, ..UserStatus::default() };
         if input.source.kind == SourceKind::ObservabilityStack {
             status.foreign_policies = self.foreign_policies(now);
             let (observed_at, renew_at) = observation(&status.common, last, now);
@@ -101,6 +114,17 @@ impl Index {
             nodes.recompute_by(now.checked_add(BETWEEN_WRITES).ok());
         }
         Some(ComputedStatus { status, recompute_at: nodes.recompute_at, silent_agents: nodes.silent })
+    }
+
+    /// The sums of a session's requests, or of the standing profile's.
+    fn requests(&self, entry: &Entry) -> Option<RequestsStatus> {
+        let Requested::Profile(_) = entry.input.requested else {
+            return sum_requests(entry.session_statuses.values().filter_map(|status| status.requests.as_ref()));
+        };
+        let runtimes = self.runtimes.iter().filter(|(node, _)| self.nodes.contains_key(*node));
+        let sessions = runtimes.flat_map(|(_, runtime)| &runtime.sessions);
+        let standing = sessions.filter(|status| status.name == STANDING_PROFILE && entry.input.standing.is_some());
+        sum_requests(standing.filter_map(|status| status.requests.as_ref()))
     }
 
     /// The summary, and the number of nodes that the stack selects; none while the stack is unknown.
@@ -145,10 +169,12 @@ impl Index {
                 Requested::Part { digest, .. } if evaluation.state.is_ready() => {
                     let selected = view.runtime.map_or(0, |runtime| runtime.pods_selected_by(digest));
                     summary.pods_selected = summary.pods_selected.saturating_add(selected);
-                    let notes = view.runtime.into_iter().flat_map(|runtime| notes(runtime, &input.source));
-                    summary.notes.extend(notes.map(|note| (note.reason.clone(), note.message.clone())));
                 }
                 _ => {}
+            }
+            if evaluation.state.is_ready() {
+                let notes = view.runtime.into_iter().flat_map(|runtime| notes(runtime, &input.source));
+                summary.notes.extend(notes.map(|note| (note.reason.clone(), note.message.clone())));
             }
             if in_grace.is_some() {
                 summary.recompute_by(in_grace);

@@ -30,14 +30,23 @@ fn session(nodes: &[&str]) -> StatusInput {
     let nodes = Some(nodes.iter().map(|node| (*node).to_owned()).collect());
     let name = "appprofile.payments.hot".to_owned();
     let (started_at, expires_at) = (at(0), at(30));
-    let session =
-        SessionRequest { name, started_at, expires_at, nodes, full_nodes: BTreeSet::new(), out_of_scope: false };
+    let session = SessionRequest {
+        name,
+        started_at,
+        expires_at,
+        nodes,
+        full_nodes: BTreeSet::new(),
+        out_of_scope: false,
+        samples_cpu: true,
+        requests: None,
+    };
     status_input(source(SourceKind::AppProfile, "hot"), Requested::Session(session))
 }
 
 fn with_session(state: SessionState, records: i64) -> RuntimeFact {
     let name = "appprofile.payments.hot".to_owned();
-    let status = SessionStatus { name: name.clone(), expires_at: Some(at(30)), state, records, lost: 1 };
+    let status =
+        SessionStatus { name: name.clone(), expires_at: Some(at(30)), state, records, lost: 1, requests: None };
     RuntimeFact { desired_sessions: vec![(name, at(30))], sessions: vec![status], ..applied("new") }
 }
 

@@ -13,7 +13,9 @@ use k8s_openapi::api::core::v1::Taint;
 use serde_json::{Value, json};
 use trilobite_crds::{
     Reason, Refusal,
-    node::{NodeProblem, SessionState, SessionStatus, Source, SourceKind},
+    node::{
+        NodeProblem, RequestsSession, RequestsState, SessionState, SessionStatus, Source, SourceKind, TlsNotVisible,
+    },
 };
 
 use super::{
@@ -105,14 +107,27 @@ fn session(kind: SourceKind, nodes: &[&str], expires_at: Timestamp) -> StatusInp
         nodes,
         full_nodes,
         out_of_scope: false,
+        samples_cpu: true,
+        requests: None,
     };
     status_input(object(kind, "till-cpu-2026-11-29"), Requested::Session(request))
 }
 
 /// What a node reports of a session.
 fn reported(state: SessionState, expires_at: Timestamp, records: i64) -> RuntimeFact {
-    let session = SessionStatus { name: "session".into(), expires_at: Some(expires_at), state, records, lost: 0 };
+    let session =
+        SessionStatus { name: "session".into(), expires_at: Some(expires_at), state, records, lost: 0, requests: None };
     RuntimeFact { desired_sessions: vec![("session".into(), expires_at)], sessions: vec![session], ..applied("new") }
+}
+
+/// The same of the requests of pods whose TLS is not decrypted.
+fn reported_encrypted(expires_at: Timestamp) -> RuntimeFact {
+    let java = TlsNotVisible { reason: "jsse".into(), binary: "java".into(), processes: 1 };
+    let requests =
+        RequestsState { pods: 1, connections: 4, encrypted: 4, tls_not_visible: vec![java], ..Default::default() };
+    let mut fact = reported(SessionState::Running, expires_at, 0);
+    fact.sessions[0].requests = Some(requests);
+    fact
 }
 
 fn failing(source: &Source, reason: &str, message: &str) -> RuntimeFact {
@@ -238,9 +253,11 @@ fn states_that_the_operator_meets() {
         "/var/lib/trilobite/desired.json cannot be written (No space left on device); make room on the node's disk";
     index.set_runtime("node1", Some(failing(&stack().source, "StateNotKept", full)), long_ago());
     check("disk-full", index, stack());
-    let field = "spec.application.mode";
-    let unsupported = format!("{field}: Enabled is not supported; write OnDemand");
-    check("stack-refused", cluster(2), refused(stack(), Reason::Unsupported, field, &unsupported));
+    let field = "spec.application.requests";
+    let missing = format!(
+        "{field} must be set where spec.application.mode is Enabled: it says what to capture, e.g. requests: {{}}"
+    );
+    check("stack-refused", cluster(2), refused(stack(), Reason::InvalidSpec, field, &missing));
     let mut index = cluster(2);
     let node_selector = BTreeMap::from([("disk".to_owned(), "sdd".to_owned())]);
     index.apply_report(report_selecting(NodeSelection { node_selector, ..NodeSelection::default() }));
@@ -284,6 +301,16 @@ fn states_of_sessions() {
         index.set_runtime(node, Some(reported(SessionState::Completed, ago(20), 602)), ago(5));
     }
     check("profile-over", index, session(SourceKind::AppProfile, &both, ago(20)));
+    let mut index = cluster(2);
+    for node in both {
+        index.set_runtime(node, Some(reported_encrypted(end)), ago(5));
+    }
+    let mut requests = session(SourceKind::AppProfile, &both, end);
+    requests.asks_for_requests = true;
+    if let Requested::Session(session) = &mut requests.requested {
+        (session.samples_cpu, session.requests) = (false, Some(RequestsSession::default()));
+    }
+    check("profile-without-rows", index, requests);
     let mut index = cluster(2);
     let input = session(SourceKind::AppProfile, &both, ago(20));
     let paranoid =

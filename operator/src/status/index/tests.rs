@@ -45,6 +45,8 @@ pub(super) fn status_input(source: Source, requested: Requested) -> StatusInput 
         current_status: UserStatus::default(),
         refusals: Vec::new(),
         suspended: false,
+        asks_for_requests: false,
+        standing: None,
         requested,
     }
 }

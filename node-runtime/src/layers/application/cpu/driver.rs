@@ -1,13 +1,13 @@
 //! The task of one CPU profile. It answers the worker's questions as far as they concern the profile, which the worker cannot
 //! find out itself, and stores the result as far as it is complete.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{fs::File, io, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::{
     sync::Notify,
-    time::{Instant, MissedTickBehavior, interval, sleep_until},
+    time::{Instant, MissedTickBehavior, interval},
 };
 use trilobite_crds::node::RESULT_WITHIN;
 use trilobite_worker_wire::{Message, MessageError, SampleCounts};
@@ -23,6 +23,8 @@ use super::{
 use crate::{
     layers::application::{
         budget::worker_bytes,
+        deadline::sleep_until_some,
+        membership::CgroupAnswer,
         process_inspector::{InspectionRequest, ProcessInspector},
         worker_process::WorkerProcess,
     },
@@ -175,11 +177,8 @@ impl Driver {
                 return Ok(Step::Finished);
             }
             Message::Failed(error) => return self.replace_worker(&error),
-            Message::Start { .. }
-            | Message::ProcessMappings { .. }
-            | Message::CgroupMembership { .. }
-            | Message::CgroupName { .. }
-            | Message::Finish { .. } => return self.replace_worker("it sent a message that is the agent's to send"),
+            // The agent's own messages, and those of workers with another job.
+            _ => return self.replace_worker("it sent a message that is not for it to send"),
         }
         Ok(Step::Continue)
     }
@@ -235,7 +234,7 @@ impl Driver {
     fn answer(&mut self, decisions: impl IntoIterator<Item = Decision>) -> Result<(), Problem> {
         for decision in decisions {
             let sent = match decision {
-                Decision::Cgroup { cgroup, selected } => {
+                Decision::Cgroup(CgroupAnswer { cgroup, selected }) => {
                     self.worker.send(&Message::CgroupMembership { cgroup, selected }, Vec::new())
                 }
                 Decision::Name { cgroup, name } => self.worker.send(&Message::CgroupName { cgroup, name }, Vec::new()),
@@ -380,17 +379,17 @@ impl Phase {
     }
 }
 
+/// Starts a worker with the ring and the table of kernel symbols.
 fn start_worker(spec: &SessionSpec, sampler: &Sampler, ring_bytes: u32) -> io::Result<WorkerProcess> {
-    WorkerProcess::start(&spec.worker, sampler.ring(), ring_bytes, worker_bytes(spec.budget_bytes, ring_bytes))
+    // The file shows addresses only if the process that opened it has CAP_SYSLOG.
+    let kallsyms = File::open("/proc/kallsyms").ok();
+    let memory_bytes = worker_bytes(spec.budget_bytes, ring_bytes);
+    let job = Message::Start { ring_bytes, memory_bytes, kallsyms: kallsyms.is_some() };
+    let mut fds = vec![sampler.ring().try_clone_to_owned()?];
+    fds.extend(kallsyms.map(OwnedFd::from));
+    WorkerProcess::start(&spec.worker, &job, fds)
 }
 
 fn not_stored(error: io::Error) -> Problem {
     Problem::LoadFailed { what: "storing a profile".into(), detail: error.to_string() }
-}
-
-async fn sleep_until_some(time: Option<Instant>) {
-    match time {
-        Some(time) => sleep_until(time).await,
-        None => std::future::pending().await,
-    }
 }

@@ -3,24 +3,24 @@
 
 use trilobite_worker_wire::ProcessImage;
 
-use super::spec::{Membership, ProfileTarget, ProfiledPod};
+use super::spec::{ProfileTarget, ProfiledPod};
 use crate::{
     identity::pending::{Disposition, PendingEvents, PendingLimits},
-    layers::application::process_inspector::InspectionRequest,
+    layers::application::{
+        membership::{CgroupAnswer, CgroupQuestions, Membership, QUESTIONS_MAX, UNKNOWN_MAX_NS},
+        process_inspector::InspectionRequest,
+    },
 };
-
-/// How long the pod of a cgroup may stay unknown.
-const UNKNOWN_MAX_NS: u64 = 5_000_000_000;
-/// Questions of each kind that may wait.
-const PENDING_MAX: usize = 1024;
 
 /// An answer to the worker.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Decision {
-    /// Whether a cgroup is selected; none if its pod did not become known.
-    Cgroup { cgroup: u64, selected: Option<bool> },
+    Cgroup(CgroupAnswer),
     /// `pod/container` of a cgroup.
-    Name { cgroup: u64, name: String },
+    Name {
+        cgroup: u64,
+        name: String,
+    },
     /// The process is in a selected pod: inspect it.
     Inspect(InspectionRequest),
     /// The process is not in a selected pod, or its pod did not become known.
@@ -30,7 +30,7 @@ pub(super) enum Decision {
 pub(super) struct MembershipResolver {
     target: ProfileTarget,
     /// Cgroups of samples that wait in the worker.
-    cgroups: PendingEvents<u64>,
+    cgroups: CgroupQuestions,
     inspections: PendingEvents<InspectionRequest>,
     /// Cgroups whose names the worker wants.
     names: PendingEvents<u64>,
@@ -40,10 +40,9 @@ pub(super) struct MembershipResolver {
 
 impl MembershipResolver {
     pub(super) fn new(target: ProfileTarget) -> Self {
-        let limits = |per_cgroup| PendingLimits { total: PENDING_MAX, per_cgroup };
-        let (cgroups, names) = (PendingEvents::new(limits(1)), PendingEvents::new(limits(1)));
-        let inspections = PendingEvents::new(limits(PENDING_MAX));
-        Self { target, cgroups, inspections, names, finished: false }
+        let limits = |per_cgroup| PendingLimits { total: QUESTIONS_MAX, per_cgroup };
+        let (names, inspections) = (PendingEvents::new(limits(1)), PendingEvents::new(limits(QUESTIONS_MAX)));
+        Self { target, cgroups: CgroupQuestions::new(), inspections, names, finished: false }
     }
 
     /// The pods that are selected now.
@@ -73,17 +72,8 @@ impl MembershipResolver {
 
     /// Answers the worker about a cgroup; none if its pod is not known yet.
     pub(super) fn decide_cgroup(&mut self, cgroup: u64, now_ns: u64) -> Option<Decision> {
-        let selected = match (self.target.membership)(cgroup) {
-            Membership::Selected => Some(true),
-            Membership::NotSelected => Some(false),
-            Membership::Unknown if self.cgroups.has(cgroup) => return None,
-            Membership::Unknown if self.cgroups.has_room(cgroup) => {
-                self.cgroups.push(cgroup, now_ns, cgroup);
-                return None;
-            }
-            Membership::Unknown => None,
-        };
-        Some(Decision::Cgroup { cgroup, selected })
+        let membership = (self.target.membership)(cgroup);
+        self.cgroups.decide(cgroup, membership, now_ns).map(Decision::Cgroup)
     }
 
     /// Decides whether a process may be inspected; none if its pod is not known yet.
@@ -101,25 +91,17 @@ impl MembershipResolver {
     /// Decides about what waits, as far as the pods are known by now or the time is over.
     pub(super) fn review(&mut self, now_ns: u64) -> Vec<Decision> {
         let Self { target, cgroups, inspections, names, .. } = self;
-        let disposition = |cgroup, age_ns| match (target.membership)(cgroup) {
-            Membership::Selected => Disposition::Deliver,
-            Membership::NotSelected => Disposition::Drop,
-            Membership::Unknown if age_ns < UNKNOWN_MAX_NS => Disposition::Wait,
-            Membership::Unknown => Disposition::Expire,
-        };
-        let cgroups = cgroups.review(now_ns, usize::MAX, |cgroup, _, age_ns| disposition(cgroup, age_ns));
-        let inspections = inspections.review(now_ns, usize::MAX, |cgroup, _, age_ns| disposition(cgroup, age_ns));
+        let cgroups = cgroups.review(now_ns, &target.membership);
+        let inspections =
+            inspections.review(now_ns, usize::MAX, |cgroup, _, age_ns| (target.membership)(cgroup).disposition(age_ns));
         let names = names.review(now_ns, usize::MAX, |cgroup, _, age_ns| match (target.container_name)(cgroup) {
             Some(_) => Disposition::Deliver,
             None if age_ns < UNKNOWN_MAX_NS => Disposition::Wait,
             None => Disposition::Expire,
         });
         let names = names.delivered.into_iter().chain(names.expired);
-        let cgroup = |selected| move |cgroup| Decision::Cgroup { cgroup, selected };
         let refused = inspections.dropped.into_iter().chain(inspections.expired);
-        (cgroups.delivered.into_iter().map(cgroup(Some(true))))
-            .chain(cgroups.dropped.into_iter().map(cgroup(Some(false))))
-            .chain(cgroups.expired.into_iter().map(cgroup(None)))
+        (cgroups.into_iter().map(Decision::Cgroup))
             .chain(inspections.delivered.into_iter().map(Decision::Inspect))
             .chain(refused.map(|request| Decision::Refuse(request.image)))
             .chain(names.map(|cgroup| named(cgroup, (target.container_name)(cgroup))))
@@ -171,7 +153,10 @@ mod tests {
     #[test]
     fn known_pods_are_decided_at_once() {
         let (mut resolver, _) = resolver();
-        assert_eq!(resolver.decide_cgroup(4, 0), Some(Decision::Cgroup { cgroup: 4, selected: Some(false) }));
+        assert_eq!(
+            resolver.decide_cgroup(4, 0),
+            Some(Decision::Cgroup(CgroupAnswer { cgroup: 4, selected: Some(false) }))
+        );
         let request = InspectionRequest { cgroup: 4, ..REQUEST };
         assert_eq!(resolver.decide_inspection(request, 0), Some(Decision::Refuse(REQUEST.image)));
     }
@@ -184,7 +169,10 @@ mod tests {
         assert!(resolver.review(UNKNOWN_MAX_NS - 1).is_empty());
         known.store(true, Ordering::Relaxed);
         let decisions = resolver.review(UNKNOWN_MAX_NS - 1);
-        assert_eq!(decisions, [Decision::Cgroup { cgroup: 3, selected: Some(true) }, Decision::Inspect(REQUEST)]);
+        assert_eq!(
+            decisions,
+            [Decision::Cgroup(CgroupAnswer { cgroup: 3, selected: Some(true) }), Decision::Inspect(REQUEST)]
+        );
     }
 
     #[test]
@@ -193,7 +181,10 @@ mod tests {
         resolver.decide_cgroup(3, 0);
         resolver.decide_inspection(REQUEST, 0);
         let decisions = resolver.review(UNKNOWN_MAX_NS);
-        assert_eq!(decisions, [Decision::Cgroup { cgroup: 3, selected: None }, Decision::Refuse(REQUEST.image)]);
+        assert_eq!(
+            decisions,
+            [Decision::Cgroup(CgroupAnswer { cgroup: 3, selected: None }), Decision::Refuse(REQUEST.image)]
+        );
         assert!(resolver.review(UNKNOWN_MAX_NS).is_empty());
     }
 
@@ -216,7 +207,7 @@ mod tests {
     #[test]
     fn waiting_questions_are_limited_and_forgotten_with_their_worker() {
         let (mut resolver, _) = resolver();
-        for _ in 0..PENDING_MAX {
+        for _ in 0..QUESTIONS_MAX {
             assert_eq!(resolver.decide_inspection(REQUEST, 0), None);
         }
         assert_eq!(resolver.decide_inspection(REQUEST, 0), Some(Decision::Refuse(REQUEST.image)));

@@ -4,28 +4,32 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     os::fd::AsFd,
-    path::Path,
     sync::Arc,
     time::Duration,
 };
 
 use futures::future::join_all;
 use jiff::Timestamp;
-use trilobite_crds::node::{CpuProfileSession, PodScope};
+use trilobite_crds::node::{AppProfileSession, CpuSampling, PodScope};
 
 use super::{
-    Membership, ProfileTarget, ProfiledPod, Profiles, Results, Session, SessionSpec, SessionStatus,
+    ProfileTarget, ProfiledPod, Profiles, Results, Session, SessionSpec, SessionStatus,
     deliver::KEPT_FOR,
     pod_labels::{container_name, cpu_limit_millis},
     programs::SamplerSpec,
 };
 use crate::{
-    identity::{IdentityService, Pod, ScopeLease, selection},
+    identity::{IdentityService, Pod},
     layers::{
         LayerContext,
-        application::{WorkerProgram, budget::BUDGET_MIN},
+        application::{
+            WorkerProgram,
+            budget::{BUDGET_MIN, part_bytes},
+            node_budget::Lease,
+            selected_pods::{SelectedPods, note_without_cluster},
+        },
     },
-    plan::{Plan, Unit, UnitCount, UnitKey, UnitState},
+    plan::{Unit, UnitCount, UnitKey, UnitState, sampling_allowed},
     problem::Problem,
 };
 
@@ -48,13 +52,12 @@ struct PlannedProfile {
 
 impl CpuProfiler {
     /// Loads nothing. Results that a previous agent stored are available.
-    pub(crate) fn new(context: LayerContext, identity: IdentityService, worker: &Path) -> Self {
+    pub(crate) fn new(
+        context: LayerContext,
+        identity: IdentityService,
+        worker: Result<WorkerProgram, Problem>,
+    ) -> Self {
         let profiles = Profiles::new(Results::open(&context.state_dir, context.ledger.clone()));
-        let worker = WorkerProgram::open(worker).map_err(|error| {
-            tracing::warn!(path = %worker.display(), %error, "the worker's binary is missing: CPU profiles are refused");
-            let detail = format!("{}: {error}; it belongs beside the agent's binary", worker.display());
-            Problem::LoadFailed { what: "starting the worker".into(), detail }
-        });
         Self { context, identity, profiles, worker, running: BTreeMap::new(), ended: BTreeMap::new() }
     }
 
@@ -62,37 +65,30 @@ impl CpuProfiler {
         self.profiles.clone()
     }
 
-    /// Starts planned profiles that do not run, and ends running ones that are no longer planned. A profile that ended by itself
-    /// is not started again.
-    pub(crate) fn apply(&mut self, plan: &Plan) -> BTreeMap<UnitKey, UnitState> {
-        let planned = plan.cpu_profiles();
-        let removed: Vec<UnitKey> = self.running.keys().filter(|key| !planned.contains_key(key)).cloned().collect();
+    /// Ends running profiles that are no longer planned; their results are still made.
+    pub(crate) fn end_unplanned(&mut self, planned: &BTreeMap<UnitKey, Unit<AppProfileSession>>) {
+        let is_planned = |key: &UnitKey| planned.get(key).is_some_and(|unit| unit.content.cpu.is_some());
+        let removed: Vec<UnitKey> = self.running.keys().filter(|key| !is_planned(key)).cloned().collect();
         for key in removed {
             if let Some(profile) = self.running.remove(&key) {
-                // Ends the sampling; the result is still made.
                 profile.session.stop();
                 self.ended.insert(key, profile);
             }
         }
         self.forget_expired(Timestamp::now());
-        let mut states = BTreeMap::new();
-        for (key, unit) in &planned {
-            if !self.running.contains_key(key) {
-                match self.start(key, unit) {
-                    Ok(session) => {
-                        self.running.insert(key.clone(), PlannedProfile { session, scope: self.scope(unit) });
-                    }
-                    Err(problem) => {
-                        states.insert(key.clone(), UnitState::Refused(problem));
-                        continue;
-                    }
-                }
-            }
-            if let Some(profile) = self.running.get(key) {
-                states.insert(key.clone(), self.state(profile));
-            }
-        }
-        states
+    }
+
+    /// A profile of this unit was started, and is still planned. One that ended by itself is not started again.
+    pub(crate) fn is_started(&self, key: &UnitKey) -> bool {
+        self.running.contains_key(key)
+    }
+
+    /// Starts a profile.
+    pub(crate) fn start(&mut self, key: &UnitKey, unit: &Unit<AppProfileSession>, lease: Lease) -> Result<(), Problem> {
+        sampling_allowed(&self.context.facts)?;
+        let session = self.start_session(key, unit, lease)?;
+        self.running.insert(key.clone(), PlannedProfile { session, scope: unit.content.pods.clone() });
+        Ok(())
     }
 
     /// Current states. Ended profiles are reported for as long as their results are kept, also when they are no longer planned.
@@ -120,25 +116,29 @@ impl CpuProfiler {
         all.map(|(key, profile)| (key.clone(), count(&profile.session.status()))).collect()
     }
 
-    fn start(&self, key: &UnitKey, unit: &Unit<CpuProfileSession>) -> Result<Session, Problem> {
-        let CpuProfileSession { frequency_hz, memory_budget_bytes, .. } = unit.content;
-        if memory_budget_bytes < BUDGET_MIN {
+    fn start_session(
+        &self,
+        key: &UnitKey,
+        unit: &Unit<AppProfileSession>,
+        budget_lease: Lease,
+    ) -> Result<Session, Problem> {
+        let CpuSampling { frequency_hz } = unit.content.cpu.unwrap_or(CpuSampling { frequency_hz: 0 });
+        let budget_bytes = part_bytes(&unit.content);
+        if budget_bytes < BUDGET_MIN {
             return Err(Problem::Unsupported {
                 field: "spec.memoryBudgetBytes".into(),
-                detail: format!("a CPU profile needs at least {BUDGET_MIN}, for its ring and for symbol tables"),
+                detail: format!(
+                    "a CPU profile needs at least {BUDGET_MIN}, for its ring and for symbol tables, and as much again beside requests"
+                ),
             });
         }
         let worker = self.worker.clone()?;
-        let scope = self.scope(unit);
-        let lease = self.identity.select(&scope)?;
-        let selection = self.identity.selection_maps().ok_or_else(|| Problem::LoadFailed {
-            what: "sampling the selected pods".into(),
-            detail: "the map of cgroups is not there".into(),
-        })?;
+        let pods = SelectedPods::select(&self.identity, &unit.content.pods)?;
+        let (scope, selection) = pods.selection("sampling the selected pods")?;
         let facts = &self.context.facts;
         let sampler = SamplerSpec {
             frequency_hz,
-            selection: Some((lease.id(), selection.cgroups.as_fd(), selection.classes.as_fd())),
+            selection: Some((scope, selection.cgroups.as_fd(), selection.classes.as_fd())),
             node_cgroup: facts.node_cgroup.map_or((0, 0), |cgroup| (cgroup, facts.node_cgroup_level)),
             generation: u32::try_from(unit.source.generation).unwrap_or(u32::MAX),
             ..SamplerSpec::default()
@@ -148,57 +148,19 @@ impl CpuProfiler {
             node: self.context.node_name.clone(),
             source: unit.source.to_string(),
             expires_at: unit.expires_at,
-            budget_bytes: memory_budget_bytes,
+            budget_bytes,
             worker,
             cgroup_root: facts.cgroup_root.clone(),
         };
-        let target = self.target(scope, lease);
+        let target = target(pods, budget_lease);
         let results = self.profiles.results().clone();
         let session = Session::start(spec, sampler, target, results, self.context.ledger.clone())?;
         self.profiles.add(session.shared_status());
         Ok(session)
     }
 
-    /// The target owns the scope's lease, which is released with it: after the last sample.
-    fn target(&self, scope: PodScope, lease: ScopeLease) -> ProfileTarget {
-        let (identity, selected) = (self.identity.clone(), scope.clone());
-        let membership = move |cgroup| {
-            let _lease = &lease;
-            match identity.in_scope(&selected, &identity.owner(cgroup)) {
-                Some(true) => Membership::Selected,
-                Some(false) => Membership::NotSelected,
-                None => Membership::Unknown,
-            }
-        };
-        let identity = self.identity.clone();
-        let container_name = move |cgroup| container_name(&identity.owner(cgroup));
-        let identity = self.identity.clone();
-        let pods = move || {
-            let selected = identity.pods().into_iter().filter(|pod| identity.pod_in_scope(&scope, pod));
-            let profiled = |pod: Arc<Pod>| ProfiledPod {
-                name: format!("{}/{}", pod.namespace, pod.name),
-                cpu_limit_millis: identity.pod_folder(&pod.cgroup_uid).and_then(|folder| cpu_limit_millis(&folder)),
-            };
-            selected.map(profiled).collect()
-        };
-        ProfileTarget {
-            membership: Box::new(membership),
-            pods: Box::new(pods),
-            container_name: Box::new(container_name),
-        }
-    }
-
-    fn scope(&self, unit: &Unit<CpuProfileSession>) -> PodScope {
-        let scope = &unit.content.pods;
-        if self.identity.has_cluster() { scope.clone() } else { selection::scope_without_cluster(scope) }
-    }
-
     fn state(&self, PlannedProfile { session, scope }: &PlannedProfile) -> UnitState {
-        let selects_nothing = !self.identity.has_cluster() && !selection::selects_every_pod(scope);
-        let note = selects_nothing.then(|| Problem::Unsupported {
-            field: "spec.podSelector".into(),
-            detail: "without a cluster no pod is known, so this selects nothing; write podSelector: {}".into(),
-        });
+        let note = note_without_cluster(&self.identity, scope);
         let status = session.status();
         let is_in_memory = |_: &Problem| self.profiles.results().is_in_memory(&status.meta.name);
         let in_memory = status.kept_in_memory.clone().filter(is_in_memory);
@@ -210,6 +172,30 @@ impl CpuProfiler {
             let status = profile.session.status();
             !status.finished || now.duration_since(status.meta.ended) < KEPT_FOR
         });
+    }
+}
+
+/// The target owns the leases of the scope and of the memory, which are released with it: once the result is made.
+fn target(pods: SelectedPods, budget_lease: Lease) -> ProfileTarget {
+    let pods = Arc::new(pods);
+    let selected = Arc::clone(&pods);
+    let membership = move |cgroup| {
+        let _lease = &budget_lease;
+        selected.membership(cgroup)
+    };
+    let selected = Arc::clone(&pods);
+    let container_name = move |cgroup| container_name(&selected.owner(cgroup));
+    let profiled = move || {
+        let profiled = |pod: Arc<Pod>| ProfiledPod {
+            name: format!("{}/{}", pod.namespace, pod.name),
+            cpu_limit_millis: pods.identity().pod_folder(&pod.cgroup_uid).and_then(|folder| cpu_limit_millis(&folder)),
+        };
+        pods.pods().map(profiled).collect()
+    };
+    ProfileTarget {
+        membership: Box::new(membership),
+        pods: Box::new(profiled),
+        container_name: Box::new(container_name),
     }
 }
 
@@ -228,10 +214,8 @@ fn count(status: &SessionStatus) -> UnitCount {
 
 #[cfg(test)]
 mod tests {
-    use trilobite_crds::node::{Session as SessionResource, SessionContent, Source, SourceKind};
-
     use super::*;
-    use crate::{kernel::Facts, layers::application::ProfileMeta, loss::Ledger, plan::UnitContent};
+    use crate::layers::application::ProfileMeta;
 
     fn worker_died() -> Problem {
         Problem::WorkerFailed { detail: "signal: 9".into() }
@@ -251,30 +235,5 @@ mod tests {
         let partial = SessionStatus { meta: ProfileMeta { folded_bytes: 9, ..ProfileMeta::default() }, ..empty };
         assert_eq!(state(partial.clone(), None), UnitState::Active { notes: vec![worker_died()] });
         assert_eq!(state(SessionStatus { stored: false, ..partial }, None), UnitState::Refused(worker_died()));
-    }
-
-    #[tokio::test]
-    async fn profiles_are_refused_without_the_binary_of_the_worker() {
-        let folder = tempfile::tempdir().unwrap();
-        let (facts, ledger) = (Arc::new(Facts::default()), Ledger::default());
-        let state_dir = folder.path().join("state");
-        let context =
-            LayerContext { node_name: "reef".into(), facts: facts.clone(), ledger: ledger.clone(), state_dir };
-        let identity = IdentityService::new(facts, ledger, true);
-        let mut profiler = CpuProfiler::new(context, identity, &folder.path().join("trilobite-worker"));
-        let source =
-            Source { kind: SourceKind::AppProfile, namespace: Some("shop".into()), name: "cart".into(), generation: 1 };
-        let content = CpuProfileSession { pods: PodScope::default(), frequency_hz: 49, memory_budget_bytes: 1 << 24 };
-        let expires_at = Timestamp::MAX;
-        let key = UnitKey::of_session(&SessionResource {
-            name: "cart".into(),
-            source: source.clone(),
-            expires_at,
-            content: SessionContent::CpuProfile(content.clone()),
-        });
-        let unit = Unit { source, expires_at: Some(expires_at), content: UnitContent::CpuProfile(content) };
-        let states = profiler.apply(&Plan { units: [(key.clone(), unit)].into(), ..Plan::default() });
-        let UnitState::Refused(problem) = &states[&key] else { panic!("{states:?}") };
-        assert!(problem.message().contains("trilobite-worker: No such file"), "{}", problem.message());
     }
 }

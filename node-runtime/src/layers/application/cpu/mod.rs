@@ -15,4 +15,4 @@ pub mod spec;
 pub use deliver::{ProfileCounts, ProfileMeta, Results};
 pub use profiles::Profiles;
 pub use session::Session;
-pub use spec::{Membership, ProfileTarget, ProfiledPod, SessionSpec, SessionStatus};
+pub use spec::{ProfileTarget, ProfiledPod, SessionSpec, SessionStatus};

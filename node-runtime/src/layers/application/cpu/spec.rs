@@ -5,17 +5,10 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use super::deliver::ProfileMeta;
-use crate::{layers::application::WorkerProgram, problem::Problem};
-
-/// Whether a cgroup belongs to a profile.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Membership {
-    /// It is a selected pod's.
-    Selected,
-    NotSelected,
-    /// Its pod is not known yet.
-    Unknown,
-}
+use crate::{
+    layers::application::{WorkerProgram, membership::Membership},
+    problem::Problem,
+};
 
 /// The pods that are profiled.
 pub struct ProfileTarget {

@@ -6,6 +6,7 @@ mod nodes;
 mod objects;
 mod pods;
 mod services;
+mod shared;
 mod table;
 
 use std::net::{IpAddr, SocketAddr};
@@ -14,6 +15,7 @@ pub use cluster::ClusterDirectory;
 pub use nodes::NodeAddresses;
 pub use pods::NodePod;
 pub use services::{PublishedService, ServicePort};
+pub use shared::SharedDirectory;
 pub use table::DirectoryTable;
 
 use super::{decode::Transport, endpoint::ConnectionEnd};

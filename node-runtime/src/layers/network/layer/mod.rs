@@ -21,7 +21,7 @@ use tokio::{
 use self::pipeline::FlowPipeline;
 use super::{
     deliver::{stream::CaptureEvent, subscriber::SubscriberSpec},
-    directory::{ClusterDirectory, Directory},
+    directory::{ClusterDirectory, Directory, SharedDirectory},
     history::FlowBuffer,
     metrics::OutsideFlows,
     sources::tcx::sums::TrafficSums,
@@ -41,6 +41,7 @@ pub struct Network {
     node: String,
     buffer: FlowBuffer,
     directory: Option<Arc<ClusterDirectory>>,
+    shared_directory: SharedDirectory,
     reader: Option<(Arc<Ring>, JoinHandle<()>)>,
 }
 
@@ -51,12 +52,26 @@ impl Network {
         let node = context.node_name.clone();
         let pipeline = FlowPipeline::new(context, identity.clone(), buffer.clone(), random_seed());
         let pipeline = Arc::new(Mutex::new(pipeline));
-        Self { pipeline, identity, client, node, buffer, directory: None, reader: None }
+        Self {
+            pipeline,
+            identity,
+            client,
+            node,
+            buffer,
+            directory: None,
+            shared_directory: SharedDirectory::default(),
+            reader: None,
+        }
     }
 
     /// The most recent flows, to be served.
     pub fn flow_buffer(&self) -> FlowBuffer {
         self.buffer.clone()
+    }
+
+    /// The owners of addresses in the cluster, known while flows are wanted.
+    pub fn shared_directory(&self) -> SharedDirectory {
+        self.shared_directory.clone()
     }
 
     /// The streams of captures, from here on; an earlier subscription ends.
@@ -77,6 +92,7 @@ impl Network {
         } else if let (None, Some(client)) = (&self.directory, self.client.get()) {
             self.directory = Some(Arc::new(ClusterDirectory::follow(client, &self.node)));
         }
+        self.shared_directory.set(self.directory.clone().map(|cluster| cluster as Arc<dyn Directory>));
         let remote = self.directory.iter().map(|cluster| cluster.clone() as Arc<dyn Directory>).collect();
         let (mut states, mut more, mut ring) = {
             let mut pipeline = self.pipeline.lock();

@@ -10,7 +10,7 @@ use trilobite_node_ebpf::{
 use zerocopy::IntoBytes;
 
 use crate::{
-    kernel::{Link, Map, Ring, attach, packet, skeleton},
+    kernel::{Link, Map, Ring, attach, net_namespace, packet, skeleton},
     layers::network::decode::{self, FlowTuple},
     problem::Problem,
 };
@@ -42,7 +42,9 @@ impl LoadedPrograms {
         let mut open = skeleton::open("flow", FlowSkelBuilder::default())?;
         skeleton::resize(&mut open.maps.flows, sizes.flow_entries)?;
         skeleton::resize(&mut open.maps.flow_ring, sizes.ring_bytes)?;
-        skeleton::constants(open.maps.rodata_data.as_deref_mut())?.flow_entries = sizes.flow_entries.into();
+        let constants = skeleton::constants(open.maps.rodata_data.as_deref_mut())?;
+        constants.flow_entries = sizes.flow_entries.into();
+        constants.interface_namespace = net_namespace::own();
         let loaded = skeleton::load("flow", open)?;
         Ok(Self {
             sizes,

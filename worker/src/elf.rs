@@ -1,5 +1,5 @@
-//! The parts of an ELF file that blazesym does not read: sections by name, read piece by piece, so that a table of any size costs
-//! the memory of the piece that is looked at. The file is a pod's, and any of its numbers may be wrong.
+//! The parts of an ELF file that blazesym does not read: sections by name and by kind, read piece by piece, so that a table of any
+//! size costs the memory of the piece that is looked at. The file is a pod's, and any of its numbers may be wrong.
 
 use std::io::{Read, Seek, SeekFrom};
 
@@ -9,43 +9,66 @@ const READ_MAX: usize = 64 << 10;
 const SECTIONS_MAX: usize = 1024;
 const SEGMENTS_MAX: usize = 256;
 const LOADED_SEGMENT: u32 = 1;
+/// Bit in a segment's flags.
+const EXECUTABLE: u32 = 1;
 
 /// Processors whose registers are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Machine {
+pub(crate) enum Machine {
     X86_64,
     Aarch64,
 }
 
+/// What is in a section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SectionKind {
+    /// Symbols that are for linkers and debuggers.
+    Symbols,
+    /// Symbols by which a program is loaded.
+    DynamicSymbols,
+    Other,
+}
+
 #[derive(Clone, Debug)]
-pub(super) struct Section {
+pub(crate) struct Section {
     name: String,
+    pub(crate) kind: SectionKind,
     /// Address of its first byte.
-    pub(super) address: u64,
+    pub(crate) address: u64,
     /// Where it lies in the file.
-    pub(super) offset: u64,
-    pub(super) size: u64,
+    pub(crate) offset: u64,
+    pub(crate) size: u64,
+    /// Of a section of symbols: the number of the section with their names.
+    link: u32,
 }
 
 struct Segment {
     offset: u64,
     address: u64,
     file_size: u64,
+    is_executable: bool,
+}
+
+impl Segment {
+    fn offset_of(&self, address: u64) -> Option<u64> {
+        let inside = address.checked_sub(self.address).filter(|inside| *inside < self.file_size)?;
+        self.offset.checked_add(inside)
+    }
 }
 
 /// A 64-bit little-endian ELF file.
-pub(super) struct ElfFile<R> {
+pub(crate) struct ElfFile<R> {
     reader: R,
-    pub(super) machine: Machine,
+    pub(crate) machine: Machine,
     /// Address of the first instruction.
-    pub(super) entry: u64,
+    pub(crate) entry: u64,
     sections: Vec<Section>,
     segments: Vec<Segment>,
 }
 
 impl<R: Read + Seek> ElfFile<R> {
     /// None if this is no such file.
-    pub(super) fn open(mut reader: R) -> Option<Self> {
+    pub(crate) fn open(mut reader: R) -> Option<Self> {
         let header = read(&mut reader, 0, 64)?;
         if header[..6] != *b"\x7fELF\x02\x01" {
             return None;
@@ -65,22 +88,36 @@ impl<R: Read + Seek> ElfFile<R> {
         let segments = table(&mut reader, segments_at, segment_size, usize::from(segments).min(SEGMENTS_MAX), segment);
         let raw = table(&mut reader, sections_at, section_size, usize::from(sections).min(SECTIONS_MAX), raw_section);
         let names = raw.get(usize::from(names)).map(|(_, section)| section.clone());
+        // A section without a name stays: others refer to sections by their numbers.
         let sections = raw
             .into_iter()
-            .filter_map(|(name, section)| {
-                let name = read_text(&mut reader, names.as_ref()?.offset.checked_add(name.into())?, 64)?;
-                Some(Section { name, ..section })
+            .map(|(name, section)| {
+                let place = names.as_ref().and_then(|names| names.offset.checked_add(name.into()));
+                let name = place.and_then(|place| read_text(&mut reader, place, 64)).unwrap_or_default();
+                Section { name, ..section }
             })
             .collect();
         Some(Self { reader, machine, entry, sections, segments })
     }
 
-    pub(super) fn section(&self, name: &str) -> Option<&Section> {
+    pub(crate) fn section(&self, name: &str) -> Option<&Section> {
         self.sections.iter().find(|section| section.name == name)
     }
 
+    /// The first section with symbols of a kind, and the one with their names.
+    pub(crate) fn symbols(&self, kind: SectionKind) -> Option<(&Section, &Section)> {
+        let symbols = self.sections.iter().find(|section| section.kind == kind)?;
+        Some((symbols, self.sections.get(symbols.link as usize)?))
+    }
+
+    /// Where the code of an address lies in the file; none if nothing is mapped there, or no code.
+    pub(crate) fn code_offset_of(&self, address: u64) -> Option<u64> {
+        let segments = self.segments.iter().filter(|segment| segment.is_executable);
+        segments.into_iter().find_map(|segment| segment.offset_of(address))
+    }
+
     /// The address of a byte of the file that is mapped.
-    pub(super) fn address_of(&self, offset: u64) -> Option<u64> {
+    pub(crate) fn address_of(&self, offset: u64) -> Option<u64> {
         self.segments.iter().find_map(|segment| {
             let inside = offset.checked_sub(segment.offset).filter(|inside| *inside < segment.file_size)?;
             segment.address.checked_add(inside)
@@ -88,25 +125,22 @@ impl<R: Read + Seek> ElfFile<R> {
     }
 
     /// Where the byte of an address lies in the file.
-    pub(super) fn offset_of(&self, address: u64) -> Option<u64> {
-        self.segments.iter().find_map(|segment| {
-            let inside = address.checked_sub(segment.address).filter(|inside| *inside < segment.file_size)?;
-            segment.offset.checked_add(inside)
-        })
+    pub(crate) fn offset_of(&self, address: u64) -> Option<u64> {
+        self.segments.iter().find_map(|segment| segment.offset_of(address))
     }
 
     /// Exactly so many bytes of the file.
-    pub(super) fn read(&mut self, offset: u64, length: usize) -> Option<Vec<u8>> {
+    pub(crate) fn read(&mut self, offset: u64, length: usize) -> Option<Vec<u8>> {
         read(&mut self.reader, offset, length)
     }
 
     /// At most so many bytes; fewer at the end of the file.
-    pub(super) fn read_up_to(&mut self, offset: u64, length: usize) -> Option<Vec<u8>> {
+    pub(crate) fn read_up_to(&mut self, offset: u64, length: usize) -> Option<Vec<u8>> {
         read_up_to(&mut self.reader, offset, length)
     }
 
     /// A text that ends in a zero byte, or its first `length` bytes.
-    pub(super) fn text(&mut self, offset: u64, length: usize) -> Option<String> {
+    pub(crate) fn text(&mut self, offset: u64, length: usize) -> Option<String> {
         read_text(&mut self.reader, offset, length)
     }
 }
@@ -145,69 +179,74 @@ fn table<T>(
 
 fn segment(entry: &[u8]) -> Option<Segment> {
     let mut fields = Fields::new(entry);
-    let kind = fields.u32()?;
-    fields.skip(4);
+    let (kind, flags) = (fields.u32()?, fields.u32()?);
     let (offset, address) = (fields.u64()?, fields.u64()?);
     fields.skip(8);
     let file_size = fields.u64()?;
-    (kind == LOADED_SEGMENT).then_some(Segment { offset, address, file_size })
+    let is_executable = flags & EXECUTABLE != 0;
+    (kind == LOADED_SEGMENT).then_some(Segment { offset, address, file_size, is_executable })
 }
 
 /// Offset of its name, and the section without it.
 fn raw_section(entry: &[u8]) -> Option<(u32, Section)> {
     let mut fields = Fields::new(entry);
-    let name = fields.u32()?;
-    fields.skip(12);
+    let (name, kind) = (fields.u32()?, fields.u32()?);
+    fields.skip(8);
     let (address, offset, size) = (fields.u64()?, fields.u64()?, fields.u64()?);
-    Some((name, Section { name: String::new(), address, offset, size }))
+    let kind = match kind {
+        2 => SectionKind::Symbols,
+        11 => SectionKind::DynamicSymbols,
+        _ => SectionKind::Other,
+    };
+    Some((name, Section { name: String::new(), kind, address, offset, size, link: fields.u32()? }))
 }
 
 /// Reads numbers from bytes, little-endian.
 #[derive(Clone)]
-pub(super) struct Fields<'a>(&'a [u8]);
+pub(crate) struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub(super) fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
+    pub(crate) fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(count)?;
         self.0 = rest;
         Some(taken)
     }
 
     /// Skips as many bytes as there are, at most `count`.
-    pub(super) fn skip(&mut self, count: usize) {
+    pub(crate) fn skip(&mut self, count: usize) {
         self.0 = self.0.get(count..).unwrap_or_default();
     }
 
-    pub(super) fn u8(&mut self) -> Option<u8> {
+    pub(crate) fn u8(&mut self) -> Option<u8> {
         Some(self.bytes(1)?[0])
     }
 
-    pub(super) fn u16(&mut self) -> Option<u16> {
+    pub(crate) fn u16(&mut self) -> Option<u16> {
         Some(u16::from_le_bytes(self.bytes(2)?.try_into().ok()?))
     }
 
-    pub(super) fn u32(&mut self) -> Option<u32> {
+    pub(crate) fn u32(&mut self) -> Option<u32> {
         Some(u32::from_le_bytes(self.bytes(4)?.try_into().ok()?))
     }
 
-    pub(super) fn i32(&mut self) -> Option<i32> {
+    pub(crate) fn i32(&mut self) -> Option<i32> {
         Some(i32::from_le_bytes(self.bytes(4)?.try_into().ok()?))
     }
 
-    pub(super) fn u64(&mut self) -> Option<u64> {
+    pub(crate) fn u64(&mut self) -> Option<u64> {
         Some(u64::from_le_bytes(self.bytes(8)?.try_into().ok()?))
     }
 
     /// An unsigned LEB128 number.
-    pub(super) fn uleb(&mut self) -> Option<u64> {
+    pub(crate) fn uleb(&mut self) -> Option<u64> {
         let mut number = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = self.u8()?;

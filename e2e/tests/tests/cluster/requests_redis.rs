@@ -1,0 +1,91 @@
+//! Rows of Redis against the server's MONITOR: two clients on the other node, pipelines and errors.
+
+use std::collections::BTreeMap;
+
+use trilobite_e2e::{
+    Fixture,
+    pods::{self, address},
+    servers::{Row, ServerPod, assert_same, profile, rows, shell, wait_for},
+};
+
+const NAMESPACE: &str = "requests-redis";
+
+/// MONITOR is a connection over loopback in the server's own pod, and so in rows too: it is left out below.
+const REDIS: &str = r#"redis-server --save '' --protected-mode no --dir /tmp --daemonize yes
+until redis-cli ping >/dev/null 2>&1; do sleep 0.1; done
+exec redis-cli monitor >/tmp/monitor.log"#;
+
+/// 20 connections, each with single commands, pipelines, and commands that fail.
+const CLIENT: &str = r#"
+import redis, sys
+for n in range(20):
+    r = redis.Redis(host=sys.argv[1], single_connection_client=True)
+    for i in range(100):
+        r.set('key:%d:%d' % (n, i), 'secret'); r.get('key:%d:%d' % (n, i))
+        try: r.incr('key:%d:%d' % (n, i))
+        except redis.ResponseError: pass
+    # Of one call the first 4 KiB are captured.
+    for batch in range(5):
+        p = r.pipeline(transaction=False)
+        for i in range(20): p.lpush('list:%d' % n, 'secret%d' % i); p.hset('hash:%d' % (batch * 20 + i), 'field', 'secret')
+        p.execute()
+    r.close()
+"#;
+
+#[test]
+fn rows_equal_what_redis_monitors() {
+    let fixture = Fixture::shared();
+    fixture.stack("{application: {mode: OnDemand}}");
+    pods::namespace(&fixture.kubectl, NAMESPACE);
+    let server = ServerPod { namespace: NAMESPACE, name: "redis", node: "node2", script: REDIS, user: 0 };
+    server.start(fixture);
+    let client = ServerPod { namespace: NAMESPACE, name: "client", node: "node1", script: "sleep 100000", user: 0 };
+    client.start(fixture);
+    let host = address(&fixture.kubectl, NAMESPACE, "redis", 0);
+    wait_for(&fixture.kubectl, NAMESPACE, "redis", "test -s /tmp/monitor.log");
+    profile(&fixture.kubectl, NAMESPACE, "{protocols: [redis]}");
+    let from = shell(&fixture.kubectl, NAMESPACE, "redis", "wc -l </tmp/monitor.log").trim().parse::<usize>().unwrap();
+
+    let python = format!("cat >/tmp/p.py <<'END'\n{CLIENT}\nEND\npython3 /tmp/p.py {host}");
+    shell(&fixture.kubectl, NAMESPACE, "client", &python);
+    let benchmark = format!("redis-benchmark -h {host} -q -n 1000 -c 5 -P 4 -t set,get");
+    shell(&fixture.kubectl, NAMESPACE, "client", &benchmark);
+
+    let log = shell(&fixture.kubectl, NAMESPACE, "redis", "cat /tmp/monitor.log");
+    let mut monitored: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (peer, command) in log.lines().skip(from).filter_map(monitored_command) {
+        monitored.entry(peer).or_default().push(command);
+    }
+    let count: usize = monitored.values().map(Vec::len).sum();
+    assert!(count >= 12_000, "redis has seen {count} commands");
+
+    let all = rows(&fixture.kubectl, NAMESPACE, &["--protocol", "redis"], 2 * count);
+    for (role, end) in [("server", "remote"), ("client", "local")] {
+        let mut seen: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for row in all.iter().filter(|row| row.text("role") == role) {
+            let key = row.text("target").split(' ').next().unwrap_or_default();
+            seen.entry(peer(row, end)).or_default().push(format!("{} {key}", row.text("operation").to_uppercase()));
+        }
+        seen.retain(|peer, _| !peer.starts_with("127."));
+        let (seen, expected): (Vec<_>, Vec<_>) = (seen.into_iter().collect(), monitored.clone().into_iter().collect());
+        assert_same(&format!("commands of the {role}, by connection"), &seen, &expected);
+    }
+    let failed = all.iter().filter(|row| row.object["isError"] == true && row.text("role") == "server").count();
+    assert_eq!(failed, 2000, "each INCR of a text fails");
+    assert!(all.iter().all(|row| !row.object.to_string().contains("secret")), "values are in rows");
+    fixture.kubectl.run(&["delete", "namespace", NAMESPACE, "--wait=false"]);
+}
+
+fn peer(row: &Row, end: &str) -> String {
+    let end = &row.object[end];
+    format!("{}:{}", end["ip"].as_str().unwrap_or_default(), end["port"])
+}
+
+/// `TIME [0 PEER] "set" "key" "value"` as the peer, and the command with its key.
+fn monitored_command(line: &str) -> Option<(String, String)> {
+    let (before, words) = line.split_once("] ")?;
+    let peer = before.split_once("[0 ")?.1;
+    let mut words = words.split('"').skip(1).step_by(2);
+    let (command, key) = (words.next()?.to_uppercase(), words.next().unwrap_or_default());
+    (!peer.starts_with("127.")).then(|| (peer.to_owned(), format!("{command} {key}")))
+}

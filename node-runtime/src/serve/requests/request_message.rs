@@ -1,0 +1,159 @@
+//! Makes the message of a row: the names of its pod, process and peer, and times on the wall clock.
+
+use std::net::SocketAddr;
+
+use jiff::{SignedDuration, Timestamp};
+use trilobite_api::requests::{
+    Endpoint, GetRequestsResponse, LostRequests, Process, Request, RetainedSince, get_requests_response::Response,
+};
+use trilobite_worker_wire::requests::RequestRow;
+
+use super::address_book::AddressBook;
+use crate::{
+    identity::{ExecKey, IdentityService, Owner, PodContainer},
+    layers::{
+        application::requests::rows::RowSource,
+        network::{decode::Transport, directory::SharedDirectory},
+    },
+    serve::tetragon::EventEncoder,
+};
+
+/// Where the names of rows come from.
+#[derive(Clone)]
+pub struct RequestNames {
+    pub identity: IdentityService,
+    pub directory: SharedDirectory,
+    pub encoder: EventEncoder,
+}
+
+impl RequestNames {
+    /// The wall clock at boot.
+    pub(super) fn boot_time(&self) -> Timestamp {
+        self.encoder.boot_time.get()
+    }
+
+    pub(super) fn address_book(&self) -> AddressBook {
+        AddressBook::new(self.identity.clone(), self.directory.clone())
+    }
+
+    pub(super) fn node(&self) -> String {
+        self.encoder.node_name.to_string()
+    }
+
+    /// The message of a row. A row whose pod is forgotten is of its AppProfile's namespace, which selects no other pods.
+    pub(super) fn request(&self, row: RequestRow, source: &RowSource, book: &mut AddressBook) -> Request {
+        let boot = self.boot_time();
+        let wall_time = wall_time(boot, row.time_ns);
+        let key = ExecKey { ktime: row.exec.ktime, pid: row.exec.pid };
+        let process = Process {
+            pid: row.exec.pid,
+            exec_id: self.encoder.exec_id(key),
+            binary: self.identity.process(key).map(|process| process.binary.clone()).unwrap_or_default(),
+        };
+        let id = row_id(&source.name, &row);
+        let mut request = Request {
+            time: Some(timestamp(wall_time)),
+            namespace: source.namespace.clone(),
+            process: Some(process),
+            role: if row.client { "client" } else { "server" }.to_owned(),
+            encrypted: row.encrypted,
+            latency: Some(duration(row.latency_ns)),
+            is_error: row.is_error,
+            request_bytes: row.request_bytes,
+            response_bytes: row.response_bytes,
+            mid_stream: row.mid_stream,
+            connection: format!("{:016x}", row.connection),
+            profile: source.name.clone(),
+            id,
+            node: self.node(),
+            ..Request::default()
+        };
+        if let Owner::Pod(found) = self.identity.owner(row.cgroup) {
+            name_pod(&mut request, &found);
+        }
+        let transport = if row.protocol == "dns" { Transport::Udp } else { Transport::Tcp };
+        let own_end = |address| Endpoint {
+            namespace: request.namespace.clone(),
+            pod: request.pod.clone(),
+            ..address_only(address)
+        };
+        let local = row.local.map(own_end);
+        let remote = row.remote.map(|address| match address.ip().is_loopback() {
+            // Inside of the pod.
+            true => own_end(address),
+            false => book.endpoint(transport, address, (wall_time, row.time_ns)),
+        });
+        Request {
+            local,
+            remote,
+            protocol: row.protocol,
+            status: row.status,
+            operation: row.operation,
+            target: row.target,
+            columns: row.columns.into_iter().collect(),
+            ..request
+        }
+    }
+
+    /// The response with a request whose response ended so many nanoseconds after boot.
+    pub(super) fn response(&self, request: Request, ended: u64) -> GetRequestsResponse {
+        self.message(Response::Request(request), wall_time(self.boot_time(), ended))
+    }
+
+    pub(super) fn lost(&self, profile: &str, place: &str, count: u64) -> GetRequestsResponse {
+        let lost = LostRequests { profile: profile.to_owned(), place: place.to_owned(), count };
+        self.message(Response::Lost(lost), Timestamp::now())
+    }
+
+    pub(super) fn retained(&self, profile: &str, oldest_ns: u64, evicted: u64) -> GetRequestsResponse {
+        let since = (oldest_ns > 0).then(|| timestamp(wall_time(self.boot_time(), oldest_ns)));
+        let retained = RetainedSince { profile: profile.to_owned(), since, evicted };
+        self.message(Response::Retained(retained), Timestamp::now())
+    }
+
+    fn message(&self, response: Response, time: Timestamp) -> GetRequestsResponse {
+        GetRequestsResponse { response: Some(response), node_name: self.node(), time: Some(timestamp(time)) }
+    }
+}
+
+/// When the response of a row ended, on the boot clock: nearly, because the time that the request took to arrive is not known.
+pub(super) fn ended(row: &RequestRow) -> u64 {
+    row.time_ns.saturating_add(row.latency_ns)
+}
+
+fn name_pod(request: &mut Request, found: &PodContainer) {
+    let pod = &found.pod;
+    request.namespace.clone_from(&pod.namespace);
+    request.pod.clone_from(&pod.name);
+    request.workload.clone_from(&pod.workload);
+    request.container = found.container.as_ref().map(|container| container.name.clone()).unwrap_or_default();
+    request.pod_labels.clone_from(&pod.labels);
+}
+
+fn address_only(address: SocketAddr) -> Endpoint {
+    // An IPv4 address of an IPv6 socket in its usual form.
+    Endpoint { ip: address.ip().to_canonical().to_string(), port: address.port().into(), ..Endpoint::default() }
+}
+
+/// The connection first, so that requests of one connection stand together where names are sorted. A worker that was restarted
+/// counts again from 1, at another time; two profiles may see the same request.
+fn row_id(profile: &str, row: &RequestRow) -> String {
+    let hash = profile.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    format!("{:016x}-{:x}-{hash:08x}-{:x}", row.connection, row.time_ns, row.sequence)
+}
+
+fn wall_time(boot: Timestamp, boot_ns: u64) -> Timestamp {
+    let since_boot = SignedDuration::from_nanos(i64::try_from(boot_ns).unwrap_or(i64::MAX));
+    boot.checked_add(since_boot).unwrap_or(boot)
+}
+
+fn timestamp(time: Timestamp) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() }
+}
+
+fn duration(nanoseconds: u64) -> prost_types::Duration {
+    prost_types::Duration {
+        seconds: i64::try_from(nanoseconds / 1_000_000_000).unwrap_or(i64::MAX),
+        nanos: i32::try_from(nanoseconds % 1_000_000_000).unwrap_or_default(),
+    }
+}

@@ -1,0 +1,230 @@
+//! `Candidate`: a connection as one protocol reads it, with the unread bytes of both sides.
+
+use crate::limits::UNREAD_MAX;
+use crate::stream::Stream;
+use crate::{Name, Parser, Protocol, Role, Settings, Side, Step, Times, Transport};
+
+/// What a call of the process moved, as the kernel recorded it.
+#[derive(Clone, Copy)]
+pub(crate) struct Piece<'a> {
+    pub(crate) side: Side,
+    /// Of the first byte in its side.
+    pub(crate) position: u64,
+    pub(crate) bytes: &'a [u8],
+    /// Bytes of the call; what `bytes` lacks of it was not copied.
+    pub(crate) length: u64,
+    pub(crate) time: u64,
+}
+
+/// Bytes that were sent and not seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gaps {
+    /// Places where bytes are missing.
+    pub count: u64,
+    /// Bytes that are missing.
+    pub bytes: u64,
+}
+
+/// Positions of the next bytes of both sides; none: any is taken as it comes.
+#[derive(Clone, Copy)]
+pub(crate) struct Positions {
+    pub(crate) sent: Option<u64>,
+    pub(crate) received: Option<u64>,
+}
+
+impl Positions {
+    pub(crate) const BEGINNING: Self = Self { sent: Some(0), received: Some(0) };
+    pub(crate) const ANY: Self = Self { sent: None, received: None };
+
+    /// From this piece on.
+    pub(crate) fn of_piece(piece: Piece<'_>) -> Self {
+        let mut positions = Self::ANY;
+        *positions.of_mut(piece.side) = Some(piece.position);
+        positions
+    }
+
+    pub(crate) fn of_mut(&mut self, side: Side) -> &mut Option<u64> {
+        match side {
+            Side::Sent => &mut self.sent,
+            Side::Received => &mut self.received,
+        }
+    }
+}
+
+/// When the last bytes of both sides were seen.
+#[derive(Default)]
+struct SeenUntil {
+    sent: u64,
+    received: u64,
+}
+
+pub(crate) struct Candidate {
+    pub(crate) name: Name,
+    pub(crate) role: Role,
+    pub(crate) parser: Box<dyn Parser>,
+    transport: Transport,
+    sent: Stream,
+    received: Stream,
+    seen: SeenUntil,
+    gaps: Gaps,
+    /// Bytes that the parser did not understand.
+    skipped: u64,
+}
+
+impl Candidate {
+    /// A candidate that reads from these positions on, where they are known.
+    pub(crate) fn new(
+        protocol: &dyn Protocol,
+        role: Role,
+        transport: Transport,
+        mid_stream: bool,
+        from: Positions,
+        settings: &Settings,
+    ) -> Self {
+        Self {
+            name: protocol.name(),
+            role,
+            parser: protocol.connection(role, transport, mid_stream, settings),
+            transport,
+            sent: Stream::from_position(from.sent),
+            received: Stream::from_position(from.received),
+            seen: SeenUntil::default(),
+            gaps: Gaps::default(),
+            skipped: 0,
+        }
+    }
+
+    /// Reads what came; `false`: the connection does not speak this protocol.
+    pub(crate) fn push(&mut self, piece: Piece<'_>) -> bool {
+        let placement = self.stream(piece.side).place(piece.position, piece.length);
+        let before = match piece.side {
+            Side::Sent => std::mem::replace(&mut self.seen.sent, piece.time),
+            Side::Received => std::mem::replace(&mut self.seen.received, piece.time),
+        };
+        if placement.gap > 0 {
+            // Missing bytes are noticed when the next ones come: they may have been sent long before.
+            let since = if before == 0 { piece.time } else { before };
+            self.gap(piece.side, placement.gap, Times { first: since, last: piece.time });
+        }
+        let repeated = usize::try_from(placement.repeated).unwrap_or(usize::MAX);
+        let bytes = piece.bytes.get(repeated..).unwrap_or_default();
+        let is_mine = match self.transport {
+            Transport::Stream => self.parse(piece.side, bytes, piece.time),
+            Transport::Datagram => self.parse_datagram(piece.side, bytes, piece.time),
+        };
+        let copied = placement.repeated.max(piece.bytes.len() as u64);
+        if is_mine && piece.length > copied {
+            self.gap(piece.side, piece.length - copied, Times { first: piece.time, last: piece.time });
+        }
+        is_mine
+    }
+
+    pub(crate) fn end(&mut self, time: u64) {
+        self.skipped += (self.sent.clear() + self.received.clear()) as u64;
+        self.parser.end(Times { first: time, last: time });
+    }
+
+    pub(crate) fn gaps(&self) -> Gaps {
+        self.gaps
+    }
+
+    pub(crate) fn skipped(&self) -> u64 {
+        self.skipped
+    }
+
+    pub(crate) fn memory(&self) -> usize {
+        size_of::<Self>() + self.parser.memory() + self.sent.memory() + self.received.memory()
+    }
+
+    fn stream(&mut self, side: Side) -> &mut Stream {
+        match side {
+            Side::Sent => &mut self.sent,
+            Side::Received => &mut self.received,
+        }
+    }
+
+    /// The first bytes that it reads are not those that the side began with.
+    pub(crate) fn begin_after_loss(&mut self, side: Side, missing: u64, time: u64) {
+        self.gaps.count += u64::from(missing > 0);
+        self.gaps.bytes += missing;
+        self.parser.gap(side, missing.max(1), Times { first: time, last: time });
+    }
+
+    /// Bytes are missing; those that wait for their message's rest are lost with them.
+    fn gap(&mut self, side: Side, bytes: u64, at: Times) {
+        let unread = self.stream(side).clear() as u64;
+        self.skipped += unread;
+        self.gaps.count += 1;
+        self.gaps.bytes += bytes;
+        self.parser.gap(side, bytes + unread, at);
+    }
+
+    /// Without a copy while nothing is unread, which is so between messages.
+    fn parse(&mut self, side: Side, bytes: &[u8], time: u64) -> bool {
+        let mut rest = bytes;
+        if self.stream(side).is_empty() {
+            while !rest.is_empty() {
+                let step = self.parser.parse(side, rest, Times { first: time, last: time });
+                match self.taken(step, rest.len()) {
+                    Taken::Bytes(taken) => rest = rest.get(taken..).unwrap_or_default(),
+                    Taken::None => break,
+                    Taken::NotMine => return false,
+                }
+            }
+            self.stream(side).append(rest, time);
+        } else {
+            self.stream(side).append(rest, time);
+            loop {
+                let stream = match side {
+                    Side::Sent => &self.sent,
+                    Side::Received => &self.received,
+                };
+                if stream.is_empty() {
+                    break;
+                }
+                let (length, step) = (stream.unread().len(), self.parser.parse(side, stream.unread(), stream.times()));
+                match self.taken(step, length) {
+                    Taken::Bytes(taken) => self.stream(side).consume(taken),
+                    Taken::None => break,
+                    Taken::NotMine => return false,
+                }
+            }
+        }
+        if self.stream(side).unread().len() > UNREAD_MAX {
+            let unread = self.stream(side).clear() as u64;
+            self.gap(side, unread, Times { first: time, last: time });
+        }
+        true
+    }
+
+    fn parse_datagram(&mut self, side: Side, bytes: &[u8], time: u64) -> bool {
+        if bytes.is_empty() {
+            return true;
+        }
+        match self.parser.parse(side, bytes, Times { first: time, last: time }) {
+            Step::Message { .. } => {}
+            Step::NeedMore | Step::Skip { .. } => self.skipped += bytes.len() as u64,
+            Step::NotMine => return false,
+        }
+        true
+    }
+
+    fn taken(&mut self, step: Step, given: usize) -> Taken {
+        match step {
+            Step::Message { bytes } => Taken::Bytes(bytes.clamp(1, given)),
+            Step::Skip { bytes } => {
+                let bytes = bytes.clamp(1, given);
+                self.skipped += bytes as u64;
+                Taken::Bytes(bytes)
+            }
+            Step::NeedMore => Taken::None,
+            Step::NotMine => Taken::NotMine,
+        }
+    }
+}
+
+enum Taken {
+    Bytes(usize),
+    None,
+    NotMine,
+}

@@ -1,0 +1,247 @@
+//! Bytes that nobody well-meaning sends, to every parser: no panic, bounded memory, linear work.
+//! TRILOBITE_PARSER_RUNS: connections of random bytes for each parser.
+
+#![allow(clippy::unwrap_used)]
+
+use std::time::{Duration, Instant};
+
+use trilobite_protocols::{Connection, Name, Role, Settings, Side, Step, Times, Transport};
+
+/// Connections for each parser where the environment says nothing.
+const RUNS: u64 = 1_000_000;
+
+/// What one connection may hold, whatever it is sent.
+const MEMORY_MAX: usize = 5 << 20;
+
+/// CPU time far above what a mebibyte takes in linear time.
+const CPU_MAX: Duration = Duration::from_secs(4);
+
+/// How long this thread has run: other than the clock, it does not depend on what else the machine does.
+fn cpu_time() -> Duration {
+    let statistics = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    Duration::from_nanos(statistics.split(' ').next().unwrap().parse().unwrap())
+}
+
+/// Fragments of what each protocol's two ends say.
+fn fragments(name: Name) -> Vec<&'static [u8]> {
+    match name {
+        Name::Http => vec![
+            b"GET /a?b=c HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"HEAD / HTTP/1.0\r\n\r\n",
+            b"POST /a HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello",
+            b"PUT /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\nok\r\n0\r\nT: 1\r\n\r\n",
+            b"HTTP/1.1 100 Continue\r\n\r\n",
+            b"HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n",
+            b"HTTP/1.0 404 Not Found\r\n\r\ngone",
+            b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
+            b"Set-Cookie: a=b\r\n c\r\n",
+            b"ffffffffffffffff\r\n",
+            b"\r\n",
+        ],
+        Name::Pgsql => vec![
+            b"\0\0\0\x08\x04\xd2\x16\x2f",
+            b"\0\0\0\x16\0\x03\0\0user\0u\0\0",
+            b"Q\0\0\0\x0eSELECT 1\0",
+            b"P\0\0\0\x12s\0SELECT $1\0\0\0",
+            b"B\0\0\0\x0e\0s\0\0\0\0\0\0\0",
+            b"E\0\0\0\x09\0\0\0\0\0",
+            b"S\0\0\0\x04",
+            b"1\0\0\0\x042\0\0\0\x04",
+            b"T\0\0\0\x1a\0\x01a\0\0\0\0\0\0\0\0\0\0\x17\0\x04\xff\xff\xff\xff\0\0",
+            b"D\0\0\0\x0b\0\x01\0\0\0\x011",
+            b"C\0\0\0\x0dSELECT 1\0",
+            b"E\0\0\0\x19SERROR\0C42601\0Mno\0\0",
+            b"Z\0\0\0\x05I",
+            b"d\x7f\xff\xff\xff",
+        ],
+        Name::Redis => vec![
+            b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n",
+            b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\nb\r\n",
+            b"*1\r\n$5\r\nMULTI\r\n",
+            b"*2\r\n$5\r\nHELLO\r\n$1\r\n3\r\n",
+            b"*2\r\n$9\r\nSUBSCRIBE\r\n$1\r\nc\r\n",
+            b"PING\r\n",
+            b"+OK\r\n",
+            b"-ERR no\r\n",
+            b":12\r\n",
+            b"$5\r\nhello\r\n",
+            b"$-1\r\n",
+            b"*2\r\n+a\r\n*1\r\n:1\r\n",
+            b"%1\r\n+a\r\n#t\r\n",
+            b">3\r\n+message\r\n+c\r\n+m\r\n",
+            b"|1\r\n+a\r\n+b\r\n",
+            b"$?\r\n;1\r\na\r\n;0\r\n",
+            b"*2147483647\r\n",
+            b"$9223372036854775807\r\n",
+        ],
+        Name::Dns => vec![
+            b"\0\x01\x01\0\0\x01\0\0\0\0\0\0\x01a\0\0\x01\0\x01",
+            b"\0\x01\x81\x80\0\x01\0\x01\0\0\0\0\x01a\0\0\x01\0\x01\xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04\x0a\0\0\x01",
+            b"\0\x13\0\x02\x01\0\0\x01\0\0\0\0\0\0\x01a\0\0\x1c\0\x01",
+            b"\0\x13\0\x02\x81\x83\0\x01\0\0\0\0\0\0\x01a\0\0\x1c\0\x01",
+            b"\xc0\x0c\0\x10\0\x01\0\0\0\x3c\0\x05\x04text",
+            b"\0\0\x29\x10\0\0\0\0\0\0\0",
+        ],
+    }
+}
+
+fn side(random: &mut fastrand::Rng) -> Side {
+    if random.bool() { Side::Sent } else { Side::Received }
+}
+
+/// A few pieces of fragments, some with wrong bytes, gaps and repetitions.
+fn play_random(name: Name, fragments: &[&[u8]], random: &mut fastrand::Rng, bytes: &mut Vec<u8>) {
+    let role = [None, Some(Role::Client), Some(Role::Server)][random.usize(..3)];
+    let transport = if random.u8(..8) == 0 { Transport::Datagram } else { Transport::Stream };
+    let settings = Settings { payload_bytes: random.usize(..64), keep_literals: random.bool(), ..Settings::default() };
+    let mut connection = Connection::new(role, transport, random.u8(..4) == 0, &[name], &settings);
+    let mut positions = [0u64; 2];
+    for time in 1..=random.u64(1..6) {
+        let side = side(random);
+        bytes.clear();
+        for _ in 0..random.usize(1..4) {
+            bytes.extend_from_slice(fragments[random.usize(..fragments.len())]);
+        }
+        if random.bool() {
+            let at = random.usize(..bytes.len());
+            bytes[at] = random.u8(..);
+        }
+        if random.u8(..4) == 0 {
+            bytes.truncate(random.usize(..=bytes.len()));
+        }
+        let position = &mut positions[usize::from(side == Side::Received)];
+        let missing = if random.u8(..4) == 0 { random.u64(..2000) } else { 0 };
+        let start = position.saturating_sub(if random.u8(..16) == 0 { random.u64(..50) } else { 0 });
+        let start = start + if random.u8(..8) == 0 { random.u64(..50) } else { 0 };
+        connection.push(side, start, bytes, bytes.len() as u64 + missing, time * 1_000_000);
+        *position = (*position).max(start + bytes.len() as u64 + missing);
+        while connection.take_exchange().is_some() {}
+        assert!(connection.memory() < MEMORY_MAX, "{name}: {}", connection.memory());
+    }
+    connection.end(10_000_000);
+    while connection.take_exchange().is_some() {}
+}
+
+/// The seed is printed when a run panics: the same seed plays the same connections.
+#[test]
+fn random_connections_never_panic() {
+    let runs = std::env::var("TRILOBITE_PARSER_RUNS").ok().map_or(RUNS, |runs| runs.parse().expect("a number"));
+    let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get() as u64);
+    for name in Name::ALL {
+        let began = Instant::now();
+        std::thread::scope(|scope| {
+            for thread in 0..threads {
+                scope.spawn(move || {
+                    let fragments = fragments(name);
+                    let mut bytes = Vec::new();
+                    for run in (thread..runs).step_by(threads as usize) {
+                        let play = || play_random(name, &fragments, &mut fastrand::Rng::with_seed(run), &mut bytes);
+                        if let Err(panic) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(play)) {
+                            eprintln!("{name}: seed {run}");
+                            std::panic::resume_unwind(panic);
+                        }
+                    }
+                });
+            }
+        });
+        let took = began.elapsed();
+        eprintln!("{name}: {runs} connections, {:.0} a second", runs as f64 / took.as_secs_f64());
+    }
+}
+
+/// Endless beginnings of messages, by which a parser could be made to hold or search everything again and again.
+const ENDLESS: [(&[u8], &[u8]); 22] = [
+    (b"", b"A"),
+    (b"", b"\0"),
+    (b"", b"\xff"),
+    (b"", b"\n"),
+    (b"", b"\r\n"),
+    (b"GET /", b"a"),
+    (b"GET / HTTP/1.1\r\n", b"X: a\r\n"),
+    (b"GET / HTTP/1.1\r\nX: ", b"a"),
+    (b"GET / HTTP/1.1\r\nX: a\r\n", b" \r\n"),
+    (b"", b"GET / HTTP/1.1\r\n\r\n"),
+    (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\na\r\n"),
+    (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", b"0"),
+    (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"a"),
+    (b"", b"HTTP/1.1 200 OK\r\n\r\n"),
+    (b"", b"*1\r\n"),
+    (b"", b"*2147483647\r\n"),
+    (b"*2147483647\r\n", b"$1\r\na\r\n"),
+    (b"*2\r\n$3\r\nGET\r\n$2147483647\r\n", b"a"),
+    (b"", b"Q\0\0\0\x05\0"),
+    (b"Q\x7f\xff\xff\xff", b"'"),
+    (b"\xff\xff\0\x01\x01\0\0\x01\0\0\0\0\0\0", b"\x01a"),
+    (b"", b"\0\x13\0\x02\x01\0\0\x01\0\0\0\0\0\0\x01a\0\0\x1c\0\x01"),
+];
+
+/// Gives bytes to a parser as `Connection` does; says how often the parser was asked, and how much it held at most.
+fn feed(name: Name, role: Role, bytes: &[u8], piece: usize) -> (usize, usize) {
+    let protocol = trilobite_protocols::all().into_iter().find(|protocol| protocol.name() == name).unwrap();
+    // A parser that looks for a message takes anything; one at the beginning of a connection refuses at once.
+    let mut parser = protocol.connection(role, Transport::Stream, true, &Settings::default());
+    let began = cpu_time();
+    let (mut steps, mut memory, mut start, mut end) = (0, 0, 0, 0);
+    while end < bytes.len() {
+        end = bytes.len().min(end + piece);
+        while start < end {
+            steps += 1;
+            if steps % 1024 == 0 && cpu_time() - began > CPU_MAX {
+                return (usize::MAX, memory);
+            }
+            match parser.parse(Side::Received, &bytes[start..end], Times { first: 1, last: 1 }) {
+                Step::Message { bytes } | Step::Skip { bytes } => {
+                    assert!(bytes > 0 && bytes <= end - start, "{name}: {bytes} of {}", end - start);
+                    start += bytes;
+                }
+                Step::NeedMore => break,
+                Step::NotMine => return (steps, memory),
+            }
+            while parser.take_exchange().is_some() {}
+        }
+        memory = memory.max(parser.memory() + end - start);
+    }
+    (steps, memory)
+}
+
+#[test]
+fn endless_messages_cost_linear_work_and_bounded_memory() {
+    for name in Name::ALL {
+        for (beginning, repeated) in ENDLESS {
+            let bytes: Vec<u8> = beginning.iter().chain(repeated.iter().cycle()).copied().take(1 << 20).collect();
+            for role in [Role::Client, Role::Server] {
+                for (length, piece) in [(1 << 17, 1), (1 << 20, 1000), (1 << 20, 1 << 20)] {
+                    let (steps, memory) = feed(name, role, &bytes[..length], piece);
+                    let what = format!(
+                        "{name} {role:?}: {} {}, pieces of {piece}",
+                        beginning.escape_ascii(),
+                        repeated.escape_ascii()
+                    );
+                    assert!(steps <= 2 * length + length / piece, "{what}: {steps} steps");
+                    assert!(memory < MEMORY_MAX, "{what}: {memory} bytes");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn pipelined_requests_without_answers_are_bounded() {
+    for (name, request) in [
+        (Name::Http, &b"GET /aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa HTTP/1.1\r\nHost: a\r\n\r\n"[..]),
+        (Name::Redis, b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n"),
+        (Name::Pgsql, b"Q\0\0\0\x0eSELECT 1\0"),
+    ] {
+        let mut connection =
+            Connection::new(Some(Role::Server), Transport::Stream, false, &[name], &Settings::default());
+        let mut most = 0;
+        for number in 0..200_000u64 {
+            let length = request.len() as u64;
+            connection.push(Side::Received, number * length, request, length, number + 1);
+            most = most.max(connection.memory());
+        }
+        assert!(most < MEMORY_MAX, "{name}: {most}");
+    }
+}

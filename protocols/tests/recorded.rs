@@ -1,0 +1,101 @@
+//! Recorded bytes of real clients and servers give the rows that the server's own log has, seen from either end.
+
+#![allow(clippy::unwrap_used)]
+
+mod playback;
+
+use std::collections::BTreeMap;
+
+use playback::{Playback, Turn};
+use trilobite_protocols::{Exchange, Fields, Name, Role, Side, Transport};
+
+#[derive(Default)]
+struct Recording {
+    /// What the client sent (`true`) or received.
+    calls: Vec<(bool, Vec<u8>)>,
+    log: Vec<String>,
+}
+
+/// Connections by their name: `NAME > bytes of the client`, `NAME < bytes of the server`, `NAME = line of the log`.
+fn recordings(text: &str) -> BTreeMap<String, Recording> {
+    let mut recordings: BTreeMap<String, Recording> = BTreeMap::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let mut parts = line.splitn(3, ' ');
+        let (name, kind, rest) = (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap());
+        let recording = recordings.entry(name.to_owned()).or_default();
+        match kind {
+            "=" => recording.log.push(rest.to_owned()),
+            _ => recording.calls.push((kind == ">", unescaped(rest))),
+        }
+    }
+    recordings
+}
+
+fn unescaped(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text.chars();
+    while let Some(char) = rest.next() {
+        let escape = if char == '\\' { rest.next() } else { None };
+        bytes.push(match escape {
+            None => u8::try_from(char).unwrap(),
+            Some('r') => b'\r',
+            Some('n') => b'\n',
+            Some('x') => {
+                let digits: String = rest.by_ref().take(2).collect();
+                u8::from_str_radix(&digits, 16).unwrap()
+            }
+            Some(other) => u8::try_from(other).unwrap(),
+        });
+    }
+    bytes
+}
+
+fn line(exchange: &Exchange) -> String {
+    match &exchange.fields {
+        Fields::Http(http) => format!("{} {} {} {}", http.method, http.path, http.status, http.response_body_bytes),
+        Fields::Dns(dns) => format!("{} {} {} {}", dns.kind, dns.name, dns.rcode, dns.answers.join(",")),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Plays each recording as its client and as its server, whole and byte by byte.
+fn assert_rows_are_the_log(text: &str, name: Name, transport: impl Fn(&str) -> Transport) {
+    let recordings = recordings(text);
+    assert!(recordings.len() > 5);
+    for (connection, recording) in recordings {
+        let transport = transport(&connection);
+        for role in [Role::Client, Role::Server] {
+            for piece in [usize::MAX, 1] {
+                if transport == Transport::Datagram && piece == 1 {
+                    continue;
+                }
+                let mut playback = Playback::new(None, transport, false, &Name::ALL);
+                for (from_client, bytes) in &recording.calls {
+                    let side = if *from_client == (role == Role::Client) { Side::Sent } else { Side::Received };
+                    playback.play(&Turn { side, bytes: bytes.clone() }, &mut || piece);
+                }
+                playback.end();
+                let found = playback.exchanges();
+                let lines: Vec<String> = found.iter().map(line).collect();
+                assert_eq!(lines, recording.log, "connection {connection} as {role:?}");
+                assert_eq!(playback.connection.role(), Some(role));
+                assert_eq!(playback.connection.likely_protocol(), Some(name));
+                assert_eq!(playback.connection.lost(), 0);
+                assert!(!format!("{found:?}").contains("sekret"), "a secret in {found:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn http_rows_are_the_log_of_nginx() {
+    assert_rows_are_the_log(include_str!("recorded/http.txt"), Name::Http, |_| Transport::Stream);
+}
+
+#[test]
+fn dns_rows_are_what_dig_printed() {
+    let transport = |connection: &str| {
+        if connection.starts_with('u') { Transport::Datagram } else { Transport::Stream }
+    };
+    assert_rows_are_the_log(include_str!("recorded/dns.txt"), Name::Dns, transport);
+}

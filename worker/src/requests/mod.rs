@@ -1,0 +1,17 @@
+//! Requests: bytes of connections from the ring to rows, and rows to readers.
+
+mod budget;
+mod capture;
+mod clock;
+mod connections;
+mod counts;
+mod exchange_filter;
+mod followed;
+mod job;
+mod outbox;
+mod readers;
+mod record;
+mod verdicts;
+
+pub(crate) use budget::Budget;
+pub(crate) use job::RequestJob;

@@ -1,0 +1,185 @@
+//! Decodes a record of the data ring: one call of a process on a socket. Not here: what its bytes mean.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    num::NonZeroU64,
+};
+
+use trilobite_node_ebpf::{DataRecord, Record, RecordKind, data_flag};
+use trilobite_protocols::{Role, Side, Transport};
+use trilobite_tables::Upid;
+use zerocopy::FromBytes;
+
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+const UDP: u8 = 17;
+
+/// A call that sent or received, or the end of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct DataCall<'a> {
+    /// After the call, boot clock.
+    pub(super) time: u64,
+    pub(super) process: Upid,
+    /// The process's leaf cgroup.
+    pub(super) cgroup: u64,
+    /// Key of the connection; 0: plain text whose socket is not known.
+    pub(super) connection: u64,
+    /// Plain text of a TLS library, by the library's object.
+    pub(super) tls: Option<NonZeroU64>,
+    pub(super) side: Side,
+    /// Of the call on its socket, from 0.
+    pub(super) sequence: u32,
+    /// Offset of the first byte in its direction.
+    pub(super) position: u64,
+    /// Bytes of the call, copied or not.
+    pub(super) length: u64,
+    pub(super) local: Option<SocketAddr>,
+    pub(super) remote: Option<SocketAddr>,
+    pub(super) transport: Transport,
+    /// None: the socket was open before.
+    pub(super) role: Option<Role>,
+    /// The connection has ended.
+    pub(super) ended: bool,
+    pub(super) mid_stream: bool,
+    /// The kernel program did not know whether the cgroup is selected.
+    pub(super) undecided: bool,
+    /// The first bytes of the call.
+    pub(super) bytes: &'a [u8],
+}
+
+impl<'a> DataCall<'a> {
+    /// None if these bytes are not a data record of this layout.
+    pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let record = Record::read(bytes).filter(|record| record.kind() == Some(RecordKind::Data))?;
+        let (data, copied) = DataRecord::read_from_prefix(bytes).ok()?;
+        let copied = copied.get(..data.copied as usize).filter(|_| data.copied <= data.length)?;
+        let has = |flag: u32| u32::from(data.flags) & flag != 0;
+        let role = match (has(data_flag::CLIENT), has(data_flag::SERVER)) {
+            (true, false) => Some(Role::Client),
+            (false, true) => Some(Role::Server),
+            _ => None,
+        };
+        Some(Self {
+            time: record.time,
+            process: Upid { asid: 0, pid: record.exec_pid, start: record.exec_ktime },
+            cgroup: record.cgroup,
+            connection: record.connection,
+            tls: NonZeroU64::new(data.stream),
+            side: if has(data_flag::SENT) { Side::Sent } else { Side::Received },
+            sequence: data.sequence,
+            position: data.position,
+            length: data.length.into(),
+            local: endpoint(data.family, data.local, data.local_port),
+            remote: endpoint(data.family, data.remote, data.remote_port),
+            transport: if data.protocol == UDP { Transport::Datagram } else { Transport::Stream },
+            role,
+            ended: has(data_flag::END),
+            mid_stream: has(data_flag::MID_STREAM),
+            undecided: has(data_flag::UNDECIDED),
+            bytes: copied,
+        })
+    }
+}
+
+/// None if the port is not known, as of a receiver's peer over UDP, or for a unix socket.
+fn endpoint(family: u8, address: [u8; 16], port: u16) -> Option<SocketAddr> {
+    let ip: IpAddr = match family {
+        AF_INET => Ipv4Addr::new(address[0], address[1], address[2], address[3]).into(),
+        AF_INET6 => Ipv6Addr::from(address).to_canonical(),
+        _ => return None,
+    };
+    (port != 0).then(|| (ip, port).into())
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use proptest::prelude::*;
+    use trilobite_node_ebpf::RECORD_LAYOUT;
+    use zerocopy::IntoBytes;
+
+    use super::*;
+
+    pub(in crate::requests) const HEADER: usize = size_of::<DataRecord>();
+
+    /// A received call on a TCP connection from 10.0.0.9:41000 to 10.0.0.7:8080.
+    pub(in crate::requests) fn header(connection: u64, position: u64, bytes: &[u8]) -> DataRecord {
+        let address = |last: u8| std::array::from_fn(|at| [10, 0, 0, last].get(at).copied().unwrap_or_default());
+        DataRecord {
+            record: Record {
+                layout: RECORD_LAYOUT,
+                kind: RecordKind::Data as u16,
+                size: (HEADER + bytes.len()) as u32,
+                time: 1_000,
+                cgroup: 77,
+                exec_pid: 4321,
+                exec_ktime: 55,
+                connection,
+                ..Record::default()
+            },
+            position,
+            length: bytes.len() as u32,
+            copied: bytes.len() as u32,
+            local_port: 8080,
+            remote_port: 41000,
+            local: address(7),
+            remote: address(9),
+            family: AF_INET,
+            protocol: 6,
+            ..DataRecord::default()
+        }
+    }
+
+    pub(in crate::requests) fn record(header: &DataRecord, bytes: &[u8]) -> Vec<u8> {
+        [header.as_bytes(), bytes].concat()
+    }
+
+    #[test]
+    fn call_is_read_with_its_process_and_ends() {
+        let flags = (data_flag::SENT | data_flag::SERVER | data_flag::MID_STREAM) as u8;
+        let bytes = record(&DataRecord { flags, ..header(9, 100, b"HTTP/1.1 200") }, b"HTTP/1.1 200");
+        let call = DataCall::parse(&bytes).unwrap();
+        assert_eq!((call.connection, call.position, call.length, call.bytes), (9, 100, 12, &b"HTTP/1.1 200"[..]));
+        assert_eq!((call.side, call.role, call.transport), (Side::Sent, Some(Role::Server), Transport::Stream));
+        assert_eq!((call.process.pid, call.process.start, call.cgroup), (4321, 55, 77));
+        assert_eq!(call.local, "10.0.0.7:8080".parse().ok());
+        assert_eq!(call.remote, "10.0.0.9:41000".parse().ok());
+        assert!(call.mid_stream && call.tls.is_none() && !call.ended && !call.undecided);
+    }
+
+    #[test]
+    fn unknown_peer_and_unix_socket_have_no_address() {
+        let udp = record(&DataRecord { protocol: UDP, remote_port: 0, ..header(9, 0, b"") }, b"");
+        let call = DataCall::parse(&udp).unwrap();
+        assert_eq!((call.remote, call.transport, call.role), (None, Transport::Datagram, None));
+        let unix = record(&DataRecord { family: 1, protocol: 0, ..header(9, 0, b"") }, b"");
+        assert_eq!(DataCall::parse(&unix).unwrap().local, None);
+    }
+
+    #[test]
+    fn ipv4_over_an_ipv6_socket_is_shown_as_ipv4() {
+        let mapped = Ipv4Addr::new(10, 1, 2, 3).to_ipv6_mapped().octets();
+        assert_eq!(endpoint(AF_INET6, mapped, 53), "10.1.2.3:53".parse().ok());
+    }
+
+    #[test]
+    fn more_copied_bytes_than_there_are_is_malformed() {
+        let longer = DataRecord { copied: 5, length: 5, ..header(9, 0, b"abcd") };
+        assert_eq!(DataCall::parse(&record(&longer, b"abcd")), None);
+        let wrong = DataRecord { length: 3, ..header(9, 0, b"abcd") };
+        assert_eq!(DataCall::parse(&record(&wrong, b"abcd")), None);
+    }
+
+    proptest! {
+        #[test]
+        fn wild_bytes_are_no_call_or_one_that_fits(mut bytes in prop::collection::vec(any::<u8>(), 0..400), named: bool) {
+            if named && bytes.len() > 8 {
+                bytes[4..8].fill(0);
+                bytes[0..2].copy_from_slice(&RECORD_LAYOUT.to_ne_bytes());
+                bytes[2..4].copy_from_slice(&(RecordKind::Data as u16).to_ne_bytes());
+            }
+            if let Some(call) = DataCall::parse(&bytes) {
+                prop_assert!(HEADER + call.bytes.len() <= bytes.len() && call.bytes.len() as u64 <= call.length);
+            }
+        }
+    }
+}
