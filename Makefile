@@ -107,7 +107,7 @@ test-pure: root cache
 	@scripts/timed "a Collector that ships events to a log store" go -C e2e/pipelines test -count=1 -trimpath ./...
 	@scripts/timed "generated files" scripts/generated.sh
 test-this-kernel: root kernel
-	@scripts/timed "flows, CPU profiles and requests in this kernel" $(TESTS) --test flow_sums --test flow_layer --test flow_ends --test flow_neighbours --test flow_facts --test relay --test cpu_profile --test requests -- --ignored --test-threads=1
+	@scripts/timed "flows, CPU profiles and requests in this kernel" $(TESTS) --test flow_sums --test flow_layer --test flow_ends --test flow_neighbours --test flow_facts --test relay --test cpu_profile --test requests --test socket_calls --test socket_slots --test tls_requests -- --ignored --test-threads=1
 
 .PHONY: test-api
 test-api: build-tests tools ## tests against a real API server

@@ -124,7 +124,10 @@ impl Agent {
                         self.unload_and_clear_disk().await;
                     }
                 },
-                () = until(self.reconciler.next_expiry(Timestamp::now())) => self.reconciler.reconcile(Timestamp::now()).await,
+                () = until(self.reconciler.next_expiry(Timestamp::now())) => {
+                    self.reconciler.reconcile(Timestamp::now()).await;
+                    memory::release_unused();
+                }
                 _ = tick.tick() => {
                     self.reconciler.reconcile_if_memory_was_freed(Timestamp::now()).await;
                     self.sync_disk().await;
