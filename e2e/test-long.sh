@@ -26,6 +26,7 @@ on_a_cluster() {
   part "100,000 execs with a small ring: read and lost add up" env TRILOBITE_EXECS=100000 "${one[@]}" read_and_lost_records
   part "100 profiles on demand: nothing left behind" env TRILOBITE_ROUNDS=100 "${one[@]}" profile_adds_its_programs
   part "100 profiles of requests: nothing left behind" env TRILOBITE_ROUNDS=100 "${one[@]}" profiles_on_and_off
+  part "requests: retention, strangers, payloads, and TLS that is not visible" "${one[@]}" --ignored requests_
   part "the read API: 2,000 events a second for 5 minutes, three watchers of which one does not read" \
     env TRILOBITE_READ_SECONDS=300 "${one[@]}" stopped_watcher_delays_no_other
   part "1,000 policies, one of them bad: checked, applied, active" \

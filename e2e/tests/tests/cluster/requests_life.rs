@@ -200,6 +200,7 @@ fn profiles_on_and_off_leave_nothing() {
 }
 
 #[test]
+#[ignore = "make test-long"]
 fn rows_are_read_after_the_end_until_the_profile_is_deleted() {
     const HERE: &str = "requests-ended";
     let fixture = Fixture::shared();
@@ -224,6 +225,7 @@ fn rows_are_read_after_the_end_until_the_profile_is_deleted() {
 }
 
 #[test]
+#[ignore = "make test-long"]
 fn stranger_reads_no_request() {
     const HERE: &str = "requests-stranger";
     let fixture = Fixture::shared();

@@ -235,6 +235,7 @@ fn secrets_are_in_nothing_that_is_kept_or_shown() {
 }
 
 #[test]
+#[ignore = "make test-long"]
 fn bodies_are_in_rows_of_the_allowed_namespace_alone() {
     const ALLOWED: &str = "requests-payload";
     const REFUSED: &str = "requests-no-payload";
