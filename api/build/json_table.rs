@@ -130,7 +130,7 @@ impl Table {
             None => ("Singular".to_owned(), self.kind(field)?),
         };
         let is_own = message.starts_with(OWN_PACKAGES);
-        let name = if is_own { self.name(&camel_case(field.name())) } else { self.name(field.name()) };
+        let name = self.name(if is_own { field.json_name() } else { field.name() });
         Ok(format!("Field {{ number: {}, name: {name}, shape: Shape::{shape}, kind: Kind::{kind} }}", field.number()))
     }
 
@@ -145,16 +145,6 @@ impl Table {
             _ => format!("Scalar(Scalar::{})", scalar(field)?),
         })
     }
-}
-
-/// `request_bytes` -> `requestBytes`.
-fn camel_case(name: &str) -> String {
-    let mut words = name.split('_');
-    let first = words.next().unwrap_or_default().to_owned();
-    words.fold(first, |text, word| {
-        let (head, rest) = word.split_at(word.len().min(1));
-        text + &head.to_ascii_uppercase() + rest
-    })
 }
 
 fn position(list: &mut Vec<String>, name: &str) -> usize {

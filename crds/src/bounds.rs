@@ -13,6 +13,10 @@ pub const MAX_COUNT: i64 = (1 << 53) - 1;
 /// Longest value of a map of strings that has no bound of its own: the longest value of a node's label.
 pub(crate) const MAX_MAP_VALUE: usize = 253;
 
+/// Ports of a list.
+pub(crate) const MIN_PORT: i32 = 1;
+pub(crate) const MAX_PORT: i32 = 65535;
+
 /// A reason or another word of the API, e.g. `AllNodesApplied`.
 pub(crate) static REASON: LazyLock<Regex> = LazyLock::new(|| pattern("^[A-Z][A-Za-z0-9]*$"));
 /// A hex sha256.
@@ -60,6 +64,15 @@ pub(crate) fn pattern(text: &str) -> Regex {
 pub(crate) fn check_items<T>(items: &[T], check: impl Fn(&T) -> Option<String>) -> Result<(), ValidationError> {
     let bad = items.iter().enumerate().filter_map(|(index, item)| Some((format!("[{index}]"), check(item)?)));
     fail_below(bad.collect())
+}
+
+/// Checks each port of a list. For `#[validate(custom(..))]`.
+pub(crate) fn check_ports(ports: &[i32]) -> Result<(), ValidationError> {
+    check_items(ports, |port| match *port {
+        port if port < MIN_PORT => Some(format!("{port} must be at least {MIN_PORT}")),
+        port if port > MAX_PORT => Some(format!("{port} must be at most {MAX_PORT}")),
+        _ => None,
+    })
 }
 
 /// Checks each value of a map; `check` says what a value must be. For `#[validate(custom(..))]`.

@@ -4,12 +4,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use validator::{Validate, ValidationError};
+use validator::Validate;
 
-use crate::{bounds, selector, status::FlowCaptureStatus};
-
-pub(crate) const MIN_PORT: i32 = 1;
-pub(crate) const MAX_PORT: i32 = 65535;
+use crate::{
+    bounds::{MAX_PORT, MIN_PORT, check_ports},
+    selector,
+    status::FlowCaptureStatus,
+};
 
 /// Which flows are captured, for how long, and where they are written. It cannot change after creation: its end is set once.
 #[derive(CustomResource, KubeSchema, Validate, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -89,14 +90,6 @@ impl Protocol {
             Self::Udp => "UDP",
         }
     }
-}
-
-pub(crate) fn check_ports(ports: &[i32]) -> Result<(), ValidationError> {
-    bounds::check_items(ports, |port| match *port {
-        port if port < MIN_PORT => Some(format!("{port} must be at least {MIN_PORT}")),
-        port if port > MAX_PORT => Some(format!("{port} must be at most {MAX_PORT}")),
-        _ => None,
-    })
 }
 
 fn five_minutes() -> i64 {

@@ -108,8 +108,7 @@ async fn second_profile_adds_a_ring_and_no_program() {
     node.desired.sessions.remove(0);
     node.apply().await;
     assert_eq!((account().programs, workers().len()), (one.programs, 1));
-    let port_again = port;
-    node.exchange(port_again, 10).await;
+    node.exchange(port, 10).await;
     assert_eq!(node.rows("shop/till", 40).await.len(), 40);
     node.withdraw().await;
 }

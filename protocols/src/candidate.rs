@@ -1,5 +1,8 @@
 //! `Candidate`: a connection as one protocol reads it, with the unread bytes of both sides.
 
+use std::ops::AddAssign;
+
+use crate::by_side::BySide;
 use crate::limits::UNREAD_MAX;
 use crate::stream::Stream;
 use crate::{Name, Parser, Protocol, Role, Settings, Side, Step, Times, Transport};
@@ -8,10 +11,10 @@ use crate::{Name, Parser, Protocol, Role, Settings, Side, Step, Times, Transport
 #[derive(Clone, Copy)]
 pub(crate) struct Piece<'a> {
     pub(crate) side: Side,
-    /// Of the first byte in its side.
+    /// Position of the first byte in the bytes of its side.
     pub(crate) position: u64,
     pub(crate) bytes: &'a [u8],
-    /// Bytes of the call; what `bytes` lacks of it was not copied.
+    /// Bytes that the call moved; those beyond `bytes` were not copied.
     pub(crate) length: u64,
     pub(crate) time: u64,
 }
@@ -25,12 +28,23 @@ pub struct Gaps {
     pub bytes: u64,
 }
 
-/// Positions of the next bytes of both sides; none: any is taken as it comes.
-#[derive(Clone, Copy)]
-pub(crate) struct Positions {
-    pub(crate) sent: Option<u64>,
-    pub(crate) received: Option<u64>,
+impl Gaps {
+    /// Counts a place where so many bytes are missing; 0: none are.
+    pub(crate) fn record(&mut self, bytes: u64) {
+        self.count += u64::from(bytes > 0);
+        self.bytes += bytes;
+    }
 }
+
+impl AddAssign for Gaps {
+    fn add_assign(&mut self, other: Self) {
+        self.count += other.count;
+        self.bytes += other.bytes;
+    }
+}
+
+/// Positions of the next bytes of both sides; none: any is taken as it comes.
+pub(crate) type Positions = BySide<Option<u64>>;
 
 impl Positions {
     pub(crate) const BEGINNING: Self = Self { sent: Some(0), received: Some(0) };
@@ -42,20 +56,6 @@ impl Positions {
         *positions.of_mut(piece.side) = Some(piece.position);
         positions
     }
-
-    pub(crate) fn of_mut(&mut self, side: Side) -> &mut Option<u64> {
-        match side {
-            Side::Sent => &mut self.sent,
-            Side::Received => &mut self.received,
-        }
-    }
-}
-
-/// When the last bytes of both sides were seen.
-#[derive(Default)]
-struct SeenUntil {
-    sent: u64,
-    received: u64,
 }
 
 pub(crate) struct Candidate {
@@ -63,9 +63,9 @@ pub(crate) struct Candidate {
     pub(crate) role: Role,
     pub(crate) parser: Box<dyn Parser>,
     transport: Transport,
-    sent: Stream,
-    received: Stream,
-    seen: SeenUntil,
+    streams: BySide<Stream>,
+    /// When the last bytes of each side were seen.
+    last_seen: BySide<u64>,
     gaps: Gaps,
     /// Bytes that the parser did not understand.
     skipped: u64,
@@ -86,9 +86,8 @@ impl Candidate {
             role,
             parser: protocol.connection(role, transport, mid_stream, settings),
             transport,
-            sent: Stream::from_position(from.sent),
-            received: Stream::from_position(from.received),
-            seen: SeenUntil::default(),
+            streams: BySide { sent: Stream::from_position(from.sent), received: Stream::from_position(from.received) },
+            last_seen: BySide::default(),
             gaps: Gaps::default(),
             skipped: 0,
         }
@@ -96,11 +95,8 @@ impl Candidate {
 
     /// Reads what came; `false`: the connection does not speak this protocol.
     pub(crate) fn push(&mut self, piece: Piece<'_>) -> bool {
-        let placement = self.stream(piece.side).place(piece.position, piece.length);
-        let before = match piece.side {
-            Side::Sent => std::mem::replace(&mut self.seen.sent, piece.time),
-            Side::Received => std::mem::replace(&mut self.seen.received, piece.time),
-        };
+        let placement = self.streams.of_mut(piece.side).place(piece.position, piece.length);
+        let before = std::mem::replace(self.last_seen.of_mut(piece.side), piece.time);
         if placement.gap > 0 {
             // Missing bytes are noticed when the next ones come: they may have been sent long before.
             let since = if before == 0 { piece.time } else { before };
@@ -119,9 +115,9 @@ impl Candidate {
         is_mine
     }
 
-    pub(crate) fn end(&mut self, time: u64) {
-        self.skipped += (self.sent.clear() + self.received.clear()) as u64;
-        self.parser.end(Times { first: time, last: time });
+    pub(crate) fn finish(&mut self, time: u64) {
+        self.skipped += (self.streams.sent.clear() + self.streams.received.clear()) as u64;
+        self.parser.finish(Times { first: time, last: time });
     }
 
     pub(crate) fn gaps(&self) -> Gaps {
@@ -133,36 +129,27 @@ impl Candidate {
     }
 
     pub(crate) fn memory(&self) -> usize {
-        size_of::<Self>() + self.parser.memory() + self.sent.memory() + self.received.memory()
+        size_of::<Self>() + self.parser.memory() + self.streams.sent.memory() + self.streams.received.memory()
     }
 
-    fn stream(&mut self, side: Side) -> &mut Stream {
-        match side {
-            Side::Sent => &mut self.sent,
-            Side::Received => &mut self.received,
-        }
-    }
-
-    /// The first bytes that it reads are not those that the side began with.
+    /// Bytes of the side were lost before the first ones that the candidate reads.
     pub(crate) fn begin_after_loss(&mut self, side: Side, missing: u64, time: u64) {
-        self.gaps.count += u64::from(missing > 0);
-        self.gaps.bytes += missing;
+        self.gaps.record(missing);
         self.parser.gap(side, missing.max(1), Times { first: time, last: time });
     }
 
-    /// Bytes are missing; those that wait for their message's rest are lost with them.
+    /// Bytes are missing; the unread beginning of their message is lost with them.
     fn gap(&mut self, side: Side, bytes: u64, at: Times) {
-        let unread = self.stream(side).clear() as u64;
+        let unread = self.streams.of_mut(side).clear() as u64;
         self.skipped += unread;
-        self.gaps.count += 1;
-        self.gaps.bytes += bytes;
+        self.gaps.record(bytes);
         self.parser.gap(side, bytes + unread, at);
     }
 
     /// Without a copy while nothing is unread, which is so between messages.
     fn parse(&mut self, side: Side, bytes: &[u8], time: u64) -> bool {
         let mut rest = bytes;
-        if self.stream(side).is_empty() {
+        if self.streams.of(side).is_empty() {
             while !rest.is_empty() {
                 let step = self.parser.parse(side, rest, Times { first: time, last: time });
                 match self.taken(step, rest.len()) {
@@ -171,27 +158,21 @@ impl Candidate {
                     Taken::NotMine => return false,
                 }
             }
-            self.stream(side).append(rest, time);
+            self.streams.of_mut(side).append(rest, time);
         } else {
-            self.stream(side).append(rest, time);
-            loop {
-                let stream = match side {
-                    Side::Sent => &self.sent,
-                    Side::Received => &self.received,
-                };
-                if stream.is_empty() {
-                    break;
-                }
+            self.streams.of_mut(side).append(rest, time);
+            while !self.streams.of(side).is_empty() {
+                let stream = self.streams.of(side);
                 let (length, step) = (stream.unread().len(), self.parser.parse(side, stream.unread(), stream.times()));
                 match self.taken(step, length) {
-                    Taken::Bytes(taken) => self.stream(side).consume(taken),
+                    Taken::Bytes(taken) => self.streams.of_mut(side).consume(taken),
                     Taken::None => break,
                     Taken::NotMine => return false,
                 }
             }
         }
-        if self.stream(side).unread().len() > UNREAD_MAX {
-            let unread = self.stream(side).clear() as u64;
+        if self.streams.of(side).unread().len() > UNREAD_MAX {
+            let unread = self.streams.of_mut(side).clear() as u64;
             self.gap(side, unread, Times { first: time, last: time });
         }
         true

@@ -4,7 +4,7 @@
 use crate::candidate::{Candidate, Gaps, Piece, Positions};
 use crate::first_bytes::{FirstBytes, Fit, Judgement, fitting};
 use crate::limits::UNCONFIRMED_SKIP_MAX;
-use crate::{Exchange, Guess, Name, Protocol, Role, Settings, Side, Transport, infer};
+use crate::{Exchange, Name, Protocol, Role, Settings, Side, Transport, infer};
 
 /// What is to be captured of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,13 +89,13 @@ impl Connection {
     }
 
     /// The connection has ended.
-    pub fn end(&mut self, time: u64) {
+    pub fn finish(&mut self, time: u64) {
         match &mut self.phase {
             Phase::Candidates(candidates) => {
-                candidates.iter_mut().for_each(|candidate| candidate.end(time));
+                candidates.iter_mut().for_each(|candidate| candidate.finish(time));
                 self.confirm();
             }
-            Phase::Confirmed(candidate) => candidate.end(time),
+            Phase::Confirmed(candidate) => candidate.finish(time),
             Phase::Undecided(_) | Phase::Lengths(_) | Phase::Ignored(_) => {}
         }
     }
@@ -118,18 +118,6 @@ impl Connection {
             Phase::Confirmed(candidate) => Verdict::Parse(candidate.name),
             Phase::Lengths(_) => Verdict::Lengths,
             Phase::Ignored(protocol) => Verdict::Ignore(*protocol),
-        }
-    }
-
-    /// The protocol that it speaks as far as is known: confirmed, or the only one that fits.
-    pub fn likely_protocol(&self) -> Option<Name> {
-        match &self.phase {
-            Phase::Confirmed(candidate) | Phase::Lengths(candidate) => Some(candidate.name),
-            Phase::Candidates(candidates) => match candidates.as_slice() {
-                [only] => Some(only.name),
-                _ => None,
-            },
-            Phase::Undecided(_) | Phase::Ignored(_) => None,
         }
     }
 
@@ -160,8 +148,9 @@ impl Connection {
 
     /// Bytes that were sent and not seen.
     pub fn gaps(&self) -> Gaps {
-        let of_chosen = self.chosen().map(Candidate::gaps).unwrap_or_default();
-        Gaps { count: self.gaps.count + of_chosen.count, bytes: self.gaps.bytes + of_chosen.bytes }
+        let mut gaps = self.gaps;
+        gaps += self.chosen().map(Candidate::gaps).unwrap_or_default();
+        gaps
     }
 
     fn chosen(&self) -> Option<&Candidate> {
@@ -185,13 +174,13 @@ impl Connection {
             Judgement::Wait => {}
             Judgement::Foreign(protocol) => self.ignore(protocol),
             Judgement::Fits(fitting) => {
-                let first = first.take(self.joined);
+                let first = first.drain(self.joined);
                 let mut candidates: Vec<Candidate> =
                     fitting.into_iter().map(|fit| self.candidate(fit, first.from)).collect();
-                self.gaps.count += first.not_copied.count;
-                self.gaps.bytes += first.not_copied.bytes;
+                self.gaps += first.not_copied;
                 let time = first.pieces.first().map_or(0, |kept| kept.piece().time);
-                for (side, missing) in [Side::Sent, Side::Received].into_iter().zip(first.missing) {
+                for side in [Side::Sent, Side::Received] {
+                    let missing = *first.missing.of(side);
                     // What was open before is in the middle of something; else bytes of this protocol were missed.
                     if missing > 0 || self.joined && !self.mid_stream {
                         candidates.iter_mut().for_each(|candidate| candidate.begin_after_loss(side, missing, time));
@@ -206,11 +195,7 @@ impl Connection {
     }
 
     fn candidate(&self, fit: Fit, from: Positions) -> Candidate {
-        let role = match fit.guess {
-            Guess::Sure(role) => role,
-            Guess::Maybe(role) => self.role.unwrap_or(role),
-            Guess::No => self.role.unwrap_or(Role::Client),
-        };
+        let role = self.role.filter(|_| !fit.is_sure).unwrap_or(fit.role);
         Candidate::new(fit.protocol, role, self.transport, self.mid_stream, from, &self.settings)
     }
 
@@ -229,8 +214,7 @@ impl Connection {
             is_mine
         });
         if candidates.is_empty() {
-            self.gaps.count += dropped_gaps.count;
-            self.gaps.bytes += dropped_gaps.bytes;
+            self.gaps += dropped_gaps;
             if self.joined {
                 let mut first = FirstBytes::from_positions(Positions::of_piece(piece));
                 first.keep(piece);
@@ -249,7 +233,7 @@ impl Connection {
         let guess = |protocol: &'static dyn Protocol| protocol.infer(piece.bytes, piece.side);
         fitting(&self.asked, &guess)
             .into_iter()
-            .filter(|fit| matches!(fit.guess, Guess::Sure(_)) && !known.contains(&fit.protocol.name()))
+            .filter(|fit| fit.is_sure && !known.contains(&fit.protocol.name()))
             .map(|fit| self.candidate(fit, Positions::of_piece(piece)))
             .collect()
     }

@@ -1,5 +1,12 @@
 //! What a parser makes: a request with its answer, in the columns of its protocol's table.
 
+use std::collections::VecDeque;
+
+use crate::limits::IDLE_CAPACITY;
+
+/// Ends a text of a column that was cut.
+pub(crate) const TRUNCATED: &str = "... [TRUNCATED]";
+
 /// A request and its answer. Latency is `ended - asked`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exchange {
@@ -25,6 +32,28 @@ impl Exchange {
     /// Time from the last byte of the request to the last byte of the answer, in nanoseconds.
     pub fn latency(&self) -> u64 {
         self.ended.saturating_sub(self.asked)
+    }
+}
+
+/// Exchanges that were not taken from their parser yet.
+#[derive(Default)]
+pub(crate) struct ExchangeQueue(VecDeque<Exchange>);
+
+impl ExchangeQueue {
+    pub(crate) fn push(&mut self, exchange: Exchange) {
+        self.0.push_back(exchange);
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Exchange> {
+        let exchange = self.0.pop_front();
+        if self.0.is_empty() {
+            self.0.shrink_to(IDLE_CAPACITY);
+        }
+        exchange
+    }
+
+    pub(crate) fn memory(&self) -> usize {
+        self.0.capacity() * size_of::<Exchange>()
     }
 }
 

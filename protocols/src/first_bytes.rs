@@ -1,8 +1,10 @@
 //! `FirstBytes`: what was seen of a connection whose protocol is not known, and which protocols it may be of.
 
+use crate::by_side::BySide;
 use crate::candidate::{Gaps, Piece, Positions};
 use crate::limits::{FIRST_BYTES, JOINED_BYTES_MAX, JOINED_PIECES_MAX, UNDECIDED_BYTES_MAX, UNDECIDED_PIECES_MAX};
-use crate::{Guess, Protocol, Side, Transport, infer};
+use crate::stream::Placement;
+use crate::{Guess, Name, Protocol, Role, Side, Transport, infer};
 
 /// Fewer first bytes than these decide nothing, unless they are sure or the other side has spoken too.
 const ENOUGH_TO_JUDGE: usize = 16;
@@ -10,7 +12,9 @@ const ENOUGH_TO_JUDGE: usize = 16;
 /// A protocol that the first bytes may be of.
 pub(crate) struct Fit {
     pub(crate) protocol: &'static dyn Protocol,
-    pub(crate) guess: Guess,
+    /// The role of the process, as its bytes say.
+    pub(crate) role: Role,
+    pub(crate) is_sure: bool,
 }
 
 pub(crate) enum Judgement {
@@ -41,7 +45,7 @@ pub(crate) struct FirstBytes {
     /// Where they end.
     next: Positions,
     /// Bytes that are missing on each side before the last piece.
-    missing: [u64; 2],
+    missing: BySide<u64>,
     /// Bytes of dropped pieces that were not copied.
     not_copied: Gaps,
     bytes: usize,
@@ -52,22 +56,28 @@ pub(crate) struct FirstBytes {
 pub(crate) struct FirstPieces {
     pub(crate) pieces: Vec<KeptPiece>,
     pub(crate) from: Positions,
-    /// Bytes that are missing before them, sent and received.
-    pub(crate) missing: [u64; 2],
+    /// Bytes that are missing before them on each side.
+    pub(crate) missing: BySide<u64>,
     /// Bytes of pieces before them that were not copied.
     pub(crate) not_copied: Gaps,
 }
 
 impl FirstBytes {
     pub(crate) fn from_positions(from: Positions) -> Self {
-        Self { pieces: Vec::new(), from, next: from, missing: [0; 2], not_copied: Gaps::default(), bytes: 0, seen: 0 }
+        Self {
+            pieces: Vec::new(),
+            from,
+            next: from,
+            missing: BySide::default(),
+            not_copied: Gaps::default(),
+            bytes: 0,
+            seen: 0,
+        }
     }
 
     pub(crate) fn keep(&mut self, piece: Piece<'_>) {
-        let next = self.next.of_mut(piece.side);
-        let expected = next.unwrap_or(piece.position);
-        *next = Some(expected.max(piece.position.saturating_add(piece.length)));
-        self.missing[usize::from(piece.side == Side::Received)] += piece.position.saturating_sub(expected);
+        let placement = Placement::advance(self.next.of_mut(piece.side), piece.position, piece.length);
+        *self.missing.of_mut(piece.side) += placement.gap;
         self.seen += usize::from(!piece.bytes.is_empty());
         self.bytes += piece.bytes.len();
         self.pieces.push(KeptPiece {
@@ -96,11 +106,11 @@ impl FirstBytes {
         })
     }
 
-    /// What a candidate is to read: all, or of a joined connection the piece that `judge_last` has left.
-    pub(crate) fn take(&mut self, joined: bool) -> FirstPieces {
+    /// Hands over what a candidate is to read: all, or of a joined connection the piece that `judge_last` has left.
+    pub(crate) fn drain(&mut self, joined: bool) -> FirstPieces {
         let pieces = std::mem::take(&mut self.pieces);
         if !joined {
-            return FirstPieces { pieces, from: self.from, missing: [0; 2], not_copied: Gaps::default() };
+            return FirstPieces { pieces, from: self.from, missing: BySide::default(), not_copied: Gaps::default() };
         }
         let mut from = self.next;
         if let Some(kept) = pieces.first() {
@@ -139,25 +149,21 @@ impl FirstBytes {
         };
         let fitting = fitting(asked, &guess);
         let few = longest < ENOUGH_TO_JUDGE && spoken.len() < 2 && transport == Transport::Stream;
-        let sure = fitting.iter().any(|fit| matches!(fit.guess, Guess::Sure(_)));
-        if !fitting.is_empty() {
-            return if few && !sure { Judgement::Wait } else { Judgement::Fits(fitting) };
-        }
-        if longest < ENOUGH_TO_JUDGE && spoken.len() < 2 && transport == Transport::Stream {
+        if few && !fitting.iter().any(|fit| fit.is_sure) {
             return Judgement::Wait;
         }
-        let other = crate::all().into_iter().find(|protocol| matches!(guess(*protocol), Guess::Sure(_)));
+        if !fitting.is_empty() {
+            return Judgement::Fits(fitting);
+        }
         let foreign = || spoken.iter().find_map(|(_, first)| infer::foreign(first));
-        Judgement::Foreign(other.map(|protocol| protocol.name().as_str()).or_else(foreign))
+        Judgement::Foreign(supported(&guess).or_else(foreign))
     }
 
     /// A joined connection: messages mostly begin where a call begins. What came before is dropped.
     pub(crate) fn judge_last(&mut self, asked: &[&'static dyn Protocol]) -> Judgement {
         let last = self.pieces.len().saturating_sub(1);
         for dropped in self.pieces.drain(..last) {
-            let missing = dropped.length - dropped.bytes.len() as u64;
-            self.not_copied.count += u64::from(missing > 0);
-            self.not_copied.bytes += missing;
+            self.not_copied.record(dropped.length - dropped.bytes.len() as u64);
         }
         let Some(piece) = self.pieces.first().filter(|piece| !piece.bytes.is_empty()) else { return Judgement::Wait };
         let guess = |protocol: &'static dyn Protocol| protocol.infer(&piece.bytes, piece.side);
@@ -165,10 +171,9 @@ impl FirstBytes {
         if !fitting.is_empty() {
             return Judgement::Fits(fitting);
         }
-        let other = crate::all().into_iter().find(|protocol| matches!(guess(*protocol), Guess::Sure(_)));
         // In the middle of a connection only what cannot be a part of a body is believed.
         let foreign = infer::foreign(&piece.bytes).filter(|protocol| *protocol == infer::TLS);
-        match other.map(|protocol| protocol.name().as_str()).or(foreign) {
+        match supported(&guess).or(foreign) {
             Some(protocol) => Judgement::Foreign(Some(protocol)),
             None => Judgement::Wait,
         }
@@ -179,13 +184,22 @@ impl FirstBytes {
 pub(crate) fn fitting(asked: &[&'static dyn Protocol], guess: &dyn Fn(&'static dyn Protocol) -> Guess) -> Vec<Fit> {
     let mut fitting: Vec<Fit> = asked
         .iter()
-        .map(|protocol| Fit { protocol: *protocol, guess: guess(*protocol) })
-        .filter(|fit| fit.guess != Guess::No)
+        .filter_map(|protocol| match guess(*protocol) {
+            Guess::No => None,
+            Guess::Maybe(role) => Some(Fit { protocol: *protocol, role, is_sure: false }),
+            Guess::Sure(role) => Some(Fit { protocol: *protocol, role, is_sure: true }),
+        })
         .collect();
-    if fitting.iter().any(|fit| matches!(fit.guess, Guess::Sure(_))) {
-        fitting.retain(|fit| matches!(fit.guess, Guess::Sure(_)));
+    if fitting.iter().any(|fit| fit.is_sure) {
+        fitting.retain(|fit| fit.is_sure);
     }
     fitting
+}
+
+/// The supported protocol, asked for or not, that is certain.
+fn supported(guess: &dyn Fn(&'static dyn Protocol) -> Guess) -> Option<&'static str> {
+    let certain = crate::all().into_iter().find(|protocol| matches!(guess(*protocol), Guess::Sure(_)));
+    certain.map(|protocol| protocol.name()).map(Name::as_str)
 }
 
 /// Both sides must be of the protocol, and agree about who asks.

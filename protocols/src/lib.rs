@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod by_side;
 mod candidate;
 mod connection;
 mod dns;

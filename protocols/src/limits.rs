@@ -22,6 +22,9 @@ pub(crate) const UNCONFIRMED_SKIP_MAX: u64 = 64 << 10;
 /// Requests of a connection that wait for their answers.
 pub(crate) const WAITING_MAX: usize = 16_384;
 
+/// Entries that an idle queue keeps room for.
+pub(crate) const IDLE_CAPACITY: usize = 1;
+
 /// Bytes of the requests and answers of a connection that wait for each other.
 pub(crate) const WAITING_BYTES_MAX: usize = 1 << 20;
 

@@ -5,10 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 
 use crate::Times;
-use crate::limits::{EARLY_MAX, QUIET, UNANSWERED_MAX, WAITING_BYTES_MAX, WAITING_MAX};
-
-/// Entries that an idle queue keeps room for.
-const IDLE_CAPACITY: usize = 1;
+use crate::limits::{EARLY_MAX, IDLE_CAPACITY, QUIET, UNANSWERED_MAX, WAITING_BYTES_MAX, WAITING_MAX};
 
 struct Waiting<Q> {
     request: Q,
@@ -226,7 +223,7 @@ impl<Q, A> InOrder<Q, A> {
     }
 
     /// The connection has ended.
-    pub(crate) fn end(&mut self) {
+    pub(crate) fn finish(&mut self) {
         self.answers_lost();
         self.owed = 0;
     }
@@ -387,7 +384,7 @@ impl<K: Clone + Eq + Hash, Q> ById<K, Q> {
     }
 
     /// The connection has ended.
-    pub(crate) fn end(&mut self) {
+    pub(crate) fn finish(&mut self) {
         self.lost += self.waiting.len() as u64;
         self.waiting.clear();
         self.order.clear();

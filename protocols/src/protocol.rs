@@ -197,13 +197,13 @@ pub trait Parser: Send {
     fn parse(&mut self, side: Side, bytes: &[u8], at: Times) -> Step;
 
     /// The next `bytes` of this side are missing, counted from the first one that was not consumed: what waited for the rest
-    /// of its message is missing too. `true`: the parser stays in step, e.g. inside a body of known length; `false`: it looks
+    /// of its message is missing too. The parser stays in step where it can, e.g. inside a body of known length; else it looks
     /// for the next message that it knows. They were sent between `at.first` (when the byte before them was seen) and
     /// `at.last`; the two are equal where the call that sent them is known.
-    fn gap(&mut self, side: Side, bytes: u64, at: Times) -> bool;
+    fn gap(&mut self, side: Side, bytes: u64, at: Times);
 
     /// The connection has ended: a body until the end of the connection is complete, a request without answer is lost.
-    fn end(&mut self, at: Times);
+    fn finish(&mut self, at: Times);
 
     /// The next finished exchange.
     fn take_exchange(&mut self) -> Option<Exchange>;

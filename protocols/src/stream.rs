@@ -13,6 +13,15 @@ pub(crate) struct Placement {
     pub(crate) repeated: u64,
 }
 
+impl Placement {
+    /// Places `length` bytes at `position`; `next`, where the side goes on, becomes what follows them.
+    pub(crate) fn advance(next: &mut Option<u64>, position: u64, length: u64) -> Self {
+        let expected = next.unwrap_or(position);
+        *next = Some(expected.max(position.saturating_add(length)));
+        Self { gap: position.saturating_sub(expected), repeated: expected.saturating_sub(position).min(length) }
+    }
+}
+
 /// Unread bytes of a side. It owns no memory while all is read.
 #[derive(Default)]
 pub(crate) struct Stream {
@@ -36,10 +45,7 @@ impl Stream {
 
     /// Places `length` bytes at `position`, and expects what follows them.
     pub(crate) fn place(&mut self, position: u64, length: u64) -> Placement {
-        let next = self.next.unwrap_or(position);
-        let end = position.saturating_add(length);
-        self.next = Some(next.max(end));
-        Placement { gap: position.saturating_sub(next), repeated: next.saturating_sub(position).min(length) }
+        Placement::advance(&mut self.next, position, length)
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -198,7 +198,7 @@ proptest! {
         let mut playback = Playback::client(Name::Http);
         play_with_losses(&mut playback, &turns, &losses);
         let before_end = playback.exchanges();
-        playback.end();
+        playback.finish();
         let found: Vec<usize> = before_end.iter().chain(&playback.exchanges()).map(number).collect();
         prop_assert!(found.is_sorted_by(|one, other| one < other), "{:?}", found);
     }

@@ -1,4 +1,4 @@
-//! Bytes that nobody well-meaning sends, to every parser: no panic, bounded memory, linear work.
+//! Malformed and hostile bytes, to every parser: no panic, bounded memory, linear work.
 //! TRILOBITE_PARSER_RUNS: connections of random bytes for each parser.
 
 #![allow(clippy::unwrap_used)]
@@ -120,7 +120,7 @@ fn play_random(name: Name, fragments: &[&[u8]], random: &mut fastrand::Rng, byte
         while connection.take_exchange().is_some() {}
         assert!(connection.memory() < MEMORY_MAX, "{name}: {}", connection.memory());
     }
-    connection.end(10_000_000);
+    connection.finish(10_000_000);
     while connection.take_exchange().is_some() {}
 }
 

@@ -6,7 +6,7 @@ mod playback;
 
 use std::collections::BTreeMap;
 
-use playback::{Playback, Turn, exchanges, received, sent};
+use playback::{Playback, Turn, exchanges, received, sent, unescape};
 use trilobite_protocols::{Exchange, Fields, Name, Transport};
 
 /// Turns of each connection of a recording.
@@ -22,26 +22,6 @@ fn connections(recording: &str) -> Vec<Vec<Turn>> {
         connections.entry(number.parse().unwrap()).or_default().push(turn);
     }
     connections.into_values().collect()
-}
-
-fn unescape(text: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let [byte, behind @ ..] = rest {
-        rest = behind;
-        let (byte, used) = match (byte, behind) {
-            (b'\\', [b'n', ..]) => (b'\n', 1),
-            (b'\\', [b'r', ..]) => (b'\r', 1),
-            (b'\\', [b'\\', ..]) => (b'\\', 1),
-            (b'\\', [b'x', high, low, ..]) => {
-                (u8::from_str_radix(std::str::from_utf8(&[*high, *low]).unwrap(), 16).unwrap(), 3)
-            }
-            (byte, _) => (*byte, 0),
-        };
-        bytes.push(byte);
-        rest = &rest[used..];
-    }
-    bytes
 }
 
 /// The exchanges of a recording as a client's; the same in pieces of any size, and with the protocol and role not given.

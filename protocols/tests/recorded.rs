@@ -6,8 +6,8 @@ mod playback;
 
 use std::collections::BTreeMap;
 
-use playback::{Playback, Turn};
-use trilobite_protocols::{Exchange, Fields, Name, Role, Side, Transport};
+use playback::{Playback, Turn, unescape};
+use trilobite_protocols::{Exchange, Fields, Name, Role, Side, Transport, Verdict};
 
 #[derive(Default)]
 struct Recording {
@@ -25,29 +25,10 @@ fn recordings(text: &str) -> BTreeMap<String, Recording> {
         let recording = recordings.entry(name.to_owned()).or_default();
         match kind {
             "=" => recording.log.push(rest.to_owned()),
-            _ => recording.calls.push((kind == ">", unescaped(rest))),
+            _ => recording.calls.push((kind == ">", unescape(rest))),
         }
     }
     recordings
-}
-
-fn unescaped(text: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut rest = text.chars();
-    while let Some(char) = rest.next() {
-        let escape = if char == '\\' { rest.next() } else { None };
-        bytes.push(match escape {
-            None => u8::try_from(char).unwrap(),
-            Some('r') => b'\r',
-            Some('n') => b'\n',
-            Some('x') => {
-                let digits: String = rest.by_ref().take(2).collect();
-                u8::from_str_radix(&digits, 16).unwrap()
-            }
-            Some(other) => u8::try_from(other).unwrap(),
-        });
-    }
-    bytes
 }
 
 fn line(exchange: &Exchange) -> String {
@@ -74,12 +55,12 @@ fn assert_rows_are_the_log(text: &str, name: Name, transport: impl Fn(&str) -> T
                     let side = if *from_client == (role == Role::Client) { Side::Sent } else { Side::Received };
                     playback.play(&Turn { side, bytes: bytes.clone() }, &mut || piece);
                 }
-                playback.end();
+                playback.finish();
                 let found = playback.exchanges();
                 let lines: Vec<String> = found.iter().map(line).collect();
                 assert_eq!(lines, recording.log, "connection {connection} as {role:?}");
                 assert_eq!(playback.connection.role(), Some(role));
-                assert_eq!(playback.connection.likely_protocol(), Some(name));
+                assert_eq!(playback.connection.verdict(), Verdict::Parse(name));
                 assert_eq!(playback.connection.lost(), 0);
                 assert!(!format!("{found:?}").contains("sekret"), "a secret in {found:?}");
             }

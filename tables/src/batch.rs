@@ -17,7 +17,7 @@ use crate::{
     schema::{ColumnType, EXTENSIONS},
     table::Table,
     upid::Upid,
-    value::Value,
+    value::{Value, to_int},
 };
 
 /// Bytes of a column beside its values: its buffers' and its own reference counts.
@@ -78,10 +78,6 @@ pub(crate) fn memory(batch: &RecordBatch) -> usize {
     batch.get_array_memory_size() + batch.num_columns() * COLUMN_OVERHEAD
 }
 
-fn to_int(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
 fn numbers(rows: &[&Row], value: impl Fn(&Row) -> i64) -> ArrayRef {
     Arc::new(Int64Array::from(rows.iter().map(|row| value(row)).collect::<Vec<_>>()))
 }
@@ -91,9 +87,10 @@ fn truths(rows: &[&Row], value: impl Fn(&Row) -> bool) -> ArrayRef {
 }
 
 fn texts<'a, T: AsRef<str>>(rows: &[&'a Row], value: impl Fn(&'a Row) -> T) -> ArrayRef {
-    let bytes = rows.iter().copied().map(|row| value(row).as_ref().len()).sum();
-    let mut builder = StringBuilder::with_capacity(rows.len(), bytes);
-    rows.iter().copied().for_each(|row| builder.append_value(value(row)));
+    let texts: Vec<T> = rows.iter().copied().map(value).collect();
+    let bytes = texts.iter().map(|text| text.as_ref().len()).sum();
+    let mut builder = StringBuilder::with_capacity(texts.len(), bytes);
+    texts.iter().for_each(|text| builder.append_value(text));
     Arc::new(builder.finish())
 }
 

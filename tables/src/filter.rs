@@ -11,7 +11,7 @@ pub struct RowFilter {
     since: u64,
     until: u64,
     cgroups: Option<HashSet<u64>>,
-    /// None: all. Empty if the query names a protocol that has no table.
+    /// None: every table. `Some(None)`: the query names a protocol that has no table.
     tables: Option<Option<Table>>,
     slower_than: u64,
     errors: bool,

@@ -120,7 +120,7 @@ impl RowRing {
         self.evicted
     }
 
-    /// Those of them with a higher number than this; at most so many, if rows have left because they were too old as well.
+    /// Evicted rows with a higher number than this. Rows among them that expired may be counted, too.
     pub fn evicted_after(&self, sequence: u64) -> u64 {
         self.evicted.min((self.first_sequence() - 1).saturating_sub(sequence))
     }

@@ -28,7 +28,7 @@ pub struct ConnectionFacts {
     pub local: Option<SocketAddr>,
     /// The other end.
     pub remote: Option<SocketAddr>,
-    /// What the process is.
+    /// Role of the process.
     pub role: Role,
     /// The connection speaks TLS.
     pub encrypted: bool,

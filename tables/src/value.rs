@@ -11,6 +11,11 @@ pub enum Value {
     Text(String),
 }
 
+/// The number as INT64; the largest one if it is above.
+pub(crate) fn to_int(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
 impl Value {
     pub(crate) fn text(&self) -> Option<&str> {
         match self {

@@ -1,12 +1,15 @@
 //! The values of a protocol's own columns, and the three that stand for them where all protocols share a list.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use trilobite_protocols::{DnsFields, Fields, HttpFields, PgsqlFields, RedisFields};
 use trilobite_untrusted_text::prefix;
 use trilobite_worker_wire::TRUNCATED;
 
-use crate::{table::Table, value::Value};
+use crate::{
+    table::Table,
+    value::{Value, to_int},
+};
 
 /// Bytes of the longest text in a column, bodies excepted, whose length the profile chooses.
 const TEXT_MAX: usize = 4096;
@@ -67,7 +70,7 @@ fn dns_values(dns: DnsFields) -> Vec<Value> {
 }
 
 fn count(number: u64) -> Value {
-    Value::Int(i64::try_from(number).unwrap_or(i64::MAX))
+    Value::Int(to_int(number))
 }
 
 /// A text of at most `TEXT_MAX` bytes.
@@ -84,7 +87,7 @@ fn cut(mut text: String) -> Value {
 /// Headers as a JSON object, sorted by name. Values of equal names are joined, as RFC 9110 section 5.2 permits. Headers that do
 /// not fit are left out, so that the text stays JSON.
 fn headers(headers: &[(String, String)]) -> String {
-    let mut joined: BTreeMap<&str, String> = BTreeMap::new();
+    let mut joined: BTreeMap<&str, Cow<'_, str>> = BTreeMap::new();
     let mut used = 0;
     let mut complete = true;
     for (name, value) in headers {
@@ -94,12 +97,12 @@ fn headers(headers: &[(String, String)]) -> String {
             break;
         }
         match joined.get_mut(name.as_str()) {
-            Some(values) => *values = format!("{values}, {value}"),
-            None => drop(joined.insert(name, value.clone())),
+            Some(values) => *values = format!("{values}, {value}").into(),
+            None => drop(joined.insert(name, value.into())),
         }
     }
     if !complete {
-        joined.insert("...", TRUNCATED.trim_start_matches("... ").to_owned());
+        joined.insert("...", TRUNCATED.trim_start_matches("... ").into());
     }
     serde_json::to_string(&joined).unwrap_or_default()
 }

@@ -2,26 +2,14 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::{
-    os::fd::OwnedFd,
-    process::{Child, Command, Stdio},
-};
+mod worker_process;
 
 use trilobite_worker_wire::{
     Message,
-    channel::{pair, receive, send},
+    channel::{receive, send},
 };
 
-fn start_worker() -> (Child, OwnedFd) {
-    let (ours, theirs) = pair().unwrap();
-    let worker = Command::new(env!("CARGO_BIN_EXE_trilobite-worker"))
-        .env_clear()
-        .stdin(Stdio::from(theirs))
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    (worker, ours)
-}
+use worker_process::start_worker;
 
 #[test]
 fn worker_ends_when_the_agent_is_gone() {

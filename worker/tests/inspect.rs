@@ -2,29 +2,23 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::{
-    fs::File,
-    os::fd::AsFd,
-    process::{Command, Stdio},
-};
+mod worker_process;
+
+use std::{fs::File, os::fd::AsFd};
 
 use trilobite_worker_wire::{
     Message,
-    channel::{pair, receive, send},
+    channel::{receive, send},
 };
+
+use worker_process::start_worker;
 
 /// The answer about a file, or the error; none if the worker ended without.
 fn inspected(path: &str) -> Option<Message> {
-    let (ours, theirs) = pair().unwrap();
-    let mut worker = Command::new(env!("CARGO_BIN_EXE_trilobite-worker"))
-        .env_clear()
-        .stdin(Stdio::from(theirs))
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
+    let (mut worker, socket) = start_worker();
     let file = File::open(path).unwrap();
-    send(&ours, &Message::Inspect.encode().unwrap(), &[file.as_fd()], true).unwrap();
-    let answer = receive(&ours, &mut Vec::new(), true).unwrap();
+    send(&socket, &Message::Inspect.encode().unwrap(), &[file.as_fd()], true).unwrap();
+    let answer = receive(&socket, &mut Vec::new(), true).unwrap();
     let ended = worker.wait().unwrap();
     let message = Message::decode(&answer.bytes).ok()?;
     assert_eq!(ended.success(), matches!(message, Message::Inspected(_)));
@@ -49,11 +43,9 @@ fn file_that_is_no_program_has_nothing() {
 
 #[test]
 fn question_without_a_file_is_refused() {
-    let (ours, theirs) = pair().unwrap();
-    let mut worker =
-        Command::new(env!("CARGO_BIN_EXE_trilobite-worker")).env_clear().stdin(Stdio::from(theirs)).spawn().unwrap();
-    send(&ours, &Message::Inspect.encode().unwrap(), &[], true).unwrap();
-    let answer = receive(&ours, &mut Vec::new(), true).unwrap();
+    let (mut worker, socket) = start_worker();
+    send(&socket, &Message::Inspect.encode().unwrap(), &[], true).unwrap();
+    let answer = receive(&socket, &mut Vec::new(), true).unwrap();
     let expected = Message::Failed("the file to inspect is missing".into());
     assert_eq!(Message::decode(&answer.bytes).unwrap(), expected);
     assert!(!worker.wait().unwrap().success());

@@ -25,6 +25,35 @@ pub struct RequestCells {
     pub profile: String,
 }
 
+/// Number of cells.
+pub const COLUMNS: usize = 14;
+
+impl RequestCells {
+    /// The cells in the order of the columns of `trilobite requests` and of the read API's tables.
+    pub fn in_order(self) -> [String; COLUMNS] {
+        let Self {
+            time,
+            pod,
+            role,
+            protocol,
+            peer,
+            operation,
+            target,
+            status,
+            latency,
+            bytes,
+            connection,
+            node,
+            mid_stream,
+            profile,
+        } = self;
+        [
+            time, pod, role, protocol, peer, operation, target, status, latency, bytes, connection, node, mid_stream,
+            profile,
+        ]
+    }
+}
+
 /// The cells of a request.
 pub fn cells(request: &Request) -> RequestCells {
     let is_client = request.role == "client";

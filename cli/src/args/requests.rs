@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{
+    Args, ValueEnum,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 use jiff::Timestamp;
+use trilobite_crds::RequestProtocol;
 
 use super::{
     color::ColorArgs,
@@ -19,24 +23,10 @@ pub(crate) enum RequestsFormat {
     Json,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum RequestProtocol {
-    Http,
-    Pgsql,
-    Redis,
-    Dns,
-}
-
-impl RequestProtocol {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Pgsql => "pgsql",
-            Self::Redis => "redis",
-            Self::Dns => "dns",
-        }
-    }
-}
+/// The most requests of one answer.
+pub(crate) const REQUESTS_MAX: u32 = 5_000;
+/// Number of requests without --limit and --since.
+const DEFAULT_LIMIT: u32 = 50;
 
 #[derive(Debug, Args)]
 pub(crate) struct RequestsArgs {
@@ -46,7 +36,7 @@ pub(crate) struct RequestsArgs {
     #[arg(short = 'A', long, conflicts_with = "namespace")]
     pub(crate) all_namespaces: bool,
     /// Only this protocol.
-    #[arg(long, value_enum, ignore_case = true)]
+    #[arg(long, value_parser = supported_protocol(), ignore_case = true)]
     pub(crate) protocol: Option<RequestProtocol>,
     /// Only requests that took at least this long.
     #[arg(long, value_name = "TIME", value_parser = span)]
@@ -61,7 +51,7 @@ pub(crate) struct RequestsArgs {
     #[arg(long, value_name = "TIME", value_parser = point_in_time)]
     pub(crate) since: Option<Timestamp>,
     /// Number of latest requests to print; 50 without --since, and with --follow none of the past.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=5000))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(REQUESTS_MAX)))]
     pub(crate) limit: Option<u32>,
     /// Output format; json has every field, one request a line.
     #[arg(short, long, value_enum, default_value_t = RequestsFormat::Table)]
@@ -70,13 +60,13 @@ pub(crate) struct RequestsArgs {
     pub(crate) color: ColorArgs,
 }
 
-/// The most requests of one answer.
-pub(crate) const REQUESTS_MAX: u32 = 5_000;
-/// Number of requests without --limit and --since.
-const DEFAULT_LIMIT: u32 = 50;
+fn supported_protocol() -> impl TypedValueParser<Value = RequestProtocol> {
+    PossibleValuesParser::new(RequestProtocol::SUPPORTED.map(RequestProtocol::as_str))
+        .try_map(|word| word.to_ascii_lowercase().parse::<RequestProtocol>())
+}
 
 impl RequestsArgs {
-    /// Whose pods; none for all namespaces. `default_namespace` is that of the kubeconfig's context.
+    /// Namespace of the pods; none for all. `default_namespace` is that of the kubeconfig's context.
     pub(crate) fn namespace<'a>(&'a self, default_namespace: Option<&'a str>) -> Option<&'a str> {
         let (namespace, _) = self.filter.pod();
         if self.all_namespaces { namespace } else { namespace.or(default_namespace) }

@@ -24,7 +24,7 @@ pub(super) fn span(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// What an AppProfile's `durationSeconds` can hold.
+/// How long a CPU profile of this command takes; an AppProfile's `durationSeconds` can hold more.
 pub(super) fn profile_span(text: &str) -> Result<Duration, String> {
     match span(text)? {
         time if time.subsec_nanos() == 0 && (1..=3600).contains(&time.as_secs()) => Ok(time),

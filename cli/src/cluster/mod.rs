@@ -4,8 +4,9 @@ mod connection;
 mod error;
 mod kubeconfig;
 
-use kube::{Client, client::ClientBuilder};
+use kube::{Api, Client, client::ClientBuilder};
 use tower::util::MapErrLayer;
+use trilobite_crds::AppProfile;
 
 use self::connection::{ConnectionError, server_name};
 pub(crate) use self::error::ClusterError;
@@ -21,4 +22,12 @@ pub(crate) async fn client(connection: &ConnectionArgs) -> Result<Client, Cluste
         .map_err(|error| ClusterError::from_credentials(&server, plugin.as_ref(), error))?;
     let named = MapErrLayer::new(move |error| ConnectionError::wrap(&server, error));
     Ok(builder.with_layer(&named).build())
+}
+
+/// The AppProfiles of a namespace, or of all without one, and how messages name where they are.
+pub(crate) fn app_profiles(client: &Client, namespace: Option<&str>) -> (Api<AppProfile>, String) {
+    match namespace {
+        Some(namespace) => (Api::namespaced(client.clone(), namespace), format!("namespace {namespace}")),
+        None => (Api::all(client.clone()), "the cluster".to_owned()),
+    }
 }

@@ -4,7 +4,7 @@
 use std::io::Write;
 
 use jiff::{SignedDuration, Timestamp};
-use kube::{Api, ResourceExt, api::ListParams};
+use kube::{ResourceExt, api::ListParams};
 use serde::Serialize;
 use trilobite_api::profiles::{self, ListProfilesRequest, Profile, profiles_client::ProfilesClient};
 use trilobite_crds::{
@@ -20,7 +20,7 @@ use super::{
 use crate::{
     agent::{AgentError, Transport, within_timeout},
     args::{OutputFormat, ProfilesArgs, own_command},
-    cluster::ClusterError,
+    cluster::{ClusterError, app_profiles},
     output::{paint::Paint, stderr::stderr_line, table::painted_table},
     read_api::{ProfileState, ReadApi},
 };
@@ -56,17 +56,14 @@ pub(super) async fn print_profiles(
         Transport::Socket(address) => (local_profiles(transport).await?, format!("the agent on {}", address.name)),
         Transport::Cluster { client, namespace: trilobite_namespace } => {
             let namespace = arguments.namespace.as_deref().unwrap_or_else(|| client.default_namespace());
-            let (objects, searched): (Api<AppProfile>, _) = match arguments.all_namespaces {
-                true => (Api::all(client.clone()), "the cluster".to_owned()),
-                false => (Api::namespaced(client.clone(), namespace), format!("namespace {namespace}")),
-            };
+            let namespace = (!arguments.all_namespaces).then_some(namespace);
+            let (objects, searched) = app_profiles(client, namespace);
             let listed = objects.list(&ListParams::default()).await;
             let listed = listed
                 .map_err(|error| ClusterError::new(format!("list appprofiles of {searched}"), "appprofiles", error))?;
             let mut entries: Vec<ProfileEntry> =
                 listed.items.iter().map(|profile| entry(profile, trilobite_namespace, now)).collect();
             if let Some(api) = api {
-                let namespace = (!arguments.all_namespaces).then_some(namespace);
                 match api.profiles(namespace).await {
                     Ok(states) => add_counts(&mut entries, &states),
                     Err(error) => stderr_line!("warning: samples are those of the last status: {error}"),

@@ -15,25 +15,29 @@ pub(crate) fn painted_table<const N: usize>(
 ) -> String {
     let rows: Vec<[String; N]> = rows.iter().map(|row| row.each_ref().map(|cell| escape(cell))).collect();
     let mut widths = header.map(|cell| cell.chars().count());
+    rows.iter().for_each(|row| widen(&mut widths, row));
+    let mut text = padded_line(&header, &widths, |_, cell| cell.to_owned()) + "\n";
     for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let mut text = String::new();
-    let mut line = |cells: &mut dyn Iterator<Item = (&str, String)>| {
-        let padded = cells.zip(widths).map(|((plain, painted), width)| {
-            let blanks = width.saturating_sub(plain.chars().count());
-            format!("{painted}{}", " ".repeat(blanks))
-        });
-        text.push_str(padded.collect::<Vec<_>>().join("  ").trim_end());
+        text.push_str(&padded_line(row, &widths, &paint));
         text.push('\n');
-    };
-    line(&mut header.into_iter().map(|cell| (cell, cell.to_owned())));
-    for row in &rows {
-        line(&mut row.iter().enumerate().map(|(column, cell)| (cell.as_str(), paint(column, cell))));
     }
     text
+}
+
+/// Makes columns at least as wide as the cells of a row.
+pub(crate) fn widen(widths: &mut [usize], row: &[String]) {
+    for (width, cell) in widths.iter_mut().zip(row) {
+        *width = (*width).max(cell.chars().count());
+    }
+}
+
+/// A row as a line without its end. The cells are printable already.
+pub(crate) fn padded_line(row: &[impl AsRef<str>], widths: &[usize], paint: impl Fn(usize, &str) -> String) -> String {
+    let padded = row.iter().zip(widths).enumerate().map(|(column, (cell, width))| {
+        let blanks = width.saturating_sub(cell.as_ref().chars().count());
+        format!("{}{}", paint(column, cell.as_ref()), " ".repeat(blanks))
+    });
+    padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
 }
 
 #[cfg(test)]

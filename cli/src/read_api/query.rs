@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use jiff::Timestamp;
 use trilobite_crds::read_api::{GROUP, VERSION};
 
 use crate::cluster::ClusterError;
@@ -42,6 +43,11 @@ impl Query {
         self.parameters.retain(|(known, _)| *known != name);
         self.parameters.push((name, value.to_string()));
         self
+    }
+
+    /// Asks for rows of the past since that time. A second more than until `now`: the caller looks at the fraction.
+    pub(crate) fn since(self, since: Timestamp, now: Timestamp) -> Self {
+        self.parameter("sinceSeconds", now.duration_since(since).as_secs().max(0) + 1)
     }
 
     fn is_watch(&self) -> bool {

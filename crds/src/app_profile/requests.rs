@@ -8,10 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use validator::{Validate, ValidationError};
 
-use crate::{
-    bounds,
-    flow_capture::{MAX_PORT, MIN_PORT, check_ports},
-};
+use crate::bounds::{self, MAX_PORT, MIN_PORT, check_ports};
 
 /// Most bytes of a body that a row keeps.
 const MAX_PAYLOAD: i32 = 65_536;
@@ -143,6 +140,11 @@ impl RequestProtocol {
         }
     }
 
+    /// The words of the protocols that agents decode, for messages: `http, pgsql, ...`.
+    pub fn supported_words() -> String {
+        Self::SUPPORTED.map(Self::as_str).join(", ")
+    }
+
     /// Whether agents decode it.
     pub fn is_supported(self) -> bool {
         Self::SUPPORTED.contains(&self)
@@ -259,6 +261,12 @@ mod tests {
         }
         assert!("HTTP".parse::<RequestProtocol>().is_err());
         assert!(RequestProtocol::SUPPORTED.iter().all(|protocol| RequestProtocol::ALL.contains(protocol)));
+    }
+
+    #[test]
+    fn supported_protocols_are_those_that_have_a_parser() {
+        let parsed = trilobite_protocols::Name::ALL.map(trilobite_protocols::Name::as_str);
+        assert_eq!(RequestProtocol::SUPPORTED.map(RequestProtocol::as_str), parsed);
     }
 
     #[test]

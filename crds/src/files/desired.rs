@@ -71,7 +71,7 @@ pub fn desired_from_resources(resources: &[Resource], now: Timestamp) -> (Desire
     (desired, refusals)
 }
 
-/// The only label that an API server gives to every namespace; files have no namespaces with others.
+/// The label that an API server gives to every namespace; no other is known without one.
 fn known_labels(profile: &AppProfile) -> Labels {
     let namespace = profile.source().namespace.unwrap_or_default();
     [("kubernetes.io/metadata.name".to_owned(), namespace)].into()

@@ -5,7 +5,7 @@ pub mod desired;
 pub mod part;
 mod policy_nodes;
 pub mod profile;
-mod requests_state;
+pub(crate) mod requests_state;
 pub mod runtime;
 pub mod scope;
 pub mod session;

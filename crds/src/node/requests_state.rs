@@ -14,9 +14,9 @@ pub const MAX_OTHER_PROTOCOLS: usize = 8;
 pub const MAX_TLS_NOT_VISIBLE: usize = 8;
 
 // The same limits, in the type of a validated length.
-const PROTOCOLS: u64 = MAX_PROTOCOLS as u64;
-const OTHER_PROTOCOLS: u64 = MAX_OTHER_PROTOCOLS as u64;
-const TLS_NOT_VISIBLE: u64 = MAX_TLS_NOT_VISIBLE as u64;
+pub(crate) const PROTOCOLS: u64 = MAX_PROTOCOLS as u64;
+pub(crate) const OTHER_PROTOCOLS: u64 = MAX_OTHER_PROTOCOLS as u64;
+pub(crate) const TLS_NOT_VISIBLE: u64 = MAX_TLS_NOT_VISIBLE as u64;
 
 /// Requests of one session on one node, since the session started there.
 #[derive(Validate, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

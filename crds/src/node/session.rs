@@ -38,14 +38,12 @@ pub struct Session {
 impl Session {
     /// Until when nodes have the session: rows of requests outlive its end.
     pub fn retained_until(&self) -> Timestamp {
-        let minutes = match &self.content {
+        match &self.content {
             SessionContent::AppProfile(AppProfileSession { requests: Some(requests), .. }) => {
-                requests.retain_after_end_minutes
+                requests.retained_until(self.expires_at)
             }
-            _ => 0,
-        };
-        let retained = SignedDuration::from_mins(minutes.into());
-        self.expires_at.checked_add(retained).unwrap_or(self.expires_at)
+            _ => self.expires_at,
+        }
     }
 
     /// Whether both are the same request, whatever version planned them.
@@ -88,10 +86,7 @@ impl SessionContent {
 
     /// Whether both ask for the same, whatever version planned them.
     pub fn is_same(&self, other: &Self) -> bool {
-        match (self.app_profile(), other.app_profile()) {
-            (None, None) => self == other,
-            (one, another) => one == another,
-        }
+        self == other || self.app_profile().is_some_and(|profile| other.app_profile() == Some(profile))
     }
 }
 
@@ -172,6 +167,13 @@ pub struct RequestsSession {
     /// How long rows are kept after the end, in minutes.
     #[serde(default)]
     pub retain_after_end_minutes: u32,
+}
+
+impl RequestsSession {
+    /// Until when rows can be read, of a session that ends at `end`.
+    pub fn retained_until(&self, end: Timestamp) -> Timestamp {
+        end.checked_add(SignedDuration::from_mins(self.retain_after_end_minutes.into())).unwrap_or(end)
+    }
 }
 
 /// A CPU profile, as an operator of an earlier version asks for it.

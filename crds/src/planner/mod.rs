@@ -112,7 +112,9 @@ impl Planning {
         if self.scope(Layer::Application, layer).is_some() {
             self.refusals.extend(standing_profile(stack).err());
         }
-        if let Some(Err(error)) = stack.spec.application.allow_payloads.as_ref().map(selector::check) {
+        if let Some(allowed) = &stack.spec.application.allow_payloads
+            && let Err(error) = selector::check(allowed)
+        {
             self.refusals.push(Refusal::bad_selector(&self.source, "spec.application.allowPayloads", &error));
         }
     }

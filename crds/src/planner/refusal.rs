@@ -114,7 +114,7 @@ impl Refusal {
 
     /// A protocol that no agent decodes.
     pub fn protocol_not_supported(source: &Source, field: &str, protocol: RequestProtocol) -> Self {
-        let supported = RequestProtocol::SUPPORTED.map(RequestProtocol::as_str).join(", ");
+        let supported = RequestProtocol::supported_words();
         let message = format!("{field}: {protocol} is not supported yet; supported are {supported}");
         Self::new(source, Reason::Unsupported, field, message)
     }

@@ -47,7 +47,7 @@ pub(super) fn requests_session(
 }
 
 /// Sorted, each once, so that equal specs give equal sessions.
-fn sorted<T: Ord>(items: impl Iterator<Item = T>) -> Vec<T> {
+pub(super) fn sorted<T: Ord>(items: impl Iterator<Item = T>) -> Vec<T> {
     let mut items: Vec<T> = items.collect();
     items.sort_unstable();
     items.dedup();

@@ -7,7 +7,7 @@ use validator::Validate;
 use super::{
     budget,
     refusal::Refusal,
-    requests::{Retention, requests_session},
+    requests::{Retention, requests_session, sorted},
     standing::standing_profile,
 };
 use crate::{
@@ -70,17 +70,11 @@ pub fn session_for_capture(
         .map_err(|_| Refusal::layer_not_accepted(&source, Layer::Network))?;
     let spec = &capture.spec;
     check_bounds(&source, spec)?;
-    let mut ports: Vec<u16> = spec.ports.iter().filter_map(|port| u16::try_from(*port).ok()).collect();
-    ports.sort_unstable();
-    ports.dedup();
-    let mut protocols: Vec<String> = spec.protocols.iter().map(|protocol| protocol.as_str().into()).collect();
-    protocols.sort_unstable();
-    protocols.dedup();
     let output = [(spec.output.stdout, FlowOutput::Stdout), (spec.output.file, FlowOutput::File)];
     let content = SessionContent::Flows(FlowsSession {
         pods: pods(&source, &layer, &spec.pod_selector)?,
-        ports,
-        protocols,
+        ports: sorted(spec.ports.iter().filter_map(|port| u16::try_from(*port).ok())),
+        protocols: sorted(spec.protocols.iter().map(|protocol| protocol.as_str().into())),
         output: output.into_iter().filter_map(|(requested, output)| requested.then_some(output)).collect(),
         flow_entries: sizes.flow_entries,
         ring_bytes: sizes.ring_bytes,

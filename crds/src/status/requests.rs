@@ -6,12 +6,7 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 use validator::Validate;
 
-use crate::node::{MAX_OTHER_PROTOCOLS, MAX_PROTOCOLS, MAX_TLS_NOT_VISIBLE};
-
-// The same limits, in the type of a validated length.
-const OTHER_PROTOCOLS: u64 = MAX_OTHER_PROTOCOLS as u64;
-const PROTOCOLS: u64 = MAX_PROTOCOLS as u64;
-const TLS_NOT_VISIBLE: u64 = MAX_TLS_NOT_VISIBLE as u64;
+use crate::node::requests_state::{OTHER_PROTOCOLS, PROTOCOLS, TLS_NOT_VISIBLE};
 
 /// Requests of an AppProfile on all nodes together, since it started.
 #[derive(KubeSchema, Validate, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

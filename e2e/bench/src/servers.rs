@@ -15,7 +15,7 @@ use nix::{
     },
     unistd::Pid,
 };
-use trilobite_cluster::{Cache, build};
+use trilobite_cluster::{Cache, build, command::output};
 
 use crate::{
     pinned::last_cpu,
@@ -156,12 +156,6 @@ fn nginx_configuration(folder: &Path) -> String {
          server {{ listen {port}; root {0}/html; }} }}\n",
         folder.display()
     )
-}
-
-fn output(command: &mut Command) -> Result<String> {
-    let done = command.stdin(Stdio::null()).output().with_context(|| format!("starting {command:?}"))?;
-    ensure!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr));
-    Ok(String::from_utf8_lossy(&done.stdout).into_owned())
 }
 
 /// From the line `123 requests in 3.00s, 1.00MB read`. Errors make the run worthless.

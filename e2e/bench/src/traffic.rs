@@ -110,9 +110,9 @@ pub(crate) fn generate(traffic: &Traffic) -> Result<()> {
             pinned.apply()?;
             bulk(address, seconds)?
         }
-        Traffic::Requests(ref load) => {
+        Traffic::Requests(load) => {
             load.pinned.apply()?;
-            request_load::generate(load)?
+            request_load::generate(&load)?
         }
         Traffic::Burn { threads, seconds } => burn(threads, seconds),
         Traffic::Calls { call, pinned } => {
@@ -121,6 +121,16 @@ pub(crate) fn generate(traffic: &Traffic) -> Result<()> {
         }
     };
     Ok(writeln!(stdout(), "{done}")?)
+}
+
+/// A number of the work that a load has done.
+pub(crate) fn number(done: &Value, what: &str) -> Result<f64> {
+    done[what].as_f64().with_context(|| format!("{done} has no {what}"))
+}
+
+/// The same a second.
+pub(crate) fn rate(done: &Value, what: &str) -> Result<f64> {
+    Ok(number(done, what)? / number(done, "seconds")?)
 }
 
 fn serve() -> Result<()> {

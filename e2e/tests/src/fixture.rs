@@ -6,6 +6,7 @@ use std::{
     sync::OnceLock,
 };
 
+use serde_json::Value;
 use trilobite_cluster::{Cache, Cluster, command::without_proxies, default_folder, workspace_root};
 
 use crate::{
@@ -93,6 +94,22 @@ impl Fixture {
             that(disabled && !listens, format!("{:#}{:#}", stack["status"], runtimes["items"]))
         });
         self.ready("2/2");
+        self.no_session_is_left();
+    }
+
+    /// Waits until the sessions of earlier tests have left the nodes: a node that is asked to end one while its agent is away owes
+    /// an answer, which the stack's status says.
+    #[track_caller]
+    fn no_session_is_left(&self) {
+        eventually("no node runs a session, and each agent has reported on that", 60, || {
+            let runtimes = self.kubectl.get(&["noderuntimes"])?;
+            let is_idle = |runtime: &Value| {
+                runtime["spec"]["sessions"].as_array().is_none_or(Vec::is_empty)
+                    && runtime["status"]["observedGeneration"] == runtime["metadata"]["generation"]
+            };
+            let is_idle = runtimes["items"].as_array().is_some_and(|items| items.iter().all(is_idle));
+            that(is_idle, format!("{:#}", runtimes["items"]))
+        });
     }
 
     /// Waits until the stack says that it is ready on so many nodes, at its present generation, and that all of them have the
@@ -167,7 +184,7 @@ pub fn stack_yaml(spec: &str) -> String {
 }
 
 /// A condition of an object by its type.
-pub fn condition<'a>(object: &'a serde_json::Value, kind: &str) -> Option<&'a serde_json::Value> {
+pub fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
     object["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)
 }
 

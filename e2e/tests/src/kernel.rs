@@ -95,7 +95,7 @@ fn names() -> &'static Names {
             programs.extend(object.progs().map(|program| kept(&program.name().to_string_lossy())));
             maps.extend(object.maps().map(|map| kept(&map.name().to_string_lossy())));
         }
-        // A ring of each profile of requests, which is made when it starts.
+        // The ring of a profile of requests is in no object: the agent makes it when the profile starts.
         maps.insert(kept("slot_ring"));
         Names { programs, maps }
     })

@@ -6,6 +6,8 @@ use std::{
     os::unix::fs::FileExt,
 };
 
+use memchr::memmem;
+
 /// Bytes charged to a process's cgroup, kernel memory included, files in the page cache not: results stay on disk for an
 /// hour, and the kernel takes their pages back by itself.
 pub fn cgroup_memory(pid: u32) -> u64 {
@@ -53,22 +55,10 @@ fn find_in(memory: &File, range: Range<u64>, texts: &[&str]) -> Option<String> {
         let Ok(read) = memory.read_at(&mut bytes, begin) else { continue };
         bytes.truncate(read);
         for text in texts.iter().map(|text| text.as_bytes()) {
-            let Some(at) = position(&bytes, text) else { continue };
+            let Some(at) = memmem::find(&bytes, text) else { continue };
             let near = &bytes[at.saturating_sub(40)..bytes.len().min(at + text.len() + 40)];
             return Some(format!("{:?}", String::from_utf8_lossy(near)));
         }
-    }
-    None
-}
-
-fn position(bytes: &[u8], text: &[u8]) -> Option<usize> {
-    let (first, mut from) = (text.first()?, 0);
-    while let Some(next) = bytes[from..].iter().position(|byte| byte == first) {
-        from += next;
-        if bytes[from..].starts_with(text) {
-            return Some(from);
-        }
-        from += 1;
     }
     None
 }

@@ -21,30 +21,14 @@ impl Workload<'_> {
     /// As YAML.
     pub fn yaml(&self) -> String {
         let Self { namespace, name, node, command } = self;
-        format!(
-            r#"
-apiVersion: v1
-kind: Pod
-metadata: {{name: {name}, namespace: {namespace}, labels: {{app: {name}}}}}
-spec:
-  nodeName: {node}
-  terminationGracePeriodSeconds: 1
-  containers:
-    - name: main
-      image: localhost/trilobite-workloads:1
-      imagePullPolicy: Never
-      command: {command}
-"#
-        )
+        yaml([namespace, name, node], "localhost/trilobite-workloads:1", "{}", command)
     }
 
     /// Makes it and waits until it runs.
     #[track_caller]
     pub fn start(&self, kubectl: &Kubectl) {
         kubectl.apply(&self.yaml());
-        let Self { namespace, name, .. } = self;
-        let timeout = format!("--timeout={}s", patience(120));
-        kubectl.run(&["-n", namespace, "wait", "--for=condition=Ready", &timeout, &format!("pod/{name}")]);
+        wait_until_ready(kubectl, self.namespace, self.name);
     }
 
     /// Deletes it and waits until it is gone.
@@ -57,6 +41,57 @@ spec:
     #[track_caller]
     pub fn leave(&self, kubectl: &Kubectl) {
         kubectl.run(&["-n", self.namespace, "delete", "pod", self.name, "--wait=false"]);
+    }
+}
+
+/// A pod of one container, with its security context and command as JSON.
+pub(crate) fn yaml([namespace, name, node]: [&str; 3], image: &str, security: &str, command: &str) -> String {
+    format!(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}, namespace: {namespace}, labels: {{app: {name}}}}}
+spec:
+  nodeName: {node}
+  terminationGracePeriodSeconds: 1
+  securityContext: {security}
+  containers:
+    - name: main
+      image: {image}
+      imagePullPolicy: Never
+      command: {command}
+"#
+    )
+}
+
+/// Waits until a pod is ready.
+#[track_caller]
+pub(crate) fn wait_until_ready(kubectl: &Kubectl, namespace: &str, name: &str) {
+    let timeout = format!("--timeout={}s", patience(120));
+    kubectl.run(&["-n", namespace, "wait", "--for=condition=Ready", &timeout, &format!("pod/{name}")]);
+}
+
+/// A namespace of one test: deleted when the test ends, also after a failure. The test does not wait for the deletion.
+pub struct TestNamespace {
+    kubectl: &'static Kubectl,
+    name: &'static str,
+}
+
+impl TestNamespace {
+    /// Makes it, see `namespace`.
+    #[track_caller]
+    pub fn create(kubectl: &'static Kubectl, name: &'static str) -> Self {
+        let created = Self { kubectl, name };
+        namespace(kubectl, name);
+        created
+    }
+}
+
+impl Drop for TestNamespace {
+    fn drop(&mut self) {
+        if let Err(said) = self.kubectl.ask(&["delete", "namespace", self.name, "--ignore-not-found", "--wait=false"]) {
+            eprintln!("kubectl delete: {said}");
+        }
     }
 }
 

@@ -1,5 +1,5 @@
-//! Results of CPU profiles: fetched through the agent's socket by our own command line, and what they are about from the
-//! node's disk, where the agent keeps them.
+//! AppProfiles: how tests make them and wait for their end. Results of CPU profiles: fetched through the agent's socket by our own
+//! command line, and what they are about from the node's disk, where the agent keeps them.
 
 use std::{
     fs,
@@ -9,9 +9,52 @@ use std::{
 use serde_json::Value;
 
 use crate::{
+    Kubectl, agents,
     clients::{self, socket},
-    fixture::binary,
+    eventually,
+    fixture::{binary, condition},
+    kernel::{self, Objects},
+    wait::that,
 };
+
+/// An AppProfile with this spec (fields in flow style).
+pub fn profile_yaml(namespace: &str, name: &str, spec: &str) -> String {
+    format!(
+        "apiVersion: trilobite.dev/v1alpha1\nkind: AppProfile\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: \
+         {{{spec}}}\n"
+    )
+}
+
+/// Makes an AppProfile with this spec (fields in flow style), and waits until it is active.
+#[track_caller]
+pub fn start_profile(kubectl: &Kubectl, namespace: &str, name: &str, spec: &str) {
+    kubectl.apply(&profile_yaml(namespace, name, spec));
+    eventually("the profile is active on its nodes", 60, || {
+        let object = kubectl.get(&["-n", namespace, "appprofile", name])?;
+        let active = condition(&object, "Ready").is_some_and(|ready| ready["status"] == "True");
+        that(active, format!("{:#}", object["status"]))
+    });
+}
+
+/// `Ok` once an AppProfile has ended by its duration.
+pub fn is_completed(kubectl: &Kubectl, namespace: &str, name: &str) -> Result<(), String> {
+    let object = kubectl.get(&["-n", namespace, "appprofile", name])?;
+    let completed = condition(&object, "Completed")
+        .is_some_and(|completed| completed["status"] == "True" && completed["reason"] == "DurationElapsed");
+    that(completed, format!("{:#}", object["status"]))
+}
+
+/// Deletes every AppProfile, e.g. of a test that failed, and waits until no worker and no program of requests is left. Returns what
+/// of ours is in the kernel then.
+#[track_caller]
+pub fn delete_all(kubectl: &Kubectl) -> Objects {
+    kubectl.run(&["delete", "appprofiles", "--all", "--all-namespaces"]);
+    eventually("no worker runs", 60, || {
+        let (objects, workers) = (kernel::objects(), agents::workers());
+        that(workers.is_empty() && objects.count(kernel::REQUESTS) == 0, format!("{workers:?} {objects:?}"))?;
+        Ok(objects)
+    })
+}
 
 /// Folded stacks of a result: each line is a stack, its root first, and its samples.
 pub struct Folded(Vec<(String, u64)>);

@@ -1,12 +1,14 @@
 //! The read API of the cluster, and what agents count of it.
 
 use std::{
+    fs,
     io::{Read, Write},
     net::TcpStream,
     time::Duration,
 };
 
 use serde_json::Value;
+use trilobite_cluster::workspace_root;
 
 use crate::{
     Kubectl, eventually,
@@ -45,6 +47,37 @@ pub fn rows_until(kubectl: &Kubectl, path: &str, wanted: impl Fn(&Value) -> bool
         let items = list["items"].as_array().cloned().unwrap_or_default();
         if items.iter().any(&wanted) { Ok(items) } else { Err(format!("{} rows, {:#}", items.len(), list["coverage"])) }
     })
+}
+
+/// The page about the API.
+pub fn page() -> String {
+    fs::read_to_string(workspace_root().join("docs/read-api.md")).unwrap()
+}
+
+/// The tables that kubectl prints of a resource, without and with `-o wide`; their columns are those of the page.
+#[track_caller]
+pub fn documented_tables(kubectl: &Kubectl, namespace: &str, resource: &str) -> [String; 2] {
+    let (all, narrow) = documented_columns(&page(), resource);
+    let name = format!("{resource}.read.trilobite.dev");
+    [(&[][..], narrow), (&["-o", "wide"][..], all)].map(|(options, expected)| {
+        let table = kubectl.run(&[&["-n", namespace, "get", &name], options].concat());
+        let header: Vec<String> =
+            table.lines().next().unwrap_or_default().split_whitespace().map(String::from).collect();
+        assert_eq!(header, expected, "{resource} {options:?}:\n{table}");
+        table
+    })
+}
+
+/// Columns of a resource as the page lists them: all, and those of the narrow table.
+#[track_caller]
+fn documented_columns(page: &str, resource: &str) -> (Vec<String>, Vec<String>) {
+    let (_, section) = page.split_once("\n## Columns\n").unwrap();
+    let prefix = format!("| `{resource}` | ");
+    let row = section.lines().find_map(|line| line.strip_prefix(&prefix)).expect("a row of the resource");
+    let all: Vec<&str> = row.trim_end_matches(" |").split(", ").collect();
+    let name = |column: &&str| column.trim_matches(['[', ']']).to_uppercase();
+    let narrow = all.iter().filter(|column| !column.starts_with('[')).map(name).collect();
+    (all.iter().map(name).collect(), narrow)
 }
 
 /// Rows that a node's agent has sent and withheld, of one resource: `events`, `flows` or `profiles`.

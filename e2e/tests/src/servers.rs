@@ -3,19 +3,21 @@
 use std::{
     collections::BTreeMap,
     io::Write,
-    process::{Command, Stdio},
+    process::Stdio,
     sync::OnceLock,
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
-use trilobite_cluster::{Cache, workspace_root};
+use serde_json::{Value, json};
+use trilobite_cluster::Cache;
 
 use crate::{
     Fixture, Kubectl,
-    clients::{Stream, json_lines, succeed, trilobite},
+    clients::{Stream, json_lines, trilobite},
     eventually,
-    wait::{patience, that},
+    pods::{self, TestNamespace},
+    profiles::start_profile,
+    wait::patience,
 };
 
 /// Where Debian has the programs.
@@ -40,17 +42,16 @@ impl ServerPod<'_> {
     #[track_caller]
     pub fn start(&self, fixture: &Fixture) {
         import(fixture);
-        let Self { namespace, name, node, user, .. } = self;
-        let script: String =
-            std::iter::once(PATH).chain(self.script.lines()).map(|line| format!("        {line}\n")).collect();
-        fixture.kubectl.apply(&format!(
-            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: {namespace}, labels: {{app: {name}}}}}\nspec:\n  \
-             nodeName: {node}\n  terminationGracePeriodSeconds: 1\n  securityContext: {{runAsUser: {user}}}\n  containers:\n  \
-             - name: main\n    image: localhost/trilobite-servers:1\n    imagePullPolicy: Never\n    command:\n    - sh\n    - -c\n    \
-             - |\n{script}"
+        let Self { namespace, name, node, script, user } = self;
+        let command = json!(["sh", "-c", format!("{PATH}\n{script}")]).to_string();
+        let security = format!("{{runAsUser: {user}}}");
+        fixture.kubectl.apply(&pods::yaml(
+            [namespace, name, node],
+            "localhost/trilobite-servers:1",
+            &security,
+            &command,
         ));
-        let timeout = format!("--timeout={}s", patience(120));
-        fixture.kubectl.run(&["-n", namespace, "wait", "--for=condition=Ready", &timeout, &format!("pod/{name}")]);
+        pods::wait_until_ready(&fixture.kubectl, namespace, name);
     }
 }
 
@@ -59,11 +60,108 @@ fn import(fixture: &Fixture) {
     static IMPORTED: OnceLock<()> = OnceLock::new();
     IMPORTED.get_or_init(|| {
         let archive = Cache::from_environment().servers_archive().unwrap();
-        let tools = std::env::var_os("TRILOBITE_TOOLS")
-            .map_or_else(|| workspace_root().join("target/x86_64-unknown-linux-gnu/debug"), Into::into);
-        succeed(Command::new(tools.join("trilobite-cluster")).arg("load").arg(archive));
-        fixture.kubectl.run(&["get", "nodes"]);
+        fixture.cluster.load(&[archive]).unwrap();
     });
+}
+
+/// A server on node2, and a pod `client` on node1, in a namespace of the test.
+pub struct ServerAndClient {
+    /// Address of the server's pod.
+    pub host: String,
+    kubectl: &'static Kubectl,
+    namespace: &'static str,
+    server: &'static str,
+    _deleted: TestNamespace,
+}
+
+impl ServerAndClient {
+    /// Makes namespace and pods, and waits until both run. The shell of the server's pod runs `script` as this user.
+    #[track_caller]
+    pub fn start(
+        fixture: &'static Fixture,
+        namespace: &'static str,
+        server: &'static str,
+        script: &str,
+        user: u32,
+    ) -> Self {
+        let kubectl = &fixture.kubectl;
+        let deleted = TestNamespace::create(kubectl, namespace);
+        ServerPod { namespace, name: server, node: "node2", script, user }.start(fixture);
+        start_client(fixture, namespace);
+        let host = pods::address(kubectl, namespace, server, 0);
+        Self { host, kubectl, namespace, server, _deleted: deleted }
+    }
+
+    /// Captures the requests of both pods: see `profile`.
+    #[track_caller]
+    pub fn profile(&self, requests: &str) {
+        profile(self.kubectl, self.namespace, requests);
+    }
+
+    /// What a shell in the server's pod prints.
+    #[track_caller]
+    pub fn on_server(&self, script: &str) -> String {
+        shell(self.kubectl, self.namespace, self.server, script)
+    }
+
+    /// What a shell in the client's pod prints.
+    #[track_caller]
+    pub fn on_client(&self, script: &str) -> String {
+        shell(self.kubectl, self.namespace, CLIENT, script)
+    }
+
+    /// Waits until a shell in the client's pod ends with success.
+    #[track_caller]
+    pub fn wait_for_client(&self, script: &str) {
+        wait_for(self.kubectl, self.namespace, CLIENT, script);
+    }
+
+    /// What a Python program in the client's pod prints. Its arguments are the server's address and `arguments`; the text of the
+    /// program is in no argument of a process.
+    #[track_caller]
+    pub fn run_python(&self, program: &str, arguments: &str) -> String {
+        put_file(self.kubectl, self.namespace, CLIENT, "/tmp/program.py", program.as_bytes());
+        self.on_client(&format!("python3 /tmp/program.py {} {arguments}", self.host))
+    }
+
+    /// Every row of both pods since the profile began.
+    #[track_caller]
+    pub fn rows(&self, words: &[&str], expected: usize) -> Vec<Row> {
+        rows(self.kubectl, self.namespace, words, expected)
+    }
+}
+
+/// Name of the pod in which clients run.
+const CLIENT: &str = "client";
+
+/// Makes the pod `client` on node1, in which tests run clients, and waits until it runs.
+#[track_caller]
+pub fn start_client(fixture: &Fixture, namespace: &str) {
+    ServerPod { namespace, name: CLIENT, node: "node1", script: "sleep 100000", user: 0 }.start(fixture);
+}
+
+/// The script of a pod with nginx, which serves `/items/`, and logs each request in this format to /tmp/access.log. `server` is the
+/// rest of its `server` block.
+pub fn nginx(log_format: &str, server: &str) -> String {
+    format!(
+        r#"mkdir -p /tmp/www /var/log/nginx /var/lib/nginx/body
+echo hello >/tmp/www/item
+cat >/tmp/nginx.conf <<'END'
+user root; worker_processes 2; error_log /tmp/error.log; pid /tmp/nginx.pid;
+events {{ worker_connections 512; }}
+http {{
+  log_format all '{log_format}';
+  access_log /tmp/access.log all;
+  sendfile on; keepalive_requests 100000;
+  server {{
+    root /tmp/www;
+    location /items/ {{ try_files /item =404; }}
+    {server}
+  }}
+}}
+END
+exec nginx -c /tmp/nginx.conf -g 'daemon off;'"#
+    )
 }
 
 /// What a shell in a pod prints; anything but success is a failure.
@@ -79,30 +177,11 @@ pub fn wait_for(kubectl: &Kubectl, namespace: &str, pod: &str, script: &str) {
     eventually(script, 60, || kubectl.ask(&["-n", namespace, "exec", pod, "--", "sh", "-c", &with_path]).map(drop));
 }
 
-/// Makes an AppProfile of every pod of a namespace, and waits until it is active.
+/// Makes an AppProfile of every pod of a namespace, named `requests`, and waits until it is active.
 #[track_caller]
 pub fn profile(kubectl: &Kubectl, namespace: &str, requests: &str) {
     let spec = format!("podSelector: {{}}, requests: {requests}, durationSeconds: 1800, memoryBudgetBytes: 67108864");
     start_profile(kubectl, namespace, "requests", &spec);
-}
-
-/// Makes an AppProfile with this spec (fields in flow style), and waits until it is active.
-#[track_caller]
-pub fn start_profile(kubectl: &Kubectl, namespace: &str, name: &str, spec: &str) {
-    kubectl.apply(&profile_yaml(namespace, name, spec));
-    eventually("the profile is active on both nodes", 60, || {
-        let object = kubectl.get(&["-n", namespace, "appprofile", name])?;
-        let active = crate::fixture::condition(&object, "Ready").is_some_and(|ready| ready["status"] == "True");
-        that(active, format!("{:#}", object["status"]))
-    });
-}
-
-/// An AppProfile with this spec.
-pub fn profile_yaml(namespace: &str, name: &str, spec: &str) -> String {
-    format!(
-        "apiVersion: trilobite.dev/v1alpha1\nkind: AppProfile\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: \
-         {{{spec}}}\n"
-    )
 }
 
 /// Writes a file in a pod. Its content is in no argument of a process, and in no object.
@@ -132,6 +211,13 @@ impl Row {
         self.text("latency").trim_end_matches('s').parse::<f64>().unwrap_or(f64::NAN) * 1000.0
     }
 
+    /// `IP:PORT` of `local` or `remote`; empty if it is not known.
+    pub fn endpoint(&self, field: &str) -> String {
+        let endpoint = &self.object[field];
+        let ip = endpoint["ip"].as_str().unwrap_or_default();
+        if ip.is_empty() { String::new() } else { format!("{ip}:{}", endpoint["port"]) }
+    }
+
     /// Operation, target and status, as one text.
     pub fn words(&self) -> String {
         format!("{} {} {}", self.text("operation"), self.text("target"), self.text("status"))
@@ -147,12 +233,12 @@ pub fn rows(kubectl: &Kubectl, namespace: &str, words: &[&str], expected: usize)
     while rows.len() < expected && begin.elapsed() < Duration::from_secs(patience(60)) {
         rows.extend(stream.drain(3).iter().filter_map(|line| row(line)));
     }
-    // What should not be there comes late too.
+    // Rows beyond the expected ones may come late.
     rows.extend(stream.drain(3).iter().filter_map(|line| row(line)));
     rows
 }
 
-/// The latest rows of a namespace, whose pods may go on: what is printed without following.
+/// The latest rows of a namespace, read without following them: its pods may send requests meanwhile.
 #[track_caller]
 pub fn latest_rows(kubectl: &Kubectl, namespace: &str) -> Vec<Row> {
     let words = ["requests", "-n", namespace, "--since", "1h", "--limit", "5000", "-o", "json"];
@@ -169,8 +255,13 @@ fn row_of(mut object: Value) -> Option<Row> {
     object["protocol"].is_string().then_some(Row { object })
 }
 
+/// The rows of servers (`server`) or of clients (`client`).
+pub fn of_role<'a>(rows: &'a [Row], role: &str) -> Vec<&'a Row> {
+    rows.iter().filter(|row| row.text("role") == role).collect()
+}
+
 /// Rows of each connection, in the order in which their requests began.
-pub fn by_connection(rows: &[Row]) -> Vec<Vec<String>> {
+pub fn by_connection(rows: &[&Row]) -> Vec<Vec<String>> {
     let mut connections: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
     for row in rows {
         connections.entry(row.text("connection")).or_default().push(row);

@@ -11,15 +11,17 @@
 #include "connection.h"
 #include "data_scratch.h"
 #include "followed_socket.h"
+#include "socket_address.h"
 #include "task.h"
 
-#define AF_UNIX 1
-#define AF_INET 2
-#define AF_INET6 10
 #define SOCK_STREAM 1
 #define IPPROTO_TCP 6
 #define IPPROTO_UDP 17
 #define IPPROTO_MPTCP 262
+#define MSG_OOB 0x1
+#define MSG_PEEK 0x2
+#define MSG_TRUNC 0x20
+#define MSG_ERRQUEUE 0x2000
 #define RCV_SHUTDOWN 1
 #define MISSED_MAX (1u << 31)   /* a difference of sequence numbers above this is one below 0 */
 
@@ -66,6 +68,21 @@ static __always_inline bool copy_address(__u8 *to, const __u64 *words)
 	else
 		__builtin_memcpy(to, words, 16);
 	return is_ipv4;
+}
+
+/* The peer of a datagram, where the socket has none of its own. */
+static __always_inline void set_peer(struct data_record *record, const struct socket_address *address)
+{
+	if (address->family == AF_INET) {
+		__builtin_memcpy(record->remote, &address->ipv4, 4);
+		record->family = AF_INET;
+	} else if (address->family == AF_INET6) {
+		if (copy_address(record->remote, address->ipv6))
+			record->family = AF_INET;
+	} else {
+		return;
+	}
+	record->remote_port = bpf_ntohs(address->port);
 }
 
 static __always_inline __u64 describe_inet(struct data_record *record, struct sock *sk)
@@ -155,6 +172,19 @@ static __always_inline void describe_socket(struct followed_socket *followed, st
 	/* Last: until then other processors leave the socket alone. */
 	barrier();
 	followed->record.record.connection = key ? key : 1;
+}
+
+/* What is peeked at comes again; the bytes of the error queue, and out of band, are no part of the stream. */
+static __always_inline bool is_in_stream(int flags)
+{
+	return !(flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE));
+}
+
+/* Whether the bytes of a receive are in its buffer. With MSG_TRUNC the kernel discards bytes of TCP; of a datagram it copies as many as
+ * the buffer has room for. */
+static __always_inline bool fills_buffer(struct sock *sk, int flags)
+{
+	return !(flags & MSG_TRUNC) || sk->sk_protocol == IPPROTO_UDP;
 }
 
 /* Not a socket of the kernel's own, whose bytes are not the caller's. */
@@ -297,12 +327,7 @@ static __always_inline int begin_capture(struct sock *sk, __s64 length, __u32 se
 	s->late = followed->late;
 	s->ignored = followed->ignored;
 	s->fresh = ~followed->met[sent & 1];
-	s->writes = 0;
-	s->limit = 0;
-	s->copied = 0;
-	s->segment_bytes = 0;
-	s->vector_count = 0;
-	s->skip = 0;
+	reset_data_scratch(s);
 	missed = advance(followed, sk, length, sent);
 	s->missed = missed;
 	s->record = followed->record;

@@ -5,6 +5,7 @@
 #define TRILOBITE_DATA_SCRATCH_H
 
 #include "drops.h"
+#include "scratch_lock.h"
 #include "slots.h"
 
 #define DATA_LEVELS 2           /* calls on one processor at a time: on a preemptible kernel another task may interrupt one */
@@ -16,7 +17,7 @@ struct data_scratch {
 	__u32 class_id;
 	__u64 missed;                   /* bytes that were sent or received in front of this call, without a call that was seen */
 
-	/* Slots, a bit each, as in struct followed_socket; `wanting`: those that select the caller; `writes`: those that get
+	/* Slots, a bit each, as in struct followed_socket; `wanting`: slots that select the caller; `writes`: slots that get
 	 * a record of this call. */
 	__u64 wanting, seen, late, ignored, writes;
 	__u64 fresh;                    /* slots that have had no record of this direction yet: what was missed before is not theirs */
@@ -64,8 +65,7 @@ static __always_inline struct data_scratch *data_scratch_at(__u32 level)
 	return bpf_map_lookup_elem(&data_scratch, &level);
 }
 
-/* Takes one of the processor's scratches; below 0 if none is free. The call that increments `users` from 0 has it: on a preemptible
- * kernel another task may come between any two instructions. */
+/* Takes one of the processor's scratches; below 0 if none is free. */
 static __always_inline int acquire_data_scratch(void)
 {
 #pragma nounroll
@@ -74,17 +74,26 @@ static __always_inline int acquire_data_scratch(void)
 
 		if (!s)
 			break;
-		__sync_fetch_and_add(&s->users, 1);
-		if (*(volatile __u32 *)&s->users == 1)
+		if (try_lock_scratch(&s->users))
 			return level;
-		__sync_fetch_and_add(&s->users, -1);
 	}
 	return -1;
 }
 
 static __always_inline void release_data_scratch(struct data_scratch *s)
 {
-	__sync_fetch_and_add(&s->users, -1);
+	unlock_scratch(&s->users);
+}
+
+/* Forgets the bytes and the answers of the call that had the scratch before. */
+static __always_inline void reset_data_scratch(struct data_scratch *s)
+{
+	s->writes = 0;
+	s->limit = 0;
+	s->copied = 0;
+	s->segment_bytes = 0;
+	s->vector_count = 0;
+	s->skip = 0;
 }
 
 static __always_inline void count_lost(__u32 slot, __u32 length)

@@ -12,9 +12,9 @@ struct followed_socket {
 	__u32 tcp_sequence[2];          /* TCP's sequence number at that position */
 	__u64 counted_prot;             /* struct proto whose sequence numbers count the process's bytes; 0: none */
 
-	/* Slots, a bit each: those that have seen the socket, those for which bytes were exchanged before, those that want no more. */
+	/* Slots, a bit each: have seen the socket; bytes were exchanged before they saw it; want no more of it. */
 	__u64 seen, late, ignored;
-	__u64 met[2];                   /* those that have had a record of a direction */
+	__u64 met[2];                   /* slots that have had a record of the direction */
 	__u64 epoch;                    /* of the table of slots, to which the bits belong */
 	__u64 is_underway;              /* bytes were exchanged before the first call */
 };

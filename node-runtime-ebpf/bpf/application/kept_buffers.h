@@ -4,7 +4,7 @@
 #ifndef TRILOBITE_KEPT_BUFFERS_H
 #define TRILOBITE_KEPT_BUFFERS_H
 
-#include "data_scratch.h"
+#include "capture.h"
 
 struct kept_buffers {
 	__u64 segment, segment_bytes;
@@ -31,7 +31,7 @@ static __always_inline bool is_iterator_of(struct iov_iter *iterator, __u32 kind
 	return (BPF_CORE_READ(old, type) & ~1u) == kind;
 }
 
-/* Keeps the buffers of a call if its thread is selected. Those in kernel memory are not the process's. */
+/* Keeps the buffers of a call if its thread is selected. Buffers in kernel memory are not the process's. */
 static __always_inline int keep_buffers(struct msghdr *message)
 {
 	struct iov_iter *iterator = &message->msg_iter;
@@ -66,24 +66,11 @@ static __always_inline int keep_buffers(struct msghdr *message)
 /* The address of a datagram's peer, where the socket has none of its own. */
 static __always_inline void read_peer(struct data_scratch *s, __u64 from)
 {
-	struct {
-		__u16 family, port;
-		__u32 ipv4;
-		__u64 ipv6[2];
-	} address = {};
+	struct socket_address address = {};
 
 	if (!s->has_peers || !from || bpf_probe_read_kernel(&address, sizeof(address), (void *)from))
 		return;
-	if (address.family == AF_INET) {
-		__builtin_memcpy(s->record.remote, &address.ipv4, 4);
-		s->record.family = AF_INET;
-	} else if (address.family == AF_INET6) {
-		if (copy_address(s->record.remote, address.ipv6))
-			s->record.family = AF_INET;
-	} else {
-		return;
-	}
-	s->record.remote_port = bpf_ntohs(address.port);
+	set_peer(&s->record, &address);
 }
 
 /* NULL for a call that had begun before the programs were attached. */

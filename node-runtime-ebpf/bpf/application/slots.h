@@ -38,7 +38,7 @@ struct {
 	__array(values, struct slot_ring);
 } slot_rings SEC(".maps");
 
-/* One that is evicted is as VERDICT_NONE: more bytes are copied than needed. */
+/* An evicted verdict is as VERDICT_NONE: more bytes are copied than needed. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, VERDICTS_MAX);
@@ -80,25 +80,20 @@ __noinline __u64 slots_of_class(__u32 class_id)
 	active = *(volatile __u64 *)&table->active;
 #pragma nounroll
 	for (__u32 slot = 0; slot < REQUEST_SLOTS_MAX; slot++) {
-		__u64 scope, bit;
-		__u32 word;
+		__u64 scope;
 
 		if (slot >= *(volatile __u64 *)&table->end)
 			break;
 		if (!(active >> slot & 1))
 			continue;
 		scope = table->scope[slot & SLOT_MASK];
-		word = (scope / 64) & (SCOPE_WORDS - 1);
-		bit = 1ull << (scope % 64);
-		/* `decided` is read first: the agent writes `wanted` first. */
-		if (scope >= SCOPES_MAX || !answers || !(*(volatile __u64 *)&answers->decided[word] & bit) ||
-		    answers->wanted[word] & bit)
+		if (scope >= SCOPES_MAX || selection_in(answers, scope) != NOT_SELECTED)
 			selecting |= 1ull << slot;
 	}
 	return selecting;
 }
 
-/* Slots among these that were added after an epoch: what is remembered of them is about slots of before. */
+/* The slots that were added after an epoch: what a socket remembers of their numbers is about earlier slots. */
 __noinline __u64 slots_since(__u64 epoch)
 {
 	struct slot_table *table = find_slot_table();

@@ -12,10 +12,6 @@
 
 #include "followed_socket.h"
 
-#define MSG_OOB 0x1
-#define MSG_PEEK 0x2
-#define MSG_ERRQUEUE 0x2000
-
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 struct {
@@ -42,7 +38,6 @@ static __always_inline struct followed_socket *create_socket(struct sock *sk)
 static __always_inline int record_call(struct sock *sk, int length, bool sent, bool has_bytes)
 {
 	struct followed_socket *followed = NULL;
-	struct task_struct *task;
 	struct data_scratch *s;
 	int level;
 
@@ -51,8 +46,7 @@ static __always_inline int record_call(struct sock *sk, int length, bool sent, b
 			note_message_without_bytes(length);
 		return 0;
 	}
-	task = bpf_get_current_task_btf();
-	level = begin_capture(sk, length, sent, task->group_leader->start_boottime + task->self_exec_id, &followed);
+	level = begin_capture(sk, length, sent, current_exec_ktime(), &followed);
 	if (level < 0 || !followed)
 		return 0;
 	s = data_scratch_at(level);
@@ -94,10 +88,9 @@ int BPF_PROG(on_send, struct sock *sk, int result, int flags)
 SEC("tp_btf/sock_recv_length")
 int BPF_PROG(on_receive, struct sock *sk, int result, int flags)
 {
-	if (result > 0 && flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE))
+	if (result > 0 && !is_in_stream(flags))
 		return 0;
-	/* TCP leaves the bytes where they are; of a datagram they are in the buffer, as many as it has room for. */
-	return capture(sk, result, false, !(flags & MSG_TRUNC) || sk->sk_protocol == IPPROTO_UDP);
+	return capture(sk, result, false, fills_buffer(sk, flags));
 }
 
 /* application/socket: a TCP connection has ended, and its socket goes.

@@ -9,11 +9,6 @@
 
 #include "followed_socket.h"
 
-#define MSG_OOB 0x1
-#define MSG_PEEK 0x2
-#define MSG_TRUNC 0x20
-#define MSG_ERRQUEUE 0x2000
-
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /* tcp_recvmsg and those of UDP have an argument `nonblock` in front of the flags: before 5.19. */
@@ -88,12 +83,11 @@ static __always_inline int capture(struct sock *sk, int result, bool sent, bool 
 	return 0;
 }
 
-/* As in socket.bpf.c: what is peeked at comes again; the bytes of the error queue, and out of band, are no part of the stream. */
 static __always_inline int capture_received(struct sock *sk, int result, int flags)
 {
-	if (flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE))
+	if (!is_in_stream(flags))
 		result = 0;
-	return capture(sk, result, false, !(flags & MSG_TRUNC) || sk->sk_protocol == IPPROTO_UDP);
+	return capture(sk, result, false, fills_buffer(sk, flags));
 }
 
 static __always_inline int capture_inet_received(unsigned long long *ctx)

@@ -56,7 +56,8 @@ struct tls_object {
 	__u32 is_ambiguous;
 };
 
-/* Ends with the object. The agent removes those that were not used for long: a process may end without a word. */
+/* An entry is deleted when its object is freed. The agent deletes entries that were not used for long: a process may end without
+ * freeing its objects. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -82,7 +83,7 @@ struct {
 	__type(value, __u32);
 } tls_excluded SEC(".maps");
 
-/* The beginning of all objects: too large for the stack of a probe. */
+/* The initial value of an object, all zeros: too large for the stack of a probe. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -96,6 +97,13 @@ static __always_inline __u64 slots_with_tls(void)
 	__u64 *slots = bpf_map_lookup_elem(&tls_slots, &zero);
 
 	return slots ? *(volatile __u64 *)slots : 0;
+}
+
+static __always_inline struct tls_object *tls_object_at(__u64 address)
+{
+	struct tls_key key = { .object = address, .process = bpf_get_current_pid_tgid() >> 32 };
+
+	return bpf_map_lookup_elem(&tls_objects, &key);
 }
 
 static __always_inline void forget_socket_of(struct tls_object *object)
@@ -151,13 +159,12 @@ static __always_inline __u32 tls_record_type(struct task_struct *task, struct so
 	struct call_arguments arguments;
 	__u8 head[4] = {};
 
-	if (length < 5 || !is_64_bit_caller(task))
+	if (length < 5 || !read_arguments_about(&arguments, task, sk))
 		return 0;
-	read_arguments(&arguments, task);
 	if (arguments.number != CALL_READ && arguments.number != CALL_WRITE && arguments.number != CALL_RECVFROM &&
 	    arguments.number != CALL_SENDTO)
 		return 0;
-	if (!is_about(task, arguments.fd, sk) || bpf_probe_read_user(head, 3, (void *)arguments.buffer))
+	if (bpf_probe_read_user(head, 3, (void *)arguments.buffer))
 		return 0;
 	if (head[0] < TLS_FIRST_TYPE || head[0] > TLS_DATA || head[1] != TLS_VERSION_MAJOR)
 		return 0;
@@ -187,7 +194,6 @@ static __always_inline void note_socket_of_tls(struct task_struct *task, struct 
 	struct tls_thread *thread = bpf_task_storage_get(&tls_threads, task, NULL, 0);
 	struct followed_socket *socket;
 	struct tls_object *object;
-	struct tls_key key = {};
 	struct tls_call *call;
 	__u32 type;
 
@@ -209,9 +215,7 @@ static __always_inline void note_socket_of_tls(struct task_struct *task, struct 
 	}
 	if (!type)
 		return;
-	key.object = call->object;
-	key.process = bpf_get_current_pid_tgid() >> 32;
-	object = bpf_map_lookup_elem(&tls_objects, &key);
+	object = tls_object_at(call->object);
 	if (object)
 		note_socket_inside(object, socket);
 }

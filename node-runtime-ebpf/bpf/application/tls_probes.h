@@ -23,13 +23,6 @@
 #define RETURN_BYTES 0
 #endif
 
-static __always_inline __u64 current_exec_ktime(void)
-{
-	struct task_struct *task = bpf_get_current_task_btf();
-
-	return task->group_leader->start_boottime + task->self_exec_id;
-}
-
 __noinline int class_of_caller(void)
 {
 	return current_class();
@@ -47,13 +40,6 @@ __noinline __u64 slots_of_caller(void)
 	if (class_id < 0 || bpf_map_lookup_elem(&tls_excluded, &cgroup))
 		return 0;
 	return slots_of_class(class_id) & slots;
-}
-
-static __always_inline struct tls_object *tls_object_at(__u64 address)
-{
-	struct tls_key key = { .object = address, .process = bpf_get_current_pid_tgid() >> 32 };
-
-	return bpf_map_lookup_elem(&tls_objects, &key);
 }
 
 /* Makes the object of an address, unless this image of the process has it. Returns whether there is one. */
@@ -192,13 +178,9 @@ __noinline int describe_text(__u64 address, __u32 level, __u64 buffer, __u32 len
 	s->seen = followed->seen;
 	s->late = followed->late;
 	s->ignored = followed->ignored;
+	reset_data_scratch(s);
 	s->segment = buffer;
 	s->segment_bytes = length;
-	s->writes = 0;
-	s->limit = 0;
-	s->copied = 0;
-	s->vector_count = 0;
-	s->skip = 0;
 	s->missed = 0;
 	return 1;
 }

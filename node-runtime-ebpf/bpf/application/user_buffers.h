@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Where the bytes of a call on a socket are, by the registers of the system call that the thread is in. Not found: those of 32-bit
- * callers, of io_uring, and of calls without a buffer (sendfile, splice). */
+/* Where the bytes of a call on a socket are, by the registers of the system call that the thread is in. Not found: the bytes of
+ * 32-bit callers, of io_uring, and of calls without a buffer (sendfile, splice). */
 #ifndef TRILOBITE_USER_BUFFERS_H
 #define TRILOBITE_USER_BUFFERS_H
 
-#include "data_scratch.h"
+#include "capture.h"
 
 #define PF_IO_WORKER 0x00000010
 #define PF_KTHREAD 0x00200000
-#define MSG_TRUNC 0x20
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 #if defined(__TARGET_ARCH_x86)
@@ -116,6 +115,15 @@ static __always_inline bool is_about(struct task_struct *task, __u64 fd, struct 
 	return file && file == sk->sk_socket->file;
 }
 
+/* The arguments of the system call that the thread is in; false if they do not say where the bytes of this socket are. */
+static __always_inline bool read_arguments_about(struct call_arguments *to, struct task_struct *task, struct sock *sk)
+{
+	if (!is_64_bit_caller(task))
+		return false;
+	read_arguments(to, task);
+	return is_about(task, to->fd, sk);
+}
+
 /* The index of the message in its call. */
 static __always_inline __u64 next_message(struct task_struct *task, const struct call_arguments *arguments)
 {
@@ -156,24 +164,14 @@ static __always_inline void note_message_without_bytes(long result)
 /* The address that a datagram is sent to, where the socket has none of its own. */
 static __always_inline void read_destination(struct data_scratch *s, __u64 from)
 {
-	struct {
-		__u16 family, port;
-		__u32 ipv4;
-		__u64 ipv6[2];
-	} address = {};
+	struct socket_address address = {};
 
 	if (!s->has_peers || !from || bpf_probe_read_user(&address, 8, (void *)from))
 		return;
-	if (address.family == AF_INET) {
-		__builtin_memcpy(s->record.remote, &address.ipv4, 4);
-		s->record.family = AF_INET;
-	} else if (address.family == AF_INET6 && !bpf_probe_read_user(address.ipv6, 16, (void *)from + 8)) {
-		if (copy_address(s->record.remote, address.ipv6))
-			s->record.family = AF_INET;
-	} else {
+	/* An address of IPv4 may end behind these eight bytes. */
+	if (address.family != AF_INET && bpf_probe_read_user(address.ipv6, 16, (void *)from + 8))
 		return;
-	}
-	s->record.remote_port = bpf_ntohs(address.port);
+	set_peer(&s->record, &address);
 }
 
 static __always_inline void use_message(struct data_scratch *s, __u64 from, bool sent)
@@ -195,10 +193,7 @@ static __always_inline void find_user_buffers(struct data_scratch *s, struct soc
 	struct call_arguments arguments;
 
 	s->is_kernel_vector = false;
-	if (!is_64_bit_caller(task))
-		return;
-	read_arguments(&arguments, task);
-	if (!is_about(task, arguments.fd, sk))
+	if (!read_arguments_about(&arguments, task, sk))
 		return;
 	switch (arguments.number) {
 	case CALL_READ:

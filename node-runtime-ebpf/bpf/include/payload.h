@@ -82,7 +82,7 @@ struct slot_counts {
 	__u64 gaps;
 	__u64 gap_bytes;
 	__u64 lost_records;             /* found no room in the ring, or no memory to be assembled in */
-	__u64 lost_bytes;               /* of the calls of those */
+	__u64 lost_bytes;               /* of the calls of lost records */
 };
 
 #endif

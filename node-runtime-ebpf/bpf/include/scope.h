@@ -20,15 +20,19 @@ enum selection {
 };
 
 /* `decided` is read first: the agent writes `wanted` first. */
-static __always_inline enum selection class_selection(__u32 class_id, __u32 scope)
+static __always_inline enum selection selection_in(struct cgroup_class *answers, __u32 scope)
 {
-	struct cgroup_class *answers = bpf_map_lookup_elem(&classes, &class_id);
 	__u32 word = (scope / 64) & (SCOPE_WORDS - 1);
 	__u64 bit = 1ull << (scope % 64);
 
 	if (!answers || !(*(volatile __u64 *)&answers->decided[word] & bit))
 		return SELECTION_UNKNOWN;
 	return answers->wanted[word] & bit ? SELECTED : NOT_SELECTED;
+}
+
+static __always_inline enum selection class_selection(__u32 class_id, __u32 scope)
+{
+	return selection_in(bpf_map_lookup_elem(&classes, &class_id), scope);
 }
 
 static __always_inline enum selection task_selection(struct task_struct *task, __u32 scope)

@@ -7,6 +7,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "drops.h"
+#include "scratch_lock.h"
 #include "selection.h"
 #include "tables.h"
 
@@ -88,8 +89,7 @@ static __always_inline struct hook_scratch *scratch_at(__u32 slot)
 	return bpf_map_lookup_elem(&hook_scratch, &slot);
 }
 
-/* Takes one of the processor's scratches; below 0 if none is free. The call that increments `users` from 0 has it: an interrupt or, on
- * a preemptible kernel, another task may come between any two instructions. */
+/* Takes one of the processor's scratches; below 0 if none is free. */
 __noinline int acquire_scratch(__u32 class_id)
 {
 	struct class_row *row = bpf_map_lookup_elem(&class_rows, &class_id);
@@ -102,11 +102,8 @@ __noinline int acquire_scratch(__u32 class_id)
 
 		if (!s)
 			break;
-		__sync_fetch_and_add(&s->users, 1);
-		if (*(volatile __u32 *)&s->users != 1) {
-			__sync_fetch_and_add(&s->users, -1);
+		if (!try_lock_scratch(&s->users))
 			continue;
-		}
 		s->class_id = class_id;
 		s->read = 0;
 		s->end = layout.value_count * sizeof(struct hook_field);
@@ -131,7 +128,7 @@ static __always_inline void release_scratch(__u32 slot)
 	struct hook_scratch *s = scratch_at(slot);
 
 	if (s)
-		__sync_fetch_and_add(&s->users, -1);
+		unlock_scratch(&s->users);
 }
 
 /* The field of a value in the record. */

@@ -21,7 +21,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
-    time::{MissedTickBehavior, interval, sleep, timeout},
+    time::{MissedTickBehavior, interval, timeout},
 };
 
 use self::{
@@ -38,6 +38,7 @@ use crate::{
     layers::{
         LayerContext,
         application::{Profiles, requests::rows::RequestRows},
+        deadline::{deadline_at, sleep_until_some},
         network::history::FlowBuffer,
         security::event_bus::EventBus,
     },
@@ -124,7 +125,7 @@ impl Agent {
                         self.unload_and_clear_disk().await;
                     }
                 },
-                () = until(self.reconciler.next_expiry(Timestamp::now())) => {
+                () = sleep_until_some(deadline_at(self.reconciler.next_expiry(Timestamp::now()))) => {
                     self.reconciler.reconcile(Timestamp::now()).await;
                     memory::release_unused();
                 }
@@ -202,12 +203,4 @@ fn replace_if_changed<T: PartialEq>(old: &mut T, new: T) -> bool {
     let differs = *old != new;
     *old = new;
     differs
-}
-
-/// Sleeps until `end`; forever when there is none.
-async fn until(end: Option<Timestamp>) {
-    match end {
-        Some(end) => sleep(Duration::try_from(end.duration_since(Timestamp::now())).unwrap_or_default()).await,
-        None => std::future::pending().await,
-    }
 }

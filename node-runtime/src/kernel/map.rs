@@ -85,11 +85,7 @@ impl Map {
 
     /// The sum of a per-CPU u64 counter; 0 and an error in the log when it cannot be read.
     pub fn sum(&self, key: u32) -> u64 {
-        let values = self.0.lookup_percpu(key.as_bytes(), MapFlags::ANY).ok().flatten().unwrap_or_else(|| {
-            tracing::error!(map = %self.name(), key, "a counter of the kernel cannot be read: what it counted is missing");
-            Vec::new()
-        });
-        values.iter().filter_map(|value| Some(u64::read_from_prefix(value).ok()?.0)).sum()
+        self.of_processors::<u64>(key).into_iter().sum()
     }
 
     /// The value of each processor of a per-CPU map; none, and an error in the log, when they cannot be read.

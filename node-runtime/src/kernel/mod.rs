@@ -22,6 +22,7 @@ pub mod perf;
 pub mod perf_paranoid;
 pub mod pid_namespace;
 pub mod probe;
+pub mod proc_stat;
 pub mod readiness;
 pub mod refusal;
 pub mod ring;

@@ -38,6 +38,14 @@ pub fn reuse(map: &mut OpenMapMut<'_>, fd: BorrowedFd<'_>) -> Result<(), Problem
     map.reuse_fd(fd).map_err(|error| unusable(map, &error))
 }
 
+/// Uses a shared map; without one the map is not used, and gets the smallest size that the kernel allows.
+pub fn reuse_or_shrink(map: &mut OpenMapMut<'_>, shared: Option<BorrowedFd<'_>>) -> Result<(), Problem> {
+    match shared {
+        Some(fd) => reuse(map, fd),
+        None => resize(map, 1),
+    }
+}
+
 fn unusable(map: &OpenMapMut<'_>, error: &libbpf_rs::Error) -> Problem {
     Problem::LoadFailed { what: format!("map {}", map.name().to_string_lossy()), detail: error.to_string() }
 }

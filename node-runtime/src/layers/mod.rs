@@ -3,6 +3,7 @@
 
 mod all;
 pub mod application;
+pub(crate) mod deadline;
 pub mod network;
 pub mod security;
 

@@ -22,7 +22,7 @@ pub enum LossPoint {
     FlowRing,
     /// The ring of CPU samples.
     SampleRing,
-    /// The ring of the calls that requests are decoded of.
+    /// The ring of socket calls, of which requests are decoded.
     RequestRing,
     /// Rows that left early and connections that were given up, because the memory budget of their profile was used up.
     RequestBudget,

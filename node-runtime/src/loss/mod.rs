@@ -3,6 +3,7 @@
 pub mod by_source;
 pub mod gap;
 pub mod ledger;
+mod totals;
 
 use trilobite_crds::{
     STACK_NAME,
@@ -10,6 +11,7 @@ use trilobite_crds::{
 };
 
 pub use ledger::{Ledger, Loss, LossPoint};
+pub use totals::LossTotals;
 
 /// The stack as the source of losses and problems of the whole node, where its generation is not known.
 pub fn stack_source() -> Source {

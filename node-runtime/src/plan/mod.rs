@@ -147,13 +147,14 @@ pub fn plan_with_keys(desired: &Desired, facts: &Facts, now: Timestamp, keys: &P
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use trilobite_crds::node::{CpuProfileSession, CpuSampling, PodScope, RequestsSession, Session, SourceKind};
 
     use super::*;
     use crate::kernel::{CgroupMode, Release};
 
-    fn machine() -> Facts {
+    /// A machine that allows samples and requests.
+    pub(crate) fn machine() -> Facts {
         Facts {
             release: Release { major: 6, minor: 18 },
             btf: true,

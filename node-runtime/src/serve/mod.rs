@@ -10,3 +10,4 @@ pub mod router;
 mod scope;
 pub mod socket;
 pub mod tetragon;
+mod timestamps;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsStr,
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
@@ -133,28 +134,29 @@ impl RequestNode {
         panic!("the exchange did not end");
     }
 
-    /// Starts a program on the node.
-    #[allow(dead_code, reason = "not in every test that has this module")]
-    pub(crate) fn start(&self, program: &str, arguments: &[&str]) -> Child {
-        let enter = format!("echo $$ > {}/cgroup.procs; exec \"$@\"", self.cgroup.display());
-        let mut command = Command::new("/bin/sh");
-        command.args(["-c", &enter, "sh", program]).args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
-        command.stderr(Stdio::null()).spawn().unwrap()
-    }
-
-    /// The same with a pause between two requests.
+    /// Starts both ends of a connection, with a pause between two requests.
     pub(crate) fn start_exchange(&self, port: u16, requests: usize, pause: Duration) -> Child {
-        let enter = format!("echo $$ > {}/cgroup.procs; exec \"$@\"", self.cgroup.display());
-        Command::new("/bin/sh")
-            .args(["-c", &enter, "sh"])
-            .arg(std::env::current_exe().unwrap())
+        self.command(std::env::current_exe().unwrap())
             .args(["--exact", "both_ends_of_a_connection", "--ignored"])
             .env(PORT, port.to_string())
             .env(REQUESTS, requests.to_string())
             .env(PAUSE, pause.as_micros().to_string())
-            .stdout(Stdio::null())
             .spawn()
             .unwrap()
+    }
+
+    /// Starts a program on the node.
+    #[allow(dead_code, reason = "not in every test that has this module")]
+    pub(crate) fn start(&self, program: &str, arguments: &[&str]) -> Child {
+        self.command(program).args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
+    /// A program that enters the node's cgroup first. Its output is discarded.
+    fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let enter = format!("echo $$ > {}/cgroup.procs; exec \"$@\"", self.cgroup.display());
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", &enter, "sh"]).arg(program).stdout(Stdio::null());
+        command
     }
 
     /// The rows of a profile, once there are so many.

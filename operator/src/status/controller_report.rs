@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use trilobite_crds::{
     Refusal,
     node::{ProfileRef, RequestsSession, Source},
@@ -74,9 +74,8 @@ pub(crate) struct SessionRequest {
 impl SessionRequest {
     /// Until when rows of requests can be read after the end; none if they leave with it.
     pub(crate) fn rows_kept_until(&self) -> Option<Timestamp> {
-        let minutes = self.requests.as_ref()?.retain_after_end_minutes;
-        let kept = (minutes > 0).then(|| SignedDuration::from_mins(minutes.into()))?;
-        self.expires_at.checked_add(kept).ok()
+        let until = self.requests.as_ref()?.retained_until(self.expires_at);
+        (until > self.expires_at).then_some(until)
     }
 }
 

@@ -1,5 +1,5 @@
-//! `RowsSeen`: whether an AppProfile, or the stack's standing profile, has made rows of requests, and where not, which of the states of docs/why-no-rows.md it is
-//! in. Information alone: no other condition depends on it. Pure.
+//! `RowsSeen`: whether an AppProfile, or the stack's standing profile, has made rows of requests, and where not, which of the
+//! states of docs/why-no-rows.md it is in. Information alone: no other condition depends on it. Pure.
 
 use ConditionStatus::{False, True, Unknown};
 use trilobite_crds::{

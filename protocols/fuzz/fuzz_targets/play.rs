@@ -22,7 +22,7 @@ pub fn play(name: Name, data: &[u8]) {
         time += 1_000_000;
         rest = behind;
     }
-    connection.end(time);
+    connection.finish(time);
     while connection.take_exchange().is_some() {}
     assert!(connection.memory() < 5 << 20);
 }

@@ -3,9 +3,8 @@
 mod json;
 mod message;
 
-use std::collections::VecDeque;
-
 use self::message::{HEADER_BYTES, Header, Message, kind_name, rcode_name};
+use crate::exchange::ExchangeQueue;
 use crate::pair::ById;
 use crate::{DnsFields, Exchange, Fields, Guess, Name, Parser, Protocol, Role, Settings, Side, Step, Times, Transport};
 
@@ -52,7 +51,7 @@ impl Protocol for Dns {
             questions: Half { searching: mid_stream, ..Half::default() },
             answers: Half { searching: mid_stream, ..Half::default() },
             asked: ById::new(),
-            ready: VecDeque::new(),
+            finished: ExchangeQueue::default(),
             confirmed: false,
         })
     }
@@ -78,7 +77,7 @@ struct DnsConnection {
     questions: Half,
     answers: Half,
     asked: ById<Id, Query>,
-    ready: VecDeque<Exchange>,
+    finished: ExchangeQueue,
     confirmed: bool,
 }
 
@@ -105,30 +104,28 @@ impl Parser for DnsConnection {
         }
     }
 
-    fn gap(&mut self, side: Side, bytes: u64, _: Times) -> bool {
+    fn gap(&mut self, side: Side, bytes: u64, _: Times) {
         if self.transport == Transport::Datagram {
-            return true;
+            return;
         }
         let half = self.half(side);
         let left = half.unreadable.max(half.awaited as u64);
         half.awaited = 0;
         half.unreadable = left.saturating_sub(bytes);
         // With nothing awaited it is not known how many messages are missing.
-        let in_step = left > 0 && bytes <= left;
-        half.searching |= !in_step;
-        in_step
+        half.searching |= left == 0 || bytes > left;
     }
 
-    fn end(&mut self, _: Times) {
-        self.asked.end();
+    fn finish(&mut self, _: Times) {
+        self.asked.finish();
     }
 
     fn take_exchange(&mut self) -> Option<Exchange> {
-        self.ready.pop_front()
+        self.finished.pop()
     }
 
     fn memory(&self) -> usize {
-        size_of::<Self>() + self.asked.memory() + self.ready.capacity() * size_of::<Exchange>()
+        size_of::<Self>() + self.asked.memory() + self.finished.memory()
     }
 
     fn confirmed(&self) -> bool {
@@ -217,7 +214,7 @@ impl DnsConnection {
             Some(question) => (question.name.clone(), question.kind),
             None => (id.1, id.2),
         };
-        self.ready.push_back(Exchange {
+        self.finished.push(Exchange {
             started: query.at.first,
             asked: query.at.last,
             ended: at.last,

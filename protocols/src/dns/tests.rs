@@ -1,5 +1,6 @@
 use super::*;
-use crate::{Connection, Verdict};
+use crate::Verdict;
+use crate::scripted::Scripted;
 
 /// `dig +noedns shop.example A` and an answer with an alias, whose names are compressed.
 const QUERY: &[u8] = b"\xdb\x42\x01\x20\0\x01\0\0\0\0\0\0\x04shop\x07example\0\0\x01\0\x01";
@@ -33,49 +34,16 @@ fn answer(id: u16, of: &str, kind: u16, rcode: u8, data: &[u8]) -> Vec<u8> {
     answer
 }
 
-struct Resolver {
-    connection: Connection,
-    positions: [u64; 2],
-    time: u64,
+fn resolver(transport: Transport) -> Scripted {
+    Scripted::on(transport, Name::Dns, Role::Client, false, &Settings::default())
 }
 
-impl Resolver {
-    fn new(transport: Transport) -> Self {
-        let settings = Settings::default();
-        let connection = Connection::new(Some(Role::Client), transport, false, &[Name::Dns], &settings);
-        Self { connection, positions: [0; 2], time: 0 }
-    }
-
-    fn push(&mut self, side: Side, bytes: &[u8]) {
-        self.push_cut(side, bytes, bytes.len() as u64);
-    }
-
-    fn push_cut(&mut self, side: Side, bytes: &[u8], length: u64) {
-        self.time += 1_000_000;
-        let position = &mut self.positions[usize::from(side == Side::Received)];
-        self.connection.push(side, *position, bytes, length, self.time);
-        *position += length;
-    }
-
-    fn send(&mut self, bytes: &[u8]) {
-        self.push(Side::Sent, bytes);
-    }
-
-    fn receive(&mut self, bytes: &[u8]) {
-        self.push(Side::Received, bytes);
-    }
-
-    fn exchanges(&mut self) -> Vec<Exchange> {
-        std::iter::from_fn(|| self.connection.take_exchange()).collect()
-    }
-
-    fn fields(&mut self) -> Vec<DnsFields> {
-        let fields = |exchange: Exchange| match exchange.fields {
-            Fields::Dns(fields) => fields,
-            other => panic!("{other:?}"),
-        };
-        self.exchanges().into_iter().map(fields).collect()
-    }
+fn fields(resolver: &mut Scripted) -> Vec<DnsFields> {
+    let fields = |exchange: Exchange| match exchange.fields {
+        Fields::Dns(fields) => fields,
+        other => panic!("{other:?}"),
+    };
+    resolver.take_exchanges().into_iter().map(fields).collect()
 }
 
 fn on_tcp(message: &[u8]) -> Vec<u8> {
@@ -84,9 +52,9 @@ fn on_tcp(message: &[u8]) -> Vec<u8> {
 
 #[test]
 fn exchange_has_pixies_columns() {
-    let mut resolver = Resolver::new(Transport::Datagram);
-    resolver.send(QUERY);
-    resolver.receive(ANSWER);
+    let mut resolver = resolver(Transport::Datagram);
+    resolver.push(Side::Sent, QUERY);
+    resolver.push(Side::Received, ANSWER);
     let fields = DnsFields {
         id: 0xdb42,
         name: "shop.example".to_owned(),
@@ -116,7 +84,7 @@ fn exchange_has_pixies_columns() {
         mid_stream: false,
         fields: Fields::Dns(fields),
     };
-    assert_eq!(resolver.exchanges(), vec![expected]);
+    assert_eq!(resolver.take_exchanges(), vec![expected]);
     assert_eq!(resolver.connection.verdict(), Verdict::Parse(Name::Dns));
 }
 
@@ -136,10 +104,10 @@ fn data_of_each_type_is_printed() {
         (6, soa, "SOA", "a.example a.example 1 2 3 4 5"),
         (4711, vec![1, 0xab], "TYPE4711", "\\# 2 01ab"),
     ] {
-        let mut resolver = Resolver::new(Transport::Datagram);
-        resolver.send(&query(7, "shop.example", kind));
-        resolver.receive(&answer(7, "shop.example", kind, 0, &data));
-        let fields = resolver.fields().pop().unwrap();
+        let mut resolver = resolver(Transport::Datagram);
+        resolver.push(Side::Sent, query(7, "shop.example", kind));
+        resolver.push(Side::Received, answer(7, "shop.example", kind, 0, &data));
+        let fields = fields(&mut resolver).pop().unwrap();
         assert_eq!((fields.kind.as_str(), fields.answers), (word, vec![printed.to_owned()]));
     }
 }
@@ -147,10 +115,10 @@ fn data_of_each_type_is_printed() {
 #[test]
 fn failures_are_errors_by_name() {
     for (rcode, word) in [(0, "NOERROR"), (2, "SERVFAIL"), (3, "NXDOMAIN"), (5, "REFUSED"), (13, "RCODE13")] {
-        let mut resolver = Resolver::new(Transport::Datagram);
-        resolver.send(&query(7, "gone.example", 1));
-        resolver.receive(&answer(7, "gone.example", 1, rcode, b""));
-        let exchange = resolver.exchanges().pop().unwrap();
+        let mut resolver = resolver(Transport::Datagram);
+        resolver.push(Side::Sent, query(7, "gone.example", 1));
+        resolver.push(Side::Received, answer(7, "gone.example", 1, rcode, b""));
+        let exchange = resolver.take_exchanges().pop().unwrap();
         let Fields::Dns(fields) = exchange.fields else { panic!() };
         assert_eq!((exchange.is_error, fields.rcode.as_str()), (rcode != 0, word));
     }
@@ -158,98 +126,98 @@ fn failures_are_errors_by_name() {
 
 #[test]
 fn edns_adds_bits_to_the_response_code() {
-    let mut resolver = Resolver::new(Transport::Datagram);
+    let mut resolver = resolver(Transport::Datagram);
     let with_option = |mut message: Vec<u8>, high: u8| {
         message[11] = 1;
         message.extend([0, 0, 41, 0x10, 0, high, 0, 0, 0, 0, 0]);
         message
     };
-    resolver.send(&with_option(query(7, "shop.example", 1), 0));
-    resolver.receive(&with_option(answer(7, "shop.example", 1, 0, b""), 1));
-    assert_eq!(resolver.fields().pop().unwrap().rcode, "BADVERS");
+    resolver.push(Side::Sent, with_option(query(7, "shop.example", 1), 0));
+    resolver.push(Side::Received, with_option(answer(7, "shop.example", 1, 0, b""), 1));
+    assert_eq!(fields(&mut resolver).pop().unwrap().rcode, "BADVERS");
 }
 
 #[test]
 fn answers_in_any_order_and_case_find_their_query() {
-    let mut resolver = Resolver::new(Transport::Datagram);
+    let mut resolver = resolver(Transport::Datagram);
     for (id, of, kind) in [(1, "Shop.Example", 1), (1, "shop.example", 28), (2, "b.example", 1)] {
-        resolver.send(&query(id, of, kind));
+        resolver.push(Side::Sent, query(id, of, kind));
     }
-    resolver.receive(&answer(2, "b.example", 1, 0, &[1; 4]));
-    resolver.receive(&answer(1, "shop.EXAMPLE", 28, 0, &[1; 16]));
-    resolver.receive(&answer(1, "shop.example", 1, 0, &[1; 4]));
-    let found: Vec<_> = resolver.exchanges().iter().map(Exchange::latency).collect();
+    resolver.push(Side::Received, answer(2, "b.example", 1, 0, &[1; 4]));
+    resolver.push(Side::Received, answer(1, "shop.EXAMPLE", 28, 0, &[1; 16]));
+    resolver.push(Side::Received, answer(1, "shop.example", 1, 0, &[1; 4]));
+    let found: Vec<_> = resolver.take_exchanges().iter().map(Exchange::latency).collect();
     assert_eq!((found, resolver.connection.lost()), (vec![1_000_000, 3_000_000, 5_000_000], 0));
 }
 
 #[test]
 fn repeated_query_is_one_exchange_from_its_first() {
-    let mut resolver = Resolver::new(Transport::Datagram);
-    resolver.send(&query(1, "a.example", 1));
-    resolver.send(&query(1, "a.example", 1));
-    resolver.receive(&answer(1, "a.example", 1, 0, &[1; 4]));
-    let exchanges = resolver.exchanges();
+    let mut resolver = resolver(Transport::Datagram);
+    resolver.push(Side::Sent, query(1, "a.example", 1));
+    resolver.push(Side::Sent, query(1, "a.example", 1));
+    resolver.push(Side::Received, answer(1, "a.example", 1, 0, &[1; 4]));
+    let exchanges = resolver.take_exchanges();
     assert_eq!((exchanges.len(), exchanges[0].latency()), (1, 2_000_000));
 }
 
 #[test]
 fn unanswered_query_is_given_up_after_ten_seconds() {
-    let mut resolver = Resolver::new(Transport::Datagram);
-    resolver.send(&query(1, "a.example", 1));
-    resolver.send(&query(2, "b.example", 1));
-    resolver.receive(&answer(2, "b.example", 1, 0, &[1; 4]));
+    let mut resolver = resolver(Transport::Datagram);
+    resolver.push(Side::Sent, query(1, "a.example", 1));
+    resolver.push(Side::Sent, query(2, "b.example", 1));
+    resolver.push(Side::Received, answer(2, "b.example", 1, 0, &[1; 4]));
     resolver.time += 11_000_000_000;
-    resolver.send(&query(3, "c.example", 1));
-    assert_eq!((resolver.exchanges().len(), resolver.connection.lost()), (1, 1));
-    resolver.connection.end(0);
+    resolver.push(Side::Sent, query(3, "c.example", 1));
+    assert_eq!((resolver.take_exchanges().len(), resolver.connection.lost()), (1, 1));
+    resolver.connection.finish(0);
     assert_eq!(resolver.connection.lost(), 2);
 }
 
 #[test]
 fn refusal_without_question_is_paired_by_id() {
-    let mut resolver = Resolver::new(Transport::Datagram);
-    resolver.send(&query(9, "a.example", 15));
-    resolver.receive(b"\0\x09\x81\x05\0\0\0\0\0\0\0\0");
-    let fields = resolver.fields().pop().unwrap();
+    let mut resolver = resolver(Transport::Datagram);
+    resolver.push(Side::Sent, query(9, "a.example", 15));
+    resolver.push(Side::Received, b"\0\x09\x81\x05\0\0\0\0\0\0\0\0");
+    let fields = fields(&mut resolver).pop().unwrap();
     assert_eq!((fields.name.as_str(), fields.kind.as_str(), fields.rcode.as_str()), ("a.example", "MX", "REFUSED"));
 }
 
 #[test]
 fn answer_cut_by_the_capture_shows_what_there_is() {
-    let mut resolver = Resolver::new(Transport::Datagram);
-    resolver.send(QUERY);
+    let mut resolver = resolver(Transport::Datagram);
+    resolver.push(Side::Sent, QUERY);
     resolver.push_cut(Side::Received, &ANSWER[..ANSWER.len() - 3], ANSWER.len() as u64);
-    assert_eq!(resolver.fields().pop().unwrap().answers, ["web.example"]);
+    assert_eq!(fields(&mut resolver).pop().unwrap().answers, ["web.example"]);
 }
 
 #[test]
 fn tcp_messages_have_a_length_before_them() {
-    let mut resolver = Resolver::new(Transport::Stream);
+    let mut resolver = resolver(Transport::Stream);
     let queries = [on_tcp(QUERY), on_tcp(&query(2, "b.example", 1))].concat();
     let answers = [on_tcp(&answer(2, "b.example", 1, 0, &[1; 4])), on_tcp(ANSWER)].concat();
     for byte in queries {
-        resolver.send(&[byte]);
+        resolver.push(Side::Sent, [byte]);
     }
     for byte in answers {
-        resolver.receive(&[byte]);
+        resolver.push(Side::Received, [byte]);
     }
-    let names: Vec<String> = resolver.fields().into_iter().map(|fields| fields.name).collect();
+    let names: Vec<String> = fields(&mut resolver).into_iter().map(|fields| fields.name).collect();
     assert_eq!(names, ["b.example", "shop.example"]);
 }
 
 #[test]
 fn gap_within_a_tcp_message_costs_that_message() {
-    let mut resolver = Resolver::new(Transport::Stream);
+    let mut resolver = resolver(Transport::Stream);
     for id in 1..=3 {
-        resolver.send(&on_tcp(&query(id, "a.example", 1)));
+        resolver.push(Side::Sent, on_tcp(&query(id, "a.example", 1)));
     }
-    resolver.receive(&on_tcp(&answer(1, "a.example", 1, 0, &[1; 4])));
+    resolver.push(Side::Received, on_tcp(&answer(1, "a.example", 1, 0, &[1; 4])));
     let second = on_tcp(&answer(2, "a.example", 1, 0, &[1; 4]));
     resolver.push_cut(Side::Received, &second[..20], second.len() as u64 - 5);
-    resolver.receive(&second[second.len() - 5..]);
-    resolver.receive(&on_tcp(&answer(3, "a.example", 1, 0, &[1; 4])));
-    let ids: Vec<u16> = resolver.fields().iter().map(|fields| fields.id).collect();
-    resolver.connection.end(0);
+    resolver.push(Side::Received, &second[second.len() - 5..]);
+    resolver.push(Side::Received, on_tcp(&answer(3, "a.example", 1, 0, &[1; 4])));
+    let ids: Vec<u16> = fields(&mut resolver).iter().map(|fields| fields.id).collect();
+    resolver.connection.finish(0);
     assert_eq!((ids, resolver.connection.lost()), (vec![1, 3], 1));
 }
 

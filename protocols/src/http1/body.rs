@@ -1,6 +1,6 @@
 //! Where the body of a message ends (RFC 9112, 6 and 7), and the part of it that is kept.
 
-use super::head::{Framing, trimmed};
+use super::head::{Framing, LineSearch, trimmed};
 
 /// Longest line of a chunk's size, with its extensions.
 const CHUNK_LINE_MAX: usize = 4 << 10;
@@ -21,7 +21,7 @@ enum Part {
     Complete,
 }
 
-/// What became of some bytes, or of a gap.
+/// What was read of a body.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Read {
     /// So many bytes belong to the body.
@@ -40,8 +40,7 @@ pub(super) struct Body {
     keep_max: usize,
     /// Bytes in the middle of what is kept are missing: nothing more is kept.
     broken_off: bool,
-    /// Bytes of the present line that were searched for its end.
-    scanned: usize,
+    line_search: LineSearch,
 }
 
 impl Body {
@@ -52,7 +51,7 @@ impl Body {
             Framing::Chunked => Part::ChunkSize,
             Framing::UntilEnd => Part::UntilEnd,
         };
-        Self { part, bytes: 0, kept: Vec::new(), keep_max, broken_off: false, scanned: 0 }
+        Self { part, bytes: 0, kept: Vec::new(), keep_max, broken_off: false, line_search: LineSearch::default() }
     }
 
     pub(super) fn is_complete(&self) -> bool {
@@ -124,15 +123,8 @@ impl Body {
         taken
     }
 
-    fn line<'a>(&mut self, bytes: &'a [u8]) -> Option<&'a [u8]> {
-        let from = self.scanned.min(bytes.len());
-        let found = bytes.get(from..)?.iter().position(|byte| *byte == b'\n');
-        self.scanned = if found.is_some() { 0 } else { bytes.len() };
-        bytes.get(..from + found? + 1)
-    }
-
     fn read_chunk_size(&mut self, bytes: &[u8]) -> Read {
-        let Some(line) = self.line(bytes) else {
+        let Some(line) = self.line_search.find(bytes) else {
             return if bytes.len() > CHUNK_LINE_MAX { Read::Broken } else { Read::NeedMore };
         };
         let digits = trimmed(line).split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
@@ -161,7 +153,7 @@ impl Body {
     }
 
     fn read_trailer(&mut self, bytes: &[u8]) -> Read {
-        let Some(line) = self.line(bytes) else {
+        let Some(line) = self.line_search.find(bytes) else {
             return if bytes.len() > TRAILER_LINE_MAX { Read::Broken } else { Read::NeedMore };
         };
         if trimmed(line).is_empty() {

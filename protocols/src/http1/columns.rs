@@ -3,10 +3,8 @@
 use super::body::Body;
 use super::half::{Message, Start};
 use super::head::Headers;
+use crate::exchange::TRUNCATED;
 use crate::{Exchange, Fields, HttpFields, Times};
-
-/// What follows a text that was cut.
-const TRUNCATED: &str = "... [TRUNCATED]";
 
 /// A request that waits for its answer; it may still be arriving.
 pub(super) struct Request {

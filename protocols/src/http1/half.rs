@@ -1,15 +1,14 @@
 //! One direction of a connection: where it stands, and the message that is being read.
 
 use super::body::Body;
-use super::head::{Headers, request_line, status_line};
+use super::head::{Headers, LineSearch, request_line, status_line};
 use crate::limits::TEXT_MAX;
 use crate::{Times, redact};
 
 /// One direction.
 pub(super) struct Half {
     pub(super) state: State,
-    /// Bytes of the present line that were searched for its end.
-    pub(super) scanned: usize,
+    pub(super) line_search: LineSearch,
     /// The connection was joined, and no message of this side was seen yet.
     pub(super) never_in_step: bool,
     /// Its present message may be a part of a body: it is the first one after a loss, or after a body that was doubtful.
@@ -69,21 +68,13 @@ impl Half {
     pub(super) fn new(joined: bool) -> Self {
         Self {
             state: if joined { State::Searching } else { State::StartLine },
-            scanned: 0,
+            line_search: LineSearch::default(),
             never_in_step: joined,
             resumed: false,
             in_long_line: false,
             message: None,
             bytes: 0,
         }
-    }
-
-    /// The present line with its end.
-    pub(super) fn line<'a>(&mut self, bytes: &'a [u8]) -> Option<&'a [u8]> {
-        let from = self.scanned.min(bytes.len());
-        let found = bytes.get(from..)?.iter().position(|byte| *byte == b'\n');
-        self.scanned = if found.is_some() { 0 } else { bytes.len() };
-        bytes.get(..from + found? + 1)
     }
 
     pub(super) fn begin_message(&mut self) {

@@ -54,6 +54,28 @@ pub(super) fn trimmed(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
+/// Finds the end of a line that comes in pieces, without searching a byte twice.
+#[derive(Default)]
+pub(super) struct LineSearch {
+    /// Bytes of the line that were searched.
+    scanned: usize,
+}
+
+impl LineSearch {
+    /// The line that `bytes` begin with, with its end; none: its end has not come.
+    pub(super) fn find<'a>(&mut self, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        let from = self.scanned.min(bytes.len());
+        let found = bytes.get(from..)?.iter().position(|byte| *byte == b'\n');
+        self.scanned = if found.is_some() { 0 } else { bytes.len() };
+        bytes.get(..from + found? + 1)
+    }
+
+    /// The bytes that were searched are consumed without a line's end.
+    pub(super) fn reset(&mut self) {
+        self.scanned = 0;
+    }
+}
+
 pub(super) fn request_line(line: &[u8]) -> Option<RequestLine<'_>> {
     let (rest, version) = line.split_at_checked(line.len().checked_sub(9)?)?;
     let minor = match version {

@@ -1,4 +1,4 @@
-//! HTTP/1.0 and 1.1: pipelining, interim answers, chunks, bodies of known length that nobody copied, upgrades.
+//! HTTP/1.0 and 1.1: pipelining, interim answers, chunks, bodies whose bytes were not captured, upgrades.
 
 mod body;
 mod columns;

@@ -43,9 +43,9 @@ impl Parser for HttpConnection {
         }
     }
 
-    fn gap(&mut self, side: Side, bytes: u64, at: Times) -> bool {
+    fn gap(&mut self, side: Side, bytes: u64, at: Times) {
         if self.lengths_only {
-            return true;
+            return;
         }
         let asks = side.asks(self.role);
         // Where the last byte is among the missing ones, the last byte that was seen stands for it.
@@ -59,19 +59,18 @@ impl Parser for HttpConnection {
             half.bytes += skipped;
             self.note_body(asks, at);
             if skipped == bytes {
-                return true;
+                return;
             }
         }
         self.lose_step(asks);
-        false
     }
 
-    fn end(&mut self, at: Times) {
+    fn finish(&mut self, at: Times) {
         let unfinished = self.answers.message.as_ref().is_some_and(|message| message.body.lasts_until_end());
         if self.answers.state == State::Body && unfinished {
             self.complete(false, at);
         }
-        self.pairs.end();
+        self.pairs.finish();
     }
 
     fn take_exchange(&mut self) -> Option<Exchange> {
@@ -124,7 +123,7 @@ impl HttpConnection {
             _ => {}
         }
         let half = self.half(asks);
-        let Some(line) = half.line(bytes) else {
+        let Some(line) = half.line_search.find(bytes) else {
             let may_be = if asks { may_be_request(bytes) } else { may_be_status(bytes) };
             return if may_be && bytes.len() <= START_LINE_MAX { Step::NeedMore } else { self.refuse(asks, bytes, at) };
         };
@@ -148,14 +147,14 @@ impl HttpConnection {
 
     fn parse_headers(&mut self, asks: bool, bytes: &[u8], at: Times) -> Step {
         let half = self.half(asks);
-        let line = half.line(bytes);
+        let line = half.line_search.find(bytes);
         let taken = match line {
             Some(line) => line.len(),
             None if bytes.len() > TEXT_MAX || half.in_long_line => bytes.len(),
             None => return Step::NeedMore,
         };
         half.bytes += taken as u64;
-        half.scanned = 0;
+        half.line_search.reset();
         let continues = std::mem::replace(&mut half.in_long_line, line.is_none());
         let line = trimmed(line.unwrap_or(bytes));
         if continues {
@@ -222,7 +221,7 @@ impl HttpConnection {
     /// Only what a call begins with is believed to be a message: bodies may contain anything, messages too.
     fn search(&mut self, asks: bool, bytes: &[u8], at: Times) -> Step {
         let half = self.half(asks);
-        let line = half.line(bytes);
+        let line = half.line_search.find(bytes);
         let may_be = if asks { begins_with_method(bytes) } else { may_be_status(bytes) };
         match line {
             None if may_be && bytes.len() <= START_LINE_MAX => Step::NeedMore,
@@ -231,7 +230,7 @@ impl HttpConnection {
                 self.parse_start_line(asks, bytes, at)
             }
             _ => {
-                half.scanned = 0;
+                half.line_search.reset();
                 // Whole messages may be among what is skipped.
                 let is_rest_of_body = half.never_in_step && self.pairs.front().is_none();
                 match asks {

@@ -202,7 +202,7 @@ fn too_many_waiting_requests_are_given_up() {
     }
     assert!(most <= WAITING_BYTES_MAX + (64 << 10), "{most}");
     play.answer(&mut pairs, 0..100_000);
-    pairs.end();
+    pairs.finish();
     assert_eq!((taken(&mut pairs), pairs.lost()), (Vec::<u32>::new(), 100_000));
 }
 
@@ -217,7 +217,7 @@ fn ids_pair_in_any_order_and_repetitions_are_one() {
     assert_eq!(pairs.answer(&1, at(6)), Some((1, 1)));
     assert_eq!(pairs.answer(&1, at(7)), None);
     assert_eq!(pairs.lost(), 1);
-    pairs.end();
+    pairs.finish();
     assert_eq!((pairs.lost(), pairs.memory()), (2, 0));
 }
 

@@ -146,7 +146,7 @@ fn tag_fits(statement: &str, tag: &str) -> bool {
 pub(super) const PORTAL_SUSPENDED: &str = "PORTAL SUSPENDED";
 const PORTAL_SUSPENDED_WORD: &str = "PORTAL";
 
-fn exchange(command: &str, statement: &str, asked: RequestSpan, outcome: &Outcome) -> Exchange {
+pub(super) fn exchange(command: &str, statement: &str, asked: RequestSpan, outcome: &Outcome) -> Exchange {
     Exchange {
         started: asked.started,
         asked: asked.asked,

@@ -17,6 +17,10 @@ pub(super) struct RequestSpan {
 }
 
 impl RequestSpan {
+    pub(super) fn of_message(length: u64, at: Times) -> Self {
+        Self { started: at.first, asked: at.last, bytes: length }
+    }
+
     /// Adds a message of the same statement.
     pub(super) fn add(&mut self, length: u64, at: Times) {
         if self.bytes == 0 {
@@ -91,9 +95,7 @@ impl Group {
         match self {
             Self::Startup(_) | Self::Function => 0,
             Self::Query(..) => 1,
-            Self::Extended(requests) => {
-                requests.iter().filter(|request| request.kind == RequestKind::Execute).count() as u64
-            }
+            Self::Extended(requests) => executes(requests),
         }
     }
 
@@ -113,7 +115,12 @@ impl Group {
     }
 }
 
-/// A message of the server that answers something.
+/// Statements that these messages execute.
+pub(super) fn executes(requests: &[Request]) -> u64 {
+    requests.iter().filter(|request| request.kind == RequestKind::Execute).count() as u64
+}
+
+/// A message of the server that answers a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     Authentication,
@@ -129,7 +136,7 @@ pub(super) enum Answer {
     Ended(Outcome),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Outcome {
     /// Command tag; empty for an empty statement; text of the error.
     pub(super) text: String,

@@ -101,7 +101,7 @@ impl MessageCutter {
                 // The connection was open before, or a proxy took the startup message.
                 Sign::No => {
                     self.state = State::Searching;
-                    self.search_in(bytes)
+                    self.search_in(bytes, at)
                 }
             },
             State::EncryptionAnswer => {
@@ -118,7 +118,7 @@ impl MessageCutter {
             }
             State::Header => self.header(bytes, at),
             State::Body(_) => self.body(bytes, at),
-            State::Searching => self.search_in(bytes),
+            State::Searching => self.search_in(bytes, at),
         }
     }
 
@@ -199,7 +199,7 @@ impl MessageCutter {
         }
     }
 
-    fn search_in(&mut self, bytes: &[u8]) -> Cut {
+    fn search_in(&mut self, bytes: &[u8], at: Times) -> Cut {
         for skipped in 0..bytes.len() {
             let rest = bytes.get(skipped..).unwrap_or_default();
             match signs::message(rest, self.sender) {
@@ -208,8 +208,7 @@ impl MessageCutter {
                 Sign::More => return Cut::Skip(skipped),
                 Sign::Yes => {
                     self.state = State::Header;
-                    // A part of no bytes is none: the caller calls again.
-                    return if skipped == 0 { Cut::Part(0) } else { Cut::Skip(skipped) };
+                    return if skipped == 0 { self.header(bytes, at) } else { Cut::Skip(skipped) };
                 }
             }
         }

@@ -1,24 +1,22 @@
 //! `PgsqlParser`: the state of one connection. Messages of the client become groups, those of the server answers; a group
 //! and its answers end at Sync and ReadyForQuery and are paired in order.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::exchanges::{PORTAL_SUSPENDED, exchanges};
-use super::group::{Answer, Answers, Group, Request, RequestKind, RequestSpan, STEPS_MAX};
+use super::exchanges::{PORTAL_SUSPENDED, exchange, exchanges};
+use super::group::{Answer, Answers, Group, Outcome, Request, RequestKind, RequestSpan, STEPS_MAX, executes};
 use super::message::{Cut, ENCRYPTION, Message, MessageCutter, STARTUP};
 use super::server_error::ServerError;
 use super::signs::{CANCEL_REQUEST, GSS_REQUEST, SSL_REQUEST};
 use super::statements::{Statements, UNKNOWN_STATEMENT};
 use super::wire::{Sender, be32, text_of};
+use crate::exchange::{ExchangeQueue, TRUNCATED};
 use crate::pair::InOrder;
 use crate::redact::{self, SqlDialect};
-use crate::{Exchange, Fields, Parser, PgsqlFields, Role, Settings, Side, Step, Times, Transport};
+use crate::{Exchange, Parser, Role, Settings, Side, Step, Times, Transport};
 
 /// Bytes of a group that is not closed by Sync yet; beyond it its messages are dropped.
 const OPEN_BYTES_MAX: usize = 768 << 10;
-/// What stands behind a statement whose end is not shown.
-const TRUNCATED: &str = "... [TRUNCATED]";
 
 pub(super) struct PgsqlParser {
     role: Role,
@@ -40,7 +38,7 @@ pub(super) struct PgsqlParser {
     expects_sync: bool,
     answers: Answers,
     order: InOrder<Group, Answers>,
-    finished: VecDeque<Exchange>,
+    finished: ExchangeQueue,
     encrypted: bool,
     replicates: bool,
     /// Times of the bytes that are being parsed.
@@ -66,7 +64,7 @@ impl PgsqlParser {
             expects_sync: false,
             answers: Answers::default(),
             order: InOrder::new(mid_stream),
-            finished: VecDeque::new(),
+            finished: ExchangeQueue::default(),
             encrypted: false,
             replicates: false,
             now: Times::default(),
@@ -81,13 +79,9 @@ impl PgsqlParser {
             STARTUP => self.starts(&message),
             b'Q' => {
                 // Messages without a Sync before it are answered with it.
-                self.open = Vec::new();
-                self.open_size = 0;
-                self.asked = RequestSpan::default();
-                self.asked.add(length, at);
-                let asked = std::mem::take(&mut self.asked);
+                self.take_open();
                 let text = self.shown(text_of(&message.body).0, message.cut);
-                self.ask(Group::Query(asked, text));
+                self.ask(Group::Query(RequestSpan::of_message(length, at), text));
             }
             b'F' => self.ask(Group::Function),
             b'P' | b'B' | b'D' | b'E' | b'C' => self.add_request(&message),
@@ -100,7 +94,7 @@ impl PgsqlParser {
     }
 
     fn starts(&mut self, message: &Message) {
-        let asked = RequestSpan { started: message.at.first, asked: message.at.last, bytes: message.length };
+        let asked = RequestSpan::of_message(message.length, message.at);
         match be32(&message.body, 0) {
             Some(SSL_REQUEST | GSS_REQUEST) => {
                 self.client.expect_startup();
@@ -109,16 +103,8 @@ impl PgsqlParser {
             // The server closes the connection without an answer.
             Some(CANCEL_REQUEST) => {
                 self.fitted = true;
-                self.finished.push_back(Exchange {
-                    started: asked.started,
-                    asked: asked.asked,
-                    ended: asked.asked,
-                    request_bytes: asked.bytes,
-                    response_bytes: 0,
-                    is_error: false,
-                    mid_stream: false,
-                    fields: Fields::Pgsql(PgsqlFields { command: "Cancel".to_owned(), ..PgsqlFields::default() }),
-                });
+                let outcome = Outcome { ended: asked.asked, ..Outcome::default() };
+                self.finished.push(exchange("Cancel", "", asked, &outcome));
             }
             _ => self.ask(Group::Startup(asked)),
         }
@@ -180,13 +166,18 @@ impl PgsqlParser {
     }
 
     fn close_group(&mut self) {
-        let requests = std::mem::take(&mut self.open);
-        self.open_size = 0;
-        self.asked = RequestSpan::default();
+        let requests = self.take_open();
         if std::mem::take(&mut self.expects_sync) && requests.is_empty() {
             return;
         }
         self.ask(Group::Extended(requests));
+    }
+
+    /// Messages since the last Sync; none are open afterwards.
+    fn take_open(&mut self) -> Vec<Request> {
+        self.open_size = 0;
+        self.asked = RequestSpan::default();
+        std::mem::take(&mut self.open)
     }
 
     fn end_copy(&mut self, length: u64, at: Times) {
@@ -216,7 +207,7 @@ impl PgsqlParser {
         if self.answers.began == 0 {
             self.answers.began = at.first;
         }
-        // What the server says by itself belongs to no statement.
+        // Notices, notifications and parameter changes belong to no statement.
         if !matches!(kind, b'N' | b'A' | b'S' | b'Z') {
             self.answers.add_bytes(length);
         }
@@ -269,7 +260,7 @@ impl PgsqlParser {
             match exchanges(&group, &answers, &mut self.statements) {
                 Some(exchanges) => {
                     self.fitted = true;
-                    self.finished.extend(exchanges);
+                    exchanges.into_iter().for_each(|exchange| self.finished.push(exchange));
                 }
                 // These were another group's answers: nothing is certain until the next turn.
                 None => {
@@ -292,10 +283,7 @@ impl PgsqlParser {
     fn lose(&mut self, sender: Sender) {
         match sender {
             Sender::Client => {
-                self.lost += self.open.iter().filter(|request| request.kind == RequestKind::Execute).count() as u64;
-                self.open = Vec::new();
-                self.open_size = 0;
-                self.asked = RequestSpan::default();
+                self.lost += executes(&self.take_open());
                 self.copied = 0;
                 self.expects_sync = false;
                 self.statements.lose_unnamed();
@@ -310,6 +298,13 @@ impl PgsqlParser {
 
     fn sender(&self, side: Side) -> Sender {
         if side.asks(self.role) { Sender::Client } else { Sender::Server }
+    }
+
+    fn cutter(&mut self, sender: Sender) -> &mut MessageCutter {
+        match sender {
+            Sender::Client => &mut self.client,
+            Sender::Server => &mut self.server,
+        }
     }
 
     fn receive(&mut self, sender: Sender, message: Message) {
@@ -327,16 +322,7 @@ impl Parser for PgsqlParser {
         }
         let sender = self.sender(side);
         self.now = at;
-        let cutter = match sender {
-            Sender::Client => &mut self.client,
-            Sender::Server => &mut self.server,
-        };
-        let cut = match cutter.cut(bytes, at) {
-            // A message was found here.
-            Cut::Part(0) => cutter.cut(bytes, at),
-            cut => cut,
-        };
-        match cut {
+        match self.cutter(sender).cut(bytes, at) {
             Cut::Part(bytes) => Step::Message { bytes },
             Cut::Message(bytes, message) => {
                 self.receive(sender, message);
@@ -352,37 +338,31 @@ impl Parser for PgsqlParser {
         }
     }
 
-    fn gap(&mut self, side: Side, bytes: u64, at: Times) -> bool {
+    fn gap(&mut self, side: Side, bytes: u64, at: Times) {
         let sender = self.sender(side);
         self.now = at;
-        let cutter = match sender {
-            Sender::Client => &mut self.client,
-            Sender::Server => &mut self.server,
-        };
-        let (message, in_step) = cutter.gap(bytes, at);
+        let (message, in_step) = self.cutter(sender).gap(bytes, at);
         if let Some(message) = message {
             self.receive(sender, message);
         }
         if !in_step {
             self.lose(sender);
         }
-        in_step
     }
 
-    fn end(&mut self, at: Times) {
+    fn finish(&mut self, at: Times) {
         self.now = at;
-        // The server's last word may be an error without ReadyForQuery behind it.
+        // The server's last message may be an error without ReadyForQuery behind it.
         let asked_before = self.order.front().is_some_and(|group| group.started() <= self.answers.began);
         if asked_before && self.answers.has_error() {
             self.end_group(at);
         }
-        self.lost += self.open.iter().filter(|request| request.kind == RequestKind::Execute).count() as u64;
-        self.open = Vec::new();
-        self.order.end();
+        self.lost += executes(&self.take_open());
+        self.order.finish();
     }
 
     fn take_exchange(&mut self) -> Option<Exchange> {
-        self.finished.pop_front()
+        self.finished.pop()
     }
 
     fn memory(&self) -> usize {
@@ -393,7 +373,7 @@ impl Parser for PgsqlParser {
             + self.open_size
             + self.answers.size()
             + self.order.memory()
-            + self.finished.capacity() * size_of::<Exchange>()
+            + self.finished.memory()
     }
 
     fn confirmed(&self) -> bool {

@@ -30,10 +30,7 @@ impl Protocol for Redis {
                 FirstElement::Other if signs::may_be_reply(first) => Guess::Maybe(server),
                 FirstElement::Other => Guess::No,
             },
-            Some(byte) if byte.is_ascii_alphabetic() => match signs::inline_command(first) {
-                Some(true) => Guess::Maybe(client),
-                _ => Guess::No,
-            },
+            Some(byte) if byte.is_ascii_alphabetic() && signs::may_be_inline_command(first) => Guess::Maybe(client),
             Some(_) if signs::may_be_reply(first) => Guess::Maybe(server),
             _ => Guess::No,
         }

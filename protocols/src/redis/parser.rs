@@ -1,12 +1,12 @@
-//! `RedisParser`: the state of one connection. Commands are paired with replies in order; what the server says by itself
-//! (published messages, MONITOR) is told apart from replies.
+//! `RedisParser`: the state of one connection. Commands are paired with replies in order; messages without a
+//! command (published messages, lines of MONITOR) are told apart from replies.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
 
 use super::signs::{FirstElement, first_of_array};
 use super::value::{Decoded, Decoder, Leaf, Value};
 use super::{arguments, reply};
+use crate::exchange::ExchangeQueue;
 use crate::pair::InOrder;
 use crate::{Exchange, Fields, Parser, RedisFields, Role, Settings, Side, Step, Times, Transport};
 
@@ -61,7 +61,7 @@ pub(super) struct RedisParser {
     monitors: bool,
     replicates: bool,
     order: InOrder<Command, Reply>,
-    finished: VecDeque<Exchange>,
+    finished: ExchangeQueue,
     fitted: bool,
     lost: u64,
 }
@@ -83,7 +83,7 @@ impl RedisParser {
             monitors: false,
             replicates: false,
             order: InOrder::new(mid_stream),
-            finished: VecDeque::new(),
+            finished: ExchangeQueue::default(),
             fitted: false,
             lost: 0,
         }
@@ -201,7 +201,7 @@ impl RedisParser {
         let text = |index: usize| value.leaves.get(index).map(|leaf| String::from_utf8_lossy(&leaf.text).into_owned());
         // pmessage, the pattern, the channel, the message
         let channel = text(if word == b"pmessage" { 2 } else { 1 }).unwrap_or_default();
-        self.finished.push_back(Exchange {
+        self.finished.push(Exchange {
             started: value.at.first,
             asked: value.at.last,
             ended: value.at.last,
@@ -221,7 +221,7 @@ impl RedisParser {
         while let Some((command, reply)) = self.order.take_pair() {
             self.fitted = true;
             self.reply_is_guessed = false;
-            self.finished.push_back(Exchange {
+            self.finished.push(Exchange {
                 started: command.at.first,
                 asked: command.at.last,
                 ended: reply.ended,
@@ -319,7 +319,7 @@ impl Parser for RedisParser {
         if side.asks(self.role) { self.parse_command(bytes, at) } else { self.parse_reply(bytes, at) }
     }
 
-    fn gap(&mut self, side: Side, bytes: u64, at: Times) -> bool {
+    fn gap(&mut self, side: Side, bytes: u64, at: Times) {
         if side.asks(self.role) {
             let (value, in_step) = self.commands.gap(bytes, at);
             if let Some(value) = value {
@@ -328,7 +328,7 @@ impl Parser for RedisParser {
             if !in_step {
                 self.lose_commands();
             }
-            return in_step;
+            return;
         }
         let (value, in_step) = self.replies.gap(bytes, at);
         if let Some(value) = value {
@@ -337,15 +337,14 @@ impl Parser for RedisParser {
         if !in_step {
             self.lose_replies();
         }
-        in_step
     }
 
-    fn end(&mut self, _: Times) {
-        self.order.end();
+    fn finish(&mut self, _: Times) {
+        self.order.finish();
     }
 
     fn take_exchange(&mut self) -> Option<Exchange> {
-        self.finished.pop_front()
+        self.finished.pop()
     }
 
     fn memory(&self) -> usize {
@@ -353,7 +352,7 @@ impl Parser for RedisParser {
             + self.commands.memory()
             + self.replies.memory()
             + self.order.memory()
-            + self.finished.capacity() * size_of::<Exchange>()
+            + self.finished.memory()
     }
 
     fn confirmed(&self) -> bool {

@@ -57,18 +57,18 @@ fn is_number(digits: &[u8]) -> bool {
     (1..=10).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit)
 }
 
-/// `PING\r\n`: whether it is a command; none: too short to say. HTTP's methods are words too.
-pub(super) fn inline_command(bytes: &[u8]) -> Option<bool> {
+/// `PING\r\n`: whether an inline command begins here, as far as it is there. HTTP's methods are words too.
+pub(super) fn may_be_inline_command(bytes: &[u8]) -> bool {
     let text = bytes.get(..bytes.len().min(256)).unwrap_or_default();
     let end = text.iter().position(|byte| *byte == b'\n');
     let line = text.get(..end.unwrap_or(text.len())).unwrap_or_default();
     let word = line.split(|byte| byte.is_ascii_whitespace()).next().unwrap_or_default();
     if word.len() == line.len() && end.is_none() {
-        return commands::begins_name(word).then_some(true);
+        return commands::begins_name(word);
     }
     let is_http = line.windows(5).any(|window| window == b"HTTP/");
     let printable = line.iter().all(|byte| matches!(byte, b'\t' | b'\r' | b' '..=b'~' | 0x80..));
-    Some(commands::is_known(word) && !is_http && printable && (end.is_some() || line.len() < 256))
+    commands::is_known(word) && !is_http && printable && (end.is_some() || line.len() < 256)
 }
 
 /// Whether a reply may begin here.

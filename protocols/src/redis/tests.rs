@@ -1,7 +1,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::scripted::{Scripted, Written, client, exchanges, exchanges_in_any_pieces, roles, server, visibilities};
+use crate::scripted::{
+    Scripted, Written, assert_memory_is_bounded, client, exchanges, exchanges_in_any_pieces, exchanges_in_part,
+    exchanges_of_joined, hostile_writes, roles, server, visibilities,
+};
 use crate::{Exchange, Fields, Verdict};
 
 const USIZE: usize = usize::MAX;
@@ -15,6 +18,11 @@ fn command(line: &str) -> Vec<u8> {
 
 fn ask(line: &str) -> Written {
     client(command(line))
+}
+
+/// A turn that confirms the protocol.
+fn ping() -> [Written; 2] {
+    [ask("PING"), server("+PONG\r\n")]
 }
 
 /// `command arguments -> response` of each exchange; `!` marks an error.
@@ -332,11 +340,7 @@ proptest! {
 
     #[test]
     fn what_is_missed_never_makes_a_wrong_pair(script in turns(4), visibilities in visibilities(1), role in roles()) {
-        let mut scripted = Scripted::new(Name::Redis, role, false, &Settings::default());
-        scripted.see(&ask("PING"), USIZE);
-        scripted.see(&server("+PONG\r\n"), USIZE);
-        scripted.see_in_part(&script, &visibilities);
-        scripted.take_exchanges().iter().for_each(assert_fits);
+        exchanges_in_part(Name::Redis, role, &ping(), &script, &visibilities).iter().for_each(assert_fits);
     }
 
     /// What a joined connection lost before its first bytes is not known, nor whether its client waits for answers.
@@ -347,30 +351,12 @@ proptest! {
         visibilities in visibilities(0),
         role in roles(),
     ) {
-        let mut scripted = Scripted::new(Name::Redis, role, true, &Settings::default());
-        scripted.see_in_part(&script[joined_at.index(script.len())..], &visibilities);
-        scripted.take_exchanges().iter().for_each(assert_fits);
+        exchanges_of_joined(Name::Redis, role, &script, joined_at, &visibilities).iter().for_each(assert_fits);
     }
 
     #[test]
-    fn any_bytes_cost_bounded_memory(
-        pieces in proptest::collection::vec((any::<bool>(), hostile(), 0_usize..3), 1..60),
-        joined in any::<bool>(),
-    ) {
-        let mut scripted = Scripted::new(Name::Redis, Role::Client, joined, &Settings::default());
-        if !joined {
-            scripted.see(&ask("PING"), USIZE);
-            scripted.see(&server("+PONG\r\n"), USIZE);
-        }
-        for (by_client, bytes, visibility) in pieces {
-            let written = Written { by_client, bytes };
-            match visibility {
-                0 => scripted.see_beginning(&written, written.bytes.len() / 2),
-                _ => scripted.see(&written, USIZE),
-            }
-            prop_assert!(scripted.connection.memory() < 4 << 20);
-        }
-        scripted.connection.end(scripted.time);
+    fn any_bytes_cost_bounded_memory(writes in hostile_writes(hostile()), joined in any::<bool>()) {
+        assert_memory_is_bounded(Name::Redis, &ping(), joined, &writes);
     }
 }
 
@@ -399,6 +385,15 @@ fn hostile() -> impl Strategy<Value = Vec<u8>> {
         proptest::collection::vec(known, 1..6).prop_map(|parts| parts.concat()),
         proptest::collection::vec(any::<u8>(), 0..40),
     ]
+}
+
+#[test]
+fn answered_pipeline_leaves_no_memory() {
+    let mut scripted = Scripted::new(Name::Redis, Role::Client, false, &Settings::default());
+    scripted.see(&client(command("GET a").repeat(2000)), USIZE);
+    scripted.see(&server("$-1\r\n".repeat(2000)), USIZE);
+    assert_eq!(scripted.take_exchanges().len(), 2000);
+    assert!(scripted.connection.memory() < 4096, "{}", scripted.connection.memory());
 }
 
 #[test]

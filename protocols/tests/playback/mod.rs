@@ -33,23 +33,14 @@ pub(crate) enum Loss {
 
 pub(crate) struct Playback {
     pub(crate) connection: Connection,
-    pub(crate) settings: Settings,
-    /// Most bytes that the connection held.
-    pub(crate) memory: usize,
     positions: [u64; 2],
     time: u64,
 }
 
 impl Playback {
     pub(crate) fn new(role: Option<Role>, transport: Transport, mid_stream: bool, asked: &[Name]) -> Self {
-        let settings = Settings::default();
-        Self {
-            connection: Connection::new(role, transport, mid_stream, asked, &settings),
-            settings,
-            memory: 0,
-            positions: [0; 2],
-            time: 1,
-        }
+        let connection = Connection::new(role, transport, mid_stream, asked, &Settings::default());
+        Self { connection, positions: [0; 2], time: 1 }
     }
 
     pub(crate) fn client(asked: Name) -> Self {
@@ -93,16 +84,15 @@ impl Playback {
         std::iter::from_fn(|| self.connection.take_exchange()).collect()
     }
 
-    pub(crate) fn end(&mut self) {
+    pub(crate) fn finish(&mut self) {
         self.time += 1_000_000;
-        self.connection.end(self.time);
+        self.connection.finish(self.time);
     }
 
     fn push(&mut self, side: Side, bytes: &[u8], length: u64) {
         let position = &mut self.positions[usize::from(side == Side::Received)];
         self.connection.push(side, *position, bytes, length, self.time);
         *position += length;
-        self.memory = self.memory.max(self.connection.memory());
     }
 }
 
@@ -111,6 +101,27 @@ pub(crate) fn exchanges(mut playback: Playback, turns: &[Turn], piece: &mut dyn 
     for turn in turns {
         playback.play(turn, piece);
     }
-    playback.end();
+    playback.finish();
     playback.exchanges()
+}
+
+/// The bytes of a recording's text: `\r`, `\n`, `\\` and `\xHH` are escapes.
+pub(crate) fn unescape(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let [byte, behind @ ..] = rest {
+        rest = behind;
+        let (byte, used) = match (byte, behind) {
+            (b'\\', [b'n', ..]) => (b'\n', 1),
+            (b'\\', [b'r', ..]) => (b'\r', 1),
+            (b'\\', [b'\\', ..]) => (b'\\', 1),
+            (b'\\', [b'x', high, low, ..]) => {
+                (u8::from_str_radix(std::str::from_utf8(&[*high, *low]).unwrap(), 16).unwrap(), 3)
+            }
+            (byte, _) => (*byte, 0),
+        };
+        bytes.push(byte);
+        rest = &rest[used..];
+    }
+    bytes
 }

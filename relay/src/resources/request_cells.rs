@@ -20,24 +20,5 @@ pub(super) fn cells(response: &GetRequestsResponse, time: u64) -> Vec<String> {
         },
         Some(Response::Retained(_)) | None => RequestCells::default(),
     };
-    let RequestCells {
-        time,
-        pod,
-        role,
-        protocol,
-        peer,
-        operation,
-        target,
-        status,
-        latency,
-        bytes,
-        connection,
-        node,
-        mid_stream,
-        profile,
-    } = cells;
-    [time, pod, role, protocol, peer, operation, target, status, latency, bytes, connection, node, mid_stream, profile]
-        .iter()
-        .map(|text| cell(text))
-        .collect()
+    cells.in_order().iter().map(|text| cell(text)).collect()
 }

@@ -7,6 +7,7 @@ use trilobite_api::{
     read_scope::ReadScope,
     requests::{GetRequestsRequest, GetRequestsResponse, LostRequests, Request, get_requests_response::Response},
 };
+use trilobite_crds::RequestProtocol;
 
 use super::{
     object::{Metadata, Row},
@@ -22,8 +23,6 @@ use crate::{
 pub const FIELDS: &[&str] =
     &["pod", "protocol", "role", "status", "isError", "profile", "node", "metadata.name", "metadata.namespace"];
 
-/// Values of the field `protocol`.
-const PROTOCOLS: [&str; 4] = ["http", "pgsql", "redis", "dns"];
 const ROLES: [&str; 2] = ["client", "server"];
 const BOOLEANS: [&str; 2] = ["true", "false"];
 /// Agents select by the beginning of a request, a position is the end of its response: a watch from a position asks for so much
@@ -41,10 +40,11 @@ pub struct RequestQuery {
 
 impl RequestQuery {
     pub fn new(namespace: Option<&str>, parameters: &Parameters, wants_tables: bool) -> Result<Self, ApiError> {
+        let protocols = RequestProtocol::SUPPORTED.map(RequestProtocol::as_str);
         let mut fields = parameters.fields.clone();
         for requirement in &mut fields.requirements {
             let known: &[&str] = match requirement.field {
-                "protocol" => &PROTOCOLS,
+                "protocol" => &protocols,
                 "role" => &ROLES,
                 "isError" => &BOOLEANS,
                 _ => continue,
@@ -69,10 +69,7 @@ impl RequestQuery {
             // The beginning of its name: `item` compares the whole.
             pod: wanted("pod"),
             protocol: wanted("protocol"),
-            slower_than: (!self.slower_than.is_zero()).then(|| prost_types::Duration {
-                seconds: i64::try_from(self.slower_than.as_secs()).unwrap_or(i64::MAX),
-                nanos: i32::try_from(self.slower_than.subsec_nanos()).unwrap_or_default(),
-            }),
+            slower_than: self.slower_than.try_into().ok().filter(|_| !self.slower_than.is_zero()),
             errors: wanted("isError") == "true",
             ..GetRequestsRequest::default()
         };
@@ -104,16 +101,13 @@ impl RequestQuery {
                     Range::Follow { after: Some(after) } => nanoseconds(response.time.as_ref()) >= after,
                     Range::Follow { after: None } | Range::Past { .. } => true,
                 };
-                let is_wanted = is_in_range && self.selects(request, scope) && self.wants_node(&response.node_name);
+                let is_wanted =
+                    is_in_range && self.selects(request, scope) && self.fields.matches("node", &response.node_name);
                 is_wanted.then(|| StreamItem::Row(self.row(response, request)))
             }
             Response::Lost(lost) => Some(StreamItem::Lost(lost.count, self.lost_row(response))),
             Response::Retained(_) => None,
         }
-    }
-
-    pub(super) fn wants_node(&self, node: &str) -> bool {
-        self.fields.matches("node", node)
     }
 
     fn selects(&self, request: &Request, scope: &ReadScope) -> bool {

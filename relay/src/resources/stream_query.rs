@@ -1,7 +1,7 @@
 //! A query of events, flows or requests, as it is put to each agent.
 
 use futures::{StreamExt, stream::BoxStream};
-use tonic::{Request, Status, transport::Channel};
+use tonic::{Request, Status, Streaming, transport::Channel};
 use trilobite_api::{
     observer::observer_client::ObserverClient,
     read_scope::{COMPLETE_SINCE, READ_NAMESPACES, ReadScope},
@@ -53,7 +53,7 @@ impl StreamQuery {
         match self {
             Self::Events(query) => query.fields.matches("node", node),
             Self::Flows(query) => query.fields.matches("node", node),
-            Self::Requests(query) => query.wants_node(node),
+            Self::Requests(query) => query.fields.matches("node", node),
         }
     }
 
@@ -86,10 +86,8 @@ impl StreamQuery {
                 let request = scoped(query.request(), scope)?;
                 let response = FineGuidanceSensorsClient::new(channel).get_events(request).await?;
                 let (query, scope) = (query.clone(), scope.clone());
-                let items = response.into_inner().filter_map(move |response| {
-                    std::future::ready(response.map(|event| query.item(&event, &scope)).transpose())
-                });
-                Ok(AgentStream { items: items.boxed(), complete_since: None })
+                let items = items(response.into_inner(), move |event| query.item(event, &scope));
+                Ok(AgentStream { items, complete_since: None })
             }
             Self::Flows(query) => {
                 let request = scoped(query.request(range), scope)?;
@@ -97,22 +95,27 @@ impl StreamQuery {
                 let complete_since =
                     response.metadata().get(COMPLETE_SINCE).and_then(|value| value.to_str().ok()?.parse().ok());
                 let (query, scope) = (query.clone(), scope.clone());
-                let items = response.into_inner().filter_map(move |response| {
-                    std::future::ready(response.map(|flow| query.item(&flow, &scope)).transpose())
-                });
-                Ok(AgentStream { items: items.boxed(), complete_since })
+                let items = items(response.into_inner(), move |flow| query.item(flow, &scope));
+                Ok(AgentStream { items, complete_since })
             }
             Self::Requests(query) => {
                 let request = scoped(query.request(range), scope)?;
                 let response = RequestsClient::new(channel).get_requests(request).await?;
                 let (query, scope) = (query.clone(), scope.clone());
-                let items = response.into_inner().filter_map(move |response| {
-                    std::future::ready(response.map(|request| query.item(&request, &scope, range)).transpose())
-                });
-                Ok(AgentStream { items: items.boxed(), complete_since: None })
+                let items = items(response.into_inner(), move |request| query.item(request, &scope, range));
+                Ok(AgentStream { items, complete_since: None })
             }
         }
     }
+}
+
+/// What `item` makes of each message, until the stream breaks.
+fn items<T: Send + 'static>(
+    messages: Streaming<T>,
+    item: impl Fn(&T) -> Option<StreamItem> + Send + 'static,
+) -> BoxStream<'static, Result<StreamItem, Status>> {
+    let selected = move |message: Result<T, Status>| message.map(|message| item(&message)).transpose();
+    messages.filter_map(move |message| std::future::ready(selected(message))).boxed()
 }
 
 /// A request with the scope that the agent applies before anything else.

@@ -40,7 +40,7 @@ fn x86_64(code: &[u8], function: Range<u64>) -> Option<Exits> {
             (_, OpKind::NearBranch64) if function.contains(&instruction.near_branch_target()) => {
                 targets.push(instruction.near_branch_target());
             }
-            // The second is of a table, or of a pointer to another function.
+            // An indirect jump goes through a table, or to another function.
             (_, OpKind::NearBranch64) | (Mnemonic::Jmp, _) => exits.tail_jumps += 1,
             _ => {}
         }

@@ -1,4 +1,4 @@
-//! Who encrypts in a file: by symbols that only one library defines, and, for libraries that are inside of a program, by texts.
+//! The TLS implementation in a file: known by symbols that only one library defines, and inside of a program by texts.
 
 use std::io::{Read, Seek};
 

@@ -42,25 +42,19 @@ fn inspect(file: impl Read + Seek) -> Inspection {
     let is_stripped = elf.symbols(SectionKind::Symbols).is_none();
     let names: Vec<&str> = TlsFunction::ALL.into_iter().map(TlsFunction::symbol).chain(library::markers()).collect();
     let mut symbols = Symbols::read(&mut elf, SectionKind::DynamicSymbols, &names);
-    let mut functions = functions(&mut elf, &symbols);
+    let mut functions = find_functions(&mut elf, &symbols);
     if functions.is_empty() && !is_stripped {
         symbols.add(Symbols::read(&mut elf, SectionKind::Symbols, &names));
-        functions = self::functions(&mut elf, &symbols);
+        functions = find_functions(&mut elf, &symbols);
     }
     let tls = library::implementation(&mut elf, &symbols, !functions.is_empty());
     Inspection { functions, tls, is_stripped }
 }
 
-fn functions<R: Read + Seek>(elf: &mut ElfFile<R>, symbols: &Symbols) -> Vec<InspectedFunction> {
-    let mut found = Vec::new();
-    for function in TlsFunction::ALL {
-        if let Some(symbol) = symbols.defined(function.symbol())
-            && found.len() < FUNCTIONS_MAX
-        {
-            found.extend(inspect_function(elf, function, symbol));
-        }
-    }
-    found
+fn find_functions<R: Read + Seek>(elf: &mut ElfFile<R>, symbols: &Symbols) -> Vec<InspectedFunction> {
+    const { assert!(TlsFunction::ALL.len() <= FUNCTIONS_MAX) };
+    let inspected = |function: TlsFunction| inspect_function(elf, function, symbols.defined(function.symbol())?);
+    TlsFunction::ALL.into_iter().filter_map(inspected).collect()
 }
 
 /// None if there is no code where the symbol says.

@@ -35,7 +35,7 @@ pub(super) struct Symbols {
 }
 
 impl Symbols {
-    /// Those of these names.
+    /// The symbols of these names.
     pub(super) fn read<R: Read + Seek>(elf: &mut ElfFile<R>, kind: SectionKind, names: &[&'static str]) -> Self {
         let Some((symbols, texts)) = elf.symbols(kind) else { return Self::default() };
         let (symbols, texts) = (symbols.clone(), texts.clone());

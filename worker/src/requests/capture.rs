@@ -130,7 +130,7 @@ mod tests {
     use trilobite_node_ebpf::{DataRecord, data_flag};
 
     use super::{
-        super::record::tests::{header, record},
+        super::record_fixtures::{header, record},
         *,
     };
 

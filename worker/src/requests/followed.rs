@@ -1,4 +1,4 @@
-//! One connection: its parser, behind which a panic stops, and what its rows say of process and addresses.
+//! One connection: its parser, whose panics are caught, and what its rows say of process and addresses.
 
 use std::{
     net::SocketAddr,
@@ -7,7 +7,6 @@ use std::{
 
 use trilobite_protocols::{Connection, Exchange, Name, Role, Settings, Side, Transport, Verdict};
 use trilobite_tables::{ConnectionFacts, Upid};
-use trilobite_worker_wire::VerdictKind;
 
 use super::record::DataCall;
 
@@ -20,7 +19,7 @@ pub(super) struct Followed {
     connection: Connection,
     process: Upid,
     cgroup: u64,
-    /// Of a datagram socket.
+    /// Peers of a datagram socket.
     remote: Remote,
     role: Option<Role>,
     encrypted: bool,
@@ -30,12 +29,12 @@ pub(super) struct Followed {
     pub(super) last_call: u64,
     last_side: Side,
     last_sequence: u32,
-    /// Bytes behind the last call in each direction.
-    next: [u64; 2],
+    /// Bytes have passed in this direction.
+    has_passed: [bool; 2],
     /// Bytes that it takes, as counted last.
     pub(super) memory: usize,
-    /// The verdict that the agent was sent.
-    pub(super) sent: Option<VerdictKind>,
+    /// The parser's verdict, as taken last.
+    verdict: Verdict,
     lost: u64,
     gaps: u64,
     gap_bytes: u64,
@@ -74,9 +73,9 @@ impl Followed {
             last_call: call.time,
             last_side: call.side,
             last_sequence: call.sequence,
-            next: [0; 2],
+            has_passed: [false; 2],
             memory: 0,
-            sent: None,
+            verdict: Verdict::Undecided,
             lost: 0,
             gaps: 0,
             gap_bytes: 0,
@@ -87,7 +86,7 @@ impl Followed {
     pub(super) fn push(&mut self, call: &DataCall<'_>) -> Result<Progress, ParserPanicked> {
         (self.process, self.cgroup) = (call.process, call.cgroup);
         (self.last_call, self.last_side, self.last_sequence) = (call.time, call.side, call.sequence);
-        self.next[direction(call.side)] = call.position.saturating_add(call.length);
+        self.has_passed[direction(call.side)] |= call.position > 0 || call.length > 0;
         if let Some(remote) = call.remote {
             self.remote = match self.remote {
                 Remote::Unknown => Remote::One(remote),
@@ -105,16 +104,19 @@ impl Followed {
     /// The call is of another socket: resolvers use a port again whose last socket has ended without a record of its end. Positions
     /// of one socket do not go back; sequence numbers may, by the few calls that other threads are in.
     pub(super) fn is_of_another_socket(&self, call: &DataCall<'_>) -> bool {
-        call.sequence < self.last_sequence && call.position == 0 && self.next[direction(call.side)] > 0
+        call.sequence < self.last_sequence && call.position == 0 && self.has_passed[direction(call.side)]
     }
 
     /// The connection has ended.
     pub(super) fn end(&mut self, time: u64) -> Result<Progress, ParserPanicked> {
-        self.advance(|connection| connection.end(time))
+        self.advance(|connection| connection.finish(time))
     }
 
-    pub(super) fn verdict(&self) -> Verdict {
-        self.connection.verdict()
+    /// The parser's verdict, if it is another than before.
+    pub(super) fn take_new_verdict(&mut self) -> Option<Verdict> {
+        let verdict = self.connection.verdict();
+        let before = std::mem::replace(&mut self.verdict, verdict);
+        (verdict != before).then_some(verdict)
     }
 
     /// The role of the process, as far as it is known.
@@ -122,7 +124,7 @@ impl Followed {
         self.connection.role().or(self.role)
     }
 
-    /// The last call asked something, or it is not known what it did.
+    /// The last call moved bytes of a request, or may have: the role is not known.
     pub(super) fn is_in_flight(&self) -> bool {
         self.role().is_none_or(|role| self.last_side.asks(role))
     }

@@ -11,6 +11,8 @@ mod job;
 mod outbox;
 mod readers;
 mod record;
+#[cfg(test)]
+mod record_fixtures;
 mod verdicts;
 
 pub(crate) use budget::Budget;

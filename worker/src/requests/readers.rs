@@ -14,11 +14,11 @@ struct Reader {
     id: u32,
     filter: RowFilter,
     follow: bool,
-    /// Number of the first row that it was not sent.
+    /// Number of the first row that the reader was not sent.
     next: u64,
-    /// The newest row of the past; behind it, only followers read on.
+    /// Number of the newest row when the reader came: rows behind it are for followers only.
     past: u64,
-    /// The past has been sent.
+    /// The rows up to `past` have been sent.
     is_complete: bool,
     /// Rows that had left before they could be sent, for the next `RowsComplete`.
     evicted: u64,

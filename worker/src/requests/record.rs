@@ -27,7 +27,7 @@ pub(super) struct DataCall<'a> {
     /// Plain text of a TLS library, by the library's object.
     pub(super) tls: Option<NonZeroU64>,
     pub(super) side: Side,
-    /// Of the call on its socket, from 0.
+    /// Number of the call on its socket, from 0.
     pub(super) sequence: u32,
     /// Offset of the first byte in its direction.
     pub(super) position: u64,
@@ -92,46 +92,16 @@ fn endpoint(family: u8, address: [u8; 16], port: u16) -> Option<SocketAddr> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use proptest::prelude::*;
     use trilobite_node_ebpf::RECORD_LAYOUT;
-    use zerocopy::IntoBytes;
 
-    use super::*;
+    use super::{
+        super::record_fixtures::{header, record},
+        *,
+    };
 
-    pub(in crate::requests) const HEADER: usize = size_of::<DataRecord>();
-
-    /// A received call on a TCP connection from 10.0.0.9:41000 to 10.0.0.7:8080.
-    pub(in crate::requests) fn header(connection: u64, position: u64, bytes: &[u8]) -> DataRecord {
-        let address = |last: u8| std::array::from_fn(|at| [10, 0, 0, last].get(at).copied().unwrap_or_default());
-        DataRecord {
-            record: Record {
-                layout: RECORD_LAYOUT,
-                kind: RecordKind::Data as u16,
-                size: (HEADER + bytes.len()) as u32,
-                time: 1_000,
-                cgroup: 77,
-                exec_pid: 4321,
-                exec_ktime: 55,
-                connection,
-                ..Record::default()
-            },
-            position,
-            length: bytes.len() as u32,
-            copied: bytes.len() as u32,
-            local_port: 8080,
-            remote_port: 41000,
-            local: address(7),
-            remote: address(9),
-            family: AF_INET,
-            protocol: 6,
-            ..DataRecord::default()
-        }
-    }
-
-    pub(in crate::requests) fn record(header: &DataRecord, bytes: &[u8]) -> Vec<u8> {
-        [header.as_bytes(), bytes].concat()
-    }
+    const HEADER: usize = size_of::<DataRecord>();
 
     #[test]
     fn call_is_read_with_its_process_and_ends() {

@@ -3,18 +3,21 @@
 use std::{
     fs,
     os::fd::OwnedFd,
-    process::{Child, Command, Stdio},
+    process::Child,
     time::{Duration, Instant},
 };
 
-use trilobite_node_ebpf::{DataRecord, RECORD_LAYOUT, Record, RecordKind, data_flag};
+use trilobite_node_ebpf::{DataRecord, data_flag};
 use trilobite_worker_wire::{
     Message, RequestCounts, RequestRow, RequestSettings, RowQuery,
     channel::{pair, receive, send},
 };
-use zerocopy::IntoBytes;
 
-use crate::memory_ring::MemoryRing;
+use crate::{
+    memory_ring::MemoryRing,
+    record_fixtures::{header, record},
+    worker_process::start_worker,
+};
 
 /// How long anything may take.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -37,13 +40,7 @@ pub(crate) fn settings() -> RequestSettings {
 
 impl Agent {
     pub(crate) fn start(ring_bytes: u32, memory_bytes: u64, settings: RequestSettings) -> Self {
-        let (socket, theirs) = pair().unwrap();
-        let worker = Command::new(env!("CARGO_BIN_EXE_trilobite-worker"))
-            .env_clear()
-            .stdin(Stdio::from(theirs))
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
+        let (worker, socket) = start_worker();
         let ring = MemoryRing::new(ring_bytes.into());
         let start = Message::StartRequests { ring_bytes, memory_bytes, settings };
         send(&socket, &start.encode().unwrap(), &[ring.fd()], true).unwrap();
@@ -135,30 +132,8 @@ impl Drop for Agent {
 
 /// A call of the server on a connection.
 pub(crate) fn call(connection: u64, position: u64, bytes: &[u8], flags: u32, time: u64) -> Vec<u8> {
-    let address = |last: u8| std::array::from_fn(|at| [10, 0, 0, last].get(at).copied().unwrap_or_default());
-    let header = DataRecord {
-        record: Record {
-            layout: RECORD_LAYOUT,
-            kind: RecordKind::Data as u16,
-            size: (size_of::<DataRecord>() + bytes.len()) as u32,
-            time,
-            cgroup: 77,
-            exec_pid: 4321,
-            exec_ktime: 55,
-            connection,
-            ..Record::default()
-        },
-        position,
-        length: bytes.len() as u32,
-        copied: bytes.len() as u32,
-        local_port: 8080,
-        remote_port: 41000,
-        local: address(7),
-        remote: address(9),
-        family: 2,
-        protocol: 6,
-        flags: (flags | data_flag::SERVER) as u8,
-        ..DataRecord::default()
-    };
-    [header.as_bytes(), bytes].concat()
+    let flags = (flags | data_flag::SERVER) as u8;
+    let mut call = DataRecord { flags, ..header(connection, position, bytes) };
+    call.record.time = time;
+    record(&call, bytes)
 }

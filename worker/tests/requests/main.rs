@@ -4,6 +4,10 @@
 
 mod agent;
 mod memory_ring;
+#[path = "../../src/requests/record_fixtures.rs"]
+mod record_fixtures;
+#[path = "../worker_process/mod.rs"]
+mod worker_process;
 
 use std::time::{Duration, Instant};
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Functions that one answer describes, and places at which one of them returns.
+/// Functions that one answer describes.
 pub const FUNCTIONS_MAX: usize = 16;
 /// Places at which one function returns.
 pub const RETURNS_MAX: usize = 128;
@@ -47,7 +47,7 @@ impl TlsFunction {
     }
 }
 
-/// Who encrypts in a program or a library.
+/// A TLS implementation in a program or a library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum TlsImplementation {
     /// OpenSSL 1.0, and LibreSSL.
@@ -111,7 +111,7 @@ pub struct InspectedFunction {
     pub entry: u64,
     /// Offsets of the instructions by which it returns; empty if its code could not be read.
     pub returns: Vec<u64>,
-    /// Jumps out of the function: returns that are in none of these places.
+    /// Jumps out of the function, by which it returns at none of `returns`.
     pub tail_jumps: u32,
 }
 
@@ -121,7 +121,7 @@ pub struct InspectedFunction {
 pub struct Inspection {
     /// The functions that can be followed, each at most once.
     pub functions: Vec<InspectedFunction>,
-    /// Who encrypts; none if there is no sign of TLS.
+    /// The TLS implementation; none if there is no sign of one.
     pub tls: Option<TlsImplementation>,
     /// The file has no symbols but those by which it is loaded.
     pub is_stripped: bool,

@@ -66,7 +66,7 @@ pub struct ConnectionVerdict {
 pub struct RequestCounts {
     /// Connections that were followed.
     pub connections: u64,
-    /// Those of them that were open before.
+    /// Connections among `connections` that were open before they were followed.
     pub mid_stream: u64,
     /// Rows made, by protocol.
     pub rows: BTreeMap<String, u64>,

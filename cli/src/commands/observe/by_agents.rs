@@ -1,9 +1,8 @@
 //! GetFlows of every agent. Past flows are sorted by time; new ones are printed as they arrive.
 
-use std::io::Write;
+use std::{io::Write, time::SystemTime};
 
 use futures::StreamExt;
-use jiff::Timestamp;
 use tokio::time::timeout;
 use trilobite_api::{
     flow::FlowFilter,
@@ -87,15 +86,11 @@ fn request(arguments: &ObserveArgs) -> GetFlowsRequest {
     GetFlowsRequest {
         number: number(arguments),
         follow: arguments.follow,
-        since: arguments.since.map(timestamp),
-        until: arguments.until.map(timestamp),
+        since: arguments.since.map(|time| SystemTime::from(time).into()),
+        until: arguments.until.map(|time| SystemTime::from(time).into()),
         whitelist: filters(arguments),
         ..GetFlowsRequest::default()
     }
-}
-
-fn timestamp(time: Timestamp) -> prost_types::Timestamp {
-    prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() }
 }
 
 /// Filters are alternatives, and the fields of one must all match. Pod, port and address may each be at either end, so

@@ -96,8 +96,7 @@ fn past(arguments: &ObserveArgs, now: Timestamp) -> Query {
     };
     let query = query(arguments).parameter("limit", limit);
     match arguments.since {
-        // A whole second more, because `is_wanted` looks at the fraction.
-        Some(since) => query.parameter("sinceSeconds", now.duration_since(since).as_secs().max(0) + 1),
+        Some(since) => query.since(since, now),
         None => query,
     }
 }

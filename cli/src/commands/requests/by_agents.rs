@@ -1,6 +1,6 @@
 //! GetRequests of every agent. Requests of the past are sorted by the end of their responses; new ones are printed as they come.
 
-use std::io::Write;
+use std::{io::Write, time::SystemTime};
 
 use futures::StreamExt;
 use tokio::time::timeout;
@@ -44,7 +44,7 @@ pub(super) async fn print_requests_by_agents(
     let mut printer = RequestPrinter::new(arguments, namespace.is_none());
     let (mut found, mut failed) = (Vec::new(), None);
     loop {
-        // Those of the past are there at once; new ones may take any time.
+        // Requests of the past are there at once; new ones may take any time.
         let arrival = match arguments.follow {
             true => answers.next().await,
             false => timeout(ANSWER_TIMEOUT, answers.next()).await.unwrap_or_else(|_| {
@@ -94,7 +94,7 @@ fn ended(response: &GetRequestsResponse) -> (i64, i32) {
     response.time.as_ref().map(|time| (time.seconds, time.nanos)).unwrap_or_default()
 }
 
-/// None for what is no request, which is reported.
+/// None for a loss, and for rows that have left a node's memory: they are reported.
 fn read(response: &GetRequestsResponse) -> Option<Request> {
     match response.response.as_ref()? {
         Response::Request(request) => Some(request.clone()),
@@ -119,14 +119,9 @@ fn request(arguments: &RequestsArgs, namespace: Option<&str>) -> GetRequestsRequ
         namespaces: namespace.map(str::to_owned).into_iter().collect(),
         pod: arguments.pod().unwrap_or_default().to_owned(),
         protocol: arguments.protocol.map(|protocol| protocol.as_str().to_owned()).unwrap_or_default(),
-        slower_than: arguments.slower_than.map(|time| prost_types::Duration {
-            seconds: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
-            nanos: i32::try_from(time.subsec_nanos()).unwrap_or_default(),
-        }),
+        slower_than: arguments.slower_than.and_then(|time| time.try_into().ok()),
         errors: arguments.errors,
-        since: arguments
-            .since
-            .map(|time| prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() }),
+        since: arguments.since.map(|time| SystemTime::from(time).into()),
         limit: if wants_limit { arguments.limit() } else { 0 },
         follow: arguments.follow,
     }

@@ -35,7 +35,7 @@ pub(super) async fn print_requests_by_read_api(
         let found = wanted(arguments, &list);
         printer.print(&found, out)?;
         if !arguments.follow {
-            if let (false, Transport::Cluster { client, .. }) = (printer.has_printed(), transport) {
+            if let (true, Transport::Cluster { client, .. }) = (found.is_empty(), transport) {
                 explain_no_rows(client, namespace).await;
             }
             return Ok(());
@@ -44,7 +44,7 @@ pub(super) async fn print_requests_by_read_api(
     }
     // Everything since a time is more than a list holds.
     let watched = match arguments.since {
-        Some(since) if since_alone => since_seconds(query(arguments, namespace), since, Timestamp::now()),
+        Some(since) if since_alone => query(arguments, namespace).since(since, Timestamp::now()),
         _ => query(arguments, namespace),
     };
     let mut watcher = Watcher::open(api, watched, listed.as_ref()).await?;
@@ -106,19 +106,14 @@ fn query(arguments: &RequestsArgs, namespace: Option<&str>) -> Query {
     }
 }
 
-/// The list of the past. Those of a pod may be the oldest of many.
+/// The list of the past. The relay does not select by the beginning of a pod's name: its requests may be the oldest of many.
 fn past(arguments: &RequestsArgs, namespace: Option<&str>, now: Timestamp) -> Query {
     let limit = if arguments.pod().is_some() { REQUESTS_MAX } else { arguments.limit() };
     let query = query(arguments, namespace).parameter("limit", limit);
     match arguments.since {
-        Some(since) => since_seconds(query, since, now),
+        Some(since) => query.since(since, now),
         None => query,
     }
-}
-
-/// A whole second more, because `is_wanted` looks at the fraction.
-fn since_seconds(query: Query, since: Timestamp, now: Timestamp) -> Query {
-    query.parameter("sinceSeconds", now.duration_since(since).as_secs().max(0) + 1)
 }
 
 #[cfg(test)]

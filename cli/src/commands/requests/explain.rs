@@ -1,23 +1,23 @@
 //! Why there are no rows, in the words of the AppProfiles that ask for them.
 
-use kube::{Api, Client, ResourceExt, api::ListParams};
+use kube::{Client, ResourceExt, api::ListParams};
 use trilobite_crds::{
-    AppProfile,
+    AppProfile, UserKind,
     condition::{ConditionStatus, ConditionType, find},
 };
 use trilobite_untrusted_text::escape;
 
-use crate::{cluster::ClusterError, output::stderr::stderr_line};
+use crate::{
+    cluster::{ClusterError, app_profiles},
+    output::stderr::stderr_line,
+};
 
 /// AppProfiles that are named.
 const NAMED_MAX: usize = 5;
 
 /// Says on standard error what the AppProfiles of the namespace, or of the cluster, say.
 pub(super) async fn explain_no_rows(client: &Client, namespace: Option<&str>) {
-    let (profiles, searched): (Api<AppProfile>, _) = match namespace {
-        Some(namespace) => (Api::namespaced(client.clone(), namespace), format!("namespace {namespace}")),
-        None => (Api::all(client.clone()), "the cluster".to_owned()),
-    };
+    let (profiles, searched) = app_profiles(client, namespace);
     stderr_line!("no request matches in {searched}");
     match profiles.list(&ListParams::default()).await {
         Ok(listed) => explanations(&listed.items, namespace).iter().for_each(|line| stderr_line!("{line}")),
@@ -45,8 +45,7 @@ fn explanations(profiles: &[AppProfile], namespace: Option<&str>) -> Vec<String>
 
 fn explanation(profile: &AppProfile) -> String {
     let name = format!("AppProfile {}/{}", profile.namespace().unwrap_or_default(), profile.name_any());
-    let status = profile.status.clone().unwrap_or_default();
-    let conditions = &status.common.conditions;
+    let conditions = profile.common_status().map_or(&[][..], |status| &status.conditions);
     let said =
         |kind| find(conditions, kind).map(|one| (one.status, format!("{}: {}", one.reason, escape(&one.message))));
     if let Some((ConditionStatus::False, why)) = said(ConditionType::Accepted) {

@@ -14,7 +14,7 @@ use crate::{
     pinned::Pinned,
     samples::{Pairs, Samples, paired},
     table::{Goal, Line},
-    traffic::Traffic,
+    traffic::{Traffic, number, rate},
 };
 
 const RATE: u32 = 500;
@@ -91,8 +91,8 @@ fn between_pods(bench: &Bench, node: &Node, how: &str) -> Result<Vec<Line>> {
     let speeds = || -> Result<(f64, f64)> {
         Ok((rate(&client.generate(&bulk)?, "bytes")?, rate(&client.generate(&unbound)?, "connections")?))
     };
-    for number in 0..bench.runs {
-        let (without, with) = paired(number, speeds, || {
+    for turn in 0..bench.runs {
+        let (without, with) = paired(turn, speeds, || {
             let applied = node.apply(&Bench::stack("flows"))?;
             let agent = node.agent(&bench.agent, Some(&output))?;
             node.wait_until_active(applied, &agent)?;
@@ -104,9 +104,9 @@ fn between_pods(bench: &Bench, node: &Node, how: &str) -> Result<Vec<Line>> {
             let found = seen(&output)? as f64;
             let with = speeds()?;
             agent.stop()?;
-            let count = made["connections"].as_f64().context("no count of connections")?;
+            let count = number(&made, "connections")?;
             ensure!(found > 0.0, "the agent says that it watches, and shows no flow");
-            flows.add(found / made["seconds"].as_f64().context("no time")?);
+            flows.add(found / number(&made, "seconds")?);
             cpu.add(spent * 1e6 / count);
             complete.add(found / count);
             Ok(with)
@@ -132,11 +132,6 @@ fn between_pods(bench: &Bench, node: &Node, how: &str) -> Result<Vec<Line>> {
         Line::median("connections seen / made", &complete, 3, "", how),
         Line::median("agent's CPU for one connection, both ends on the node", &cpu, 1, "us", how),
     ])
-}
-
-fn rate(done: &Value, what: &str) -> Result<f64> {
-    let count = done[what].as_f64().with_context(|| format!("{done} has no {what}"))?;
-    Ok(count / done["seconds"].as_f64().context("no time")?)
 }
 
 /// Connections in the agent's output.

@@ -69,11 +69,11 @@ pub(super) fn build(cache: &Cache) -> Result<()> {
 
 /// The image of real servers. Its key is the versions of the packages, so that it is not unpacked again for the same ones.
 pub(super) fn build_servers(cache: &Cache) -> Result<()> {
-    let folder = tempfile::tempdir().map_err(Error::file("make a folder in", &std::env::temp_dir()))?;
-    let inputs = SERVERS.inputs(folder.path())?.file(&workspace_root().join("e2e/workloads/etc/passwd"))?;
+    let archives = SERVERS.find()?;
+    let inputs = archives.inputs().file(&workspace_root().join("e2e/workloads/etc/passwd"))?;
     entry::build(cache, "images/trilobite-servers.tar", inputs, |archive| {
         let mut servers = Image::new("localhost/trilobite-servers:1", &["/bin/sh"]);
-        servers.content = SERVERS.unpack(folder.path())?;
+        servers.content = archives.image_content()?;
         add_system(&mut servers)?;
         servers.write(archive).map(|_| ())
     })
@@ -82,9 +82,8 @@ pub(super) fn build_servers(cache: &Cache) -> Result<()> {
 
 /// The folder of the benchmark's servers, unpacked as below the root of a file system.
 pub(super) fn unpack_benchmark_servers(cache: &Cache) -> Result<PathBuf> {
-    let folder = tempfile::tempdir().map_err(Error::file("make a folder in", &std::env::temp_dir()))?;
-    let inputs = BENCHMARK_SERVERS.inputs(folder.path())?;
-    entry::build(cache, "benchmark-servers", inputs, |tree| BENCHMARK_SERVERS.unpack_into(folder.path(), tree))
+    let archives = BENCHMARK_SERVERS.find()?;
+    entry::build(cache, "benchmark-servers", archives.inputs(), |tree| archives.unpack(tree))
 }
 
 /// A shell, its programs, and the names of users.

@@ -3,8 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
+
+use tempfile::TempDir;
 
 use crate::build::inputs::Inputs;
 use crate::command::output;
@@ -31,7 +33,14 @@ pub(super) struct Packages {
     pub(super) without: &'static [&'static str],
 }
 
-/// One file of the archive.
+/// The archives of the versions that apt would install now, and the folder that they are downloaded into.
+pub(super) struct Archives<'a> {
+    packages: &'a Packages,
+    archives: Vec<Archive>,
+    folder: TempDir,
+}
+
+/// One file of the archive of Debian.
 struct Archive {
     address: String,
     /// `NAME_VERSION_ARCHITECTURE.deb`.
@@ -39,47 +48,49 @@ struct Archive {
 }
 
 impl Packages {
-    /// The versions that apt would install now: the key of what is made of them.
-    pub(super) fn inputs(&self, folder: &Path) -> Result<Inputs> {
-        let inputs = self.without.iter().fold(Inputs::default(), |inputs, name| inputs.word(name));
-        Ok(self.archives(folder)?.iter().fold(inputs, |inputs, archive| inputs.word(&archive.file)))
-    }
-
-    /// Downloads and unpacks below `folder`, and gives what an image holds of it.
-    pub(super) fn unpack(&self, folder: &Path) -> Result<BTreeMap<String, Content>> {
-        let tree = folder.join("tree");
-        self.unpack_into(folder, &tree)?;
-        let mut content = BTreeMap::new();
-        add_folder(&tree, &tree, &mut content)?;
-        Ok(content)
-    }
-
-    /// Downloads below `folder`, and unpacks into `tree`.
-    pub(super) fn unpack_into(&self, folder: &Path, tree: &Path) -> Result<()> {
-        files::create_folder(tree)?;
-        // apt no longer names what it has downloaded.
-        let archives = self.archives(folder)?;
-        // It checks their sums.
-        output(apt(folder)?.args(["--download-only", "--yes", "install"]).args(self.names))?;
-        for archive in archives {
-            let path = folder.join("cache/archives").join(&archive.file);
-            if !path.exists() {
-                return Err(Error::Missing(format!("apt did not download {}", archive.address)));
-            }
-            output(Command::new("dpkg-deb").arg("-x").args([path.as_path(), tree]))?;
-        }
-        Ok(())
-    }
-
-    fn archives(&self, folder: &Path) -> Result<Vec<Archive>> {
-        let print = || output(apt(folder)?.args(["--print-uris", "--yes", "install"]).args(self.names));
+    /// Asks apt for their versions.
+    pub(super) fn find(&self) -> Result<Archives<'_>> {
+        let folder = tempfile::tempdir().map_err(Error::file("make a folder in", &std::env::temp_dir()))?;
+        let print = || output(apt(folder.path())?.args(["--print-uris", "--yes", "install"]).args(self.names));
         // Lists of packages are missing on a fresh machine, or name versions that are no longer there.
         let text =
             print().or_else(|_| output(Command::new("apt-get").args(["--quiet", "update"])).and_then(|_| print()))?;
         let wanted = |archive: &Archive| !self.without.iter().any(|name| archive.file.starts_with(name));
         let mut archives: Vec<Archive> = text.lines().filter_map(Archive::parse).filter(wanted).collect();
         archives.sort_by(|one, other| one.file.cmp(&other.file));
-        Ok(archives)
+        Ok(Archives { packages: self, archives, folder })
+    }
+}
+
+impl Archives<'_> {
+    /// The key of what is made of them: their versions.
+    pub(super) fn inputs(&self) -> Inputs {
+        let words = self.packages.without.iter().copied().chain(self.archives.iter().map(|archive| &*archive.file));
+        words.fold(Inputs::default(), |inputs, word| inputs.word(word))
+    }
+
+    /// What an image holds of them, downloaded and unpacked. The files are there as long as this is.
+    pub(super) fn image_content(&self) -> Result<BTreeMap<String, Content>> {
+        let tree = self.folder.path().join("tree");
+        self.unpack(&tree)?;
+        let mut content = BTreeMap::new();
+        add_folder(&tree, &tree, &mut content)?;
+        Ok(content)
+    }
+
+    /// Downloads them, and unpacks them into `tree`.
+    pub(super) fn unpack(&self, tree: &Path) -> Result<()> {
+        files::create_folder(tree)?;
+        // apt checks their sums.
+        output(apt(self.folder.path())?.args(["--download-only", "--yes", "install"]).args(self.packages.names))?;
+        for archive in &self.archives {
+            let path = self.folder.path().join("cache/archives").join(&archive.file);
+            if !path.exists() {
+                return Err(Error::Missing(format!("apt did not download {}", archive.address)));
+            }
+            output(Command::new("dpkg-deb").arg("-x").args([path.as_path(), tree]))?;
+        }
+        Ok(())
     }
 }
 
@@ -113,7 +124,7 @@ fn apt(folder: &Path) -> Result<Command> {
 fn add_folder(root: &Path, folder: &Path, content: &mut BTreeMap<String, Content>) -> Result<()> {
     for entry in fs::read_dir(folder).map_err(Error::file("read", folder))? {
         let path = entry.map_err(Error::file("read", folder))?.path();
-        let inside: &Path = path.strip_prefix(root).unwrap_or(&path);
+        let inside = path.strip_prefix(root).unwrap_or(&path);
         if LEFT_OUT.iter().any(|left_out| inside == Path::new(left_out)) {
             continue;
         }
@@ -125,7 +136,7 @@ fn add_folder(root: &Path, folder: &Path, content: &mut BTreeMap<String, Content
         } else if found.is_dir() {
             add_folder(root, &path, content)?;
         } else {
-            content.insert(name, Content::File(PathBuf::from(&path)));
+            content.insert(name, Content::File(path));
         }
     }
     Ok(())

@@ -4,12 +4,11 @@ use trilobite_e2e::{
     Fixture, Kubectl, agents,
     cgroups::PodCgroups,
     eventually,
-    fixture::condition,
     kernel::{self, FLOWS, PROFILE},
     memory::cgroup_memory,
     parameters::count,
     pods::{self, Workload},
-    profiles::Folded,
+    profiles::{Folded, is_completed, profile_yaml},
     wait::that,
 };
 
@@ -90,7 +89,7 @@ fn profile_adds_its_programs_and_leaves_nothing_behind() {
                 that(seconds >= SECONDS, format!("{seconds:.2} s of {SECONDS:.2} s"))
             }),
             Ending::ItsTimeIsOver => {
-                eventually("the profile is completed", 60, || is_completed(&fixture.kubectl, &name))
+                eventually("the profile is completed", 60, || is_completed(&fixture.kubectl, "rounds", &name))
             }
         }
         fixture.kubectl.delete(&profile);
@@ -121,9 +120,8 @@ fn profile_adds_its_programs_and_leaves_nothing_behind() {
 
 fn profile(name: &str, end: Ending) -> String {
     let seconds = end.seconds();
-    format!(
-        "apiVersion: trilobite.dev/v1alpha1\nkind: AppProfile\nmetadata: {{name: {name}, namespace: rounds}}\nspec: {{podSelector: {{}}, cpu: {{frequencyHz: {FREQUENCY}}}, durationSeconds: {seconds}}}\n"
-    )
+    let spec = format!("podSelector: {{}}, cpu: {{frequencyHz: {FREQUENCY}}}, durationSeconds: {seconds}");
+    profile_yaml("rounds", name, &spec)
 }
 
 fn has_samples(kubectl: &Kubectl, name: &str) -> Result<(), String> {
@@ -132,11 +130,4 @@ fn has_samples(kubectl: &Kubectl, name: &str) -> Result<(), String> {
     let enough =
         object["status"]["results"]["samples"].as_i64().is_some_and(|samples| samples >= 2 * i64::from(SAMPLES));
     that(enough, format!("{:#}", object["status"]))
-}
-
-fn is_completed(kubectl: &Kubectl, name: &str) -> Result<(), String> {
-    let object = kubectl.get(&["-n", "rounds", "appprofile", name])?;
-    let completed = condition(&object, "Completed")
-        .is_some_and(|completed| completed["status"] == "True" && completed["reason"] == "DurationElapsed");
-    that(completed, format!("{:#}", object["status"]))
 }

@@ -1,20 +1,15 @@
 //! The examples of docs/read-api.md are shortened; each of their fields, and each column, is in the answers of a real cluster.
 
 use serde_json::Value;
-use trilobite_cluster::workspace_root;
 use trilobite_e2e::{
     Fixture,
     pods::{self, Workload},
-    read_api::{read, rows_until, wait_until_served},
+    read_api::{documented_tables, page, read, rows_until, wait_until_served},
 };
 
 const STACK: &str = "{security: {mode: Enabled}, network: {mode: Enabled}, application: {mode: OnDemand}}";
 const PROFILE: &str = "apiVersion: trilobite.dev/v1alpha1\nkind: AppProfile\nmetadata: {name: from-docs, namespace: documented}\n\
                        spec: {podSelector: {matchLabels: {app: primes}}, cpu: {}, durationSeconds: 5}\n";
-
-fn page() -> String {
-    std::fs::read_to_string(workspace_root().join("docs/read-api.md")).unwrap()
-}
 
 /// The first JSON of a page after a text.
 #[track_caller]
@@ -56,18 +51,6 @@ fn has_every_field(example: &Value, real: &Value) {
     assert!(found.is_empty(), "{found:?} of docs/read-api.md are not in\n{real:#}");
 }
 
-/// Columns of a resource as the page lists them: all, and those that `-o wide` adds.
-#[track_caller]
-fn columns(page: &str, resource: &str) -> (Vec<String>, Vec<String>) {
-    let (_, section) = page.split_once("\n## Columns\n").unwrap();
-    let prefix = format!("| `{resource}` | ");
-    let row = section.lines().find_map(|line| line.strip_prefix(&prefix)).expect("a row of the resource");
-    let all: Vec<&str> = row.trim_end_matches(" |").split(", ").collect();
-    let name = |column: &&str| column.trim_matches(['[', ']']).to_uppercase();
-    let narrow = all.iter().filter(|column| !column.starts_with('[')).map(name).collect();
-    (all.iter().map(name).collect(), narrow)
-}
-
 #[test]
 fn documented_fields_and_columns_are_those_of_a_real_cluster() {
     let fixture = Fixture::shared();
@@ -99,15 +82,7 @@ fn documented_fields_and_columns_are_those_of_a_real_cluster() {
     has_every_field(&coverage, &list["coverage"]);
 
     for resource in ["events", "flows", "profiles", "nodes"] {
-        let (all, narrow) = columns(&page, resource);
-        let name = format!("{resource}.read.trilobite.dev");
-        let namespaced = ["-n", "documented"];
-        for (options, expected) in [(&[][..], narrow), (&["-o", "wide"][..], all)] {
-            let table = kubectl.run(&[&namespaced[..], &["get", &name], options].concat());
-            let header: Vec<String> =
-                table.lines().next().unwrap_or_default().split_whitespace().map(String::from).collect();
-            assert_eq!(header, expected, "{resource} {options:?}:\n{table}");
-        }
+        documented_tables(kubectl, "documented", resource);
     }
     kubectl.run(&["delete", "namespace", "documented", "--wait=false"]);
 }

@@ -1,17 +1,15 @@
 //! A namespace's label captures its requests on both nodes: rows by kubectl and by our command line, for the tenant of that namespace
 //! alone; and when the label goes nothing is left.
 
-use std::fs;
-
 use serde_json::Value;
-use trilobite_cluster::workspace_root;
 use trilobite_e2e::{
-    Fixture, Kubectl,
+    Fixture, Kubectl, agents,
     clients::{self, Stream, trilobite},
     eventually,
     kernel::{self, FLOWS, PROFILE},
-    pods::{self, Workload},
-    read_api::{read, rows_until, wait_until_served},
+    pods::{self, TestNamespace, Workload},
+    profiles,
+    read_api::{documented_tables, read, rows_until, wait_until_served},
     users::User,
     wait::that,
 };
@@ -27,20 +25,14 @@ fn client(address: &str) -> String {
     format!(r#"[sh, -c, "while true; do {}; {}; sleep 0.2; done"]"#, get("passwd?token=secret"), get("missing"))
 }
 
-fn start_pods(kubectl: &Kubectl) {
-    for namespace in NAMESPACES {
-        pods::namespace(kubectl, namespace);
+fn start_pods(kubectl: &'static Kubectl) -> [TestNamespace; 2] {
+    NAMESPACES.map(|namespace| {
+        let created = TestNamespace::create(kubectl, namespace);
         Workload { namespace, name: "server", node: "node2", command: SERVER }.start(kubectl);
         let address = pods::address(kubectl, namespace, "server", 0);
         Workload { namespace, name: "client", node: "node1", command: &client(&address) }.start(kubectl);
-    }
-}
-
-/// Processes of workers on this machine, on which all nodes run.
-fn workers() -> usize {
-    let processes = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
-    let names = processes.filter_map(|process| fs::read_to_string(process.path().join("comm")).ok());
-    names.filter(|name| name.starts_with("trilobite-worke")).count()
+        created
+    })
 }
 
 fn is_row(row: &Value, role: &str, target: &str, status: &str) -> bool {
@@ -50,30 +42,19 @@ fn is_row(row: &Value, role: &str, target: &str, status: &str) -> bool {
         && object["target"].as_str().is_some_and(|text| text.starts_with(target))
 }
 
-/// The columns of requests as docs/read-api.md lists them: all, and those of the narrow table.
-fn documented_columns() -> (Vec<String>, Vec<String>) {
-    let page = fs::read_to_string(workspace_root().join("docs/read-api.md")).unwrap();
-    let (_, section) = page.split_once("\n## Columns\n").unwrap();
-    let row = section.lines().find_map(|line| line.strip_prefix("| `requests` | ")).expect("a row of requests");
-    let all: Vec<&str> = row.trim_end_matches(" |").split(", ").collect();
-    let name = |column: &&str| column.trim_matches(['[', ']']).to_uppercase();
-    let narrow = all.iter().filter(|column| !column.starts_with('[')).map(name).collect();
-    (all.iter().map(name).collect(), narrow)
-}
-
 #[test]
 fn label_shows_requests_to_its_tenant_and_leaves_nothing_behind() {
     let fixture = Fixture::shared();
     let kubectl = &fixture.kubectl;
     fixture.stack(STACK);
     wait_until_served(kubectl);
-    start_pods(kubectl);
+    let _deleted = start_pods(kubectl);
+    profiles::delete_all(kubectl);
     let idle = eventually("the kernel has neither a flow nor a profile program", 30, || {
         let objects = kernel::objects();
         that(objects.count(&[FLOWS, PROFILE].concat()) == 0, format!("{objects:?}"))?;
         Ok(objects)
     });
-    let idle_workers = workers();
     let none = clients::succeed(&mut trilobite(kubectl, &["requests", "-n", "orders"]));
     let said = String::from_utf8_lossy(&none.stderr).into_owned();
     assert!(none.stdout.is_empty() && said.contains("no AppProfile asks for requests"), "{said}");
@@ -96,7 +77,7 @@ fn label_shows_requests_to_its_tenant_and_leaves_nothing_behind() {
         assert!(rows.iter().all(|row| row["metadata"]["namespace"] == "orders"), "a row of another namespace");
         assert!(rows.iter().all(|row| !row.to_string().contains("secret")), "the value of a query is in a row");
     }
-    assert!(workers() > idle_workers, "no worker runs");
+    assert!(!agents::workers().is_empty(), "no worker runs");
 
     columns_are_documented(kubectl);
     command_line_selects(kubectl);
@@ -106,25 +87,17 @@ fn label_shows_requests_to_its_tenant_and_leaves_nothing_behind() {
         kubectl.run(&["label", "namespace", namespace, "trilobite.dev/app-profile-"]);
     }
     eventually("programs, maps, links and workers are as before", 60, || {
-        let (objects, workers) = (kernel::objects(), workers());
-        that(objects == idle && workers == idle_workers, format!("{workers} workers\nidle: {idle:?}\nnow: {objects:?}"))
+        let (objects, workers) = (kernel::objects(), agents::workers());
+        that(objects == idle && workers.is_empty(), format!("workers: {workers:?}\nidle: {idle:?}\nnow: {objects:?}"))
     });
     eventually("there are no rows", 30, || {
         let list = read(kubectl, "requests")?;
         that(list["items"].as_array().is_some_and(Vec::is_empty), format!("{list:#}"))
     });
-    for namespace in NAMESPACES {
-        kubectl.run(&["delete", "namespace", namespace, "--wait=false"]);
-    }
 }
 
 fn columns_are_documented(kubectl: &Kubectl) {
-    let (all, narrow) = documented_columns();
-    for (options, expected) in [(&[][..], narrow), (&["-o", "wide"][..], all)] {
-        let table = kubectl.run(&[&["-n", "orders", "get", "requests.read.trilobite.dev"][..], options].concat());
-        let header: Vec<String> =
-            table.lines().next().unwrap_or_default().split_whitespace().map(String::from).collect();
-        assert_eq!(header, expected, "{options:?}:\n{table}");
+    for table in documented_tables(kubectl, "orders", "requests") {
         assert!(table.contains("GET"), "{table}");
     }
     let watch = ["-n", "orders", "get", "requests.read.trilobite.dev", "--watch", "-o", "json"];

@@ -2,8 +2,7 @@
 
 use trilobite_e2e::{
     Fixture,
-    pods::{self, address},
-    servers::{Row, ServerPod, assert_same, profile, rows, shell, wait_for},
+    servers::{ServerAndClient, assert_same, of_role},
 };
 
 const NAMESPACE: &str = "requests-dns";
@@ -42,35 +41,29 @@ for i in range(1200):
 fn rows_equal_the_queries_that_unbound_logs() {
     let fixture = Fixture::shared();
     fixture.stack("{application: {mode: OnDemand}}");
-    pods::namespace(&fixture.kubectl, NAMESPACE);
-    let server = ServerPod { namespace: NAMESPACE, name: "unbound", node: "node2", script: UNBOUND, user: 0 };
-    server.start(fixture);
-    let host = address(&fixture.kubectl, NAMESPACE, "unbound", 0);
-    let client = ServerPod { namespace: NAMESPACE, name: "client", node: "node1", script: "sleep 100000", user: 0 };
-    client.start(fixture);
-    wait_for(&fixture.kubectl, NAMESPACE, "client", &format!("dig +short @{host} cart.shop.test | grep 192"));
-    profile(&fixture.kubectl, NAMESPACE, "{protocols: [dns]}");
-    let from =
-        shell(&fixture.kubectl, NAMESPACE, "unbound", "wc -l </tmp/unbound.log").trim().parse::<usize>().unwrap();
+    let pods = ServerAndClient::start(fixture, NAMESPACE, "unbound", UNBOUND, 0);
+    let host = &pods.host;
+    pods.wait_for_client(&format!("dig +short @{host} cart.shop.test | grep 192"));
+    pods.profile("{protocols: [dns]}");
+    let from = pods.on_server("wc -l </tmp/unbound.log").trim().parse::<usize>().unwrap();
 
     // The kubelet wrote the cluster's own server into the file.
-    let python =
-        format!("cat >/tmp/p.py <<'END'\n{CLIENT}\nEND\necho nameserver {host} >/etc/resolv.conf; python3 /tmp/p.py");
-    shell(&fixture.kubectl, NAMESPACE, "client", &python);
+    pods.on_client(&format!("echo nameserver {host} >/etc/resolv.conf"));
+    pods.run_python(CLIENT, "");
     let dig = format!(
         "for i in $(seq 1 2400); do echo cart.shop.test A; echo pay.shop.test TXT; done >/tmp/names; \
          dig +noall +answer -f /tmp/names @{host} >/tmp/answers; head -n 400 /tmp/names >/tmp/few; dig +tcp +short -f /tmp/few @{host} >/tmp/answers"
     );
-    shell(&fixture.kubectl, NAMESPACE, "client", &dig);
+    pods.on_client(&dig);
 
-    let log = shell(&fixture.kubectl, NAMESPACE, "unbound", "cat /tmp/unbound.log");
+    let log = pods.on_server("cat /tmp/unbound.log");
     let mut logged: Vec<String> = log.lines().skip(from).filter_map(logged_query).collect();
     logged.sort();
     assert!(logged.len() >= 9900, "unbound has logged {} queries", logged.len());
 
-    let all = rows(&fixture.kubectl, NAMESPACE, &["--protocol", "dns"], 2 * logged.len());
+    let all = pods.rows(&["--protocol", "dns"], 2 * logged.len());
     for role in ["server", "client"] {
-        let of_role: Vec<&Row> = all.iter().filter(|row| row.text("role") == role).collect();
+        let of_role = of_role(&all, role);
         let mut seen: Vec<String> = of_role
             .iter()
             .map(|row| format!("{} {}", row.text("target").trim_end_matches('.').to_lowercase(), row.text("operation")))
@@ -80,7 +73,6 @@ fn rows_equal_the_queries_that_unbound_logs() {
         let missing = of_role.iter().filter(|row| row.text("status") == "NXDOMAIN").count();
         assert_eq!(missing, 2400, "names that do not exist, as A and AAAA");
     }
-    fixture.kubectl.run(&["delete", "namespace", NAMESPACE, "--wait=false"]);
 }
 
 /// `[TIME] unbound[PID:THREAD] info: ADDRESS NAME TYPE CLASS` as name and type.

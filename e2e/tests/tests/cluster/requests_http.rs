@@ -1,35 +1,19 @@
-//! Rows of HTTP against nginx's own access log: two clients on the other node, reused connections, pipelines, errors, and a slow
-//! handler whose time the client measures too.
+//! Rows of HTTP against nginx's own access log: two clients on the other node, reused connections, pipelines and errors.
+
+use std::collections::BTreeMap;
 
 use trilobite_e2e::{
     Fixture,
-    pods::{self, address},
-    servers::{ServerPod, assert_same, by_connection, profile, rows, shell, wait_for},
+    servers::{ServerAndClient, assert_same, by_connection, nginx, of_role},
 };
 
 const NAMESPACE: &str = "requests-http";
 
-/// Two kinds of errors, a body of a file that is sent by `sendfile`, and one line of log for each request.
-const NGINX: &str = r#"mkdir -p /tmp/www /var/log/nginx /var/lib/nginx/body
-dd if=/dev/zero of=/tmp/www/large bs=1024 count=1024 2>/dev/null
-echo hello >/tmp/www/item
-cat >/tmp/nginx.conf <<'END'
-user root; worker_processes 2; error_log /tmp/error.log; pid /tmp/nginx.pid;
-events { worker_connections 512; }
-http {
-  log_format all '$connection $request_method $request_uri $status';
-  access_log /tmp/access.log all;
-  sendfile on; keepalive_requests 100000;
-  server {
-    listen 8080 default_server;
-    root /tmp/www;
-    location /items/ { try_files /item =404; }
-    location /denied { return 403; }
-    location /broken { return 503; }
-  }
-}
-END
-exec nginx -c /tmp/nginx.conf -g 'daemon off;'"#;
+/// A body of a file that is sent by `sendfile`.
+const LARGE: &str = "mkdir -p /tmp/www; dd if=/dev/zero of=/tmp/www/large bs=1024 count=1024 2>/dev/null";
+/// Two kinds of errors.
+const ERRORS: &str = "listen 8080 default_server; location /denied { return 403; } location /broken { return 503; }";
+const LOG_FORMAT: &str = "$connection $request_method $request_uri $status";
 
 /// 100 connections of 20 requests each, four of them sent at once.
 const PIPELINES: &str = r#"
@@ -56,24 +40,20 @@ for c in range(100):
 fn rows_equal_the_access_log_of_nginx() {
     let fixture = Fixture::shared();
     fixture.stack("{application: {mode: OnDemand}}");
-    pods::namespace(&fixture.kubectl, NAMESPACE);
-    let server = ServerPod { namespace: NAMESPACE, name: "nginx", node: "node2", script: NGINX, user: 0 };
-    server.start(fixture);
-    let client = ServerPod { namespace: NAMESPACE, name: "client", node: "node1", script: "sleep 100000", user: 0 };
-    client.start(fixture);
-    profile(&fixture.kubectl, NAMESPACE, "{protocols: [http]}");
-    let host = address(&fixture.kubectl, NAMESPACE, "nginx", 0);
-    wait_for(&fixture.kubectl, NAMESPACE, "client", &format!("curl -sf http://{host}:8080/item"));
+    let script = format!("{LARGE}\n{}", nginx(LOG_FORMAT, ERRORS));
+    let pods = ServerAndClient::start(fixture, NAMESPACE, "nginx", &script, 0);
+    pods.profile("{protocols: [http]}");
+    let host = &pods.host;
+    pods.wait_for_client(&format!("curl -sf http://{host}:8080/item"));
 
     let curl = format!(
         "curl -s -o /dev/null 'http://{host}:8080/items/[1-7900]?password=secret' && curl -s -o /dev/null 'http://{host}:8080/large?[1-50]'"
     );
-    shell(&fixture.kubectl, NAMESPACE, "client", &curl);
-    let python = format!("cat >/tmp/p.py <<'END'\n{PIPELINES}\nEND\npython3 /tmp/p.py {host}");
-    shell(&fixture.kubectl, NAMESPACE, "client", &python);
+    pods.on_client(&curl);
+    pods.run_python(PIPELINES, "");
 
-    let log = shell(&fixture.kubectl, NAMESPACE, "nginx", "cat /tmp/access.log");
-    let mut logged: std::collections::BTreeMap<&str, Vec<String>> = std::collections::BTreeMap::new();
+    let log = pods.on_server("cat /tmp/access.log");
+    let mut logged: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for line in log.lines() {
         let (connection, request) = line.split_once(' ').unwrap();
         logged.entry(connection).or_default().push(without_query(request));
@@ -83,9 +63,9 @@ fn rows_equal_the_access_log_of_nginx() {
     let count: usize = logged.iter().map(Vec::len).sum();
     assert!(count >= 9900, "nginx has logged {count} requests");
 
+    let all = pods.rows(&["--protocol", "http"], 2 * count);
     for role in ["server", "client"] {
-        let rows = rows(&fixture.kubectl, NAMESPACE, &["--protocol", "http"], 2 * count);
-        let of_role: Vec<_> = rows.iter().filter(|row| row.text("role") == role).cloned().collect();
+        let of_role = of_role(&all, role);
         let secrets = of_role.iter().filter(|row| row.object.to_string().contains("secret")).count();
         assert_eq!(secrets, 0, "values of a query are in rows");
         let mut seen: Vec<Vec<String>> = by_connection(&of_role)
@@ -95,7 +75,6 @@ fn rows_equal_the_access_log_of_nginx() {
         seen.sort();
         assert_same(&format!("requests of the {role}, by connection"), &seen, &logged);
     }
-    fixture.kubectl.run(&["delete", "namespace", NAMESPACE, "--wait=false"]);
 }
 
 /// `GET /a?b=<redacted> 200` and `GET /a?b=secret 200`, as a row and as nginx logs it: `GET /a 200`.

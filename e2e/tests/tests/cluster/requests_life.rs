@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 
 use trilobite_e2e::{
     Fixture, Kubectl, agents, eventually,
-    fixture::condition,
     kernel::{self, Objects},
     memory::cgroup_memory,
     parameters::count,
-    pods::{self, Workload},
+    pods::{TestNamespace, Workload},
+    profiles::{self, is_completed, profile_yaml, start_profile},
     read_api::wait_until_served,
-    servers::{Row, ServerPod, latest_rows, profile_yaml, start_profile, wait_for},
+    servers::{Row, ServerPod, latest_rows, wait_for},
     users::User,
     wait::{patience, that},
 };
@@ -35,14 +35,7 @@ struct Baseline {
 
 impl Baseline {
     fn measure(kubectl: &Kubectl) -> Self {
-        // A test that failed may have left some.
-        kubectl.run(&["delete", "appprofiles", "--all", "--all-namespaces"]);
-        let objects = eventually("no worker runs", 60, || {
-            let objects = kernel::objects();
-            let is_idle = agents::workers().is_empty() && objects.count(kernel::REQUESTS) == 0;
-            that(is_idle, format!("{:?} {objects:?}", agents::workers()))?;
-            Ok(objects)
-        });
+        let objects = profiles::delete_all(kubectl);
         let agent = agents::pid_on("node1");
         Self { objects, agent, memory: cgroup_memory(agent) }
     }
@@ -70,10 +63,21 @@ impl Baseline {
     }
 }
 
-fn is_completed(kubectl: &Kubectl, namespace: &str, name: &str) -> Result<(), String> {
-    let object = kubectl.get(&["-n", namespace, "appprofile", name])?;
-    let completed = condition(&object, "Completed").is_some_and(|completed| completed["reason"] == "DurationElapsed");
-    that(completed, format!("{:#}", object["status"]))
+/// A stack whose relay serves rows, and a namespace of the test.
+#[track_caller]
+fn prepare(namespace: &'static str) -> (&'static Fixture, TestNamespace) {
+    let fixture = Fixture::shared();
+    fixture.stack(STACK);
+    wait_until_served(&fixture.kubectl);
+    (fixture, TestNamespace::create(&fixture.kubectl, namespace))
+}
+
+#[track_caller]
+fn wait_for_rows(kubectl: &Kubectl, namespace: &str) {
+    eventually("there are rows", 30, || {
+        let rows = latest_rows(kubectl, namespace).len();
+        that(rows > 0, rows)
+    });
 }
 
 fn has_tls_target(kubectl: &Kubectl, namespace: &str, name: &str) -> Result<(), String> {
@@ -121,11 +125,8 @@ fn first_seen(rows: &[Row]) -> BTreeMap<&str, f64> {
 #[test]
 fn selected_pods_alone_have_rows_and_new_ones_within_a_second() {
     const HERE: &str = "requests-rollout";
-    let fixture = Fixture::shared();
+    let (fixture, _deleted) = prepare(HERE);
     let kubectl = &fixture.kubectl;
-    fixture.stack(STACK);
-    wait_until_served(kubectl);
-    pods::namespace(kubectl, HERE);
     for name in ["chosen", "other"] {
         roll_out(kubectl, HERE, name, 0);
     }
@@ -149,18 +150,14 @@ fn selected_pods_alone_have_rows_and_new_ones_within_a_second() {
     assert!(old.iter().all(|pod| seen.contains_key(pod.as_str())), "{old:?} are not all in {seen:?}");
     println!("age of new pods at their first row: {:?}", new.iter().map(|pod| seen[pod.as_str()]).collect::<Vec<_>>());
     assert!(new.iter().all(|pod| seen[pod.as_str()] <= NEW_POD), "{seen:?}");
-    kubectl.run(&["delete", "namespace", HERE, "--wait=false"]);
 }
 
 /// In pods with a connection, and with a TLS library that gets probes.
 #[test]
 fn profiles_on_and_off_leave_nothing() {
     const HERE: &str = "requests-rounds";
-    let fixture = Fixture::shared();
+    let (fixture, _deleted) = prepare(HERE);
     let kubectl = &fixture.kubectl;
-    fixture.stack(STACK);
-    wait_until_served(kubectl);
-    pods::namespace(kubectl, HERE);
     Workload { namespace: HERE, name: "ages", node: "node1", command: AGES }.start(kubectl);
     let script = "exec python3 -c 'import ssl, time; time.sleep(100000)'";
     ServerPod { namespace: HERE, name: "tls", node: "node1", script, user: 0 }.start(fixture);
@@ -184,10 +181,7 @@ fn profiles_on_and_off_leave_nothing() {
         if expires {
             eventually("the profile is completed", 60, || is_completed(kubectl, HERE, &name));
         } else {
-            eventually("there are rows", 30, || {
-                let rows = latest_rows(kubectl, HERE).len();
-                that(rows > 0, rows)
-            });
+            wait_for_rows(kubectl, HERE);
             if round == 0 {
                 eventually("the status counts a TLS library", 30, || has_tls_target(kubectl, HERE, &name));
             }
@@ -196,18 +190,14 @@ fn profiles_on_and_off_leave_nothing() {
         let more = before.nothing_is_left();
         println!("round {round}, {}: {more} bytes more than before", if expires { "by time" } else { "by deletion" });
     }
-    kubectl.run(&["delete", "namespace", HERE, "--wait=false"]);
 }
 
 #[test]
 #[ignore = "make test-long"]
 fn rows_are_read_after_the_end_until_the_profile_is_deleted() {
     const HERE: &str = "requests-ended";
-    let fixture = Fixture::shared();
+    let (fixture, _deleted) = prepare(HERE);
     let kubectl = &fixture.kubectl;
-    fixture.stack(STACK);
-    wait_until_served(kubectl);
-    pods::namespace(kubectl, HERE);
     Workload { namespace: HERE, name: "ages", node: "node1", command: AGES }.start(kubectl);
     let before = Baseline::measure(kubectl);
     let spec = "podSelector: {}, requests: {protocols: [http]}, durationSeconds: 10";
@@ -221,24 +211,17 @@ fn rows_are_read_after_the_end_until_the_profile_is_deleted() {
     kubectl.run(&["-n", HERE, "delete", "appprofile", "short"]);
     before.nothing_is_left();
     assert!(latest_rows(kubectl, HERE).is_empty(), "rows outlive their profile");
-    kubectl.run(&["delete", "namespace", HERE, "--wait=false"]);
 }
 
 #[test]
 #[ignore = "make test-long"]
 fn stranger_reads_no_request() {
     const HERE: &str = "requests-stranger";
-    let fixture = Fixture::shared();
+    let (fixture, _deleted) = prepare(HERE);
     let kubectl = &fixture.kubectl;
-    fixture.stack(STACK);
-    wait_until_served(kubectl);
-    pods::namespace(kubectl, HERE);
     Workload { namespace: HERE, name: "ages", node: "node1", command: AGES }.start(kubectl);
     start_profile(kubectl, HERE, "all", "podSelector: {}, requests: {protocols: [http]}, durationSeconds: 600");
-    eventually("there are rows", 30, || {
-        let rows = latest_rows(kubectl, HERE).len();
-        that(rows > 0, rows)
-    });
+    wait_for_rows(kubectl, HERE);
     let stranger = User::create(kubectl, HERE, "stranger");
     let resource = "\"requests\"";
     let list = format!("/apis/read.trilobite.dev/v1alpha1/namespaces/{HERE}/requests");
@@ -254,5 +237,4 @@ fn stranger_reads_no_request() {
     stranger.bind(kubectl, HERE, "trilobite-view");
     eventually("the role is there", 30, || stranger.kubectl.ask(&["-n", HERE, "get", "appprofile", "all"]));
     stranger.is_refused(&get, "cannot list resource", resource);
-    kubectl.run(&["delete", "namespace", HERE, "--wait=false"]);
 }

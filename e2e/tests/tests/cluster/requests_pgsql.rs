@@ -3,8 +3,7 @@
 
 use trilobite_e2e::{
     Fixture,
-    pods::{self, address},
-    servers::{Row, ServerPod, assert_same, profile, rows, shell, wait_for},
+    servers::{Row, ServerAndClient, assert_same, of_role},
 };
 
 const NAMESPACE: &str = "requests-pgsql";
@@ -40,41 +39,33 @@ for delay in (0.1, 0.2, 0.4):
 fn rows_equal_the_log_of_postgresql() {
     let fixture = Fixture::shared();
     fixture.stack("{application: {mode: OnDemand}}");
-    pods::namespace(&fixture.kubectl, NAMESPACE);
-    let server = ServerPod { namespace: NAMESPACE, name: "postgres", node: "node2", script: POSTGRES, user: 70 };
-    server.start(fixture);
-    let client = ServerPod { namespace: NAMESPACE, name: "client", node: "node1", script: "sleep 100000", user: 0 };
-    client.start(fixture);
-    profile(&fixture.kubectl, NAMESPACE, "{protocols: [pgsql]}");
-    let host = address(&fixture.kubectl, NAMESPACE, "postgres", 0);
-    let psql = format!("psql -h {host} -U app -d postgres -Atc");
-    wait_for(&fixture.kubectl, NAMESPACE, "client", &format!("{psql} 'select 1'"));
+    let pods = ServerAndClient::start(fixture, NAMESPACE, "postgres", POSTGRES, 70);
+    pods.profile("{protocols: [pgsql]}");
+    let host = &pods.host;
+    pods.wait_for_client(&format!("psql -h {host} -U app -d postgres -Atc 'select 1'"));
 
-    let python = format!("cat >/tmp/p.py <<'END'\n{CLIENT}\nEND\npython3 /tmp/p.py {host}");
-    let times = shell(&fixture.kubectl, NAMESPACE, "client", &python);
+    let times = pods.run_python(CLIENT, "");
     let pgbench = format!(
         "echo '\\set n random(1, 1000)\nselect name from items where id = :n;' >/tmp/s.sql; \
          pgbench -h {host} -U app -n -M prepared -f /tmp/s.sql -t 500 -c 4 postgres"
     );
-    shell(&fixture.kubectl, NAMESPACE, "client", &pgbench);
+    pods.on_client(&pgbench);
 
-    let log = shell(&fixture.kubectl, NAMESPACE, "postgres", "cat /tmp/postgres.log");
+    let log = pods.on_server("cat /tmp/postgres.log");
     let mut logged: Vec<String> = log.lines().filter_map(logged_statement).collect();
     logged.sort();
     let errors = log.lines().filter(|line| line.contains(" ERROR:  ")).count();
     assert!(logged.len() >= 14_000 && errors >= 4000, "{} statements and {errors} errors are logged", logged.len());
 
-    let all = rows(&fixture.kubectl, NAMESPACE, &["--protocol", "pgsql"], 2 * logged.len());
+    let all = pods.rows(&["--protocol", "pgsql"], 2 * logged.len());
     for role in ["server", "client"] {
-        let of_role: Vec<Row> = all.iter().filter(|row| row.text("role") == role).cloned().collect();
+        let of_role = of_role(&all, role);
         let mut seen: Vec<String> = of_role.iter().map(|row| plain(row.text("target"))).collect();
         seen.sort();
         assert_same(&format!("statements of the {role}"), &seen, &logged);
-        let failed = of_role.iter().filter(|row| row.object["isError"] == true).count();
-        assert_eq!(failed, errors, "errors of the {role}");
-        assert!(
-            of_role.iter().filter(|row| row.object["isError"] == true).all(|row| row.text("status").contains("23505"))
-        );
+        let failed: Vec<_> = of_role.iter().filter(|row| row.object["isError"] == true).collect();
+        assert_eq!(failed.len(), errors, "errors of the {role}");
+        assert!(failed.iter().all(|row| row.text("status").contains("23505")));
     }
     assert!(all.iter().all(|row| !row.object.to_string().contains("secret")), "literals are in rows");
 
@@ -90,7 +81,6 @@ fn rows_equal_the_log_of_postgresql() {
         assert!((seen - measured).abs() <= allowed, "{seen} ms in the row, {measured} ms by the client's clock");
     }
     assert_eq!(slept.len(), 3);
-    fixture.kubectl.run(&["delete", "namespace", NAMESPACE, "--wait=false"]);
 }
 
 /// `SESSION LOG:  statement: select 1` and `SESSION LOG:  execute NAME: select $1`, without literals.

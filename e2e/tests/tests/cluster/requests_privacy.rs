@@ -9,9 +9,10 @@ use trilobite_e2e::{
     eventually,
     fixture::{NAMESPACE, binary, condition},
     memory::memory_with,
-    pods::{self, address},
+    pods::TestNamespace,
+    profiles::{profile_yaml, start_profile},
     read_api::wait_until_served,
-    servers::{Row, ServerPod, profile_yaml, put_file, rows, shell, start_profile, wait_for},
+    servers::{Row, ServerAndClient},
     wait::that,
 };
 
@@ -45,7 +46,7 @@ ThreadingHTTPServer(('', 8080), Echo).serve_forever()
 PY
 exec python3 /tmp/echo.py"#;
 
-/// Sends every kind of secret. It is written to the pod as a file, so that arguments of processes have none.
+/// Sends every kind of secret.
 const HTTP: &str = r#"
 import http.client, sys
 secret = 'anglerfish-'
@@ -92,29 +93,18 @@ failing('AUTH', secret + 'auth'); failing('AUTH', 'diver', secret + 'auth'); fai
 r.close()
 "#;
 
-struct Pods {
-    namespace: &'static str,
-    host: String,
+fn start_pods(fixture: &'static Fixture, namespace: &'static str) -> ServerAndClient {
+    let pods = ServerAndClient::start(fixture, namespace, "server", SERVER, 70);
+    let host = &pods.host;
+    pods.wait_for_client(&format!(
+        "psql -h {host} -U app -d postgres -c 'select 1' && redis-cli -h {host} ping | grep PONG && \
+         curl -sf -d ready http://{host}:8080/ready"
+    ));
+    pods
 }
 
-impl Pods {
-    fn start(fixture: &Fixture, namespace: &'static str) -> Self {
-        pods::namespace(&fixture.kubectl, namespace);
-        ServerPod { namespace, name: "server", node: "node2", script: SERVER, user: 70 }.start(fixture);
-        ServerPod { namespace, name: "client", node: "node1", script: "sleep 100000", user: 0 }.start(fixture);
-        let host = address(&fixture.kubectl, namespace, "server", 0);
-        let ready = format!(
-            "psql -h {host} -U app -d postgres -c 'select 1' && redis-cli -h {host} ping | grep PONG && \
-             curl -sf -d ready http://{host}:8080/ready"
-        );
-        wait_for(&fixture.kubectl, namespace, "client", &ready);
-        Self { namespace, host }
-    }
-
-    fn run_client(&self, kubectl: &Kubectl, name: &str, script: &str) {
-        put_file(kubectl, self.namespace, "client", &format!("/tmp/send-{name}.py"), script.as_bytes());
-        shell(kubectl, self.namespace, "client", &format!("python3 /tmp/send-{name}.py {} {REQUESTS}", self.host));
-    }
+fn run_client(pods: &ServerAndClient, program: &str) {
+    pods.run_python(program, &REQUESTS.to_string());
 }
 
 #[track_caller]
@@ -149,7 +139,7 @@ fn statuses_and_logs_have_no_secret(kubectl: &Kubectl) {
     assert_no_secret("an object", &kubectl.run(&["get", kinds, "-A", "-o", "yaml"]));
     let pods = kubectl.run(&["-n", NAMESPACE, "get", "pods", "-o", "name"]);
     for pod in pods.lines() {
-        // One that is ending has none any more.
+        // A pod that is ending has no log any more.
         let log = kubectl.ask(&["-n", NAMESPACE, "logs", pod, "--all-containers"]).unwrap_or_default();
         assert_no_secret(&format!("the log of {pod}"), &log);
     }
@@ -201,14 +191,14 @@ fn secrets_are_in_nothing_that_is_kept_or_shown() {
     let kubectl = &fixture.kubectl;
     fixture.stack("{security: {mode: Enabled}, application: {mode: OnDemand}}");
     wait_until_served(kubectl);
-    let pods = Pods::start(fixture, HERE);
+    let pods = start_pods(fixture, HERE);
     let spec = "podSelector: {}, cpu: {frequencyHz: 499}, requests: {redact: {headers: [X-Reef]}}, durationSeconds: 1800, \
                 memoryBudgetBytes: 67108864";
     start_profile(kubectl, HERE, "all", spec);
-    for (name, script) in [("http", HTTP), ("sql", SQL), ("redis", REDIS)] {
-        pods.run_client(kubectl, name, script);
+    for program in [HTTP, SQL, REDIS] {
+        run_client(&pods, program);
     }
-    let all = rows(kubectl, HERE, &[], 2 * (REQUESTS + 100));
+    let all = pods.rows(&[], 2 * (REQUESTS + 100));
     assert_eq!(of_protocol(&all, "http"), 2 * REQUESTS);
     assert!(of_protocol(&all, "pgsql") >= 80 && of_protocol(&all, "redis") >= 160, "{} rows", all.len());
     for row in &all {
@@ -230,7 +220,6 @@ fn secrets_are_in_nothing_that_is_kept_or_shown() {
     kubectl.run(&["-n", HERE, "delete", "appprofile", "all"]);
     result_has_no_secret(&format!("{HERE}/all"));
     disk_has_no_secret(Path::new("/var/lib/trilobite"));
-    kubectl.run(&["delete", "namespace", HERE, "--wait=false"]);
     assert!(in_memory.is_empty(), "a core dump would show secrets:\n{}", in_memory.join("\n"));
 }
 
@@ -244,8 +233,8 @@ fn bodies_are_in_rows_of_the_allowed_namespace_alone() {
     let selector = format!("{{matchLabels: {{kubernetes.io/metadata.name: {ALLOWED}}}}}");
     fixture
         .stack(&format!("{{security: {{mode: Enabled}}, application: {{mode: OnDemand, allowPayloads: {selector}}}}}"));
-    let pods = Pods::start(fixture, ALLOWED);
-    pods::namespace(kubectl, REFUSED);
+    let pods = start_pods(fixture, ALLOWED);
+    let _deleted = TestNamespace::create(kubectl, REFUSED);
     for (name, requests) in [("bodies", "payload: {maxBytes: 64}"), ("literals", "redact: {literals: Keep}")] {
         let spec = format!("podSelector: {{}}, requests: {{{requests}}}");
         kubectl.apply(&profile_yaml(REFUSED, name, &spec));
@@ -259,8 +248,8 @@ fn bodies_are_in_rows_of_the_allowed_namespace_alone() {
     let spec = "podSelector: {}, requests: {protocols: [http], payload: {maxBytes: 64}, redact: {headers: [X-Reef]}}, \
                 durationSeconds: 1800";
     start_profile(kubectl, ALLOWED, "bodies", spec);
-    pods.run_client(kubectl, "http", HTTP);
-    let all = rows(kubectl, ALLOWED, &["--protocol", "http"], 2 * REQUESTS);
+    run_client(&pods, HTTP);
+    let all = pods.rows(&["--protocol", "http"], 2 * REQUESTS);
     assert_eq!(all.len(), 2 * REQUESTS);
     for row in &all {
         let columns = row.object["columns"].as_object().unwrap();
@@ -273,5 +262,4 @@ fn bodies_are_in_rows_of_the_allowed_namespace_alone() {
     }
     statuses_and_logs_have_no_secret(kubectl);
     disk_has_no_secret(Path::new("/var/lib/trilobite"));
-    kubectl.run(&["delete", "namespace", ALLOWED, REFUSED, "--wait=false"]);
 }

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use trilobite_e2e::{
     Fixture,
-    pods::{self, address},
-    servers::{Row, ServerPod, assert_same, profile, rows, shell, wait_for},
+    servers::{Row, ServerAndClient, assert_same, of_role, wait_for},
 };
 
 const NAMESPACE: &str = "requests-redis";
@@ -36,22 +35,15 @@ for n in range(20):
 fn rows_equal_what_redis_monitors() {
     let fixture = Fixture::shared();
     fixture.stack("{application: {mode: OnDemand}}");
-    pods::namespace(&fixture.kubectl, NAMESPACE);
-    let server = ServerPod { namespace: NAMESPACE, name: "redis", node: "node2", script: REDIS, user: 0 };
-    server.start(fixture);
-    let client = ServerPod { namespace: NAMESPACE, name: "client", node: "node1", script: "sleep 100000", user: 0 };
-    client.start(fixture);
-    let host = address(&fixture.kubectl, NAMESPACE, "redis", 0);
+    let pods = ServerAndClient::start(fixture, NAMESPACE, "redis", REDIS, 0);
     wait_for(&fixture.kubectl, NAMESPACE, "redis", "test -s /tmp/monitor.log");
-    profile(&fixture.kubectl, NAMESPACE, "{protocols: [redis]}");
-    let from = shell(&fixture.kubectl, NAMESPACE, "redis", "wc -l </tmp/monitor.log").trim().parse::<usize>().unwrap();
+    pods.profile("{protocols: [redis]}");
+    let from = pods.on_server("wc -l </tmp/monitor.log").trim().parse::<usize>().unwrap();
 
-    let python = format!("cat >/tmp/p.py <<'END'\n{CLIENT}\nEND\npython3 /tmp/p.py {host}");
-    shell(&fixture.kubectl, NAMESPACE, "client", &python);
-    let benchmark = format!("redis-benchmark -h {host} -q -n 1000 -c 5 -P 4 -t set,get");
-    shell(&fixture.kubectl, NAMESPACE, "client", &benchmark);
+    pods.run_python(CLIENT, "");
+    pods.on_client(&format!("redis-benchmark -h {} -q -n 1000 -c 5 -P 4 -t set,get", pods.host));
 
-    let log = shell(&fixture.kubectl, NAMESPACE, "redis", "cat /tmp/monitor.log");
+    let log = pods.on_server("cat /tmp/monitor.log");
     let mut monitored: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (peer, command) in log.lines().skip(from).filter_map(monitored_command) {
         monitored.entry(peer).or_default().push(command);
@@ -59,14 +51,16 @@ fn rows_equal_what_redis_monitors() {
     let count: usize = monitored.values().map(Vec::len).sum();
     assert!(count >= 12_000, "redis has seen {count} commands");
 
-    let all = rows(&fixture.kubectl, NAMESPACE, &["--protocol", "redis"], 2 * count);
-    for (role, end) in [("server", "remote"), ("client", "local")] {
+    let all = pods.rows(&["--protocol", "redis"], 2 * count);
+    for (role, client) in [("server", "remote"), ("client", "local")] {
         let mut seen: BTreeMap<String, Vec<String>> = BTreeMap::new();
         // Redis does not show administration to monitors: the benchmark asks for the configuration first.
         let shown = |row: &&Row| !row.text("operation").starts_with("CONFIG");
-        for row in all.iter().filter(|row| row.text("role") == role).filter(shown) {
+        for row in of_role(&all, role).into_iter().filter(shown) {
             let key = row.text("target").split(' ').next().unwrap_or_default();
-            seen.entry(peer(row, end)).or_default().push(format!("{} {key}", row.text("operation").to_uppercase()));
+            seen.entry(row.endpoint(client))
+                .or_default()
+                .push(format!("{} {key}", row.text("operation").to_uppercase()));
         }
         seen.retain(|peer, _| !peer.starts_with("127."));
         let (seen, expected): (Vec<_>, Vec<_>) = (seen.into_iter().collect(), monitored.clone().into_iter().collect());
@@ -75,12 +69,6 @@ fn rows_equal_what_redis_monitors() {
     let failed = all.iter().filter(|row| row.object["isError"] == true && row.text("role") == "server").count();
     assert_eq!(failed, 2000, "each INCR of a text fails");
     assert!(all.iter().all(|row| !row.object.to_string().contains("secret")), "values are in rows");
-    fixture.kubectl.run(&["delete", "namespace", NAMESPACE, "--wait=false"]);
-}
-
-fn peer(row: &Row, end: &str) -> String {
-    let end = &row.object[end];
-    format!("{}:{}", end["ip"].as_str().unwrap_or_default(), end["port"])
 }
 
 /// `TIME [0 PEER] "set" "key" "value"` as the peer, and the command with its key.

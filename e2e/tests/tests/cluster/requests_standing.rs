@@ -5,9 +5,10 @@ use trilobite_e2e::{
     Fixture, Kubectl, agents, eventually,
     fixture::condition,
     kernel,
-    pods::{self, Workload},
+    pods::{TestNamespace, Workload},
+    profiles,
     read_api::{read, wait_until_served},
-    servers::{Row, latest_rows},
+    servers::{Row, latest_rows, of_role},
     wait::that,
 };
 
@@ -29,7 +30,7 @@ fn on() -> String {
 
 /// The first paths that a pod asked for, in the order of its rows.
 fn first_paths<'a>(rows: &'a [Row], pod: &str, role: &str) -> Vec<&'a str> {
-    let of_pod = rows.iter().filter(|row| row.text("pod") == pod && row.text("role") == role);
+    let of_pod = of_role(rows, role).into_iter().filter(|row| row.text("pod") == pod);
     of_pod.map(|row| row.text("target")).take(10).collect()
 }
 
@@ -45,17 +46,8 @@ fn standing_profile_has_first_requests_of_its_namespace_alone() {
     let kubectl = &fixture.kubectl;
     fixture.stack(OFF);
     wait_until_served(kubectl);
-    // A test that failed may have left some.
-    kubectl.run(&["delete", "appprofiles", "--all", "--all-namespaces"]);
-    let idle = eventually("no worker runs", 60, || {
-        let objects = kernel::objects();
-        let is_idle = agents::workers().is_empty() && objects.count(kernel::REQUESTS) == 0;
-        that(is_idle, format!("{:?} {objects:?}", agents::workers()))?;
-        Ok(objects)
-    });
-    for namespace in NAMESPACES {
-        pods::namespace(kubectl, namespace);
-    }
+    let idle = profiles::delete_all(kubectl);
+    let _deleted = NAMESPACES.map(|namespace| TestNamespace::create(kubectl, namespace));
     fixture.stack(&on());
     eventually("both nodes have a worker", 60, || {
         that(agents::workers().len() == 2, format!("{:?}", agents::workers()))
@@ -95,7 +87,4 @@ fn standing_profile_has_first_requests_of_its_namespace_alone() {
     });
     let list = read(kubectl, "requests").unwrap();
     assert_eq!(list["items"].as_array().map(Vec::len), Some(0), "{list:#}");
-    for namespace in NAMESPACES {
-        kubectl.run(&["delete", "namespace", namespace, "--wait=false"]);
-    }
 }

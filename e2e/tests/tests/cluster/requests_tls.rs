@@ -6,37 +6,18 @@ use std::{collections::BTreeMap, fs};
 use trilobite_cluster::Cache;
 use trilobite_e2e::{
     Fixture, eventually,
-    pods::{self, address},
-    servers::{Row, ServerPod, profile, put_file, rows, shell, wait_for},
+    pods::{TestNamespace, address},
+    servers::{
+        Row, ServerAndClient, ServerPod, nginx, of_role, profile, put_file, rows, shell, start_client, wait_for,
+    },
     wait::that,
 };
 
 const NAMESPACE: &str = "requests-tls";
 
-/// Logs the client's address, the path and the status of each request.
-const NGINX: &str = r#"mkdir -p /tmp/www /var/log/nginx /var/lib/nginx/body
-openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=reef -keyout /tmp/key.pem -out /tmp/cert.pem 2>/dev/null
-echo hello >/tmp/www/item
-cat >/tmp/nginx.conf <<'END'
-user root; worker_processes 2; error_log /tmp/error.log; pid /tmp/nginx.pid;
-events { worker_connections 512; }
-http {
-  log_format all '$remote_addr:$remote_port $request_uri $status';
-  access_log /tmp/access.log all;
-  sendfile on; keepalive_requests 100000;
-  server {
-    listen 8443 ssl default_server;
-    ssl_certificate /tmp/cert.pem; ssl_certificate_key /tmp/key.pem;
-    root /tmp/www;
-    location /items/ { try_files /item =404; }
-    location /denied/ { return 403; }
-  }
-}
-END
-exec nginx -c /tmp/nginx.conf -g 'daemon off;'"#;
+const CERTIFICATE: &str = "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=reef -keyout /tmp/key.pem -out /tmp/cert.pem 2>/dev/null";
 
-const NODE: &str = r#"openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=reef -keyout /tmp/key.pem -out /tmp/cert.pem 2>/dev/null
-cat >/tmp/server.js <<'END'
+const NODE: &str = r#"cat >/tmp/server.js <<'END'
 const https = require('https'), fs = require('fs');
 const log = fs.openSync('/tmp/access.log', 'a');
 https.createServer({ key: fs.readFileSync('/tmp/key.pem'), cert: fs.readFileSync('/tmp/cert.pem') }, (request, response) => {
@@ -48,6 +29,13 @@ https.createServer({ key: fs.readFileSync('/tmp/key.pem'), cert: fs.readFileSync
 END
 exec node /tmp/server.js"#;
 
+/// Logs the client's address, the path and the status of each request.
+fn nginx_script() -> String {
+    let server = "listen 8443 ssl default_server; ssl_certificate /tmp/cert.pem; ssl_certificate_key /tmp/key.pem; \
+                  location /denied/ { return 403; }";
+    format!("{CERTIFICATE}\n{}", nginx("$remote_addr:$remote_port $request_uri $status", server))
+}
+
 /// Client, and status, by path. Each path is asked for once.
 fn logged(log: &str) -> BTreeMap<String, (String, String)> {
     let line = |line: &str| {
@@ -56,13 +44,6 @@ fn logged(log: &str) -> BTreeMap<String, (String, String)> {
         Some((path, (peer, status)))
     };
     log.lines().filter_map(line).collect()
-}
-
-/// `IP:PORT` of an end of a row; empty if it is not known.
-fn endpoint(row: &Row, field: &str) -> String {
-    let end = &row.object[field];
-    let ip = end["ip"].as_str().unwrap_or_default();
-    if ip.is_empty() { String::new() } else { format!("{ip}:{}", end["port"]) }
 }
 
 fn check_server(fixture: &Fixture, name: &str, script: &str) {
@@ -93,7 +74,7 @@ fn check_server(fixture: &Fixture, name: &str, script: &str) {
             assert_eq!(row.object["encrypted"], true, "{:#}", row.object);
             let (peer, status) = &logged[row.text("target")];
             assert_eq!(row.text("status"), status, "{:#}", row.object);
-            let remote = endpoint(row, "remote");
+            let remote = row.endpoint("remote");
             let expected = if role == "server" { peer.clone() } else { format!("{host}:8443") };
             if !remote.is_empty() {
                 with_peer += 1;
@@ -109,14 +90,18 @@ fn check_server(fixture: &Fixture, name: &str, script: &str) {
 fn rows_inside_tls_equal_the_logs_and_have_no_wrong_peer() {
     let fixture = Fixture::shared();
     fixture.stack("{application: {mode: OnDemand}}");
-    pods::namespace(&fixture.kubectl, NAMESPACE);
-    let client = ServerPod { namespace: NAMESPACE, name: "client", node: "node1", script: "sleep 100000", user: 0 };
-    client.start(fixture);
+    let _deleted = TestNamespace::create(&fixture.kubectl, NAMESPACE);
+    start_client(fixture, NAMESPACE);
     profile(&fixture.kubectl, NAMESPACE, "{protocols: [http]}");
-    check_server(fixture, "nginx", NGINX);
-    check_server(fixture, "node", NODE);
-    fixture.kubectl.run(&["delete", "namespace", NAMESPACE, "--wait=false"]);
+    check_server(fixture, "nginx", &nginx_script());
+    check_server(fixture, "node", &format!("{CERTIFICATE}\n{NODE}"));
 }
+
+const PYTHON: &str = r"
+import requests, sys, warnings
+warnings.simplefilter('ignore')
+for n in range(50): assert requests.get('https://%s:8443/items/python-%d' % (sys.argv[1], n), verify=False).ok
+";
 
 /// The Go program is kubectl as a proxy: it serves plain text, and speaks TLS to nginx.
 #[test]
@@ -126,26 +111,19 @@ fn go_is_named_as_not_visible_beside_rows_of_python() {
     let fixture = Fixture::shared();
     let kubectl = &fixture.kubectl;
     fixture.stack("{application: {mode: OnDemand}}");
-    pods::namespace(kubectl, HERE);
-    ServerPod { namespace: HERE, name: "nginx", node: "node2", script: NGINX, user: 0 }.start(fixture);
-    ServerPod { namespace: HERE, name: "client", node: "node1", script: "sleep 100000", user: 0 }.start(fixture);
-    let host = address(kubectl, HERE, "nginx", 0);
-    wait_for(kubectl, HERE, "client", &format!("curl -skf https://{host}:8443/items/ready"));
+    let pods = ServerAndClient::start(fixture, HERE, "nginx", &nginx_script(), 0);
+    let host = &pods.host;
+    pods.wait_for_client(&format!("curl -skf https://{host}:8443/items/ready"));
     let program = Cache::from_environment().program("kubectl").unwrap();
     put_file(kubectl, HERE, "client", "/tmp/kubectl", &fs::read(program).unwrap());
-    profile(kubectl, HERE, "{protocols: [http]}");
+    pods.profile("{protocols: [http]}");
 
     let proxy = format!(
         "/tmp/kubectl --server=https://{host}:8443 --insecure-skip-tls-verify --token=reef proxy --port=8001 </dev/null >/tmp/log 2>&1 &"
     );
-    shell(kubectl, HERE, "client", &proxy);
-    wait_for(kubectl, HERE, "client", "curl -sf http://127.0.0.1:8001/items/go");
-    let python = format!(
-        "import requests\nfor n in range(50): assert requests.get('https://{host}:8443/items/python-%d' % n, \
-         verify=False).ok\n"
-    );
-    put_file(kubectl, HERE, "client", "/tmp/get.py", python.as_bytes());
-    shell(kubectl, HERE, "client", "python3 -W ignore /tmp/get.py");
+    pods.on_client(&proxy);
+    pods.wait_for_client("curl -sf http://127.0.0.1:8001/items/go");
+    pods.run_python(PYTHON, "");
 
     eventually("the status names the Go program", 60, || {
         let object = kubectl.get(&["-n", HERE, "appprofile", "requests"])?;
@@ -153,18 +131,16 @@ fn go_is_named_as_not_visible_beside_rows_of_python() {
         let is_named = hidden.iter().any(|one| one["reason"] == "go" && one["binary"] == "kubectl");
         that(is_named, format!("{:#}", object["status"]))
     });
-    let all = rows(kubectl, HERE, &["--protocol", "http"], 100);
+    let all = pods.rows(&["--protocol", "http"], 100);
     for role in ["server", "client"] {
-        let of_role = |row: &&Row| row.text("role") == role && row.text("target").starts_with("/items/python-");
-        let of_python: Vec<&Row> = all.iter().filter(of_role).collect();
+        let mut of_python = of_role(&all, role);
+        of_python.retain(|row| row.text("target").starts_with("/items/python-"));
         assert_eq!(of_python.len(), 50, "rows of the {role}");
         assert!(of_python.iter().all(|row| row.object["encrypted"] == true && row.text("status") == "200"));
     }
     let of_go = |encrypted: bool, role: &str| {
-        all.iter().any(|row| {
-            row.text("target") == "/items/go"
-                && row.object["encrypted"].as_bool().unwrap_or_default() == encrypted
-                && row.text("role") == role
+        of_role(&all, role).into_iter().any(|row| {
+            row.text("target") == "/items/go" && row.object["encrypted"].as_bool().unwrap_or_default() == encrypted
         })
     };
     assert!(
@@ -172,5 +148,4 @@ fn go_is_named_as_not_visible_beside_rows_of_python() {
         "nginx, and the proxy itself, have rows of the Go program"
     );
     assert!(!of_go(true, "client"), "the Go program's own TLS has a row");
-    kubectl.run(&["delete", "namespace", HERE, "--wait=false"]);
 }

@@ -5,11 +5,9 @@
 
 #include <bpf/bpf_endian.h>
 
+#include "socket_address.h"
 #include "value.h"
 
-#define AF_UNIX 1
-#define AF_INET 2
-#define AF_INET6 10
 #define UNIX_PATH_BYTES 108
 #define NO_HEADER 0xffff
 
@@ -78,13 +76,6 @@ static __always_inline void read_packet(struct hook_socket *to, struct sk_buff *
 		to->destination_port = bpf_ntohs(ports[1]);
 	}
 }
-
-struct socket_address {
-	__u16 family;
-	__u16 port;                     /* network byte order */
-	__u32 ipv4;                     /* of IPv6: flow information, before the address */
-	__u8 ipv6[16];
-};
 
 static __always_inline long read_address(struct hook_socket *to, __u64 from)
 {

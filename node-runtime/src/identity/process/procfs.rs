@@ -18,13 +18,14 @@ use super::{
 };
 use crate::{
     identity::decode::{Image, cut},
-    kernel::pid_namespace,
+    kernel::{
+        pid_namespace,
+        proc_stat::{TICK_NS, start_ticks},
+    },
 };
 
 /// Behind the path of a file or directory that was removed or replaced.
 const DELETED: &[u8] = b" (deleted)";
-/// /proc counts the start of a process in hundredths of a second.
-const NANOSECONDS_PER_TICK: u64 = 10_000_000;
 /// More execs than one process ever makes within a tick before its parent is asked for.
 const EXECS: u64 = 100_000;
 /// The flags of an image of which /proc says nothing.
@@ -84,12 +85,9 @@ impl ProcReader {
 }
 
 fn outsider(dir: &Path, key: ExecKey) -> Option<Image> {
-    let stat = fs::read_to_string(dir.join("stat")).ok()?;
-    // Behind the name in brackets, which may hold anything; the start is the 22nd field.
-    let started: u64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
+    let started = start_ticks(dir)?;
     // The key counts execs in nanoseconds.
-    if key.ktime / NANOSECONDS_PER_TICK != started && key.ktime.saturating_sub(EXECS) / NANOSECONDS_PER_TICK != started
-    {
+    if key.ktime / TICK_NS != started && key.ktime.saturating_sub(EXECS) / TICK_NS != started {
         return None;
     }
     let status = fs::read_to_string(dir.join("status")).ok()?;

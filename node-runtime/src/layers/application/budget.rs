@@ -26,13 +26,13 @@ pub(super) fn ring_bytes(budget_bytes: u64) -> u32 {
     power_of_two(budget_bytes / SAMPLE_RING_SHARE)
 }
 
-/// The same of requests.
+/// Size of the ring of requests: a power of two as well.
 pub(super) fn request_ring_bytes(budget_bytes: u64) -> u32 {
     power_of_two(budget_bytes / REQUEST_RING_SHARE)
 }
 
 fn power_of_two(share: u64) -> u32 {
-    // In the range of the clamp, whose ends are powers of two.
+    // Both limits are powers of two, so that the result lies between them.
     1 << share.clamp(SAMPLE_RING_MIN.into(), RING_MAX).ilog2()
 }
 

@@ -99,7 +99,9 @@ impl Application {
     fn start(&mut self, key: &UnitKey, unit: &Unit<AppProfileSession>) -> Result<(), Problem> {
         let lease = || self.budget.admit(key, unit.content.memory_budget_bytes);
         let cpu = match unit.content.cpu {
-            Some(_) if !self.cpu.is_started(key) => lease().and_then(|lease| self.cpu.start(key, unit, lease)),
+            Some(sampling) if !self.cpu.is_started(key) => {
+                lease().and_then(|lease| self.cpu.start(key, unit, sampling, lease))
+            }
             _ => Ok(()),
         };
         let requests = match &unit.content.requests {

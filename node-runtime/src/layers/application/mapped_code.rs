@@ -16,6 +16,8 @@ use std::{
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, fstatfs, major, minor, openat, openat2};
 use trilobite_worker_wire::{FileKind, names::sanitize_name};
 
+use crate::kernel::proc_stat::{TICK_NS, start_ticks};
+
 /// Executable mappings that are sent of one process.
 const MAPPINGS_MAX: usize = 1024;
 /// Bytes of `/proc/PID/maps` that are read: a process may make it as long as it likes.
@@ -230,9 +232,13 @@ pub(super) fn open_mapped_file(folder: &ProcessFolder, root: impl AsFd, mapping:
 
 /// Opens the file of a mapping below a root directory. An error if its path is gone, or leads to another file.
 fn open_below(root: impl AsFd, mapping: &CodeMapping) -> io::Result<OwnedFd> {
-    // O_PATH first: opening a device or a pipe has side effects.
+    open_if_mapped(&open_path_below(root, &mapping.path)?, mapping)
+}
+
+/// An O_PATH descriptor of what is below a root directory: opening a device or a pipe has side effects.
+pub(super) fn open_path_below(root: impl AsFd, path: impl AsRef<OsStr>) -> io::Result<OwnedFd> {
     let (flags, resolve) = (OFlags::PATH | OFlags::CLOEXEC, ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS);
-    open_if_mapped(&openat2(root, mapping.path.as_os_str(), flags, Mode::empty(), resolve)?, mapping)
+    Ok(openat2(root, path.as_ref(), flags, Mode::empty(), resolve)?)
 }
 
 /// Opens the file behind an O_PATH descriptor for reading, if it is the file of the mapping.
@@ -266,10 +272,7 @@ fn device_may_differ(fd: BorrowedFd<'_>) -> io::Result<bool> {
 
 /// The process started at `ktime`, in ticks of 10 ms as `/proc/PID/stat` rounds it; false if its pid was reused.
 pub(super) fn process_started_at(pid: u32, ktime: u64) -> bool {
-    const TICK_NS: u64 = 10_000_000;
-    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
-    // The process name may contain spaces and brackets; behind the last bracket are numbers alone.
-    let start = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(19)?.parse::<u64>().ok());
+    let start = start_ticks(format!("/proc/{pid}"));
     // `ktime` includes the count of execs, which is far below a tick but may reach the next one.
     start.is_some_and(|start| (ktime / TICK_NS).abs_diff(start) <= 1)
 }

@@ -1,6 +1,8 @@
 //! Whether cgroups belong to a session. If the pod of a cgroup is not known yet, the worker's question waits for the pod, for a
 //! limited time.
 
+use trilobite_worker_wire::Message;
+
 use crate::identity::pending::{Disposition, PendingEvents, PendingLimits};
 
 /// How long the pod of a cgroup may stay unknown.
@@ -36,6 +38,12 @@ pub(super) struct CgroupAnswer {
     pub(super) cgroup: u64,
     /// None: its pod did not become known.
     pub(super) selected: Option<bool>,
+}
+
+impl From<CgroupAnswer> for Message {
+    fn from(CgroupAnswer { cgroup, selected }: CgroupAnswer) -> Self {
+        Self::CgroupMembership { cgroup, selected }
+    }
 }
 
 /// Cgroups that a worker has asked about.

@@ -2,7 +2,6 @@
 
 mod budget;
 pub mod cpu;
-mod deadline;
 mod layer;
 mod made_code;
 mod mapped_code;

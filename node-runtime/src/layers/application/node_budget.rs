@@ -24,13 +24,11 @@ struct Admissions {
     limit: u64,
     /// Leases may outlive their unit in the plan: a worker that still makes a result uses memory.
     leases: BTreeMap<UnitKey, Admitted>,
-    next: u64,
     /// The least memory that a profile was refused for, since `was_freed` said yes.
     refused: Option<u64>,
 }
 
 struct Admitted {
-    number: u64,
     bytes: u64,
     lease: Weak<Admission>,
 }
@@ -44,12 +42,11 @@ pub(super) struct Lease {
 struct Admission {
     budget: NodeBudget,
     key: UnitKey,
-    number: u64,
 }
 
 impl NodeBudget {
     pub(super) fn new() -> Self {
-        let admissions = Admissions { limit: DEFAULT_LIMIT, leases: BTreeMap::new(), next: 0, refused: None };
+        let admissions = Admissions { limit: DEFAULT_LIMIT, leases: BTreeMap::new(), refused: None };
         Self(Arc::new(Mutex::new(admissions)))
     }
 
@@ -77,11 +74,9 @@ impl NodeBudget {
                 in_use: admissions.describe(),
             });
         }
-        admissions.next += 1;
-        let number = admissions.next;
-        let admission = Arc::new(Admission { budget: self.clone(), key: key.clone(), number });
+        let admission = Arc::new(Admission { budget: self.clone(), key: key.clone() });
         let lease = Arc::downgrade(&admission);
-        admissions.leases.insert(key.clone(), Admitted { number, bytes, lease });
+        admissions.leases.insert(key.clone(), Admitted { bytes, lease });
         Ok(Lease { _admission: admission })
     }
 
@@ -124,8 +119,8 @@ impl Admissions {
 impl Drop for Admission {
     fn drop(&mut self) {
         let mut admissions = self.budget.0.lock();
-        // Another lease of the same profile may have taken its place.
-        if admissions.leases.get(&self.key).is_some_and(|admitted| admitted.number == self.number) {
+        // The profile may have been admitted again since the last clone was dropped.
+        if admissions.leases.get(&self.key).is_some_and(|admitted| admitted.lease.strong_count() == 0) {
             admissions.leases.remove(&self.key);
         }
     }

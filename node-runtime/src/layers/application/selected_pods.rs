@@ -24,7 +24,7 @@ impl SelectedPods {
         Ok(Self { identity: identity.clone(), scope, lease })
     }
 
-    /// No program asks for the scope any more: what the kernel has for it may go.
+    /// No program asks for the scope any more: its bits in the kernel's maps may go.
     pub(super) fn release(&mut self) {
         self.lease = None;
     }
@@ -63,7 +63,7 @@ impl SelectedPods {
         self.identity.pods().into_iter().filter(|pod| self.identity.pod_in_scope(&self.scope, pod))
     }
 
-    /// How many they are.
+    /// The number of pods that are selected now.
     pub(super) fn count(&self) -> usize {
         self.identity.count_pods(&self.scope)
     }

@@ -8,11 +8,14 @@ use trilobite_api::{
 };
 use trilobite_node_ebpf::FlowReason;
 
-use crate::layers::network::{
-    decode::Transport,
-    endpoint::{Endpoint, Service},
-    flow::{Flow, ObservationPoint, TrafficDirection},
-    tcp_flags::TcpFlags,
+use crate::{
+    layers::network::{
+        decode::Transport,
+        endpoint::{Endpoint, Service},
+        flow::{Flow, ObservationPoint, TrafficDirection},
+        tcp_flags::TcpFlags,
+    },
+    serve::timestamps::timestamp,
 };
 
 /// The agent sees packets at interfaces, after all verdicts: none of its flows was dropped.
@@ -129,15 +132,6 @@ fn append_hex(bytes: &[u8], out: &mut String) {
         out.push(DIGITS[usize::from(byte >> 4)].into());
         out.push(DIGITS[usize::from(byte & 15)].into());
     }
-}
-
-pub(super) fn timestamp(time: Timestamp) -> prost_types::Timestamp {
-    let (mut seconds, mut nanos) = (time.as_second(), time.subsec_nanosecond());
-    // jiff counts nanoseconds before 1970 backwards, protobuf forwards.
-    if nanos < 0 {
-        (seconds, nanos) = (seconds - 1, nanos + 1_000_000_000);
-    }
-    prost_types::Timestamp { seconds, nanos }
 }
 
 fn observation_point(point: ObservationPoint) -> TraceObservationPoint {

@@ -20,7 +20,10 @@ use super::{filter::FlowFilters, flow_message, visible::visible};
 use crate::{
     layers::network::{flow::Flow, history::FlowBuffer},
     loss::{Ledger, LossPoint},
-    serve::read_rows::{ReadResource, ReadRows},
+    serve::{
+        read_rows::{ReadResource, ReadRows},
+        timestamps::time_in_request,
+    },
 };
 
 /// Flows that are read from the history at a time.
@@ -100,8 +103,8 @@ impl FlowStream {
             FlowSelection { scope, filters: FlowFilters::new(&request.whitelist, &request.blacklist, &node)? };
         let mask = FlowFieldMask::new(request.field_mask)
             .map_err(|error| Box::new(Status::invalid_argument(error.to_string())))?;
-        let since = request.since.map(|time| timestamp("since", &time)).transpose()?;
-        let until = request.until.map(|time| timestamp("until", &time)).transpose()?;
+        let since = request.since.map(|time| time_in_request("since", time)).transpose()?;
+        let until = request.until.map(|time| time_in_request("until", time)).transpose()?;
         // Subscribed before the first read, so that no flow is missed between the two.
         let changed = history.changed();
         let (oldest, end) = history.range();
@@ -246,9 +249,4 @@ fn start_of(history: &FlowBuffer, selection: &FlowSelection, since: Option<Times
 
 fn is_before(flow: &Flow, since: Timestamp) -> bool {
     flow.time < since
-}
-
-fn timestamp(field: &str, time: &prost_types::Timestamp) -> Result<Timestamp, Box<Status>> {
-    Timestamp::new(time.seconds, time.nanos)
-        .map_err(|error| Box::new(Status::invalid_argument(format!("{field}: {error}"))))
 }

@@ -111,7 +111,7 @@ async fn last_flows_match_and_keep_their_order() {
 #[tokio::test]
 async fn since_and_until_limit_the_time() {
     let history = filled(100, 20);
-    let at = |number| Some(super::flow_message::timestamp(numbered(number).time));
+    let at = |number| Some(crate::serve::timestamps::timestamp(numbered(number).time));
     let between = GetFlowsRequest { since: at(5), until: at(8), ..Default::default() };
     assert_eq!(ports(&history, between).await, [5, 6, 7, 8]);
     assert_eq!(ports(&history, GetFlowsRequest { since: at(5), number: 2, ..Default::default() }).await, [5, 6]);

@@ -1,9 +1,8 @@
 //! Converts a profile of the application layer to its message.
 
-use jiff::Timestamp;
 use trilobite_api::profiles::{Profile, ProfileState};
 
-use crate::layers::application::cpu::profiles::ProfileProgress;
+use crate::{layers::application::cpu::profiles::ProfileProgress, serve::timestamps::timestamp};
 
 pub(super) fn profile(standing: ProfileProgress) -> Profile {
     let (meta, running) = match standing {
@@ -41,11 +40,6 @@ pub(super) fn profile(standing: ProfileProgress) -> Profile {
         name: meta.name,
         node: meta.node,
     }
-}
-
-fn timestamp(time: Timestamp) -> prost_types::Timestamp {
-    // Before 1970 nanoseconds would be negative.
-    prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() }
 }
 
 #[cfg(test)]

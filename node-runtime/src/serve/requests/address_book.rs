@@ -15,14 +15,9 @@ use crate::{
     layers::network::{
         decode::Transport,
         directory::SharedDirectory,
-        endpoint::{AddressOwner, Endpoint as Owner},
+        endpoint::{AddressOwner, Endpoint as Owner, Reserved},
     },
 };
-
-/// The start of the label that names what is no pod.
-const RESERVED: &str = "reserved:";
-/// What a row says of an address that has no known owner.
-const UNKNOWN: &str = "reserved:unknown";
 
 /// The addresses of one call, whose pods of this node are read again when they change.
 pub(super) struct AddressBook {
@@ -59,7 +54,7 @@ impl AddressBook {
             self.read_pods();
         }
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        let end = Endpoint { ip: address.ip().to_string(), port: address.port().into(), ..Endpoint::default() };
+        let end = address_only(address);
         if let Some(pod) = self.pods.get(&address.ip()) {
             return match pod.created.is_none_or(|created| created <= time) {
                 true => Endpoint { namespace: pod.namespace.clone(), pod: pod.name.clone(), ..end },
@@ -82,7 +77,11 @@ fn named(end: Endpoint, owner: &Owner) -> Endpoint {
     if !owner.pod.is_empty() {
         return Endpoint { namespace: owner.namespace.clone(), pod: owner.pod.clone(), ..end };
     }
-    let label = owner.labels.iter().find(|label| label.starts_with(RESERVED) && *label != UNKNOWN);
-    let name = label.map(|label| label[RESERVED.len()..].to_owned()).unwrap_or_default();
-    Endpoint { namespace: owner.namespace.clone(), name, ..end }
+    let name = owner.reserved_name().filter(|name| *name != Reserved::Unknown.name()).unwrap_or_default();
+    Endpoint { namespace: owner.namespace.clone(), name: name.to_owned(), ..end }
+}
+
+/// An end without names. An IPv4 address of an IPv6 socket is shown in its usual form.
+pub(super) fn address_only(address: SocketAddr) -> Endpoint {
+    Endpoint { ip: address.ip().to_canonical().to_string(), port: address.port().into(), ..Endpoint::default() }
 }

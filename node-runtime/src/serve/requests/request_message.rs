@@ -1,21 +1,24 @@
 //! Makes the message of a row: the names of its pod, process and peer, and times on the wall clock.
 
-use std::net::SocketAddr;
+use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use trilobite_api::requests::{
     Endpoint, GetRequestsResponse, LostRequests, Process, Request, RetainedSince, get_requests_response::Response,
 };
 use trilobite_worker_wire::requests::RequestRow;
 
-use super::address_book::AddressBook;
+use super::address_book::{AddressBook, address_only};
 use crate::{
     identity::{ExecKey, IdentityService, Owner, PodContainer},
     layers::{
         application::requests::rows::RowSource,
         network::{decode::Transport, directory::SharedDirectory},
     },
-    serve::tetragon::EventEncoder,
+    serve::{
+        tetragon::EventEncoder,
+        timestamps::{self, timestamp},
+    },
 };
 
 /// Where the names of rows come from.
@@ -57,7 +60,7 @@ impl RequestNames {
             process: Some(process),
             role: if row.client { "client" } else { "server" }.to_owned(),
             encrypted: row.encrypted,
-            latency: Some(duration(row.latency_ns)),
+            latency: Duration::from_nanos(row.latency_ns).try_into().ok(),
             is_error: row.is_error,
             request_bytes: row.request_bytes,
             response_bytes: row.response_bytes,
@@ -130,11 +133,6 @@ fn name_pod(request: &mut Request, found: &PodContainer) {
     request.pod_labels.clone_from(&pod.labels);
 }
 
-fn address_only(address: SocketAddr) -> Endpoint {
-    // An IPv4 address of an IPv6 socket in its usual form.
-    Endpoint { ip: address.ip().to_canonical().to_string(), port: address.port().into(), ..Endpoint::default() }
-}
-
 /// The connection first, so that requests of one connection stand together where names are sorted. A worker that was restarted
 /// counts again from 1, at another time; two profiles may see the same request.
 fn row_id(profile: &str, row: &RequestRow) -> String {
@@ -142,18 +140,7 @@ fn row_id(profile: &str, row: &RequestRow) -> String {
     format!("{:016x}-{:x}-{hash:08x}-{:x}", row.connection, row.time_ns, row.sequence)
 }
 
+/// A worker is not trusted: a row may have a time that no wall clock shows, which becomes that of the boot.
 fn wall_time(boot: Timestamp, boot_ns: u64) -> Timestamp {
-    let since_boot = SignedDuration::from_nanos(i64::try_from(boot_ns).unwrap_or(i64::MAX));
-    boot.checked_add(since_boot).unwrap_or(boot)
-}
-
-fn timestamp(time: Timestamp) -> prost_types::Timestamp {
-    prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() }
-}
-
-fn duration(nanoseconds: u64) -> prost_types::Duration {
-    prost_types::Duration {
-        seconds: i64::try_from(nanoseconds / 1_000_000_000).unwrap_or(i64::MAX),
-        nanos: i32::try_from(nanoseconds % 1_000_000_000).unwrap_or_default(),
-    }
+    timestamps::wall_time(boot, boot_ns).unwrap_or(boot)
 }

@@ -2,8 +2,8 @@
 //! come later are asked as well.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
-    future::pending,
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
@@ -13,7 +13,7 @@ use futures::{
 };
 use tokio::{
     sync::watch,
-    time::{Instant, sleep_until, timeout_at},
+    time::{Instant, timeout_at},
 };
 use trilobite_api::requests::GetRequestsResponse;
 use trilobite_worker_wire::requests::{CGROUPS_MAX, RequestRow, RowQuery};
@@ -23,7 +23,10 @@ use super::{
 };
 use crate::{
     kernel::clock::boot_ns,
-    layers::application::requests::rows::{RequestRows, RowSource, RowsAnswer, RowsReceiver},
+    layers::{
+        application::requests::rows::{RequestRows, RowSource, RowsAnswer, RowsReceiver},
+        deadline::sleep_until_some,
+    },
     loss::{Ledger, LossPoint},
     serve::read_rows::{ReadResource, ReadRows},
 };
@@ -48,10 +51,10 @@ pub(super) struct RequestStream {
     phase: Phase,
     ready: VecDeque<GetRequestsResponse>,
     /// Sessions that are followed.
-    followed: BTreeMap<String, RowSource>,
+    followed: BTreeSet<String>,
     /// When sessions gave no answer, or no more, boot clock.
     gone: BTreeMap<String, u64>,
-    /// When those are asked again.
+    /// When these sessions are asked again.
     retry_at: Option<Instant>,
     live: SelectAll<BoxStream<'static, FromSource>>,
 }
@@ -63,8 +66,8 @@ enum Phase {
     Ended,
 }
 
-/// What a session says, with its name.
-type FromSource = (String, SourceItem);
+/// What comes from a session.
+type FromSource = (Arc<RowSource>, SourceItem);
 
 enum SourceItem {
     Row(Box<RequestRow>),
@@ -99,7 +102,7 @@ impl RequestStream {
             selection,
             phase: Phase::Past,
             ready: VecDeque::new(),
-            followed: BTreeMap::new(),
+            followed: BTreeSet::new(),
             gone: BTreeMap::new(),
             retry_at: None,
             live: SelectAll::new(),
@@ -128,47 +131,49 @@ impl RequestStream {
 
     /// Collects the rows of the past. Returns the newest sequence of each session that has answered.
     async fn read_past(&mut self) -> BTreeMap<String, u64> {
-        let mut asked = BTreeMap::new();
+        let mut unanswered = BTreeSet::new();
         let mut answers = SelectAll::new();
         for source in self.wanted_sources() {
             let query = self.selection.past_query(self.wanted_cgroups(&source));
-            if let Some(stream) = ask(&self.rows, &source, query).await {
+            let name = source.name.clone();
+            if let Some(stream) = ask(&self.rows, source, query).await {
                 answers.push(stream);
-                asked.insert(source.name.clone(), source);
+                unanswered.insert(name);
             }
         }
         let mut latest = LatestRequests::new(self.selection.limit);
         let (mut newest, mut given_up, mut lost) = (BTreeMap::new(), Vec::new(), 0);
-        let mut unanswered = asked.clone();
         let deadline = Instant::now() + PAST_TIMEOUT;
         while !unanswered.is_empty() {
-            let Ok(Some((name, item))) = timeout_at(deadline, answers.next()).await else { break };
-            let Some(source) = asked.get(&name) else { continue };
+            let Ok(Some((source, item))) = timeout_at(deadline, answers.next()).await else { break };
+            let name = &source.name;
             match item {
                 SourceItem::Row(row) => {
                     let ended = ended(&row);
-                    if let Some(response) = self.select(*row, source) {
+                    if let Some(response) = self.select(*row, &source) {
                         latest.add(ended, response);
                     }
                 }
                 SourceItem::Complete { evicted, newest_sequence, oldest_ns } => {
-                    unanswered.remove(&name);
-                    newest.insert(name, newest_sequence);
+                    unanswered.remove(name);
+                    newest.insert(name.clone(), newest_sequence);
                     if evicted > 0 {
-                        self.ready.push_back(self.names.retained(&source.name, oldest_ns, evicted));
+                        self.ready.push_back(self.names.retained(name, oldest_ns, evicted));
                     }
                 }
                 SourceItem::Lost(count) => lost += count,
                 SourceItem::Gone => {
-                    unanswered.remove(&name);
-                    given_up.push(name);
+                    unanswered.remove(name);
+                    given_up.push(name.clone());
                 }
-                SourceItem::End => drop(unanswered.remove(&name)),
+                SourceItem::End => {
+                    unanswered.remove(name);
+                }
             }
         }
         self.ready.extend(latest.into_sorted().inspect(|_| self.counts.count_sent(ReadResource::Requests)));
         self.report_lost("", lost);
-        for name in unanswered.into_keys().chain(given_up) {
+        for name in unanswered.into_iter().chain(given_up) {
             self.ready.push_back(self.names.lost(&name, WORKER, 0));
             self.gone.insert(name, boot_ns());
         }
@@ -178,28 +183,22 @@ impl RequestStream {
     /// Asks the sessions that are not followed yet for what they have made after the newest row that is known.
     async fn follow_new_sources(&mut self, newest: &BTreeMap<String, u64>) {
         self.changed.mark_unchanged();
-        let new = self.wanted_sources().into_iter().filter(|source| !self.followed.contains_key(&source.name));
+        let new = self.wanted_sources().into_iter().filter(|source| !self.followed.contains(&source.name));
         for source in new.collect::<Vec<_>>() {
             let after = newest.get(&source.name).copied().unwrap_or_default();
             let mut query = self.selection.follow_query(after);
             // Another worker counts from 1 again.
             query.since_ns = query.since_ns.max(self.gone.get(&source.name).copied().unwrap_or_default());
-            if let Some(stream) = ask(&self.rows, &source, query).await {
+            let name = source.name.clone();
+            if let Some(stream) = ask(&self.rows, source, query).await {
                 self.live.push(stream);
-                self.followed.insert(source.name.clone(), source);
+                self.followed.insert(name);
             }
         }
     }
 
     async fn read_live(&mut self) {
-        let retry_at = self.retry_at;
-        let retry = async {
-            match retry_at {
-                Some(at) => sleep_until(at).await,
-                None => pending().await,
-            }
-        };
-        let item = tokio::select! {
+        let (source, item) = tokio::select! {
             biased;
             changed = self.changed.changed() => {
                 if changed.is_err() || self.rows.is_closed() {
@@ -208,34 +207,33 @@ impl RequestStream {
                 }
                 return self.follow_new_sources(&BTreeMap::new()).await;
             }
-            () = retry => {
+            () = sleep_until_some(self.retry_at) => {
                 self.retry_at = None;
                 return self.follow_new_sources(&BTreeMap::new()).await;
             }
             Some(item) = self.live.next(), if !self.live.is_empty() => item,
         };
-        let (name, item) = item;
+        let name = &source.name;
         match item {
             SourceItem::Row(row) => {
-                let Some(source) = self.followed.get(&name).cloned() else { return };
                 if let Some(response) = self.select(*row, &source) {
                     self.counts.count_sent(ReadResource::Requests);
                     self.ready.push_back(response);
                 }
             }
-            SourceItem::Lost(count) => self.report_lost(&name, count),
+            SourceItem::Lost(count) => self.report_lost(name, count),
             // Rows that had left before this slow reader came to them.
             SourceItem::Complete { evicted, .. } if evicted > 0 => {
-                self.ready.push_back(self.names.lost(&name, BUDGET, evicted));
+                self.ready.push_back(self.names.lost(name, BUDGET, evicted));
             }
             SourceItem::Complete { .. } => {}
             SourceItem::Gone | SourceItem::End => {
-                self.followed.remove(&name);
+                self.followed.remove(name);
                 // The rows of a profile that has ended are not missing.
-                if matches!(item, SourceItem::Gone) && self.rows.profiles().iter().any(|source| source.name == name) {
-                    self.ready.push_back(self.names.lost(&name, WORKER, 0));
+                if matches!(item, SourceItem::Gone) && self.rows.profiles().iter().any(|source| source.name == *name) {
+                    self.ready.push_back(self.names.lost(name, WORKER, 0));
                 }
-                self.gone.insert(name, boot_ns());
+                self.gone.insert(name.clone(), boot_ns());
                 self.retry_at = Some(Instant::now() + RETRY_PAUSE);
             }
         }
@@ -278,27 +276,27 @@ impl RequestStream {
     }
 }
 
-async fn ask(rows: &RequestRows, source: &RowSource, query: RowQuery) -> Option<BoxStream<'static, FromSource>> {
+async fn ask(rows: &RequestRows, source: RowSource, query: RowQuery) -> Option<BoxStream<'static, FromSource>> {
     let receiver = rows.ask(&source.name, query).await?;
-    Some(source_items(source.name.clone(), receiver))
+    Some(source_items(Arc::new(source), receiver))
 }
 
-fn source_items(name: String, receiver: RowsReceiver) -> BoxStream<'static, FromSource> {
-    unfold(Some((name, receiver)), |open| async move {
-        let (name, mut receiver) = open?;
+fn source_items(source: Arc<RowSource>, receiver: RowsReceiver) -> BoxStream<'static, FromSource> {
+    unfold(Some((source, receiver)), |open| async move {
+        let (source, mut receiver) = open?;
         let lost = receiver.take_lost();
         if lost > 0 {
-            return Some(((name.clone(), SourceItem::Lost(lost)), Some((name, receiver))));
+            return Some(((source.clone(), SourceItem::Lost(lost)), Some((source, receiver))));
         }
         let item = match receiver.next().await {
             Some(RowsAnswer::Row(row)) => SourceItem::Row(row),
             Some(RowsAnswer::Complete { evicted, newest_sequence, oldest_ns }) => {
                 SourceItem::Complete { evicted, newest_sequence, oldest_ns }
             }
-            Some(RowsAnswer::Gone(_)) => return Some(((name, SourceItem::Gone), None)),
-            None => return Some(((name, SourceItem::End), None)),
+            Some(RowsAnswer::Gone(_)) => return Some(((source, SourceItem::Gone), None)),
+            None => return Some(((source, SourceItem::End), None)),
         };
-        Some(((name.clone(), item), Some((name, receiver))))
+        Some(((source.clone(), item), Some((source, receiver))))
     })
     .boxed()
 }

@@ -10,7 +10,7 @@ use trilobite_api::{
 };
 use trilobite_worker_wire::requests::RowQuery;
 
-use crate::{identity::Pod, layers::application::requests::rows::RowSource};
+use crate::{identity::Pod, layers::application::requests::rows::RowSource, serve::timestamps::time_in_request};
 
 /// The most rows of the past in one answer.
 pub(super) const LIMIT_MAX: usize = 5_000;
@@ -36,11 +36,9 @@ impl RowSelection {
     /// `boot` is the wall clock at boot.
     pub(super) fn new(request: GetRequestsRequest, scope: ReadScope, boot: Timestamp) -> Result<Self, Box<Status>> {
         let GetRequestsRequest { namespaces, pod, protocol, slower_than, errors, since, limit, follow } = request;
-        let invalid = |field: &str, problem: String| Box::new(Status::invalid_argument(format!("{field}: {problem}")));
         let slower_than = slower_than.map_or(Ok(Duration::ZERO), Duration::try_from);
-        let slower_than = slower_than.map_err(|error| invalid("slower_than", error.to_string()))?;
-        let since = since.map(|time| Timestamp::new(time.seconds, time.nanos)).transpose();
-        let since = since.map_err(|error| invalid("since", error.to_string()))?;
+        let slower_than = slower_than.map_err(|error| Status::invalid_argument(format!("slower_than: {error}")))?;
+        let since = since.map(|time| time_in_request("since", time)).transpose()?;
         let since_boot = |since: Timestamp| {
             let after_boot = since.duration_since(boot).as_nanos();
             u64::try_from(after_boot.max(0)).unwrap_or(u64::MAX)
@@ -110,7 +108,7 @@ impl RowSelection {
         }
     }
 
-    /// The rows that a worker makes after that one. Of new pods the cgroups are not known yet, so that all are asked for.
+    /// The rows that a worker makes after that sequence. Of new pods the cgroups are not known yet, so that all are asked for.
     pub(super) fn follow_query(&self, after_sequence: u64) -> RowQuery {
         let since_ns = if self.follows_past { self.since_ns.unwrap_or_default() } else { 0 };
         RowQuery { follow: true, after_sequence, since_ns, ..self.base() }

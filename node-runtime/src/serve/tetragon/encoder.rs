@@ -19,6 +19,7 @@ use crate::{
         event::{Action, HookPoint, StackFrame},
     },
     loss::{LossPoint, gap::Gap},
+    serve::timestamps::{timestamp, wall_time},
 };
 
 /// Length of the prefix of a container's id in `docker`.
@@ -186,11 +187,6 @@ impl EventEncoder {
     }
 }
 
-/// The wall clock `boot_ns` nanoseconds after `boot`.
-fn wall_time(boot: Timestamp, boot_ns: u64) -> Option<Timestamp> {
-    boot.checked_add(jiff::SignedDuration::from_nanos(i64::try_from(boot_ns).ok()?)).ok()
-}
-
 fn loss_reason(place: LossPoint) -> &'static str {
     match place {
         LossPoint::StreamReader => "this client of the stream is too slow",
@@ -291,15 +287,6 @@ fn action(action: Action) -> api::KprobeAction {
 fn stack_frame(frame: &StackFrame) -> api::StackTraceEntry {
     let StackFrame { symbol, offset, module } = frame;
     api::StackTraceEntry { address: 0, offset: *offset, symbol: symbol.clone(), module: module.clone() }
-}
-
-fn timestamp(time: Timestamp) -> prost_types::Timestamp {
-    let (seconds, nanos) = (time.as_second(), time.subsec_nanosecond());
-    // jiff counts nanoseconds before 1970 backwards, protobuf forwards.
-    if nanos < 0 {
-        return prost_types::Timestamp { seconds: seconds - 1, nanos: nanos + 1_000_000_000 };
-    }
-    prost_types::Timestamp { seconds, nanos }
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ pub(super) fn build(
         }
         // The spec is immutable: a profile of other words, or one that was refused and would be another now, is deleted and
         // created again.
-        (ValidatedLabel::Requested(spec), Existing::Refused(existing)) if **spec != **existing => delete(),
+        (ValidatedLabel::Requested(spec), Existing::Refused(existing)) if spec != existing => delete(),
         (ValidatedLabel::Requested(spec), Existing::Managed(existing)) if !same_words(spec, existing) => delete(),
         // A completed profile is not started again.
         (ValidatedLabel::Requested(_), _) => ProfileChange::None,

@@ -60,8 +60,7 @@ impl WrongWord {
 }
 
 fn supported_words() -> String {
-    let protocols = RequestProtocol::SUPPORTED.map(RequestProtocol::as_str).join(", ");
-    format!("{CPU}, {ALL}, {protocols}")
+    format!("{CPU}, {ALL}, {}", RequestProtocol::supported_words())
 }
 
 fn known_words() -> String {

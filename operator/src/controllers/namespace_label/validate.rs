@@ -27,7 +27,7 @@ pub(super) fn validate(label: Option<&str>, dereferenced: &DereferencedLabel) ->
         Ok(words) => words,
         Err(wrong) => return ValidatedLabel::Unsupported(wrong),
     };
-    if matches!(dereferenced.existing, ExistingProfile::Foreign) {
+    if dereferenced.existing == ExistingProfile::Foreign {
         return ValidatedLabel::Conflict;
     }
     let limit = dereferenced.budget.unwrap_or(DEFAULT_PROFILE_BUDGET).max(MIN_PROFILE_BUDGET);

@@ -97,7 +97,7 @@ pub(in crate::status) fn other_protocol(seen: &RequestsStatus) -> String {
         seen.other_protocols.iter().map(String::as_str).partition(|name| is_supported(name));
     let left_out = list(left_out.into_iter().map(str::to_owned), 4);
     let others = list(others.into_iter().map(|name| cut(name, 16)), 4);
-    let supported = RequestProtocol::SUPPORTED.map(RequestProtocol::as_str).join(", ");
+    let supported = RequestProtocol::supported_words();
     match (left_out.as_str(), others.as_str()) {
         ("", others) => format!("the pods speak {others}, which is not supported; supported are {supported}"),
         (left_out, "") => {

@@ -1,9 +1,11 @@
-//! Connections in any pieces, with bytes that were not seen, and of bytes that mean no good.
+//! Connections in any pieces, with losses, and of malformed bytes.
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::scripted::{roles, visibilities};
+use crate::scripted::{
+    assert_memory_is_bounded, exchanges_in_part, exchanges_of_joined, hostile_writes, roles, visibilities,
+};
 
 /// A turn: groups that are sent before the answers of the first are awaited. Numbers of statements and of their rows agree.
 fn turn(first: u64, kinds: &[usize], whole: bool) -> Vec<Written> {
@@ -91,10 +93,7 @@ proptest! {
 
     #[test]
     fn what_is_missed_never_makes_a_wrong_pair(script in turns(3), visibilities in visibilities(1), role in roles()) {
-        let mut scripted = Scripted::new(Name::Pgsql, role, false, &Settings::default());
-        login().iter().for_each(|written| scripted.see(written, USIZE));
-        scripted.see_in_part(&script, &visibilities);
-        scripted.take_exchanges().iter().for_each(assert_fits);
+        exchanges_in_part(Name::Pgsql, role, &login(), &script, &visibilities).iter().for_each(assert_fits);
     }
 
     /// What a joined connection lost before its first bytes is not known, nor whether its client waits for answers.
@@ -105,29 +104,12 @@ proptest! {
         visibilities in visibilities(0),
         role in roles(),
     ) {
-        let mut scripted = Scripted::new(Name::Pgsql, role, true, &Settings::default());
-        scripted.see_in_part(&script[joined_at.index(script.len())..], &visibilities);
-        scripted.take_exchanges().iter().for_each(assert_fits);
+        exchanges_of_joined(Name::Pgsql, role, &script, joined_at, &visibilities).iter().for_each(assert_fits);
     }
 
     #[test]
-    fn any_bytes_cost_bounded_memory(
-        pieces in proptest::collection::vec((any::<bool>(), hostile(), 0_usize..3), 1..60),
-        joined in any::<bool>(),
-    ) {
-        let mut scripted = Scripted::new(Name::Pgsql, Role::Client, joined, &Settings::default());
-        if !joined {
-            login().iter().for_each(|written| scripted.see(written, USIZE));
-        }
-        for (by_client, bytes, visibility) in pieces {
-            let written = Written { by_client, bytes };
-            match visibility {
-                0 => scripted.see_beginning(&written, written.bytes.len() / 2),
-                _ => scripted.see(&written, USIZE),
-            }
-            prop_assert!(scripted.connection.memory() < 4 << 20);
-        }
-        scripted.connection.end(scripted.time);
+    fn any_bytes_cost_bounded_memory(writes in hostile_writes(hostile()), joined in any::<bool>()) {
+        assert_memory_is_bounded(Name::Pgsql, &login(), joined, &writes);
     }
 }
 

@@ -19,17 +19,17 @@ use super::{
     verdicts::Verdicts,
 };
 
-/// Bytes of an entry beside its connection.
+/// Bytes of an entry of the map, beside what its `Followed` takes.
 const ENTRY_BYTES: usize = 2 * size_of::<(StreamId, State)>();
-/// A datagram socket has no end that is seen: after so long without a call it is given up, in nanoseconds.
+/// No record says that a datagram socket has ended: after so long without a call it is given up, in nanoseconds.
 const DATAGRAM_IDLE_NS: u64 = 15_000_000_000;
-/// Of what connections may take, this part leaves at once.
+/// An eviction makes room for the next connections: one part in so many of what all may take.
 const EVICTED_PART: usize = 8;
 
-/// What is one sequence of bytes in each direction, with one verdict.
+/// A stream of bytes in each direction that has one verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum StreamId {
-    /// Two ends on one node share the connection's key, and are two.
+    /// One end of a connection. Where both ends are on this node, they share the connection's key.
     Socket { connection: u64, end: SocketEnd },
     /// Plain text of an object of a TLS library.
     Tls(NonZeroU64),
@@ -46,7 +46,7 @@ enum SocketEnd {
 
 enum State {
     Followed(Box<Followed>),
-    /// Its bytes are of no interest. The entry stays, so that it is not taken for a new one.
+    /// Its bytes are of no interest. The entry stays, so that a later call does not begin a new connection.
     Ignored {
         /// It speaks TLS, and its plain text has not been seen.
         encrypted: bool,
@@ -56,7 +56,7 @@ enum State {
 
 pub(super) struct Connections {
     states: HashMap<StreamId, State>,
-    /// Bytes of all of them.
+    /// Bytes that all connections take.
     memory: usize,
     /// Ends whose role is not asked for, since the last review.
     unwanted: Vec<StreamId>,
@@ -79,7 +79,7 @@ impl StreamId {
         Self::Socket { connection: call.connection, end }
     }
 
-    /// What the kernel program keeps the verdict by.
+    /// The key of its verdict in the kernel program's map.
     fn verdict_key(self) -> u64 {
         match self {
             Self::Socket { connection, .. } => connection,
@@ -119,19 +119,23 @@ impl Connections {
         counts: &mut RequestCounts,
         verdicts: &mut Verdicts,
     ) -> Vec<Row> {
-        if call.ended {
-            return self.end(call, counts);
-        }
         let id = StreamId::new(call);
+        if call.ended {
+            let Some((followed, exchanges)) = self.end(id, call.time, counts) else { return Vec::new() };
+            return self.filter.rows(exchanges, followed.facts(call), counts);
+        }
         if call.tls.is_some() && call.connection != 0 {
             self.forget_ciphertext(StreamId::socket(call), counts, verdicts);
         }
         counts.bytes += call.length;
-        self.end_earlier_socket(id, call, counts);
+        if self.is_of_another_socket(id, call) {
+            // Exchanges that are complete have made their rows.
+            self.end(id, call.time, counts);
+        }
         let state = match self.states.entry(id) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
-                // Without the mark: its first records were lost, or it was given up for the budget.
+                // Also without MID_STREAM: its first records were lost, or it was evicted for the budget.
                 let is_late = call.transport == Transport::Stream && call.position > 0;
                 let mid_stream = call.mid_stream || is_late;
                 counts.connections += 1;
@@ -144,18 +148,17 @@ impl Connections {
         let State::Followed(followed) = state else { return Vec::new() };
         let before = followed.memory;
         let progress = followed.push(call);
-        let kept = followed.memory;
-        let verdict = followed.verdict();
-        let (facts, role) = (followed.facts(call), followed.role());
-        self.memory = self.memory + kept - before;
+        self.memory = self.memory + followed.memory - before;
         let Ok(progress) = progress else {
             counts.lost_parse += 1;
             self.ignore(id, false, verdicts);
             return Vec::new();
         };
-        let exchanges = count(progress, counts);
-        let rows = self.filter.rows(exchanges, facts, counts);
-        self.decide(id, verdict, role, counts, verdicts);
+        let (verdict, role, facts) = (followed.take_new_verdict(), followed.role(), followed.facts(call));
+        let rows = self.filter.rows(count(progress, counts), facts, counts);
+        if let Some(verdict) = verdict {
+            self.decide(id, verdict, role, counts, verdicts);
+        }
         rows
     }
 
@@ -174,7 +177,7 @@ impl Connections {
             })
             .collect();
         by_age.sort_unstable_by_key(|(last_call, _)| *last_call);
-        // More than has to be, so that the next call does not sort again.
+        // More than it has to, so that the next call does not sort again.
         let rest = bytes - bytes / EVICTED_PART;
         for (_, id) in by_age {
             if self.memory <= rest {
@@ -213,11 +216,7 @@ impl Connections {
             .map(|(id, _)| *id)
             .collect();
         for id in idle {
-            if let Some(State::Followed(mut followed)) = self.remove(id)
-                && let Ok(progress) = followed.end(now)
-            {
-                count(progress, counts);
-            }
+            self.end(id, now, counts);
         }
     }
 
@@ -228,35 +227,33 @@ impl Connections {
         self.memory = 0;
     }
 
-    fn end(&mut self, call: &DataCall<'_>, counts: &mut RequestCounts) -> Vec<Row> {
-        let Some(State::Followed(mut followed)) = self.remove(StreamId::new(call)) else { return Vec::new() };
-        let Ok(progress) = followed.end(call.time) else {
+    /// Removes a connection, and counts what its end brings. Returns it with the exchanges that its end completes; none if it
+    /// was ignored, or its parser panicked.
+    fn end(&mut self, id: StreamId, time: u64, counts: &mut RequestCounts) -> Option<(Box<Followed>, Vec<Exchange>)> {
+        let State::Followed(mut followed) = self.remove(id)? else { return None };
+        let Ok(progress) = followed.end(time) else {
             counts.lost_parse += 1;
-            return Vec::new();
+            return None;
         };
-        let facts = followed.facts(call);
-        self.filter.rows(count(progress, counts), facts, counts)
+        Some((followed, count(progress, counts)))
     }
 
-    /// Ends what is kept by the key of a socket that ended without a record of its end, when a call of another one comes.
-    fn end_earlier_socket(&mut self, id: StreamId, call: &DataCall<'_>, counts: &mut RequestCounts) {
-        let is_over = match self.states.get(&id) {
+    /// The entry is that of an earlier socket with the same key, which ended without a record of its end.
+    fn is_of_another_socket(&self, id: StreamId, call: &DataCall<'_>) -> bool {
+        // Only a socket's first calls can say so: the others need no lookup.
+        if call.position > 0 && call.sequence > 0 {
+            return false;
+        }
+        match self.states.get(&id) {
             Some(State::Followed(followed)) => followed.is_of_another_socket(call),
-            // The verdict was about the earlier one, whose end the kernel does not report.
+            // The verdict was about the earlier socket.
             Some(State::Ignored { .. }) => call.sequence == 0,
             None => false,
-        };
-        if is_over && let Some(State::Followed(mut followed)) = self.remove(id) {
-            match followed.end(call.time) {
-                // Exchanges that are complete have made their rows.
-                Ok(progress) => drop(count(progress, counts)),
-                Err(_) => counts.lost_parse += 1,
-            }
         }
     }
 
     /// Plain text of a connection has come: its ciphertext does not count as a connection any more. The entry stays: the ring may
-    /// have more of it.
+    /// have more of the ciphertext.
     fn forget_ciphertext(&mut self, ciphertext: StreamId, counts: &mut RequestCounts, verdicts: &mut Verdicts) {
         let mid_stream = match self.states.get_mut(&ciphertext) {
             Some(State::Ignored { encrypted, mid_stream }) if *encrypted => {
@@ -275,6 +272,7 @@ impl Connections {
         counts.mid_stream -= u64::from(mid_stream);
     }
 
+    /// Applies a verdict that is new.
     fn decide(
         &mut self,
         id: StreamId,
@@ -301,11 +299,7 @@ impl Connections {
                 return self.ignore(id, false, verdicts);
             }
         };
-        if let Some(State::Followed(followed)) = self.states.get_mut(&id)
-            && followed.sent.replace(kind) != Some(kind)
-        {
-            verdicts.push(id.verdict_key(), kind);
-        }
+        verdicts.push(id.verdict_key(), kind);
     }
 
     fn ignore(&mut self, id: StreamId, encrypted: bool, verdicts: &mut Verdicts) {

@@ -4,7 +4,7 @@ use trilobite_worker_wire::{ConnectionVerdict, Message};
 use super::{
     super::{
         followed::tests::PANIC,
-        record::tests::{header, record},
+        record_fixtures::{header, record},
     },
     *,
 };

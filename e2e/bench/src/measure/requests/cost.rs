@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::Value;
 
 use super::session::{apply, requests_state, row_count, worker};
@@ -17,7 +17,7 @@ use crate::{
     samples::{Pairs, Samples, paired},
     servers::Servers,
     table::{Goal, Line},
-    traffic::Traffic,
+    traffic::{Traffic, number, rate},
 };
 
 const SECONDS: u32 = 3;
@@ -39,7 +39,7 @@ struct Measured<'a> {
     how: &'a str,
 }
 
-/// Of one server in one turn.
+/// What was measured of one server in one turn.
 struct Turn {
     /// Microseconds of CPU of its pod for a request.
     cpu: f64,
@@ -65,7 +65,7 @@ pub(super) fn of_servers(bench: &Bench, node: &Node, how: &str) -> Result<Vec<Li
     Ok(lines)
 }
 
-/// Of one server whose pod is selected.
+/// What was measured of one server whose pod is selected.
 struct Selected {
     service: Service,
     half: Samples,
@@ -102,8 +102,7 @@ impl Measured<'_> {
     /// The server whose pod is selected.
     fn selected(&self, service: Service) -> Result<Vec<Line>> {
         apply(self.node, self.agent, "idle")?;
-        let done = self.load(service, 0)?;
-        let rate = (number(&done, "requests")? / number(&done, "seconds")? / 2.0) as u32;
+        let rate = (rate(&self.load(service, 0)?, "requests")? / 2.0) as u32;
         let mut half = Samples::default();
         half.add(f64::from(rate));
         let (mut cpu, mut p99) = (Pairs::default(), Pairs::default());
@@ -183,8 +182,4 @@ fn name_of(service: Service) -> &'static str {
         Service::Nginx => "nginx",
         Service::Redis => "Redis",
     }
-}
-
-fn number(done: &Value, what: &str) -> Result<f64> {
-    done[what].as_f64().with_context(|| format!("{done} has no {what}"))
 }

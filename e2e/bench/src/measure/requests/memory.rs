@@ -69,7 +69,7 @@ pub(super) fn under_load(bench: &Bench, node: &Node, how: &str) -> Result<Vec<Li
         apply(node, &agent, "requests")?;
         let pid = worker(&agent)?;
         let load = || servers.redis_benchmark(&node.pods, connections, COMMANDS);
-        // Of the moment with the most memory: the worker's, and the kernel's.
+        // Memory of worker and kernel at the moment when their sum was highest.
         let mut highest = (0.0_f64, 0.0_f64);
         let rate = while_it_runs(load, || {
             let worker = Memory::of(pid)?.anonymous_kib as f64 / 1024.0;

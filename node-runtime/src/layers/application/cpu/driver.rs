@@ -21,12 +21,13 @@ use super::{
     spec::{ProfileTarget, SessionSpec, SessionStatus},
 };
 use crate::{
-    layers::application::{
-        budget::worker_bytes,
-        deadline::sleep_until_some,
-        membership::CgroupAnswer,
-        process_inspector::{InspectionRequest, ProcessInspector},
-        worker_process::WorkerProcess,
+    layers::{
+        application::{
+            budget::worker_bytes,
+            process_inspector::{InspectionRequest, ProcessInspector},
+            worker_process::WorkerProcess,
+        },
+        deadline::{deadline_at, sleep_until_some},
     },
     loss::Ledger,
     problem::Problem,
@@ -113,7 +114,7 @@ impl Driver {
     pub(super) async fn drive(mut self, stop: Arc<Notify>) {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let expiry = self.expiry();
+        let expiry = deadline_at(self.spec.expires_at);
         let problem = loop {
             let (deadline, sent_files) = (self.phase.deadline(), self.worker.sent_files());
             let step = tokio::select! {
@@ -234,9 +235,7 @@ impl Driver {
     fn answer(&mut self, decisions: impl IntoIterator<Item = Decision>) -> Result<(), Problem> {
         for decision in decisions {
             let sent = match decision {
-                Decision::Cgroup(CgroupAnswer { cgroup, selected }) => {
-                    self.worker.send(&Message::CgroupMembership { cgroup, selected }, Vec::new())
-                }
+                Decision::Cgroup(answer) => self.worker.send(&answer.into(), Vec::new()),
                 Decision::Name { cgroup, name } => self.worker.send(&Message::CgroupName { cgroup, name }, Vec::new()),
                 Decision::Inspect(request) if self.inspector.request(request) => Ok(()),
                 Decision::Inspect(InspectionRequest { image, .. }) | Decision::Refuse(image) => {
@@ -358,11 +357,6 @@ impl Driver {
             Phase::Finishing { result, .. } => result.describe_failure(error),
         };
         Problem::WorkerFailed { detail }
-    }
-
-    fn expiry(&self) -> Option<Instant> {
-        let left = self.spec.expires_at?.duration_since(Timestamp::now());
-        Some(Instant::now() + Duration::try_from(left).unwrap_or_default())
     }
 
     fn now_ns(&self) -> u64 {

@@ -84,9 +84,15 @@ impl CpuProfiler {
     }
 
     /// Starts a profile.
-    pub(crate) fn start(&mut self, key: &UnitKey, unit: &Unit<AppProfileSession>, lease: Lease) -> Result<(), Problem> {
+    pub(crate) fn start(
+        &mut self,
+        key: &UnitKey,
+        unit: &Unit<AppProfileSession>,
+        sampling: CpuSampling,
+        lease: Lease,
+    ) -> Result<(), Problem> {
         sampling_allowed(&self.context.facts)?;
-        let session = self.start_session(key, unit, lease)?;
+        let session = self.start_session(key, unit, sampling, lease)?;
         self.running.insert(key.clone(), PlannedProfile { session, scope: unit.content.pods.clone() });
         Ok(())
     }
@@ -120,9 +126,9 @@ impl CpuProfiler {
         &self,
         key: &UnitKey,
         unit: &Unit<AppProfileSession>,
+        CpuSampling { frequency_hz }: CpuSampling,
         budget_lease: Lease,
     ) -> Result<Session, Problem> {
-        let CpuSampling { frequency_hz } = unit.content.cpu.unwrap_or(CpuSampling { frequency_hz: 0 });
         let budget_bytes = part_bytes(&unit.content);
         if budget_bytes < BUDGET_MIN {
             return Err(Problem::Unsupported {

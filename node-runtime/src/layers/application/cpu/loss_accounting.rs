@@ -3,30 +3,20 @@
 use trilobite_worker_wire::SampleCounts;
 
 use super::programs::Sampler;
-use crate::loss::{Ledger, LossPoint};
+use crate::loss::{Ledger, LossPoint, LossTotals};
 
 pub(super) struct LossAccounting {
-    ledger: Ledger,
-    source: String,
+    totals: LossTotals,
     /// Samples that were lost with a previous agent.
     previously_lost: u64,
     /// Samples that dead workers had reported.
     with_dead_workers: u64,
-    recorded: Recorded,
-}
-
-/// Losses that the ledger has.
-#[derive(Default)]
-struct Recorded {
-    ring: u64,
-    worker: u64,
-    undecided: u64,
 }
 
 impl LossAccounting {
     /// Losses are recorded for `source`.
     pub(super) fn new(ledger: Ledger, source: String, previously_lost: u64) -> Self {
-        Self { ledger, source, previously_lost, with_dead_workers: 0, recorded: Recorded::default() }
+        Self { totals: LossTotals::new(ledger, source), previously_lost, with_dead_workers: 0 }
     }
 
     /// Samples that were lost with a previous agent.
@@ -63,14 +53,9 @@ impl LossAccounting {
     }
 
     fn record(&mut self, ring: u64, worker: u64, undecided: u64) -> u64 {
-        for (point, total, recorded) in [
-            (LossPoint::SampleRing, ring, &mut self.recorded.ring),
-            (LossPoint::Worker, worker, &mut self.recorded.worker),
-            (LossPoint::Undecided, undecided, &mut self.recorded.undecided),
-        ] {
-            self.ledger.record_loss(point, &self.source, total.saturating_sub(*recorded));
-            *recorded = total.max(*recorded);
-        }
+        self.totals.record(LossPoint::SampleRing, ring);
+        self.totals.record(LossPoint::Worker, worker);
+        self.totals.record(LossPoint::Undecided, undecided);
         ring + worker
     }
 }

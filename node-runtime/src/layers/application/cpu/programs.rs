@@ -53,17 +53,8 @@ impl Sampler {
         constants.proc_namespace = pid_namespace::nested().unwrap_or_default();
         constants.unit_generation = spec.generation;
         constants.scope = spec.selection.map_or(SCOPES_MAX, |(scope, ..)| scope);
-        match spec.selection {
-            Some((_, cgroups, classes)) => {
-                skeleton::reuse(&mut open.maps.cgroups, cgroups)?;
-                skeleton::reuse(&mut open.maps.classes, classes)?;
-            }
-            // Not used: the smallest size that the kernel allows.
-            None => {
-                skeleton::resize(&mut open.maps.cgroups, 1)?;
-                skeleton::resize(&mut open.maps.classes, 1)?;
-            }
-        }
+        skeleton::reuse_or_shrink(&mut open.maps.cgroups, spec.selection.map(|(_, cgroups, _)| cgroups))?;
+        skeleton::reuse_or_shrink(&mut open.maps.classes, spec.selection.map(|(.., classes)| classes))?;
         skeleton::resize(&mut open.maps.samples, spec.ring_bytes)?;
         let loaded = skeleton::load("cpu", open)?;
         let mut links = Vec::new();

@@ -6,20 +6,9 @@ use trilobite_crds::node::{CpuSampling, PodScope, RequestsSession, Session, Sess
 
 use super::*;
 use crate::{
-    kernel::{CgroupMode, Facts, Release},
     loss::Ledger,
-    plan::plan,
+    plan::{plan, tests::machine},
 };
-
-fn machine() -> Facts {
-    Facts {
-        release: Release { major: 6, minor: 18 },
-        btf: true,
-        cgroup: CgroupMode::V2,
-        capabilities: ["CAP_BPF", "CAP_PERFMON"].map(String::from).into(),
-        ..Facts::default()
-    }
-}
 
 fn application(folder: &Path) -> Application {
     let (facts, ledger) = (Arc::new(machine()), Ledger::default());

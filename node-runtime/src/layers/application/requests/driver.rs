@@ -3,7 +3,6 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::{
     sync::{mpsc, watch},
@@ -22,14 +21,16 @@ use super::{
 };
 use crate::{
     kernel::{clock, memory},
-    layers::application::{
-        budget::worker_bytes,
-        deadline::sleep_until_some,
-        membership::{CgroupAnswer, CgroupQuestions},
-        node_budget::Lease,
-        selected_pods::SelectedPods,
-        tls::TlsTargets,
-        worker_process::WorkerProcess,
+    layers::{
+        application::{
+            budget::worker_bytes,
+            membership::{CgroupAnswer, CgroupQuestions},
+            node_budget::Lease,
+            selected_pods::SelectedPods,
+            tls::TlsTargets,
+            worker_process::WorkerProcess,
+        },
+        deadline::{deadline_at, sleep_until_some},
     },
     loss::Ledger,
     problem::Problem,
@@ -37,7 +38,7 @@ use crate::{
 
 /// Workers that may die before a session is given up.
 const WORKER_DEATHS_MAX: u32 = 3;
-/// After so long without a death those of before count no more: a session without an end is not given up for a death a month.
+/// Earlier deaths are forgotten after this time without one: a session without an end is not given up for a death a month.
 const DEATHS_FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
 /// Interval at which counters are read and waiting questions are reviewed.
 const TICK: Duration = Duration::from_millis(500);
@@ -136,7 +137,7 @@ impl RequestDriver {
     pub(super) async fn drive(mut self, mut commands: watch::Receiver<Command>) {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let expiry = self.expiry();
+        let expiry = deadline_at(self.spec.expires_at);
         let outcome = loop {
             let (is_capturing, retained_until) = match &self.phase {
                 Phase::Capturing => (true, None),
@@ -154,7 +155,7 @@ impl RequestDriver {
                 () = sleep_until_some(expiry), if is_capturing => self.end_capture().await,
                 () = sleep_until_some(retained_until) => Ok(Step::End),
                 changed = commands.changed() => {
-                    // Without the layer nothing of it can be wanted.
+                    // The layer is gone, and wants no session.
                     let command = if changed.is_ok() { *commands.borrow_and_update() } else { Command::End };
                     match command {
                         Command::Capture => Ok(Step::Continue),
@@ -225,8 +226,7 @@ impl RequestDriver {
     }
 
     fn answer(&mut self, answers: impl IntoIterator<Item = CgroupAnswer>) -> Result<(), Problem> {
-        let message = |CgroupAnswer { cgroup, selected }| Message::CgroupMembership { cgroup, selected };
-        self.send(answers.into_iter().map(message))
+        self.send(answers.into_iter().map(Message::from))
     }
 
     fn send(&mut self, messages: impl IntoIterator<Item = Message>) -> Result<(), Problem> {
@@ -270,7 +270,6 @@ impl RequestDriver {
         // Programs, maps and ring of the slot go; the worker has mapped the ring.
         drop(self.slot.take());
         self.pods.release();
-        memory::release_unused();
         self.totals.end_capture();
         self.send([Message::StopCapture])?;
         let retained = Duration::from_secs(60) * self.spec.wanted.retain_after_end_minutes;
@@ -279,6 +278,7 @@ impl RequestDriver {
             self.receive_last_counts().await;
             return Ok(Step::End);
         }
+        memory::release_unused();
         self.phase = Phase::Retaining { until: Instant::now() + retained };
         self.publish();
         Ok(Step::Continue)
@@ -312,6 +312,12 @@ impl RequestDriver {
         if let Some(slot) = &self.slot {
             self.totals.set_kernel(slot.counts());
         }
+        let (rows, lost) = (self.totals.rows(), self.totals.record_losses());
+        let is_standing = self.spec.expires_at.is_none() && self.started.elapsed() > SLOW_STATUS;
+        if is_standing && self.published.elapsed() < SLOW_STATUS {
+            return;
+        }
+        self.published = Instant::now();
         let mut state = self.totals.state(self.pods.count(), clock::wall_time);
         let mut tls_problem = None;
         if let Some(tls) = &self.tls {
@@ -319,23 +325,12 @@ impl RequestDriver {
             tls_problem = tls.problem();
         }
         state.tls_not_visible.clone_from(&self.tls_not_visible);
-        let (rows, lost) = (self.totals.rows(), self.totals.record_losses());
-        let is_standing = self.spec.expires_at.is_none() && self.started.elapsed() > SLOW_STATUS;
-        if is_standing && self.published.elapsed() < SLOW_STATUS {
-            return;
-        }
-        self.published = Instant::now();
         let mut status = self.status.lock();
         (status.state, status.rows, status.lost, status.tls_problem) = (state, rows, lost, tls_problem);
         status.phase = match self.phase {
             Phase::Capturing => SessionPhase::Capturing,
             Phase::Retaining { .. } => SessionPhase::Retaining,
         };
-    }
-
-    fn expiry(&self) -> Option<Instant> {
-        let left = self.spec.expires_at?.duration_since(Timestamp::now());
-        Some(Instant::now() + Duration::try_from(left).unwrap_or_default())
     }
 }
 

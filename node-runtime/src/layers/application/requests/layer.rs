@@ -8,7 +8,7 @@ use std::{
 
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
-use trilobite_crds::node::{AppProfileSession, PodScope, RequestsSession, RequestsState};
+use trilobite_crds::node::{AppProfileSession, RequestsSession, RequestsState};
 
 use super::{
     rows::RequestRows,
@@ -58,12 +58,6 @@ struct Interrupted {
 struct PlannedSession {
     session: RequestSession,
     content: AppProfileSession,
-}
-
-impl PlannedSession {
-    fn scope(&self) -> &PodScope {
-        &self.content.pods
-    }
 }
 
 impl RequestTracer {
@@ -199,10 +193,10 @@ impl RequestTracer {
     pub(crate) fn states(&self) -> BTreeMap<UnitKey, UnitState> {
         let sessions = self.sessions.iter().map(|(key, planned)| {
             let interrupted = self.interrupted.get(key).map(|interrupted| interrupted.problem.clone());
-            let note = note_without_cluster(&self.identity, planned.scope());
+            let note = note_without_cluster(&self.identity, &planned.content.pods);
             (key.clone(), state(planned.session.status(), interrupted.into_iter().chain(note)))
         });
-        // Those that expired while no agent ran.
+        // Sessions that expired while no agent ran.
         let over = self.interrupted.iter().filter(|(key, _)| !self.sessions.contains_key(*key));
         let over = over
             .map(|(key, interrupted)| (key.clone(), UnitState::Active { notes: vec![interrupted.problem.clone()] }));

@@ -108,17 +108,9 @@ enum Programs {
 /// What both objects have, under the same names.
 macro_rules! share_selection {
     ($open:ident, $selection:ident, $node_cgroup:ident) => {{
-        match &$selection {
-            Some(maps) => {
-                skeleton::reuse(&mut $open.maps.cgroups, maps.cgroups.as_fd())?;
-                skeleton::reuse(&mut $open.maps.classes, maps.classes.as_fd())?;
-            }
-            // Not used: the smallest size that the kernel allows.
-            None => {
-                skeleton::resize(&mut $open.maps.cgroups, 1)?;
-                skeleton::resize(&mut $open.maps.classes, 1)?;
-            }
-        }
+        let selection = $selection.as_ref();
+        skeleton::reuse_or_shrink(&mut $open.maps.cgroups, selection.map(|maps| maps.cgroups.as_fd()))?;
+        skeleton::reuse_or_shrink(&mut $open.maps.classes, selection.map(|maps| maps.classes.as_fd()))?;
         let constants = skeleton::constants($open.maps.rodata_data.as_deref_mut())?;
         (constants.node_cgroup, constants.node_cgroup_level) = $node_cgroup;
         constants.key_secret = random();
@@ -254,7 +246,7 @@ impl Capture {
         Some(self.slots.get(&id)?.ring.fd())
     }
 
-    /// Says how much of a connection a slot wants. One that has ended meanwhile costs an entry until others need the room.
+    /// Says how much of a connection a slot wants. Where the connection has ended meanwhile, the verdict stays until others need the room.
     pub fn set_verdict(&self, id: SlotId, connection: u64, verdict: Verdict) {
         let (kind, bytes) = match verdict {
             Verdict::Parse { bytes } => (DataVerdict::Parse, bytes.min(DATA_BYTES_MAX as u16)),
@@ -342,7 +334,7 @@ pub fn uses_tracepoints(release: Release) -> bool {
     release >= TRACEPOINTS_SINCE
 }
 
-/// A constant of the programs at functions: 1 where those that receive still have the argument.
+/// A constant of the programs at functions: 1 where the functions that receive still have the argument.
 pub fn has_nonblock(release: Release) -> u32 {
     (release < WITHOUT_NONBLOCK_SINCE).into()
 }

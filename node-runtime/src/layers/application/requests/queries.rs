@@ -9,9 +9,9 @@ use super::rows::{RowsAnswer, RowsQuestion, RowsSender};
 
 /// Questions that are answered at a time.
 const QUERIES_MAX: usize = 64;
-/// With so many bytes of rows unread a question pauses.
+/// A question pauses while its reader has so many bytes of rows to read.
 const UNREAD_MAX: usize = 1 << 20;
-/// With so few it goes on.
+/// A paused question is put again once its reader has at most so many.
 const UNREAD_MIN: usize = 256 << 10;
 
 #[derive(Default)]
@@ -24,7 +24,7 @@ pub(super) struct Queries {
 struct Query {
     query: RowQuery,
     answers: RowsSender,
-    /// The reader knows that it has everything of the past.
+    /// The reader was notified that it has all rows of the past.
     is_completed: bool,
     /// End of what is asked for when the question is put again.
     asked_at_ns: u64,
@@ -64,7 +64,7 @@ impl Queries {
             return None;
         }
         let mut query = self.active.remove(&id)?;
-        // What was counted from the end is behind the first rows now.
+        // The limit has decided which row is the first: all behind it are wanted.
         query.query.limit = 0;
         if !query.query.follow && query.query.until_ns == 0 {
             query.query.until_ns = query.asked_at_ns;

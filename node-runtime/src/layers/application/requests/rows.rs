@@ -9,15 +9,12 @@ use std::{
     },
 };
 
-use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::{
     mpsc::{self, UnboundedReceiver, UnboundedSender, unbounded_channel},
     watch,
 };
 use trilobite_worker_wire::requests::{RequestRow, RowQuery};
-
-use crate::kernel::clock;
 
 /// Bytes of rows that wait to be read by one caller.
 const QUEUED_BYTES_MAX: usize = 4 << 20;
@@ -97,11 +94,6 @@ impl RowsSender {
     /// The caller has gone: the question can be cancelled.
     pub fn is_closed(&self) -> bool {
         self.sender.is_closed()
-    }
-
-    /// Waits until the caller has gone.
-    pub async fn closed(&self) {
-        self.sender.closed().await;
     }
 }
 
@@ -212,11 +204,6 @@ impl RequestRows {
 
     pub fn is_closed(&self) -> bool {
         self.0.sources.lock().is_closed
-    }
-
-    /// The wall clock at a time of the boot clock, which rows have.
-    pub fn wall_time(boot_ns: u64) -> Timestamp {
-        clock::wall_time(boot_ns)
     }
 }
 

@@ -8,11 +8,10 @@ use trilobite_crds::node::{MAX_OTHER_PROTOCOLS, MAX_PROTOCOLS, ProtocolRows, Req
 use trilobite_worker_wire::RequestCounts;
 
 use super::programs::SlotCounts;
-use crate::loss::{Ledger, LossPoint};
+use crate::loss::{Ledger, LossPoint, LossTotals};
 
 pub(super) struct RequestTotals {
-    ledger: Ledger,
-    source: String,
+    recorded: LossTotals,
     ring_bytes: u32,
     /// Counts of workers that have died.
     before: RequestCounts,
@@ -20,11 +19,9 @@ pub(super) struct RequestTotals {
     lost_with_workers: u64,
     current: RequestCounts,
     kernel: SlotCounts,
-    recorded: Losses,
 }
 
 /// Losses by loss point.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Losses {
     ring: u64,
     budget: u64,
@@ -37,14 +34,12 @@ impl RequestTotals {
     /// Losses are recorded for `source`.
     pub(super) fn new(ledger: Ledger, source: String, ring_bytes: u32) -> Self {
         Self {
-            ledger,
-            source,
+            recorded: LossTotals::new(ledger, source),
             ring_bytes,
             before: RequestCounts::default(),
             lost_with_workers: 0,
             current: RequestCounts::default(),
             kernel: SlotCounts::default(),
-            recorded: Losses::default(),
         }
     }
 
@@ -85,17 +80,11 @@ impl RequestTotals {
     /// Records the losses so far, and returns their sum.
     pub(super) fn record_losses(&mut self) -> u64 {
         let losses = self.losses();
-        let recorded = &mut self.recorded;
-        for (point, total, recorded) in [
-            (LossPoint::RequestRing, losses.ring, &mut recorded.ring),
-            (LossPoint::RequestBudget, losses.budget, &mut recorded.budget),
-            (LossPoint::RequestParse, losses.parse, &mut recorded.parse),
-            (LossPoint::Worker, losses.worker, &mut recorded.worker),
-            (LossPoint::Undecided, losses.undecided, &mut recorded.undecided),
-        ] {
-            self.ledger.record_loss(point, &self.source, total.saturating_sub(*recorded));
-            *recorded = total.max(*recorded);
-        }
+        self.recorded.record(LossPoint::RequestRing, losses.ring);
+        self.recorded.record(LossPoint::RequestBudget, losses.budget);
+        self.recorded.record(LossPoint::RequestParse, losses.parse);
+        self.recorded.record(LossPoint::Worker, losses.worker);
+        self.recorded.record(LossPoint::Undecided, losses.undecided);
         [losses.ring, losses.budget, losses.parse, losses.worker].into_iter().fold(0, u64::saturating_add)
     }
 
@@ -143,7 +132,7 @@ fn sum(counts: &RequestCounts) -> u64 {
     counts.rows.values().copied().fold(0, u64::saturating_add)
 }
 
-/// The sum of two workers' counts. What is about the present is of the second.
+/// The sum of two workers' counts. Memory and oldest row, which are no sums, are the second's.
 fn add(first: RequestCounts, second: RequestCounts) -> RequestCounts {
     let sum = |count: fn(&RequestCounts) -> u64| count(&first).saturating_add(count(&second));
     RequestCounts {

@@ -2,7 +2,7 @@
 //! has ended. What is known of a file is kept, so that it is inspected once.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io,
     os::fd::{AsFd, BorrowedFd},
     sync::{Arc, Weak},
@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use rustix::fs::fstat;
 use trilobite_worker_wire::Inspection;
 
-use super::programs;
+use super::{exclusions::Exclusions, programs};
 use crate::{kernel::Link, layers::application::requests::SharedCapture, problem::Problem};
 
 /// Files whose inspections are kept.
@@ -55,6 +55,7 @@ pub(in crate::layers::application) struct TlsProbes(Arc<Mutex<Shared>>);
 struct Shared {
     probed: HashMap<FileStamp, Weak<ProbedFile>>,
     inspections: HashMap<FileStamp, Inspection>,
+    exclusions: Exclusions,
 }
 
 impl TlsProbes {
@@ -69,6 +70,15 @@ impl TlsProbes {
             shared.inspections.clear();
         }
         shared.inspections.insert(stamp, inspection);
+    }
+
+    /// Replaces the cgroups whose TLS one session leaves alone.
+    pub(super) fn exclude(&self, capture: &SharedCapture, before: &HashSet<u64>, after: &HashSet<u64>) {
+        let mut shared = self.0.lock();
+        let changes = shared.exclusions.replace(before, after);
+        programs::write(capture, |capture| {
+            changes.iter().for_each(|(cgroup, is_excluded)| programs::set_excluded(capture, *cgroup, *is_excluded));
+        });
     }
 
     /// Probes a file, unless another session has.

@@ -25,7 +25,7 @@ use super::{
     libraries,
     processes::{self, ListedProcess},
     programs,
-    state::{TargetsState, TlsTargetsSpec, write},
+    state::{TargetsState, TlsTargetsSpec},
 };
 use crate::{
     kernel::cgroup,
@@ -123,7 +123,7 @@ impl Finder {
                 self.publish();
             }
             if round.is_multiple_of(FORGET_ROUNDS) {
-                write(&self.spec.capture, programs::forget_idle_objects);
+                programs::write(&self.spec.capture, programs::forget_idle_objects);
             }
         }
     }
@@ -148,7 +148,7 @@ impl Finder {
             (processes::list(&folders, is_selected), excluded)
         });
         let (listed, excluded) = timeout(LIST_TIMEOUT, list).await.ok()?.ok()?;
-        self.state.lock().exclude(&self.spec.capture, excluded);
+        self.state.lock().exclude(&self.spec, excluded);
         Some(listed)
     }
 
@@ -183,7 +183,7 @@ impl Finder {
         }
     }
 
-    /// What is known of a file, after an inspection if it is new.
+    /// The finding of a file; inspects it if it is new.
     async fn finding(&mut self, key: &FileKey, file: OwnedFd, is_candidate: bool) -> FileFinding {
         if let Some(finding) = self.files.get(key) {
             return *finding;
@@ -276,14 +276,13 @@ impl Finder {
 
     /// Inspects a file, and probes it if it can be.
     async fn inspect(&mut self, key: &FileKey, file: OwnedFd) -> FileFinding {
-        let inspection = match self.inspection(&file).await {
-            Ok(inspection) => inspection,
+        let (stamp, inspection) = match self.inspection(&file).await {
+            Ok(inspected) => inspected,
             Err(error) => {
                 tracing::warn!(file = ?key, %error, "a file of a pod could not be inspected; its TLS is not visible");
                 return FileFinding::Nothing;
             }
         };
-        let (stamp, inspection) = inspection;
         if !inspection.is_visible() {
             return inspection.tls.map_or(FileFinding::Nothing, FileFinding::NotVisible);
         }

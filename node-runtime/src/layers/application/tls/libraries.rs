@@ -3,9 +3,9 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, major, minor, openat2};
+use rustix::fs::{FileType, fstat, major, minor};
 
-use crate::layers::application::mapped_code::{FileKey, ProcessFolder, open_for_reading, open_root};
+use crate::layers::application::mapped_code::{FileKey, ProcessFolder, open_for_reading, open_path_below, open_root};
 
 /// Where distributions have them.
 const FOLDERS: [&str; 6] = [
@@ -18,7 +18,7 @@ const FOLDERS: [&str; 6] = [
 ];
 const NAMES: [&str; 2] = ["libssl.so.3", "libssl.so.1.1"];
 
-/// Those of a process's root directory, opened.
+/// The libraries below a process's root directory, opened.
 pub(super) fn open_of_root(pid: u32) -> Vec<(FileKey, OwnedFd)> {
     let Ok(root) = open_root(&ProcessFolder::of_process(pid)) else { return Vec::new() };
     let paths = FOLDERS.iter().flat_map(|folder| NAMES.iter().map(move |name| format!("{folder}/{name}")));
@@ -26,9 +26,7 @@ pub(super) fn open_of_root(pid: u32) -> Vec<(FileKey, OwnedFd)> {
 }
 
 fn open(root: impl AsFd, path: &str) -> Option<(FileKey, OwnedFd)> {
-    // O_PATH first: opening a device or a pipe has side effects.
-    let (flags, resolve) = (OFlags::PATH | OFlags::CLOEXEC, ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS);
-    let found = openat2(root, path, flags, Mode::empty(), resolve).ok()?;
+    let found = open_path_below(root, path).ok()?;
     let stat = fstat(&found).ok()?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return None;
@@ -41,7 +39,7 @@ fn open(root: impl AsFd, path: &str) -> Option<(FileKey, OwnedFd)> {
 mod tests {
     use std::fs;
 
-    use rustix::fs::{CWD, openat};
+    use rustix::fs::{CWD, Mode, OFlags, openat};
 
     use super::*;
 

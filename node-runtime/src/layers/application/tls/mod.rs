@@ -2,6 +2,7 @@
 
 mod ask;
 mod attach;
+mod exclusions;
 mod finder;
 mod libraries;
 mod processes;

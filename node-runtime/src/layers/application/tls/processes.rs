@@ -9,13 +9,14 @@ use std::{
 
 use trilobite_worker_wire::ProcessImage;
 
-use crate::layers::application::process_inspector::InspectionRequest;
+use crate::{
+    kernel::proc_stat::{TICK_NS, start_ticks},
+    layers::application::process_inspector::InspectionRequest,
+};
 
 /// Levels of cgroups below a folder, and processes of one session, that are looked at.
 const DEPTH_MAX: u32 = 8;
 const PROCESSES_MAX: usize = 4096;
-/// `/proc/PID/stat` counts time in these.
-const TICK_NS: u64 = 10_000_000;
 
 /// A process that runs.
 #[derive(Clone, Debug)]
@@ -46,7 +47,7 @@ pub(super) fn list(folders: &[PathBuf], is_selected: impl Fn(u64) -> bool) -> BT
                 return;
             }
             for pid in pids.take(PROCESSES_MAX.saturating_sub(found.len())) {
-                if let Some(ktime) = start_time(pid) {
+                if let Some(ktime) = start_ticks(format!("/proc/{pid}")).and_then(|ticks| ticks.checked_mul(TICK_NS)) {
                     let request = InspectionRequest { image: ProcessImage { pid, ktime }, cgroup };
                     let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
                     let mounts = fs::metadata(format!("/proc/{pid}/ns/mnt")).map_or(0, |metadata| metadata.ino());
@@ -68,15 +69,6 @@ fn visit(folder: &Path, depth: u32, each: &mut impl FnMut(&Path, u64)) {
     for entry in below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
         visit(&entry.path(), depth + 1, each);
     }
-}
-
-/// When a process started, by the boot clock, as exactly as `/proc` says.
-fn start_time(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name may contain spaces and brackets; behind the last bracket are numbers alone.
-    let (_, numbers) = stat.rsplit_once(')')?;
-    let ticks: u64 = numbers.split_whitespace().nth(19)?.parse().ok()?;
-    ticks.checked_mul(TICK_NS)
 }
 
 #[cfg(test)]

@@ -9,17 +9,20 @@ use crate::{
     kernel::{
         Link,
         attach::FunctionEnd,
-        clock, probe,
-        uprobe::{ProbePlace, access, to_uprobe_multi},
+        clock,
+        uprobe::{ProbePlace, to_uprobe_multi},
     },
-    layers::application::requests::programs::{Capture, TlsMaps},
+    layers::application::requests::{
+        SharedCapture,
+        programs::{Capture, TlsMaps},
+    },
     problem::Problem,
 };
 
 /// After so long without a call an object of a library is forgotten: its process may have ended without freeing it.
 const IDLE_MAX_NS: u64 = 15 * 60 * 1_000_000_000;
 
-/// ProbedPlaces of one file by how they are probed.
+/// The places of one file, by how they are probed.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct ProbedPlaces {
     instructions: Vec<ProbePlace>,
@@ -51,7 +54,7 @@ impl ProbedPlaces {
 /// Probes the functions of a file.
 pub(super) fn attach(capture: &Capture, file: BorrowedFd<'_>, inspection: &Inspection) -> Result<Vec<Link>, Problem> {
     let Some((program, _)) = capture.tls() else {
-        return Err(access().problem(probe::release()).unwrap_or_else(not_loaded));
+        return Err(not_loaded());
     };
     let mut places = ProbedPlaces::default();
     inspection.functions.iter().for_each(|function| places.add(function));
@@ -68,6 +71,17 @@ fn not_loaded() -> Problem {
     Problem::LoadFailed { what: "probing TLS libraries".into(), detail: "the program is not loaded".into() }
 }
 
+/// Writes maps of the capture, which is loaded while the session's slot exists.
+pub(super) fn write(capture: &SharedCapture, write: impl FnOnce(&Capture)) {
+    let written = capture.with(|capture| {
+        write(capture);
+        Ok(())
+    });
+    if let Err(problem) = written {
+        tracing::debug!(problem = %problem.message(), "the capture ended before the probes of TLS");
+    }
+}
+
 /// Says whether a slot wants plain text.
 pub(super) fn set_slot(capture: &Capture, slot: u32, wants: bool) {
     let Some((_, TlsMaps { slots, .. })) = capture.tls() else { return };
@@ -75,7 +89,7 @@ pub(super) fn set_slot(capture: &Capture, slot: u32, wants: bool) {
     let before = slots.get::<u64>(&0u32).ok().flatten().unwrap_or_default();
     let after = if wants { before | bit } else { before & !bit };
     if let Err(error) = slots.set(&0u32, &after) {
-        tracing::warn!(slot, wants, %error, "a slot could not be told about TLS");
+        tracing::warn!(slot, wants, %error, "whether a slot wants plain text could not be written");
     }
 }
 
@@ -84,7 +98,7 @@ pub(super) fn set_excluded(capture: &Capture, cgroup: u64, is_excluded: bool) {
     let Some((_, TlsMaps { excluded, .. })) = capture.tls() else { return };
     let done = if is_excluded { excluded.set(&cgroup, &1u32) } else { excluded.delete(&cgroup) };
     if let Err(error) = done {
-        tracing::warn!(cgroup, is_excluded, %error, "a pod's wish about TLS could not be written");
+        tracing::warn!(cgroup, is_excluded, %error, "whether a pod's TLS is left alone could not be written");
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is known of the TLS of one session's processes, and what it is made of: the task that looks fills it, the session reads it.
+//! The TLS of one session's processes: its state, which the finder's task writes and the session reads, and what a finder is made of.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -7,18 +7,11 @@ use std::{
 
 use trilobite_crds::node::{PodScope, TlsNotVisible};
 
-use super::{
-    attach::{ProbedFile, TlsProbes},
-    programs,
-};
+use super::attach::{ProbedFile, TlsProbes};
 use crate::{
     identity::IdentityService,
     kernel::Facts,
-    layers::application::{
-        WorkerProgram,
-        mapped_code::FileKey,
-        requests::{SharedCapture, programs::Capture},
-    },
+    layers::application::{WorkerProgram, mapped_code::FileKey, requests::SharedCapture},
     problem::Problem,
 };
 
@@ -46,25 +39,11 @@ pub(super) struct TargetsState {
 }
 
 impl TargetsState {
-    pub(super) fn exclude(&mut self, capture: &SharedCapture, excluded: HashSet<u64>) {
+    pub(super) fn exclude(&mut self, spec: &TlsTargetsSpec, excluded: HashSet<u64>) {
         if self.is_closed || self.excluded == excluded {
             return;
         }
-        write(capture, |capture| {
-            self.excluded.difference(&excluded).for_each(|cgroup| programs::set_excluded(capture, *cgroup, false));
-            excluded.difference(&self.excluded).for_each(|cgroup| programs::set_excluded(capture, *cgroup, true));
-        });
+        spec.probes.exclude(&spec.capture, &self.excluded, &excluded);
         self.excluded = excluded;
-    }
-}
-
-/// Writes maps of the capture, which is loaded while the session's slot exists.
-pub(super) fn write(capture: &SharedCapture, write: impl FnOnce(&Capture)) {
-    let written = capture.with(|capture| {
-        write(capture);
-        Ok(())
-    });
-    if let Err(problem) = written {
-        tracing::debug!(problem = %problem.message(), "the capture ended before the probes of TLS");
     }
 }

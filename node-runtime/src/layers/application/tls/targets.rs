@@ -7,17 +7,18 @@ use tokio::task::JoinHandle;
 use trilobite_crds::node::TlsNotVisible;
 
 use super::{
-    attach::ProbedFile,
+    attach::{ProbedFile, TlsProbes},
     finder::Finder,
     programs,
-    state::{TargetsState, TlsTargetsSpec, write},
+    state::{TargetsState, TlsTargetsSpec},
 };
 use crate::{layers::application::requests::SharedCapture, problem::Problem};
 
-/// The probes of a session. Dropping it removes those that no other session has.
+/// The probes of a session. Dropping it removes the probes that no other session has.
 pub(in crate::layers::application) struct TlsTargets {
     state: Arc<Mutex<TargetsState>>,
     capture: SharedCapture,
+    probes: TlsProbes,
     slot: u32,
     task: Option<JoinHandle<()>>,
 }
@@ -28,12 +29,12 @@ impl TlsTargets {
         let problem = spec.facts.uprobes.problem(spec.facts.release);
         let is_refused = problem.is_some();
         let state = Arc::new(Mutex::new(TargetsState { problem, ..TargetsState::default() }));
-        let (capture, slot) = (spec.capture.clone(), spec.slot);
+        let (capture, probes, slot) = (spec.capture.clone(), spec.probes.clone(), spec.slot);
         let task = (!is_refused).then(|| {
-            write(&capture, |capture| programs::set_slot(capture, slot, true));
+            programs::write(&capture, |capture| programs::set_slot(capture, slot, true));
             tokio::spawn(Finder::new(spec, state.clone()).follow())
         });
-        Self { state, capture, slot, task }
+        Self { state, capture, probes, slot, task }
     }
 
     /// Number of probed files. One that is known by two keys is one.
@@ -61,10 +62,7 @@ impl Drop for TlsTargets {
         let mut state = self.state.lock();
         state.is_closed = true;
         state.probed.clear();
-        let excluded = std::mem::take(&mut state.excluded);
-        write(&self.capture, |capture| {
-            programs::set_slot(capture, self.slot, false);
-            excluded.iter().for_each(|cgroup| programs::set_excluded(capture, *cgroup, false));
-        });
+        programs::write(&self.capture, |capture| programs::set_slot(capture, self.slot, false));
+        self.probes.exclude(&self.capture, &std::mem::take(&mut state.excluded), &HashSet::new());
     }
 }

@@ -13,6 +13,8 @@ use crate::identity::Pod;
 
 /// The cluster's name in labels; an agent knows one cluster.
 const CLUSTER: &str = "default";
+/// The start of the label of an endpoint that is no pod.
+const RESERVED: &str = "reserved:";
 
 /// Shared by all flows of the same pod, node or Service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,7 +43,7 @@ pub struct Service {
 
 impl Endpoint {
     pub fn reserved(kind: Reserved) -> Self {
-        Self { identity: kind as u32, labels: vec![format!("reserved:{}", kind.name())], ..Self::default() }
+        Self { identity: kind as u32, labels: vec![format!("{RESERVED}{}", kind.name())], ..Self::default() }
     }
 
     pub fn pod(pod: &Pod) -> Self {
@@ -63,6 +65,11 @@ impl Endpoint {
         }
         let labels = labels(namespace, selector);
         Self { identity: identity::from_labels(&labels), namespace: namespace.to_owned(), labels, ..Self::default() }
+    }
+
+    /// What kind of endpoint it is, if it is no pod: `Reserved::name`.
+    pub fn reserved_name(&self) -> Option<&str> {
+        self.labels.iter().find_map(|label| label.strip_prefix(RESERVED))
     }
 
     /// The same pod, or both are the same kind of node.

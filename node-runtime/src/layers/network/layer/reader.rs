@@ -5,11 +5,15 @@ use std::{sync::Arc, time::Duration};
 use parking_lot::Mutex;
 use tokio::{
     task::yield_now,
-    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
+    time::{Instant, MissedTickBehavior, interval, sleep},
 };
 
 use super::pipeline::FlowPipeline;
-use crate::{identity::IdentityService, kernel::Ring, layers::network::sources::tcx::REMOVE_ENDED_AFTER};
+use crate::{
+    identity::IdentityService,
+    kernel::Ring,
+    layers::{deadline::sleep_until_some, network::sources::tcx::REMOVE_ENDED_AFTER},
+};
 
 /// How often silent flows are looked for.
 const SWEEP: Duration = Duration::from_secs(2);
@@ -81,7 +85,7 @@ pub(super) async fn read_flows(pipeline: Arc<Mutex<FlowPipeline>>, ring: Arc<Rin
             }
             // Between two rings of final records, those of new flows have their turn.
             () = yield_now(), if matches!(phase, SweepPhase::EndingFlows { .. }) => phase = end_flows(&pipeline, phase),
-            () = until(phase.remove_at()), if phase.remove_at().is_some() => {
+            () = sleep_until_some(phase.remove_at()), if phase.remove_at().is_some() => {
                 phase = SweepPhase::Waiting;
                 pipeline.lock().remove_ended();
             }
@@ -90,7 +94,7 @@ pub(super) async fn read_flows(pipeline: Arc<Mutex<FlowPipeline>>, ring: Arc<Rin
                 let soon = Instant::now() + DEBOUNCE;
                 reconcile_at = Some(reconcile_at.map_or(soon, |at| at.min(soon)));
             }
-            () = until(reconcile_at), if reconcile_at.is_some() => {
+            () = sleep_until_some(reconcile_at), if reconcile_at.is_some() => {
                 let more = pipeline.lock().reconcile();
                 reconcile_at = more.then(Instant::now);
             }
@@ -108,12 +112,5 @@ fn end_flows(pipeline: &Mutex<FlowPipeline>, phase: SweepPhase) -> SweepPhase {
         remove_at if ended.more => SweepPhase::EndingFlows { remove_at },
         Some(remove_at) => SweepPhase::EndedFlows { remove_at },
         None => SweepPhase::Waiting,
-    }
-}
-
-async fn until(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => sleep_until(moment).await,
-        None => std::future::pending().await,
     }
 }
