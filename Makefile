@@ -105,9 +105,11 @@ test-pure: root cache
 	@# Not from Go's cache of results, which does not watch files outside of the module.
 	@scripts/timed "what Argo CD and Flux say of our objects" go -C e2e/gitops test -count=1 -trimpath ./...
 	@scripts/timed "a Collector that ships events to a log store" go -C e2e/pipelines test -count=1 -trimpath ./...
+	@# Without cgo, as the test cluster's Kubernetes is built: what both use is compiled once.
+	@scripts/timed "policies evaluated as by the tests of other projects" env CGO_ENABLED=0 go -C e2e/policy-references test -count=1 -trimpath
 	@scripts/timed "generated files" scripts/generated.sh
 test-this-kernel: root kernel
-	@scripts/timed "flows, CPU profiles and requests in this kernel" $(TESTS) --test flow_sums --test flow_layer --test flow_ends --test flow_neighbours --test flow_facts --test relay --test cpu_profile --test requests --test socket_calls --test socket_slots --test tls_requests -- --ignored --test-threads=1
+	@scripts/timed "flows, drops, CPU profiles and requests in this kernel" $(TESTS) --test flow_sums --test flow_layer --test flow_ends --test flow_neighbours --test flow_facts --test drops --test drop_counts --test relay --test cpu_profile --test requests --test socket_calls --test socket_slots --test tls_requests --test tls_not_read --test request_overload --test record -- --ignored --test-threads=1
 
 .PHONY: test-api
 test-api: build-tests tools ## tests against a real API server

@@ -22,6 +22,7 @@ const PRINTED: &[(&str, &str)] = &[
     ("tetragon.ListTracingPoliciesResponse", "tetragon::ListTracingPoliciesResponse"),
     ("observer.GetFlowsResponse", "observer::GetFlowsResponse"),
     ("observer.ServerStatusResponse", "observer::ServerStatusResponse"),
+    ("flow.Flow", "flow::Flow"),
     ("flow.FlowFilter", "flow::FlowFilter"),
     ("trilobite.requests.v1.Request", "requests::Request"),
     ("trilobite.requests.v1.GetRequestsResponse", "requests::GetRequestsResponse"),

@@ -55,6 +55,17 @@ part "100,000,000 pairs of random policy and call in this kernel" \
   env TRILOBITE_PAIRS=100000000 TRILOBITE_POLICIES=250 "${test[@]}" --test hook_random -- --nocapture
 part "100,000,000 hostile connections for each parser" \
   env TRILOBITE_PARSER_RUNS=100000000 "${test[@]}" --test hostile -- --nocapture random_connections_never_panic
+part "10,000,000 recordings of requests, changed at random" \
+  env TRILOBITE_RECORDINGS=10000000 "${test[@]}" --bins requests::recording
+part "ten minutes of more requests than a ring carries: delivered and counted add up" \
+  env TRILOBITE_OVERLOAD_SECONDS=600 "${test[@]}" --test request_overload -- --ignored --test-threads=1 --nocapture
+part "100,000,000 random objects in place of network policies" \
+  env TRILOBITE_POLICY_OBJECTS=100000000 "${test[@]}" --test hostile_policies -- --nocapture random_objects_never_panic
+part "10,000 states of random policies, each decided as by cyclonus' matcher" \
+  env CGO_ENABLED=0 TRILOBITE_RANDOM_POLICIES=10000 go -C e2e/policy-references test -count=1 -trimpath -timeout 60m -run "Random|Selectors"
+# Cilium's packages take minutes to compile. A unit test writes the flows.
+part "Hubble's metrics of 5,000 flows, equal to those of Hubble's own handlers" bash -c '"$@" --lib metrics_reference &&
+  CGO_ENABLED=0 go -C e2e/hubble-metrics test -count=1 -trimpath ./...' bash "${test[@]}"
 scripts/images.sh
 "$TRILOBITE_TOOLS/trilobite-kernels" fetch --node --kernel 6.12
 part "a policy on two kernels: killed on Debian 6.12, refused on this one" \

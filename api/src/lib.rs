@@ -4,7 +4,9 @@
 #![warn(missing_docs)]
 
 pub mod field_mask;
+pub mod filter_values;
 pub mod json;
+pub mod label_selector;
 pub mod lines;
 pub mod read_scope;
 mod unserved;

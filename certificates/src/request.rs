@@ -76,7 +76,11 @@ mod tests {
         let request = Request::new(Signer::NodeServing, "alder.example", "reef");
         let (subject, names) = names(&request);
         assert_eq!(subject, "CN=trilobite-node");
-        let expected = ["alder.example.trilobite-node.reef.svc", "alder-example.default.hubble-grpc.cilium.io"];
+        let expected = [
+            "alder.example.trilobite-node.reef.svc",
+            "alder-example.default.hubble-grpc.cilium.io",
+            "hubble-peer.default.hubble-grpc.cilium.io",
+        ];
         assert_eq!(names, expected.map(|name| format!("DNSName({name})")));
     }
 

@@ -10,6 +10,7 @@ pub mod bounds;
 pub mod condition;
 pub mod files;
 pub mod flow_capture;
+pub mod hubble_metrics;
 pub mod node;
 pub mod planner;
 pub mod policy;

@@ -19,6 +19,20 @@ pub const AGENT: &str = "trilobite-node";
 pub const RELAY_HTTPS_PORT: i32 = 8443;
 /// TCP port of the relay's pods for `/metrics`, without TLS.
 pub const RELAY_METRICS_PORT: i32 = 8080;
+/// Name of the Service by which Hubble's clients find the relay, as they expect it; and of the identity in the client certificate of
+/// an unmodified hubble-relay.
+pub const HUBBLE_RELAY: &str = "hubble-relay";
+/// Name of the Service by which an unmodified hubble-relay finds the agents, as it expects it.
+pub const HUBBLE_PEER: &str = "hubble-peer";
+/// Secret with the client certificate of an unmodified hubble-relay: `tls.crt`, `tls.key`, `ca.crt`.
+pub const HUBBLE_RELAY_SECRET: &str = "hubble-relay-client-certs";
+/// TCP port of the relay's pods for Hubble's clients, without TLS: bound to the pod's loopback, so that port-forwards alone reach
+/// it.
+pub const RELAY_HUBBLE_PORT: i32 = 4245;
+/// TCP port of the relay's pods for Hubble's clients with a certificate or a token, over TLS.
+pub const RELAY_HUBBLE_TLS_PORT: i32 = 4246;
+/// TCP ports of the Service `HUBBLE_RELAY`: for port-forwards, and with TLS.
+pub const HUBBLE_SERVICE_PORTS: (i32, i32) = (80, 443);
 /// TCP port of the relay's Service, to which the API server connects.
 pub const SERVICE_PORT: i32 = 443;
 /// TCP port of an agent, unless the stack's `spec.network.listen` names another.
@@ -47,7 +61,7 @@ pub enum Signer {
     NodeServing,
     /// The relay before agents. Subject: CN `RELAY`. SAN: exactly the DNS name `RELAY`.
     RelayClient,
-    /// The aggregated API. Subject: CN `RELAY`. SAN: exactly `relay_service_name`.
+    /// The aggregated API, and Hubble's. Subject: CN `RELAY`. SAN: exactly `relay_service_names`.
     RelayServing,
 }
 
@@ -95,14 +109,20 @@ impl Signer {
         match self {
             Self::NodeServing => node_names(node, namespace).into(),
             Self::RelayClient => vec![RELAY.into()],
-            Self::RelayServing => vec![relay_service_name(namespace)],
+            Self::RelayServing => relay_service_names(namespace).into(),
         }
     }
 }
 
-/// The DNS names of an agent's certificate: ours, and the one that a relay of Hubble expects.
-pub fn node_names(node: &str, namespace: &str) -> [String; 2] {
-    [node_name(node, namespace), format!("{}.default.hubble-grpc.cilium.io", node.replace('.', "-"))]
+/// The DNS names of an agent's certificate: ours, and those that a relay of Hubble expects of the node and of any agent that
+/// names the others.
+pub fn node_names(node: &str, namespace: &str) -> [String; 3] {
+    [node_name(node, namespace), hubble_node_name(node), hubble_node_name(HUBBLE_PEER)]
+}
+
+/// The name by which a relay of Hubble knows an agent.
+pub fn hubble_node_name(node: &str) -> String {
+    format!("{}.default.hubble-grpc.cilium.io", node.replace('.', "-"))
 }
 
 /// The name by which the relay knows an agent.
@@ -113,6 +133,12 @@ pub fn node_name(node: &str, namespace: &str) -> String {
 /// The name by which the API server knows the relay.
 pub fn relay_service_name(namespace: &str) -> String {
     format!("{RELAY}.{namespace}.svc")
+}
+
+/// The DNS names of the relay's serving certificate: for the API server, for clients inside the cluster, and the ones that Hubble's
+/// clients expect, e.g. `instance.hubble-relay.cilium.io`.
+pub fn relay_service_names(namespace: &str) -> [String; 3] {
+    [relay_service_name(namespace), format!("{HUBBLE_RELAY}.{namespace}.svc"), format!("*.{HUBBLE_RELAY}.cilium.io")]
 }
 
 /// An agent's TLS port, while a relay is wanted.

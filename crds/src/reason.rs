@@ -13,7 +13,15 @@ macro_rules! reasons {
         impl Reason {
     /// Whether it describes something that is active as asked, e.g. a signal that lets the call finish.
     pub fn is_note(self) -> bool {
-        matches!(self, Self::SyscallPointer | Self::UprobeRefused | Self::SignalIsLate | Self::MatchesExecutedFile)
+        matches!(
+            self,
+            Self::SyscallPointer
+                | Self::UprobeRefused
+                | Self::SignalIsLate
+                | Self::MatchesExecutedFile
+                | Self::SeriesLimitReached
+                | Self::PolicyNotEnforced
+        )
     }
 
             /// All reasons, in the order of docs/reasons.md.
@@ -174,6 +182,10 @@ reasons! {
     SignalIsLate,
     /// matchBinaries of this hook also matches the file that is executed.
     MatchesExecutedFile,
+    /// A metric of flows has its most series, so other label sets are counted together.
+    SeriesLimitReached,
+    /// Connections pass that network policies deny, and none is dropped.
+    PolicyNotEnforced,
     /// Records were lost; metrics and status count them.
     RecordsLost,
     /// Rows of requests were made.

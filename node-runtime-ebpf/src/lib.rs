@@ -28,6 +28,8 @@ pub mod skeleton {
         cgroup,
         /// `bpf/application/cpu.bpf.c`: stacks on the CPU.
         cpu,
+        /// `bpf/network/drops.bpf.c`: packets that the kernel drops.
+        drops,
         /// `bpf/network/flow.bpf.c`: the flows of chosen interfaces.
         flow,
         /// `bpf/identity/process.bpf.c`: fork, exec, exit, and the processes that ran before.
@@ -56,7 +58,7 @@ pub fn hook(words: u32) -> &'static [u8] {
 }
 
 /// Every object by its name, to try what a kernel says of each.
-pub fn all() -> [(&'static str, &'static [u8]); 9] {
+pub fn all() -> [(&'static str, &'static [u8]); 10] {
     [
         ("hook1", hook(1)),
         ("hook4", hook(4)),
@@ -64,6 +66,7 @@ pub fn all() -> [(&'static str, &'static [u8]); 9] {
         ("cgroup", &skeleton::cgroup::DATA),
         ("process", &skeleton::process::DATA),
         ("flow", &skeleton::flow::DATA),
+        ("drops", &skeleton::drops::DATA),
         ("cpu", &skeleton::cpu::DATA),
         ("socket", &skeleton::socket::DATA),
         ("socket_fexit", &skeleton::socket_fexit::DATA),

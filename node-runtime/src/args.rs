@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::SignedDuration;
 
 /// One slim node runtime: security, network and application by eBPF.
 #[derive(Debug, Parser)]
@@ -22,6 +23,10 @@ pub enum Command {
     Run(RunArguments),
     /// Prints what this kernel and this privilege allow, as JSON.
     Probe(ProbeArguments),
+    /// Records what sockets carry for an AppProfile on this machine, without what no row of it shows.
+    Record(RecordArguments),
+    /// Makes the rows of a recording, and prints them on standard output. Needs no privilege.
+    Replay(ReplayArguments),
     /// Explains what policies become on a kernel.
     Policy(PolicyArguments),
     /// Joins standard input and output to the agent's socket: how a client gets in through `kubectl exec`.
@@ -39,6 +44,54 @@ pub struct ProbeArguments {
     /// Also has the kernel load every program of this agent once, attaches none, and prints what it said of each.
     #[arg(long)]
     pub load: bool,
+}
+
+/// What is recorded, and for how long.
+#[derive(Clone, Debug, Args)]
+pub struct RecordArguments {
+    #[command(flatten)]
+    /// Where the host's file systems are.
+    pub host: HostArguments,
+    /// Name of this node in the recording; the host's name by default.
+    #[arg(long, env = "NODE_NAME")]
+    pub node_name: Option<String>,
+    /// The worker's binary; beside the agent's by default.
+    #[arg(long, env = "TRILOBITE_WORKER", hide = true)]
+    pub worker: Option<PathBuf>,
+    /// Resources in YAML: one AppProfile with requests and, where it asks for payloads, the stack that allows them; `-` is standard
+    /// input.
+    #[arg(short = 'f', long = "file", required = true, num_args = 1..)]
+    pub files: Vec<PathBuf>,
+    /// The recording, which must not exist yet.
+    #[arg(short, long)]
+    pub output: PathBuf,
+    /// How long, e.g. 30s; as long as the AppProfile says by default.
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+    pub duration: Option<SignedDuration>,
+    /// Bytes of the recording at most, e.g. 500Ki or 64Mi. Calls that do not fit are counted in it.
+    #[arg(long, value_name = "BYTES", default_value = "64Mi", value_parser = bytes)]
+    pub max_size: u64,
+}
+
+/// How rows are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ReplayFormat {
+    /// A line of JSON for each request, as `trilobite requests -o json` prints it.
+    #[default]
+    Json,
+}
+
+/// A recording.
+#[derive(Clone, Debug, Args)]
+pub struct ReplayArguments {
+    /// What `trilobite-node record` has written.
+    pub file: PathBuf,
+    /// How rows are printed.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: ReplayFormat,
+    /// The worker's binary; beside the agent's by default.
+    #[arg(long, env = "TRILOBITE_WORKER", hide = true)]
+    pub worker: Option<PathBuf>,
 }
 
 /// Policies, without loading them.
@@ -127,4 +180,49 @@ pub struct RunArguments {
     /// Resources in YAML, several documents a file; `-` is standard input.
     #[arg(short = 'f', long = "file", required = true, num_args = 1..)]
     pub files: Vec<PathBuf>,
+}
+
+/// Least bytes of a recording: its header and its end.
+const RECORDING_MIN: u64 = 64 << 10;
+
+fn duration(text: &str) -> Result<SignedDuration, String> {
+    let duration: SignedDuration = text.parse().map_err(|_| format!("{text:?} is no duration, e.g. 30s"))?;
+    if duration.is_positive() { Ok(duration) } else { Err("a duration must be above 0".into()) }
+}
+
+/// A number of bytes with a suffix of Kubernetes, or without.
+fn bytes(text: &str) -> Result<u64, String> {
+    let fault = || format!("{text:?} is no number of bytes, e.g. 64Mi");
+    let (number, unit) = text.split_at(text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len()));
+    let unit: u64 = match unit {
+        "" => 1,
+        "Ki" => 1 << 10,
+        "Mi" => 1 << 20,
+        "Gi" => 1 << 30,
+        _ => return Err(fault()),
+    };
+    let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)).ok_or_else(fault)?;
+    if bytes < RECORDING_MIN {
+        return Err(format!("a recording has at least {RECORDING_MIN} bytes"));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_the_suffixes_of_kubernetes() {
+        assert_eq!((bytes("65536"), bytes("500Ki"), bytes("64Mi")), (Ok(65_536), Ok(512_000), Ok(64 << 20)));
+        for text in ["", "Mi", "1", "64M", "-1Ki", "99999999999999999999", "99999999999Gi"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn recording_lasts_for_a_time_above_zero() {
+        assert_eq!(duration("30s"), Ok(SignedDuration::from_secs(30)));
+        assert!(["0s", "-5s", "soon"].into_iter().all(|text| duration(text).is_err()));
+    }
 }

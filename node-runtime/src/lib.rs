@@ -16,5 +16,7 @@ pub mod layers;
 pub mod loss;
 pub mod plan;
 pub mod problem;
+#[cfg(test)]
+mod random;
 pub mod report;
 pub mod serve;

@@ -303,6 +303,28 @@ async fn killed_worker_is_replaced_and_its_samples_are_counted() {
 
 #[tokio::test]
 #[ignore = "needs root"]
+async fn worker_that_hangs_is_replaced() {
+    let mut fixture = ProfileFixture::new("hanging");
+    let program = fixture.with_frame_pointers("burner", "outer", "inner");
+    let mine = fixture.cgroup("mine");
+    fixture.decide(&mine, true);
+    fixture.deselect_everything_else();
+    fixture.start(&program, &mine, &[]);
+    let session = fixture.profile("shop/hanging", |_| Membership::Selected);
+    wait_until(&session, |status| status.meta.counts.samples > 50).await;
+    let first = session.status().worker;
+    assert!(Command::new("kill").args(["-STOP", &first.to_string()]).status().unwrap().success());
+    let another = |status: &SessionStatus| status.worker != first && status.worker != 0 && !status.finished;
+    wait_until(&session, |status| another(status) && status.meta.counts.samples > 50).await;
+    session.stop();
+    session.wait_until_finished().await;
+    let (meta, ..) = fixture.result("shop/hanging");
+    assert_eq!(meta.counts.worker_deaths, 1);
+    assert!(meta.problem.contains("it has not reported for 20 s"), "{}", meta.problem);
+}
+
+#[tokio::test]
+#[ignore = "needs root"]
 async fn dying_workers_end_the_profile_and_not_the_agent() {
     let mut fixture = ProfileFixture::new("dying");
     let program = fixture.with_frame_pointers("burner", "outer", "inner");

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use node_and_pod::{HOST_END, NODE, NodeAndPod, POD, Watcher};
+use node_and_pod::{HOST_END, NODE, NodeAndPod, POD, Watcher, counts};
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket, sockopt::set_socket_reuseaddr};
 use trilobite_node::layers::network::{
     decode::Transport,
@@ -74,9 +74,12 @@ fn flows_that_end_together_leave_room_for_new_records() {
     thread::sleep(REMOVE_ENDED_AFTER);
     watcher.remove_ended().unwrap();
     let (lost, _) = watcher.losses();
-    let ended = flows.iter().filter(|flow| flow.reason == FlowReason::End).count();
+    let ended = flows.iter().filter(|flow| counts(flow).reason == FlowReason::End).count();
     assert_eq!((to(9, &watcher), lost - lost_before), (0, 0));
-    assert!(ended >= scattered && flows.iter().any(|flow| flow.reason == FlowReason::New), "{ended} of {scattered}");
+    assert!(
+        ended >= scattered && flows.iter().any(|flow| counts(flow).reason == FlowReason::New),
+        "{ended} of {scattered}"
+    );
 }
 
 #[test]
@@ -120,7 +123,10 @@ fn answered_udp_request_ends_sooner_than_a_udp_stream() {
     assert_eq!(udp(&watcher), 5, "not yet");
     thread::sleep(Duration::from_millis(300));
     let ended = sweep(&mut watcher, timeouts);
-    assert!(ended.iter().all(|flow| flow.reason == FlowReason::End && flow.total.packets == 2), "{ended:?}");
+    assert!(
+        ended.iter().all(|flow| counts(flow).reason == FlowReason::End && counts(flow).total.packets == 2),
+        "{ended:?}"
+    );
     assert_eq!((ended.len(), udp(&watcher)), (2, 3));
 }
 
@@ -138,7 +144,9 @@ fn unreported_traffic_of_a_silent_flow_is_reported_once() {
     }
     let reported = |watcher: &mut Watcher| {
         let flows = sweep(watcher, never).into_iter().filter(|flow| flow.destination.ip() == silent);
-        flows.map(|flow| (flow.reason, flow.since.packets, flow.total.packets)).collect::<Vec<_>>()
+        flows
+            .map(|flow| (counts(&flow).reason, counts(&flow).since.packets, counts(&flow).total.packets))
+            .collect::<Vec<_>>()
     };
     assert_eq!(reported(&mut watcher), [(FlowReason::New, 1, 1)]);
     thread::sleep(Duration::from_millis(5100));
@@ -162,7 +170,7 @@ fn ports_that_differ_like_addresses_are_two_connections() {
     }
     let mut connections = Vec::new();
     watcher.drain(&mut |flow| {
-        let is_first = flow.reason == FlowReason::New && flow.destination.port() == 9;
+        let is_first = counts(&flow).reason == FlowReason::New && flow.destination.port() == 9;
         connections.extend(is_first.then_some(flow.connection));
     });
     assert_eq!(connections.len(), 2);
@@ -185,8 +193,8 @@ fn reused_ports_begin_a_connection_with_its_syn() {
         thread::sleep(Duration::from_millis(50));
         let mut begun = Vec::new();
         watcher.drain(&mut |flow| {
-            if flow.flags.has(TcpFlags::SYN) {
-                begun.push((flow.is_reply, flow.is_new));
+            if counts(&flow).flags.has(TcpFlags::SYN) {
+                begun.push((flow.is_reply.unwrap(), counts(&flow).is_new));
             }
         });
         assert_eq!(begun, [(false, true), (true, false)], "{connection}");
@@ -216,16 +224,24 @@ fn three_connections_from_one_port_are_three_flows() {
     watcher.drain(&mut |flow| flows.push(flow));
     flows.extend(sweep(&mut watcher, IdleTimeouts::ZERO));
     let both = TcpFlags(TcpFlags::SYN.0 | TcpFlags::ACK.0);
-    let accepted = flows.iter().filter(|flow| flow.flags.has(both)).count();
+    let accepted = flows.iter().filter(|flow| counts(flow).flags.has(both)).count();
     let ends = |from_server: bool| {
-        let of = |flow: &&Flow| flow.reason == FlowReason::End && (flow.source == there) == from_server;
-        flows.iter().filter(of).filter(|flow| flow.transport == Transport::Tcp).collect::<Vec<_>>()
+        let of = |flow: &&Flow| counts(flow).reason == FlowReason::End && (flow.source == there) == from_server;
+        flows.iter().filter(of).filter(|flow| flow.l4 == Transport::Tcp.into()).collect::<Vec<_>>()
     };
     assert_eq!((accepted, ends(true).len(), ends(false).len()), (3, 3, 3));
     let range = ANSWER as u64..2 * ANSWER as u64;
-    assert!(ends(true).iter().all(|end| range.contains(&end.total.bytes)), "{:?}", ends(true));
-    assert!(ends(false).iter().all(|end| !end.is_reply && end.flags_seen.has(TcpFlags::SYN)), "{:?}", ends(false));
-    assert!(ends(true).iter().all(|end| end.is_reply && end.first < end.last && end.last <= end.time));
+    assert!(ends(true).iter().all(|end| range.contains(&counts(end).total.bytes)), "{:?}", ends(true));
+    assert!(
+        ends(false).iter().all(|end| end.is_reply == Some(false) && counts(end).flags_seen.has(TcpFlags::SYN)),
+        "{:?}",
+        ends(false)
+    );
+    assert!(
+        ends(true).iter().all(|end| end.is_reply == Some(true)
+            && counts(end).first < counts(end).last
+            && counts(end).last <= end.time)
+    );
 }
 
 #[test]
@@ -243,8 +259,9 @@ fn refused_connects_from_one_port_are_flows_of_their_own() {
     let mut flows = Vec::new();
     watcher.drain(&mut |flow| flows.push(flow));
     flows.extend(sweep(&mut watcher, IdleTimeouts::ZERO));
-    let ends: Vec<_> = flows.iter().filter(|flow| flow.reason == FlowReason::End && flow.has_port(&[9])).collect();
-    assert!(ends.len() == 6 && ends.iter().all(|end| end.total.packets == 1), "{ends:?}");
+    let ends: Vec<_> =
+        flows.iter().filter(|flow| counts(flow).reason == FlowReason::End && flow.has_port(&[9])).collect();
+    assert!(ends.len() == 6 && ends.iter().all(|end| counts(end).total.packets == 1), "{ends:?}");
 }
 
 #[test]
@@ -258,7 +275,8 @@ fn syn_that_is_sent_again_stays_in_its_connection() {
     watcher.drain(&mut |flow| flows.push(flow));
     flows.extend(sweep(&mut watcher, IdleTimeouts::ZERO));
     let of_silent = flows.iter().filter(|flow| flow.destination == silent);
-    let told: Vec<_> = of_silent.map(|flow| (flow.reason, flow.is_new, flow.total.packets)).collect();
+    let told: Vec<_> =
+        of_silent.map(|flow| (counts(flow).reason, counts(flow).is_new, counts(flow).total.packets)).collect();
     assert_eq!(told, [(FlowReason::New, true, 1), (FlowReason::End, false, 2)]);
 }
 
@@ -284,8 +302,8 @@ fn half_closed_connection_ends_as_a_whole() {
     client.read_to_end(&mut Vec::new()).unwrap();
     drop(client);
     thread::sleep(Duration::from_millis(200));
-    let ends = sweep(&mut watcher, timeouts).into_iter().filter(|flow| flow.reason == FlowReason::End);
-    assert_eq!((ends.filter(|flow| flow.transport == Transport::Tcp).count(), tcp(&watcher)), (2, 0));
+    let ends = sweep(&mut watcher, timeouts).into_iter().filter(|flow| counts(flow).reason == FlowReason::End);
+    assert_eq!((ends.filter(|flow| flow.l4 == Transport::Tcp.into()).count(), tcp(&watcher)), (2, 0));
 }
 
 fn from_port_40123(there: SocketAddr) -> TcpStream {
@@ -336,7 +354,7 @@ fn interface_that_reuses_a_watched_index_is_watched() {
         (index, vec![index], vec![index])
     );
     let mut ended = 0;
-    let mut count = |flow: Flow| ended += usize::from(flow.reason == FlowReason::End);
+    let mut count = |flow: Flow| ended += usize::from(counts(&flow).reason == FlowReason::End);
     let problems = watcher.watch(sizes, &[link.target()], &mut count).unwrap();
     assert!(problems.is_empty() && ended >= 3, "{problems:?}, {ended}");
     assert!(watcher.deleted().is_empty());

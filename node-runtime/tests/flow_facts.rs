@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use node_and_pod::{NODE, NodeAndPod, POD, Watcher};
+use node_and_pod::{NODE, NodeAndPod, POD, Watcher, counts};
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 use trilobite_node::{
     identity::Pod,
@@ -41,7 +41,7 @@ fn watch_pod(link: &NodeAndPod) -> Watcher {
 
 fn drained(watcher: &mut Watcher, transport: Transport) -> Vec<Flow> {
     let mut flows = Vec::new();
-    watcher.drain(&mut |flow| flows.extend((flow.transport == transport).then_some(flow)));
+    watcher.drain(&mut |flow| flows.extend((flow.l4 == transport.into()).then_some(flow)));
     flows
 }
 
@@ -63,7 +63,7 @@ fn server_of_an_older_connection_is_the_end_that_listens() {
     let flows = drained(&mut watcher, Transport::Tcp);
     assert!(flows.len() >= 2, "{flows:?}");
     for flow in flows {
-        assert_eq!((flow.is_reply, flow.is_direction_a_guess), (flow.source.port() == 60000, false), "{flow:?}");
+        assert_eq!((flow.is_reply, flow.is_direction_a_guess), (Some(flow.source.port() == 60000), false), "{flow:?}");
     }
 }
 
@@ -82,7 +82,7 @@ fn connected_datagram_socket_is_the_client_of_an_older_exchange() {
     server.send_to(b"a late answer", client.local_addr().unwrap()).unwrap();
     let flows = drained(&mut watcher, Transport::Udp);
     assert_eq!(flows.len(), 1);
-    assert_eq!((flows[0].is_reply, flows[0].is_direction_a_guess), (true, false), "{flows:?}");
+    assert_eq!((flows[0].is_reply, flows[0].is_direction_a_guess), (Some(true), false), "{flows:?}");
 }
 
 #[test]
@@ -97,8 +97,14 @@ fn closed_port_is_told_on_the_flow_that_it_refused() {
         thread::sleep(Duration::from_millis(50));
         let flows = drained(&mut watcher, Transport::Udp);
         let told: Vec<_> = flows.iter().filter(|flow| flow.destination == closed).collect();
-        assert_eq!(told.iter().map(|flow| flow.reason).collect::<Vec<_>>(), [FlowReason::New, FlowReason::Error]);
+        assert_eq!(
+            told.iter().map(|flow| counts(flow).reason).collect::<Vec<_>>(),
+            [FlowReason::New, FlowReason::Error]
+        );
         assert_eq!(told[1].summary(), "UDP refused: port unreachable");
-        assert_eq!((told[1].total.packets, told[1].since.packets, told[1].is_reply), (1, 0, false));
+        assert_eq!(
+            (counts(told[1]).total.packets, counts(told[1]).since.packets, told[1].is_reply),
+            (1, 0, Some(false))
+        );
     }
 }

@@ -12,7 +12,7 @@ use trilobite_crds::node::{FlowOutput, FlowsPart, FlowsSession, PodScope, Source
 use trilobite_node::{
     export::captures::CaptureExport,
     identity::IdentityService,
-    kernel::{Facts, account},
+    kernel::{account, probe},
     layers::{
         LayerContext,
         network::{Network, netlink},
@@ -47,7 +47,7 @@ fn capture_of_udp_to_a_file() -> (UnitKey, Unit<UnitContent>) {
 
 /// The layer of a machine without a cluster, which keeps its files in `state_dir`.
 fn layer(state_dir: PathBuf) -> Network {
-    let facts = Arc::new(Facts::default());
+    let facts = Arc::new(probe::facts(None));
     let context = LayerContext { node_name: "n1".into(), facts: facts.clone(), ledger: Ledger::default(), state_dir };
     let identity = IdentityService::new(facts, context.ledger.clone(), false);
     Network::new(context, identity, Arc::default())

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use node_and_pod::{NodeAndPod, Watcher};
+use node_and_pod::{NodeAndPod, Watcher, counts};
 use trilobite_node::layers::network::{
     flow::Flow,
     sources::tcx::{IdleTimeouts, MapSizes, REMOVE_ENDED_AFTER},
@@ -43,9 +43,9 @@ fn assert_sums_hold(link: &NodeAndPod, watcher: &mut Watcher) {
 fn stop(watcher: &mut Watcher) -> (PacketsBytes, PacketsBytes) {
     let (mut ended, mut other) = (PacketsBytes::default(), PacketsBytes::default());
     watcher.stop(&mut |flow| {
-        if flow.reason == FlowReason::End {
-            ended.packets += flow.total.packets;
-            ended.bytes += flow.total.bytes;
+        if counts(&flow).reason == FlowReason::End {
+            ended.packets += counts(&flow).total.packets;
+            ended.bytes += counts(&flow).total.bytes;
         }
     });
     for none in watcher.sums().values().flat_map(|sum| sum.other) {
@@ -79,8 +79,9 @@ fn sums_equal_the_interface_counters_with_offloads() {
     assert_sums_hold(&link, &mut watcher);
     assert_eq!(watcher.losses(), (0, 0));
     watcher.stop(&mut |flow| flows.push(flow));
-    let ended: u64 = flows.iter().filter(|flow| flow.reason == FlowReason::End).map(|flow| flow.total.bytes).sum();
-    let told: u64 = flows.iter().map(|flow| flow.since.bytes).sum();
+    let ended: u64 =
+        flows.iter().filter(|flow| counts(flow).reason == FlowReason::End).map(|flow| counts(flow).total.bytes).sum();
+    let told: u64 = flows.iter().map(|flow| counts(flow).since.bytes).sum();
     assert_eq!(ended, told, "the reported parts add up to the totals at the end");
 }
 
@@ -97,10 +98,10 @@ fn fragments_are_in_the_flow_of_their_first() {
     let fragments: u64 = watcher.sums().values().map(|sum| sum.other[OtherReason::Fragment as usize].packets).sum();
     assert_eq!(fragments, 0);
     let mut ends = Vec::new();
-    watcher.stop(&mut |flow| ends.extend((flow.reason == FlowReason::End).then_some(flow)));
-    let of_datagrams: Vec<_> = ends.iter().filter(|end| end.total.bytes > SIZE).collect();
+    watcher.stop(&mut |flow| ends.extend((counts(&flow).reason == FlowReason::End).then_some(flow)));
+    let of_datagrams: Vec<_> = ends.iter().filter(|end| counts(end).total.bytes > SIZE).collect();
     assert_eq!(of_datagrams.len(), 4, "there and back in both families: {ends:?}");
-    assert!(of_datagrams.iter().all(|end| end.total.packets > 40), "{of_datagrams:?}");
+    assert!(of_datagrams.iter().all(|end| counts(end).total.packets > 40), "{of_datagrams:?}");
 }
 
 #[test]
@@ -163,7 +164,7 @@ fn no_byte_is_lost_while_flows_end_under_traffic() {
     let give_up = Instant::now() + Duration::from_secs(20);
     while ended < 1000 && Instant::now() < give_up {
         if watcher
-            .end_idle(IdleTimeouts::ZERO, &mut |flow| ended += u64::from(flow.reason == FlowReason::End))
+            .end_idle(IdleTimeouts::ZERO, &mut |flow| ended += u64::from(counts(&flow).reason == FlowReason::End))
             .unwrap()
             .flows
             > 0

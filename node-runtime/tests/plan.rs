@@ -54,7 +54,7 @@ fn everything_is_planned_where_everything_is_allowed() {
 }
 
 #[test]
-fn kernel_before_tcx_refuses_only_flows() {
+fn kernel_before_tcx_has_the_network_for_drops() {
     let facts = Facts { release_text: "5.10.0-46".into(), release: Release { major: 5, minor: 10 }, ..machine() };
     golden("old-kernel", &desired(), &facts, planned_at());
 }

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod pipelines;
 mod request_node;
 
 use std::{fs, os::unix::fs::FileExt, time::Duration};
@@ -17,8 +18,8 @@ use request_node::{
     requests_on, workers,
 };
 use trilobite_crds::{
-    app_profile::RequestRole,
-    node::{AppProfileSession, CpuSampling},
+    app_profile::{RequestProtocol, RequestRole},
+    node::{AppProfileSession, CpuSampling, RequestsSession},
 };
 use trilobite_node::{
     kernel::{Account, account},
@@ -75,7 +76,7 @@ async fn each_request_of_a_connection_is_a_row_of_both_roles() {
 async fn profile_has_rows_of_its_port_and_role_alone() {
     let mut node = RequestNode::new("filter");
     let (port, other) = (free_port(), free_port());
-    let server = trilobite_crds::node::RequestsSession { roles: vec![RequestRole::Server], ..requests_on(port) };
+    let server = RequestsSession { roles: vec![RequestRole::Server], ..requests_on(port) };
     let key = node.request_with("cart", server, 16 << 20);
     node.request("till", other);
     node.apply().await;
@@ -209,6 +210,33 @@ async fn killed_worker_is_restarted_and_its_rows_are_counted() {
 
 #[tokio::test]
 #[ignore = "needs root"]
+async fn worker_that_hangs_is_killed_and_restarted() {
+    let mut node = RequestNode::new("hanging");
+    let port = free_port();
+    let key = node.request_standing(port);
+    node.apply().await;
+    node.exchange(port, 10).await;
+    node.rows("default", 20).await;
+    node.wait_until("the counts have come", |node| node.state(&key).rows.iter().any(|it| it.rows == 20)).await;
+    // One without traffic reports too.
+    tokio::time::sleep(Duration::from_secs(22)).await;
+    let first = workers();
+    assert_eq!((first.len(), node.ledger.total_at(LossPoint::Worker)), (1, 0));
+    kill(Pid::from_raw(first[0] as i32), Signal::SIGSTOP).unwrap();
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    assert_eq!(workers(), first, "it may only lack processor time");
+    node.wait_until("another worker runs", |_| workers().len() == 1 && workers() != first).await;
+    assert_eq!(node.ledger.total_at(LossPoint::Worker), 20);
+    let UnitState::Active { notes } = &node.application.states()[&key] else { panic!("refused") };
+    let message = notes[0].message();
+    assert!(message.contains("it has not reported for 20 s"), "{message}");
+    node.exchange(port, 10).await;
+    assert_eq!(node.rows("default", 20).await.len(), 20);
+    node.withdraw().await;
+}
+
+#[tokio::test]
+#[ignore = "needs root"]
 async fn session_whose_workers_keep_dying_is_refused() {
     let mut node = RequestNode::new("dying");
     let key = node.request("cart", free_port());
@@ -317,6 +345,41 @@ async fn profile_under_load_misses_only_what_was_in_flight() {
     exchange.kill().unwrap();
     exchange.wait().unwrap();
     node.withdraw().await;
+}
+
+/// The targets of both roles, of a client that sends many requests in one write.
+async fn pipelined(name: &str, script: &str, protocol: RequestProtocol, requests: usize) -> [Vec<String>; 2] {
+    let mut node = RequestNode::new(name);
+    let port = free_port();
+    let key = node.request_with("cart", RequestsSession { protocols: vec![protocol], ..requests_on(port) }, 32 << 20);
+    node.apply().await;
+    let script = format!("{script}{}", pipelines::PLAY);
+    let mut ends = node.start("python3", &["-c", &script, &port.to_string()]);
+    let rows = node.rows("shop/cart", 2 * requests).await;
+    assert!(ends.wait().unwrap().success());
+    node.wait_until("the counts have come", |node| node.state(&key).rows.iter().any(|it| it.rows > 0)).await;
+    let state = node.state(&key);
+    assert_eq!((state.gaps, state.gap_bytes, state.lost_ring, state.lost_parse), (0, 0, 0, 0), "{state:?}");
+    node.withdraw().await;
+    [false, true].map(|client| of_role(&rows, client).iter().map(|(_, target, _)| (*target).to_owned()).collect())
+}
+
+#[tokio::test]
+#[ignore = "needs root"]
+async fn each_command_of_a_large_write_of_redis_is_a_row() {
+    let roles = pipelined("redis", pipelines::REDIS, RequestProtocol::Redis, 1_001).await;
+    let many = (0..1_000).map(|number| format!("key:{number:03}"));
+    let expected: Vec<String> = ["first".to_owned()].into_iter().chain(many).collect();
+    assert_eq!(roles, [expected.clone(), expected]);
+}
+
+#[tokio::test]
+#[ignore = "needs root"]
+async fn each_statement_of_a_large_write_of_pgsql_is_a_row() {
+    let roles = pipelined("pgsql", pipelines::PGSQL, RequestProtocol::Pgsql, 301).await;
+    let many = (0..300).map(|number| format!("SELECT name FROM item_{number:03} WHERE id = $1"));
+    let expected: Vec<String> = ["SELECT ?".to_owned()].into_iter().chain(many).collect();
+    assert_eq!(roles, [expected.clone(), expected]);
 }
 
 /// Whether a core dump of a process would show a text.

@@ -1,8 +1,10 @@
 //! Calls on sockets, captured in this machine's kernel: whose bytes they are, where in their stream, and what is missing of them.
 //! Needs root and a kernel that attaches the programs: `cargo test -p trilobite-node --test socket_calls -- --ignored`.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+#[cfg(target_arch = "x86_64")]
+mod bufferless_calls;
 mod captured_port;
 mod node_and_pod;
 
@@ -253,6 +255,49 @@ fn peeked_bytes_come_once() {
     server.read_exact(&mut [0; 8]).unwrap();
     assert_eq!(port.reader.texts(), [">0+8 question", "<0+8 question"]);
     assert_eq!(port.counts().gaps, 0);
+}
+
+/// Runs a program whose second message and first answer are moved by calls that show no buffer.
+#[cfg(target_arch = "x86_64")]
+fn calls_without_a_buffer_are_gaps(program: &'static str, message: &str) {
+    let (listener, number) = listener();
+    let mut port = CapturedPort::new(number);
+    let client = thread::spawn(move || bufferless_calls::transfer(program, number));
+    // A program that the kernel refuses does not connect.
+    let server = thread::spawn(move || {
+        let mut server = listener.accept()?.0;
+        server.read_exact(&mut [0; 7 + 11])?;
+        server.write_all(b"answer")?;
+        server.read_exact(&mut [0; 5])
+    });
+    if !client.join().unwrap() {
+        return println!("this kernel refuses the calls {message}");
+    }
+    server.join().unwrap().unwrap();
+
+    let calls = port.reader.calls();
+    let of_client: Vec<String> =
+        calls.iter().filter(|call| call.has(CLIENT) && !call.has(END)).map(Call::text).collect();
+    assert_eq!(of_client, [">0+7 before ", ">7+11 ", "<0+6 ", ">18+5 after"]);
+    let received: Vec<u8> =
+        calls.iter().filter(|call| call.has(SERVER) && !call.sent()).flat_map(|call| call.bytes.clone()).collect();
+    assert_eq!(String::from_utf8(received).unwrap(), format!("before {message}after"));
+    let counts = port.counts();
+    assert_eq!((counts.gaps, counts.gap_bytes), (2, 11 + 6), "{calls:?}");
+}
+
+#[test]
+#[ignore = "needs root"]
+#[cfg(target_arch = "x86_64")]
+fn bytes_moved_by_io_uring_are_a_gap() {
+    calls_without_a_buffer_are_gaps(bufferless_calls::BY_IO_URING, "by io_uring");
+}
+
+#[test]
+#[ignore = "needs root"]
+#[cfg(target_arch = "x86_64")]
+fn bytes_of_a_32_bit_caller_are_a_gap() {
+    calls_without_a_buffer_are_gaps(bufferless_calls::BY_32_BIT_CALL, "by int 0x80");
 }
 
 #[test]

@@ -7,21 +7,24 @@ mod captured_port;
 mod cpu_load;
 
 use std::{
-    io::{Read, Write},
-    net::TcpListener,
+    collections::BTreeSet,
+    io::{IoSlice, Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::fd::AsFd,
     path::Path,
     process::Command,
+    time::Duration,
 };
 
-use captured_port::{Call, CapturedPort, RING, Reader, add, alone, connected, exchange, listener};
+use captured_port::{Call, CapturedPort, RING, Reader, add, alone, connected, exchange, listener, streams};
 use cpu_load::{ProfileFixture, id};
+use rustix::net;
 use trilobite_node::{
     identity::SelectionMaps,
     kernel::account,
     layers::application::requests::programs::{Capture, SlotSpec, Verdict},
 };
-use trilobite_node_ebpf::data_flag::{CLIENT, END, MID_STREAM, SENT, UNDECIDED};
+use trilobite_node_ebpf::data_flag::{CLIENT, END, LAST_OF_CALL, MID_STREAM, SENT, UNDECIDED};
 
 fn texts(calls: &[Call]) -> Vec<String> {
     calls.iter().map(Call::text).collect()
@@ -69,8 +72,9 @@ fn ignored_connection_is_ignored_by_that_slot_alone() {
     let (_, mut other) = add(&mut port.capture, &[number]);
     let (mut client, mut server) = connected(&listener);
     exchange(&mut client, &mut server, b"question", b"answer");
-    let connection = port.reader.calls()[0].connection();
-    port.capture.set_verdict(port.slot, connection, Verdict::Ignore);
+    let ends = streams(&port.reader.calls());
+    port.set_verdict(ends.0, Verdict::Ignore);
+    port.set_verdict(ends.1, Verdict::Ignore);
     exchange(&mut client, &mut server, b"next", b"answer");
     exchange(&mut client, &mut server, b"third", b"answer");
     // Another connection is not concerned.
@@ -89,16 +93,200 @@ fn verdict_limits_the_bytes_that_are_copied() {
     let mut port = CapturedPort::new(number);
     let (mut client, mut server) = connected(&listener);
     exchange(&mut client, &mut server, b"question", b"answer");
-    let connection = port.reader.calls()[0].connection();
-    port.capture.set_verdict(port.slot, connection, Verdict::Parse { bytes: 3 });
+    let (of_client, of_server) = streams(&port.reader.calls());
+    port.set_verdict(of_client, Verdict::Parse { sent: 3, received: 1 });
+    port.set_verdict(of_server, Verdict::Parse { sent: 0, received: 8 });
     exchange(&mut client, &mut server, b"question", b"answer");
-    assert_eq!(port.reader.texts(), [">8+8 que", "<8+8 que", ">6+6 ans", "<6+6 ans"]);
+    assert_eq!(port.reader.texts(), [">8+8 que", "<8+8 question", ">6+6 ", "<6+6 a"]);
     assert_eq!(port.counts().gap_bytes, 16);
-    port.capture.set_verdict(port.slot, connection, Verdict::Lengths);
+    port.set_verdict(of_client, Verdict::Lengths);
+    port.set_verdict(of_server, Verdict::Lengths);
     exchange(&mut client, &mut server, b"question", b"answer");
     assert_eq!(port.reader.texts(), [">16+8 ", "<16+8 ", ">12+6 ", "<12+6 "]);
     // The slot wants no more: that is no gap.
     assert_eq!(port.counts().gap_bytes, 16);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn each_end_of_a_connection_has_its_own_verdict() {
+    let (listener, number) = listener();
+    let mut port = CapturedPort::new(number);
+    let (mut client, mut server) = connected(&listener);
+    exchange(&mut client, &mut server, b"question", b"answer");
+    let calls = port.reader.calls();
+    assert!(calls.iter().all(|call| call.connection() == calls[0].connection()));
+    let (of_client, of_server) = streams(&calls);
+    port.set_verdict(of_client, Verdict::Ignore);
+    port.set_verdict(of_server, Verdict::Parse { sent: 3, received: 4 });
+    for _ in 0..2 {
+        exchange(&mut client, &mut server, b"question", b"answer");
+    }
+    assert_eq!(port.reader.texts(), ["<8+8 ques", ">6+6 ans", "<16+8 ques", ">12+6 ans"]);
+}
+
+/// A connection from a port of the client's own, which its reset makes free at once.
+fn connected_from(listener: &TcpListener, port: u16) -> (TcpStream, TcpStream) {
+    let socket = net::socket(net::AddressFamily::INET, net::SocketType::STREAM, None).unwrap();
+    net::sockopt::set_socket_reuseaddr(&socket, true).unwrap();
+    net::sockopt::set_socket_linger(&socket, Some(Duration::ZERO)).unwrap();
+    net::bind(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, port))).unwrap();
+    net::connect(&socket, &listener.local_addr().unwrap()).unwrap();
+    (TcpStream::from(socket), listener.accept().unwrap().0)
+}
+
+#[test]
+#[ignore = "needs root"]
+fn later_socket_of_the_same_ports_has_no_verdict() {
+    let (listener, number) = listener();
+    let mut port = CapturedPort::new(number);
+    let (mut client, mut server) = connected_from(&listener, 0);
+    let from = client.local_addr().unwrap().port();
+    exchange(&mut client, &mut server, b"question", b"answer");
+    let before = port.reader.calls();
+    drop((client, server));
+    // Too late: no call of these sockets takes them.
+    let (of_client, of_server) = streams(&before);
+    port.set_verdict(of_client, Verdict::Ignore);
+    port.set_verdict(of_server, Verdict::Ignore);
+    let (mut client, mut server) = connected_from(&listener, from);
+    exchange(&mut client, &mut server, b"another", b"answer");
+
+    let after: Vec<Call> = port.reader.calls().into_iter().filter(|call| !call.has(END)).collect();
+    assert_eq!(texts(&after), [">0+7 another", "<0+7 another", ">0+6 answer", "<0+6 answer"]);
+    assert_eq!(after[0].connection(), before[0].connection());
+    let streams: BTreeSet<u64> = before.iter().chain(&after).map(Call::stream).collect();
+    assert_eq!(streams.len(), 4);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn later_datagram_socket_of_the_same_ports_has_no_verdict() {
+    let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let mut port = CapturedPort::new(server.local_addr().unwrap().port());
+    let mut from = 0;
+    let mut sent = Vec::new();
+    for _ in 0..3 {
+        let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, from)).unwrap();
+        from = client.local_addr().unwrap().port();
+        client.connect(server.local_addr().unwrap()).unwrap();
+        client.send(b"a question").unwrap();
+        sent.extend(port.reader.calls());
+        let call = sent.last().unwrap();
+        assert_eq!(call.text(), ">0+10 a question");
+        port.set_verdict(call.stream(), Verdict::Ignore);
+    }
+    assert!(sent.iter().all(|call| call.connection() == sent[0].connection()));
+}
+
+/// The whole of a call, from records of its pieces; with the check that they fit.
+fn joined(pieces: &[&Call]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (number, piece) in pieces.iter().enumerate() {
+        let header = &piece.header;
+        let (first, is_last) = (&pieces[0].header, number + 1 == pieces.len());
+        assert_eq!(header.position, first.position + bytes.len() as u64);
+        assert_eq!((header.sequence, header.record.time), (first.sequence, first.record.time));
+        assert_eq!(usize::from(header.piece), number);
+        assert_eq!((piece.has(LAST_OF_CALL), header.length > header.copied), (is_last, false), "{piece:?}");
+        bytes.extend_from_slice(&piece.bytes);
+    }
+    bytes
+}
+
+fn numbered(length: usize) -> Vec<u8> {
+    (0..length).map(|at| (at / 7 % 251) as u8).collect()
+}
+
+const ALL: Verdict = Verdict::Parse { sent: 65_536, received: 65_536 };
+
+/// A port with a connection of which all of each call is wanted.
+fn wanted_connection(listener: &TcpListener) -> (CapturedPort, TcpStream, TcpStream) {
+    let mut port = CapturedPort::new(listener.local_addr().unwrap().port());
+    let (mut client, mut server) = connected(listener);
+    exchange(&mut client, &mut server, b"question", b"answer");
+    let (of_client, of_server) = streams(&port.reader.calls());
+    port.set_verdict(of_client, ALL);
+    port.set_verdict(of_server, ALL);
+    (port, client, server)
+}
+
+#[test]
+#[ignore = "needs root"]
+fn large_call_comes_in_pieces() {
+    let (listener, number) = listener();
+    let (mut port, mut client, mut server) = wanted_connection(&listener);
+    // Another slot wants less.
+    let (_, mut other) = add(&mut port.capture, &[number]);
+    let text = numbered(48_000);
+    client.write_all(&text).unwrap();
+    server.read_exact(&mut [0; 48_000]).unwrap();
+    client.write_all(b"next").unwrap();
+
+    let calls = port.reader.calls();
+    let sent: Vec<&Call> = calls.iter().filter(|call| call.sent()).collect();
+    let (pieces, next) = sent.split_at(sent.len() - 1);
+    assert!(joined(pieces) == text && pieces.len() == 12, "{pieces:?}");
+    assert_eq!((next[0].text(), next[0].header.sequence), (">48008+4 next".into(), pieces[0].header.sequence + 1));
+    let received: Vec<u8> = calls.iter().filter(|call| !call.sent()).flat_map(|call| call.bytes.clone()).collect();
+    assert!(received == text);
+    let counts = port.counts();
+    assert_eq!((counts.gaps, counts.lost_records, counts.bytes), (0, 0, 2 * 48_000 + 28 + 4));
+    let other: Vec<Call> = other.calls().into_iter().filter(Call::sent).collect();
+    assert_eq!((other[0].header.length, other[0].header.copied, other[0].has(LAST_OF_CALL)), (48_000, 4_096, true));
+    assert_eq!((other.len(), other[1].text()), (2, ">48008+4 next".to_owned()));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn call_above_the_largest_verdict_has_a_gap_behind_its_last_piece() {
+    let (listener, _) = listener();
+    let (mut port, mut client, mut server) = wanted_connection(&listener);
+    let text = numbered(100_000);
+    let reader = std::thread::spawn(move || server.read_exact(&mut vec![0; 100_000]).unwrap());
+    client.write_all(&text).unwrap();
+    reader.join().unwrap();
+    let calls = port.reader.calls();
+    let sent: Vec<&Call> = calls.iter().filter(|call| call.sent()).collect();
+    let (pieces, last) = sent.split_at(sent.len() - 1);
+    let mut bytes = pieces.iter().flat_map(|call| call.bytes.clone()).collect::<Vec<_>>();
+    bytes.extend_from_slice(&last[0].bytes);
+    assert!(sent.len() == 16 && bytes == text[..65_536], "{sent:?}");
+    assert_eq!((last[0].header.length, last[0].has(LAST_OF_CALL)), (4_096 + 34_464, true));
+    assert!(pieces.iter().all(|call| !call.has(LAST_OF_CALL)));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn vector_of_many_segments_comes_whole() {
+    let (listener, _) = listener();
+    let (mut port, mut client, mut server) = wanted_connection(&listener);
+    let text = numbered(10_000);
+    let slices: Vec<IoSlice<'_>> = text.chunks(100).map(IoSlice::new).collect();
+    assert_eq!(client.write_vectored(&slices).unwrap(), 10_000);
+    server.read_exact(&mut [0; 10_000]).unwrap();
+    let calls = port.reader.calls();
+    assert!(joined(&calls.iter().filter(|call| call.sent()).collect::<Vec<_>>()) == text);
+    assert_eq!(port.counts().gaps, 0);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn later_pieces_leave_half_of_the_ring_to_other_calls() {
+    let (listener, _) = listener();
+    let (mut port, mut client, mut server) = wanted_connection(&listener);
+    let text = numbered(48_000);
+    for _ in 0..40 {
+        client.write_all(&text).unwrap();
+        server.read_exact(&mut [0; 48_000]).unwrap();
+    }
+    let counts = port.counts();
+    assert!(counts.lost_records == 0 && counts.gaps > 40, "{counts:?}");
+    let calls = port.reader.calls();
+    assert!(calls.iter().filter(|call| call.sent()).take(12).all(|call| call.header.length == call.header.copied));
+    // With room again all of a call is copied.
+    client.write_all(&text).unwrap();
+    assert_eq!(port.reader.calls().len(), 12);
 }
 
 #[test]
@@ -108,8 +296,9 @@ fn new_slot_of_a_used_number_remembers_nothing() {
     let mut port = CapturedPort::new(number);
     let (mut client, mut server) = connected(&listener);
     exchange(&mut client, &mut server, b"question", b"answer");
-    let connection = port.reader.calls()[0].connection();
-    port.capture.set_verdict(port.slot, connection, Verdict::Ignore);
+    let ends = streams(&port.reader.calls());
+    port.set_verdict(ends.0, Verdict::Ignore);
+    port.set_verdict(ends.1, Verdict::Ignore);
     exchange(&mut client, &mut server, b"ignored", b"answer");
     port.capture.remove(port.slot);
     exchange(&mut client, &mut server, b"unseen", b"answer");

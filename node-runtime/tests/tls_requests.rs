@@ -11,7 +11,7 @@ mod tls_programs;
 use std::{ops::Range, time::Duration};
 
 use request_node::{RequestNode, free_port, requests_on};
-use tls_programs::{Folder, SERVER_IN_NODE, SERVER_IN_PYTHON, Started, is_installed};
+use tls_programs::{Folder, PIPELINING_CLIENT, SERVER_IN_NODE, SERVER_IN_PYTHON, Started, is_installed};
 use trilobite_crds::{app_profile::TlsCapture, node::RequestsSession};
 use trilobite_node::{
     kernel::account,
@@ -79,9 +79,31 @@ async fn requests_inside_openssl_are_rows_of_both_ends() {
     // Both ends of a connection have one key, which is that of its flow.
     let connection = |client| rows.iter().find(|row| row.client == client).map(|row| row.connection);
     assert_eq!(connection(true), connection(false));
+    node.wait_until("the counts have come", |node| node.state(&key).rows.iter().any(|it| it.rows == 20)).await;
     let state = node.state(&key);
     assert_eq!((state.encrypted, state.lost_parse, state.lost_ring), (0, 0, 0), "{state:?}");
     println!("{before:?} {state:?}");
+    server.kill();
+    node.withdraw().await;
+}
+
+#[tokio::test]
+#[ignore = "needs root"]
+async fn each_request_of_a_large_write_inside_tls_is_a_row() {
+    let port = free_port();
+    let (mut node, key, _folder, mut server) = serving("pipelined", "python3", SERVER_IN_PYTHON, port).await;
+    let mut client = Started(node.start("python3", &["-c", PIPELINING_CLIENT, &port.to_string()]));
+    let rows = node.rows("shop/cart", 2 * 403).await;
+    assert!(client.ended().await.success());
+    let wanted: Vec<String> = (0..403).map(|number| format!("/item/{number}")).collect();
+    for client in [false, true] {
+        assert_eq!(
+            (targets(&rows, client, port), with_peer(&rows, client)),
+            (wanted.iter().map(String::as_str).collect(), 403)
+        );
+    }
+    let state = node.state(&key);
+    assert_eq!((state.gap_bytes, state.lost_parse, state.lost_ring), (0, 0, 0), "{state:?}");
     server.kill();
     node.withdraw().await;
 }

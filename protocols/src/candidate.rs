@@ -4,8 +4,9 @@ use std::ops::AddAssign;
 
 use crate::by_side::BySide;
 use crate::limits::UNREAD_MAX;
+use crate::mask::MaskedParts;
 use crate::stream::Stream;
-use crate::{Name, Parser, Protocol, Role, Settings, Side, Step, Times, Transport};
+use crate::{Masked, Name, Parser, Protocol, Role, Settings, Side, Step, Times, Transport};
 
 /// What a call of the process moved, as the kernel recorded it.
 #[derive(Clone, Copy)]
@@ -32,14 +33,14 @@ impl Gaps {
     /// Counts a place where so many bytes are missing; 0: none are.
     pub(crate) fn record(&mut self, bytes: u64) {
         self.count += u64::from(bytes > 0);
-        self.bytes += bytes;
+        self.bytes = self.bytes.saturating_add(bytes);
     }
 }
 
 impl AddAssign for Gaps {
     fn add_assign(&mut self, other: Self) {
         self.count += other.count;
-        self.bytes += other.bytes;
+        self.bytes = self.bytes.saturating_add(other.bytes);
     }
 }
 
@@ -69,6 +70,8 @@ pub(crate) struct Candidate {
     gaps: Gaps,
     /// Bytes that the parser did not understand.
     skipped: u64,
+    /// Copies of what the parser has understood, where they are asked for.
+    masked: Option<MaskedParts>,
 }
 
 impl Candidate {
@@ -90,6 +93,7 @@ impl Candidate {
             last_seen: BySide::default(),
             gaps: Gaps::default(),
             skipped: 0,
+            masked: settings.masks.then(MaskedParts::default),
         }
     }
 
@@ -104,9 +108,10 @@ impl Candidate {
         }
         let repeated = usize::try_from(placement.repeated).unwrap_or(usize::MAX);
         let bytes = piece.bytes.get(repeated..).unwrap_or_default();
+        let end = piece.position.saturating_add(piece.bytes.len() as u64);
         let is_mine = match self.transport {
-            Transport::Stream => self.parse(piece.side, bytes, piece.time),
-            Transport::Datagram => self.parse_datagram(piece.side, bytes, piece.time),
+            Transport::Stream => self.parse(piece.side, bytes, end, piece.time),
+            Transport::Datagram => self.parse_datagram(piece.side, bytes, end, piece.time),
         };
         let copied = placement.repeated.max(piece.bytes.len() as u64);
         if is_mine && piece.length > copied {
@@ -129,7 +134,18 @@ impl Candidate {
     }
 
     pub(crate) fn memory(&self) -> usize {
-        size_of::<Self>() + self.parser.memory() + self.streams.sent.memory() + self.streams.received.memory()
+        let masked = self.masked.as_ref().map_or(0, MaskedParts::memory);
+        size_of::<Self>() + self.parser.memory() + self.streams.sent.memory() + self.streams.received.memory() + masked
+    }
+
+    /// Copies of what the parser has understood since the last call.
+    pub(crate) fn take_masked(&mut self) -> Vec<Masked> {
+        self.masked.as_mut().map(MaskedParts::drain).unwrap_or_default()
+    }
+
+    /// Position up to which the bytes of a side are understood, or given up.
+    pub(crate) fn parsed_until(&self, side: Side) -> u64 {
+        self.streams.of(side).parsed_until()
     }
 
     /// Bytes of the side were lost before the first ones that the candidate reads.
@@ -146,12 +162,13 @@ impl Candidate {
         self.parser.gap(side, bytes + unread, at);
     }
 
-    /// Without a copy while nothing is unread, which is so between messages.
-    fn parse(&mut self, side: Side, bytes: &[u8], time: u64) -> bool {
+    /// Without a copy while nothing is unread, which is so between messages. `end`: position behind the bytes.
+    fn parse(&mut self, side: Side, bytes: &[u8], end: u64, time: u64) -> bool {
         let mut rest = bytes;
         if self.streams.of(side).is_empty() {
             while !rest.is_empty() {
                 let step = self.parser.parse(side, rest, Times { first: time, last: time });
+                keep_masked(&mut self.masked, &*self.parser, side, (rest, end), step);
                 match self.taken(step, rest.len()) {
                     Taken::Bytes(taken) => rest = rest.get(taken..).unwrap_or_default(),
                     Taken::None => break,
@@ -164,6 +181,7 @@ impl Candidate {
             while !self.streams.of(side).is_empty() {
                 let stream = self.streams.of(side);
                 let (length, step) = (stream.unread().len(), self.parser.parse(side, stream.unread(), stream.times()));
+                keep_masked(&mut self.masked, &*self.parser, side, (stream.unread(), end), step);
                 match self.taken(step, length) {
                     Taken::Bytes(taken) => self.streams.of_mut(side).consume(taken),
                     Taken::None => break,
@@ -178,11 +196,13 @@ impl Candidate {
         true
     }
 
-    fn parse_datagram(&mut self, side: Side, bytes: &[u8], time: u64) -> bool {
+    fn parse_datagram(&mut self, side: Side, bytes: &[u8], end: u64, time: u64) -> bool {
         if bytes.is_empty() {
             return true;
         }
-        match self.parser.parse(side, bytes, Times { first: time, last: time }) {
+        let step = self.parser.parse(side, bytes, Times { first: time, last: time });
+        keep_masked(&mut self.masked, &*self.parser, side, (bytes, end), step);
+        match step {
             Step::Message { .. } => {}
             Step::NeedMore | Step::Skip { .. } => self.skipped += bytes.len() as u64,
             Step::NotMine => return false,
@@ -202,6 +222,20 @@ impl Candidate {
             Step::NotMine => Taken::NotMine,
         }
     }
+}
+
+/// Keeps a copy of what the parser has just understood of the bytes, which end at a position of their side.
+fn keep_masked(
+    masked: &mut Option<MaskedParts>,
+    parser: &dyn Parser,
+    side: Side,
+    (bytes, end): (&[u8], u64),
+    step: Step,
+) {
+    let (Some(masked), Step::Message { bytes: taken }) = (masked, step) else { return };
+    let mut copy = bytes.get(..taken.clamp(1, bytes.len())).unwrap_or_default().to_vec();
+    parser.mask(side, &mut copy);
+    masked.push(Masked { side, position: end.saturating_sub(bytes.len() as u64), bytes: copy });
 }
 
 enum Taken {

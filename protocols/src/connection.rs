@@ -4,7 +4,7 @@
 use crate::candidate::{Candidate, Gaps, Piece, Positions};
 use crate::first_bytes::{FirstBytes, Fit, Judgement, fitting};
 use crate::limits::UNCONFIRMED_SKIP_MAX;
-use crate::{Exchange, Name, Protocol, Role, Settings, Side, Transport, infer};
+use crate::{Exchange, Masked, Name, Protocol, Role, Settings, Side, Transport, infer};
 
 /// What is to be captured of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +111,24 @@ impl Connection {
         }
     }
 
+    /// Copies of what was understood since the last call, where `Settings::masks` asks for them; none before a protocol is
+    /// confirmed.
+    pub fn take_masked(&mut self) -> Vec<Masked> {
+        match &mut self.phase {
+            Phase::Confirmed(candidate) | Phase::Lengths(candidate) => candidate.take_masked(),
+            Phase::Undecided(_) | Phase::Candidates(_) | Phase::Ignored(_) => Vec::new(),
+        }
+    }
+
+    /// Position up to which it is decided what of the side's bytes is understood; none before a protocol is confirmed.
+    pub fn parsed_until(&self, side: Side) -> Option<u64> {
+        match &self.phase {
+            Phase::Confirmed(candidate) => Some(candidate.parsed_until(side)),
+            Phase::Lengths(_) => Some(u64::MAX),
+            Phase::Undecided(_) | Phase::Candidates(_) | Phase::Ignored(_) => None,
+        }
+    }
+
     /// What is to be captured of it.
     pub fn verdict(&self) -> Verdict {
         match &self.phase {
@@ -119,6 +137,11 @@ impl Connection {
             Phase::Lengths(_) => Verdict::Lengths,
             Phase::Ignored(protocol) => Verdict::Ignore(*protocol),
         }
+    }
+
+    /// Whether one call of the process may have several messages.
+    pub fn has_many_in_a_call(&self) -> bool {
+        self.chosen().is_some_and(|candidate| candidate.parser.has_many_in_a_call())
     }
 
     /// The role of the process: by its messages, else as the kernel said.

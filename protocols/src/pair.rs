@@ -46,6 +46,7 @@ pub(crate) struct InOrder<Q, A> {
     /// As it was when the last answer came: what came since may be due to a lost answer that was not noticed yet.
     overlapped: bool,
     answered_in_turn: bool,
+    pipelined: bool,
     /// Answers that belong to requests that were dropped.
     owed: u64,
     last: u64,
@@ -70,6 +71,7 @@ impl<Q, A> InOrder<Q, A> {
             overlaps_since: 0,
             overlapped: false,
             answered_in_turn: false,
+            pipelined: false,
             owed: 0,
             last: 0,
             paired: false,
@@ -91,6 +93,7 @@ impl<Q, A> InOrder<Q, A> {
             }
             self.lose_surplus();
         }
+        self.pipelined |= !self.unproven && !self.waiting.is_empty();
         if self.waiting.is_empty() {
             self.begin_turn(quiet);
         } else if self.answered_in_turn && !self.overlaps {
@@ -240,6 +243,11 @@ impl<Q, A> InOrder<Q, A> {
     /// An answer has fitted a request.
     pub(crate) fn has_paired(&self) -> bool {
         self.paired
+    }
+
+    /// A request did not wait for the answer to the one before it. Not counted after a loss: the answer may be among what is lost.
+    pub(crate) fn has_pipelined(&self) -> bool {
+        self.pipelined
     }
 
     /// Bytes of what waits.

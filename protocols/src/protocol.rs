@@ -167,6 +167,8 @@ pub struct Settings {
     pub keep_literals: bool,
     /// Further headers whose values are redacted, without regard to case.
     pub redact_headers: Arc<[String]>,
+    /// Whether `Connection::take_masked` is asked for copies of what was parsed.
+    pub masks: bool,
 }
 
 /// Boot clock, in nanoseconds, of the first and the last byte of the bytes that a parser is given.
@@ -216,6 +218,15 @@ pub trait Parser: Send {
 
     /// Messages that were given up: unanswered, answers without a request, not understood.
     fn lost(&self) -> u64;
+
+    /// Overwrites, in the bytes that `parse` has just understood on this side, everything that no exchange shows. What frames
+    /// messages stays, and so does the number of bytes.
+    fn mask(&self, side: Side, taken: &mut [u8]);
+
+    /// Whether one call of the process may have several messages: more of it than its beginning is needed then.
+    fn has_many_in_a_call(&self) -> bool {
+        true
+    }
 
     /// From here on only lengths are of interest, e.g. after an upgrade to another protocol.
     fn lengths_only(&self) -> bool {

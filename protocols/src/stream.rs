@@ -48,6 +48,11 @@ impl Stream {
         Placement::advance(&mut self.next, position, length)
     }
 
+    /// Position of the first unread byte.
+    pub(crate) fn parsed_until(&self) -> u64 {
+        self.next.unwrap_or_default().saturating_sub(self.unread().len() as u64)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.start == self.buffer.len()
     }

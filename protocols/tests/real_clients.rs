@@ -4,25 +4,8 @@
 
 mod playback;
 
-use std::collections::BTreeMap;
-
-use playback::{Playback, Turn, exchanges, received, sent, unescape};
+use playback::{Playback, connections, exchanges};
 use trilobite_protocols::{Exchange, Fields, Name, Transport};
-
-/// Turns of each connection of a recording.
-fn connections(recording: &str) -> Vec<Vec<Turn>> {
-    let mut connections: BTreeMap<u32, Vec<Turn>> = BTreeMap::new();
-    for line in recording.lines().filter(|line| !line.starts_with('#')) {
-        let (number, rest) = line.split_once(' ').unwrap();
-        let turn = match rest.split_at(1) {
-            (_, "") => continue,
-            ("C", text) => sent(unescape(&text[1..])),
-            (_, text) => received(unescape(&text[1..])),
-        };
-        connections.entry(number.parse().unwrap()).or_default().push(turn);
-    }
-    connections.into_values().collect()
-}
 
 /// The exchanges of a recording as a client's; the same in pieces of any size, and with the protocol and role not given.
 fn lines(name: Name, recording: &str) -> Vec<String> {

@@ -4,32 +4,8 @@
 
 mod playback;
 
-use std::collections::BTreeMap;
-
-use playback::{Playback, Turn, unescape};
+use playback::{Playback, Turn, recordings};
 use trilobite_protocols::{Exchange, Fields, Name, Role, Side, Transport, Verdict};
-
-#[derive(Default)]
-struct Recording {
-    /// What the client sent (`true`) or received.
-    calls: Vec<(bool, Vec<u8>)>,
-    log: Vec<String>,
-}
-
-/// Connections by their name: `NAME > bytes of the client`, `NAME < bytes of the server`, `NAME = line of the log`.
-fn recordings(text: &str) -> BTreeMap<String, Recording> {
-    let mut recordings: BTreeMap<String, Recording> = BTreeMap::new();
-    for line in text.lines().filter(|line| !line.starts_with('#')) {
-        let mut parts = line.splitn(3, ' ');
-        let (name, kind, rest) = (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap());
-        let recording = recordings.entry(name.to_owned()).or_default();
-        match kind {
-            "=" => recording.log.push(rest.to_owned()),
-            _ => recording.calls.push((kind == ">", unescape(rest))),
-        }
-    }
-    recordings
-}
 
 fn line(exchange: &Exchange) -> String {
     match &exchange.fields {

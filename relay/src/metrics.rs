@@ -24,6 +24,11 @@ struct StateLabels {
     state: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StatusLabels {
+    status: &'static str,
+}
+
 pub struct Metrics {
     registry: Registry,
     rows: Family<RowLabels, Counter>,
@@ -33,6 +38,8 @@ pub struct Metrics {
     /// Bytes in the queues of all clients.
     pub queued_bytes: Gauge,
     agents: Family<StateLabels, Gauge>,
+    /// The same in the words of Hubble's relay.
+    peers: Family<StatusLabels, Gauge>,
 }
 
 /// What happened to a row.
@@ -70,7 +77,14 @@ impl RowMetrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        let mut registry = Registry::with_prefix("trilobite_relay");
+        let mut all = Registry::default();
+        let peers = Family::<StatusLabels, Gauge>::default();
+        all.register(
+            "hubble_relay_pool_peer_connection_status",
+            "Agents by the status of their connection",
+            peers.clone(),
+        );
+        let registry = all.sub_registry_with_prefix("trilobite_relay");
         let rows = Family::<RowLabels, Counter>::default();
         registry.register("rows", "Rows that agents sent, and what became of them", rows.clone());
         let requests = Family::<RequestLabels, Counter>::default();
@@ -81,7 +95,7 @@ impl Default for Metrics {
         registry.register("queued_bytes", "Bytes queued for clients", queued_bytes.clone());
         let agents = Family::<StateLabels, Gauge>::default();
         registry.register("agents", "Known agents by the state of their connection", agents.clone());
-        Self { registry, rows, requests, watchers, queued_bytes, agents }
+        Self { registry: all, rows, requests, watchers, queued_bytes, agents, peers }
     }
 }
 
@@ -95,8 +109,16 @@ impl Metrics {
         self.requests.get_or_create(&RequestLabels { resource, verb, code }).inc();
     }
 
-    pub fn set_agents(&self, state: &'static str, count: usize) {
-        self.agents.get_or_create(&StateLabels { state }).set(i64::try_from(count).unwrap_or(i64::MAX));
+    /// How many agents there are, and how many of them are connected or have failed.
+    pub fn set_agents(&self, known: usize, connected: usize, failed: usize) {
+        let value = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        for (state, count) in [("known", known), ("connected", connected), ("failed", failed)] {
+            self.agents.get_or_create(&StateLabels { state }).set(value(count));
+        }
+        let idle = known.saturating_sub(connected + failed);
+        for (status, count) in [("READY", connected), ("TRANSIENT_FAILURE", failed), ("IDLE", idle)] {
+            self.peers.get_or_create(&StatusLabels { status }).set(value(count));
+        }
     }
 
     pub fn encode(&self) -> Result<String, std::fmt::Error> {
@@ -115,11 +137,15 @@ mod tests {
         let metrics = Metrics::default();
         metrics.rows_of("flows").count(RowResult::Lost, 7);
         metrics.count_request("flows", "watch", 200);
+        metrics.set_agents(7, 4, 1);
         let text = metrics.encode().unwrap();
         for line in [
             "trilobite_relay_rows_total{resource=\"flows\",result=\"lost\"} 7",
             "trilobite_relay_requests_total{resource=\"flows\",verb=\"watch\",code=\"200\"} 1",
             "trilobite_relay_watchers 0",
+            "trilobite_relay_agents{state=\"connected\"} 4",
+            "hubble_relay_pool_peer_connection_status{status=\"READY\"} 4",
+            "hubble_relay_pool_peer_connection_status{status=\"IDLE\"} 2",
         ] {
             assert!(text.contains(line), "{line}: {text}");
         }

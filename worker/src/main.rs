@@ -1,6 +1,6 @@
 //! The process without privilege. It does one job, which the first message names: a flame graph of a ring of samples and the ELF
-//! files of pods, rows of a ring of connections' bytes, or where the TLS functions of one file are. The agent starts one for each
-//! profile and for each such file, with its socket as standard input; the worker's exit returns its memory.
+//! files of pods, rows of a ring of connections' bytes or of a recording of one, or where the TLS functions of one file are. The
+//! agent starts one for each profile and for each such file, with its socket as standard input; the worker's exit returns its memory.
 //!
 //! The worker reads the ring itself: otherwise the agent would copy every stack through the socket (50 KB/s for each busy
 //! processor at 49 Hz), and reading a ring needs no privilege once the map's descriptor is there.
@@ -26,7 +26,7 @@ use trilobite_worker_wire::{
 use crate::{
     confine::Phase,
     cpu::profile::Profile,
-    requests::{Budget, RequestJob},
+    requests::{Budget, ReplayJob, RequestJob},
 };
 
 /// Wipes what is freed in a process that reads requests.
@@ -66,13 +66,21 @@ fn serve_agent() -> io::Result<()> {
             confine::filter_system_calls(Phase::Collect)?;
             Profile::new(socket.as_fd(), ring, ring_bytes as usize, kallsyms, memory_bytes)?.make()
         }
-        Message::StartRequests { ring_bytes, memory_bytes, settings } => {
+        Message::StartRequests { ring_bytes, memory_bytes, settings, recording } => {
             ALLOCATOR.start_wiping();
             confine::limit_resources(memory_bytes)?;
             let ring = fds.next().ok_or_else(without_ring)?;
             let budget = Budget::measure(memory_bytes);
             confine::filter_system_calls(Phase::Serve)?;
-            RequestJob::new(socket.as_fd(), ring, ring_bytes as usize, &settings, budget)?.serve()
+            RequestJob::new(socket.as_fd(), ring, ring_bytes as usize, &settings, recording, budget)?.serve()
+        }
+        Message::Replay { memory_bytes } => {
+            let file = fds.next().ok_or_else(|| io::Error::other("the recording is missing"))?;
+            ALLOCATOR.start_wiping();
+            confine::limit_resources(memory_bytes)?;
+            let budget = Budget::measure(memory_bytes);
+            confine::filter_system_calls(Phase::Serve)?;
+            ReplayJob::new(socket.as_fd(), file, budget)?.serve()
         }
         Message::Inspect => {
             let file = fds.next().ok_or_else(|| io::Error::other("the file to inspect is missing"))?;

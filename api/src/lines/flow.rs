@@ -1,13 +1,18 @@
 //! A flow as a line or as cells of a table, in the form of `hubble observe`.
 
 use crate::{
+    filter_values::RESERVED,
     flow::{Endpoint, Flow, Layer4, LostEvent, Service, TcpFlags, TraceObservationPoint, Verdict, layer4::Protocol},
     observer::GetFlowsResponse,
     observer::get_flows_response::ResponseTypes,
 };
 use trilobite_untrusted_text::escape;
 
-use super::{clock, paint::Paint};
+use super::{
+    clock,
+    flow_event::{drop_text, is_policy_verdict, policy_verdict_kind, verdict_text},
+    paint::Paint,
+};
 
 /// How lines look.
 #[derive(Clone, Copy)]
@@ -16,6 +21,8 @@ pub struct FlowStyle {
     pub paint: Paint,
     /// Name the node after the time.
     pub node: bool,
+    /// Name the policies after a policy's verdict.
+    pub policies: bool,
 }
 
 /// Parts of a line, and cells of a row.
@@ -36,8 +43,9 @@ pub struct FlowCells {
 pub fn line(response: &GetFlowsResponse, style: FlowStyle) -> Option<String> {
     match response.response_types.as_ref()? {
         ResponseTypes::Flow(flow) => {
-            let FlowCells { time, source, destination, arrow, kind, verdict, summary, node } = cells(flow, response);
-            let FlowStyle { paint, node: with_node } = style;
+            let FlowStyle { paint, node: with_node, policies } = style;
+            let cells = cells(flow, response, policies);
+            let FlowCells { time, source, destination, arrow, kind, verdict, summary, node } = cells;
             let node = if with_node { format!(" [{}]", escape(&node)) } else { String::new() };
             let (source, destination) = (paint.cyan(&source), paint.cyan(&destination));
             let verdict = paint_verdict(paint, flow.verdict(), &verdict);
@@ -47,6 +55,25 @@ pub fn line(response: &GetFlowsResponse, style: FlowStyle) -> Option<String> {
         ResponseTypes::LostEvents(lost) => Some(lost_line(lost, response)),
         ResponseTypes::NodeStatus(_) => None,
     }
+}
+
+/// A block of names and values, with a line after it; none for a message that is no flow.
+pub fn block(response: &GetFlowsResponse, style: FlowStyle) -> Option<String> {
+    let Some(ResponseTypes::Flow(flow)) = &response.response_types else { return None };
+    let cells = cells(flow, response, style.policies);
+    // As sent: a block has no arrow.
+    let (source, destination) =
+        if cells.arrow == "<-" { (&cells.destination, &cells.source) } else { (&cells.source, &cells.destination) };
+    let node = if style.node { format!("       NODE: {}\n", escape(&cells.node)) } else { String::new() };
+    Some(format!(
+        "  TIMESTAMP: {}\n{node}     SOURCE: {}\nDESTINATION: {}\n       TYPE: {}\n    VERDICT: {}\n    SUMMARY: {}\n------------",
+        cells.time,
+        style.paint.cyan(source),
+        style.paint.cyan(destination),
+        cells.kind,
+        paint_verdict(style.paint, flow.verdict(), &cells.verdict),
+        cells.summary
+    ))
 }
 
 fn paint_verdict(paint: Paint, verdict: Verdict, text: &str) -> String {
@@ -63,8 +90,8 @@ fn lost_line(lost: &LostEvent, response: &GetFlowsResponse) -> String {
     format!("{time} EVENTS LOST: {}{cpu} {}", lost.source().as_str_name(), lost.num_events_lost)
 }
 
-/// The cells of one flow.
-pub fn cells(flow: &Flow, response: &GetFlowsResponse) -> FlowCells {
+/// The cells of one flow; with `policies` the verdict names them.
+pub fn cells(flow: &Flow, response: &GetFlowsResponse, policies: bool) -> FlowCells {
     let (from, to) = ports(flow.l4.as_ref());
     let addresses = flow.ip.as_ref();
     let source = endpoint_text(
@@ -94,17 +121,19 @@ pub fn cells(flow: &Flow, response: &GetFlowsResponse) -> FlowCells {
             None => "<>",
         },
         kind: kind(flow),
-        verdict: flow.verdict().as_str_name().to_owned(),
+        verdict: verdict_text(flow, policies),
         #[expect(deprecated, reason = "still what Hubble's servers fill")]
         summary: if flow.summary.is_empty() { summary(flow.l4.as_ref()) } else { escape(&flow.summary) },
     }
 }
 
-/// `to-endpoint` or the like, or the reason of a drop.
+/// `to-endpoint` or the like, the reason of a drop, or what a policy has matched.
 fn kind(flow: &Flow) -> String {
+    if is_policy_verdict(flow) {
+        return policy_verdict_kind(flow);
+    }
     if flow.verdict() == Verdict::Dropped {
-        let name = flow.drop_reason_desc().as_str_name().replace('_', " ").to_lowercase();
-        return name.chars().take(1).flat_map(char::to_uppercase).chain(name.chars().skip(1)).collect();
+        return drop_text(flow.drop_reason_desc());
     }
     match flow.trace_observation_point() {
         TraceObservationPoint::UnknownPoint => "unknown-point".into(),
@@ -123,7 +152,10 @@ fn endpoint_text(
     let host = escape(&host_and_port(endpoint, service, names, address, port));
     match endpoint.map_or(0, |end| end.identity) {
         0 => host,
-        number => format!("{host} ({})", reserved(number).map_or(format!("ID:{number}"), str::to_owned)),
+        number => match RESERVED.get(number as usize) {
+            Some(name) => format!("{host} ({name})"),
+            None => format!("{host} (ID:{number})"),
+        },
     }
 }
 
@@ -147,20 +179,6 @@ pub fn host_and_port(
         Some(port) => format!("{host}:{port}"),
         None => host,
     }
-}
-
-fn reserved(identity: u32) -> Option<&'static str> {
-    Some(match identity {
-        1 => "host",
-        2 => "world",
-        3 => "unmanaged",
-        4 => "health",
-        5 => "init",
-        6 => "remote-node",
-        7 => "kube-apiserver",
-        8 => "ingress",
-        _ => return None,
-    })
 }
 
 /// Ports of the source and of the destination.
@@ -204,11 +222,11 @@ pub fn tcp_flags(flags: &TcpFlags) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::flow::{DropReason, Ip, LostEventSource, Tcp, Udp};
+    use crate::flow::{CiliumEventType, DropReason, Ip, LostEventSource, Policy, Tcp, TrafficDirection, Udp};
 
     use super::*;
 
-    const PLAIN: FlowStyle = FlowStyle { paint: Paint(false), node: false };
+    const PLAIN: FlowStyle = FlowStyle { paint: Paint(false), node: false, policies: false };
 
     fn pod(name: &str, identity: u32) -> Option<Endpoint> {
         let (namespace, pod_name) = ("shop".into(), name.into());
@@ -272,6 +290,31 @@ mod tests {
     }
 
     #[test]
+    fn policy_verdict_says_what_matched_and_on_request_by_which_policy() {
+        let policy = |name: &str| Policy { name: name.into(), kind: "NetworkPolicy".into(), ..Policy::default() };
+        let flow = Flow {
+            verdict: Verdict::Dropped.into(),
+            event_type: Some(CiliumEventType { r#type: 5, sub_type: 0 }),
+            traffic_direction: TrafficDirection::Ingress.into(),
+            policy_match_type: 2,
+            ingress_denied_by: vec![policy("deny-8080"), policy("default-deny")],
+            ..syn()
+        };
+        assert!(
+            text_of(flow.clone()).contains(" policy-verdict:L3-L4 INGRESS DENIED (TCP"),
+            "{}",
+            text_of(flow.clone())
+        );
+        let response =
+            GetFlowsResponse { response_types: Some(ResponseTypes::Flow(flow)), ..GetFlowsResponse::default() };
+        let named = line(&response, FlowStyle { policies: true, ..PLAIN }).unwrap();
+        assert!(
+            named.contains("INGRESS DENIED BY deny-8080 (NetworkPolicy), default-deny (NetworkPolicy) (TCP"),
+            "{named}"
+        );
+    }
+
+    #[test]
     fn an_end_without_a_pod_is_its_service_or_name_or_address() {
         let flow = Flow {
             source: None,
@@ -303,10 +346,28 @@ mod tests {
             node_name: "alder".into(),
             ..GetFlowsResponse::default()
         };
-        let style = FlowStyle { paint: Paint(true), node: true };
+        let style = FlowStyle { paint: Paint(true), node: true, policies: false };
         let text = line(&response, style).unwrap();
         assert!(text.starts_with("Nov 22 12:46:23.248 [alder]: \x1b[36mshop/till-1:40000"), "{text}");
         assert!(text.contains("\x1b[32mFORWARDED\x1b[0m"), "{text}");
+    }
+
+    #[test]
+    fn a_block_has_the_ends_as_they_were_sent() {
+        let response = |flow| GetFlowsResponse {
+            response_types: Some(ResponseTypes::Flow(flow)),
+            node_name: "alder".into(),
+            ..GetFlowsResponse::default()
+        };
+        let style = FlowStyle { node: true, ..PLAIN };
+        let text = block(&response(Flow { is_reply: Some(true), ..syn() }), style).unwrap();
+        assert_eq!(
+            text,
+            "  TIMESTAMP: Nov 22 12:46:23.248\n       NODE: alder\n     SOURCE: shop/till-1:40000 (ID:1001)\n\
+             DESTINATION: shop/shelf-1:80 (ID:1002)\n       TYPE: to-endpoint\n    VERDICT: FORWARDED\n    SUMMARY: TCP Flags: SYN\n\
+             ------------"
+        );
+        assert_eq!(block(&GetFlowsResponse::default(), style), None);
     }
 
     #[test]

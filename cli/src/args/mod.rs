@@ -3,6 +3,7 @@
 mod color;
 mod events;
 mod filter;
+mod flow_filter;
 mod observe;
 mod output;
 mod policy;
@@ -19,6 +20,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub(crate) use events::{EventsArgs, EventsFormat};
 pub(crate) use filter::FilterArgs;
+pub(crate) use flow_filter::FlowFilterArgs;
 pub(crate) use observe::{FlowsFormat, ObserveArgs};
 pub(crate) use output::{CompletionArgs, OutputFormat, StatusArgs, VersionArgs};
 pub(crate) use policy::{PolicyArgs, PolicyCheckArgs, PolicyCommand};
@@ -59,7 +61,7 @@ pub(crate) enum Command {
     Events(EventsArgs),
     /// Print network flows of all nodes: the latest, or as they happen.
     #[command(visible_alias = "flows")]
-    Observe(ObserveArgs),
+    Observe(Box<ObserveArgs>),
     /// Print requests of the pods that AppProfiles select: the latest, or as they come.
     Requests(RequestsArgs),
     /// Draw a CPU flame graph of one pod, or fetch the result of an AppProfile.
@@ -187,6 +189,8 @@ mod tests {
         assert_eq!(refused("trilobite observe --port 70000"), ErrorKind::ValueValidation);
         assert_eq!(refused("trilobite observe --ip shop"), ErrorKind::ValueValidation);
         assert_eq!(refused("trilobite observe --verdict lost"), ErrorKind::InvalidValue);
+        assert_eq!(refused("trilobite observe --type lost"), ErrorKind::ValueValidation);
+        assert_eq!(refused("trilobite observe --reply --not-reply"), ErrorKind::ArgumentConflict);
         assert_eq!(refused("trilobite profiles -A -n shop"), ErrorKind::ArgumentConflict);
         assert_eq!(refused("trilobite requests -A -n shop"), ErrorKind::ArgumentConflict);
         assert_eq!(refused("trilobite requests --protocol kafka"), ErrorKind::InvalidValue);

@@ -47,3 +47,22 @@ fn filters_of_hubble_reach_every_agent() {
         assert_eq!([&filter.source_ip[..], &filter.destination_ip[..]].concat(), ["fd00::7"]);
     }
 }
+
+#[test]
+fn flat_flow_has_its_fields_at_the_top() {
+    let cluster = cluster();
+    let outcome = cluster.execute(&["observe", "--last", "1", "-o", "flow"]);
+    assert_eq!(outcome.code, Some(0), "{}", outcome.err);
+    let flow: serde_json::Value = serde_json::from_str(outcome.out.trim()).unwrap();
+    let at = |pointer| flow.pointer(pointer).and_then(serde_json::Value::as_str);
+    assert_eq!((at("/source/pod_name"), at("/verdict"), at("/flow")), (Some("till-1"), Some("FORWARDED"), None));
+    let block = cluster.execute(&["observe", "--last", "1", "-o", "dict"]).out;
+    assert!(block.contains("     SOURCE: shop/till-1\nDESTINATION: shop/shelf-1\n"), "{block}");
+}
+
+#[test]
+fn requests_are_no_flows_and_the_answer_says_what_to_label() {
+    let outcome = cluster().execute(&["observe", "--protocol", "http"]);
+    assert_eq!(outcome.code, Some(2), "{}", outcome.err);
+    assert!(outcome.err.contains("trilobite.dev/app-profile=http.15m"), "{}", outcome.err);
+}

@@ -66,6 +66,7 @@ pub fn desired_from_resources(resources: &[Resource], now: Timestamp) -> (Desire
         sessions,
         export: stack.spec.export.plan(),
         application: planned.profile.spec.application.unwrap_or_default(),
+        network: planned.profile.spec.network.unwrap_or_default(),
         ..Desired::default()
     };
     (desired, refusals)

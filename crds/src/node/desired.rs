@@ -11,7 +11,7 @@ use super::{
     runtime::ProfileRef,
     session::{AppProfileSession, Session},
 };
-use crate::{read_api::Listen, stack::EventSelection};
+use crate::{hubble_metrics::FlowMetrics, read_api::Listen, stack::EventSelection};
 
 /// Everything that a node has to keep active.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -35,6 +35,9 @@ pub struct Desired {
     /// Settings of the application layer.
     #[serde(default, skip_serializing_if = "ApplicationSettings::is_default")]
     pub application: ApplicationSettings,
+    /// Settings of the network layer.
+    #[serde(default, skip_serializing_if = "NetworkSettings::is_default")]
+    pub network: NetworkSettings,
     /// Labels of the node that policies select nodes by; empty without a cluster.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub node_labels: BTreeMap<String, String>,
@@ -57,6 +60,23 @@ pub struct ApplicationSettings {
 }
 
 impl ApplicationSettings {
+    /// Whether nothing is set.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What the stack says about the network layer of every node.
+#[derive(Validate, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NetworkSettings {
+    /// Metrics of flows; none while they are disabled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[validate(nested)]
+    pub metrics: Option<FlowMetrics>,
+}
+
+impl NetworkSettings {
     /// Whether nothing is set.
     pub fn is_default(&self) -> bool {
         *self == Self::default()

@@ -11,7 +11,7 @@ pub mod scope;
 pub mod session;
 
 pub use container_selector::{CONTAINER_NAME, CONTAINER_REPO, matches_container};
-pub use desired::{ApplicationSettings, Desired, ExportPlan, FileExport};
+pub use desired::{ApplicationSettings, Desired, ExportPlan, FileExport, NetworkSettings};
 pub use part::{
     ArgType, FlowsPart, PartContent, PolicyPart, ProcessesPart, ProfilePart, ProfilePartSpec, TracepointArg,
     TracepointHook, TracepointsPart,

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use validator::Validate;
 
-use super::desired::{ApplicationSettings, ExportPlan};
+use super::desired::{ApplicationSettings, ExportPlan, NetworkSettings};
 use crate::bounds::DIGEST;
 
 /// The parts, sorted by name. The object's name ends in its digest.
@@ -46,6 +46,10 @@ pub struct NodeProfileSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[validate(nested)]
     pub application: Option<ApplicationSettings>,
+    /// Settings of the network layer that differ from their defaults.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[validate(nested)]
+    pub network: Option<NetworkSettings>,
 }
 
 /// A part by name and content.

@@ -6,7 +6,9 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::node::{ApplicationSettings, ExportPlan, NodeProfileSpec, PartContent, PartRef, ProfilePartSpec, Source};
+use crate::node::{
+    ApplicationSettings, ExportPlan, NetworkSettings, NodeProfileSpec, PartContent, PartRef, ProfilePartSpec, Source,
+};
 
 /// The names are values of labels, which hold this many characters.
 const MAX_NAME: usize = 63;
@@ -30,6 +32,7 @@ pub fn profile_digest(
     parts: &[PartRef],
     export: Option<&ExportPlan>,
     application: Option<&ApplicationSettings>,
+    network: Option<&NetworkSettings>,
 ) -> String {
     #[derive(Serialize)]
     struct Digested<'a> {
@@ -41,8 +44,10 @@ pub fn profile_digest(
         // Left out where there are none, so that profiles of earlier versions keep their digests.
         #[serde(skip_serializing_if = "Option::is_none")]
         application: Option<&'a ApplicationSettings>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        network: Option<&'a NetworkSettings>,
     }
-    sha256(&Digested { stack, pool, suspended, parts, export, application })
+    sha256(&Digested { stack, pool, suspended, parts, export, application, network })
 }
 
 impl ProfilePartSpec {
@@ -55,8 +60,9 @@ impl ProfilePartSpec {
 impl NodeProfileSpec {
     /// Whether the content matches the digest.
     pub fn is_intact(&self) -> bool {
-        let Self { stack, pool, digest, suspended, parts, export, application } = self;
-        *digest == profile_digest(stack, pool, *suspended, parts, export.as_ref(), application.as_ref())
+        let Self { stack, pool, digest, suspended, parts, export, application, network } = self;
+        let (export, application, network) = (export.as_ref(), application.as_ref(), network.as_ref());
+        *digest == profile_digest(stack, pool, *suspended, parts, export, application, network)
     }
 }
 

@@ -4,6 +4,7 @@ pub mod budget;
 mod capacity;
 mod digest;
 mod namespace_budget;
+mod network;
 mod policy_part;
 mod refusal;
 mod requests;
@@ -33,6 +34,7 @@ use crate::{
     user_kind::is_dry_run,
 };
 use capacity::{ProfileCapacity, json_bytes};
+use network::{metric_refusals, network_settings, wants_flows};
 use standing::{application_settings, standing_profile};
 
 /// The pool of nodes until pools exist.
@@ -125,8 +127,9 @@ impl Planning {
         let sizes = budget::flow_sizes(layer.memory_budget_bytes);
         let budget = layer.memory_budget_bytes.unwrap_or_default();
         let sizes = self.sizes_or_refusal(sizes.map_err(|small| (Layer::Network, budget, small)));
+        self.refusals.extend(metric_refusals(stack));
         let namespace_selector = self.scope(Layer::Network, layer)?;
-        let sizes = sizes.filter(|_| layer.mode == LayerMode::Enabled)?;
+        let sizes = sizes.filter(|_| wants_flows(stack))?;
         let pods = Arc::new(PodScope { namespace_selector, ..PodScope::default() });
         let content = FlowsPart { pods, flow_entries: sizes.flow_entries, ring_bytes: sizes.ring_bytes };
         Some(part(&self.source, PartContent::Flows(content)))
@@ -246,7 +249,9 @@ fn profile(stack: &ObservabilityStack, parts: Vec<PartRef>) -> NodeProfile {
     let suspended = stack.spec.suspend;
     let export = Some(stack.spec.export.plan());
     let application = application_settings(stack);
-    let digest = profile_digest(&name, DEFAULT_POOL, suspended, &parts, export.as_ref(), application.as_ref());
+    let network = network_settings(stack);
+    let digest =
+        profile_digest(&name, DEFAULT_POOL, suspended, &parts, export.as_ref(), application.as_ref(), network.as_ref());
     let spec = NodeProfileSpec {
         stack: name.clone(),
         pool: DEFAULT_POOL.into(),
@@ -255,6 +260,7 @@ fn profile(stack: &ObservabilityStack, parts: Vec<PartRef>) -> NodeProfile {
         parts,
         export,
         application,
+        network,
     };
     NodeProfile::new(&object_name(&[&name, DEFAULT_POOL], &digest), spec)
 }

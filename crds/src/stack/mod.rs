@@ -5,6 +5,7 @@ mod event_selection;
 mod export;
 mod layers;
 mod network;
+mod network_metrics;
 mod relay;
 mod runtime;
 mod tenancy;
@@ -21,7 +22,8 @@ pub use event_selection::{
 pub use export::{ExportSpec, FileExportSpec, MetricsSpec, StdoutExportSpec};
 pub use layers::{Layer, LayerMode, LayerSpec, LayerView};
 pub use network::NetworkSpec;
-pub use relay::{DEFAULT_RELAY_REQUESTS, RelayMode, RelaySpec};
+pub use network_metrics::{NetworkMetricsMode, NetworkMetricsSpec};
+pub use relay::{DEFAULT_RELAY_REQUESTS, HubbleRelayMode, RelayMode, RelaySpec};
 pub use runtime::{
     DEFAULT_REQUESTS, ImagePullPolicy, Resources, RuntimeSpec, Toleration, TolerationOperator, UpdateStrategy,
 };

@@ -6,7 +6,7 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 use validator::{Validate, ValidationError, ValidationErrors};
 
-use super::layers::LayerSpec;
+use super::{layers::LayerSpec, network_metrics::NetworkMetricsSpec};
 use crate::read_api::AGENT_PORT;
 
 const MAX_ADDRESS: usize = 64;
@@ -24,6 +24,9 @@ pub struct NetworkSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", extend("maxLength" = MAX_ADDRESS, "pattern" = listen_pattern()))]
     pub listen: Option<String>,
+    /// Hubble's metrics of flows.
+    #[serde(default)]
+    pub metrics: NetworkMetricsSpec,
 }
 
 fn listen_pattern() -> String {
@@ -40,6 +43,7 @@ impl Validate for NetworkSpec {
             error.add_param(Cow::from("value"), listen);
             errors.add("listen", error);
         }
+        errors.merge_self("metrics", self.metrics.validate());
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 }
@@ -109,8 +113,10 @@ mod tests {
     fn bounds_of_the_layer_are_named_as_in_the_object() {
         let mut network = network("nowhere");
         network.layer.memory_budget_bytes = Some(0);
+        network.metrics.port = 0;
         let fields: Vec<_> =
             bounds::violations(&network, "spec.network").into_iter().map(|violation| violation.field).collect();
-        assert_eq!(fields, ["spec.network.listen", "spec.network.memoryBudgetBytes"]);
+        let expected = ["spec.network.listen", "spec.network.memoryBudgetBytes", "spec.network.metrics.port"];
+        assert_eq!(fields, expected);
     }
 }

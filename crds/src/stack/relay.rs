@@ -37,6 +37,20 @@ pub struct RelaySpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[validate(length(max = 16), nested)]
     pub tolerations: Vec<Toleration>,
+    /// Whether an unmodified hubble-relay may read the agents, as long as a relay is wanted.
+    #[serde(default)]
+    pub hubble_relay: HubbleRelayMode,
+}
+
+/// What an unmodified hubble-relay is given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum HubbleRelayMode {
+    /// Nothing. A certificate of before is good for a day.
+    #[default]
+    Disabled,
+    /// Its client certificate in the Secret `hubble-relay-client-certs`, renewed by itself, and the Service `hubble-peer`. Who can
+    /// read that Secret can read all flows.
+    Enabled,
 }
 
 /// When the relay runs.
@@ -63,6 +77,7 @@ impl Default for RelaySpec {
             resources: None,
             node_selector: BTreeMap::new(),
             tolerations: Vec::new(),
+            hubble_relay: HubbleRelayMode::default(),
         }
     }
 }

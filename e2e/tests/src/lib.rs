@@ -14,6 +14,7 @@ pub mod kubectl;
 pub mod memory;
 pub mod parameters;
 pub mod pods;
+pub mod port_forward;
 pub mod profiles;
 pub mod read_api;
 pub mod servers;

@@ -149,6 +149,11 @@ pub fn metrics(kubectl: &Kubectl, node: &str, port: u16) -> String {
     eventually("the agent serves its metrics", 60, || http_get(&address, port, "/metrics"))
 }
 
+/// The page of metrics at a node's port, or why there is none now.
+pub fn page_of_node(kubectl: &Kubectl, node: &str, port: u16) -> Result<String, String> {
+    http_get(&node_address(kubectl, node), port, "/metrics")
+}
+
 /// The InternalIP of a node.
 #[track_caller]
 pub fn node_address(kubectl: &Kubectl, node: &str) -> String {

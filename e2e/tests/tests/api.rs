@@ -75,7 +75,8 @@ fn the_charts_pass_a_dry_run_with_everything_on() {
     let kubectl = kubectl();
     kubectl.apply("{apiVersion: v1, kind: Namespace, metadata: {name: reef}}");
     let everything = "operator.podDisruptionBudget.create=true,operator.podLabels.team=reef,node.priorityQuota=true,\
-                      namespace.create=true,stack.create=true,stack.spec.security.mode=Enabled";
+                      namespace.create=true,metrics.dashboards.create=true,stack.create=true,\
+                      stack.spec.security.mode=Enabled";
     for (chart, values) in [("trilobite-crds", "global.x=y"), ("trilobite", "global.x=y"), ("trilobite", everything)] {
         let mut helm =
             Command::new(Cache::from_environment().program("helm").expect("`trilobite-cluster build clients`"));

@@ -141,8 +141,8 @@ fn reading_comes_with_view_unless_it_is_switched_off() {
 
 #[test]
 fn every_object_has_the_recommended_labels() {
-    let everything = "operator.podDisruptionBudget.create=true,metrics.serviceMonitor.create=true,namespace.create=true,\
-                      node.priorityQuota=true,stack.create=true";
+    let everything = "operator.podDisruptionBudget.create=true,metrics.serviceMonitor.create=true,\
+                      metrics.prometheusRule.create=true,metrics.dashboards.create=true,namespace.create=true,node.priorityQuota=true,stack.create=true";
     let Some(objects) = rendered(&["--set", everything]) else { return };
     assert!(objects.len() > 20, "{}", objects.len());
     for object in &objects {
@@ -178,6 +178,32 @@ fn selectors_match_the_labels_of_what_they_select() {
     }
     assert_eq!(service["spec"]["ports"][0]["name"], of_operator["spec"]["endpoints"][0]["port"]);
     assert_eq!(service["spec"]["ports"][0]["targetPort"], pod["spec"]["containers"][0]["ports"][0]["name"]);
+}
+
+#[test]
+fn rules_on_drops_watch_the_chosen_namespaces() {
+    for (values, namespaces) in [
+        ("metrics.prometheusRule.create=true", ".+"),
+        ("metrics.prometheusRule.create=true,metrics.prometheusRule.namespaces=production", "production"),
+    ] {
+        let Some(objects) = rendered(&["--set", values]) else { return };
+        let rules = &object(&objects, "PrometheusRule", "trilobite-flows")["spec"]["groups"][0]["rules"];
+        let alert = rules[0]["expr"].as_str().unwrap();
+        assert!(alert.contains(&format!("rate(hubble_drop_total{{namespace=~\"{namespaces}\"}}[5m])")), "{alert}");
+        assert!(rules[0]["annotations"]["summary"].as_str().unwrap().ends_with("{{ $labels.namespace }}"));
+        assert_eq!(rules[1]["record"], "cilium_version");
+    }
+}
+
+#[test]
+fn dashboards_are_config_maps_that_grafana_selects() {
+    let Some(objects) = rendered(&["--set", "metrics.dashboards.create=true"]) else { return };
+    for name in ["drops", "flows", "metrics", "traffic"] {
+        let map = object(&objects, "ConfigMap", &format!("trilobite-dashboard-{name}"));
+        assert_eq!(map["metadata"]["labels"]["grafana_dashboard"], "1");
+        let dashboard: Value = serde_json::from_str(map["data"][format!("{name}.json")].as_str().unwrap()).unwrap();
+        assert_eq!(dashboard["uid"], format!("trilobite-{name}"));
+    }
 }
 
 #[test]

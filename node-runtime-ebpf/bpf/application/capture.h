@@ -167,6 +167,7 @@ static __always_inline void describe_socket(struct followed_socket *followed, st
 			followed->is_underway = is_tcp_underway(sk, length, sent);
 		}
 	}
+	record->stream = (hash_pointer(sk) ^ bpf_ktime_get_boot_ns()) | 1;
 	followed->record.record.layout = RECORD_LAYOUT;
 	followed->record.record.kind = RECORD_DATA;
 	/* Last: until then other processors leave the socket alone. */
@@ -289,7 +290,7 @@ static __always_inline struct followed_socket *follow_call(struct sock *sk, __u6
 	return followed;
 }
 
-/* Takes a scratch for a call, and returns its number; below 0 if no slot wants a record. The caller then says in the scratch where
+/* Takes a scratch for a call, and returns its number; below 0 if no slot wants any of it. The caller then says in the scratch where
  * the bytes are, and calls finish_capture. */
 static __always_inline int begin_capture(struct sock *sk, __s64 length, __u32 sent, __u64 exec_ktime,
 					 struct followed_socket **found)
@@ -332,9 +333,9 @@ static __always_inline int begin_capture(struct sock *sk, __s64 length, __u32 se
 	s->missed = missed;
 	s->record = followed->record;
 	fill_current_header(&s->record.record, RECORD_DATA, exec_ktime);
-	s->record.position = followed->next[sent & 1] - length;
-	s->record.length = length;
-	s->record.flags |= DATA_LAST_OF_CALL | (sent ? DATA_SENT : 0);
+	s->record.flags |= sent ? DATA_SENT : 0;
+	s->call_position = followed->next[sent & 1] - length;
+	s->call_bytes = length;
 	/* The record of the connection's end names the process of the last call. */
 	followed->record.record.cgroup = s->record.record.cgroup;
 	followed->record.record.exec_ktime = exec_ktime;
@@ -345,6 +346,25 @@ static __always_inline int begin_capture(struct sock *sk, __s64 length, __u32 se
 	return level;
 }
 
+/* Writes what the slots want of the call in a scratch, piece by piece. A datagram has one. */
+__noinline int write_pieces(__u32 level)
+{
+#pragma nounroll
+	for (__u32 piece = 0; piece < DATA_PIECES_MAX; piece++) {
+		struct data_scratch *s = data_scratch_at(level);
+
+		if (!s)
+			break;
+		s->record.piece = piece;
+		copy_piece(level, piece == DATA_PIECES_MAX - 1 || s->record.protocol == IPPROTO_UDP);
+		write_to_slots(level);
+		if (s->is_last_piece)
+			break;
+		s->offset += s->copied;
+	}
+	return 0;
+}
+
 /* Asks the slots about the call in a scratch, and writes what they want. */
 static __always_inline void send_call(__u32 level, struct data_scratch *s, struct followed_socket *followed)
 {
@@ -353,9 +373,7 @@ static __always_inline void send_call(__u32 level, struct data_scratch *s, struc
 	if (ask_slots(level)) {
 		s->record.sequence = followed->record.sequence;
 		followed->record.sequence++;
-		if (s->limit)
-			copy_bytes(level);
-		write_to_slots(level);
+		write_pieces(level);
 	}
 	/* Only the bits of this call's slots: another call may have changed others meanwhile. */
 	wanting = s->wanting;

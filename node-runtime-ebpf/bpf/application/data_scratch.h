@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The memory of a call on a socket, in which its record is assembled: the slots are asked, the bytes are copied once, and each slot
- * that wants them gets a record. Functions that the verifier checks once each find the memory by its number. */
+/* The memory of a call on a socket, in which its records are assembled: the slots are asked, then the bytes are copied piece by piece,
+ * each once, and each slot that wants a piece gets a record. Functions that the verifier checks once each find the memory by its
+ * number. */
 #ifndef TRILOBITE_DATA_SCRATCH_H
 #define TRILOBITE_DATA_SCRATCH_H
 
@@ -10,7 +11,7 @@
 
 #define DATA_LEVELS 2           /* calls on one processor at a time: on a preemptible kernel another task may interrupt one */
 #define SEGMENT_BYTES_MAX 1024  /* copied at a time of a segment behind the first bytes */
-#define COPY_STEPS 24           /* such pieces, and segments, of a call at most */
+#define COPY_STEPS 24           /* such parts, and segments, of a record at most */
 
 struct data_scratch {
 	__u32 users;                    /* 1 while a call has it; more while others try */
@@ -24,22 +25,27 @@ struct data_scratch {
 	bool is_underway;               /* bytes were exchanged before the slots of this call saw the socket */
 	bool has_peers;                 /* an unconnected socket: the next call may be with another port */
 	bool is_kernel_vector;
-	__u8 pad;
-	__u32 limit;                    /* bytes to copy: the most that a slot wants */
-	__u16 limits[REQUEST_SLOTS_MAX];
+	bool is_last_piece;
+	__u32 limit;                    /* bytes to copy of the call: the most that a slot wants */
+	__u32 limits[REQUEST_SLOTS_MAX];
 	__u64 lengths_only;             /* slots with VERDICT_LENGTHS */
+
+	/* The call, and what earlier pieces of it have. */
+	__u64 call_position;
+	__u32 call_bytes;
+	__u32 offset;
 
 	/* Where the call's bytes are in user memory: the rest of a segment, and the struct iovec behind it. */
 	__u64 segment, segment_bytes;
 	__u64 vector, vector_count;
 	__u64 skip;                     /* bytes of the first segment of the vector that are not of this call */
-	__u32 copied;
-
-	__u32 pad2;
+	__u32 copied;                   /* bytes of this piece */
+	__u32 piece_bytes;              /* those that it is to have */
 	struct data_record record;
 	__u8 data[DATA_BYTES_MAX + SEGMENT_BYTES_MAX];  /* follows the record without a gap */
 };
 
+_Static_assert(DATA_CALL_MAX == DATA_PIECES_MAX * DATA_BYTES_MAX, "the pieces of a call have all of its bytes");
 _Static_assert(__builtin_offsetof(struct data_scratch, data) ==
 	       __builtin_offsetof(struct data_scratch, record) + sizeof(struct data_record), "the data follow the record");
 
@@ -49,12 +55,6 @@ struct {
 	__type(key, __u32);
 	__type(value, struct data_scratch);
 } data_scratch SEC(".maps");
-
-/* What verdicts are about. */
-static __always_inline __u64 stream_of(const struct data_record *record)
-{
-	return record->stream ? record->stream : record->record.connection;
-}
 
 struct user_segment {
 	__u64 base, bytes;
@@ -90,6 +90,7 @@ static __always_inline void reset_data_scratch(struct data_scratch *s)
 {
 	s->writes = 0;
 	s->limit = 0;
+	s->offset = 0;
 	s->copied = 0;
 	s->segment_bytes = 0;
 	s->vector_count = 0;
@@ -117,6 +118,14 @@ __noinline int count_lost_call(__u64 slots, __u32 length)
 	return 0;
 }
 
+/* More than half of a slot's ring waits to be read: the later pieces of large calls would take the room of other calls. */
+static __always_inline bool is_ring_busy(__u32 slot)
+{
+	void *ring = bpf_map_lookup_elem(&slot_rings, &slot);
+
+	return !ring || bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) > bpf_ringbuf_query(ring, BPF_RB_RING_SIZE) / 2;
+}
+
 /* Whether a slot wants a record of this call, and with how many bytes. */
 __noinline int ask_slot(__u32 level, __u32 slot)
 {
@@ -138,12 +147,12 @@ __noinline int ask_slot(__u32 level, __u32 slot)
 		if (s->is_underway)
 			s->late |= bit;
 	}
-	key.connection = stream_of(&s->record);
+	key.stream = s->record.stream;
 	key.slot = slot;
 	verdict = bpf_map_lookup_elem(&verdicts, &key);
 	s->lengths_only &= ~bit;
 	if (verdict) {
-		/* Remembered by the socket. The connection's other end may be a socket of this node, too. */
+		/* Remembered by the socket. */
 		if (verdict->kind == VERDICT_IGNORE) {
 			s->ignored |= bit;
 			return 0;
@@ -151,10 +160,12 @@ __noinline int ask_slot(__u32 level, __u32 slot)
 		if (verdict->kind == VERDICT_LENGTHS) {
 			s->lengths_only |= bit;
 			limit = 0;
-		} else if (verdict->kind == VERDICT_PARSE && verdict->bytes < DATA_BYTES_MAX) {
-			limit = verdict->bytes;
+		} else if (verdict->kind == VERDICT_PARSE) {
+			limit = verdict->bytes[s->record.flags & DATA_SENT ? 1 : 0];
 		}
 	}
+	if (limit > DATA_BYTES_MAX && s->call_bytes > DATA_BYTES_MAX && is_ring_busy(slot))
+		limit = DATA_BYTES_MAX;
 	s->limits[slot & SLOT_MASK] = limit;
 	if (limit > s->limit)
 		s->limit = limit;
@@ -201,28 +212,39 @@ static __always_inline bool next_segment(struct data_scratch *s)
 	return true;
 }
 
-/* Copies up to `limit` bytes of the call. What cannot be read is a gap. The state of the loop is in the map, so that all steps
- * look alike to the verifier. */
-__noinline int copy_bytes(__u32 level)
+static __always_inline __u32 wanted_bytes(const struct data_scratch *s)
 {
+	return s->limit < s->call_bytes ? s->limit : s->call_bytes;
+}
+
+/* Copies the next piece of the call. What cannot be read is a gap behind the last piece, which may be empty. The state of the loop is
+ * in the map, so that all steps look alike to the verifier. */
+__noinline int copy_piece(__u32 level, __u32 is_last)
+{
+	struct data_scratch *piece = data_scratch_at(level);
+	__u32 left;
+
+	if (!piece)
+		return 0;
+	left = wanted_bytes(piece) - piece->offset;
+	piece->piece_bytes = left < DATA_BYTES_MAX ? left : DATA_BYTES_MAX;
+	piece->copied = 0;
 #pragma nounroll
 	for (__u32 step = 0; step < COPY_STEPS; step++) {
 		struct data_scratch *s = data_scratch_at(level);
 		__u64 bytes, at;        /* of 64 bits: a shift would hide their bounds from the verifier */
-		__u32 most;
 
 		if (!s)
 			break;
 		at = s->copied;
-		most = s->limit < s->record.length ? s->limit : s->record.length;
-		if (at >= most)
+		if (at >= s->piece_bytes)
 			break;
 		if (!s->segment_bytes) {
 			if (!next_segment(s))
 				break;
 			continue;
 		}
-		bytes = most - at;
+		bytes = s->piece_bytes - at;
 		if (bytes > s->segment_bytes)
 			bytes = s->segment_bytes;
 		if (!at) {
@@ -246,13 +268,16 @@ __noinline int copy_bytes(__u32 level)
 		s->segment_bytes -= bytes;
 		s->copied += bytes;
 	}
+	piece = data_scratch_at(level);
+	if (piece)
+		piece->is_last_piece = is_last || !piece->copied || piece->offset + piece->copied >= wanted_bytes(piece);
 	return 0;
 }
 
-static __always_inline void count_record(struct slot_counts *counts, const struct data_scratch *s, __u64 slot_bit, __u32 copied)
+static __always_inline void count_record(struct slot_counts *counts, const struct data_scratch *s, __u64 slot_bit)
 {
-	__u64 gap_bytes = s->lengths_only & slot_bit ? 0 : s->record.length - copied;
-	__u64 missed = s->fresh & slot_bit ? 0 : s->missed;
+	__u64 gap_bytes = s->lengths_only & slot_bit ? 0 : s->record.length - s->record.copied;
+	__u64 missed = s->fresh & slot_bit || s->offset ? 0 : s->missed;
 	__u64 gaps = !!gap_bytes + !!missed;
 
 	gap_bytes += missed;
@@ -264,7 +289,31 @@ static __always_inline void count_record(struct slot_counts *counts, const struc
 	}
 }
 
-/* Writes the record to the ring of a slot. Wakes no reader: the worker drains the ring by a timer. */
+/* Says in the record what a slot gets of the piece; returns whether it gets any. */
+__noinline int fit_piece(__u32 level, __u32 slot)
+{
+	struct data_scratch *s = data_scratch_at(level);
+	__u32 limit, copied;
+	bool is_last;
+
+	if (!s)
+		return 0;
+	limit = s->limits[slot & SLOT_MASK];
+	/* What the slot wants ended with an earlier piece. */
+	if (s->offset && s->offset >= limit)
+		return 0;
+	copied = limit - s->offset;
+	is_last = s->is_last_piece || copied <= s->copied;
+	if (copied > s->copied)
+		copied = s->copied;
+	s->record.flags = is_last ? s->record.flags | DATA_LAST_OF_CALL : s->record.flags & ~DATA_LAST_OF_CALL;
+	s->record.position = s->call_position + s->offset;
+	s->record.length = is_last ? s->call_bytes - s->offset : copied;
+	s->record.copied = copied;
+	return 1;
+}
+
+/* Writes the piece to the ring of a slot. Wakes no reader: the worker drains the ring by a timer. */
 __noinline int write_to_slot(__u32 level, __u32 slot)
 {
 	struct slot_settings *settings = bpf_map_lookup_elem(&slot_settings, &slot);
@@ -272,27 +321,23 @@ __noinline int write_to_slot(__u32 level, __u32 slot)
 	struct slot_table *table = find_slot_table();
 	struct data_scratch *s = data_scratch_at(level);
 	__u64 bit = 1ull << (slot & SLOT_MASK);
-	__u32 copied, size;
+	__u32 size;
 	void *ring;
 	__u8 flags;
 
-	if (!s || !settings || !counts || !table)
+	if (!s || !settings || !counts || !table || !fit_piece(level, slot))
 		return 0;
 	ring = bpf_map_lookup_elem(&slot_rings, &slot);
 	if (!ring)
 		return 0;
-	copied = s->limits[slot & SLOT_MASK];
-	if (copied > s->copied)
-		copied = s->copied;
 	flags = s->record.flags;
 	if (s->late & bit)
 		s->record.flags |= DATA_MID_STREAM;
 	if (is_undecided(table, slot, s->class_id))
 		s->record.flags |= DATA_UNDECIDED;
-	s->record.copied = copied;
 	s->record.record.source = slot;
 	s->record.record.generation = settings->generation;
-	size = sizeof(s->record) + copied;
+	size = sizeof(s->record) + s->record.copied;
 	s->record.record.size = size;
 	/* Never: for the verifier of 5.10, which forgets the bounds of a number on the stack. */
 	barrier_var(size);
@@ -301,7 +346,7 @@ __noinline int write_to_slot(__u32 level, __u32 slot)
 	if (bpf_ringbuf_output(ring, &s->record, size, BPF_RB_NO_WAKEUP))
 		count_lost(slot, s->record.length);
 	else
-		count_record(counts, s, bit, copied);
+		count_record(counts, s, bit);
 	s->record.flags = flags;
 	return 1;
 }
@@ -323,7 +368,7 @@ __noinline int write_to_slots(__u32 level)
 /* Writes the record of a connection's end to one slot, which gives its verdict back. */
 static __always_inline void write_end(struct data_record *record, __u32 slot, bool is_late)
 {
-	struct verdict_key key = { .connection = stream_of(record), .slot = slot };
+	struct verdict_key key = { .stream = record->stream, .slot = slot };
 	struct slot_settings *settings = bpf_map_lookup_elem(&slot_settings, &slot);
 	struct slot_counts *counts = bpf_map_lookup_elem(&slot_counts, &slot);
 	void *ring = bpf_map_lookup_elem(&slot_rings, &slot);

@@ -38,7 +38,7 @@ struct {
 	__array(values, struct slot_ring);
 } slot_rings SEC(".maps");
 
-/* An evicted verdict is as VERDICT_NONE: more bytes are copied than needed. */
+/* An evicted verdict is as VERDICT_NONE. Those of streams with calls stay: the oldest ones, by their last call, make room. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, VERDICTS_MAX);

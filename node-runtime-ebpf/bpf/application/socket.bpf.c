@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /* Bytes that selected processes send and receive on TCP, UDP and unix stream sockets, by tracepoints of the socket layer. One set of
  * programs for all profiles of requests: each has a slot, with a ring of its own. The kernel does not know the protocols: it copies
- * the first bytes of each call, until the worker has said by a verdict how much of a connection it wants.
+ * the first 4 KiB of each call, until the worker has said by a verdict how much of a call on this socket it wants, up to 64 KiB.
  *
  * TCP's own sequence numbers say which bytes passed without a call that is seen here, e.g. by splice.
  */
@@ -72,7 +72,7 @@ static __always_inline int capture(struct sock *sk, int length, bool sent, bool 
  * Why here   the one place that all families and all system calls pass, io_uring and sendfile included; after the call, in the
  *            caller's context; no system call that is no socket's becomes slower
  * Costs      two lookups for a process that is not selected; for one that is, ~0.8 us where the call itself takes 3 us (a virtual
- *            machine), and a record of 128 bytes + the copied ones for each slot that wants it
+ *            machine), and for each slot that wants it a record of 128 bytes + the copied ones, for each 4 KiB one
  */
 SEC("tp_btf/sock_send_length")
 int BPF_PROG(on_send, struct sock *sk, int result, int flags)

@@ -99,65 +99,46 @@ static __always_inline int capture_inet_received(unsigned long long *ctx)
 	return capture_received(sk, (int)ctx[5], (int)ctx[3]);
 }
 
-/* application/socket: a TCP send, at its entry.
- * Kernels    5.10+ (fentry)                Arguments  socket, message with the iterator, bytes
+/* The second argument of all these functions is the message with the iterator. */
+#define KEEP_AT_ENTRY(name, function)                                   \
+	SEC("fentry/" #function)                                        \
+	int name(unsigned long long *ctx)                               \
+	{                                                               \
+		return keep_buffers((void *)ctx[1]);                    \
+	}
+
+/* Arguments: socket, message, bytes; then what the function returns. */
+#define CAPTURE_SENT(name, function)                                    \
+	SEC("fexit/" #function)                                         \
+	int name(unsigned long long *ctx)                               \
+	{                                                               \
+		return capture((void *)ctx[0], (int)ctx[3], true, true); \
+	}
+
+#define CAPTURE_RECEIVED(name, function)                                \
+	SEC("fexit/" #function)                                         \
+	int name(unsigned long long *ctx)                               \
+	{                                                               \
+		return capture_inet_received(ctx);                      \
+	}
+
+/* application/socket: a send or a receive, at its entry.
+ * Kernels    5.10+ (fentry)                Arguments  socket, message with the iterator, bytes; of a receive the flags
  * Why here   the iterator is consumed at the return. io_uring comes this way too; sendfile by tcp_sendpage
  * Costs      two lookups for a process that is not selected, an entry of a map for one that is
  */
-SEC("fentry/tcp_sendmsg")
-int on_tcp_send_entry(unsigned long long *ctx)
-{
-	return keep_buffers((void *)ctx[1]);
-}
-
-/* application/socket: a TCP send returns.
- * Kernels    5.10+ (fexit)                 Arguments  those of the entry, bytes or a negative error
- * Why here   only now it is known how many of the bytes the socket has taken
- * Costs      as on_send of socket.bpf.c, ~0.1 us more
- */
-SEC("fexit/tcp_sendmsg")
-int on_tcp_send(unsigned long long *ctx)
-{
-	return capture((void *)ctx[0], (int)ctx[3], true, true);
-}
-
-/* application/socket: sendfile, or a splice, into a TCP socket returns.
- * Kernels    5.10 to 6.4 (fexit)           Arguments  socket, page, offset, bytes, flags, bytes or a negative error
- * Why here   such bytes do not pass tcp_sendmsg; they are a gap of known length
- * Costs      as on_tcp_send, without the copy
- */
-SEC("fexit/tcp_sendpage")
-int on_tcp_send_page(unsigned long long *ctx)
-{
-	return capture((void *)ctx[0], (int)ctx[5], true, false);
-}
-
-/* application/socket: a TCP receive, at its entry.
- * Kernels    5.10+ (fentry)                Arguments  socket, message with the iterator, bytes, flags
- * Why here   as on_tcp_send_entry
- * Costs      as on_tcp_send_entry
- */
-SEC("fentry/tcp_recvmsg")
-int on_tcp_receive_entry(unsigned long long *ctx)
-{
-	return keep_buffers((void *)ctx[1]);
-}
-
-/* application/socket: a TCP receive returns.
- * Kernels    5.10+ (fexit)                 Arguments  those of the entry, bytes or a negative error
- * Why here   the bytes are in the buffer
- * Costs      as on_tcp_send
- */
-SEC("fexit/tcp_recvmsg")
-int on_tcp_receive(unsigned long long *ctx)
-{
-	return capture_inet_received(ctx);
-}
+KEEP_AT_ENTRY(on_tcp_send_entry, tcp_sendmsg)
+KEEP_AT_ENTRY(on_tcp_receive_entry, tcp_recvmsg)
+KEEP_AT_ENTRY(on_udp_receive_entry, udp_recvmsg)
+KEEP_AT_ENTRY(on_udpv6_send_entry, udpv6_sendmsg)
+KEEP_AT_ENTRY(on_udpv6_receive_entry, udpv6_recvmsg)
+KEEP_AT_ENTRY(on_unix_send_entry, unix_stream_sendmsg)
+KEEP_AT_ENTRY(on_unix_receive_entry, unix_stream_recvmsg)
 
 /* application/socket: a UDP send, at its entry.
  * Kernels    5.10+ (fentry)                Arguments  socket, message with iterator and address, bytes
- * Why here   as on_tcp_send_entry. An IPv6 socket that sends to IPv4 comes here from inside of udpv6_sendmsg, which is hooked
- * Costs      as on_tcp_send_entry
+ * Why here   as the other entries. An IPv6 socket that sends to IPv4 comes here from inside of udpv6_sendmsg, which is hooked
+ * Costs      as the other entries
  */
 SEC("fentry/udp_sendmsg")
 int on_udp_send_entry(unsigned long long *ctx)
@@ -167,10 +148,21 @@ int on_udp_send_entry(unsigned long long *ctx)
 	return sk->__sk_common.skc_family == AF_INET6 ? 0 : keep_buffers((void *)ctx[1]);
 }
 
+/* application/socket: a send or a receive returns.
+ * Kernels    5.10+ (fexit)                 Arguments  those of the entry, bytes or a negative error
+ * Why here   only now it is known how many of the bytes the socket has taken, or the buffer has; a datagram has the sender's address
+ * Costs      as on_send of socket.bpf.c, ~0.1 us more
+ */
+CAPTURE_SENT(on_tcp_send, tcp_sendmsg)
+CAPTURE_SENT(on_udpv6_send, udpv6_sendmsg)
+CAPTURE_RECEIVED(on_tcp_receive, tcp_recvmsg)
+CAPTURE_RECEIVED(on_udp_receive, udp_recvmsg)
+CAPTURE_RECEIVED(on_udpv6_receive, udpv6_recvmsg)
+
 /* application/socket: a UDP send returns.
  * Kernels    5.10+ (fexit)                 Arguments  those of the entry, bytes or a negative error
- * Why here   as on_tcp_send
- * Costs      as on_tcp_send
+ * Why here   as the other returns; of the family that its entry is about
+ * Costs      as the other returns
  */
 SEC("fexit/udp_sendmsg")
 int on_udp_send(unsigned long long *ctx)
@@ -180,68 +172,11 @@ int on_udp_send(unsigned long long *ctx)
 	return sk->__sk_common.skc_family == AF_INET6 ? 0 : capture(sk, (int)ctx[3], true, true);
 }
 
-/* application/socket: a UDP receive, at its entry.
- * Kernels    5.10+ (fentry)                Arguments  socket, message with iterator and room for the address, bytes, flags
- * Why here   as on_tcp_send_entry
- * Costs      as on_tcp_send_entry
+/* application/socket: a call on a unix stream socket returns.
+ * Kernels    5.10+ (fexit)                 Arguments  struct socket, message, bytes; of a receive the flags; bytes or a negative error
+ * Why here   as the other returns
+ * Costs      as the other returns
  */
-SEC("fentry/udp_recvmsg")
-int on_udp_receive_entry(unsigned long long *ctx)
-{
-	return keep_buffers((void *)ctx[1]);
-}
-
-/* application/socket: a UDP receive returns.
- * Kernels    5.10+ (fexit)                 Arguments  those of the entry, bytes or a negative error
- * Why here   the message has the sender's address by now
- * Costs      as on_tcp_send
- */
-SEC("fexit/udp_recvmsg")
-int on_udp_receive(unsigned long long *ctx)
-{
-	return capture_inet_received(ctx);
-}
-
-/* application/socket: the same four for UDP on IPv6 sockets.
- * Kernels    5.10+ (fentry, fexit)         Arguments  as those of UDP
- * Why here   as those of UDP
- * Costs      as those of UDP
- */
-SEC("fentry/udpv6_sendmsg")
-int on_udpv6_send_entry(unsigned long long *ctx)
-{
-	return keep_buffers((void *)ctx[1]);
-}
-
-SEC("fexit/udpv6_sendmsg")
-int on_udpv6_send(unsigned long long *ctx)
-{
-	return capture((void *)ctx[0], (int)ctx[3], true, true);
-}
-
-SEC("fentry/udpv6_recvmsg")
-int on_udpv6_receive_entry(unsigned long long *ctx)
-{
-	return keep_buffers((void *)ctx[1]);
-}
-
-SEC("fexit/udpv6_recvmsg")
-int on_udpv6_receive(unsigned long long *ctx)
-{
-	return capture_inet_received(ctx);
-}
-
-/* application/socket: the same four for unix stream sockets.
- * Kernels    5.10+ (fentry, fexit)         Arguments  struct socket, message with the iterator, bytes; of a receive the flags
- * Why here   as those of TCP
- * Costs      as those of TCP
- */
-SEC("fentry/unix_stream_sendmsg")
-int on_unix_send_entry(unsigned long long *ctx)
-{
-	return keep_buffers((void *)ctx[1]);
-}
-
 SEC("fexit/unix_stream_sendmsg")
 int on_unix_send(unsigned long long *ctx)
 {
@@ -250,18 +185,23 @@ int on_unix_send(unsigned long long *ctx)
 	return capture(socket->sk, (int)ctx[3], true, true);
 }
 
-SEC("fentry/unix_stream_recvmsg")
-int on_unix_receive_entry(unsigned long long *ctx)
-{
-	return keep_buffers((void *)ctx[1]);
-}
-
 SEC("fexit/unix_stream_recvmsg")
 int on_unix_receive(unsigned long long *ctx)
 {
 	struct socket *socket = (void *)ctx[0];
 
 	return capture_received(socket->sk, (int)ctx[4], (int)ctx[3]);
+}
+
+/* application/socket: sendfile, or a splice, into a TCP socket returns.
+ * Kernels    5.10 to 6.4 (fexit)           Arguments  socket, page, offset, bytes, flags, bytes or a negative error
+ * Why here   such bytes do not pass tcp_sendmsg; they are a gap of known length
+ * Costs      as the other returns, without the copy
+ */
+SEC("fexit/tcp_sendpage")
+int on_tcp_send_page(unsigned long long *ctx)
+{
+	return capture((void *)ctx[0], (int)ctx[5], true, false);
 }
 
 /* application/socket: a TCP connection has ended, and its socket goes.

@@ -170,8 +170,9 @@ __noinline int describe_text(__u64 address, __u32 level, __u64 buffer, __u32 len
 		return 0;
 	followed = &object->followed;
 	s->record = followed->record;
-	s->record.length = length;
-	s->record.flags |= DATA_TLS | DATA_LAST_OF_CALL | (sent ? DATA_SENT : 0);
+	s->record.flags |= DATA_TLS | (sent ? DATA_SENT : 0);
+	s->call_position = followed->record.position;
+	s->call_bytes = length;
 	s->is_underway = followed->is_underway || followed->next[sent & 1] != length || followed->next[!sent];
 	/* Its ports may become known. */
 	s->has_peers = !followed->record.record.connection;
@@ -325,7 +326,7 @@ __noinline int end_tls_object(__u64 address, __u32 is_new)
  * Why here   the public functions have kept their arguments since OpenSSL 1.0; a return instruction is probed and not the return,
  *            because a return probe replaces the return address, which some programs look at
  * Costs      two interrupts of the process a call (1 us each on a machine, 15 us on some virtual ones), also of pods that are not
- *            selected and have the same file mapped; for a selected one a record of 128 bytes + the copied ones
+ *            selected and have the same file mapped; for a selected one records as of a call on a socket
  */
 SEC("uprobe.multi")
 int on_tls_call(struct pt_regs *ctx)

@@ -13,6 +13,7 @@
 #include "process.h"
 #include "../security/hook.h"
 #include "flow.h"
+#include "packet_drop.h"
 #include "sample.h"
 #include "payload.h"
 #include "tls.h"

@@ -233,13 +233,20 @@ struct unix_sock {
 	struct sock *peer;
 };
 
+struct net_device {
+	char name[16];
+	int ifindex;
+	possible_net_t nd_net;
+};
+
 struct sk_buff {
+	struct net_device *dev;
 	struct sock *sk;
-	unsigned int len;
+	unsigned int len, data_len;
 	__u32 mark, priority;
 	__u16 protocol;
 	__u16 transport_header, network_header;
-	unsigned char *head;
+	unsigned char *head, *data;
 };
 
 struct bpf_map {

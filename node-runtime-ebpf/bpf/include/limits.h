@@ -13,11 +13,21 @@
 #define FLOW_RING_BYTES 262144  /* ring of flow records; the agent sets what the stack says */
 #define FRAGMENTED_PACKETS 1024 /* packets whose fragments are counted for their flow at a time */
 #define FLOW_INTERFACES 1024    /* interfaces that are watched at a time */
+#define PACKET_DROPS_MAX 4096   /* connections, reasons and places of dropped packets that are counted in a second */
+#define PACKET_DROP_RING_BYTES 32768  /* ring of the first drops; those without room are counted all the same */
+#define POD_ADDRESSES_MAX 4096  /* addresses of pods whose dropped packets are counted */
+#define ADDRESS_HASH_FACTOR 0x9e3779b1u  /* of the four words of an address, combined by XOR */
+#define ADDRESS_HASH_SHIFT 18   /* the highest 14 bits of the product are the hash */
+#define ADDRESS_HASH_WORDS 256  /* words of a bit for each hash */
+#define IGNORED_REASONS 256     /* reasons that are told apart before their places are looked up */
+#define IGNORED_DROPS_MAX 1024  /* reasons and places of packets that are freed and were not lost */
 #define FLOW_REPORT_NS 5000000000  /* a flow that goes on is reported again after this long */
 #define STACK_FRAMES_MAX 127    /* frames that are read of a stack */
 #define STACK_FRAMES_SHORT 2    /* a user stack of so few frames is truncated, unless it has an entry function */
 #define SAMPLE_RING_MIN 65536   /* bytes of the smallest ring of samples */
-#define DATA_BYTES_MAX 4096     /* bytes copied of one call on a socket */
+#define DATA_BYTES_MAX 4096     /* bytes of a call on a socket in one record */
+#define DATA_PIECES_MAX 16      /* records of one call */
+#define DATA_CALL_MAX 65536     /* bytes copied of one call: so many records, filled */
 #define REQUEST_SLOTS_MAX 64    /* profiles of requests at a time on a node */
 #define SLOT_PORTS_MAX 32       /* ports that a profile of requests names */
 #define SLOT_RING_MIN 4096      /* bytes of the smallest ring of a slot */

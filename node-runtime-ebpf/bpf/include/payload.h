@@ -14,22 +14,23 @@ enum data_flag {
 	DATA_SERVER = 1u << 4,          /* the socket was accepted */
 	DATA_CLIENT = 1u << 5,          /* the socket connected */
 	DATA_UNDECIDED = 1u << 6,       /* the agent had not decided about this cgroup */
-	DATA_LAST_OF_CALL = 1u << 7,    /* no further record of the same call follows */
+	DATA_LAST_OF_CALL = 1u << 7,    /* no further piece of the same call follows in this slot */
 };
 
-/* One call that sent or received. `length - copied` bytes behind the copied ones are a gap, and so are those between the end of a
- * record and the position of the next one of the same direction: sent without a call that is seen (splice), or lost. The first
- * position that a slot sees of a direction can be above 0. Two threads in calls on one socket at the same moment can
- * have one sequence number.
+/* One call that sent or received, or a piece of one: pieces have the time and the sequence number of their call, and each but the
+ * last is copied wholly. `length - copied` bytes behind the copied ones are a gap, and so are those between the end of a record and
+ * the position of the next one of the same direction: sent without a call that is seen (splice), or lost. The first position that a
+ * slot sees of a direction can be above 0. Two threads in calls on one socket at the same moment can have one sequence number, and
+ * their pieces can lie between each other.
  */
 struct data_record {
 	struct record record;           /* connection: 0 only of plain text whose socket is not known; source: the slot; process and
 					 * cgroup: of the call, of DATA_END: the last */
-	__u64 stream;                   /* of plain text: its TLS object. Verdicts, positions and sequence are those of the stream, and
-					 * the connection may become known later. 0: the connection itself */
+	__u64 stream;                   /* number of the socket or, of plain text, of the TLS object: no other has it, also none that
+					 * comes later. Verdicts, positions and sequence are those of the stream */
 	__u64 position;                 /* offset of the first byte in its direction, counted from the first call that was followed */
-	__u32 sequence;                 /* of the record on its connection, both directions, from 0 */
-	__u32 length;                   /* bytes of the call */
+	__u32 sequence;                 /* of the call on its stream, both directions, from 0 */
+	__u32 length;                   /* bytes of the call, or of this piece of it */
 	__u32 copied;                   /* bytes that follow this record */
 	__u32 namespace;                /* network namespace, inode */
 	__u16 local_port, remote_port;  /* host order; 0: not known */
@@ -37,27 +38,26 @@ struct data_record {
 	__u8 family;                    /* AF_UNIX 1, AF_INET 2, AF_INET6 10 */
 	__u8 protocol;                  /* IPPROTO_TCP 6, IPPROTO_UDP 17; 0: unix */
 	__u8 flags;                     /* enum data_flag */
-	__u8 pad;
+	__u8 piece;                     /* number of the piece in its call, from 0 */
 };
 
 enum data_verdict {
-	VERDICT_NONE = 0,               /* copy */
-	VERDICT_PARSE = 1,              /* copy */
+	VERDICT_NONE = 0,               /* copy DATA_BYTES_MAX of each call */
+	VERDICT_PARSE = 1,              /* copy what the verdict says of each call */
 	VERDICT_LENGTHS = 2,            /* records without bytes, which are no gaps */
-	VERDICT_IGNORE = 3,             /* no more records of this connection: cannot be taken back */
+	VERDICT_IGNORE = 3,             /* no more records of this stream: cannot be taken back */
 };
 
 /* Key and value of the map `verdicts`. */
 struct verdict_key {
-	__u64 connection;
+	__u64 stream;
 	__u32 slot;
 	__u32 pad;
 };
 
 struct verdict {
-	__u16 bytes;                    /* copied of a call at most */
-	__u8 kind;                      /* enum data_verdict */
-	__u8 pad;
+	__u32 bytes[2];                 /* copied of a call at most: 0 of one that receives, 1 of one that sends */
+	__u32 kind;                     /* enum data_verdict */
 };
 
 /* The one element of the map `slot_table`. The agent writes whole words: first what a slot asks, last its bit in `active`. */
@@ -77,7 +77,7 @@ struct slot_settings {
 
 /* Of one slot on one processor. Bytes of calls are those delivered, those in gaps and those lost together. */
 struct slot_counts {
-	__u64 records;                  /* written to the ring */
+	__u64 records;                  /* written to the ring: pieces of calls, and ends */
 	__u64 bytes;                    /* of the calls of those records, copied or not, and of gaps in front of them */
 	__u64 gaps;
 	__u64 gap_bytes;

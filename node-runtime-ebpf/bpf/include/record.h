@@ -14,6 +14,7 @@ enum record_kind : __u16 {
 	RECORD_ARGUMENTS = 6,
 	RECORD_HOOK = 17,
 	RECORD_FLOW = 32,
+	RECORD_PACKET_DROP = 33,
 	RECORD_SAMPLE = 48,
 	RECORD_DATA = 49,
 };
@@ -48,6 +49,7 @@ enum drop_reason {
 	DROP_CGROUP_ENTRY,      /* the map of cgroups was full, for a new cgroup that was to inherit its state */
 	DROP_DATA,              /* calls on followed sockets without a free scratch; counted for each slot too */
 	DROP_SOCKET_ENTRY,      /* calls on sockets that could not be followed: no memory, or the map was full */
+	DROP_PACKET_ENTRY,      /* the map of dropped packets was full: they are counted in no flow */
 	DROP_COUNT,
 };
 

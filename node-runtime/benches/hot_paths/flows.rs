@@ -4,14 +4,18 @@ use std::{hint::black_box, sync::Arc};
 
 use criterion::{Criterion, Throughput};
 use trilobite_api::flow::FlowFilter;
+use trilobite_crds::stack::NetworkMetricsSpec;
 use trilobite_node::{
     identity::Pod,
     layers::network::{
         decode,
         directory::{DirectoryTable, NodePod},
         enrich::{Enricher, WatchTarget},
-        flow::Interface,
+        flow::{Event, Flow, Interface},
+        history::FlowBuffer,
+        hubble_metrics::HubbleMetrics,
     },
+    loss::Ledger,
     serve::hubble::{self, FlowFilters},
 };
 use trilobite_node_ebpf::{FlowDirection, FlowKey, FlowReason, FlowRecord, RecordKind};
@@ -72,6 +76,26 @@ fn enricher() -> Enricher {
     enricher
 }
 
+/// Counts the default metrics of a stack.
+fn metrics() -> HubbleMetrics {
+    let metrics = HubbleMetrics::new("reef", Ledger::default(), FlowBuffer::default());
+    metrics.apply(Some(&NetworkMetricsSpec::default().settings()));
+    metrics
+}
+
+/// The flow to 64 ports, each with a packet.
+fn to_many_ports(flow: &Flow) -> Vec<Flow> {
+    let to_port = |port| {
+        let mut flow = flow.clone();
+        flow.destination.set_port(port);
+        if let Event::Forwarded(forwarded) = &mut flow.event {
+            (forwarded.since.packets, forwarded.since.bytes) = (1, 74);
+        }
+        flow
+    };
+    (8000..8064).map(to_port).collect()
+}
+
 pub(super) fn measure(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("one flow");
     group.throughput(Throughput::Elements(1));
@@ -88,6 +112,11 @@ pub(super) fn measure(criterion: &mut Criterion) {
     group.bench_function("enrich", |bencher| bencher.iter(|| enricher.flow(black_box(&observation), 0)));
     group.bench_function("filter", |bencher| bencher.iter(|| filters.pass(black_box(&flow))));
     group.bench_function("encode as a message", |bencher| bencher.iter(|| hubble::response(black_box(&flow), "reef")));
+    let (metrics, flows) = (metrics(), to_many_ports(&flow));
+    let mut turns = flows.iter().cycle();
+    group.bench_function("count in metrics", |bencher| {
+        bencher.iter(|| turns.by_ref().take(1).for_each(|flow| metrics.record(black_box(flow))));
+    });
     let mut line = Vec::new();
     group.bench_function("encode as a JSON line", |bencher| {
         bencher.iter(|| {

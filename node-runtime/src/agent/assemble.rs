@@ -10,6 +10,7 @@ use tonic::service::Routes;
 use super::{
     Agent,
     checkpoint::{Checkpoint, PendingWrites},
+    metrics_port::MetricsPort,
     pod_counts::PodCounts,
     reconcile::{NodeProblemSource, Reconciler},
     relay_port::RelayPort,
@@ -99,7 +100,8 @@ impl Agent {
             started: Instant::now(),
         };
         let flow_buffer = network.flow_buffer();
-        let (observer, peer) = hubble::services(flow_buffer.clone(), ledger.clone(), node_info, rows.clone());
+        let (observer, peer) =
+            hubble::services(flow_buffer.clone(), ledger.clone(), node_info, rows.clone(), Arc::clone(&client));
         let request_names = serve::requests::RequestNames {
             identity: identity.clone(),
             directory: network.shared_directory(),
@@ -112,6 +114,7 @@ impl Agent {
             .add_service(serve::requests::service(request_rows.clone(), request_names.clone(), ledger.clone(), rows));
         let services = Services::new(services);
         let relay_port = RelayPort::new(services.clone(), context.node_name.clone(), Arc::clone(&client));
+        let metrics_port = MetricsPort::new(network.hubble_metrics());
         let (shutdown, shut_down) = oneshot::channel();
         let (flows_refused, are_refused) = watch::channel(false);
         let server = tokio::spawn(async move {
@@ -152,10 +155,12 @@ impl Agent {
             flows_refused,
             node_problems: vec![
                 (NodeProblemSource::Metrics, is_without_metrics),
+                (NodeProblemSource::HubbleMetrics, metrics_port.problem()),
                 (NodeProblemSource::RelayPort, relay_port.port_problem()),
                 (NodeProblemSource::RelayCertificate, relay_port.certificate_problem()),
             ],
             relay_port,
+            metrics_port,
             server,
             shutdown,
             _socket: socket,

@@ -4,6 +4,7 @@
 mod assemble;
 pub mod checkpoint;
 mod disk;
+mod metrics_port;
 mod pod_counts;
 pub mod reconcile;
 mod relay_port;
@@ -26,6 +27,7 @@ use tokio::{
 
 use self::{
     checkpoint::{Checkpoint, PendingWrites},
+    metrics_port::MetricsPort,
     pod_counts::PodCounts,
     reconcile::{NodeProblemSource, Reconciler},
     relay_port::RelayPort,
@@ -85,6 +87,7 @@ pub(crate) struct Agent {
     captures: CaptureExport,
     pub(crate) bus: EventBus,
     pub(crate) relay_port: RelayPort,
+    metrics_port: MetricsPort,
     snapshots: watch::Sender<Option<Snapshot>>,
     /// Read by the health services; none while the node is healthy.
     unhealthy: watch::Sender<Option<String>>,
@@ -122,6 +125,7 @@ impl Agent {
                     DesiredUpdate::StatusOverwritten => self.reconciler.count_overwritten_status(),
                     DesiredUpdate::Removed => {
                         self.relay_port.close().await;
+                        self.metrics_port.close().await;
                         self.unload_and_clear_disk().await;
                     }
                 },
@@ -149,6 +153,7 @@ impl Agent {
         self.flow_buffer.close();
         self.request_rows.close();
         self.relay_port.close().await;
+        self.metrics_port.close().await;
         self.export.finish().await;
         self.captures.finish().await;
         drop(self.shutdown);
@@ -187,6 +192,7 @@ impl Agent {
     pub(crate) async fn apply(&mut self, update: Update) {
         self.export.apply(&update.desired.export);
         self.relay_port.apply(update.desired.listen.as_ref()).await;
+        self.metrics_port.apply(update.desired.network.metrics.as_ref()).await;
         self.reconciler.apply(update, Timestamp::now()).await;
         if let Some(gap) = Gap::since(self.unwatched_since.take(), Timestamp::now()) {
             tracing::warn!(from = %gap.from, to = %gap.to, "no agent was running on this node for a while");

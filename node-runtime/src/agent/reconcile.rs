@@ -38,6 +38,8 @@ pub enum NodeProblemSource {
     Profile,
     /// The `/metrics` listener.
     Metrics,
+    /// The listener of Hubble's metrics.
+    HubbleMetrics,
     /// The address of the port for the relay.
     RelayPort,
     /// The certificate of the port for the relay.

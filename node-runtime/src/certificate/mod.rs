@@ -16,7 +16,10 @@ use tokio::{
 use trilobite_certificates::{Bundle, CertificateState, Request, keep_valid, watch_bundle};
 use trilobite_crds::read_api::Signer;
 
-pub use self::tls::{TlsError, server_config};
+pub use self::{
+    relay_only::is_hubble_relay,
+    tls::{TlsError, server_config},
+};
 use crate::problem::Problem;
 
 /// How often the expiry of a certificate is checked: clocks are set.

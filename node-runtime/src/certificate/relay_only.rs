@@ -1,4 +1,5 @@
-//! Lets in the relay's client certificate and no other: one that the stack's CA has signed for an agent is refused too.
+//! Lets in the client certificates of our relay and of an unmodified hubble-relay, and no other: one that the stack's CA has signed
+//! for an agent is refused too.
 
 use std::sync::Arc;
 
@@ -8,13 +9,14 @@ use rustls::{
     pki_types::{CertificateDer, UnixTime},
     server::danger::{ClientCertVerified, ClientCertVerifier},
 };
+use trilobite_crds::read_api::HUBBLE_RELAY;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 /// Checks the chain by `chain`, and the name by `identity`.
 #[derive(Debug)]
 pub(super) struct RelayOnly {
     pub(super) chain: Arc<dyn ClientCertVerifier>,
-    /// The only DNS name in the relay's certificate.
+    /// The only DNS name in our relay's certificate.
     pub(super) identity: String,
 }
 
@@ -30,7 +32,7 @@ impl ClientCertVerifier for RelayOnly {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let verified = self.chain.verify_client_cert(end_entity, intermediates, now)?;
-        match is_client_named(end_entity, &self.identity) {
+        match is_client_named(end_entity, &self.identity) || is_hubble_relay(end_entity) {
             true => Ok(verified),
             false => Err(CertificateError::ApplicationVerificationFailure.into()),
         }
@@ -57,6 +59,11 @@ impl ClientCertVerifier for RelayOnly {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.chain.supported_verify_schemes()
     }
+}
+
+/// Whether the certificate, which was verified, is that of an unmodified hubble-relay.
+pub fn is_hubble_relay(certificate: &CertificateDer<'_>) -> bool {
+    is_client_named(certificate, HUBBLE_RELAY)
 }
 
 /// Whether the certificate says that it is for a client, and has this name alone. The check of the chain lets a certificate

@@ -7,6 +7,8 @@ pub mod hubble;
 pub mod policy;
 mod probe;
 mod proxy;
+mod record;
+mod replay;
 mod run;
 pub mod tetra;
 
@@ -29,6 +31,11 @@ pub fn execute(command: Command) -> ExitCode {
             raise_descriptor_limit();
             one_threaded(async move { run::run_from_files(&arguments).await })
         }
+        Command::Record(arguments) => {
+            raise_descriptor_limit();
+            one_threaded(async move { record::record_requests(&arguments).await })
+        }
+        Command::Replay(arguments) => one_threaded(async move { replay::print_requests(&arguments).await }),
         Command::Probe(arguments) => probe::print_facts(&arguments),
         Command::Proxy(arguments) => one_threaded(async move { Ok(proxy::join_to_socket(&arguments.socket).await?) }),
         Command::Policy(arguments) => policy::execute(&arguments.command),

@@ -60,6 +60,7 @@ impl ProfileFetcher {
             sessions,
             export: profile.export.unwrap_or_default(),
             application: profile.application.unwrap_or_default(),
+            network: profile.network.unwrap_or_default(),
             node_labels,
             listen,
         })

@@ -119,6 +119,23 @@ impl Map {
         self.0.keys().filter_map(|key| K::read_from_bytes(&key).ok())
     }
 
+    /// Removes all entries of a hash and returns them. Entries that are changed meanwhile may lose the change.
+    pub fn drain<K: FromBytes, V: FromBytes>(&self) -> Result<Vec<(K, V)>> {
+        /// More than a bucket has: buckets are not split between batches.
+        const BATCH: u32 = 512;
+        let entry =
+            |(key, value): (Vec<u8>, Vec<u8>)| Some((K::read_from_bytes(&key).ok()?, V::read_from_bytes(&value).ok()?));
+        let mut all = Vec::new();
+        loop {
+            // libbpf-rs takes a batch that is not full for the last one, which of a hash is no rule: what is left comes first now.
+            let before = all.len();
+            all.extend(self.0.lookup_and_delete_batch(BATCH, MapFlags::ANY, MapFlags::ANY)?.filter_map(entry));
+            if all.len() == before {
+                return Ok(all);
+            }
+        }
+    }
+
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }

@@ -20,6 +20,8 @@ pub enum LossPoint {
     FlowMap,
     /// The ring of flow records.
     FlowRing,
+    /// The kernel's map of dropped packets was full, or its program was already running: these drops are in no flow.
+    DropMap,
     /// The ring of CPU samples.
     SampleRing,
     /// The ring of socket calls, of which requests are decoded.
@@ -52,6 +54,7 @@ impl LossPoint {
             Self::PolicyRing => "policy_ring",
             Self::FlowMap => "flow_map",
             Self::FlowRing => "flow_ring",
+            Self::DropMap => "drop_map",
             Self::SampleRing => "sample_ring",
             Self::RequestRing => "request_ring",
             Self::RequestBudget => "request_budget",

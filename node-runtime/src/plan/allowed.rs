@@ -26,6 +26,14 @@ pub fn flows_allowed(facts: &Facts) -> Result<(), Problem> {
     require(facts, "CAP_NET_ADMIN", "flows")
 }
 
+/// Flows or, on a kernel that cannot count forwarded packets, dropped packets alone.
+pub(super) fn network_allowed(facts: &Facts) -> Result<(), Problem> {
+    match flows_allowed(facts) {
+        Err(Problem::KernelTooOld { .. }) => tracing_allowed(facts),
+        answer => answer,
+    }
+}
+
 /// CPU samples.
 pub fn sampling_allowed(facts: &Facts) -> Result<(), Problem> {
     tracing_allowed(facts)?;

@@ -5,6 +5,7 @@ pub mod policy;
 mod text;
 mod unit;
 
+use allowed::network_allowed;
 pub use allowed::{flows_allowed, sampling_allowed, tracing_allowed};
 pub use unit::{PartKeys, Unit, UnitContent, UnitCount, UnitKey, UnitState};
 
@@ -79,7 +80,7 @@ impl Plan {
             UnitContent::Processes(_) | UnitContent::Policy(_) => tracing_allowed(facts),
             // The layer answers: a refused part counts as a policy.
             UnitContent::PolicyCheck(_) => Ok(()),
-            UnitContent::Flows(_) | UnitContent::Capture(_) => flows_allowed(facts),
+            UnitContent::Flows(_) | UnitContent::Capture(_) => network_allowed(facts),
             UnitContent::AppProfile(session) if session.requests.is_none() => sampling_allowed(facts),
             // The layer checks each part: one may be active where the other is refused.
             UnitContent::AppProfile(_) => tracing_allowed(facts),

@@ -124,6 +124,12 @@ pub enum Problem {
     },
     /// The `/metrics` address could not be bound.
     MetricsNotServed { address: String, detail: String },
+    /// The address of Hubble's metrics could not be bound.
+    HubbleMetricsNotServed { address: String, detail: String },
+    /// A metric of flows has its most series.
+    SeriesLimitReached { metric: String, limit: u32 },
+    /// Connections pass that the network policies deny; none is dropped.
+    PolicyNotEnforced { policy: String, connections: u64 },
     /// The port for the relay could not be opened.
     PortTaken { address: String, detail: String },
     /// There is no certificate for the port.
@@ -200,7 +206,11 @@ impl Problem {
             Self::BtfMissing => Reason::BtfMissing,
             Self::WorkerFailed { .. } => Reason::WorkerFailed,
             // Metrics are an export as well: what somebody reads outside does not get there.
-            Self::ExportFailed { .. } | Self::MetricsNotServed { .. } => Reason::ExportFailed,
+            Self::ExportFailed { .. } | Self::MetricsNotServed { .. } | Self::HubbleMetricsNotServed { .. } => {
+                Reason::ExportFailed
+            }
+            Self::SeriesLimitReached { .. } => Reason::SeriesLimitReached,
+            Self::PolicyNotEnforced { .. } => Reason::PolicyNotEnforced,
             Self::PortTaken { .. } => Reason::PortTaken,
             Self::CertificateNotIssued { .. } => Reason::CertificateNotIssued,
             Self::CertificateExpired { .. } => Reason::CertificateExpired,
@@ -378,6 +388,23 @@ impl Problem {
                 Ours(": "),
                 Theirs(detail),
                 Ours("; free that port on the node, or set another in the stack's spec.metrics"),
+            ]),
+            Self::HubbleMetricsNotServed { address, detail } => said(&[
+                Ours("Hubble's metrics are not served on "),
+                Theirs(address),
+                Ours(": "),
+                Theirs(detail),
+                Ours("; free that port on the node, or set another in the stack's spec.network.metrics.port"),
+            ]),
+            Self::SeriesLimitReached { metric, limit } => format!(
+                "{metric} has its most series, {limit}: further label sets are counted in `other`; choose contexts with fewer values, or raise the stack's spec.network.metrics.maxSeries"
+            ),
+            Self::PolicyNotEnforced { policy, connections } => said(&[
+                Ours("network policies are not enforced: connections that they deny were answered, at least "),
+                Ours(&connections.to_string()),
+                Ours(" (the last denied by "),
+                Theirs(policy),
+                Ours("), and none was dropped; use a CNI that enforces them"),
             ]),
             Self::PortTaken { address, detail } => said(&[
                 Ours("the relay's port "),

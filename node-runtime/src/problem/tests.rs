@@ -31,6 +31,9 @@ fn each(word: &str) -> Vec<Problem> {
         Problem::WorkerFailed { detail: w() },
         Problem::ExportFailed { detail: w() },
         Problem::MetricsNotServed { address: w(), detail: w() },
+        Problem::HubbleMetricsNotServed { address: w(), detail: w() },
+        Problem::SeriesLimitReached { metric: "hubble_tcp_flags_total".into(), limit: 100_000 },
+        Problem::PolicyNotEnforced { policy: w(), connections: 1 << 40 },
         Problem::PortTaken { address: w(), detail: w() },
         Problem::CertificateNotIssued { detail: w() },
         Problem::CertificateExpired { end: Timestamp::MAX, detail: w() },
@@ -74,6 +77,9 @@ fn each(word: &str) -> Vec<Problem> {
             | Problem::WorkerFailed { .. }
             | Problem::ExportFailed { .. }
             | Problem::MetricsNotServed { .. }
+            | Problem::HubbleMetricsNotServed { .. }
+            | Problem::SeriesLimitReached { .. }
+            | Problem::PolicyNotEnforced { .. }
             | Problem::PortTaken { .. }
             | Problem::CertificateNotIssued { .. }
             | Problem::CertificateExpired { .. }

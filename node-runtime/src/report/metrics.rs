@@ -5,16 +5,13 @@ use std::{net::SocketAddr, sync::Arc};
 use axum::{Router, routing::get};
 use prometheus_client::{
     collector::Collector,
-    encoding::{
-        DescriptorEncoder, EncodeMetric,
-        text::{encode_eof, encode_registry},
-    },
+    encoding::{DescriptorEncoder, EncodeMetric},
     metrics::{counter::ConstCounter, gauge::ConstGauge},
     registry::{Registry, Unit},
 };
 use tokio::sync::watch;
 
-use super::{listen::listen, status::Snapshot};
+use super::{listen::listen, page, status::Snapshot};
 use crate::{
     kernel::account,
     loss::{Ledger, Loss},
@@ -36,18 +33,7 @@ pub async fn serve(
     of_layers.into_iter().for_each(|collector| registries[0].register_collector(collector));
     shared.into_iter().for_each(|collector| registries[1].register_collector(collector));
     let registries = Arc::new(registries);
-    let page = get(move || {
-        let registries = registries.clone();
-        async move {
-            let mut text = String::new();
-            let mut encoded = registries.iter().try_for_each(|registry| encode_registry(&mut text, registry));
-            encoded = encoded.and_then(|()| encode_eof(&mut text));
-            match encoded {
-                Ok(()) => Ok(([("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)),
-                Err(error) => Err((axum::http::StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
-            }
-        }
-    });
+    let page = get(move || std::future::ready(page::page(registries.iter())));
     loop {
         let problem = |address, detail| Problem::MetricsNotServed { address, detail };
         let listener = listen(address, &problem_sender, problem).await;

@@ -3,5 +3,6 @@
 pub mod health;
 pub mod listen;
 pub mod metrics;
+pub mod page;
 pub mod status;
 pub mod writer;

@@ -2,7 +2,10 @@
 //! exec` of the `proxy` command; a port is open only while a relay is wanted.
 
 pub mod hubble;
+#[cfg(test)]
+mod message_fields;
 pub mod port;
+mod port_client;
 pub mod profiles;
 pub mod read_rows;
 pub mod requests;

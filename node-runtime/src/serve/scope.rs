@@ -10,6 +10,11 @@ use axum::{
 use tonic::Status;
 use trilobite_api::read_scope::{READ_NAMESPACES, ReadScope};
 
+use super::port_client::PortClient;
+
+/// The services of Hubble.
+const HUBBLE_SERVICES: [&str; 3] = ["/observer.Observer/", "/peer.Peer/", "/grpc.health.v1.Health/"];
+
 /// What a call without a scope may read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ScopeRule {
@@ -21,13 +26,25 @@ pub(super) enum ScopeRule {
 
 /// Gives each call its scope, or refuses it.
 pub(super) async fn attach_scope(State(rule): State<ScopeRule>, mut request: Request, next: Next) -> Response {
-    match scope_in(request.headers(), rule) {
+    let scope = match request.extensions().get() {
+        Some(PortClient::HubbleRelay { .. }) => hubble_relay_scope(request.uri().path()),
+        Some(PortClient::Relay) | None => scope_in(request.headers(), rule),
+    };
+    match scope {
         Ok(scope) => {
             request.extensions_mut().insert(scope);
             next.run(request).await
         }
         Err(status) => status.into_http(),
     }
+}
+
+/// A relay of Hubble knows no scope. What is none of its business is refused.
+fn hubble_relay_scope(path: &str) -> Result<ReadScope, Status> {
+    if HUBBLE_SERVICES.iter().any(|service| path.starts_with(service)) {
+        return Ok(ReadScope::Everything);
+    }
+    Err(Status::permission_denied("the certificate of a hubble-relay reads flows alone"))
 }
 
 fn scope_in(headers: &HeaderMap, rule: ScopeRule) -> Result<ReadScope, Status> {
@@ -81,6 +98,16 @@ pub(super) mod tests {
         assert_eq!(refused.code(), Code::PermissionDenied);
         assert!(refused.message().contains(READ_NAMESPACES));
         assert_eq!(scope_in(&headers(&[]), ScopeRule::Optional).unwrap(), ReadScope::Everything);
+    }
+
+    #[test]
+    fn relay_of_hubble_reads_flows_alone() {
+        for path in ["/observer.Observer/GetFlows", "/peer.Peer/Notify"] {
+            assert_eq!(hubble_relay_scope(path).unwrap(), ReadScope::Everything, "{path}");
+        }
+        for path in ["/tetragon.FineGuidanceSensors/GetEvents", "/trilobite.v1.Profiles/Get", "/observer.ObserverX/Y"] {
+            assert_eq!(hubble_relay_scope(path).unwrap_err().code(), Code::PermissionDenied, "{path}");
+        }
     }
 
     #[test]

@@ -10,14 +10,14 @@ use std::{
 };
 
 use parking_lot::{Mutex, MutexGuard};
-use trilobite_node::layers::application::requests::programs::{Capture, SlotCounts, SlotId, SlotSpec};
+use trilobite_node::layers::application::requests::programs::{Capture, SlotCounts, SlotId, SlotSpec, Verdict};
 use trilobite_node_ebpf::{DataRecord, Record, RecordKind, data_flag};
 use trilobite_worker_wire::RingView;
 use zerocopy::FromBytes;
 
 pub(crate) const RING: u32 = 1 << 20;
 
-/// One record.
+/// One record: a call, or a piece of one.
 pub(crate) struct Call {
     pub(crate) header: DataRecord,
     pub(crate) bytes: Vec<u8>,
@@ -34,6 +34,10 @@ impl Call {
 
     pub(crate) fn connection(&self) -> u64 {
         self.header.record.connection
+    }
+
+    pub(crate) fn stream(&self) -> u64 {
+        self.header.stream
     }
 
     /// `>` or `<`, the position, the length of the call, and its first bytes.
@@ -98,6 +102,10 @@ impl CapturedPort {
         Self { capture, slot, reader, _alone: alone }
     }
 
+    pub(crate) fn set_verdict(&self, stream: u64, verdict: Verdict) {
+        self.capture.set_verdict(self.slot, stream, verdict);
+    }
+
     pub(crate) fn counts(&self) -> SlotCounts {
         self.capture.counts(self.slot)
     }
@@ -120,6 +128,12 @@ pub(crate) fn listener() -> (TcpListener, u16) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     (listener, port)
+}
+
+/// The streams of the client's and of the server's socket, from records of both.
+pub(crate) fn streams(calls: &[Call]) -> (u64, u64) {
+    let of = |flag| calls.iter().find(|call| call.has(flag)).unwrap().stream();
+    (of(data_flag::CLIENT), of(data_flag::SERVER))
 }
 
 /// A question and its answer.

@@ -18,7 +18,7 @@ use std::{
 use nix::sched::{CloneFlags, setns, unshare};
 use trilobite_node::layers::network::{
     enrich::{Enricher, WatchTarget},
-    flow::{Flow, Interface},
+    flow::{Flow, Forwarded, Interface},
     netlink,
     sources::{
         FlowSink,
@@ -46,6 +46,11 @@ pub struct Counted {
     pub rx: (u64, u64),
     /// Sent.
     pub tx: (u64, u64),
+}
+
+/// The counts of a flow: all flows of these tests are forwarded.
+pub fn counts(flow: &Flow) -> &Forwarded {
+    flow.forwarded().expect("a forwarded flow")
 }
 
 impl NodeAndPod {

@@ -21,7 +21,7 @@ use trilobite_crds::node::{
     Source, SourceKind,
 };
 use trilobite_node::{
-    identity::IdentityService,
+    identity::{IdentityService, Pod},
     kernel::{Account, Facts, account, probe},
     layers::{
         LayerContext,
@@ -54,6 +54,11 @@ pub(crate) struct RequestNode {
 impl RequestNode {
     /// A node on which an agent has just started. Only one exists at a time.
     pub(crate) fn new(name: &str) -> Self {
+        Self::with_pods(name, None)
+    }
+
+    /// A node of a cluster that knows these pods; without any, a machine by itself.
+    pub(crate) fn with_pods(name: &str, pods: Option<Vec<Pod>>) -> Self {
         assert!(nix::unistd::geteuid().is_root(), "this test loads programs into the kernel: run it as root");
         let alone = ONE_AT_A_TIME.lock();
         assert_eq!(account(), Account::default(), "a test before has left something");
@@ -70,7 +75,12 @@ impl RequestNode {
             ledger: ledger.clone(),
             state_dir: std::env::temp_dir().join(format!("trilobite-requests-{}", std::process::id())),
         };
-        let identity = IdentityService::new(facts.clone(), ledger.clone(), false);
+        let identity = IdentityService::new(facts.clone(), ledger.clone(), pods.is_some());
+        let pods: Vec<Pod> = pods.unwrap_or_default();
+        for container in pods.iter().map(container_path) {
+            fs::create_dir_all(cgroup.join(container)).unwrap();
+        }
+        identity.set_pods(pods.into_iter().map(Arc::new).collect());
         let application = Application::new(context, identity, &worker_path());
         Self { application, ledger, desired: Desired::default(), facts, cgroup, _alone: alone }
     }
@@ -151,12 +161,24 @@ impl RequestNode {
         self.command(program).args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     }
 
+    /// The same with environment variables.
+    #[allow(dead_code, reason = "not in every test that has this module")]
+    pub(crate) fn start_with(&self, program: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Child {
+        let mut command = self.command(program);
+        command.args(arguments).envs(variables.iter().copied()).stdin(Stdio::null()).stderr(Stdio::null());
+        command.spawn().unwrap()
+    }
+
+    /// Starts a program in the container of a pod.
+    #[allow(dead_code, reason = "not in every test that has this module")]
+    pub(crate) fn start_in(&self, pod: &Pod, program: &str, arguments: &[&str]) -> Child {
+        let mut command = in_cgroup(&self.cgroup.join(container_path(pod)), program);
+        command.args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
     /// A program that enters the node's cgroup first. Its output is discarded.
     fn command(&self, program: impl AsRef<OsStr>) -> Command {
-        let enter = format!("echo $$ > {}/cgroup.procs; exec \"$@\"", self.cgroup.display());
-        let mut command = Command::new("/bin/sh");
-        command.args(["-c", &enter, "sh"]).arg(program).stdout(Stdio::null());
-        command
+        in_cgroup(&self.cgroup, program)
     }
 
     /// The rows of a profile, once there are so many.
@@ -202,12 +224,33 @@ impl RequestNode {
 impl Drop for RequestNode {
     fn drop(&mut self) {
         for _ in 0..50 {
-            if fs::remove_dir(&self.cgroup).is_ok() {
+            if remove_cgroups(&self.cgroup).is_ok() {
                 return;
             }
             thread::sleep(Duration::from_millis(20));
         }
     }
+}
+
+fn in_cgroup(cgroup: &Path, program: impl AsRef<OsStr>) -> Command {
+    let enter = format!("echo $$ > {}/cgroup.procs; exec \"$@\"", cgroup.display());
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", &enter, "sh"]).arg(program).stdout(Stdio::null());
+    command
+}
+
+/// The cgroup of a pod's container, below the node's.
+fn container_path(pod: &Pod) -> PathBuf {
+    let id = pod.containers[0].id.rsplit("//").next().unwrap();
+    Path::new("kubepods").join(format!("pod{}", pod.cgroup_uid)).join(id)
+}
+
+/// Removes a cgroup with all below it.
+fn remove_cgroups(cgroup: &Path) -> std::io::Result<()> {
+    for below in fs::read_dir(cgroup)?.flatten().filter(|entry| entry.path().is_dir()) {
+        remove_cgroups(&below.path())?;
+    }
+    fs::remove_dir(cgroup)
 }
 
 /// HTTP on a port, both roles.

@@ -16,8 +16,8 @@ pub(super) const CLOCK_SKEW: jiff::SignedDuration = jiff::SignedDuration::from_m
 /// Life of a CA: a year.
 pub(super) const LIFE: jiff::SignedDuration = jiff::SignedDuration::from_hours(365 * 24);
 
-const CERTIFICATE: &str = "tls.crt";
-const KEY: &str = "tls.key";
+pub(super) const CERTIFICATE: &str = "tls.crt";
+pub(super) const KEY: &str = "tls.key";
 const NEXT_CERTIFICATE: &str = "next.crt";
 const NEXT_KEY: &str = "next.key";
 /// Certificates that were replaced and have not expired.
@@ -111,7 +111,7 @@ impl Authority {
 }
 
 impl CaCertificate {
-    fn parse(pem: &str, entry: &'static str) -> Result<Self, AuthorityError> {
+    pub(super) fn parse(pem: &str, entry: &'static str) -> Result<Self, AuthorityError> {
         let mut all = Self::parse_all(pem, entry)?;
         if all.len() != 1 {
             return Err(AuthorityError::Pem { entry, why: format!("{} certificates, not 1", all.len()) });
@@ -171,7 +171,7 @@ impl StoredAuthority {
     }
 }
 
-fn text(data: &BTreeMap<String, ByteString>, entry: &'static str) -> Result<String, AuthorityError> {
+pub(super) fn text(data: &BTreeMap<String, ByteString>, entry: &'static str) -> Result<String, AuthorityError> {
     let bytes = data.get(entry).ok_or(AuthorityError::Missing(entry))?;
     String::from_utf8(bytes.0.clone()).map_err(|error| AuthorityError::Pem { entry, why: error.to_string() })
 }

@@ -51,6 +51,17 @@ fn api_service_lives_while_a_replica_is_available() {
         cluster.condition(STACK, "RelayReady", "True", "Ready").await;
         let listen = cluster.get(RUNTIME).await.unwrap()["spec"]["listen"].clone();
         assert_eq!(listen["address"], "[::]:4244");
+        let hubble = format!("/api/v1/namespaces/{NAMESPACE}/services/hubble-relay");
+        let ports = cluster.get(&hubble).await.unwrap()["spec"]["ports"].clone();
+        assert_eq!((&ports[0]["port"], &ports[1]["port"]), (&json!(80), &json!(443)));
+        let secret = format!("/api/v1/namespaces/{NAMESPACE}/secrets/hubble-relay-client-certs");
+        let peer = format!("/api/v1/namespaces/{NAMESPACE}/services/hubble-peer");
+        cluster.apply(&stack("{relay: {hubbleRelay: Enabled}}"));
+        eventually("the Secret of hubble-relay exists", 20, async || cluster.get(&secret).await).await;
+        cluster.get(&peer).await.unwrap();
+        cluster.apply(&stack("{}"));
+        is_gone(&cluster, &secret, 20).await;
+        is_gone(&cluster, &peer, 10).await;
 
         // The relay is killed: a namespace that is deleted now goes away.
         node.lock().relay_ready = Some(false);
@@ -64,6 +75,7 @@ fn api_service_lives_while_a_replica_is_available() {
         cluster.apply(&stack("{suspend: true}"));
         is_gone(&cluster, API_SERVICE, 10).await;
         is_gone(&cluster, &deployment(), 10).await;
+        is_gone(&cluster, &hubble, 10).await;
         cluster.condition(STACK, "RelayReady", "False", "Suspended").await;
         eventually("the agent's port is closed", 10, async || {
             let spec = cluster.get(RUNTIME).await?["spec"].clone();

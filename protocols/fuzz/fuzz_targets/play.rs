@@ -7,7 +7,7 @@ pub fn play(name: Name, data: &[u8]) {
     let Some((flags, mut rest)) = data.split_first() else { return };
     let role = [None, Some(Role::Client), Some(Role::Server), None][usize::from(flags & 3)];
     let transport = if flags & 4 == 0 { Transport::Stream } else { Transport::Datagram };
-    let settings = Settings { payload_bytes: usize::from(flags >> 4), ..Settings::default() };
+    let settings = Settings { payload_bytes: usize::from(flags >> 4), masks: true, ..Settings::default() };
     let mut connection = Connection::new(role, transport, flags & 8 != 0, &[name], &settings);
     let (mut positions, mut time) = ([0u64; 2], 1);
     while let [flags, length, bytes @ ..] = rest {
@@ -18,6 +18,7 @@ pub fn play(name: Name, data: &[u8]) {
         let whole = piece.len() as u64 + u64::from(flags >> 4);
         connection.push(side, *position, piece, whole, time);
         while connection.take_exchange().is_some() {}
+        connection.take_masked();
         *position += whole;
         time += 1_000_000;
         rest = behind;

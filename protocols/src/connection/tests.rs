@@ -110,3 +110,31 @@ fn idle_connection_holds_little() {
     }
     assert!(connection.memory() < 2048, "{}", connection.memory());
 }
+
+#[test]
+fn http_has_one_message_in_a_call_until_it_is_pipelined() {
+    let mut connection = connection(Some(Role::Server), false, &Name::ALL);
+    let (mut asked, mut answered) = (0, 0);
+    let mut exchange = |connection: &mut Connection, requests: usize, time: u64| {
+        let (many, answers) = (GET.repeat(requests), OK.repeat(requests));
+        connection.push(Side::Received, asked, &many, many.len() as u64, time);
+        connection.push(Side::Sent, answered, &answers, answers.len() as u64, time + 1);
+        (asked, answered) = (asked + many.len() as u64, answered + answers.len() as u64);
+    };
+    exchange(&mut connection, 1, 1);
+    exchange(&mut connection, 1, 3);
+    assert_eq!((connection.verdict(), connection.has_many_in_a_call()), (Verdict::Parse(Name::Http), false));
+    exchange(&mut connection, 2, 5);
+    assert!(connection.has_many_in_a_call());
+    exchange(&mut connection, 1, 7);
+    assert!(connection.has_many_in_a_call(), "the client may do it again");
+}
+
+#[test]
+fn other_protocols_have_many_messages_in_a_call() {
+    let mut connection = connection(Some(Role::Client), false, &Name::ALL);
+    let (get, value) = (b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n", b"$2\r\nok\r\n");
+    connection.push(Side::Sent, 0, get, get.len() as u64, 1);
+    connection.push(Side::Received, 0, value, value.len() as u64, 2);
+    assert_eq!((connection.verdict(), connection.has_many_in_a_call()), (Verdict::Parse(Name::Redis), true));
+}

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
 
 /// Records of a message that are read.
 const RECORDS_MAX: usize = 128;
@@ -143,6 +144,57 @@ impl Message {
             }
         }
         Some(())
+    }
+}
+
+/// Where a message has what rows do not show: names and data of the sections behind the answers. What cannot be read is not shown
+/// either.
+pub(super) fn hidden(bytes: &[u8]) -> Vec<Range<usize>> {
+    let mut hidden = Vec::new();
+    let mut reader = Reader { bytes, at: 0 };
+    if hide_sections(&mut reader, &mut hidden).is_none() || reader.at < bytes.len() {
+        hidden.push(reader.at..bytes.len());
+    }
+    hidden
+}
+
+fn hide_sections(reader: &mut Reader<'_>, hidden: &mut Vec<Range<usize>>) -> Option<()> {
+    let header = Header::read(reader.bytes)?;
+    reader.at = HEADER_BYTES;
+    for _ in 0..header.questions {
+        reader.name()?;
+        reader.at = reader.at.checked_add(4).filter(|end| *end <= reader.bytes.len())?;
+    }
+    let (answers, others) =
+        (usize::from(header.answers), usize::from(header.authorities) + usize::from(header.additionals));
+    for index in 0..answers + others {
+        let is_shown = index < answers;
+        let start = reader.at;
+        reader.name()?;
+        if !is_shown {
+            hide_labels(reader.bytes, start..reader.at, hidden);
+        }
+        let fixed = reader.bytes.get(reader.at..reader.at.checked_add(10)?)?;
+        let length = usize::from(u16::from_be_bytes(*fixed.last_chunk()?));
+        let data = reader.at + fixed.len();
+        reader.at = data.checked_add(length).filter(|end| *end <= reader.bytes.len())?;
+        if !is_shown {
+            hidden.push(data..reader.at);
+        }
+    }
+    Some(())
+}
+
+/// The texts of the labels of a name; their lengths and pointers stay.
+fn hide_labels(bytes: &[u8], name: Range<usize>, hidden: &mut Vec<Range<usize>>) {
+    let mut at = name.start;
+    while let Some(&length) = bytes.get(at).filter(|_| at < name.end) {
+        if length == 0 || length >> 6 != 0 {
+            return;
+        }
+        let end = at + 1 + usize::from(length);
+        hidden.push(at + 1..end.min(name.end));
+        at = end;
     }
 }
 

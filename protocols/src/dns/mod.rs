@@ -3,7 +3,7 @@
 mod json;
 mod message;
 
-use self::message::{HEADER_BYTES, Header, Message, kind_name, rcode_name};
+use self::message::{HEADER_BYTES, Header, Message, hidden, kind_name, rcode_name};
 use crate::exchange::ExchangeQueue;
 use crate::pair::ById;
 use crate::{DnsFields, Exchange, Fields, Guess, Name, Parser, Protocol, Role, Settings, Side, Step, Times, Transport};
@@ -134,6 +134,13 @@ impl Parser for DnsConnection {
 
     fn lost(&self) -> u64 {
         self.asked.lost()
+    }
+
+    fn mask(&self, _: Side, taken: &mut [u8]) {
+        let start = if self.transport == Transport::Stream { PREFIX_BYTES.min(taken.len()) } else { 0 };
+        let message = taken.get_mut(start..).unwrap_or_default();
+        // Pointers of later names may lead to what is overwritten: a zero ends a name.
+        hidden(message).into_iter().for_each(|hidden| message.get_mut(hidden).unwrap_or_default().fill(0));
     }
 }
 

@@ -1,6 +1,7 @@
 //! Where the body of a message ends (RFC 9112, 6 and 7), and the part of it that is kept.
 
 use super::head::{Framing, LineSearch, trimmed};
+use super::mask::Taken;
 
 /// Longest line of a chunk's size, with its extensions.
 const CHUNK_LINE_MAX: usize = 4 << 10;
@@ -68,6 +69,19 @@ impl Body {
 
     pub(super) fn memory(&self) -> usize {
         self.kept.capacity()
+    }
+
+    /// What `read` takes next.
+    pub(super) fn next_part(&self, shows_text: bool) -> Taken {
+        match self.part {
+            Part::Length(_) | Part::Chunk(_) | Part::UntilEnd if shows_text && !self.broken_off => {
+                Taken::Content { kept: self.keep_max.saturating_sub(self.kept.len()) }
+            }
+            Part::Length(_) | Part::Chunk(_) | Part::UntilEnd => Taken::Nothing,
+            Part::ChunkSize => Taken::ChunkSize,
+            Part::Trailers => Taken::HiddenLine,
+            Part::ChunkEnd | Part::Complete => Taken::LineEnd,
+        }
     }
 
     pub(super) fn read(&mut self, bytes: &[u8]) -> Read {

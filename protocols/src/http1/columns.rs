@@ -124,21 +124,33 @@ fn headers_memory(headers: &Vec<(String, String)>) -> usize {
     texts + headers.capacity() * size_of::<(String, String)>()
 }
 
+/// Whether the kept part of a body is shown.
+pub(super) fn shows_text(headers: &Headers, asks: bool) -> bool {
+    is_text(headers, asks) && !is_encoded(headers)
+}
+
+fn is_text(headers: &Headers, asks: bool) -> bool {
+    let kind = headers.content_type.as_str();
+    kind.contains("json") || kind.contains("text/") || asks && kind.contains("form-urlencoded")
+}
+
+fn is_encoded(headers: &Headers) -> bool {
+    !matches!(headers.content_encoding.as_str(), "" | "identity")
+}
+
 /// What is kept of a body, as text; what is no text is named as Pixie names it.
 fn text(body: Body, headers: &Headers, asks: bool) -> String {
     let (is_cut, kept) = (body.is_cut(), body.kept);
     if kept.is_empty() {
         return String::new();
     }
-    let kind = headers.content_type.as_str();
-    let is_text = kind.contains("json") || kind.contains("text/") || asks && kind.contains("form-urlencoded");
-    if kind.is_empty() {
+    if headers.content_type.is_empty() {
         return "<removed: unknown content-type>".to_owned();
     }
-    if !is_text {
+    if !is_text(headers, asks) {
         return "<removed: non-text content-type>".to_owned();
     }
-    if !matches!(headers.content_encoding.as_str(), "" | "identity") {
+    if is_encoded(headers) {
         return format!("<removed: content-encoding {}>", headers.content_encoding);
     }
     let mut text = String::from_utf8_lossy(&kept).into_owned();

@@ -4,6 +4,7 @@ mod body;
 mod columns;
 mod half;
 mod head;
+mod mask;
 mod parser;
 
 use self::head::{may_be_request, may_be_status, request_line, status_line, trimmed};

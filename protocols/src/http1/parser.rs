@@ -6,6 +6,7 @@ use super::body::{Body, Read};
 use super::columns::{self, Answer, Request};
 use super::half::{Half, Message, Origin, Start, State, start};
 use super::head::{Framing, Headers, begins_with_method, may_be_request, may_be_status, status_line, trimmed};
+use super::mask::{Taken, mask};
 use crate::limits::TEXT_MAX;
 use crate::pair::InOrder;
 use crate::{Exchange, Parser, Role, Settings, Side, Step, Times};
@@ -27,11 +28,13 @@ pub(super) struct HttpConnection {
     confirmed: bool,
     lengths_only: bool,
     not_understood: u64,
+    taken: Taken,
 }
 
 impl Parser for HttpConnection {
     fn parse(&mut self, side: Side, bytes: &[u8], at: Times) -> Step {
         if self.lengths_only {
+            self.taken = Taken::Nothing;
             return Step::Message { bytes: bytes.len() };
         }
         let asks = side.asks(self.role);
@@ -89,6 +92,15 @@ impl Parser for HttpConnection {
         self.pairs.lost() + self.not_understood
     }
 
+    /// Not without pipelining.
+    fn has_many_in_a_call(&self) -> bool {
+        self.pairs.has_pipelined()
+    }
+
+    fn mask(&self, _: Side, taken: &mut [u8]) {
+        mask(self.taken, taken, &self.redact);
+    }
+
     fn lengths_only(&self) -> bool {
         self.lengths_only
     }
@@ -108,6 +120,7 @@ impl HttpConnection {
             confirmed: false,
             lengths_only: false,
             not_understood: 0,
+            taken: Taken::default(),
         }
     }
 
@@ -116,6 +129,7 @@ impl HttpConnection {
     }
 
     fn parse_start_line(&mut self, asks: bool, bytes: &[u8], at: Times) -> Step {
+        self.taken = Taken::LineEnd;
         match bytes {
             [b'\n', ..] => return Step::Message { bytes: 1 },
             [b'\r', b'\n', ..] => return Step::Message { bytes: 2 },
@@ -129,6 +143,7 @@ impl HttpConnection {
         };
         let taken = line.len();
         let Some(start) = start(asks, trimmed(line)) else { return self.refuse(asks, bytes, at) };
+        self.taken = Taken::StartLine;
         let headers = Headers::new(&self.redact);
         let half = self.half(asks);
         // Interim answers count for the final one.
@@ -158,12 +173,15 @@ impl HttpConnection {
         let continues = std::mem::replace(&mut half.in_long_line, line.is_none());
         let line = trimmed(line.unwrap_or(bytes));
         if continues {
-            return Step::Message { bytes: taken };
-        }
-        if line.is_empty() {
+            self.taken = Taken::HiddenLine;
+        } else if line.is_empty() {
+            self.taken = Taken::LineEnd;
             self.finish_head(asks, at);
-        } else if let Some(message) = &mut half.message {
-            message.headers.add_line(line);
+        } else {
+            if let Some(message) = &mut half.message {
+                message.headers.add_line(line);
+            }
+            self.taken = Taken::HeaderLine;
         }
         Step::Message { bytes: taken }
     }
@@ -186,9 +204,11 @@ impl HttpConnection {
             self.lose_step(asks);
             return self.search(asks, bytes, at);
         }
+        let part = message.body.next_part(columns::shows_text(&message.headers, asks));
         match message.body.read(bytes) {
             Read::Bytes(taken) => {
                 half.bytes += taken as u64;
+                self.taken = part;
                 self.note_body(asks, at);
                 Step::Message { bytes: taken }
             }

@@ -31,6 +31,16 @@ pub(super) struct Message {
     pub(super) at: Times,
 }
 
+/// What the cutter has understood last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Taken {
+    pub(super) kind: u8,
+    /// Bytes before the body.
+    pub(super) header: usize,
+    /// The body, or what has come of it, begins here. Else it goes on.
+    pub(super) is_beginning: bool,
+}
+
 /// What the next bytes of a side are.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Cut {
@@ -69,6 +79,8 @@ enum State {
 pub(super) struct MessageCutter {
     sender: Sender,
     state: State,
+    /// What `cut` has understood last.
+    pub(super) taken: Taken,
 }
 
 impl MessageCutter {
@@ -78,7 +90,7 @@ impl MessageCutter {
             Sender::Client => State::Startup,
             Sender::Server => State::Header,
         };
-        Self { sender, state }
+        Self { sender, state, taken: Taken::default() }
     }
 
     /// The client has asked for encryption: the next byte is the answer.
@@ -110,6 +122,7 @@ impl MessageCutter {
                     // Servers before 7.0 answer with an error.
                     Some(b'E') => self.header(bytes, at),
                     Some(byte) => {
+                        self.taken = Taken { kind: ENCRYPTION, header: 1, is_beginning: true };
                         let body = vec![*byte];
                         Cut::Message(1, Message { kind: ENCRYPTION, body, cut: false, length: 1, at })
                     }
@@ -175,7 +188,9 @@ impl MessageCutter {
         let message = Message { kind, body: Vec::new(), cut: false, length: u64::from(length) + type_bytes as u64, at };
         let left = u64::from(length).saturating_sub(4);
         self.state = State::Body(Body { message, left, keep: kept(kind, self.sender) });
-        match self.body(bytes.get(header..).unwrap_or_default(), at) {
+        let cut = self.body(bytes.get(header..).unwrap_or_default(), at);
+        self.taken = Taken { kind, header, is_beginning: true };
+        match cut {
             Cut::Message(taken, message) => Cut::Message(header + taken, message),
             Cut::Part(taken) => Cut::Part(header + taken),
             _ => Cut::Part(header),
@@ -184,6 +199,7 @@ impl MessageCutter {
 
     fn body(&mut self, bytes: &[u8], at: Times) -> Cut {
         let State::Body(body) = &mut self.state else { return Cut::NeedMore };
+        self.taken = Taken { kind: body.message.kind, header: 0, is_beginning: false };
         let taken = usize::try_from(body.left).unwrap_or(usize::MAX).min(bytes.len());
         let room = body.keep.saturating_sub(body.message.body.len()).min(taken);
         body.message.body.extend_from_slice(bytes.get(..room).unwrap_or_default());

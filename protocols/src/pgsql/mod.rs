@@ -3,6 +3,7 @@
 
 mod exchanges;
 mod group;
+mod mask;
 mod message;
 mod parser;
 mod server_error;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::exchanges::{PORTAL_SUSPENDED, exchange, exchanges};
 use super::group::{Answer, Answers, Group, Outcome, Request, RequestKind, RequestSpan, STEPS_MAX, executes};
+use super::mask::mask;
 use super::message::{Cut, ENCRYPTION, Message, MessageCutter, STARTUP};
 use super::server_error::ServerError;
 use super::signs::{CANCEL_REQUEST, GSS_REQUEST, SSL_REQUEST};
@@ -382,6 +383,15 @@ impl Parser for PgsqlParser {
 
     fn lost(&self) -> u64 {
         self.lost + self.order.lost()
+    }
+
+    fn mask(&self, side: Side, taken: &mut [u8]) {
+        let sender = self.sender(side);
+        let cutter = match sender {
+            Sender::Client => &self.client,
+            Sender::Server => &self.server,
+        };
+        mask(cutter.taken, sender, self.keep_literals, taken);
     }
 
     fn lengths_only(&self) -> bool {

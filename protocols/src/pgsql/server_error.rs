@@ -37,6 +37,11 @@ impl ServerError {
         error
     }
 
+    /// Overwrites in the message what `shown` leaves out.
+    pub(super) fn mask_message(&self, message: &mut [u8]) {
+        redact::mask_pgsql_error(&self.code, &self.routine, message);
+    }
+
     /// `ERROR: relation "x" does not exist`; with its detail only if values are kept.
     pub(super) fn shown(&self, keep_literals: bool) -> String {
         let Self { severity, message, detail, .. } = self;

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use super::REDACTED;
-use super::url::in_text;
+use super::url::{in_text, values_in_text};
+use crate::mask::fill;
 
 /// Headers whose values are credentials, in lower case.
 const CREDENTIAL_HEADERS: [&str; 8] = [
@@ -38,12 +39,26 @@ const CREDENTIAL_WORDS: [&str; 14] = [
 /// The value of a header as it may be shown. Values of credentials, and of headers in `redacted` (without regard to case, `*`
 /// at the end of a name stands for any rest), are replaced wholly; in all others the values of URLs' queries are.
 pub fn header_value<'a>(name: &str, value: &'a str, redacted: &[String]) -> Cow<'a, str> {
+    if is_redacted(name, redacted) { Cow::Borrowed(REDACTED) } else { in_text(value) }
+}
+
+/// Overwrites in a header's value what `header_value` does not show.
+pub(crate) fn mask_header_value(name: &str, value: &mut [u8], redacted: &[String]) {
+    if is_redacted(name, redacted) {
+        return fill(value);
+    }
+    match std::str::from_utf8(value).map(values_in_text) {
+        Ok(hidden) => hidden.into_iter().for_each(|hidden| fill(value.get_mut(hidden).unwrap_or_default())),
+        // What is no text is shown as it is, unless there is a URL in it.
+        Err(_) if values_in_text(&String::from_utf8_lossy(value)).is_empty() => {}
+        Err(_) => fill(value),
+    }
+}
+
+fn is_redacted(name: &str, redacted: &[String]) -> bool {
     let name = name.trim().to_ascii_lowercase();
     let is_listed = redacted.iter().any(|pattern| matches_name(&pattern.to_ascii_lowercase(), &name));
-    if is_listed || is_credential(&name) {
-        return Cow::Borrowed(REDACTED);
-    }
-    in_text(value)
+    is_listed || is_credential(&name)
 }
 
 fn is_credential(name: &str) -> bool {

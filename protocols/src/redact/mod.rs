@@ -6,10 +6,14 @@ mod header;
 mod sql;
 mod url;
 
+pub(crate) use error_text::{mask_pgsql_error, mask_redis_error};
 pub use error_text::{pgsql_error, redis_error};
 pub use header::header_value;
+pub(crate) use header::mask_header_value;
+pub(crate) use sql::mask_sql;
 pub use sql::{SqlDialect, sql};
 pub use url::query;
+pub(crate) use url::query_values;
 
 /// Stands where a value was.
 pub const REDACTED: &str = "<redacted>";

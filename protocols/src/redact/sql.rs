@@ -1,5 +1,7 @@
 //! SQL without its literals and comments: `WHERE name = 'x' AND id IN (1, 2)` -> `WHERE name = ? AND id IN (?, ?)`.
 
+use std::ops::Range;
+
 /// Differences between servers that matter to where a literal ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SqlDialect {
@@ -20,6 +22,12 @@ pub fn sql(text: &str, dialect: SqlDialect) -> String {
 /// Digits of the highest parameter number ($65535).
 const PARAMETER_DIGITS: usize = 5;
 
+/// A part of a statement that is not shown.
+struct Hidden {
+    range: Range<usize>,
+    is_comment: bool,
+}
+
 struct Scanner<'a> {
     text: &'a str,
     bytes: &'a [u8],
@@ -31,6 +39,8 @@ struct Scanner<'a> {
     setting: Setting,
     /// The last word was ESCAPE.
     after_escape: bool,
+    /// Where literals and comments stand, if that is asked for.
+    hidden: Option<Vec<Hidden>>,
 }
 
 /// `SET app.token = secret`: the value of a custom setting may be a literal without quotes.
@@ -59,6 +69,7 @@ impl<'a> Scanner<'a> {
             blank: false,
             setting: Setting::Start,
             after_escape: false,
+            hidden: None,
         }
     }
 
@@ -112,7 +123,9 @@ impl<'a> Scanner<'a> {
 
     fn replace(&mut self, end: usize) {
         self.push("?");
-        self.at = end.min(self.bytes.len());
+        let end = end.min(self.bytes.len());
+        self.hide(self.at..end, false);
+        self.at = end;
         self.after_escape = false;
         if self.setting == Setting::Start {
             self.setting = Setting::None;
@@ -123,14 +136,23 @@ impl<'a> Scanner<'a> {
         self.replace(self.bytes.len());
     }
 
+    fn hide(&mut self, range: Range<usize>, is_comment: bool) {
+        if let Some(hidden) = &mut self.hidden {
+            hidden.push(Hidden { range, is_comment });
+        }
+    }
+
     fn skip_line(&mut self) {
+        let start = self.at;
         while !matches!(self.byte(0), b'\n' | b'\r') && self.at < self.bytes.len() {
             self.at += 1;
         }
+        self.hide(start..self.at, true);
         self.blank = true;
     }
 
     fn skip_block_comment(&mut self) {
+        let start = self.at;
         let mut depth = 0_usize;
         while self.at < self.bytes.len() {
             match (self.byte(0), self.byte(1)) {
@@ -149,6 +171,7 @@ impl<'a> Scanner<'a> {
             }
         }
         self.at = self.at.min(self.bytes.len());
+        self.hide(start..self.at, true);
         self.blank = true;
     }
 
@@ -326,6 +349,10 @@ fn is_word(byte: u8) -> bool {
 fn is_plain_value(word: &str) -> bool {
     ["on", "off", "true", "false", "default", "null"].iter().any(|plain| word.eq_ignore_ascii_case(plain))
 }
+
+mod mask;
+
+pub(crate) use mask::mask_sql;
 
 #[cfg(test)]
 mod tests;

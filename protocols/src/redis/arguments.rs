@@ -11,29 +11,15 @@ const ARGUMENTS_MAX: usize = 1024;
 /// Commands whose arguments may be credentials.
 const WITH_CREDENTIALS: [&str; 8] = ["ACL", "AUTH", "CONFIG", "DEBUG", "HELLO", "MIGRATE", "REPLCONF", "SENTINEL"];
 
+/// The word behind which the keys of XREAD stand.
+const STREAMS: &[u8] = b"STREAMS";
+/// What may stand behind CLIENT REPLY.
+const REPLY_MODES: [&[u8]; 3] = [b"ON", b"OFF", b"SKIP"];
+
 /// The command's name, and its arguments as they may be shown; none: this is no command.
 pub(super) fn describe(value: &Value, keep_literals: bool) -> Option<(Cow<'static, str>, String)> {
-    let [name, arguments @ ..] = value.leaves.as_slice() else { return None };
-    let (name, keys) = match commands::find(&name.text) {
-        Some((name, keys)) => (Cow::Borrowed(name), keys),
-        None => {
-            let name = plausible_name(name)?;
-            // A module's commands have a dot in their names and their key first, e.g. JSON.GET. Of others nothing is known.
-            let keys = if name.contains('.') { Keys::First } else { Keys::None };
-            (Cow::Owned(name), keys)
-        }
-    };
-    let total = usize::try_from(value.leaf_count.saturating_sub(1)).unwrap_or(usize::MAX);
-    let (name, keys, arguments, total) = match (keys, arguments) {
-        (Keys::Sub(keys), [sub, rest @ ..]) => match plausible_name(sub) {
-            Some(sub) => (Cow::Owned(format!("{name} {sub}")), *keys, rest, total.saturating_sub(1)),
-            None => (name, Keys::None, arguments, total),
-        },
-        (Keys::Sub(_), []) => (name, Keys::None, arguments, total),
-        (keys, _) => (name, keys, arguments, total),
-    };
-    let first_word = name.split(' ').next().unwrap_or_default();
-    let shown = if keep_literals && !WITH_CREDENTIALS.contains(&first_word) {
+    let Call { name, keys, arguments, total } = Call::new(value)?;
+    let shown = if keep_literals && !has_credentials(&name) {
         join(arguments.iter(), arguments.len() < total)
     } else {
         let indexes = keys_of(keys, arguments, total);
@@ -41,6 +27,67 @@ pub(super) fn describe(value: &Value, keep_literals: bool) -> Option<(Cow<'stati
         join(indexes.iter().filter_map(|index| arguments.get(*index)), missing)
     };
     Some((name, shown))
+}
+
+/// Whether the row of a command, which may still be arriving, shows its last string so far, or its other arguments cannot be told
+/// apart without it.
+pub(super) fn shows_last(value: &Value, keep_literals: bool) -> bool {
+    let Some(Call { name, keys, arguments, total }) = Call::new(value) else { return false };
+    if value.leaf_count > value.leaves.len() as u64 {
+        return false;
+    }
+    // The command's name, of one or two words.
+    let Some((last, index)) = arguments.last().zip(arguments.len().checked_sub(1)) else { return true };
+    let is_counter = |at: usize| index == at && number(last).is_some_and(|number| number <= total);
+    keep_literals && !has_credentials(&name)
+        || keys_of(keys, arguments, total).contains(&index)
+        || match keys {
+            Keys::Counted(at) => is_counter(at),
+            Keys::FirstAndCounted => is_counter(1),
+            Keys::Streams => last.text.eq_ignore_ascii_case(STREAMS),
+            _ => name == "CLIENT REPLY" && REPLY_MODES.iter().any(|mode| last.text.eq_ignore_ascii_case(mode)),
+        }
+}
+
+/// A command's name and arguments.
+struct Call<'a> {
+    name: Cow<'static, str>,
+    keys: Keys,
+    arguments: &'a [Leaf],
+    /// Arguments that were sent; fewer may be known.
+    total: usize,
+}
+
+impl<'a> Call<'a> {
+    /// None: this is no command.
+    fn new(value: &'a Value) -> Option<Self> {
+        let [name, arguments @ ..] = value.leaves.as_slice() else { return None };
+        let (name, keys) = match commands::find(&name.text) {
+            Some((name, keys)) => (Cow::Borrowed(name), keys),
+            None => {
+                let name = plausible_name(name)?;
+                // A module's commands have a dot in their names and their key first, e.g. JSON.GET. Of others nothing is known.
+                let keys = if name.contains('.') { Keys::First } else { Keys::None };
+                (Cow::Owned(name), keys)
+            }
+        };
+        let sent = value.count.unwrap_or_default().max(value.leaf_count);
+        let total = usize::try_from(sent.saturating_sub(1)).unwrap_or(usize::MAX);
+        let (name, keys, arguments, total) = match (keys, arguments) {
+            (Keys::Sub(keys), [sub, rest @ ..]) => match plausible_name(sub) {
+                Some(sub) => (Cow::Owned(format!("{name} {sub}")), *keys, rest, total.saturating_sub(1)),
+                None => (name, Keys::None, arguments, total),
+            },
+            (Keys::Sub(_), []) => (name, Keys::None, arguments, total),
+            (keys, _) => (name, keys, arguments, total),
+        };
+        Some(Self { name, keys, arguments, total })
+    }
+}
+
+/// A credential may be among the command's arguments.
+fn has_credentials(name: &str) -> bool {
+    WITH_CREDENTIALS.contains(&name.split(' ').next().unwrap_or_default())
 }
 
 fn plausible_name(leaf: &Leaf) -> Option<String> {
@@ -55,7 +102,7 @@ fn keys_of(keys: Keys, arguments: &[Leaf], total: usize) -> Vec<usize> {
     // One more than is known says that there are more.
     let bound = |end: usize| end.min(total).min(arguments.len() + 1);
     let counted = |at: usize| {
-        let number = arguments.get(at).and_then(|leaf| std::str::from_utf8(&leaf.text).ok()?.parse::<usize>().ok());
+        let number = arguments.get(at).and_then(number);
         at + 1..bound(number.map_or(0, |number| at.saturating_add(1).saturating_add(number)))
     };
     match keys {
@@ -69,11 +116,15 @@ fn keys_of(keys: Keys, arguments: &[Leaf], total: usize) -> Vec<usize> {
         Keys::AllBehindFirst => (1..bound(total)).collect(),
         Keys::Counted(at) => counted(at).collect(),
         Keys::FirstAndCounted => std::iter::once(0).chain(counted(1)).collect(),
-        Keys::Streams => match arguments.iter().position(|leaf| leaf.text.eq_ignore_ascii_case(b"STREAMS")) {
+        Keys::Streams => match arguments.iter().position(|leaf| leaf.text.eq_ignore_ascii_case(STREAMS)) {
             Some(at) => (at + 1..bound(at + 1 + total.saturating_sub(at + 1) / 2)).collect(),
             None => Vec::new(),
         },
     }
+}
+
+fn number(leaf: &Leaf) -> Option<usize> {
+    std::str::from_utf8(&leaf.text).ok()?.parse().ok()
 }
 
 fn join<'a>(leaves: impl Iterator<Item = &'a Leaf>, missing: bool) -> String {

@@ -3,6 +3,7 @@
 
 mod arguments;
 mod commands;
+mod mask;
 mod parser;
 mod reply;
 mod signs;

@@ -3,8 +3,10 @@
 
 use std::borrow::Cow;
 
+use super::mask::{self, Taken};
+use super::reply::is_monitor_line;
 use super::signs::{FirstElement, first_of_array};
-use super::value::{Decoded, Decoder, Leaf, Value};
+use super::value::{Decoded, Decoder, Value};
 use super::{arguments, reply};
 use crate::exchange::ExchangeQueue;
 use crate::pair::InOrder;
@@ -48,6 +50,8 @@ pub(super) struct RedisParser {
     transport: Transport,
     keep_literals: bool,
     payload_bytes: usize,
+    masks: bool,
+    taken: Taken,
     commands: Decoder,
     replies: Decoder,
     /// A command is searched for.
@@ -73,6 +77,8 @@ impl RedisParser {
             transport,
             keep_literals: settings.keep_literals,
             payload_bytes: settings.payload_bytes,
+            masks: settings.masks,
+            taken: Taken::default(),
             commands: Decoder::new(true, 0),
             replies: Decoder::new(false, settings.payload_bytes),
             searches_command: mid_stream,
@@ -136,28 +142,37 @@ impl RedisParser {
     }
 
     fn receive(&mut self, value: Value) {
-        let word = value.leaves.first().map(|leaf| leaf.text.to_ascii_lowercase()).unwrap_or_default();
-        let is_push = value.kind == b'>';
-        let is_array = is_push || value.kind == b'*';
-        let waits_for_confirmation = self.order.front().is_some_and(|command| command.confirmations.is_some());
-        if is_array && is_published(&value, &word) {
-            // In RESP2 an array of a reply may look the same.
-            if is_push || self.subscriptions.total > 0 || waits_for_confirmation || self.order.front().is_none() {
-                return self.publish(&value, &word);
-            }
+        let word = first_word(&value);
+        if self.is_publication(&value, &word) {
+            return self.publish(&value, &word);
         }
-        if is_array
+        if self.is_confirmation(&value, &word)
             && let Some(total) = confirmation(&value)
-            && Subscriptions::class_of(&word).is_some()
-            && (is_push || waits_for_confirmation || self.order.front().is_none())
         {
             return self.confirm(&value, &word, total);
         }
         let is_monitored = value.kind == b'+' && value.leaves.last().is_some_and(is_monitor_line);
-        if is_push || is_monitored && (self.monitors || self.order.front().is_none()) {
+        if value.kind == b'>' || is_monitored && (self.monitors || self.order.front().is_none()) {
             return;
         }
         self.answer(&value);
+    }
+
+    /// A published message. In RESP2 an array of a reply may look the same.
+    fn is_publication(&self, value: &Value, word: &[u8]) -> bool {
+        let is_array = matches!(value.kind, b'>' | b'*');
+        is_array && is_published(value, word) && (self.subscriptions.total > 0 || self.expects_no_reply(value))
+    }
+
+    /// The confirmation of a subscription, as far as its first word and its size say.
+    fn is_confirmation(&self, value: &Value, word: &[u8]) -> bool {
+        let is_array = matches!(value.kind, b'>' | b'*') && value.count == Some(3);
+        is_array && Subscriptions::class_of(word).is_some() && self.expects_no_reply(value)
+    }
+
+    /// No command waits for an array such as this one.
+    fn expects_no_reply(&self, value: &Value) -> bool {
+        value.kind == b'>' || self.order.front().is_none_or(|command| command.confirmations.is_some())
     }
 
     fn answer(&mut self, value: &Value) {
@@ -252,6 +267,30 @@ impl RedisParser {
         self.order.answers_lost();
     }
 
+    /// Notes what of the last piece may be shown. `ended`: the value that ends with it.
+    fn note_command(&mut self, ended: Option<&Value>) {
+        if self.masks
+            && let Some(value) = ended.or(self.commands.unfinished())
+        {
+            self.taken = mask::of_command(self.commands.piece, value, self.keep_literals);
+        }
+    }
+
+    fn note_reply(&mut self, ended: Option<&Value>) {
+        if self.masks
+            && let Some(value) = ended.or(self.replies.unfinished())
+        {
+            let word = first_word(value);
+            let shows = mask::Shows {
+                by_script: self.order.front().is_none_or(|command| is_script(&command.name)),
+                payload_bytes: self.payload_bytes,
+                published: self.is_publication(value, &word),
+                confirms: self.is_confirmation(value, &word),
+            };
+            self.taken = mask::of_reply(self.replies.piece, value, &word, shows);
+        }
+    }
+
     fn parse_command(&mut self, bytes: &[u8], at: Times) -> Step {
         if self.searches_command {
             for skipped in 0..bytes.len() {
@@ -273,8 +312,12 @@ impl RedisParser {
             }
         }
         match self.commands.decode(bytes, at) {
-            Decoded::Part(bytes) => Step::Message { bytes },
+            Decoded::Part(bytes) => {
+                self.note_command(None);
+                Step::Message { bytes }
+            }
             Decoded::Value(bytes, value) => {
+                self.note_command(Some(&value));
                 if self.ask(value) {
                     return Step::Message { bytes };
                 }
@@ -297,8 +340,12 @@ impl RedisParser {
             return Step::Skip { bytes: bytes.len() };
         }
         match self.replies.decode(bytes, at) {
-            Decoded::Part(bytes) => Step::Message { bytes },
+            Decoded::Part(bytes) => {
+                self.note_reply(None);
+                Step::Message { bytes }
+            }
             Decoded::Value(bytes, value) => {
+                self.note_reply(Some(&value));
                 self.receive(value);
                 Step::Message { bytes }
             }
@@ -363,6 +410,10 @@ impl Parser for RedisParser {
         self.lost + self.order.lost()
     }
 
+    fn mask(&self, _: Side, taken: &mut [u8]) {
+        mask::mask(self.taken, taken);
+    }
+
     fn lengths_only(&self) -> bool {
         self.replicates
     }
@@ -393,6 +444,11 @@ impl Subscriptions {
     }
 }
 
+/// The first word of a value, in lower case.
+fn first_word(value: &Value) -> Vec<u8> {
+    value.leaves.first().map(|leaf| leaf.text.to_ascii_lowercase()).unwrap_or_default()
+}
+
 /// `[message, channel, text]`, `[pmessage, pattern, channel, text]`
 fn is_published(value: &Value, word: &[u8]) -> bool {
     match word {
@@ -406,12 +462,6 @@ fn is_published(value: &Value, word: &[u8]) -> bool {
 fn confirmation(value: &Value) -> Option<u64> {
     let [_, _, total] = value.leaves.as_slice() else { return None };
     std::str::from_utf8(&total.text).ok()?.parse().ok().filter(|_| total.kind == b':' && value.count == Some(3))
-}
-
-/// `1700000000.123456 [0 127.0.0.1:6379] "GET" "a"`
-fn is_monitor_line(leaf: &Leaf) -> bool {
-    let digits = leaf.text.iter().take_while(|byte| byte.is_ascii_digit() || **byte == b'.').count();
-    digits > 10 && leaf.text.get(digits..).is_some_and(|rest| rest.starts_with(b" ["))
 }
 
 fn is_script(name: &str) -> bool {

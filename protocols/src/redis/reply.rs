@@ -19,6 +19,11 @@ const STATES: [&str; 12] = [
     "Background saving started",
 ];
 
+/// Redis itself answers so.
+pub(super) fn is_state(text: &[u8]) -> bool {
+    STATES.iter().any(|state| state.as_bytes() == text)
+}
+
 /// As Pixie prints it.
 const NULL: &str = "<NULL>";
 
@@ -39,7 +44,7 @@ pub(super) fn describe(value: &Value, by_script: bool, payload_bytes: usize) -> 
     match value.kind {
         b'+' => {
             let text = value.leaves.last().map(|leaf| String::from_utf8_lossy(&leaf.text)).unwrap_or_default();
-            if STATES.contains(&&*text) { text.into_owned() } else { redact::REDACTED.to_owned() }
+            if is_state(text.as_bytes()) { text.into_owned() } else { redact::REDACTED.to_owned() }
         }
         b':' => "integer".to_owned(),
         b',' => "double".to_owned(),
@@ -74,4 +79,10 @@ fn payload(value: &Value, max: usize) -> String {
     let end = (0..=max.min(out.len())).rev().find(|end| out.is_char_boundary(*end)).unwrap_or(0);
     out.truncate(end);
     out
+}
+
+/// `1700000000.123456 [0 127.0.0.1:6379] "GET" "a"`
+pub(super) fn is_monitor_line(leaf: &Leaf) -> bool {
+    let digits = leaf.text.iter().take_while(|byte| byte.is_ascii_digit() || **byte == b'.').count();
+    digits > 10 && leaf.text.get(digits..).is_some_and(|rest| rest.starts_with(b" ["))
 }

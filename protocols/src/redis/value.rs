@@ -49,6 +49,26 @@ pub(super) struct Value {
     pub(super) at: Times,
 }
 
+/// What the decoder has taken last.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Piece {
+    Line {
+        kind: u8,
+        /// Its first byte is there.
+        is_first: bool,
+        /// Its end is there.
+        is_last: bool,
+    },
+    /// A part of a string: so many bytes of text from an offset on, and of the line end behind it.
+    String { kind: u8, from: u64, text: usize },
+}
+
+impl Default for Piece {
+    fn default() -> Self {
+        Self::Line { kind: 0, is_first: false, is_last: false }
+    }
+}
+
 pub(super) enum Decoded {
     /// So many bytes are a part of a value.
     Part(usize),
@@ -92,6 +112,8 @@ pub(super) struct Decoder {
     kept: usize,
     /// Bytes of the string that is read are missing: what follows is not its beginning.
     has_gap: bool,
+    /// What `decode` has taken last.
+    pub(super) piece: Piece,
 }
 
 impl Decoder {
@@ -107,6 +129,7 @@ impl Decoder {
             value: None,
             kept: 0,
             has_gap: false,
+            piece: Piece::default(),
         }
     }
 
@@ -123,6 +146,11 @@ impl Decoder {
     pub(super) fn memory(&self) -> usize {
         let leaves = self.value.as_ref().map_or(0, |value| value.leaves.capacity() * size_of::<Leaf>());
         self.line.capacity() + self.open.capacity() * size_of::<Open>() + self.kept + leaves
+    }
+
+    /// The value that is being read.
+    pub(super) fn unfinished(&self) -> Option<&Value> {
+        self.value.as_ref()
     }
 
     /// Decodes up to the end of a line or string.
@@ -173,6 +201,7 @@ impl Decoder {
     fn take_line(&mut self, bytes: &[u8], at: Times) -> Option<(usize, bool)> {
         let end = bytes.iter().position(|byte| *byte == b'\n');
         let taken = end.map_or(bytes.len(), |end| end + 1);
+        let is_first = self.line_length == 0;
         let room = LINE_KEPT.saturating_sub(self.line.len()).min(taken);
         self.line.extend_from_slice(bytes.get(..room)?);
         self.line_length += taken as u64;
@@ -188,6 +217,9 @@ impl Decoder {
         });
         value.length += taken as u64;
         value.at.last = at.last;
+        let kind = self.line.first().copied().unwrap_or_default();
+        let is_inline = self.commands && self.open.is_empty() && kind != b'*';
+        self.piece = Piece::Line { kind: if is_inline { INLINE } else { kind }, is_first, is_last: end.is_some() };
         if end.is_none() {
             return (self.line_length <= LINE_MAX && self.may_be_line()).then_some((taken, false));
         }
@@ -402,6 +434,12 @@ impl Decoder {
         let State::String { left, is_piece } = self.state else { return None };
         let taken = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
         let text = bytes.get(..taken.min(usize::try_from(left.saturating_sub(2)).unwrap_or(usize::MAX)))?;
+        let before = self.value.as_ref().and_then(|value| value.leaves.last());
+        self.piece = Piece::String {
+            kind: before.map_or(b'$', |leaf| leaf.kind),
+            from: before.map_or(0, |leaf| (leaf.length + 2).saturating_sub(left)),
+            text: text.len(),
+        };
         let room = VALUE_BYTES.saturating_sub(self.kept);
         let (leaf_bytes, has_gap) = (self.leaf_bytes, self.has_gap);
         let kept = match self.last_leaf() {

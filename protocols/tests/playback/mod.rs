@@ -3,7 +3,7 @@
 // Each test binary uses a part of it.
 #![allow(dead_code)]
 
-use std::ops::Range;
+use std::{collections::BTreeMap, ops::Range};
 
 use trilobite_protocols::{Connection, Exchange, Name, Role, Settings, Side, Transport};
 
@@ -124,4 +124,41 @@ pub(crate) fn unescape(text: &str) -> Vec<u8> {
         rest = &rest[used..];
     }
     bytes
+}
+
+/// Turns of each connection of a recording.
+pub(crate) fn connections(recording: &str) -> Vec<Vec<Turn>> {
+    let mut connections: BTreeMap<u32, Vec<Turn>> = BTreeMap::new();
+    for line in recording.lines().filter(|line| !line.starts_with('#')) {
+        let (number, rest) = line.split_once(' ').unwrap();
+        let turn = match rest.split_at(1) {
+            (_, "") => continue,
+            ("C", text) => sent(unescape(&text[1..])),
+            (_, text) => received(unescape(&text[1..])),
+        };
+        connections.entry(number.parse().unwrap()).or_default().push(turn);
+    }
+    connections.into_values().collect()
+}
+
+#[derive(Default)]
+pub(crate) struct Recording {
+    /// What the client sent (`true`) or received.
+    pub(crate) calls: Vec<(bool, Vec<u8>)>,
+    pub(crate) log: Vec<String>,
+}
+
+/// Connections by their name: `NAME > bytes of the client`, `NAME < bytes of the server`, `NAME = line of the log`.
+pub(crate) fn recordings(text: &str) -> BTreeMap<String, Recording> {
+    let mut recordings: BTreeMap<String, Recording> = BTreeMap::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let mut parts = line.splitn(3, ' ');
+        let (name, kind, rest) = (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap());
+        let recording = recordings.entry(name.to_owned()).or_default();
+        match kind {
+            "=" => recording.log.push(rest.to_owned()),
+            _ => recording.calls.push((kind == ">", unescape(rest))),
+        }
+    }
+    recordings
 }

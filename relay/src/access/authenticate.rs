@@ -6,6 +6,7 @@ use std::{
 };
 
 use axum::http::{HeaderMap, header};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
 use kube::{Api, Client, api::PostParams};
 use sha2::{Digest, Sha256};
@@ -21,6 +22,8 @@ use crate::api_error::ApiError;
 const TOKEN_KEPT_FOR: Duration = Duration::from_secs(10);
 const MAX_TOKENS: usize = 256;
 const LONGEST_TOKEN: usize = 16 << 10;
+/// The user name that goes with a token in basic authentication.
+const TOKEN_USER: &str = "token";
 const REVIEW_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub struct Authenticator {
@@ -42,11 +45,14 @@ impl Authenticator {
             return user.ok_or_else(ApiError::unauthorized);
         }
         let token = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let token = token.and_then(bearer).filter(|token| token.len() <= LONGEST_TOKEN);
-        self.review(token.ok_or_else(ApiError::unauthorized)?).await
+        self.user_of_token(token.and_then(bearer).ok_or_else(ApiError::unauthorized)?).await
     }
 
-    async fn review(&self, token: &str) -> Result<User, ApiError> {
+    /// The user of a token, which the API server reviews.
+    pub async fn user_of_token(&self, token: &str) -> Result<User, ApiError> {
+        if token.len() > LONGEST_TOKEN {
+            return Err(ApiError::unauthorized());
+        }
         let key: [u8; 32] = Sha256::digest(token.as_bytes()).into();
         let now = Instant::now();
         if let Some(known) = self.tokens.get(&key, now) {
@@ -79,8 +85,24 @@ impl Authenticator {
 }
 
 fn bearer(value: &str) -> Option<&str> {
-    let (scheme, token) = value.split_once(' ')?;
-    Some(token.trim()).filter(|token| scheme.eq_ignore_ascii_case("bearer") && !token.is_empty())
+    credentials(value, "bearer")
+}
+
+/// What follows the scheme in a header `authorization`.
+fn credentials<'a>(value: &'a str, wanted: &str) -> Option<&'a str> {
+    let (scheme, rest) = value.split_once(' ')?;
+    Some(rest.trim()).filter(|rest| scheme.eq_ignore_ascii_case(wanted) && !rest.is_empty())
+}
+
+/// The token in a header `authorization`: a bearer's, or the password of a user called `token`, as clients send it that know basic
+/// authentication alone.
+pub fn token_of(value: &str) -> Option<String> {
+    if let Some(token) = bearer(value) {
+        return Some(token.to_owned());
+    }
+    let decoded = STANDARD.decode(credentials(value, "basic")?).ok()?;
+    let (user, token) = str::from_utf8(&decoded).ok()?.split_once(':')?;
+    (user == TOKEN_USER && !token.is_empty()).then(|| token.to_owned())
 }
 
 #[cfg(test)]
@@ -93,6 +115,16 @@ mod tests {
         assert_eq!(bearer("bearer  abc "), Some("abc"));
         for value in ["Basic abc", "Bearer", "Bearer ", "abc"] {
             assert_eq!(bearer(value), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn password_of_the_user_token_is_a_token() {
+        let basic = |credentials: &str| format!("Basic {}", STANDARD.encode(credentials));
+        assert_eq!(token_of(&basic("token:abc:d")).as_deref(), Some("abc:d"));
+        assert_eq!(token_of("Bearer abc").as_deref(), Some("abc"));
+        for value in [basic("zoe:abc"), basic("token:"), basic("token"), "Basic ?".into(), "Basic".into()] {
+            assert_eq!(token_of(&value), None, "{value}");
         }
     }
 }

@@ -56,6 +56,11 @@ impl Authorizer {
         Self { client, decisions: ExpiringCache::new(KEPT_FOR, MAX_DECISIONS) }
     }
 
+    /// Whether the user may.
+    pub async fn allows(&self, user: &User, attributes: &Attributes) -> Result<bool, ApiError> {
+        Ok(self.decision(user, attributes).await?.is_allowed)
+    }
+
     /// An error in the API server's own words if the user may not.
     pub async fn check(&self, user: &User, attributes: &Attributes) -> Result<(), ApiError> {
         let decision = self.decision(user, attributes).await?;

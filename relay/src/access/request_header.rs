@@ -1,4 +1,5 @@
-//! How the API server names the user whose request it passes on: ConfigMap kube-system/extension-apiserver-authentication.
+//! How the API server names the user whose request it passes on, and which CA signs users' own certificates: ConfigMap
+//! kube-system/extension-apiserver-authentication.
 
 use std::{collections::BTreeMap, convert::Infallible, pin::pin, sync::Arc};
 
@@ -26,6 +27,8 @@ const NAME: &str = "extension-apiserver-authentication";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestHeaders {
     pub client_ca: Vec<CertificateDer<'static>>,
+    /// The CA of users' own client certificates; empty where the API server takes none.
+    pub user_ca: Vec<CertificateDer<'static>>,
     /// Common names of the certificates; empty for any.
     pub allowed_names: Vec<String>,
     user_headers: Vec<String>,
@@ -45,9 +48,7 @@ impl RequestHeaders {
                 "it has no requestheader-client-ca-file: the API server runs without the flags of an aggregation layer";
             RequestHeadersError(text.into())
         })?;
-        let client_ca = CertificateDer::pem_slice_iter(ca.as_bytes())
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| RequestHeadersError(format!("requestheader-client-ca-file: {error}")))?;
+        let client_ca = certificates("requestheader-client-ca-file", ca)?;
         if client_ca.is_empty() {
             return Err(RequestHeadersError("requestheader-client-ca-file holds no certificate".into()));
         }
@@ -59,6 +60,7 @@ impl RequestHeaders {
         let lower = |key: &str| list(key).map(|names| names.iter().map(|name| name.to_ascii_lowercase()).collect());
         Ok(Self {
             client_ca,
+            user_ca: data.get("client-ca-file").map_or(Ok(Vec::new()), |ca| certificates("client-ca-file", ca))?,
             allowed_names: list("requestheader-allowed-names")?,
             user_headers: lower("requestheader-username-headers")?,
             uid_headers: lower("requestheader-uid-headers")?,
@@ -93,6 +95,11 @@ impl RequestHeaders {
         }
         Some(User { name, uid: first(&self.uid_headers).unwrap_or_default(), groups, extra })
     }
+}
+
+fn certificates(key: &str, pem: &str) -> Result<Vec<CertificateDer<'static>>, RequestHeadersError> {
+    let read = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<Vec<_>, _>>();
+    read.map_err(|error| RequestHeadersError(format!("{key}: {error}")))
 }
 
 fn text(value: &HeaderValue) -> String {
@@ -193,5 +200,19 @@ mod tests {
         );
         let error = RequestHeaders::read(&data("front-proxy")).unwrap_err().to_string();
         assert!(error.contains("requestheader-allowed-names: "), "{error}");
+        let mut broken = data("[]");
+        broken.insert("client-ca-file".into(), "-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----\n".into());
+        let error = RequestHeaders::read(&broken).unwrap_err().to_string();
+        assert!(error.contains(": client-ca-file: "), "{error}");
+    }
+
+    #[test]
+    fn ca_of_users_is_read_where_there_is_one() {
+        let mut data = data("[]");
+        assert_eq!(RequestHeaders::read(&data).unwrap().user_ca, []);
+        let ca = data["requestheader-client-ca-file"].clone();
+        data.insert("client-ca-file".into(), ca);
+        let read = RequestHeaders::read(&data).unwrap();
+        assert_eq!((read.user_ca.len(), &read.user_ca), (1, &read.client_ca));
     }
 }

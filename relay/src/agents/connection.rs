@@ -18,8 +18,14 @@ const TLS_TIMEOUT: Duration = Duration::from_millis(1_500);
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// All streams of a node share the connection, and each is read at once.
-const CONNECTION_WINDOW: u32 = 1 << 20;
-const STREAM_WINDOW: u32 = 256 << 10;
+pub(super) const SHARED: Windows = Windows { connection: 1 << 20, stream: 256 << 10 };
+
+/// Bytes that an agent may send before they are read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Windows {
+    pub(super) connection: u32,
+    pub(super) stream: u32,
+}
 
 /// Why an agent cannot be asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +48,7 @@ pub(super) async fn connect(
     namespace: &str,
     address: SocketAddr,
     tls: Arc<ClientConfig>,
+    windows: Windows,
 ) -> Result<Channel, AgentError> {
     let unreachable = |detail: String| AgentError::Unreachable { address, detail };
     let tcp = match timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
@@ -58,10 +65,10 @@ pub(super) async fn connect(
         Ok(Err(error)) => return Err(refused(error.to_string())),
         Err(_) => return Err(unreachable(format!("no TLS within {TLS_TIMEOUT:?}"))),
     };
-    channel(stream).await.map_err(|error| refused(error.to_string()))
+    channel(stream, windows).await.map_err(|error| refused(error.to_string()))
 }
 
-async fn channel(stream: TlsStream<TcpStream>) -> Result<Channel, tonic::transport::Error> {
+async fn channel(stream: TlsStream<TcpStream>, windows: Windows) -> Result<Channel, tonic::transport::Error> {
     // The pool makes another connection when this one ends, with the certificates of that time.
     let stream = Mutex::new(Some(stream));
     let connector = service_fn(move |_: Uri| {
@@ -73,8 +80,8 @@ async fn channel(stream: TlsStream<TcpStream>) -> Result<Channel, tonic::transpo
         .http2_keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .keep_alive_while_idle(true)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(windows.connection)
+        .initial_stream_window_size(windows.stream)
         .connect_with_connector(connector)
         .await
 }

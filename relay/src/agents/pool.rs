@@ -17,7 +17,7 @@ use tonic::{Code, Status, transport::Channel};
 use trilobite_backoff::ExponentialBackoff;
 
 use super::{
-    connection::{AgentError, connect},
+    connection::{AgentError, SHARED, Windows, connect},
     discovery::Addresses,
 };
 
@@ -69,6 +69,19 @@ impl AgentPool {
         self.0.addresses.clone()
     }
 
+    /// Namespace of the agents.
+    pub fn namespace(&self) -> &str {
+        &self.0.namespace
+    }
+
+    /// A connection for one stream alone, which its reader may leave unread: the agent sends `window` bytes ahead.
+    pub async fn connect_alone(&self, name: &str, window: u32) -> Result<Channel, AgentError> {
+        let no_agent = || AgentError::NoAgent { node: name.to_owned() };
+        let address = *self.0.addresses.borrow().get(name).ok_or_else(no_agent)?;
+        let tls = self.0.tls.borrow().clone().ok_or(AgentError::NoCertificate)?;
+        connect(name, &self.0.namespace, address, tls, Windows { connection: window, stream: window }).await
+    }
+
     /// The connection of a node. After a renewal of the certificate it is a new one, while streams of the old go on.
     pub async fn connected(&self, name: &str) -> Result<Connected, AgentError> {
         let no_agent = || AgentError::NoAgent { node: name.to_owned() };
@@ -84,7 +97,7 @@ impl AgentPool {
         if let Some((_, error)) = node.failure.as_ref().filter(|(until, _)| now < *until) {
             return Err(error.clone());
         }
-        match connect(name, &self.0.namespace, address, Arc::clone(&tls)).await {
+        match connect(name, &self.0.namespace, address, Arc::clone(&tls), SHARED).await {
             Ok(channel) => {
                 node.backoff.reset();
                 node.failure = None;

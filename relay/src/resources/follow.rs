@@ -37,8 +37,8 @@ use crate::{
 
 /// Limit for connecting to a node and for the beginning of its answer.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
-const FIRST_RETRY: Duration = Duration::from_millis(500);
-const LONGEST_RETRY: Duration = Duration::from_secs(8);
+pub const FIRST_RETRY: Duration = Duration::from_millis(500);
+pub const LONGEST_RETRY: Duration = Duration::from_secs(8);
 
 /// What rows are made into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -33,14 +33,14 @@ impl Default for PermissionTimes {
     }
 }
 
-pub(super) struct Permission {
+pub(crate) struct Permission {
     end: oneshot::Receiver<Option<ApiError>>,
     _task: AbortOnDropHandle<()>,
 }
 
 impl Permission {
     /// `cut` closes the connection of a client that does not read the end.
-    pub(super) fn new(
+    pub(crate) fn new(
         times: PermissionTimes,
         requested: Option<Duration>,
         recheck: Recheck,
@@ -59,7 +59,7 @@ impl Permission {
     }
 
     /// Waits for the end: an error, or none at the deadline. Not to be called again after it.
-    pub(super) async fn ended(&mut self) -> Option<ApiError> {
+    pub(crate) async fn ended(&mut self) -> Option<ApiError> {
         let end = (&mut self.end).await;
         end.unwrap_or_else(|_| Some(ApiError::internal("the relay has failed to check the right to watch")))
     }

@@ -63,7 +63,7 @@ struct Stranger {
 }
 
 /// A place among the strangers, until it is dropped.
-pub(super) struct StrangerPlace {
+pub(crate) struct StrangerPlace {
     connections: Connections,
     number: u64,
 }
@@ -72,7 +72,7 @@ pub(super) struct StrangerPlace {
 pub struct ClientConnection {
     pub peer: Peer,
     /// Verified at the handshake; empty without one.
-    pub(super) certificates: Vec<CertificateDer<'static>>,
+    pub(crate) certificates: Vec<CertificateDer<'static>>,
     /// Closes the connection.
     pub cut: CancellationToken,
     admission: Mutex<Admission>,
@@ -119,7 +119,7 @@ fn least_welcome(strangers: &VecDeque<Stranger>) -> Option<usize> {
 }
 
 impl StrangerPlace {
-    pub(super) fn limits(&self) -> ConnectionLimits {
+    pub(crate) fn limits(&self) -> ConnectionLimits {
         self.connections.0.limits
     }
 }
@@ -136,7 +136,7 @@ impl Drop for StrangerPlace {
 
 impl ClientConnection {
     /// None if the API server's proxy has all of its connections already.
-    pub(super) fn new(
+    pub(crate) fn new(
         peer: Peer,
         certificates: Vec<CertificateDer<'static>>,
         is_proxy: bool,

@@ -76,7 +76,7 @@ pub(super) fn router(metrics: Arc<Metrics>, budget: ByteBudget, readiness: Readi
 }
 
 /// A node without IPv6 has no `[::]`; 0.0.0.0 is meant there.
-pub(super) async fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+pub(crate) async fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     match TcpListener::bind(address).await {
         Err(_) if address.ip() == Ipv6Addr::UNSPECIFIED => {
             TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await

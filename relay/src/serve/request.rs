@@ -77,7 +77,7 @@ impl App {
     fn trusts(&self, connection: &ClientConnection) -> bool {
         let headers = self.readiness.headers.borrow().clone();
         connection.peer.common_name.is_none()
-            || headers.is_some_and(|headers| is_trusted(&connection.certificates, &headers))
+            || headers.is_some_and(|headers| is_trusted(&connection.certificates, &headers.client_ca))
     }
 }
 

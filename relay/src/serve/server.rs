@@ -30,7 +30,7 @@ const BUFFER: usize = 64 << 10;
 /// A client that has gone without a word is noticed after about this time.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
-type ConnectionError = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type ConnectionError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Serves the aggregated API until `stop`.
 pub async fn serve(
@@ -67,7 +67,7 @@ pub async fn accept(
 }
 
 /// Calls `serve` with each connection, as one of a stranger, until `stop`.
-pub(super) async fn accept_each<F>(
+pub(crate) async fn accept_each<F>(
     listener: TcpListener,
     limits: ConnectionLimits,
     stop: CancellationToken,
@@ -108,6 +108,17 @@ pub(super) async fn accept_each<F>(
     }
 }
 
+/// Small messages are sent at once, and a client that has gone, or reads nothing for `unread`, is an error.
+pub(crate) fn with_timeouts(tcp: TcpStream, unread: Duration) -> io::Result<WriteTimeout<TcpStream>> {
+    let _ = tcp.set_nodelay(true);
+    rustix::net::sockopt::set_socket_keepalive(&tcp, true)?;
+    rustix::net::sockopt::set_tcp_keepidle(&tcp, KEEP_ALIVE)?;
+    // What is left to send when the connection is closed goes with it, if the client still does not read.
+    let milliseconds = u32::try_from(unread.as_millis()).unwrap_or(u32::MAX);
+    rustix::net::sockopt::set_tcp_user_timeout(&tcp, milliseconds)?;
+    Ok(WriteTimeout::new(tcp, unread))
+}
+
 async fn serve_connection(
     tcp: TcpStream,
     config: Arc<ServerConfig>,
@@ -118,13 +129,7 @@ async fn serve_connection(
 ) -> Result<(), ConnectionError> {
     let limits = place.limits();
     let deadline = Instant::now() + limits.stranger_lifetime;
-    let _ = tcp.set_nodelay(true);
-    rustix::net::sockopt::set_socket_keepalive(&tcp, true)?;
-    rustix::net::sockopt::set_tcp_keepidle(&tcp, KEEP_ALIVE)?;
-    // What is left to send when the connection is closed goes with it, if the client still does not read.
-    let unread = u32::try_from(limits.unread.as_millis()).unwrap_or(u32::MAX);
-    rustix::net::sockopt::set_tcp_user_timeout(&tcp, unread)?;
-    let tcp = WriteTimeout::new(tcp, limits.unread);
+    let tcp = with_timeouts(tcp, limits.unread)?;
     let stream = timeout_at(deadline, TlsAcceptor::from(config).accept(tcp)).await??;
     let (peer, certificates) = peer(stream.get_ref().1);
     let is_proxy = app.is_proxy(&peer);

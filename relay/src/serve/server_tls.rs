@@ -1,4 +1,5 @@
-//! TLS towards the API server: our serving certificate, and the CA of the certificate by which the API server shows itself.
+//! TLS towards the API server and other clients: our serving certificate, and the CA of the certificates by which they show
+//! themselves.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -18,7 +19,7 @@ use crate::{
 
 #[derive(Debug, thiserror::Error)]
 pub enum ServerTlsError {
-    #[error("the CA of request headers: {0}")]
+    #[error("the CA of clients: {0}")]
     ClientCa(Box<dyn std::error::Error + Send + Sync>),
     #[error("the serving certificate: {0}")]
     Certificate(rustls::Error),
@@ -26,23 +27,35 @@ pub enum ServerTlsError {
 
 /// A client may come without a certificate: kubelet's probes and holders of tokens do.
 pub fn server_config(certificate: &Certificate, headers: &RequestHeaders) -> Result<ServerConfig, ServerTlsError> {
-    let verifier = client_verifier(headers)?;
-    let mut config = ServerConfig::builder_with_provider(provider())
+    tls_config(certificate, &headers.client_ca, b"http/1.1")
+}
+
+/// Shows the certificate; a client may come without one, or with one that the CA has signed. Without a CA none is asked for.
+pub(crate) fn tls_config(
+    certificate: &Certificate,
+    client_ca: &[CertificateDer<'static>],
+    protocol: &[u8],
+) -> Result<ServerConfig, ServerTlsError> {
+    let builder = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
-        .map_err(ServerTlsError::Certificate)?
-        .with_client_cert_verifier(verifier)
+        .map_err(ServerTlsError::Certificate)?;
+    let builder = match client_ca {
+        [] => builder.with_no_client_auth(),
+        ca => builder.with_client_cert_verifier(client_verifier(ca)?),
+    };
+    let mut config = builder
         .with_single_cert(certificate.chain.clone(), certificate.private_key())
         .map_err(ServerTlsError::Certificate)?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![protocol.to_vec()];
     // A resumed session would keep the peer that an older CA let in.
     config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(config)
 }
 
-fn client_verifier(headers: &RequestHeaders) -> Result<Arc<dyn ClientCertVerifier>, ServerTlsError> {
+fn client_verifier(ca: &[CertificateDer<'static>]) -> Result<Arc<dyn ClientCertVerifier>, ServerTlsError> {
     let mut roots = RootCertStore::empty();
-    for root in &headers.client_ca {
+    for root in ca {
         roots.add(root.clone()).map_err(|error| ServerTlsError::ClientCa(error.into()))?;
     }
     WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
@@ -53,9 +66,9 @@ fn client_verifier(headers: &RequestHeaders) -> Result<Arc<dyn ClientCertVerifie
 
 /// Whether the certificates of a connection would still be let in: the CA may have changed since the handshake, and they may have
 /// expired.
-pub(super) fn is_trusted(certificates: &[CertificateDer<'static>], headers: &RequestHeaders) -> bool {
+pub(crate) fn is_trusted(certificates: &[CertificateDer<'static>], ca: &[CertificateDer<'static>]) -> bool {
     let Some((own, intermediates)) = certificates.split_first() else { return true };
-    let verifier = client_verifier(headers);
+    let verifier = client_verifier(ca);
     verifier.is_ok_and(|verifier| verifier.verify_client_cert(own, intermediates, UnixTime::now()).is_ok())
 }
 
@@ -63,16 +76,17 @@ pub(super) fn is_trusted(certificates: &[CertificateDer<'static>], headers: &Req
 pub async fn keep_server_config(
     mut certificate: watch::Receiver<CertificateState>,
     mut headers: watch::Receiver<Option<Arc<RequestHeaders>>>,
+    make: fn(&Certificate, &RequestHeaders) -> Result<ServerConfig, ServerTlsError>,
     config: watch::Sender<Option<Arc<ServerConfig>>>,
 ) -> Infallible {
     loop {
         let current = (certificate.borrow_and_update().certificate.clone(), headers.borrow_and_update().clone());
         match current {
-            (Some(certificate), Some(headers)) => match server_config(&certificate, &headers) {
+            (Some(certificate), Some(headers)) => match make(&certificate, &headers) {
                 Ok(made) => {
                     config.send_replace(Some(Arc::new(made)));
                 }
-                Err(error) => tracing::warn!(%error, "the API is served with the last certificate"),
+                Err(error) => tracing::warn!(%error, "clients are served with the last certificate"),
             },
             _ => {
                 config.send_replace(None);
@@ -87,7 +101,7 @@ pub async fn keep_server_config(
 }
 
 /// The peer of a connection, and its certificates, which were verified.
-pub(super) fn peer(connection: &rustls::ServerConnection) -> (Peer, Vec<CertificateDer<'static>>) {
+pub(crate) fn peer(connection: &rustls::ServerConnection) -> (Peer, Vec<CertificateDer<'static>>) {
     let certificates = connection.peer_certificates().unwrap_or_default();
     let first = certificates.first();
     // Without a common name it is the empty name, which no list of allowed names holds.

@@ -14,7 +14,7 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-pub(super) struct WriteTimeout<T> {
+pub(crate) struct WriteTimeout<T> {
     stream: T,
     limit: Duration,
     /// Since the last write that made progress.

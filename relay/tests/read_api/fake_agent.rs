@@ -14,7 +14,8 @@ use tonic::{
 };
 use trilobite_api::{
     observer::{
-        GetFlowsRequest, GetFlowsResponse,
+        GetFlowsRequest, GetFlowsResponse, GetNamespacesRequest, GetNamespacesResponse, Namespace, ServerStatusRequest,
+        ServerStatusResponse,
         observer_server::{Observer, ObserverServer},
     },
     profiles::{
@@ -57,6 +58,8 @@ pub(crate) struct State {
     /// Scope and method of each call.
     pub(crate) calls: Mutex<Vec<(String, &'static str)>>,
     pub(crate) flow_requests: Mutex<Vec<GetFlowsRequest>>,
+    /// Breaks the streams of flows that are open.
+    pub(crate) breaks: broadcast::Sender<()>,
     pub(crate) complete_since: Mutex<Option<u64>>,
     /// Every call is refused with this.
     pub(crate) refusal: Mutex<Option<Status>>,
@@ -83,6 +86,7 @@ impl FakeAgent {
             profiles: Mutex::default(),
             calls: Mutex::default(),
             flow_requests: Mutex::default(),
+            breaks: broadcast::channel(1).0,
             complete_since: Mutex::default(),
             refusal: Mutex::default(),
             connections: Mutex::default(),
@@ -221,11 +225,22 @@ impl Observer for Services {
             since.is_none_or(|since| flow.time.is_some_and(|time| (time.seconds, time.nanos) >= since))
         };
         let is_past = !request.follow || since.is_some();
-        let past: Vec<_> = self.0.flows.lock().iter().filter(|flow| is_past && is_asked(flow)).cloned().collect();
+        let mut past: Vec<_> = self.0.flows.lock().iter().filter(|flow| is_past && is_asked(flow)).cloned().collect();
+        let number = usize::try_from(request.number).unwrap_or(usize::MAX);
+        if number > 0 && number < past.len() && !request.follow {
+            let is_newest = !request.first && request.since.is_none();
+            past = if is_newest { past.split_off(past.len() - number) } else { past.drain(..number).collect() };
+        }
         let new = BroadcastStream::new(self.0.new_flows.subscribe());
         let past = stream::iter(past.into_iter().map(Ok));
+        let mut breaks = self.0.breaks.subscribe();
+        let broken = stream::once(async move { breaks.recv().await.and(Ok(Err(Status::unavailable("felled")))) });
+        let broken = broken.filter_map(|broken| std::future::ready(broken.ok()));
         let flows = match request.follow {
-            true => past.chain(new.map(|flow| flow.map_err(|_| Status::data_loss("too slow")))).boxed(),
+            true => {
+                let new = new.map(|flow| flow.map_err(|_| Status::data_loss("too slow")));
+                stream::select(past.chain(new), broken).boxed()
+            }
             false => past.boxed(),
         };
         self.0.flow_requests.lock().push(request);
@@ -236,7 +251,32 @@ impl Observer for Services {
         Ok(response)
     }
 
-    trilobite_api::unserved_observer_methods!(absent(), get_nodes, get_namespaces, server_status);
+    async fn get_namespaces(
+        &self,
+        request: Request<GetNamespacesRequest>,
+    ) -> Result<Response<GetNamespacesResponse>, Status> {
+        self.called(&request, "GetNamespaces")?;
+        let namespaces =
+            ["bank", "shop"].map(|namespace| Namespace { namespace: namespace.into(), ..Namespace::default() });
+        Ok(Response::new(GetNamespacesResponse { namespaces: namespaces.into() }))
+    }
+
+    async fn server_status(
+        &self,
+        request: Request<ServerStatusRequest>,
+    ) -> Result<Response<ServerStatusResponse>, Status> {
+        self.called(&request, "ServerStatus")?;
+        let num_flows = self.0.flows.lock().len() as u64;
+        let version = "9.8.7".into();
+        Ok(Response::new(ServerStatusResponse {
+            num_flows,
+            max_flows: 4095,
+            version,
+            ..ServerStatusResponse::default()
+        }))
+    }
+
+    trilobite_api::unserved_observer_methods!(absent(), get_nodes);
 }
 
 #[tonic::async_trait]

@@ -12,8 +12,9 @@ use trilobite_api::{
     tetragon::{GetEventsResponse, Pod, Process, ProcessExec, get_events_response::Event},
 };
 use trilobite_relay::{
-    access::{Authenticator, Authorizer, RequestHeaders},
+    access::{Authenticator, Authorizer, ReadableNamespaces, RequestHeaders},
     agents::{Addresses, AgentPool, client_config},
+    hubble::{HubbleAccess, HubbleServer, accept_hubble_loopback, accept_hubble_tls, hubble_server_config},
     metrics::Metrics,
     resources::{byte_budget::ByteBudget, permission::PermissionTimes, recent_lists::RecentLists, watch::Reader},
     serve::{App, ConnectionLimits, Readiness, Slots, accept, accept_plain, server_config},
@@ -35,6 +36,8 @@ pub(crate) struct Relay {
     pub(crate) authority: Authority,
     /// Signs for the API server's proxy.
     pub(crate) front_proxy: Authority,
+    /// Signs for users.
+    pub(crate) users: Authority,
     pub(crate) alder: FakeAgent,
     pub(crate) birch: FakeAgent,
     pub(crate) addresses: watch::Sender<Addresses>,
@@ -45,6 +48,10 @@ pub(crate) struct Relay {
     pub(crate) budget: ByteBudget,
     /// Serves probes and metrics without TLS.
     pub(crate) plain_address: SocketAddr,
+    /// Serve Hubble's clients, for port-forwards and by TLS.
+    pub(crate) hubble: SocketAddr,
+    pub(crate) hubble_tls: SocketAddr,
+    pub(crate) hubble_config: watch::Sender<Option<Arc<ServerConfig>>>,
     pub(crate) headers: watch::Sender<Option<Arc<RequestHeaders>>>,
     stop: CancellationToken,
 }
@@ -67,16 +74,26 @@ impl Relay {
         let birch = FakeAgent::start(&authority, "birch.trilobite-node.reef.svc").await;
         let known = BTreeMap::from([("alder".to_owned(), alder.address), ("birch".to_owned(), birch.address)]);
         let (addresses, known) = watch::channel(Arc::new(known));
-        let headers = request_headers(&[&front_proxy]);
-        let (server_tls, tls) =
-            watch::channel(Some(Arc::new(server_config(&authority.server(SERVICE), &headers).unwrap())));
+        let users = Authority::new("users-ca");
+        let mut headers = request_headers(&[&front_proxy]);
+        headers.user_ca = vec![users.certificate.clone()];
+        let serving = authority.server(SERVICE);
+        let (server_tls, tls) = watch::channel(Some(Arc::new(server_config(&serving, &headers).unwrap())));
+        let (hubble_config, user_tls) =
+            watch::channel(Some(Arc::new(hubble_server_config(&serving, &headers).unwrap())));
         let own = client_config(&authority.bundle(), &authority.client("trilobite-relay")).unwrap();
         let (agent_tls, agents) = watch::channel(Some(Arc::new(own)));
         let (headers, known_headers) = watch::channel(Some(Arc::new(headers)));
         let rights = Arc::new(Mutex::new(Rights::default()));
         let kube = client(Arc::clone(&rights));
         let (metrics, budget) = (Arc::new(Metrics::default()), ByteBudget::default());
-        let app = App {
+        let authorizer = Arc::new(Authorizer::new(kube.clone()));
+        let access = HubbleAccess {
+            authenticator: Authenticator::new(kube.clone(), known_headers.clone()),
+            readable: ReadableNamespaces::new(kube.clone(), Arc::clone(&authorizer)),
+            headers: known_headers.clone(),
+        };
+        let app = Arc::new(App {
             reader: Arc::new(Reader {
                 pool: AgentPool::new(NAMESPACE, known, agents.clone()),
                 metrics: Arc::clone(&metrics),
@@ -84,12 +101,17 @@ impl Relay {
                 recent: RecentLists::default(),
                 permission_times: limits.permission,
             }),
-            authenticator: Authenticator::new(kube.clone(), known_headers.clone()),
-            authorizer: Arc::new(Authorizer::new(kube)),
+            authenticator: Authenticator::new(kube, known_headers.clone()),
+            authorizer,
             readiness: Readiness { serving: tls.clone(), agents, headers: known_headers },
             watches: Slots::new("watches", 8, 4),
             lists: Slots::new("lists", 8, 4),
-        };
+        });
+        let server = HubbleServer::new(Arc::clone(&app), access);
+        let for_forwards = TcpListener::bind("0.0.0.0:0").await.unwrap();
+        let hubble = SocketAddr::from(([127, 0, 0, 1], for_forwards.local_addr().unwrap().port()));
+        let for_users = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let hubble_tls = for_users.local_addr().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let plain = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -97,11 +119,14 @@ impl Relay {
         let stop = CancellationToken::new();
         let (shown, readiness) = (Arc::clone(&metrics), app.readiness.clone());
         tokio::spawn(accept_plain(plain, shown, budget.clone(), readiness, limits.connections, stop.clone()));
-        tokio::spawn(accept(listener, tls, Arc::new(app), limits.connections, stop.clone()));
+        tokio::spawn(accept(listener, tls, app, limits.connections, stop.clone()));
+        tokio::spawn(accept_hubble_loopback(for_forwards, server.clone(), stop.clone()));
+        tokio::spawn(accept_hubble_tls(for_users, user_tls, server, limits.connections, stop.clone()));
         Self {
             address,
             authority,
             front_proxy,
+            users,
             alder,
             birch,
             addresses,
@@ -111,6 +136,9 @@ impl Relay {
             metrics,
             budget,
             plain_address,
+            hubble,
+            hubble_tls,
+            hubble_config,
             headers,
             stop,
         }

@@ -8,7 +8,7 @@ use std::{
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use trilobite_worker_wire::{
-    Mapping, Message, NewFile, ProcessImage, RingView, SampleCounts,
+    Mapping, Message, NewFile, ProcessImage, REPORT_INTERVAL, RingView, SampleCounts,
     channel::{Packet, receive, send},
 };
 
@@ -30,8 +30,8 @@ const BATCH: usize = 256;
 const DRAIN_INTERVAL: Duration = Duration::from_millis(100);
 /// Samples of all cgroups that may wait for the agent to say whether they belong to the profile.
 const PENDING_MAX: usize = 1024;
-/// Interval of `Message::Progress`.
-const PROGRESS_NS: u64 = 1_000_000_000;
+/// Interval of `Message::Progress` while the counts change.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the result waits for answers of the agent: a little longer than the agent waits for the pod of a cgroup.
 const ANSWERS_TIMEOUT_NS: u64 = 6_000_000_000;
 /// Bytes of folded text at most; the picture is about three times as long.
@@ -251,7 +251,8 @@ impl<'a> Profile<'a> {
 
     fn report_progress(&mut self) -> io::Result<()> {
         let now = self.now_ns();
-        if now - self.reported_ns < PROGRESS_NS || self.reported == self.counts {
+        let interval = if self.reported == self.counts { REPORT_INTERVAL } else { PROGRESS_INTERVAL };
+        if Duration::from_nanos(now - self.reported_ns) < interval {
             return Ok(());
         }
         (self.reported_ns, self.reported) = (now, self.counts);

@@ -2,9 +2,9 @@
 //! memory that the budget reads.
 
 use trilobite_tables::RowRing;
-use trilobite_worker_wire::{Message, RequestCounts, RequestSettings};
+use trilobite_worker_wire::{Message, RecordingSettings, RequestCounts, RequestSettings};
 
-use super::{budget::Budget, connections::Connections, record::DataCall, verdicts::Verdicts};
+use super::{budget::Budget, connections::Connections, record::DataCall, recording::Recorder, verdicts::Verdicts};
 use crate::pending::{Membership, PendingRecords};
 
 /// Bytes of a waiting record beside its own.
@@ -23,9 +23,10 @@ pub(super) struct Capture {
 }
 
 impl Capture {
-    pub(super) fn new(settings: &RequestSettings, budget: Budget) -> Self {
+    pub(super) fn new(settings: &RequestSettings, recording: Option<RecordingSettings>, budget: Budget) -> Self {
+        let recorder = recording.map(|recording| Recorder::new(recording, settings));
         Self {
-            connections: Connections::new(settings),
+            connections: Connections::new(settings, recorder),
             pending: PendingRecords::new(budget.pending_max()),
             rows: RowRing::new(settings.retain_ns),
             counts: RequestCounts::default(),
@@ -73,10 +74,10 @@ impl Capture {
         }
     }
 
-    /// Removes what has become too old, and decides what needs some time. `now`: boot clock.
+    /// Removes what has become too old. `now`: boot clock.
     pub(super) fn review(&mut self, now: u64) {
         self.rows.expire(now);
-        self.connections.review(now, &mut self.counts, &mut self.verdicts);
+        self.connections.review(now, &mut self.counts);
     }
 
     /// Adapts what may be taken to the memory in use.
@@ -97,6 +98,15 @@ impl Capture {
     pub(super) fn take_messages(&mut self) -> Vec<Message> {
         let questions = self.questions.drain(..).map(|cgroup| Message::MembershipWanted { cgroup });
         questions.chain(self.verdicts.drain()).collect()
+    }
+
+    pub(super) fn is_recorded(&self) -> bool {
+        self.connections.is_recorded()
+    }
+
+    /// The next bytes of the recording, at most so many.
+    pub(super) fn take_recorded(&mut self, bytes: usize) -> Option<Vec<u8>> {
+        self.connections.take_recorded(bytes)
     }
 
     pub(super) fn rows(&self) -> &RowRing {
@@ -139,7 +149,7 @@ mod tests {
 
     fn capture(memory_bytes: u64) -> Capture {
         let settings = RequestSettings { server: true, retain_ns: u64::MAX, ..RequestSettings::default() };
-        Capture::new(&settings, Budget::measure(memory_bytes))
+        Capture::new(&settings, None, Budget::measure(memory_bytes))
     }
 
     /// The n-th exchange of a connection, at a server.

@@ -8,7 +8,10 @@ use std::{
 use trilobite_protocols::{Connection, Exchange, Name, Role, Settings, Side, Transport, Verdict};
 use trilobite_tables::{ConnectionFacts, Upid};
 
-use super::record::DataCall;
+use super::{
+    record::DataCall,
+    recording::{Recorder, WaitingCalls},
+};
 
 /// A parser panicked: its connection is given up.
 #[derive(Debug)]
@@ -25,19 +28,22 @@ pub(super) struct Followed {
     encrypted: bool,
     pub(super) mid_stream: bool,
     pub(super) transport: Transport,
+    /// After how long without a call it is given up, in nanoseconds; none where a record says that it has ended.
+    pub(super) idle_max: Option<u64>,
     /// Time of the last call, boot clock.
     pub(super) last_call: u64,
     last_side: Side,
-    last_sequence: u32,
-    /// Bytes have passed in this direction.
-    has_passed: [bool; 2],
+    /// Position behind the last piece of a call that was read: sent, received.
+    next_piece: [u64; 2],
     /// Bytes that it takes, as counted last.
     pub(super) memory: usize,
-    /// The parser's verdict, as taken last.
-    verdict: Verdict,
+    /// The parser's verdict, and whether a call may have several messages, as taken last.
+    verdict: (Verdict, bool),
     lost: u64,
     gaps: u64,
     gap_bytes: u64,
+    /// Calls that may be recorded; none without a recording.
+    waiting: Option<WaitingCalls>,
 }
 
 /// The other ends of a socket.
@@ -60,33 +66,39 @@ pub(super) struct Progress {
 }
 
 impl Followed {
-    pub(super) fn new(call: &DataCall<'_>, mid_stream: bool, asked: &[Name], settings: &Settings) -> Self {
+    pub(super) fn new(
+        call: &DataCall<'_>,
+        mid_stream: bool,
+        idle_max: Option<u64>,
+        asked: &[Name],
+        settings: &Settings,
+    ) -> Self {
         Self {
             connection: Connection::new(call.role, call.transport, mid_stream, asked, settings),
             process: call.process,
             cgroup: call.cgroup,
             remote: Remote::Unknown,
             role: call.role,
-            encrypted: call.tls.is_some(),
+            encrypted: call.is_tls,
             mid_stream,
             transport: call.transport,
+            idle_max,
             last_call: call.time,
             last_side: call.side,
-            last_sequence: call.sequence,
-            has_passed: [false; 2],
+            next_piece: [0; 2],
             memory: 0,
-            verdict: Verdict::Undecided,
+            verdict: (Verdict::Undecided, false),
             lost: 0,
             gaps: 0,
             gap_bytes: 0,
+            waiting: settings.masks.then(WaitingCalls::default),
         }
     }
 
     /// Gives the bytes of a call to the parser.
     pub(super) fn push(&mut self, call: &DataCall<'_>) -> Result<Progress, ParserPanicked> {
         (self.process, self.cgroup) = (call.process, call.cgroup);
-        (self.last_call, self.last_side, self.last_sequence) = (call.time, call.side, call.sequence);
-        self.has_passed[direction(call.side)] |= call.position > 0 || call.length > 0;
+        (self.last_call, self.last_side) = (call.time, call.side);
         if let Some(remote) = call.remote {
             self.remote = match self.remote {
                 Remote::Unknown => Remote::One(remote),
@@ -94,17 +106,27 @@ impl Followed {
                 same => same,
             };
         }
+        if let Some(waiting) = &mut self.waiting {
+            waiting.add(call);
+        }
+        let bytes = if self.can_read(call) { call.bytes } else { &[] };
         self.advance(|connection| {
             #[cfg(test)]
             assert!(!call.bytes.starts_with(tests::PANIC), "on purpose");
-            connection.push(call.side, call.position, call.bytes, call.length, call.time);
+            connection.push(call.side, call.position, bytes, call.length, call.time);
         })
     }
 
-    /// The call is of another socket: resolvers use a port again whose last socket has ended without a record of its end. Positions
-    /// of one socket do not go back; sequence numbers may, by the few calls that other threads are in.
-    pub(super) fn is_of_another_socket(&self, call: &DataCall<'_>) -> bool {
-        call.sequence < self.last_sequence && call.position == 0 && self.has_passed[direction(call.side)]
+    /// Parsers find their step again where a call begins. So the pieces behind a lost one are lost too, and so are those from which a
+    /// joined connection would be judged.
+    fn can_read(&mut self, call: &DataCall<'_>) -> bool {
+        let next = &mut self.next_piece[usize::from(call.side == Side::Received)];
+        let is_joined = self.mid_stream && self.verdict.0 == Verdict::Undecided;
+        if call.piece > 0 && (call.position != *next || is_joined) {
+            return false;
+        }
+        *next = call.position.saturating_add(call.bytes.len() as u64);
+        true
     }
 
     /// The connection has ended.
@@ -112,9 +134,48 @@ impl Followed {
         self.advance(|connection| connection.finish(time))
     }
 
-    /// The parser's verdict, if it is another than before.
-    pub(super) fn take_new_verdict(&mut self) -> Option<Verdict> {
-        let verdict = self.connection.verdict();
+    /// Records the calls of which it is decided what may be shown.
+    pub(super) fn record_decided(&mut self, recorder: &mut Recorder) {
+        let until = |side| self.connection.parsed_until(side);
+        let (sent, received) = (until(Side::Sent), until(Side::Received));
+        if let (Some(waiting), Some(sent), Some(received)) = (&mut self.waiting, sent, received) {
+            recorder.record(waiting.take_decided(sent, received));
+        }
+    }
+
+    /// Records what can be of the connection, of which no more comes, and counts the rest. `ended`: the record that says so.
+    pub(super) fn record_rest(&mut self, ended: Option<&DataCall<'_>>, recorder: &mut Recorder) {
+        match self.connection.verdict() {
+            Verdict::Parse(_) | Verdict::Lengths => {}
+            Verdict::Undecided | Verdict::Ignore(_) => return self.leave_out(recorder),
+        }
+        let Some(mut waiting) = self.waiting.take() else { return };
+        if let Some(ended) = ended {
+            waiting.add(ended);
+        }
+        recorder.record(waiting.take_decided(u64::MAX, u64::MAX));
+        recorder.leave_out("too many calls waited", waiting.count_untaken());
+    }
+
+    /// Counts the calls that were not recorded, with the reason.
+    pub(super) fn leave_out(&mut self, recorder: &mut Recorder) {
+        let reason = match self.connection.verdict() {
+            Verdict::Undecided => "no protocol was recognised",
+            Verdict::Parse(_) | Verdict::Lengths => "the role is not wanted",
+            Verdict::Ignore(protocol) => protocol.unwrap_or("no protocol was recognised"),
+        };
+        self.leave_out_for(reason, recorder);
+    }
+
+    pub(super) fn leave_out_for(&mut self, reason: &str, recorder: &mut Recorder) {
+        if let Some(waiting) = self.waiting.take() {
+            recorder.leave_out(reason, waiting.count_untaken());
+        }
+    }
+
+    /// The parser's verdict, and whether a call may have several messages, if it is another than before.
+    pub(super) fn take_new_verdict(&mut self) -> Option<(Verdict, bool)> {
+        let verdict = (self.connection.verdict(), self.connection.has_many_in_a_call());
         let before = std::mem::replace(&mut self.verdict, verdict);
         (verdict != before).then_some(verdict)
     }
@@ -152,9 +213,9 @@ impl Followed {
         let parsed = catch_unwind(AssertUnwindSafe(|| {
             step(connection);
             let exchanges: Vec<Exchange> = std::iter::from_fn(|| connection.take_exchange()).collect();
-            (exchanges, connection.lost(), connection.gaps(), connection.memory())
+            (exchanges, connection.lost(), connection.gaps(), connection.memory(), connection.take_masked())
         }));
-        let (exchanges, lost, gaps, memory) = parsed.map_err(|_| ParserPanicked)?;
+        let (exchanges, lost, gaps, memory, masked) = parsed.map_err(|_| ParserPanicked)?;
         let progress = Progress {
             exchanges,
             lost: lost.saturating_sub(self.lost),
@@ -162,13 +223,12 @@ impl Followed {
             gap_bytes: gaps.bytes.saturating_sub(self.gap_bytes),
         };
         (self.lost, self.gaps, self.gap_bytes) = (lost, gaps.count, gaps.bytes);
-        self.memory = size_of::<Self>() + memory;
+        if let Some(waiting) = &mut self.waiting {
+            waiting.show(&masked);
+        }
+        self.memory = size_of::<Self>() + memory + self.waiting.as_ref().map_or(0, WaitingCalls::memory);
         Ok(progress)
     }
-}
-
-fn direction(side: Side) -> usize {
-    usize::from(side == Side::Received)
 }
 
 #[cfg(test)]

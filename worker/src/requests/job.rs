@@ -9,8 +9,9 @@ use std::{
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use trilobite_worker_wire::{
-    Message, RequestCounts, RequestSettings, RingView,
+    Message, REPORT_INTERVAL, RecordingSettings, RequestCounts, RequestSettings, RingView,
     channel::{Packet, receive},
+    protocol::CHUNK_BYTES,
 };
 
 use super::{budget::Budget, capture::Capture, clock::boot_ns, outbox::Outbox, readers::Readers};
@@ -23,8 +24,11 @@ const BUSY_INTERVAL: Duration = Duration::from_millis(5);
 const REVIEW_INTERVAL: Duration = Duration::from_secs(1);
 /// Records that are read from the ring before the socket is polled again.
 const BATCH: usize = 256;
-/// Interval of `Message::RequestProgress`.
+/// Interval of `Message::RequestProgress` while the counts change.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Messages that may wait when more of a recording is sent.
+const RECORDED_WAITING_MAX: usize = 16;
 
 /// The requests of one AppProfile.
 pub(crate) struct RequestJob<'a> {
@@ -37,6 +41,7 @@ pub(crate) struct RequestJob<'a> {
     outbox: Outbox,
     reviewed: Instant,
     reported: RequestCounts,
+    reported_at: Instant,
 }
 
 /// What a drain found.
@@ -45,12 +50,21 @@ struct Drained {
     bytes: usize,
 }
 
+/// The message of a panic may quote the bytes that were parsed: its place alone is printed.
+pub(super) fn report_panics() {
+    panic::set_hook(Box::new(|panicked| {
+        let place = panicked.location().map(ToString::to_string).unwrap_or_default();
+        eprintln!("trilobite-worker: a parser panicked at {place}");
+    }));
+}
+
 impl<'a> RequestJob<'a> {
     pub(crate) fn new(
         socket: BorrowedFd<'a>,
         ring: OwnedFd,
         ring_bytes: usize,
         settings: &RequestSettings,
+        recording: Option<RecordingSettings>,
         budget: Budget,
     ) -> io::Result<Self> {
         Ok(Self {
@@ -58,21 +72,18 @@ impl<'a> RequestJob<'a> {
             ring: Some(RingView::map(ring.as_fd(), ring_bytes)?),
             socket,
             ring_bytes,
-            capture: Capture::new(settings, budget),
+            capture: Capture::new(settings, recording, budget),
             readers: Readers::default(),
             outbox: Outbox::default(),
             reviewed: Instant::now(),
             reported: RequestCounts::default(),
+            reported_at: Instant::now(),
         })
     }
 
     /// Serves until the agent closes the socket.
     pub(crate) fn serve(mut self) -> io::Result<()> {
-        // The message of a panic may quote the bytes that were parsed.
-        panic::set_hook(Box::new(|panicked| {
-            let place = panicked.location().map(ToString::to_string).unwrap_or_default();
-            eprintln!("trilobite-worker: a parser panicked at {place}");
-        }));
+        report_panics();
         self.outbox.push(&Message::Ready)?;
         let mut buffer = Vec::new();
         loop {
@@ -81,6 +92,7 @@ impl<'a> RequestJob<'a> {
             for message in self.capture.take_messages() {
                 self.outbox.push(&message)?;
             }
+            self.send_recording(RECORDED_WAITING_MAX)?;
             let has_more_rows = self.readers.serve(self.capture.rows(), &mut self.outbox)?;
             self.report_progress()?;
             match self.outbox.flush(self.socket) {
@@ -126,8 +138,22 @@ impl<'a> RequestJob<'a> {
         while self.drain().records == BATCH {}
         self.ring = None;
         self.capture.stop();
+        self.send_recording(usize::MAX)?;
+        if self.capture.is_recorded() {
+            self.outbox.push(&Message::RecordedChunk(Vec::new()))?;
+        }
         self.reported = self.capture.counts();
         self.outbox.push(&Message::RequestProgress(self.reported.clone()))
+    }
+
+    /// Sends what was recorded while fewer messages than that wait.
+    fn send_recording(&mut self, waiting_max: usize) -> io::Result<()> {
+        while self.outbox.waiting() < waiting_max
+            && let Some(chunk) = self.capture.take_recorded(CHUNK_BYTES)
+        {
+            self.outbox.push(&Message::RecordedChunk(chunk))?;
+        }
+        Ok(())
     }
 
     fn pause(&self, drained: &Drained, has_more_rows: bool) -> Duration {
@@ -164,9 +190,9 @@ impl<'a> RequestJob<'a> {
         self.reviewed = Instant::now();
         self.capture.review(boot_ns());
         let counts = self.capture.counts();
-        if counts != self.reported {
+        if counts != self.reported || self.reported_at.elapsed() >= REPORT_INTERVAL {
             self.outbox.push(&Message::RequestProgress(counts.clone()))?;
-            self.reported = counts;
+            (self.reported, self.reported_at) = (counts, Instant::now());
         }
         Ok(())
     }

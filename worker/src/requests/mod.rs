@@ -13,7 +13,9 @@ mod readers;
 mod record;
 #[cfg(test)]
 mod record_fixtures;
+mod recording;
 mod verdicts;
 
 pub(crate) use budget::Budget;
 pub(crate) use job::RequestJob;
+pub(crate) use recording::ReplayJob;

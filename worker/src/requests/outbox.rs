@@ -29,6 +29,11 @@ impl Outbox {
         Ok(())
     }
 
+    /// Messages beside rows that wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.control.len()
+    }
+
     /// Rows wait.
     pub(super) fn has_rows(&self) -> bool {
         !self.rows.is_empty()

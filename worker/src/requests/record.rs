@@ -1,9 +1,6 @@
 //! Decodes a record of the data ring: one call of a process on a socket. Not here: what its bytes mean.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    num::NonZeroU64,
-};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use trilobite_node_ebpf::{DataRecord, Record, RecordKind, data_flag};
 use trilobite_protocols::{Role, Side, Transport};
@@ -14,7 +11,7 @@ const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 const UDP: u8 = 17;
 
-/// A call that sent or received, or the end of a connection.
+/// A call that sent or received, a piece of one, or the end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct DataCall<'a> {
     /// After the call, boot clock.
@@ -24,14 +21,16 @@ pub(super) struct DataCall<'a> {
     pub(super) cgroup: u64,
     /// Key of the connection; 0: plain text whose socket is not known.
     pub(super) connection: u64,
-    /// Plain text of a TLS library, by the library's object.
-    pub(super) tls: Option<NonZeroU64>,
+    /// Number of the socket, or of the object of a TLS library. No other has it, also none that comes later.
+    pub(super) stream: u64,
+    /// Plain text of a TLS library.
+    pub(super) is_tls: bool,
     pub(super) side: Side,
-    /// Number of the call on its socket, from 0.
-    pub(super) sequence: u32,
     /// Offset of the first byte in its direction.
     pub(super) position: u64,
-    /// Bytes of the call, copied or not.
+    /// Number of the piece in its call, from 0.
+    pub(super) piece: u8,
+    /// Bytes of the call, or of the piece, copied or not.
     pub(super) length: u64,
     pub(super) local: Option<SocketAddr>,
     pub(super) remote: Option<SocketAddr>,
@@ -43,8 +42,10 @@ pub(super) struct DataCall<'a> {
     pub(super) mid_stream: bool,
     /// The kernel program did not know whether the cgroup is selected.
     pub(super) undecided: bool,
-    /// The first bytes of the call.
+    /// The first of these bytes.
     pub(super) bytes: &'a [u8],
+    /// The whole record.
+    pub(super) record: &'a [u8],
 }
 
 impl<'a> DataCall<'a> {
@@ -52,7 +53,7 @@ impl<'a> DataCall<'a> {
     pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
         let record = Record::read(bytes).filter(|record| record.kind() == Some(RecordKind::Data))?;
         let (data, copied) = DataRecord::read_from_prefix(bytes).ok()?;
-        let copied = copied.get(..data.copied as usize).filter(|_| data.copied <= data.length)?;
+        let copied = copied.get(..data.copied as usize).filter(|_| data.copied <= data.length && data.stream != 0)?;
         let has = |flag: u32| u32::from(data.flags) & flag != 0;
         let role = match (has(data_flag::CLIENT), has(data_flag::SERVER)) {
             (true, false) => Some(Role::Client),
@@ -64,10 +65,11 @@ impl<'a> DataCall<'a> {
             process: Upid { asid: 0, pid: record.exec_pid, start: record.exec_ktime },
             cgroup: record.cgroup,
             connection: record.connection,
-            tls: NonZeroU64::new(data.stream),
+            stream: data.stream,
+            is_tls: has(data_flag::TLS),
             side: if has(data_flag::SENT) { Side::Sent } else { Side::Received },
-            sequence: data.sequence,
             position: data.position,
+            piece: data.piece,
             length: data.length.into(),
             local: endpoint(data.family, data.local, data.local_port),
             remote: endpoint(data.family, data.remote, data.remote_port),
@@ -77,6 +79,7 @@ impl<'a> DataCall<'a> {
             mid_stream: has(data_flag::MID_STREAM),
             undecided: has(data_flag::UNDECIDED),
             bytes: copied,
+            record: bytes,
         })
     }
 }
@@ -108,12 +111,13 @@ mod tests {
         let flags = (data_flag::SENT | data_flag::SERVER | data_flag::MID_STREAM) as u8;
         let bytes = record(&DataRecord { flags, ..header(9, 100, b"HTTP/1.1 200") }, b"HTTP/1.1 200");
         let call = DataCall::parse(&bytes).unwrap();
-        assert_eq!((call.connection, call.position, call.length, call.bytes), (9, 100, 12, &b"HTTP/1.1 200"[..]));
+        assert_eq!((call.connection, call.stream, call.position), (9, 9, 100));
+        assert_eq!((call.length, call.bytes), (12, &b"HTTP/1.1 200"[..]));
         assert_eq!((call.side, call.role, call.transport), (Side::Sent, Some(Role::Server), Transport::Stream));
         assert_eq!((call.process.pid, call.process.start, call.cgroup), (4321, 55, 77));
         assert_eq!(call.local, "10.0.0.7:8080".parse().ok());
         assert_eq!(call.remote, "10.0.0.9:41000".parse().ok());
-        assert!(call.mid_stream && call.tls.is_none() && !call.ended && !call.undecided);
+        assert!(call.mid_stream && !call.is_tls && !call.ended && !call.undecided);
     }
 
     #[test]
@@ -132,11 +136,13 @@ mod tests {
     }
 
     #[test]
-    fn more_copied_bytes_than_there_are_is_malformed() {
+    fn call_of_no_stream_or_with_too_many_bytes_is_malformed() {
         let longer = DataRecord { copied: 5, length: 5, ..header(9, 0, b"abcd") };
         assert_eq!(DataCall::parse(&record(&longer, b"abcd")), None);
         let wrong = DataRecord { length: 3, ..header(9, 0, b"abcd") };
         assert_eq!(DataCall::parse(&record(&wrong, b"abcd")), None);
+        let nowhere = DataRecord { stream: 0, ..header(9, 0, b"abcd") };
+        assert_eq!(DataCall::parse(&record(&nowhere, b"abcd")), None);
     }
 
     proptest! {

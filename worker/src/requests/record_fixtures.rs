@@ -6,7 +6,7 @@ use zerocopy::IntoBytes;
 const AF_INET: u8 = 2;
 const TCP: u8 = 6;
 
-/// A received call on a TCP connection from 10.0.0.9:41000 to 10.0.0.7:8080.
+/// A received call on a TCP connection from 10.0.0.9:41000 to 10.0.0.7:8080. Its socket has the connection's number.
 pub(crate) fn header(connection: u64, position: u64, bytes: &[u8]) -> DataRecord {
     let address = |last: u8| std::array::from_fn(|at| [10, 0, 0, last].get(at).copied().unwrap_or_default());
     DataRecord {
@@ -21,6 +21,7 @@ pub(crate) fn header(connection: u64, position: u64, bytes: &[u8]) -> DataRecord
             connection,
             ..Record::default()
         },
+        stream: connection,
         position,
         length: bytes.len() as u32,
         copied: bytes.len() as u32,

@@ -9,7 +9,7 @@ use std::{
 
 use trilobite_node_ebpf::{DataRecord, data_flag};
 use trilobite_worker_wire::{
-    Message, RequestCounts, RequestRow, RequestSettings, RowQuery,
+    Message, RecordingSettings, RequestCounts, RequestRow, RequestSettings, RowQuery,
     channel::{pair, receive, send},
 };
 
@@ -40,9 +40,18 @@ pub(crate) fn settings() -> RequestSettings {
 
 impl Agent {
     pub(crate) fn start(ring_bytes: u32, memory_bytes: u64, settings: RequestSettings) -> Self {
+        Self::start_recorded(ring_bytes, memory_bytes, settings, None)
+    }
+
+    pub(crate) fn start_recorded(
+        ring_bytes: u32,
+        memory_bytes: u64,
+        settings: RequestSettings,
+        recording: Option<RecordingSettings>,
+    ) -> Self {
         let (worker, socket) = start_worker();
         let ring = MemoryRing::new(ring_bytes.into());
-        let start = Message::StartRequests { ring_bytes, memory_bytes, settings };
+        let start = Message::StartRequests { ring_bytes, memory_bytes, settings, recording };
         send(&socket, &start.encode().unwrap(), &[ring.fd()], true).unwrap();
         let counts = RequestCounts::default();
         let mut agent = Self { worker, ring, socket, buffer: Vec::new(), counts, received: Vec::new() };

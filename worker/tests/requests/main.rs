@@ -66,9 +66,10 @@ fn two_connections_become_rows_that_are_read_back() {
         Message::Verdicts(verdicts) => Some(verdicts),
         _ => None,
     });
-    let mut verdicts: Vec<_> = verdicts.flatten().map(|verdict| (verdict.connection, verdict.kind)).collect();
-    verdicts.sort_by_key(|(connection, _)| *connection);
-    assert_eq!(verdicts, [(1, VerdictKind::Parse), (2, VerdictKind::Parse)]);
+    let mut verdicts: Vec<_> = verdicts.flatten().map(|verdict| (verdict.stream, verdict.kind)).collect();
+    verdicts.sort_by_key(|(stream, _)| *stream);
+    let heads = VerdictKind::Parse { sent: 4 << 10, received: 16 << 10 };
+    assert_eq!(verdicts, [(1, heads), (2, heads)]);
 }
 
 #[test]
@@ -160,7 +161,7 @@ fn many_connections_and_rows_never_exceed_the_memory_limit() {
     let mut agent = Agent::start(RING, SMALL, settings());
     let body = vec![b'x'; 1024];
     let mut most = 0;
-    for connection in 0..10_000 {
+    for connection in 1..=10_000 {
         // Each has an exchange, and then a body that has not ended.
         let time = connection * 10_000_000;
         let [asked, answered] = exchange_at(time, connection, 0, 0);

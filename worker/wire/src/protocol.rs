@@ -1,5 +1,5 @@
 //! The messages between agent and worker, and their encoding: a byte that says how the body is encoded, and the body, which is
-//! JSON but for the two bulk messages. The agent does not trust the worker: it decodes within limits and checks what it is told.
+//! JSON but for the bulk messages. The agent does not trust the worker: it decodes within limits and checks what it is told.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,8 @@ use crate::{
     inspection::Inspection,
     names::sanitize_name,
     process_image::ProcessImage,
-    requests::{ConnectionVerdict, RequestCounts, RequestRow, RequestSettings, RowQuery, VERDICTS_MAX},
+    recording::{RecordingHeader, RecordingSettings, Replayed},
+    requests::{RequestCounts, RequestRow, RequestSettings, RowQuery, StreamVerdict, VERDICTS_MAX},
 };
 
 /// Bytes of a result that fit into one message.
@@ -20,6 +21,8 @@ const JSON: u8 = 0;
 const FOLDED_CHUNK: u8 = 1;
 /// First byte of `Message::SvgChunk`.
 const SVG_CHUNK: u8 = 2;
+/// First byte of `Message::RecordedChunk`.
+const RECORDED_CHUNK: u8 = 3;
 
 /// A file that code is mapped from. An id is given once, and names the same file until the worker ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,6 +152,13 @@ pub enum Message {
         memory_bytes: u64,
         /// What becomes a row.
         settings: RequestSettings,
+        /// What is recorded; none: nothing is.
+        recording: Option<RecordingSettings>,
+    },
+    /// To the worker, first: makes rows of a recording, which comes with it. They are sent as if a reader had asked for them by the id 0.
+    Replay {
+        /// Memory that the worker may use beside its binary.
+        memory_bytes: u64,
     },
     /// To the worker: asks for rows. Answered by `RowsChunk` and `RowsComplete` with the same id.
     RowsWanted {
@@ -202,10 +212,17 @@ pub enum Message {
     SvgChunk(Vec<u8>),
     /// To the agent: everything has been sent.
     Done(SampleCounts),
-    /// To the agent: decisions about connections, at most `VERDICTS_MAX`.
-    Verdicts(Vec<ConnectionVerdict>),
+    /// To the agent: decisions about streams, at most `VERDICTS_MAX`.
+    Verdicts(Vec<StreamVerdict>),
     /// To the agent: counts of requests so far.
     RequestProgress(RequestCounts),
+    /// To the agent: some of the recording. An empty one is its end, and comes before the counts that answer `StopCapture`.
+    #[serde(skip)]
+    RecordedChunk(Vec<u8>),
+    /// To the agent: the beginning of the recording that is played.
+    ReplayStarted(Box<RecordingHeader>),
+    /// To the agent: all rows of the recording were sent.
+    Replayed(Box<Replayed>),
     /// To the agent: some of the rows that were asked for, in the order of their sequence.
     RowsChunk {
         /// The id of `RowsWanted`.
@@ -253,6 +270,7 @@ impl Message {
         match self {
             Self::FoldedChunk(bytes) => with_encoding(FOLDED_CHUNK, bytes),
             Self::SvgChunk(bytes) => with_encoding(SVG_CHUNK, bytes),
+            Self::RecordedChunk(bytes) => with_encoding(RECORDED_CHUNK, bytes),
             message => with_encoding(JSON, &serde_json::to_vec(message)?),
         }
     }
@@ -266,10 +284,13 @@ impl Message {
         match *encoding {
             FOLDED_CHUNK => Ok(Self::FoldedChunk(body.to_vec())),
             SVG_CHUNK => Ok(Self::SvgChunk(body.to_vec())),
+            RECORDED_CHUNK => Ok(Self::RecordedChunk(body.to_vec())),
             JSON => Ok(match serde_json::from_slice(body)? {
                 Self::ReadingFile(name) => Self::ReadingFile(sanitize_name(&name)),
                 Self::Failed(error) => Self::Failed(sanitize_name(&error)),
                 Self::RequestProgress(counts) => Self::RequestProgress(counts.bounded()),
+                Self::ReplayStarted(header) => Self::ReplayStarted(Box::new(header.bounded())),
+                Self::Replayed(replayed) => Self::Replayed(Box::new(replayed.bounded())),
                 Self::Inspected(inspection) if !inspection.is_within_limits() => {
                     return Err(MessageError::TooMany(inspection.functions.len()));
                 }
@@ -300,6 +321,7 @@ mod tests {
     use super::*;
     use crate::{
         inspection::{InspectedFunction, RETURNS_MAX, TlsFunction, TlsImplementation},
+        recording::{CallCount, Recorded},
         requests::{VerdictKind, tests::row},
     };
 
@@ -358,7 +380,7 @@ mod tests {
                 Message::FoldedChunk(chunk.clone()),
                 Message::FoldedComplete(counts),
                 Message::ReadingFile("libc.so.6".into()),
-                Message::SvgChunk(chunk),
+                Message::SvgChunk(chunk.clone()),
                 Message::Done(counts),
                 Message::Failed("out of memory".into()),
                 Message::StartRequests {
@@ -371,7 +393,23 @@ mod tests {
                         retain_ns: samples,
                         ..RequestSettings::default()
                     },
+                    recording: Some(RecordingSettings { max_bytes: ktime, ..RecordingSettings::default() }),
                 },
+                Message::Replay { memory_bytes: ktime },
+                Message::RecordedChunk(chunk.clone()),
+                Message::ReplayStarted(Box::new(RecordingHeader {
+                    boot_time_ns: ktime,
+                    recording: RecordingSettings { profile: "shop/slow".into(), node: "birch".into(), max_bytes: cgroup },
+                    ..RecordingHeader::default()
+                })),
+                Message::Replayed(Box::new(Replayed {
+                    recorded: Some(Recorded {
+                        left_out: [("tls".to_owned(), CallCount { calls: ktime, bytes: samples })].into(),
+                        ..Recorded::default()
+                    }),
+                    problem: Some("at 9: no frame".into()),
+                    ..Replayed::default()
+                })),
                 Message::RowsWanted {
                     id: pid,
                     query: RowQuery {
@@ -385,7 +423,7 @@ mod tests {
                 },
                 Message::RowsCancelled { id: pid },
                 Message::StopCapture,
-                Message::Verdicts(vec![ConnectionVerdict { connection: cgroup, kind: VerdictKind::Parse, bytes: 4096 }]),
+                Message::Verdicts(vec![StreamVerdict { stream: cgroup, kind: VerdictKind::Parse { sent: pid, received: 4096 } }]),
                 Message::RequestProgress(RequestCounts {
                     connections: samples,
                     rows: [("pgsql".to_owned(), ktime)].into(),
@@ -420,7 +458,7 @@ mod tests {
 
     #[test]
     fn more_verdicts_than_allowed_are_refused() {
-        let verdict = ConnectionVerdict { connection: 1, kind: VerdictKind::Ignore, bytes: 0 };
+        let verdict = StreamVerdict { stream: 1, kind: VerdictKind::Ignore };
         let encoded = |count: usize| Message::Verdicts(vec![verdict; count]).encode().unwrap();
         assert!(Message::decode(&encoded(VERDICTS_MAX)).is_ok());
         assert!(matches!(Message::decode(&encoded(VERDICTS_MAX + 1)), Err(MessageError::TooMany(_))));

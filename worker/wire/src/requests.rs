@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{names::sanitize_name, process_image::ProcessImage};
 
 /// Verdicts in one message.
-pub const VERDICTS_MAX: usize = 900;
+pub const VERDICTS_MAX: usize = 700;
 /// Cgroups in one query.
 pub const CGROUPS_MAX: usize = 2000;
 /// Entries in each map of counts.
@@ -37,27 +37,30 @@ pub struct RequestSettings {
     pub retain_ns: u64,
 }
 
-/// What the kernel program is to copy of a connection.
+/// What the kernel program is to copy of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum VerdictKind {
-    /// The bytes of each call.
-    Parse,
+    /// The first bytes of each call.
+    Parse {
+        /// Of a call that sends, at most.
+        sent: u32,
+        /// Of a call that receives, at most.
+        received: u32,
+    },
     /// The lengths of calls, without bytes.
     Lengths,
     /// Nothing.
     Ignore,
 }
 
-/// The worker's decision about a connection.
+/// The worker's decision about a stream: a socket, or an object of a TLS library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ConnectionVerdict {
-    /// Key of the connection; of plain text its stream.
-    pub connection: u64,
+pub struct StreamVerdict {
+    /// Number of the stream.
+    pub stream: u64,
     /// What to copy.
     pub kind: VerdictKind,
-    /// Bytes of a call at most.
-    pub bytes: u16,
 }
 
 /// Connections, rows and losses since the worker's start, unless another time is named.

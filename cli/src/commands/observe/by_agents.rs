@@ -4,12 +4,12 @@ use std::{io::Write, time::SystemTime};
 
 use futures::StreamExt;
 use tokio::time::timeout;
-use trilobite_api::{
-    flow::FlowFilter,
-    observer::{GetFlowsRequest, observer_client::ObserverClient},
-};
+use trilobite_api::observer::{GetFlowsRequest, observer_client::ObserverClient};
 
-use super::printing::{latest, number, print_flow, print_found, style};
+use super::{
+    filters::filters,
+    printing::{latest, number, print_flow, print_found, style},
+};
 use crate::{
     agent::{ANSWER_TIMEOUT, AgentError, Arrival, Transport, merge, status_text},
     args::{ObserveArgs, own_command},
@@ -88,53 +88,14 @@ fn request(arguments: &ObserveArgs) -> GetFlowsRequest {
         follow: arguments.follow,
         since: arguments.since.map(|time| SystemTime::from(time).into()),
         until: arguments.until.map(|time| SystemTime::from(time).into()),
-        whitelist: filters(arguments),
+        whitelist: filters(&arguments.filter),
         ..GetFlowsRequest::default()
     }
-}
-
-/// Filters are alternatives, and the fields of one must all match. Pod, port and address may each be at either end, so
-/// that every combination of ends is a filter.
-fn filters(arguments: &ObserveArgs) -> Vec<FlowFilter> {
-    let mut filters = vec![FlowFilter {
-        protocol: arguments.protocol.iter().map(|protocol| protocol.as_str().to_owned()).collect(),
-        verdict: arguments.verdict.iter().map(|verdict| verdict.number()).collect(),
-        traffic_direction: arguments.traffic_direction.iter().map(|direction| direction.number()).collect(),
-        ..FlowFilter::default()
-    }];
-    let pods: Vec<String> = match arguments.filter.pod() {
-        (None, None) => Vec::new(),
-        // A prefix of the name; an empty namespace matches any.
-        (namespace, pod) => vec![format!("{}/{}", namespace.unwrap_or_default(), pod.unwrap_or_default())],
-    };
-    let ports: Vec<String> = arguments.port.iter().map(u16::to_string).collect();
-    at_either_end(&mut filters, &pods, |filter| &mut filter.source_pod, |filter| &mut filter.destination_pod);
-    at_either_end(&mut filters, &ports, |filter| &mut filter.source_port, |filter| &mut filter.destination_port);
-    at_either_end(&mut filters, &arguments.ip, |filter| &mut filter.source_ip, |filter| &mut filter.destination_ip);
-    filters.retain(|filter| *filter != FlowFilter::default());
-    filters
-}
-
-/// Each filter once with `wanted` at the source and once at the destination.
-fn at_either_end(
-    filters: &mut Vec<FlowFilter>,
-    wanted: &[String],
-    source: fn(&mut FlowFilter) -> &mut Vec<String>,
-    destination: fn(&mut FlowFilter) -> &mut Vec<String>,
-) {
-    if wanted.is_empty() {
-        return;
-    }
-    let mut others = filters.clone();
-    filters.iter_mut().for_each(|filter| *source(filter) = wanted.to_vec());
-    others.iter_mut().for_each(|filter| *destination(filter) = wanted.to_vec());
-    filters.append(&mut others);
 }
 
 #[cfg(test)]
 mod tests {
     use clap::Parser;
-    use trilobite_api::flow::{TrafficDirection, Verdict};
 
     use super::*;
     use crate::{
@@ -146,7 +107,7 @@ mod tests {
         let Command::Observe(flows) = Arguments::try_parse_from(line.split_whitespace()).unwrap().command else {
             panic!("another command")
         };
-        flows
+        *flows
     }
 
     async fn printed(agent: &FakeAgent, line: &str) -> String {
@@ -182,34 +143,6 @@ mod tests {
             "TIMESTAMP            NODE   SOURCE       DESTINATION   TYPE         VERDICT    SUMMARY\n\
              Jan  1 00:00:10.000  alder  shop/till-1  shop/shelf-1  to-endpoint  FORWARDED\n"
         );
-    }
-
-    #[test]
-    fn a_pod_is_looked_for_at_both_ends() {
-        let filters = filters(&arguments("trilobite observe --pod shop/till --protocol udp"));
-        assert_eq!(filters[0].source_pod, ["shop/till"]);
-        assert_eq!(filters[1].destination_pod, ["shop/till"]);
-        assert!(filters.iter().all(|filter| filter.protocol == ["udp"]));
-    }
-
-    #[test]
-    fn each_combination_of_ends_is_a_filter() {
-        let filters = filters(&arguments("trilobite observe --pod shop/till --port 80,443 --ip fd00:0::7"));
-        assert_eq!(filters.len(), 8);
-        let to_port = |filter: &&FlowFilter| !filter.source_pod.is_empty() && !filter.destination_port.is_empty();
-        let till_asks: Vec<&FlowFilter> = filters.iter().filter(to_port).collect();
-        assert_eq!(till_asks.len(), 2, "the address at either end");
-        assert_eq!(till_asks[0].destination_port, ["80", "443"]);
-        assert!(filters.iter().any(|filter| filter.destination_ip == ["fd00::7"]));
-    }
-
-    #[test]
-    fn verdict_and_direction_are_sent_to_the_agents() {
-        let filters = filters(&arguments("trilobite observe --verdict DROPPED,forwarded --traffic-direction Ingress"));
-        assert_eq!(filters.len(), 1);
-        assert_eq!(filters[0].verdict, [Verdict::Dropped, Verdict::Forwarded].map(i32::from));
-        assert_eq!(filters[0].traffic_direction, [i32::from(TrafficDirection::Ingress)]);
-        assert!(super::filters(&arguments("trilobite observe")).is_empty());
     }
 
     #[test]

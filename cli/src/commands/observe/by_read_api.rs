@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use trilobite_api::{json, observer::GetFlowsResponse};
 
 use super::{
-    matching::{is_more_than_asked, is_wanted},
+    filters::common_namespace,
+    matching::{FlowMatcher, is_more_than_asked},
     printing::{latest, number, print_flow, print_found, style},
 };
 use crate::{
@@ -25,13 +26,14 @@ pub(super) async fn print_flows_by_read_api(
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let style = style(arguments);
+    let matcher = FlowMatcher::new(arguments);
     let mut coverage = CoverageReport::default();
     let mut listed = None;
     let wants_past = !arguments.follow || arguments.last.is_some() || arguments.since.is_some();
     if wants_past {
         let list = api.list(&past(arguments, Timestamp::now())).await?;
         coverage.report(&list.coverage);
-        let found = latest(wanted(arguments, &list), number(arguments));
+        let found = latest(wanted(&matcher, &list), number(arguments));
         if !arguments.follow {
             if found.is_empty() {
                 stderr_line!("no flow matches; is the network layer on, or a FlowCapture running in the namespace?");
@@ -46,7 +48,7 @@ pub(super) async fn print_flows_by_read_api(
     loop {
         match watcher.next().await? {
             WatchUpdate::Added(item) => match json::read::<GetFlowsResponse>(&item.object) {
-                Ok(flow) if is_wanted(arguments, &flow) => {
+                Ok(flow) if matcher.matches(&flow) => {
                     print_flow(&flow, arguments.output, style, out)?;
                 }
                 Ok(_) => {}
@@ -59,7 +61,7 @@ pub(super) async fn print_flows_by_read_api(
     }
 }
 
-fn wanted(arguments: &ObserveArgs, list: &List) -> Vec<GetFlowsResponse> {
+fn wanted(matcher: &FlowMatcher, list: &List) -> Vec<GetFlowsResponse> {
     let mut flows = Vec::with_capacity(list.items.len());
     for item in &list.items {
         match json::read(&item.object) {
@@ -67,18 +69,17 @@ fn wanted(arguments: &ObserveArgs, list: &List) -> Vec<GetFlowsResponse> {
             Err(error) => stderr_line!("warning: a flow cannot be read: {error}"),
         }
     }
-    flows.retain(|flow| is_wanted(arguments, flow));
+    flows.retain(|flow| matcher.matches(flow));
     flows
 }
 
 /// What the relay selects by.
 fn query(arguments: &ObserveArgs) -> Query {
-    let (namespace, _) = arguments.filter.pod();
-    let mut query = Query::new("flows", namespace);
-    if let [protocol] = arguments.protocol.as_slice() {
+    let mut query = Query::new("flows", common_namespace(&arguments.filter).as_deref());
+    if let [protocol] = arguments.filter.protocol.as_slice() {
         query = query.field("protocol", protocol.as_str());
     }
-    if let [verdict] = arguments.verdict.as_slice() {
+    if let [verdict] = arguments.filter.verdict.as_slice() {
         query = query.field("verdict", verdict.name());
     }
     match &arguments.filter.node {

@@ -2,6 +2,9 @@
 
 mod by_agents;
 mod by_read_api;
+mod filters;
+#[cfg(test)]
+mod hubble_client_tests;
 mod matching;
 mod printing;
 
@@ -24,6 +27,13 @@ pub(super) async fn print_flows(
 ) -> Result<(), Failure> {
     if arguments.follow && arguments.output == FlowsFormat::Table {
         return Err(Failure::Usage("--follow cannot print a table; use -o compact or -o json".into()));
+    }
+    if let Some(protocol) = arguments.filter.protocol.iter().find(|protocol| protocol.is_of_requests()) {
+        let protocol = protocol.as_str();
+        return Err(Failure::Usage(format!(
+            "{protocol} is decoded only for pods that an AppProfile selects, and is no flow: \
+             kubectl label namespace NAMESPACE trilobite.dev/app-profile={protocol}.15m, then trilobite requests -n NAMESPACE --protocol {protocol}"
+        )));
     }
     match api {
         Some(api) => print_flows_by_read_api(arguments, api, out).await,

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use trilobite_api::{
     json,
+    lines::flat_flow::flat,
     observer::{GetFlowsResponse, get_flows_response::ResponseTypes},
 };
 
@@ -13,6 +14,7 @@ use crate::{
     output::{
         flow_line::{self, FlowStyle},
         paint::Paint,
+        stderr::stderr_line,
         table::table,
     },
 };
@@ -21,7 +23,11 @@ use crate::{
 pub(super) const DEFAULT_LAST: u64 = 20;
 
 pub(super) fn style(arguments: &ObserveArgs) -> FlowStyle {
-    FlowStyle { paint: Paint(arguments.color.is_on()), node: arguments.print_node_name }
+    FlowStyle {
+        paint: Paint(arguments.color.is_on()),
+        node: arguments.print_node_name,
+        policies: arguments.print_policy_names,
+    }
 }
 
 pub(super) fn print_found(
@@ -30,7 +36,7 @@ pub(super) fn print_found(
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     if arguments.output == FlowsFormat::Table {
-        return out.write_all(as_table(found).as_bytes()).map_err(Failure::Write);
+        return out.write_all(as_table(found, arguments.print_policy_names).as_bytes()).map_err(Failure::Write);
     }
     let style = style(arguments);
     found.iter().try_for_each(|flow| print_flow(flow, arguments.output, style, out))
@@ -65,19 +71,26 @@ pub(super) fn print_flow(
     style: FlowStyle,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let line = match format {
-        FlowsFormat::Json => Some(json::to_string(flow)),
-        FlowsFormat::Compact | FlowsFormat::Table => flow_line::line(flow, style),
+    let line = match (format, &flow.response_types) {
+        (FlowsFormat::Json, _) => Some(json::to_string(flow)),
+        (FlowsFormat::Dict, Some(ResponseTypes::Flow(_))) => flow_line::block(flow, style),
+        (FlowsFormat::Flow, Some(ResponseTypes::Flow(flow))) => Some(flat(flow)),
+        (FlowsFormat::Flow, _) => {
+            // A line of another form would break what reads the flows.
+            flow_line::line(flow, style).iter().for_each(|line| stderr_line!("warning: {line}"));
+            None
+        }
+        (FlowsFormat::Compact | FlowsFormat::Table | FlowsFormat::Dict, _) => flow_line::line(flow, style),
     };
     line.map_or(Ok(()), |line| print_line(out, &line))
 }
 
-fn as_table(flows: &[GetFlowsResponse]) -> String {
+fn as_table(flows: &[GetFlowsResponse], policies: bool) -> String {
     let rows: Vec<[String; 7]> = flows
         .iter()
         .filter_map(|response| match &response.response_types {
             Some(ResponseTypes::Flow(flow)) => {
-                let cells = flow_line::cells(flow, response);
+                let cells = flow_line::cells(flow, response, policies);
                 let (source, destination) = if cells.arrow == "<-" {
                     (cells.destination, cells.source)
                 } else {

@@ -6,7 +6,7 @@ mod fault;
 mod function;
 mod hook;
 mod list;
-mod nearest;
+pub(crate) mod nearest;
 mod process;
 mod scope;
 mod selector;

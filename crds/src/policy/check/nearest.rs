@@ -12,7 +12,7 @@ pub(super) fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str
 }
 
 /// `did you mean NAME?` where a known name is near, `otherwise` where none is.
-pub(super) fn advice<'a>(written: &str, known: impl IntoIterator<Item = &'a str>, otherwise: &str) -> String {
+pub(crate) fn advice<'a>(written: &str, known: impl IntoIterator<Item = &'a str>, otherwise: &str) -> String {
     nearest(written, known).map_or_else(|| otherwise.into(), |name| format!("did you mean {name}?"))
 }
 

@@ -16,17 +16,23 @@ exec redis-cli monitor >/tmp/monitor.log"#;
 
 /// 20 connections, each with single commands, pipelines, and commands that fail.
 const CLIENT: &str = r#"
-import redis, sys
+import redis, sys, time
 for n in range(20):
     r = redis.Redis(host=sys.argv[1], single_connection_client=True)
     for i in range(100):
         r.set('key:%d:%d' % (n, i), 'secret'); r.get('key:%d:%d' % (n, i))
         try: r.incr('key:%d:%d' % (n, i))
         except redis.ResponseError: pass
-    # Of one call the first 4 KiB are captured.
+    # The agent may not know the protocol yet: until then the first 4 KiB of one call are captured.
     for batch in range(5):
         p = r.pipeline(transaction=False)
         for i in range(20): p.lpush('list:%d' % n, 'secret%d' % i); p.hset('hash:%d' % (batch * 20 + i), 'field', 'secret')
+        p.execute()
+    # By now it does: of larger calls every command is a row.
+    if n % 5 == 0:
+        time.sleep(1)
+        p = r.pipeline(transaction=False)
+        for i in range(500): p.set('large:%d:%d' % (n, i), 'secret')
         p.execute()
     r.close()
 "#;

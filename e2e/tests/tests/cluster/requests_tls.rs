@@ -6,7 +6,10 @@ use std::{collections::BTreeMap, fs};
 use trilobite_cluster::Cache;
 use trilobite_e2e::{
     Fixture, eventually,
+    fixture::NAMESPACE as PRODUCT,
     pods::{TestNamespace, address},
+    profiles::start_profile,
+    read_api::wait_until_served,
     servers::{
         Row, ServerAndClient, ServerPod, nginx, of_role, profile, put_file, rows, shell, start_client, wait_for,
     },
@@ -148,4 +151,26 @@ fn go_is_named_as_not_visible_beside_rows_of_python() {
         "nginx, and the proxy itself, have rows of the Go program"
     );
     assert!(!of_go(true, "client"), "the Go program's own TLS has a row");
+}
+
+/// Our relay serves TLS by rustls; the API server is its client.
+#[test]
+#[ignore = "make test-long"]
+fn rustls_of_the_relay_is_named_as_not_visible() {
+    let fixture = Fixture::shared();
+    let kubectl = &fixture.kubectl;
+    fixture.stack("{application: {mode: OnDemand}, relay: {mode: Enabled}}");
+    wait_until_served(kubectl);
+    let spec = "podSelector: {matchLabels: {app.kubernetes.io/name: trilobite-relay}}, requests: {protocols: [http]}, \
+                durationSeconds: 600";
+    start_profile(kubectl, PRODUCT, "relay", spec);
+    eventually("the status names the relay", 60, || {
+        // New connections, in case that the API server has kept none.
+        kubectl.ask(&["get", "--raw", "/apis/read.trilobite.dev/v1alpha1"])?;
+        let object = kubectl.get(&["-n", PRODUCT, "appprofile", "relay"])?;
+        let hidden = object["status"]["requests"]["tlsNotVisible"].as_array().cloned().unwrap_or_default();
+        let is_named = hidden.iter().any(|one| one["reason"] == "rustls" && one["binary"] == "trilobite-relay");
+        that(is_named, format!("{:#}", object["status"]))
+    });
+    kubectl.run(&["-n", PRODUCT, "delete", "appprofile", "relay"]);
 }

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
-use trilobite_api::flow::Verdict;
+use trilobite_api::{
+    filter_values::{drop_reason, event_type, tcp_flags},
+    flow::{DropReason, EventTypeFilter, TcpFlags, Verdict},
+};
 
 use crate::commands::foreign_client::endpoint_address;
 
@@ -117,6 +120,24 @@ pub(super) struct ObserveArguments {
     /// Show only flows with this verdict
     #[arg(long, value_parser = verdict)]
     pub(super) verdict: Vec<Verdict>,
+    /// Filter by event types TYPE[:SUBTYPE]: trace, drop, policy-verdict
+    #[arg(short, long, value_parser = event_type)]
+    pub(super) r#type: Vec<EventTypeFilter>,
+    /// Show only flows which match this drop reason (e.g. "POLICY_DENIED")
+    #[arg(long, value_parser = drop_reason)]
+    pub(super) drop_reason_desc: Vec<DropReason>,
+    /// Show only flows which match the given TCP flags (e.g. "syn,ack")
+    #[arg(long, value_parser = tcp_flags)]
+    pub(super) tcp_flags: Vec<TcpFlags>,
+    /// Show only reply flows
+    #[arg(long, conflicts_with = "not_reply")]
+    pub(super) reply: bool,
+    /// Show only non-reply flows
+    #[arg(long)]
+    pub(super) not_reply: bool,
+    /// Print policy names in output
+    #[arg(long)]
+    pub(super) print_policy_names: bool,
     /// Print node name in output
     #[arg(long)]
     pub(super) print_node_name: bool,
@@ -155,6 +176,8 @@ mod tests {
             "hubble observe --from-pod payments/payments-api-xxx --to-pod payments/postgres-0 --follow",
             "hubble observe --namespace production --output json --last 50000",
             "hubble status --server unix:///x.sock --timeout 2s",
+            "hubble observe -t drop -t policy-verdict --drop-reason-desc POLICY_DENIED --not-reply --print-policy-names",
+            "hubble observe --type trace:to-endpoint --tcp-flags syn,ack --reply",
             "hubble observe --since 5m --until 2030-01-02T03:04:05Z -o jsonpb",
         ] {
             let parsed = HubbleArguments::try_parse_from(line.split(' '));

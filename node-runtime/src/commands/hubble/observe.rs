@@ -26,7 +26,11 @@ pub(super) async fn print_flows(arguments: &ObserveArguments, server: &ServerArg
     let mut client = connect(server).await?;
     let flows = client.get_flows(request(arguments)).await.context("failed getting flows")?;
     let mut flows = flows.into_inner();
-    let style = FlowStyle { paint: Paint(stdout().is_terminal()), node: arguments.print_node_name };
+    let style = FlowStyle {
+        paint: Paint(stdout().is_terminal()),
+        node: arguments.print_node_name,
+        policies: arguments.print_policy_names,
+    };
     while let Some(response) = flows.message().await.context("failed receiving flows")? {
         let Some(text) = text(&response, arguments.output, style) else { continue };
         let mut out = stdout().lock();
@@ -80,6 +84,14 @@ fn filters(arguments: &ObserveArguments) -> Vec<FlowFilter> {
         destination_port: numbers(&arguments.to_port),
         protocol: arguments.protocol.clone(),
         verdict: arguments.verdict.iter().map(|verdict| (*verdict).into()).collect(),
+        event_type: arguments.r#type.clone(),
+        drop_reason_desc: arguments.drop_reason_desc.iter().map(|reason| (*reason).into()).collect(),
+        tcp_flags: arguments.tcp_flags.clone(),
+        reply: [(arguments.reply, true), (arguments.not_reply, false)]
+            .into_iter()
+            .filter(|(is_wanted, _)| *is_wanted)
+            .map(|(_, reply)| reply)
+            .collect(),
         ..FlowFilter::default()
     };
     let pods = [namespace(&arguments.namespace), arguments.pod.clone()].concat();
@@ -102,6 +114,8 @@ fn filters(arguments: &ObserveArguments) -> Vec<FlowFilter> {
 
 #[cfg(test)]
 mod tests {
+    use trilobite_api::flow::{DropReason, EventTypeFilter};
+
     use super::*;
 
     #[test]
@@ -117,6 +131,21 @@ mod tests {
         assert_eq!(destination.destination_pod, ["payments/"]);
         assert!(source.destination_pod.is_empty() && destination.protocol == ["tcp"]);
         assert!(filters(&ObserveArguments::default()).is_empty());
+    }
+
+    #[test]
+    fn events_are_selected_by_type_reason_flags_and_reply() {
+        let arguments = ObserveArguments {
+            r#type: vec![EventTypeFilter { r#type: 1, ..EventTypeFilter::default() }],
+            drop_reason_desc: vec![DropReason::PolicyDenied],
+            not_reply: true,
+            ..ObserveArguments::default()
+        };
+        let [filter] = &filters(&arguments)[..] else { panic!() };
+        assert_eq!(
+            (filter.event_type[0].r#type, &filter.drop_reason_desc[..], &filter.reply[..]),
+            (1, &[133][..], &[false][..])
+        );
     }
 
     #[test]

@@ -84,7 +84,7 @@ mod tests {
             captures::FILE,
             rotated_file::{RotatedFile, RotationLimits},
         },
-        layers::network::{StreamSender, flow::tests::syn},
+        layers::network::{StreamSender, flow::samples::syn},
     };
 
     /// Writes a hundred flows to a folder; returns their losses.

@@ -69,9 +69,10 @@ struct ContainerSpec {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct ContainerPort {
-    container_port: u16,
-    protocol: String,
+pub(crate) struct ContainerPort {
+    pub(crate) name: String,
+    pub(crate) container_port: u16,
+    pub(crate) protocol: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -154,10 +155,10 @@ pub(crate) fn host_ips_of(object: &PodObject) -> Vec<IpAddr> {
     object.status.as_ref().map_or_else(Vec::new, |status| addresses(status.host_ips.iter().map(|address| &address.ip)))
 }
 
-/// Protocol and number of the ports that the pod's containers name, sidecars among them.
-pub(crate) fn container_ports_of(object: &PodObject) -> impl Iterator<Item = (&str, u16)> {
+/// The ports that the pod's containers declare, sidecars among them.
+pub(crate) fn container_ports_of(object: &PodObject) -> impl Iterator<Item = &ContainerPort> {
     let containers = object.spec.containers.iter().chain(&object.spec.init_containers);
-    containers.flat_map(|container| &container.ports).map(|port| (port.protocol.as_str(), port.container_port))
+    containers.flat_map(|container| &container.ports)
 }
 
 /// Skips `None`, which a headless Service has in place of an address, and host names.

@@ -37,6 +37,12 @@ impl KernelTypes {
         Self { folder: folder.to_owned(), kernel: OnceCell::new(), modules: RefCell::default() }
     }
 
+    /// Names and values of enums of the running kernel; empty for one that it does not have. Reads the types anew and keeps none.
+    pub fn enumerators<const N: usize>(names: [&str; N]) -> [Vec<(u32, String)>; N] {
+        let types = fs::read(Path::new(BTF_DIR).join(KERNEL)).ok().and_then(|bytes| Types::parse(bytes, None));
+        names.map(|name| types.as_ref().map(|types| types.enumerators(name)).unwrap_or_default())
+    }
+
     fn kernel(&self) -> Option<&Types> {
         let read = || Some(Types::parse(fs::read(self.folder.join(KERNEL)).ok()?, None)?.with_index(None));
         self.kernel.get_or_init(read).as_ref()

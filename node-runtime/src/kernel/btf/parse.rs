@@ -122,6 +122,19 @@ impl Types {
         self.base.1.saturating_add(u32::try_from(self.strings.1).unwrap_or(u32::MAX))
     }
 
+    /// Names and values of an enum, by a walk over all types. Empty if there is none of this name.
+    pub(super) fn enumerators(&self, name: &str) -> Vec<(u32, String)> {
+        let is_wanted = |found: &Type| found.kind() == KIND_ENUM && self.string(found.name) == Some(name);
+        let Some(found) = (self.first_id()..self.count()).filter_map(|id| self.own(id)).find(is_wanted) else {
+            return Vec::new();
+        };
+        let value = |index| {
+            let at = found.at + 12 + 8 * index;
+            Some((read_u32(&self.bytes, at + 4)?, self.string(read_u32(&self.bytes, at)?)?.to_owned()))
+        };
+        (0..found.length()).filter_map(value).collect()
+    }
+
     fn first_id(&self) -> u32 {
         self.base.0.max(1)
     }
@@ -428,6 +441,17 @@ pub(super) mod tests {
         assert_eq!(function.parameters[1].r#type.to_string(), "struct reef *");
         assert_eq!(set.function_of_typedef("trace_tide"), None);
         assert_eq!(set.function("reef_grow").unwrap().parameters.len(), 2);
+    }
+
+    #[test]
+    fn enum_has_its_names_with_their_values() {
+        let mut btf = Builder::new(0);
+        btf.add("int", KIND_INT, 0, 4, &[1 << 24 | 32]);
+        let (shallow, deep) = (btf.name("SHALLOW"), btf.name("DEEP"));
+        btf.add("depth", KIND_ENUM, 2, 4, &[shallow, 2, deep, 70]);
+        let kernel = Types::parse(btf.finish(), None).unwrap();
+        assert_eq!(kernel.enumerators("depth"), [(2, "SHALLOW".to_owned()), (70, "DEEP".to_owned())]);
+        assert_eq!(kernel.enumerators("int"), [], "an int has no names");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::{
 use tokio::io::{Interest, unix::AsyncFd};
 
 use trilobite_worker_wire::{
-    Mapping, Message, MessageError, NewFile, ProcessImage,
+    Mapping, Message, MessageError, NewFile, ProcessImage, REPORT_INTERVAL,
     channel::{FDS_MAX, pair, receive, send},
 };
 
@@ -35,7 +35,11 @@ const KILL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Interval at which the end is polled meanwhile.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// The worker has ended, or sends what is no message: it cannot be used any more.
+/// How long a worker may say nothing while it captures or keeps rows. It reports every 5 s at the latest; one that only lacks
+/// processor time gets enough for one of four reports.
+const SILENCE_MAX: Duration = REPORT_INTERVAL.saturating_mul(4);
+
+/// The worker has ended, hangs, or sends what is no message: it cannot be used any more.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct WorkerGone(String);
@@ -51,6 +55,8 @@ pub(super) struct WorkerProcess {
     buffer: Vec<u8>,
     outbox: VecDeque<(Vec<u8>, Vec<OwnedFd>)>,
     sent_files: SentFiles,
+    /// Since its last message.
+    silence: Duration,
 }
 
 impl WorkerProcess {
@@ -67,6 +73,7 @@ impl WorkerProcess {
             buffer: Vec::new(),
             outbox: VecDeque::new(),
             sent_files: SentFiles::default(),
+            silence: Duration::ZERO,
         };
         worker.send(job, fds).map_err(io::Error::other)?;
         Ok(worker)
@@ -143,7 +150,10 @@ impl WorkerProcess {
             if ready.ready().is_readable() {
                 match receive(self.socket.get_ref(), &mut self.buffer, false) {
                     Ok(packet) if packet.bytes.is_empty() => return gone(&"it ended"),
-                    Ok(packet) => return Message::decode(&packet.bytes).or_else(|error| gone(&error)),
+                    Ok(packet) => {
+                        self.silence = Duration::ZERO;
+                        return Message::decode(&packet.bytes).or_else(|error| gone(&error));
+                    }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         ready.clear_ready_matching(tokio::io::Ready::READABLE);
                     }
@@ -156,6 +166,15 @@ impl WorkerProcess {
                 self.flush();
             }
         }
+    }
+
+    /// Called at each tick of a worker that has to report. Ticks are counted, not time: an agent that was stopped itself has not read.
+    pub(super) fn check_silence(&mut self, tick: Duration) -> Result<(), WorkerGone> {
+        self.silence += tick;
+        if self.silence < SILENCE_MAX {
+            return Ok(());
+        }
+        Err(WorkerGone(format!("it has not reported for {} s", SILENCE_MAX.as_secs())))
     }
 
     /// Kills the process if it still runs. Returns how it ended.

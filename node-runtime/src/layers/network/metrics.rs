@@ -24,9 +24,9 @@ impl fmt::Debug for OutsideFlows {
 
 impl Collector for OutsideFlows {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let (sums, early) = {
+        let (sums, early, policies) = {
             let pipeline = self.0.lock();
-            (pipeline.outside_flows(), pipeline.early_records())
+            (pipeline.outside_flows(), pipeline.early_records(), pipeline.disagreements())
         };
         let mut counts: BTreeMap<(String, &str, &str), PacketsBytes> = BTreeMap::new();
         for (name, direction, sum) in sums {
@@ -50,8 +50,28 @@ impl Collector for OutsideFlows {
             }
         }
         let help = "Flow records delivered before the owners of all addresses were listed: their ends may be unknown";
-        let early = ConstCounter::new(early);
-        let unnamed = encoder.encode_descriptor("flow_early_records", help, None, early.metric_type())?;
-        early.encode(unnamed)
+        let totals = [
+            ("flow_early_records", help, early),
+            (
+                "policy_denied_packets",
+                "Dropped packets that the network policies of the cluster deny",
+                policies.denied_packets,
+            ),
+            (
+                "policy_allowed_drops",
+                "Packets that the network policies allow, dropped where policies are enforced",
+                policies.allowed_packets,
+            ),
+            (
+                "policy_audited_connections",
+                "Connections that the network policies deny and whose server answered",
+                policies.audited_connections,
+            ),
+        ];
+        for (name, help, value) in totals {
+            let total = ConstCounter::new(value);
+            total.encode(encoder.encode_descriptor(name, help, None, total.metric_type())?)?;
+        }
+        Ok(())
     }
 }

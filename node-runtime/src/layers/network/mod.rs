@@ -8,12 +8,14 @@ pub mod endpoint;
 pub mod enrich;
 pub mod flow;
 pub mod history;
+pub mod hubble_metrics;
 pub mod icmp_error;
 mod layer;
 mod metrics;
 pub mod netlink;
 pub mod sources;
 pub mod tcp_flags;
+pub mod verdict;
 mod waiting;
 
 #[cfg(test)]

@@ -1,27 +1,24 @@
 //! Converts flows to Hubble's messages.
 
 use jiff::Timestamp;
-use prost::Message;
 use trilobite_api::{
-    flow::{self as api, LostEvent, LostEventSource, TraceObservationPoint, TraceReason, Verdict, layer4::Protocol},
+    flow::{self as api, DropReason, LostEvent, LostEventSource, TraceObservationPoint, TraceReason, layer4::Protocol},
     observer::{GetFlowsResponse, get_flows_response::ResponseTypes},
 };
-use trilobite_node_ebpf::FlowReason;
 
+use super::{extensions::extensions, hexadecimal::append_hex};
 use crate::{
     layers::network::{
-        decode::Transport,
         endpoint::{Endpoint, Service},
-        flow::{Flow, ObservationPoint, TrafficDirection},
+        flow::{
+            Dropped, Event, EventKind, Flow, Forwarded, L4, ObservationPoint, Policies, PolicyName, PolicyVerdict,
+            TrafficDirection,
+        },
         tcp_flags::TcpFlags,
     },
     serve::timestamps::timestamp,
 };
 
-/// The agent sees packets at interfaces, after all verdicts: none of its flows was dropped.
-pub(super) const VERDICT: Verdict = Verdict::Forwarded;
-/// `event_type.type` of a packet at an interface.
-const TRACE: i32 = 4;
 const EMITTER: &str = "trilobite-node";
 
 /// The response of GetFlows with this flow.
@@ -58,11 +55,12 @@ pub(super) fn lost(
 
 #[allow(deprecated, reason = "older clients read `reply` and `Summary`")]
 fn message(flow: &Flow, node: &str) -> api::Flow {
-    api::Flow {
+    let EventKind { kind, sub_type } = flow.event.kind();
+    let mut message = api::Flow {
         time: Some(timestamp(flow.time)),
         uuid: uuid(flow.uuid),
         emitter: Some(api::Emitter { name: EMITTER.to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }),
-        verdict: VERDICT.into(),
+        verdict: flow.event.verdict().into(),
         ethernet: ethernet(flow),
         ip: Some(api::Ip {
             source: flow.source.ip().to_string(),
@@ -70,44 +68,78 @@ fn message(flow: &Flow, node: &str) -> api::Flow {
             ip_version: if flow.source.is_ipv4() { api::IpVersion::IPv4 } else { api::IpVersion::IPv6 }.into(),
             ..api::Ip::default()
         }),
-        l4: Some(api::Layer4 { protocol: Some(protocol(flow)) }),
+        l4: protocol(flow).map(|protocol| api::Layer4 { protocol: Some(protocol) }),
         source: Some(endpoint(&flow.source_endpoint)),
         destination: Some(endpoint(&flow.destination_endpoint)),
         r#type: api::FlowType::L3L4.into(),
         node_name: node.to_owned(),
-        reply: flow.is_reply,
-        is_reply: Some(flow.is_reply),
-        event_type: Some(event_type(flow.observation_point)),
+        reply: flow.is_reply.unwrap_or_default(),
+        is_reply: flow.is_reply,
+        event_type: Some(api::CiliumEventType { r#type: kind, sub_type }),
         source_service: flow.source_service.as_deref().map(service),
         destination_service: flow.destination_service.as_deref().map(service),
         traffic_direction: direction(flow.direction).into(),
-        trace_observation_point: observation_point(flow.observation_point).into(),
-        trace_reason: match (flow.is_reply, flow.is_new) {
-            (true, _) => TraceReason::Reply,
-            (false, true) => TraceReason::New,
-            (false, false) => TraceReason::Established,
-        }
-        .into(),
-        interface: Some(api::NetworkInterface { index: flow.interface.index, name: flow.interface.name.clone() }),
+        interface: (flow.interface.index != 0)
+            .then(|| api::NetworkInterface { index: flow.interface.index, name: flow.interface.name.clone() }),
         summary: flow.summary(),
         extensions: Some(extensions(flow)),
         ..api::Flow::default()
+    };
+    match &flow.event {
+        Event::Forwarded(forwarded) => add_trace(forwarded, flow.is_reply == Some(true), &mut message),
+        Event::Dropped(dropped) => {
+            let Dropped { reason, sub_type, policies, .. } = &**dropped;
+            add_drop_reason(*reason, *sub_type, &mut message);
+            add_policies(policies, flow.direction, &mut message);
+        }
+        Event::PolicyVerdict(verdict) => {
+            let PolicyVerdict { match_type, policies, reason, .. } = &**verdict;
+            add_drop_reason(*reason, (*reason).into(), &mut message);
+            add_policies(policies, flow.direction, &mut message);
+            message.policy_match_type = *match_type;
+        }
     }
+    message
 }
 
-/// The trace point, which clients print as `to-endpoint` and the like.
-pub(super) fn event_type(point: ObservationPoint) -> api::CiliumEventType {
-    let sub_type = match point {
-        ObservationPoint::ToEndpoint => 0,
-        ObservationPoint::ToStack => 3,
-        ObservationPoint::FromNetwork => 10,
-        ObservationPoint::ToNetwork => 11,
+fn add_trace(forwarded: &Forwarded, is_reply: bool, message: &mut api::Flow) {
+    message.trace_observation_point = observation_point(forwarded.observation_point).into();
+    message.trace_reason = match (is_reply, forwarded.is_new) {
+        (true, _) => TraceReason::Reply,
+        (false, true) => TraceReason::New,
+        (false, false) => TraceReason::Established,
+    }
+    .into();
+}
+
+#[allow(deprecated, reason = "older clients read `drop_reason`")]
+fn add_drop_reason(reason: DropReason, number: i32, message: &mut api::Flow) {
+    message.drop_reason = number.try_into().unwrap_or_default();
+    message.drop_reason_desc = reason.into();
+}
+
+/// Names the policies at the side for which the flow has its direction.
+fn add_policies(policies: &Policies, direction: TrafficDirection, message: &mut api::Flow) {
+    let named = |names: &[PolicyName]| {
+        let policy = |PolicyName { name, namespace, kind }: &PolicyName| api::Policy {
+            name: name.clone(),
+            namespace: namespace.clone(),
+            kind: kind.clone(),
+            ..api::Policy::default()
+        };
+        names.iter().map(policy).collect()
     };
-    api::CiliumEventType { r#type: TRACE, sub_type }
+    let (allowed_by, denied_by) = match direction {
+        TrafficDirection::Egress => (&mut message.egress_allowed_by, &mut message.egress_denied_by),
+        TrafficDirection::Ingress => (&mut message.ingress_allowed_by, &mut message.ingress_denied_by),
+        TrafficDirection::Unknown => return,
+    };
+    (*allowed_by, *denied_by) = (named(&policies.allowed_by), named(&policies.denied_by));
 }
 
 pub(super) fn direction(direction: TrafficDirection) -> api::TrafficDirection {
     match direction {
+        TrafficDirection::Unknown => api::TrafficDirection::Unknown,
         TrafficDirection::Ingress => api::TrafficDirection::Ingress,
         TrafficDirection::Egress => api::TrafficDirection::Egress,
     }
@@ -125,15 +157,6 @@ pub(super) fn uuid(bits: u128) -> String {
     text
 }
 
-/// Without std's formatting, which is a tenth of a flow's cost where each has a uuid, two MACs and a connection.
-fn append_hex(bytes: &[u8], out: &mut String) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for byte in bytes {
-        out.push(DIGITS[usize::from(byte >> 4)].into());
-        out.push(DIGITS[usize::from(byte & 15)].into());
-    }
-}
-
 fn observation_point(point: ObservationPoint) -> TraceObservationPoint {
     match point {
         ObservationPoint::ToEndpoint => TraceObservationPoint::ToEndpoint,
@@ -143,25 +166,30 @@ fn observation_point(point: ObservationPoint) -> TraceObservationPoint {
     }
 }
 
-fn protocol(flow: &Flow) -> Protocol {
+/// None for a protocol that Hubble's message has no field for.
+fn protocol(flow: &Flow) -> Option<Protocol> {
     let (source_port, destination_port) = (flow.source.port().into(), flow.destination.port().into());
-    match flow.transport {
-        Transport::Udp => Protocol::Udp(api::Udp { source_port, destination_port }),
-        Transport::Tcp => {
-            let has = |flag| flow.flags.has(flag);
-            let flags = Some(api::TcpFlags {
-                fin: has(TcpFlags::FIN),
-                syn: has(TcpFlags::SYN),
-                rst: has(TcpFlags::RST),
-                psh: has(TcpFlags::PSH),
-                ack: has(TcpFlags::ACK),
-                urg: has(TcpFlags::URG),
-                ece: has(TcpFlags::ECE),
-                cwr: has(TcpFlags::CWR),
-                ns: false,
-            });
-            Protocol::Tcp(api::Tcp { source_port, destination_port, flags })
-        }
+    Some(match flow.l4 {
+        L4::Udp => Protocol::Udp(api::Udp { source_port, destination_port }),
+        L4::Tcp => Protocol::Tcp(api::Tcp { source_port, destination_port, flags: Some(tcp_flags(flow)) }),
+        L4::Icmp { v6: false, kind, code } => Protocol::IcmPv4(api::IcmPv4 { r#type: kind.into(), code: code.into() }),
+        L4::Icmp { v6: true, kind, code } => Protocol::IcmPv6(api::IcmPv6 { r#type: kind.into(), code: code.into() }),
+        L4::Other(_) => return None,
+    })
+}
+
+fn tcp_flags(flow: &Flow) -> api::TcpFlags {
+    let flags = flow.event.tcp_flags();
+    api::TcpFlags {
+        fin: flags.has(TcpFlags::FIN),
+        syn: flags.has(TcpFlags::SYN),
+        rst: flags.has(TcpFlags::RST),
+        psh: flags.has(TcpFlags::PSH),
+        ack: flags.has(TcpFlags::ACK),
+        urg: flags.has(TcpFlags::URG),
+        ece: flags.has(TcpFlags::ECE),
+        cwr: flags.has(TcpFlags::CWR),
+        ns: false,
     }
 }
 
@@ -184,6 +212,7 @@ fn mac(address: [u8; 6]) -> String {
 fn endpoint(end: &Endpoint) -> api::Endpoint {
     api::Endpoint {
         identity: end.identity,
+        cluster_name: end.cluster_name().to_owned(),
         namespace: end.namespace.clone(),
         labels: end.labels.clone(),
         pod_name: end.pod.clone(),
@@ -200,45 +229,24 @@ fn service(of: &Service) -> api::Service {
     api::Service { name: of.name.clone(), namespace: of.namespace.clone() }
 }
 
-fn connection(key: u64) -> String {
-    let mut text = String::with_capacity(16);
-    append_hex(&key.to_be_bytes(), &mut text);
-    text
-}
-
-/// Counters that Hubble's message has no fields for, in a well-known type, because its clients cannot print others.
-fn extensions(flow: &Flow) -> prost_types::Any {
-    use prost_types::{Struct, Value, value::Kind};
-    // Numbers of JSON are exact up to 2^53: nine petabytes.
-    #[allow(clippy::cast_precision_loss, reason = "see above")]
-    let number = |number: u64| Value { kind: Some(Kind::NumberValue(number as f64)) };
-    let text = |text: String| Value { kind: Some(Kind::StringValue(text)) };
-    let mut fields = vec![
-        ("bytes", number(flow.since.bytes)),
-        ("bytes_total", number(flow.total.bytes)),
-        ("connection", text(connection(flow.connection))),
-        ("packets", number(flow.since.packets)),
-        ("packets_total", number(flow.total.packets)),
-        ("reason", text(format!("{:?}", flow.reason).to_lowercase())),
-    ];
-    // Such a record is made when the sweep comes by, or another packet.
-    if matches!(flow.reason, FlowReason::End | FlowReason::Active | FlowReason::Error) {
-        fields.extend([("first", text(flow.first.to_string())), ("last", text(flow.last.to_string()))]);
-    }
-    if flow.is_direction_a_guess {
-        fields.push(("direction", text("guess".to_owned())));
-    }
-    if let Some(error) = flow.icmp_error {
-        fields.push(("error", text(error.text())));
-    }
-    let of = Struct { fields: fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect() };
-    prost_types::Any { type_url: "type.googleapis.com/google.protobuf.Struct".to_owned(), value: of.encode_to_vec() }
-}
-
 #[cfg(test)]
 mod tests {
+    use trilobite_api::flow::Verdict;
+
     use super::*;
-    use crate::layers::network::{flow::tests::syn, icmp_error::IcmpError};
+    use crate::layers::network::flow::PolicyAction;
+    use crate::layers::network::flow::samples::{drop_by_policy, drop_for_another_reason, policy_verdict, syn};
+
+    fn message_of(flow: &Flow) -> api::Flow {
+        match response(flow, "n1").response_types {
+            Some(ResponseTypes::Flow(message)) => message,
+            other => panic!("no flow: {other:?}"),
+        }
+    }
+
+    fn names(policies: &[api::Policy]) -> Vec<&str> {
+        policies.iter().map(|policy| policy.name.as_str()).collect()
+    }
 
     #[test]
     fn uuid_has_the_usual_form() {
@@ -246,45 +254,65 @@ mod tests {
     }
 
     #[test]
-    fn addresses_and_connections_are_hexadecimal_with_all_digits() {
+    fn addresses_are_hexadecimal_with_all_digits() {
         assert_eq!(mac([0, 1, 0x0a, 0xff, 0x10, 0]), "00:01:0a:ff:10:00");
-        assert_eq!(connection(0x1f), "000000000000001f");
     }
 
     #[test]
     fn fields_that_clients_need_are_always_set() {
-        let Some(ResponseTypes::Flow(flow)) = response(&syn(), "n1").response_types else { panic!("no flow") };
+        let flow = message_of(&syn());
         assert_eq!((flow.is_reply, flow.verdict()), (Some(false), Verdict::Forwarded));
         assert_eq!((flow.source.unwrap().identity, flow.destination.unwrap().identity), (1001, 1002));
         assert_eq!(flow.traffic_direction, 2);
         assert!(flow.l4.is_some() && flow.event_type.is_some());
     }
-    fn extension(flow: &crate::layers::network::flow::Flow, name: &str) -> Option<String> {
-        use prost_types::{Struct, value::Kind};
-        let of = Struct::decode(extensions(flow).value.as_slice()).unwrap();
-        match of.fields.get(name)?.kind.as_ref()? {
-            Kind::StringValue(text) => Some(text.clone()),
-            _ => panic!("{name} is no text"),
+
+    #[test]
+    #[allow(deprecated, reason = "older clients read `drop_reason`")]
+    fn drop_has_the_reason_twice_and_no_trace_point() {
+        for (flow, reason, number) in
+            [(drop_by_policy(), DropReason::PolicyDenied, 133), (drop_for_another_reason(), DropReason::Unknown, 230)]
+        {
+            let message = message_of(&flow);
+            assert_eq!((message.verdict(), message.drop_reason_desc()), (Verdict::Dropped, reason));
+            assert_eq!(message.event_type, Some(api::CiliumEventType { r#type: 1, sub_type: number }));
+            assert_eq!((message.drop_reason, message.is_reply), (number.unsigned_abs(), None));
+            assert_eq!((message.trace_observation_point, message.trace_reason), (0, 0));
         }
     }
 
     #[test]
-    fn end_has_the_times_of_the_first_and_last_packet() {
-        let mut flow = syn();
-        assert_eq!(extension(&flow, "last"), None);
-        flow.reason = FlowReason::End;
-        flow.first = "2026-11-22T12:46:20.5Z".parse().unwrap();
-        assert_eq!(extension(&flow, "first").as_deref(), Some("2026-11-22T12:46:20.5Z"));
-        assert_eq!(extension(&flow, "last").as_deref(), Some("2026-11-22T12:46:23.248000001Z"));
+    fn policies_are_named_at_the_side_of_the_direction() {
+        let ingress = message_of(&drop_by_policy());
+        assert_eq!(names(&ingress.ingress_denied_by), ["default-deny"]);
+        assert!(ingress.egress_denied_by.is_empty() && ingress.ingress_allowed_by.is_empty());
+        let egress = message_of(&Flow { direction: TrafficDirection::Egress, ..policy_verdict(PolicyAction::Allowed) });
+        assert_eq!(names(&egress.egress_allowed_by), ["allow-front", "allow-shop"]);
+        assert!(egress.ingress_allowed_by.is_empty() && egress.egress_denied_by.is_empty());
+        let unknown = message_of(&Flow { direction: TrafficDirection::Unknown, ..drop_by_policy() });
+        assert!(unknown.egress_denied_by.is_empty() && unknown.ingress_denied_by.is_empty());
     }
 
     #[test]
-    fn guessed_direction_and_icmp_error_are_marked() {
-        let mut flow = syn();
-        assert_eq!((extension(&flow, "direction"), extension(&flow, "error")), (None, None));
-        flow.is_direction_a_guess = true;
-        flow.icmp_error = Some(IcmpError { is_v6: true, kind: 1, code: 4 });
-        assert_eq!(extension(&flow, "direction").as_deref(), Some("guess"));
-        assert_eq!(extension(&flow, "error").as_deref(), Some("port unreachable"));
+    fn policy_verdict_has_match_type_and_reason() {
+        for (action, verdict, reason, match_type) in [
+            (PolicyAction::Allowed, Verdict::Forwarded, DropReason::Unknown, 2),
+            (PolicyAction::Denied, Verdict::Dropped, DropReason::PolicyDenied, 0),
+            (PolicyAction::Audit, Verdict::Audit, DropReason::PolicyDenied, 0),
+        ] {
+            let message = message_of(&policy_verdict(action));
+            assert_eq!((message.verdict(), message.drop_reason_desc()), (verdict, reason));
+            assert_eq!(message.policy_match_type, match_type);
+            assert_eq!(message.event_type, Some(api::CiliumEventType { r#type: 5, sub_type: 0 }));
+        }
+    }
+
+    #[test]
+    fn packet_at_no_interface_and_of_another_protocol_has_neither_field() {
+        let flow = Flow { interface: Default::default(), l4: L4::Other(47), ..drop_by_policy() };
+        let message = message_of(&flow);
+        assert!(message.interface.is_none() && message.l4.is_none());
+        let ping = message_of(&Flow { l4: L4::Icmp { v6: true, kind: 128, code: 0 }, ..drop_by_policy() });
+        assert_eq!(ping.l4.unwrap().protocol, Some(Protocol::IcmPv6(api::IcmPv6 { r#type: 128, code: 0 })));
     }
 }

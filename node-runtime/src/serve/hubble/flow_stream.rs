@@ -18,7 +18,7 @@ use trilobite_api::{
 
 use super::{filter::FlowFilters, flow_message, visible::visible};
 use crate::{
-    layers::network::{flow::Flow, history::FlowBuffer},
+    layers::network::{flow::Flow, history::FlowBuffer, hubble_metrics::FLOWS_MISSED},
     loss::{Ledger, LossPoint},
     serve::{
         read_rows::{ReadResource, ReadRows},
@@ -176,7 +176,7 @@ impl FlowStream {
     fn advance(&mut self) {
         let read = self.history.read(self.next, BATCH);
         if read.lost > 0 {
-            self.ledger.record_loss(LossPoint::StreamReader, "", read.lost);
+            self.ledger.record_loss_of_kind(LossPoint::StreamReader, "", FLOWS_MISSED, read.lost);
             self.overwritten.add(read.lost);
         }
         let first = read.next - read.flows.len() as u64;

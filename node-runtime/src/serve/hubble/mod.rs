@@ -1,15 +1,22 @@
 //! The API of Hubble's clients: `observer.Observer`, `peer.Peer`, and flows as JSON lines.
 
+mod cluster_peers;
+mod extensions;
 mod filter;
 mod flow_message;
 mod flow_stream;
+mod hexadecimal;
 mod node_info;
 mod observer;
 mod peer;
 mod visible;
 
 #[cfg(test)]
+mod flow_fields_tests;
+#[cfg(test)]
 mod hubble_client_tests;
+#[cfg(test)]
+mod metrics_reference;
 #[cfg(test)]
 mod tests;
 
@@ -17,7 +24,10 @@ pub use filter::FlowFilters;
 pub use flow_message::response;
 pub use node_info::NodeInfo;
 
+use std::sync::{Arc, OnceLock};
+
 use jiff::Timestamp;
+use kube::Client;
 use trilobite_api::{
     flow::LostEventSource,
     json,
@@ -39,8 +49,9 @@ pub fn services(
     ledger: Ledger,
     info: NodeInfo,
     rows: ReadRows,
+    client: Arc<OnceLock<Client>>,
 ) -> (ObserverServer<impl Observer>, PeerServer<impl Peer>) {
-    let peer = peer::PeerService { history: history.clone(), info: info.clone() };
+    let peer = peer::PeerService { history: history.clone(), info: info.clone(), client };
     (ObserverServer::new(observer::ObserverService { history, ledger, info, rows }), PeerServer::new(peer))
 }
 

@@ -23,7 +23,7 @@ use super::{NodeInfo, services};
 use crate::{
     layers::network::{
         endpoint::Endpoint,
-        flow::{Flow, tests::syn},
+        flow::{Flow, samples::syn},
         history::{BYTES, FlowBuffer},
     },
     loss::{Ledger, LossPoint},
@@ -46,7 +46,7 @@ async fn connected_counting(history: &FlowBuffer, ledger: &Ledger, rows: &ReadRo
         address: "unix:///run/agent.sock".into(),
         started: Instant::now(),
     };
-    let (observer, peer) = services(history.clone(), ledger.clone(), info, rows.clone());
+    let (observer, peer) = services(history.clone(), ledger.clone(), info, rows.clone(), Arc::default());
     let (ours, theirs) = tokio::io::duplex(1 << 16);
     let incoming = tokio_stream::once(Ok::<_, std::io::Error>(ours));
     let services = Services::new(Routes::new(observer).add_service(peer)).routes(ScopeRule::Optional);

@@ -8,7 +8,7 @@ use trilobite_api::read_scope::ReadScope;
 
 use crate::layers::network::{
     endpoint::{Endpoint, Reserved},
-    flow::Flow,
+    flow::{Event, Flow, PolicyName},
 };
 
 /// Whether the scope shows the flow at all. An end without a pod, e.g. the API server, whose Service is in `default`, makes no
@@ -29,12 +29,12 @@ pub(super) fn visible(flow: &Arc<Flow>, scope: &ReadScope) -> Option<Arc<Flow>> 
     match (scope.allows(&flow.source_endpoint.namespace), scope.allows(&flow.destination_endpoint.namespace)) {
         (false, false) => None,
         (true, true) => Some(Arc::clone(flow)),
-        (false, true) => Some(reduced(flow, |flow| {
+        (false, true) => Some(reduced(flow, scope, |flow| {
             flow.source_endpoint = name_only(&flow.source_endpoint);
             flow.source_service = None;
             flow.source_mac = [0; 6];
         })),
-        (true, false) => Some(reduced(flow, |flow| {
+        (true, false) => Some(reduced(flow, scope, |flow| {
             flow.destination_endpoint = name_only(&flow.destination_endpoint);
             flow.destination_service = None;
             flow.destination_mac = [0; 6];
@@ -42,10 +42,23 @@ pub(super) fn visible(flow: &Arc<Flow>, scope: &ReadScope) -> Option<Arc<Flow>> 
     }
 }
 
-fn reduced(flow: &Flow, withhold: impl FnOnce(&mut Flow)) -> Arc<Flow> {
+fn reduced(flow: &Flow, scope: &ReadScope, withhold: impl FnOnce(&mut Flow)) -> Arc<Flow> {
     let mut flow = flow.clone();
     withhold(&mut flow);
+    withhold_policies(&mut flow.event, scope);
     Arc::new(flow)
+}
+
+/// Policies of other namespaces are not named outside of them; those of the whole cluster are.
+fn withhold_policies(event: &mut Event, scope: &ReadScope) {
+    let policies = match event {
+        Event::Forwarded(_) => return,
+        Event::Dropped(dropped) => &mut dropped.policies,
+        Event::PolicyVerdict(verdict) => &mut verdict.policies,
+    };
+    let is_shown = |policy: &PolicyName| policy.namespace.is_empty() || scope.allows(&policy.namespace);
+    policies.allowed_by.retain(is_shown);
+    policies.denied_by.retain(is_shown);
 }
 
 /// Namespace and name of a pod. An end that is no pod, e.g. the world or a node, belongs to no tenant and stays whole.
@@ -59,7 +72,10 @@ fn name_only(endpoint: &Arc<Endpoint>) -> Arc<Endpoint> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layers::network::flow::tests::syn;
+    use crate::layers::network::flow::{
+        PolicyAction,
+        samples::{drop_by_policy, policy_verdict, syn},
+    };
 
     fn shown(flow: Flow, scope: &str) -> Option<Flow> {
         let (flow, scope) = (Arc::new(flow), ReadScope::parse(scope).unwrap());
@@ -90,6 +106,26 @@ mod tests {
         assert_eq!(*from_store.source_endpoint, name("shop", "front-1"));
         assert_eq!(from_store.destination_endpoint, syn().destination_endpoint);
         assert_eq!(from_store.destination_service, syn().destination_service);
+    }
+
+    #[test]
+    fn policy_of_another_namespace_is_not_named() {
+        let denied_by = |flow: Flow| match flow.event {
+            Event::Dropped(dropped) => dropped.policies.denied_by.into_iter().map(|policy| policy.name).collect(),
+            Event::PolicyVerdict(verdict) => verdict.policies.denied_by.into_iter().map(|policy| policy.name).collect(),
+            Event::Forwarded(_) => Vec::new(),
+        };
+        for flow in [drop_by_policy(), policy_verdict(PolicyAction::Denied)] {
+            assert_eq!(denied_by(shown(flow.clone(), "store").unwrap()), ["default-deny"]);
+            assert_eq!(denied_by(shown(flow.clone(), "shop").unwrap()), [""; 0]);
+            let mut of_cluster = flow;
+            match &mut of_cluster.event {
+                Event::Dropped(dropped) => dropped.policies.denied_by[0].namespace.clear(),
+                Event::PolicyVerdict(verdict) => verdict.policies.denied_by[0].namespace.clear(),
+                Event::Forwarded(_) => {}
+            }
+            assert_eq!(denied_by(shown(of_cluster, "shop").unwrap()), ["default-deny"]);
+        }
     }
 
     fn api_server() -> Endpoint {

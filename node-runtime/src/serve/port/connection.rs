@@ -13,17 +13,27 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
+use trilobite_crds::read_api::AGENT_PORT;
+
+use crate::{certificate::is_hubble_relay, serve::port_client::PortClient};
 
 /// Reads and writes fail once it is cut.
 pub(super) struct Connection {
     stream: TlsStream<TcpStream>,
+    client: PortClient,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     is_cut: bool,
 }
 
 impl Connection {
     pub(super) fn new(stream: TlsStream<TcpStream>, cut: CancellationToken) -> Self {
-        Self { stream, cut: Box::pin(cut.cancelled_owned()), is_cut: false }
+        let (tcp, tls) = stream.get_ref();
+        let is_hubble = tls.peer_certificates().and_then(<[_]>::first).is_some_and(is_hubble_relay);
+        let client = match is_hubble {
+            true => PortClient::HubbleRelay { port: tcp.local_addr().map_or(AGENT_PORT, |address| address.port()) },
+            false => PortClient::Relay,
+        };
+        Self { stream, client, cut: Box::pin(cut.cancelled_owned()), is_cut: false }
     }
 
     /// Wakes the task that polls once the connection is cut.
@@ -71,7 +81,9 @@ impl AsyncWrite for Connection {
 }
 
 impl Connected for Connection {
-    type ConnectInfo = ();
+    type ConnectInfo = PortClient;
 
-    fn connect_info(&self) {}
+    fn connect_info(&self) -> PortClient {
+        self.client
+    }
 }

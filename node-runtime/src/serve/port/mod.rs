@@ -5,6 +5,8 @@ mod accept;
 mod connection;
 
 #[cfg(test)]
+mod hubble_relay_tests;
+#[cfg(test)]
 mod tests;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};

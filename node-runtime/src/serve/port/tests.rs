@@ -27,7 +27,7 @@ use super::*;
 use crate::{
     certificate::tests::{NODE, RELAY, TestAuthority},
     layers::network::{
-        flow::{Flow, tests::syn},
+        flow::{Flow, samples::syn},
         history::{BYTES, FlowBuffer},
     },
     loss::Ledger,
@@ -52,7 +52,8 @@ impl Node {
             address: String::new(),
             started: std::time::Instant::now(),
         };
-        let (observer, _) = hubble::services(flows.clone(), Ledger::default(), info, ReadRows::default());
+        let (observer, _) =
+            hubble::services(flows.clone(), Ledger::default(), info, ReadRows::default(), Arc::default());
         let services = Services::new(Routes::new(observer));
         Self { port: OpenPort::serve(listener, current, services).unwrap(), config, flows }
     }
@@ -131,6 +132,24 @@ async fn ports(stream: &mut Streaming<GetFlowsResponse>, count: usize) -> Vec<u3
         }
     }
     ports
+}
+
+#[tokio::test]
+async fn unmodified_relay_of_hubble_reads_all_flows_without_a_scope() {
+    let authority = TestAuthority::new();
+    let node = Node::open(&authority).await;
+    node.push(1..6);
+    let other_cluster = TestAuthority::new().issue(&["hubble-relay"], &[ClientAuth]);
+    assert!(!is_let_in(&node, &authority, Some(&other_cluster)).await);
+    assert!(!is_let_in(&node, &authority, Some(&authority.issue(&["hubble-relay"], &[ServerAuth]))).await);
+    let hubble_relay = authority.issue(&["hubble-relay"], &[ClientAuth]);
+    let channel = node.channel(&authority, Some(&hubble_relay)).await.unwrap();
+    let mut flows = ObserverClient::new(channel).get_flows(GetFlowsRequest::default()).await.unwrap().into_inner();
+    assert_eq!(ports(&mut flows, 5).await, [1, 2, 3, 4, 5]);
+    // Our own relay names a scope with every call.
+    let channel = node.channel(&authority, Some(&authority.relay())).await.unwrap();
+    let refused = ObserverClient::new(channel).get_flows(GetFlowsRequest::default()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
 }
 
 #[tokio::test]

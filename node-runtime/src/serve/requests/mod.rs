@@ -11,5 +11,5 @@ mod service;
 mod tests;
 
 pub use lines::write_lines;
-pub use request_message::RequestNames;
+pub use request_message::{RequestNames, request_of_recording};
 pub use service::service;

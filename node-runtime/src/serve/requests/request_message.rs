@@ -53,24 +53,7 @@ impl RequestNames {
             exec_id: self.encoder.exec_id(key),
             binary: self.identity.process(key).map(|process| process.binary.clone()).unwrap_or_default(),
         };
-        let id = row_id(&source.name, &row);
-        let mut request = Request {
-            time: Some(timestamp(wall_time)),
-            namespace: source.namespace.clone(),
-            process: Some(process),
-            role: if row.client { "client" } else { "server" }.to_owned(),
-            encrypted: row.encrypted,
-            latency: Duration::from_nanos(row.latency_ns).try_into().ok(),
-            is_error: row.is_error,
-            request_bytes: row.request_bytes,
-            response_bytes: row.response_bytes,
-            mid_stream: row.mid_stream,
-            connection: format!("{:016x}", row.connection),
-            profile: source.name.clone(),
-            id,
-            node: self.node(),
-            ..Request::default()
-        };
+        let mut request = Request { process: Some(process), ..request_without_names(&row, source, boot, self.node()) };
         if let Owner::Pod(found) = self.identity.owner(row.cgroup) {
             name_pod(&mut request, &found);
         }
@@ -86,16 +69,7 @@ impl RequestNames {
             true => own_end(address),
             false => book.endpoint(transport, address, (wall_time, row.time_ns)),
         });
-        Request {
-            local,
-            remote,
-            protocol: row.protocol,
-            status: row.status,
-            operation: row.operation,
-            target: row.target,
-            columns: row.columns.into_iter().collect(),
-            ..request
-        }
+        Request { local, remote, ..with_texts(request, row) }
     }
 
     /// The response with a request whose response ended so many nanoseconds after boot.
@@ -116,6 +90,44 @@ impl RequestNames {
 
     fn message(&self, response: Response, time: Timestamp) -> GetRequestsResponse {
         GetRequestsResponse { response: Some(response), node_name: self.node(), time: Some(timestamp(time)) }
+    }
+}
+
+/// The message of a row of a recording, of which neither pods nor processes are known.
+pub fn request_of_recording(row: RequestRow, source: &RowSource, boot: Timestamp, node: String) -> Request {
+    let process = Process { pid: row.exec.pid, ..Process::default() };
+    let (local, remote) = (row.local.map(address_only), row.remote.map(address_only));
+    let request = request_without_names(&row, source, boot, node);
+    with_texts(Request { process: Some(process), local, remote, ..request }, row)
+}
+
+fn request_without_names(row: &RequestRow, source: &RowSource, boot: Timestamp, node: String) -> Request {
+    Request {
+        time: Some(timestamp(wall_time(boot, row.time_ns))),
+        namespace: source.namespace.clone(),
+        role: if row.client { "client" } else { "server" }.to_owned(),
+        encrypted: row.encrypted,
+        latency: Duration::from_nanos(row.latency_ns).try_into().ok(),
+        is_error: row.is_error,
+        request_bytes: row.request_bytes,
+        response_bytes: row.response_bytes,
+        mid_stream: row.mid_stream,
+        connection: format!("{:016x}", row.connection),
+        profile: source.name.clone(),
+        id: row_id(&source.name, row),
+        node,
+        ..Request::default()
+    }
+}
+
+fn with_texts(request: Request, row: RequestRow) -> Request {
+    Request {
+        protocol: row.protocol,
+        status: row.status,
+        operation: row.operation,
+        target: row.target,
+        columns: row.columns.into_iter().collect(),
+        ..request
     }
 }
 

@@ -100,7 +100,11 @@ fn what_each_sender_may_have_is_granted() {
         assert_eq!(leaf.life.as_secs(), i64::from(DAY));
     }
     let mut minimal = fixture(Signer::NodeServing);
-    minimal.set_names(&["reef-1.default.hubble-grpc.cilium.io", "reef-1.trilobite-node.ink-system.svc"]);
+    minimal.set_names(&[
+        "reef-1.default.hubble-grpc.cilium.io",
+        "reef-1.trilobite-node.ink-system.svc",
+        "hubble-peer.default.hubble-grpc.cilium.io",
+    ]);
     minimal.seconds = None;
     minimal.params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     minimal.params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -151,7 +155,11 @@ const TRICKS: &[Trick] = &[
     }),
     ("a node that is gone", "NodeNotFound", Signer::NodeServing, |fixture| fixture.sender.node = None),
     ("another node's name", "WrongNames", Signer::NodeServing, |fixture| {
-        fixture.set_names(&["reef-2.trilobite-node.ink-system.svc", "reef-2.default.hubble-grpc.cilium.io"]);
+        fixture.set_names(&[
+            "reef-2.trilobite-node.ink-system.svc",
+            "reef-2.default.hubble-grpc.cilium.io",
+            "hubble-peer.default.hubble-grpc.cilium.io",
+        ]);
     }),
     ("one name too many", "WrongNames", Signer::NodeServing, |fixture| {
         fixture.params.subject_alt_names.push(SanType::DnsName("trilobite-relay".try_into().unwrap()));
@@ -160,7 +168,11 @@ const TRICKS: &[Trick] = &[
         fixture.set_names(&["reef-1.trilobite-node.ink-system.svc", "reef-1.trilobite-node.ink-system.svc"]);
     }),
     ("a name that matches every node", "WrongNames", Signer::NodeServing, |fixture| {
-        fixture.set_names(&["*.trilobite-node.ink-system.svc", "*.default.hubble-grpc.cilium.io"]);
+        fixture.set_names(&[
+            "*.trilobite-node.ink-system.svc",
+            "*.default.hubble-grpc.cilium.io",
+            "hubble-peer.default.hubble-grpc.cilium.io",
+        ]);
     }),
     ("no name at all", "WrongNames", Signer::RelayClient, |fixture| fixture.set_names(&[])),
     ("the API server's name", "WrongNames", Signer::RelayServing, |fixture| {

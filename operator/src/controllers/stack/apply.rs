@@ -9,7 +9,11 @@ use std::{fmt::Debug, marker::PhantomData};
 
 use k8s_openapi::{
     NamespaceResourceScope,
-    api::{apps::v1::Deployment, core::v1::Service, policy::v1::PodDisruptionBudget},
+    api::{
+        apps::v1::Deployment,
+        core::v1::{Secret, Service},
+        policy::v1::PodDisruptionBudget,
+    },
     kube_aggregator::pkg::apis::apiregistration::v1::APIService,
 };
 use kube::{
@@ -20,11 +24,11 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 use trilobite_crds::{
     node::{NodeProfile, NodeRuntime, ProfilePart},
-    read_api::{API_SERVICE, RELAY},
+    read_api::{API_SERVICE, HUBBLE_PEER, HUBBLE_RELAY, HUBBLE_RELAY_SECRET, RELAY},
 };
 
 use super::{
-    build::{Garbage, OwnedObjects, RelayGarbage, RelayObjects},
+    build::{Garbage, HubbleRelayObjects, OwnedObjects, RelayGarbage, RelayObjects},
     delete::delete_if_present,
     teardown::UNLOAD_TIME,
 };
@@ -144,12 +148,29 @@ async fn apply_relay(
     namespace: &str,
     objects: &RelayObjects,
 ) -> Result<Option<RejectedObject>, ApplyError> {
-    let RelayObjects { authority: _, secret, bundle, deployment, disruption_budget, service, api_service } = objects;
+    let RelayObjects {
+        authority: _,
+        secret,
+        bundle,
+        deployment,
+        disruption_budget,
+        service,
+        hubble_service,
+        api_service,
+        hubble_relay,
+    } = objects;
     if let Some(secret) = secret {
         apply_namespaced(client, namespace, secret).await?;
     }
     apply_namespaced(client, namespace, bundle).await?;
     apply_namespaced(client, namespace, service).await?;
+    apply_namespaced(client, namespace, hubble_service).await?;
+    if let Some(HubbleRelayObjects { secret, peer_service }) = hubble_relay {
+        if let Some(secret) = secret {
+            apply_namespaced(client, namespace, secret).await?;
+        }
+        apply_namespaced(client, namespace, peer_service).await?;
+    }
     let rejected = as_rejection("spec.relay", apply_namespaced(client, namespace, deployment).await)?;
     if let Some(budget) = disruption_budget {
         apply_namespaced(client, namespace, budget).await?;
@@ -174,7 +195,15 @@ async fn unload_unselected_nodes(client: &Client, garbage: &Garbage) -> Result<(
 async fn delete_garbage(client: &Client, namespace: &str, garbage: &Garbage) -> Result<(), ApplyError> {
     // `unload_unselected_nodes` has deleted the NodeRuntimes, and the APIService was the first to go.
     let Garbage { runtimes: _, profiles, parts, service, relay } = garbage;
-    let RelayGarbage { api_service: _, deployment, disruption_budget, service: relay_service } = relay;
+    let RelayGarbage {
+        api_service: _,
+        deployment,
+        disruption_budget,
+        service: relay_service,
+        hubble_service,
+        peer_service,
+        hubble_relay_secret,
+    } = relay;
     if *disruption_budget {
         delete(&Api::<PodDisruptionBudget>::namespaced(client.clone(), namespace), RELAY).await?;
     }
@@ -183,6 +212,15 @@ async fn delete_garbage(client: &Client, namespace: &str, garbage: &Garbage) -> 
     }
     if *relay_service {
         delete(&Api::<Service>::namespaced(client.clone(), namespace), RELAY).await?;
+    }
+    if *hubble_service {
+        delete(&Api::<Service>::namespaced(client.clone(), namespace), HUBBLE_RELAY).await?;
+    }
+    if *peer_service {
+        delete(&Api::<Service>::namespaced(client.clone(), namespace), HUBBLE_PEER).await?;
+    }
+    if *hubble_relay_secret {
+        delete(&Api::<Secret>::namespaced(client.clone(), namespace), HUBBLE_RELAY_SECRET).await?;
     }
     if *service {
         delete(&Api::<Service>::namespaced(client.clone(), namespace), DAEMON_SET).await?;

@@ -33,6 +33,8 @@ pub(super) struct ValidatedStack {
     pub(super) deleting_nodes: BTreeSet<String>,
     pub(super) runtime: RuntimeSpec,
     pub(super) metrics: MetricsSpec,
+    /// Port of the agents' metrics of flows, while they are counted.
+    pub(super) flow_metrics_port: Option<i32>,
     pub(super) relay: Result<ValidatedRelay, Unwanted>,
     pub(super) owner: OwnerReference,
     pub(super) namespace: String,
@@ -58,11 +60,13 @@ pub(super) fn validate(
     let source = stack.source();
     let deleting = dereferenced.nodes.iter().filter(|node| node.metadata.deletion_timestamp.is_some());
     let spec = &stack.spec;
+    let flow_metrics = planned.profile.spec.network.as_ref().and_then(|network| network.metrics.as_ref());
     let (name, uid) = (stack.name_any(), stack.uid().unwrap_or_default());
     ValidatedStack {
         refusals: planned.refusals.iter().filter(|refusal| refusal.source == source).cloned().collect(),
         profile: profile_ref(&planned),
         node_labels: node_labels(&planned, dereferenced),
+        flow_metrics_port: flow_metrics.map(|metrics| metrics.port.into()),
         planned,
         nodes: selected_nodes(&selection, dereferenced),
         selection,

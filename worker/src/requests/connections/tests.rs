@@ -1,5 +1,5 @@
 use trilobite_node_ebpf::{DataRecord, data_flag};
-use trilobite_worker_wire::{ConnectionVerdict, Message};
+use trilobite_worker_wire::{Message, StreamVerdict};
 
 use super::{
     super::{
@@ -18,17 +18,17 @@ struct Profile {
     counts: RequestCounts,
     verdicts: Verdicts,
     rows: Vec<Row>,
-    /// Calls so far on the socket of a connection, at each of its ends.
-    calls: HashMap<(u64, u64, u16), u32>,
+    /// Sockets of each connection that are gone.
+    earlier_sockets: u64,
 }
 
 fn profile(settings: &RequestSettings) -> Profile {
     Profile {
-        connections: Connections::new(settings),
+        connections: Connections::new(settings, None),
         counts: RequestCounts::default(),
         verdicts: Verdicts::default(),
         rows: Vec::new(),
-        calls: HashMap::new(),
+        earlier_sockets: 0,
     }
 }
 
@@ -38,9 +38,7 @@ fn all() -> RequestSettings {
 
 impl Profile {
     fn push(&mut self, header: &DataRecord, bytes: &[u8]) {
-        let calls = self.calls.entry((header.record.connection, header.stream, header.local_port)).or_default();
-        let header = DataRecord { sequence: *calls, ..*header };
-        *calls += 1;
+        let header = DataRecord { stream: header.stream + (self.earlier_sockets << 32), ..*header };
         let bytes = record(&header, bytes);
         let call = DataCall::parse(&bytes).unwrap();
         self.rows.extend(self.connections.apply(&call, &mut self.counts, &mut self.verdicts));
@@ -48,7 +46,7 @@ impl Profile {
 
     /// The sockets of before are gone, and no record has said so.
     fn forget_sockets(&mut self) {
-        self.calls.clear();
+        self.earlier_sockets += 1;
     }
 
     /// The server's side of a request and its answer, the n-th of its connection.
@@ -65,8 +63,13 @@ impl Profile {
             other => panic!("{other:?}"),
         };
         let verdicts = self.verdicts.drain().into_iter().flat_map(all);
-        verdicts.map(|ConnectionVerdict { connection, kind, .. }| (connection, kind)).collect()
+        verdicts.map(|StreamVerdict { stream, kind }| (stream, kind)).collect()
     }
+}
+
+/// Of a server's or a client's connection with one message in each call.
+fn heads(role: Role) -> VerdictKind {
+    parse_verdict(role, false, 0)
 }
 
 fn with(mut header: DataRecord, flags: u32, time: u64) -> DataRecord {
@@ -83,7 +86,7 @@ fn exchange_becomes_a_row_with_process_peer_and_latency() {
     assert_eq!((row.facts.process.pid, row.facts.cgroup, row.facts.connection), (4321, 77, 9));
     assert_eq!(row.facts.remote, "10.0.0.9:41000".parse().ok());
     assert_eq!((row.facts.role, row.started, row.latency, row.is_error), (Role::Server, 1_000, 5_000_000, true));
-    assert_eq!(profile.verdicts(), [(9, VerdictKind::Parse)]);
+    assert_eq!(profile.verdicts(), [(9, heads(Role::Server))]);
     assert_eq!((profile.counts.connections, profile.counts.mid_stream, profile.counts.rows["http"]), (1, 0, 1));
     profile.exchange(9, 1, data_flag::SERVER, 9_000_000);
     assert_eq!((profile.rows.len(), profile.verdicts()), (2, vec![]));
@@ -132,9 +135,13 @@ fn role_latency_and_status_decide_what_is_a_row() {
     assert_eq!(rows(RequestSettings { protocols, ..all() }, data_flag::SERVER), ignored);
 }
 
+/// Number of the socket at the other end of connection 9.
+const OTHER_END: u64 = 10;
+
 /// The same call as the other end of its connection saw it.
 fn mirrored(header: DataRecord) -> DataRecord {
     DataRecord {
+        stream: OTHER_END,
         local: header.remote,
         remote: header.local,
         local_port: header.remote_port,
@@ -164,17 +171,115 @@ fn both_ends_of_a_connection_have_their_rows() {
 }
 
 #[test]
-fn unwanted_end_is_ignored_unless_the_other_end_is_wanted() {
-    let mut both = profile(&RequestSettings { server: false, ..all() });
-    push_both_ends(&mut both);
-    both.connections.review(1_000_000_000, &mut both.counts, &mut both.verdicts);
-    assert_eq!((both.rows.len(), both.rows[0].facts.role, both.counts.other_role), (1, Role::Client, 1));
-    assert_eq!(both.verdicts(), [(9, VerdictKind::Parse)]);
-    let mut alone = profile(&RequestSettings { server: false, ..all() });
-    alone.exchange(9, 0, data_flag::SERVER, 1_000);
-    assert_eq!(alone.verdicts(), []);
-    alone.connections.review(1_000_000_000, &mut alone.counts, &mut alone.verdicts);
-    assert_eq!(alone.verdicts(), [(9, VerdictKind::Ignore)]);
+fn unwanted_end_is_ignored_and_the_other_one_parsed() {
+    let mut profile = profile(&RequestSettings { server: false, ..all() });
+    push_both_ends(&mut profile);
+    assert_eq!((profile.rows.len(), profile.rows[0].facts.role, profile.counts.other_role), (1, Role::Client, 1));
+    assert_eq!(profile.verdicts(), [(9, VerdictKind::Ignore), (OTHER_END, heads(Role::Client))]);
+}
+
+#[test]
+fn ends_without_addresses_in_one_process_are_told_apart() {
+    let mut profile = profile(&all());
+    let unix = |header: DataRecord| DataRecord { family: 1, protocol: 0, ..header };
+    let asked = with(header(9, 0, REQUEST), 0, 1_000);
+    let answered = with(header(9, 0, ANSWER), data_flag::SENT, 2_000);
+    for (header, bytes) in
+        [(mirrored(asked), REQUEST), (asked, REQUEST), (answered, ANSWER), (mirrored(answered), ANSWER)]
+    {
+        profile.push(&DataRecord { flags: header.flags & data_flag::SENT as u8, ..unix(header) }, bytes);
+    }
+    let roles: Vec<Role> = profile.rows.iter().map(|row| row.facts.role).collect();
+    assert_eq!((roles, profile.counts.lost_parse), (vec![Role::Server, Role::Client], 0));
+}
+
+#[test]
+fn pieces_of_a_call_are_read_as_one() {
+    let mut profile = profile(&all());
+    profile.exchange(9, 0, data_flag::SERVER, 1_000);
+    profile.verdicts();
+    let (asked, answered) = (REQUEST.repeat(100), ANSWER.repeat(100));
+    let mut push_pieces = |from: usize, bytes: &[u8], flags: u32, time: u64| {
+        for (number, piece) in bytes.chunks(1000).enumerate() {
+            let position = (from + number * 1000) as u64;
+            profile.push(&with(header(9, position, piece), flags | data_flag::SERVER, time), piece);
+        }
+    };
+    push_pieces(REQUEST.len(), &asked, 0, 9_000_000);
+    push_pieces(ANSWER.len(), &answered, data_flag::SENT, 9_500_000);
+    assert_eq!((profile.rows.len(), profile.counts.gaps, profile.counts.lost_parse), (101, 0, 0));
+    assert!(profile.rows[1..].iter().all(|row| row.latency == 500_000));
+    // From now on all of a call is needed.
+    assert_eq!(profile.verdicts(), [(9, parse_verdict(Role::Server, true, 0))]);
+}
+
+/// The rows of a client of Redis after the loss of a record, behind which a value holds what looks like a command. `pieces`: numbers
+/// of the lost record and of the next one in their calls.
+fn rows_after_a_lost_record(pieces: [u8; 2]) -> Vec<String> {
+    let mut profile = profile(&all());
+    let command = |words: &[&str]| {
+        let count = words.len();
+        let words: String = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())).collect();
+        format!("*{count}\r\n{words}")
+    };
+    let (mut sent, mut answered) = (0, 0);
+    let mut push = |profile: &mut Profile, bytes: &str, piece: u8, is_seen: bool| {
+        let flags = data_flag::CLIENT | data_flag::SENT;
+        let header = DataRecord { piece, ..with(header(9, sent, bytes.as_bytes()), flags, 1_000) };
+        sent += bytes.len() as u64;
+        if is_seen {
+            profile.push(&header, bytes.as_bytes());
+        }
+    };
+    let mut answer = |profile: &mut Profile| {
+        profile.push(&with(header(9, answered, b"+OK\r\n"), data_flag::CLIENT, 2_000), b"+OK\r\n");
+        answered += 5;
+    };
+    push(&mut profile, &command(&["SET", "first", "value"]), 0, true);
+    answer(&mut profile);
+    let [lost, next] = pieces;
+    let hidden = command(&["SET", "hidden", "value"]);
+    push(&mut profile, &command(&["SET", "second", "value"]), 0, true);
+    push(&mut profile, &format!("*3\r\n$3\r\nSET\r\n$5\r\nthird\r\n${}\r\n", hidden.len()), lost, false);
+    push(&mut profile, &format!("{hidden}\r\n"), next, true);
+    answer(&mut profile);
+    answer(&mut profile);
+    for _ in 0..3 {
+        push(&mut profile, &command(&["SET", "later", "value"]), 0, true);
+        answer(&mut profile);
+    }
+    profile.rows.iter().map(|row| format!("{row:?}")).collect()
+}
+
+#[test]
+fn pieces_behind_a_lost_one_are_not_taken_for_a_call() {
+    let is_shown = |rows: &[String], key: &str| rows.iter().any(|row| row.contains(key));
+    let rows = rows_after_a_lost_record([1, 2]);
+    assert!(!is_shown(&rows, "hidden") && is_shown(&rows, "later"), "{rows:?}");
+    // A call of its own would be taken for a command.
+    assert!(is_shown(&rows_after_a_lost_record([0, 0]), "hidden"));
+}
+
+#[test]
+fn streams_whose_end_nothing_says_are_given_up() {
+    let second = 1_000_000_000;
+    let mut profile = profile(&all());
+    let udp = |connection, bytes| DataRecord { protocol: 17, ..header(connection, 0, bytes) };
+    let greeting = b"no protocol that is known, but long enough";
+    profile.push(&with(udp(1, greeting), data_flag::CLIENT, second), greeting);
+    profile.push(&with(DataRecord { family: 1, protocol: 0, ..header(2, 0, REQUEST) }, 0, second), REQUEST);
+    profile.push(&with(header(3, 0, REQUEST), data_flag::TLS, second), REQUEST);
+    profile.push(&with(header(4, 0, REQUEST), data_flag::SERVER, second), REQUEST);
+    let mut left_at = |now: u64| {
+        profile.connections.review(now * second, &mut profile.counts);
+        let mut left: Vec<u64> = profile.connections.states.keys().copied().collect();
+        left.sort_unstable();
+        left
+    };
+    assert_eq!(left_at(15), [1, 2, 3, 4]);
+    assert_eq!(left_at(17), [2, 3, 4]);
+    assert_eq!(left_at(905), [4]);
+    assert_eq!(left_at(1_000_000), [4]);
 }
 
 #[test]
@@ -207,7 +312,7 @@ fn encrypted_connection_is_counted_until_its_plain_text_comes() {
     profile.push(&nowhere, ANSWER);
     let facts = profile.rows[0].facts;
     assert_eq!((facts.encrypted, facts.connection, facts.local, facts.remote), (true, 0, None, None));
-    assert_eq!(profile.verdicts(), [(0x715, VerdictKind::Parse)]);
+    assert_eq!(profile.verdicts(), [(0x715, heads(Role::Server))]);
     profile.push(&DataRecord { flags: (data_flag::TLS | data_flag::END) as u8, ..plain(b"", 0) }, b"");
     profile.push(&with(header(9, 900, b""), data_flag::END, 2_000), b"");
     assert_eq!(profile.connections.memory(), 0);
@@ -269,10 +374,11 @@ fn unconnected_socket_with_several_peers_shows_no_wrong_one() {
     push(&mut profile, &answer(3), 0, None);
     let remotes: Vec<_> = profile.rows.iter().map(|row| row.facts.remote).collect();
     assert_eq!(remotes, ["10.0.0.1:53".parse().ok(), None, None]);
+    assert_eq!(profile.verdicts(), [(9, DATAGRAM_VERDICT)]);
 }
 
 #[test]
-fn key_that_is_used_again_begins_a_new_connection() {
+fn later_socket_of_the_same_numbers_is_a_new_connection() {
     let mut profile = profile(&all());
     for number in 0..3 {
         profile.forget_sockets();

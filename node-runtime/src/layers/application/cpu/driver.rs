@@ -184,7 +184,7 @@ impl Driver {
         Ok(Step::Continue)
     }
 
-    /// The worker has died, and its samples are lost. While samples are taken another worker is started, up to a limit; afterwards
+    /// The worker has died or hangs, and its samples are lost. While samples are taken another worker is started, up to a limit; afterwards
     /// there is nothing that another could start from.
     fn replace_worker(&mut self, error: &str) -> Result<Step, Problem> {
         let exit = self.worker.kill().to_owned();
@@ -212,6 +212,12 @@ impl Driver {
     }
 
     fn on_tick(&mut self) -> Result<Step, Problem> {
+        // The result has a time limit of its own.
+        if matches!(self.phase, Phase::Sampling)
+            && let Err(silent) = self.worker.check_silence(TICK)
+        {
+            return self.replace_worker(&silent.to_string());
+        }
         let decisions = self.membership.review(self.now_ns());
         self.answer(decisions)?;
         self.publish();

@@ -9,11 +9,12 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep},
 };
 use trilobite_crds::{app_profile::RequestRole, node::TlsNotVisible};
-use trilobite_worker_wire::{ConnectionVerdict, Message, MessageError, RequestSettings, VerdictKind};
+use trilobite_worker_wire::{Message, MessageError, RequestSettings, StreamVerdict, VerdictKind};
 
 use super::{
     programs::Verdict,
     queries::Queries,
+    recording::RecordingWriter,
     rows::{RowsQuestion, RowsRegistration},
     slot::Slot,
     spec::{Command, RequestSessionSpec, RequestSessionStatus, SessionPhase},
@@ -161,6 +162,10 @@ impl RequestDriver {
                         Command::Capture => Ok(Step::Continue),
                         Command::Retain if is_capturing => self.end_capture().await,
                         Command::Retain => Ok(Step::Continue),
+                        // What the worker still has of a recording is written first.
+                        Command::End if is_capturing && self.spec.recording.is_some() => {
+                            self.end_capture().await.map(|_| Step::End)
+                        }
                         Command::End => Ok(Step::End),
                     }
                 }
@@ -184,7 +189,7 @@ impl RequestDriver {
             }
             Message::Verdicts(verdicts) => {
                 if let Some(slot) = &self.slot {
-                    verdicts.iter().for_each(|verdict| slot.set_verdict(verdict.connection, kernel_verdict(verdict)));
+                    verdicts.iter().for_each(|verdict| slot.set_verdict(verdict.stream, kernel_verdict(verdict)));
                 }
             }
             Message::RequestProgress(counts) => {
@@ -198,11 +203,18 @@ impl RequestDriver {
             Message::RowsComplete { id, newest_sequence, evicted } => {
                 self.queries.complete(id, newest_sequence, evicted, self.totals.oldest_row_ns());
             }
+            Message::RecordedChunk(chunk) => self.append_recorded(&chunk),
             Message::Failed(error) => return self.replace_worker(&error),
             // The agent's own messages, and those of workers with another job.
             _ => return self.replace_worker("it sent a message that is not for it to send"),
         }
         Ok(Step::Continue)
+    }
+
+    fn append_recorded(&self, chunk: &[u8]) {
+        if let Some(recording) = &self.spec.recording {
+            recording.append(chunk);
+        }
     }
 
     fn ask(&mut self, question: RowsQuestion) -> Result<Step, Problem> {
@@ -218,6 +230,9 @@ impl RequestDriver {
     }
 
     fn on_tick(&mut self) -> Result<Step, Problem> {
+        if let Err(silent) = self.worker.check_silence(TICK) {
+            return self.replace_worker(&silent.to_string());
+        }
         let Self { pods, cgroups, .. } = self;
         let answers = cgroups.review(clock::boot_ns(), |cgroup| pods.membership(cgroup));
         self.answer(answers)?;
@@ -239,7 +254,7 @@ impl RequestDriver {
         Ok(())
     }
 
-    /// The worker has died, and its rows are lost. While the capture lasts another is started, up to a limit; afterwards there is
+    /// The worker has died or hangs, and its rows are lost. While the capture lasts another is started, up to a limit; afterwards there is
     /// nothing that another could start from.
     fn replace_worker(&mut self, error: &str) -> Result<Step, Problem> {
         let exit = self.worker.kill().to_owned();
@@ -253,6 +268,9 @@ impl RequestDriver {
         tracing::warn!(profile = %self.spec.name, deaths = self.worker_deaths, "{}", problem.message());
         self.queries.end_all(&problem.message());
         self.cgroups.clear();
+        if let Some(recording) = self.spec.recording.take() {
+            recording.end(Some(&problem.message()));
+        }
         let Some(slot) = slot else { return Err(problem) };
         self.worker = start_worker(&self.spec, slot, self.ring_bytes).map_err(not_started)?;
         {
@@ -273,9 +291,11 @@ impl RequestDriver {
         self.totals.end_capture();
         self.send([Message::StopCapture])?;
         let retained = Duration::from_secs(60) * self.spec.wanted.retain_after_end_minutes;
-        if retained.is_zero() {
+        if self.spec.recording.is_some() || retained.is_zero() {
             // What was in flight is in the counts.
             self.receive_last_counts().await;
+        }
+        if retained.is_zero() {
             return Ok(Step::End);
         }
         memory::release_unused();
@@ -284,13 +304,20 @@ impl RequestDriver {
         Ok(Step::Continue)
     }
 
-    /// Waits until the worker has read the ring: it then sends its counts.
+    /// Waits until the worker has read the ring: it then sends the rest of a recording, and its counts.
     async fn receive_last_counts(&mut self) {
         let end = Instant::now() + DRAIN_TIMEOUT;
         while let Ok(Ok(message)) = tokio::time::timeout_at(end, self.worker.receive()).await {
-            if let Message::RequestProgress(counts) = message {
-                self.totals.set_worker(counts);
-                return;
+            match message {
+                Message::RequestProgress(counts) => {
+                    self.totals.set_worker(counts);
+                    // Counts of before may still have been on their way.
+                    if self.spec.recording.as_ref().is_none_or(RecordingWriter::has_ended) {
+                        return;
+                    }
+                }
+                Message::RecordedChunk(chunk) => self.append_recorded(&chunk),
+                _ => {}
             }
         }
     }
@@ -338,9 +365,9 @@ fn not_started(error: io::Error) -> Problem {
     Problem::LoadFailed { what: "starting the worker".into(), detail: error.to_string() }
 }
 
-fn kernel_verdict(verdict: &ConnectionVerdict) -> Verdict {
+fn kernel_verdict(verdict: &StreamVerdict) -> Verdict {
     match verdict.kind {
-        VerdictKind::Parse => Verdict::Parse { bytes: verdict.bytes },
+        VerdictKind::Parse { sent, received } => Verdict::Parse { sent, received },
         VerdictKind::Lengths => Verdict::Lengths,
         VerdictKind::Ignore => Verdict::Ignore,
     }
@@ -348,7 +375,8 @@ fn kernel_verdict(verdict: &ConnectionVerdict) -> Verdict {
 
 fn start_worker(spec: &RequestSessionSpec, slot: &Slot, ring_bytes: u32) -> io::Result<WorkerProcess> {
     let memory_bytes = worker_bytes(spec.budget_bytes, ring_bytes);
-    let job = Message::StartRequests { ring_bytes, memory_bytes, settings: settings(spec) };
+    let recording = spec.recording.as_ref().map(RecordingWriter::settings);
+    let job = Message::StartRequests { ring_bytes, memory_bytes, settings: settings(spec), recording };
     WorkerProcess::start(&spec.worker, &job, vec![slot.ring()?])
 }
 

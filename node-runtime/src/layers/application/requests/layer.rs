@@ -155,6 +155,7 @@ impl RequestTracer {
             budget_bytes,
             worker: self.worker.clone()?,
             wanted: wanted.clone(),
+            recording: self.rows.recording(),
         };
         let pods = SelectedPods::select(&self.identity, &unit.content.pods)?;
         let surroundings = Surroundings {

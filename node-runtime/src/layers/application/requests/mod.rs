@@ -4,6 +4,8 @@ mod driver;
 pub(super) mod layer;
 pub mod programs;
 mod queries;
+pub mod recording;
+pub mod replay;
 pub mod rows;
 mod session;
 mod slot;

@@ -10,7 +10,7 @@ use std::{
 
 pub use trilobite_node_ebpf::SlotCounts;
 use trilobite_node_ebpf::{
-    DATA_BYTES_MAX, DataVerdict, REQUEST_SLOTS_MAX, SCOPES_MAX, SLOT_PORTS_MAX, SlotSettings, SlotTable,
+    DATA_BYTES_MAX, DATA_CALL_MAX, DataVerdict, REQUEST_SLOTS_MAX, SCOPES_MAX, SLOT_PORTS_MAX, SlotSettings, SlotTable,
     Verdict as KernelVerdict, VerdictKey,
     skeleton::{
         socket::{SocketSkel, SocketSkelBuilder},
@@ -53,11 +53,14 @@ pub struct SlotSpec<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SlotId(u32);
 
-/// How much of a connection a slot wants.
+/// One call may take so much of its slot's ring.
+const CALL_PART_OF_RING: u32 = 8;
+
+/// How much of a stream, a socket or an object of a TLS library, a slot wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// So many bytes of each call.
-    Parse { bytes: u16 },
+    /// So many bytes of each call, by what it does.
+    Parse { sent: u32, received: u32 },
     /// Records without bytes.
     Lengths,
     /// Nothing more; this cannot be taken back.
@@ -94,6 +97,8 @@ pub struct Capture {
 
 struct Slot {
     ring: Map,
+    /// Bytes of a call at most, whatever a verdict says: a call must not fill the ring.
+    call_bytes_max: u32,
     /// What an earlier slot of the same number had counted.
     before: SlotCounts,
 }
@@ -211,7 +216,8 @@ impl Capture {
         let ring = object::create_ring("slot_ring", spec.ring_bytes)?;
         self.write_slot(id, spec, &ring)
             .map_err(|error| Problem::LoadFailed { what: "a slot for requests".into(), detail: error.to_string() })?;
-        self.slots.insert(id, Slot { ring, before: self.counted(id) });
+        let call_bytes_max = (spec.ring_bytes / CALL_PART_OF_RING).clamp(DATA_BYTES_MAX, DATA_CALL_MAX);
+        self.slots.insert(id, Slot { ring, call_bytes_max, before: self.counted(id) });
         let epoch = self.table.load(0, EPOCH) + 1;
         // What sockets remember of an earlier slot of this number is older than this epoch.
         self.table.store(0, SINCE + id.index(), epoch);
@@ -246,17 +252,18 @@ impl Capture {
         Some(self.slots.get(&id)?.ring.fd())
     }
 
-    /// Says how much of a connection a slot wants. Where the connection has ended meanwhile, the verdict stays until others need the room.
-    pub fn set_verdict(&self, id: SlotId, connection: u64, verdict: Verdict) {
+    /// Says how much of a stream a slot wants. Where the stream has ended meanwhile, the verdict stays until others need the room.
+    pub fn set_verdict(&self, id: SlotId, stream: u64, verdict: Verdict) {
+        let Some(slot) = self.slots.get(&id) else { return };
         let (kind, bytes) = match verdict {
-            Verdict::Parse { bytes } => (DataVerdict::Parse, bytes.min(DATA_BYTES_MAX as u16)),
-            Verdict::Lengths => (DataVerdict::Lengths, 0),
-            Verdict::Ignore => (DataVerdict::Ignore, 0),
+            Verdict::Parse { sent, received } => (DataVerdict::Parse, [received, sent]),
+            Verdict::Lengths => (DataVerdict::Lengths, [0; 2]),
+            Verdict::Ignore => (DataVerdict::Ignore, [0; 2]),
         };
-        let key = VerdictKey { connection, slot: id.0, pad: 0 };
-        let value = KernelVerdict { bytes, kind: kind as u8, pad: 0 };
+        let key = VerdictKey { stream, slot: id.0, pad: 0 };
+        let value = KernelVerdict { bytes: bytes.map(|bytes| bytes.min(slot.call_bytes_max)), kind: kind as u32 };
         if let Err(error) = self.maps.verdicts.set(&key, &value) {
-            tracing::debug!(%error, "a verdict about a connection was not written: all of it is copied");
+            tracing::debug!(%error, "a verdict about a stream was not written: 4 KiB of each call are copied");
         }
     }
 

@@ -16,11 +16,13 @@ use tokio::sync::{
 };
 use trilobite_worker_wire::requests::{RequestRow, RowQuery};
 
+use super::recording::RecordingWriter;
+
 /// Bytes of rows that wait to be read by one caller.
 const QUEUED_BYTES_MAX: usize = 4 << 20;
 
 /// A session that has rows.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RowSource {
     /// `namespace/name` of the AppProfile; the stack's name for the standing profile.
     pub name: String,
@@ -143,6 +145,7 @@ struct Sources {
     next: u64,
     by_name: BTreeMap<String, Registered>,
     is_closed: bool,
+    recording: Option<RecordingWriter>,
 }
 
 #[derive(Debug)]
@@ -171,6 +174,16 @@ impl RequestRows {
         drop(sources);
         self.0.changed.send_replace(());
         RowsRegistration { rows: self.clone(), name, number }
+    }
+
+    /// The session that is started next is recorded too.
+    pub fn record(&self, recording: RecordingWriter) {
+        self.0.sources.lock().recording = Some(recording);
+    }
+
+    /// What a session that is started now is recorded to. It is given once.
+    pub(super) fn recording(&self) -> Option<RecordingWriter> {
+        self.0.sources.lock().recording.take()
     }
 
     /// All sessions, by name.

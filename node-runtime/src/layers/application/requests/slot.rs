@@ -69,9 +69,9 @@ impl Slot {
         capture.ring(self.id).ok_or_else(|| io::Error::other("the slot is removed"))?.try_clone_to_owned()
     }
 
-    pub(super) fn set_verdict(&self, connection: u64, verdict: Verdict) {
+    pub(super) fn set_verdict(&self, stream: u64, verdict: Verdict) {
         if let Some(capture) = self.capture.0.lock().as_ref() {
-            capture.set_verdict(self.id, connection, verdict);
+            capture.set_verdict(self.id, stream, verdict);
         }
     }
 

@@ -3,9 +3,10 @@
 use jiff::Timestamp;
 use trilobite_crds::node::{RequestsSession, RequestsState};
 
+use super::recording::RecordingWriter;
 use crate::{layers::application::WorkerProgram, problem::Problem};
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct RequestSessionSpec {
     /// `namespace/name` of the AppProfile; the stack's name for the standing profile.
     pub(super) name: String,
@@ -19,6 +20,8 @@ pub(super) struct RequestSessionSpec {
     pub(super) budget_bytes: u64,
     pub(super) worker: WorkerProgram,
     pub(super) wanted: RequestsSession,
+    /// What the session is recorded to.
+    pub(super) recording: Option<RecordingWriter>,
 }
 
 #[derive(Clone, Debug, Default)]

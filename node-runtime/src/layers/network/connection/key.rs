@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::layers::network::decode::{FlowTuple, Transport};
+use crate::layers::network::decode::Transport;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct ConnectionKey {
@@ -14,10 +14,14 @@ pub(super) struct ConnectionKey {
 
 impl ConnectionKey {
     /// The connection of a packet, and whether the packet's source is its low end.
-    pub(super) fn from_tuple(tuple: &FlowTuple) -> (Self, bool) {
-        let source_is_low = tuple.source <= tuple.destination;
-        let (low, high) =
-            if source_is_low { (tuple.source, tuple.destination) } else { (tuple.destination, tuple.source) };
-        (Self { interface: tuple.interface, transport: tuple.transport, low, high }, source_is_low)
+    pub(super) fn new(
+        interface: u32,
+        transport: Transport,
+        source: SocketAddr,
+        destination: SocketAddr,
+    ) -> (Self, bool) {
+        let source_is_low = source <= destination;
+        let (low, high) = if source_is_low { (source, destination) } else { (destination, source) };
+        (Self { interface, transport, low, high }, source_is_low)
     }
 }

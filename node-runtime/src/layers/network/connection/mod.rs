@@ -7,7 +7,7 @@ mod remembered;
 mod servers;
 pub mod sockets;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, net::SocketAddr};
 
 use trilobite_node_ebpf::{FlowDirection, FlowReason, PacketsBytes};
 
@@ -70,7 +70,8 @@ impl Connections {
         watched: &WatchedEnd<'_>,
     ) -> ConnectionUpdate {
         let tuple = &observation.tuple;
-        let (key, source_is_low) = ConnectionKey::from_tuple(tuple);
+        let (key, source_is_low) =
+            ConnectionKey::new(tuple.interface, tuple.transport, tuple.source, tuple.destination);
         // A SYN on known ports is another connection, perhaps with client and server swapped.
         let begins = is_first_packet(observation);
         let ended = observation.reason == FlowReason::End;
@@ -132,6 +133,19 @@ impl Connections {
             self.open.remove(&key);
         }
         ConnectionUpdate { source, destination, is_reply, evidence, is_new, since }
+    }
+
+    /// Of an open connection on an interface: whether a packet from `source` is a reply, and how that is known.
+    pub fn direction(
+        &self,
+        interface: u32,
+        transport: Transport,
+        source: SocketAddr,
+        destination: SocketAddr,
+    ) -> Option<(bool, DirectionEvidence)> {
+        let (key, source_is_low) = ConnectionKey::new(interface, transport, source, destination);
+        let connection = self.open.get(&key)?;
+        Some((connection.low_is_client != source_is_low, connection.evidence))
     }
 
     /// Frees memory that a burst has left behind.

@@ -1,27 +1,28 @@
-//! Hands the flows of watched interfaces to subscribers: to the node's buffer, and to the streams of captures.
+//! Hands the flows of watched interfaces and pods to subscribers: to the node's buffer, and to the streams of captures.
 
 pub(super) mod stream;
 pub(super) mod subscriber;
+pub(super) mod watched_for;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
+use trilobite_crds::node::SourceKind;
 
-use self::subscriber::{Subscriber, SubscriberSpec};
-use super::{flow::Flow, history::FlowBuffer};
+use self::{
+    subscriber::{Subscriber, SubscriberSpec},
+    watched_for::WatchedFor,
+};
+use super::{flow::Flow, history::FlowBuffer, hubble_metrics::HubbleMetrics};
 use crate::plan::{UnitCount, UnitKey};
-
-/// Subscribers of an interface, by its index.
-pub(super) type WatchedFor = HashMap<u32, Vec<UnitKey>>;
 
 /// Flows that are gathered for the buffer before its readers wake, unless all records have been read.
 const BATCH: usize = 256;
 
 pub(super) struct FlowDispatcher {
     pub(super) buffer: FlowBuffer,
+    /// Counts what the stack itself asks for; none in tests.
+    pub(super) metrics: Option<HubbleMetrics>,
     subscribers: BTreeMap<UnitKey, Subscriber>,
     pub(super) watched_for: WatchedFor,
     /// On their way to the buffer.
@@ -33,8 +34,9 @@ impl FlowDispatcher {
     pub(super) fn new(buffer: FlowBuffer) -> Self {
         Self {
             buffer,
+            metrics: None,
             subscribers: BTreeMap::new(),
-            watched_for: HashMap::new(),
+            watched_for: WatchedFor::default(),
             gathered: Vec::new(),
             losses_read: Timestamp::now(),
         }
@@ -67,7 +69,7 @@ impl FlowDispatcher {
     pub(super) fn clear(&mut self) {
         self.flush();
         self.subscribers.clear();
-        self.watched_for.clear();
+        self.watched_for = WatchedFor::default();
     }
 
     /// Subscribers that are not leaving.
@@ -87,17 +89,21 @@ impl FlowDispatcher {
 
     /// Gathers a flow for its subscribers; `flush` hands it over.
     pub(super) fn deliver(&mut self, flow: Flow) {
-        let Some(keys) = self.watched_for.get(&flow.interface.index) else { return };
+        let Self { watched_for, subscribers, metrics, .. } = self;
         let flow = Arc::new(flow);
-        let mut selected = false;
-        for key in keys {
-            let Some(subscriber) = self.subscribers.get_mut(key) else { continue };
+        let (mut selected, mut wanted_by_stack) = (false, false);
+        for key in watched_for.subscribers(&flow) {
+            let Some(subscriber) = subscribers.get_mut(key) else { continue };
             if !subscriber.spec.selects(&flow) {
                 continue;
             }
             selected = true;
+            wanted_by_stack |= key.kind == SourceKind::ObservabilityStack;
             subscriber.count.records += 1;
             subscriber.streams.iter_mut().for_each(|stream| stream.push(flow.clone()));
+        }
+        if let Some(metrics) = metrics.as_ref().filter(|_| wanted_by_stack) {
+            metrics.record(&flow);
         }
         if selected {
             self.gathered.push(flow);
@@ -130,24 +136,19 @@ impl FlowDispatcher {
 
     /// Departing subscribers still receive the final records of their interfaces; new ones receive records from now on.
     pub(super) fn add_watched_for(&mut self, more: &WatchedFor) {
-        for (interface, keys) in more {
-            let known = self.watched_for.entry(*interface).or_default();
-            known.extend(keys.iter().cloned());
-            known.sort();
-            known.dedup();
-        }
+        self.watched_for.extend(more);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use trilobite_crds::node::{FlowOutput, FlowsPart, SourceKind};
+    use trilobite_crds::node::{FlowOutput, FlowsPart};
 
     use super::{
         stream::{CaptureStream, FlowMessage, StreamSender},
         *,
     };
-    use crate::{layers::network::flow::tests::syn, loss::Ledger};
+    use crate::{layers::network::flow::samples::syn, loss::Ledger};
 
     fn one_capture_with_a_stream() -> (FlowDispatcher, CaptureStream) {
         let spec =
@@ -155,7 +156,7 @@ mod tests {
         let (sender, stream) = StreamSender::open("shop/capture", FlowOutput::File, "x".into(), Ledger::default());
         let key = UnitKey { kind: SourceKind::FlowCapture, name: "shop/capture".into(), version: "1".into() };
         let mut dispatcher = FlowDispatcher::new(FlowBuffer::default());
-        dispatcher.watched_for.insert(12, vec![key.clone()]);
+        dispatcher.watched_for.add_interface(12, [key.clone()]);
         dispatcher.subscribe(key, Subscriber::new(spec, vec![sender], None, 4));
         (dispatcher, stream)
     }

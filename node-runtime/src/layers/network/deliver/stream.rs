@@ -131,7 +131,7 @@ impl Drop for StreamSender {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layers::network::flow::tests::syn;
+    use crate::layers::network::flow::samples::syn;
 
     #[test]
     fn flows_beyond_the_queue_are_counted_and_the_first_are_kept() {

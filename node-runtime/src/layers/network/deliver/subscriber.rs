@@ -12,7 +12,7 @@ use crate::{
 /// What a subscriber asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SubscriberSpec {
-    /// Pods whose interfaces are watched.
+    /// Pods that are watched.
     pub scope: PodScope,
     /// Requested for a time and for certain pods: every pod that cannot be watched is reported.
     pub session: bool,
@@ -90,17 +90,20 @@ impl SubscriberSpec {
         }
     }
 
-    /// Whether a flow of a watched interface is wanted.
+    /// Whether a flow of a watched interface or pod is wanted.
     pub fn selects(&self, flow: &Flow) -> bool {
-        (self.ports.is_empty() || flow.has_port(&self.ports))
-            && (self.transports.is_empty() || self.transports.contains(&flow.transport))
+        let has_transport = || flow.l4.transport().is_some_and(|transport| self.transports.contains(&transport));
+        (self.ports.is_empty() || flow.has_port(&self.ports)) && (self.transports.is_empty() || has_transport())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layers::network::flow::tests::syn;
+    use crate::layers::network::flow::{
+        L4,
+        samples::{drop_by_policy, syn},
+    };
 
     #[test]
     fn capture_selects_by_port_of_either_end_and_by_protocol() {
@@ -122,6 +125,10 @@ mod tests {
             (&[80], &["UDP"], false),
         ] {
             assert_eq!(session(ports, protocols).selects(&syn()), expected, "{ports:?} {protocols:?}");
+            assert_eq!(session(ports, protocols).selects(&drop_by_policy()), expected, "{ports:?} {protocols:?}");
         }
+        let mut ping = Flow { l4: L4::Icmp { v6: false, kind: 8, code: 0 }, ..drop_by_policy() };
+        [&mut ping.source, &mut ping.destination].into_iter().for_each(|end| end.set_port(0));
+        assert!(session(&[], &[]).selects(&ping) && !session(&[], &["TCP", "UDP"]).selects(&ping));
     }
 }

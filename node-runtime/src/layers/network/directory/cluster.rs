@@ -18,6 +18,7 @@ use kube::{
     api::{ApiResource, GroupVersionKind},
     runtime::{WatchStreamExt, watcher},
 };
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use tokio::task::AbortHandle;
 
@@ -27,7 +28,11 @@ use super::{
 };
 use crate::{
     identity::{PodObject, warn_unreadable},
-    layers::network::{decode::Transport, endpoint::ConnectionEnd},
+    layers::network::{
+        decode::Transport,
+        endpoint::{ConnectionEnd, Endpoint},
+        verdict::PolicyIndex,
+    },
 };
 
 /// Objects in one page of a list, so that a large cluster's list is never in memory as a whole.
@@ -70,10 +75,10 @@ struct WatchedNodes(Vec<NodeAddresses>);
 struct WatchedServiceCidrs(BTreeMap<String, Vec<IpNet>>);
 
 impl ClusterDirectory {
-    /// Starts the watches; `here` is this node's name.
-    pub fn follow(client: &Client, here: &str) -> Self {
+    /// Starts the watches; `here` is this node's name. Pods and nodes are given to `policies`, too.
+    pub fn follow(client: &Client, here: &str, policies: &Arc<Mutex<PolicyIndex>>) -> Self {
         let lists = Arc::new(Lists {
-            table: DirectoryTable::new(here),
+            table: DirectoryTable::with_policies(here, policies),
             pods: AtomicBool::new(false),
             services: AtomicBool::new(false),
             nodes: AtomicBool::new(false),
@@ -110,6 +115,10 @@ impl Directory for ClusterDirectory {
 
     fn is_in_cluster(&self, address: IpAddr) -> bool {
         self.lists.table.is_in_cluster(address)
+    }
+
+    fn visit_pods(&self, visit: &mut dyn FnMut(&Endpoint)) {
+        self.lists.table.visit_pods(visit);
     }
 
     fn is_complete(&self) -> bool {

@@ -18,7 +18,10 @@ pub use services::{PublishedService, ServicePort};
 pub use shared::SharedDirectory;
 pub use table::DirectoryTable;
 
-use super::{decode::Transport, endpoint::ConnectionEnd};
+use super::{
+    decode::Transport,
+    endpoint::{ConnectionEnd, Endpoint},
+};
 
 /// Looked up for both ends of every record: it must not wait.
 pub trait Directory: Send + Sync {
@@ -31,6 +34,9 @@ pub trait Directory: Send + Sync {
 
     /// The address belongs to the pods or the Services of the cluster, whether one has it or not.
     fn is_in_cluster(&self, address: IpAddr) -> bool;
+
+    /// Visits the pods that have an address, some of them more than once; a directory of other things has none.
+    fn visit_pods(&self, _visit: &mut dyn FnMut(&Endpoint)) {}
 
     /// False until all pods, Services and nodes were listed once: until then an address without an owner may have one.
     fn is_complete(&self) -> bool;

@@ -7,15 +7,25 @@ use std::{
 };
 
 use ipnet::IpNet;
+use trilobite_netpol::Labels;
 
 use crate::layers::network::endpoint::{AddressOwner, Endpoint, Reserved};
 
-/// Addresses of a node, and the ranges of its pods.
+/// Addresses and labels of a node, and the ranges of its pods.
 #[derive(Clone, Debug, Default)]
 pub struct NodeAddresses {
     pub name: String,
     pub addresses: Vec<IpAddr>,
     pub pod_ranges: Vec<IpNet>,
+    /// What policies select it by.
+    pub labels: Labels,
+}
+
+impl NodeAddresses {
+    /// The node's own addresses: those of its status, and the first two of its pods' ranges.
+    pub(super) fn own(&self) -> impl Iterator<Item = IpAddr> {
+        self.addresses.iter().copied().chain(self.pod_ranges.iter().flat_map(gateways))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -112,6 +122,7 @@ mod tests {
             name: name.into(),
             addresses: vec![address.parse().unwrap()],
             pod_ranges: ranges.iter().map(|range| range.parse().unwrap()).collect(),
+            ..NodeAddresses::default()
         };
         let mut nodes = Nodes::default();
         nodes.put(node("n1", "192.0.2.1", &["10.1.0.0/24", "fd00:1::/64"]), "n1");

@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use kube::api::Object;
 use serde::Deserialize;
 use serde_json::Value;
+use trilobite_netpol::{NamedPort, Protocol};
 
 use super::{NodeAddresses, NodePod, PublishedService, ServicePort};
 use crate::{
@@ -93,8 +94,17 @@ pub(super) fn pod_of(object: &PodObject) -> Option<NodePod> {
     }
     // The directory has every pod of the cluster: what flows do not show is not kept.
     let pod = Pod { containers: Vec::new(), cgroup_uid: String::new(), created: None, ..pod };
-    let ports = container_ports_of(object).filter_map(|(protocol, port)| Some((transport(protocol)?, port))).collect();
-    Some(NodePod { pod, node_ips: host_ips_of(object), ports })
+    let ports = container_ports_of(object).filter_map(|port| Some((transport(&port.protocol)?, port.container_port)));
+    let (node_ips, ports, named_ports) = (host_ips_of(object), ports.collect(), named_ports_of(object));
+    Some(NodePod { pod, node_ips, ports, named_ports })
+}
+
+fn named_ports_of(object: &PodObject) -> Vec<NamedPort> {
+    let named = container_ports_of(object).filter(|port| !port.name.is_empty()).filter_map(|port| {
+        let protocol = if port.protocol.is_empty() { "TCP" } else { &port.protocol };
+        Some(NamedPort { name: port.name.clone(), protocol: Protocol::parse(protocol)?, port: port.container_port })
+    });
+    named.collect()
 }
 
 pub(super) fn service_of(object: &ServiceObject) -> PublishedService {
@@ -117,6 +127,7 @@ pub(super) fn node_of(object: &NodeObject) -> NodeAddresses {
         name: object.metadata.name.clone().unwrap_or_default(),
         addresses: addresses(status.addresses.iter().map(|address| &address.address)),
         pod_ranges: ranges(&object.spec.pod_cidrs),
+        labels: object.metadata.labels.clone().unwrap_or_default(),
     }
 }
 
@@ -169,8 +180,8 @@ pub(super) mod tests {
                 "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "cart-5d9f", "uid": "r", "controller": true}],
             },
             "spec": {"nodeName": "n2", "containers": [
-                {"name": "main", "image": "cart", "ports": [{"containerPort": 50051}, {"containerPort": 7000, "protocol": "UDP"}]},
-                {"name": "sctp", "image": "cart", "ports": [{"containerPort": 7001, "protocol": "SCTP"}]},
+                {"name": "main", "image": "cart", "ports": [{"name": "grpc", "containerPort": 50051}, {"containerPort": 7000, "protocol": "UDP"}]},
+                {"name": "sctp", "image": "cart", "ports": [{"name": "sig", "containerPort": 7001, "protocol": "SCTP"}]},
             ]},
             "status": {"phase": phase, "podIPs": [{"ip": "10.2.0.9"}, {"ip": "fd00:2::9"}], "hostIPs": [{"ip": "192.0.2.2"}]},
         }))
@@ -179,10 +190,12 @@ pub(super) mod tests {
 
     #[test]
     fn pod_of_a_deployment_shows_the_deployment_and_its_ports() {
-        let NodePod { pod, node_ips, ports } = pod_of(&pod("Running")).unwrap();
+        let NodePod { pod, node_ips, ports, named_ports } = pod_of(&pod("Running")).unwrap();
         assert_eq!((pod.workload.as_str(), pod.workload_kind.as_str()), ("cart", "Deployment"));
         assert_eq!((pod.ips.len(), node_ips.len(), pod.node.as_str()), (2, 1, "n2"));
         assert_eq!(ports, [(Transport::Tcp, 50051), (Transport::Udp, 7000)]);
+        let named = |name: &str, protocol, port| NamedPort { name: name.into(), protocol, port };
+        assert_eq!(named_ports, [named("grpc", Protocol::Tcp, 50051), named("sig", Protocol::Sctp, 7001)]);
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::{
     sync::Arc,
 };
 
+use trilobite_netpol::NamedPort;
+
 use crate::{
     identity::Pod,
     layers::network::{
@@ -20,6 +22,8 @@ pub struct NodePod {
     pub pod: Pod,
     pub node_ips: Vec<IpAddr>,
     pub ports: Vec<(Transport, u16)>,
+    /// Those of `ports` that have names, and of SCTP.
+    pub named_ports: Vec<NamedPort>,
 }
 
 #[derive(Debug, Default)]
@@ -38,7 +42,7 @@ struct PodAddress {
 
 impl Pods {
     /// Adds or updates a pod.
-    pub(super) fn put(&mut self, NodePod { pod, node_ips, ports }: &NodePod, now: u64) {
+    pub(super) fn put(&mut self, NodePod { pod, node_ips, ports, .. }: &NodePod, now: u64) {
         for address in node_ips {
             self.node_addresses.insert(*address, pod.node.clone());
         }
@@ -87,6 +91,11 @@ impl Pods {
     /// The pod with this address, and whether a container of it declares the port.
     pub(super) fn with_port(&self, address: IpAddr, port: (Transport, u16)) -> Option<(&Endpoint, bool)> {
         self.by_address.get(&address).map(|entry| (&*entry.owner.owner, entry.ports.contains(&port)))
+    }
+
+    /// Pods that have an address, once for each.
+    pub(super) fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+        self.by_address.values().map(|entry| &*entry.owner.owner)
     }
 
     /// The address may have been given to another pod before this one's deletion was reported.

@@ -67,6 +67,11 @@ impl Endpoint {
         Self { identity: identity::from_labels(&labels), namespace: namespace.to_owned(), labels, ..Self::default() }
     }
 
+    /// Empty for what is no pod and no Service.
+    pub fn cluster_name(&self) -> &'static str {
+        if Reserved::is_reserved(self.identity) { "" } else { CLUSTER }
+    }
+
     /// What kind of endpoint it is, if it is no pod: `Reserved::name`.
     pub fn reserved_name(&self) -> Option<&str> {
         self.labels.iter().find_map(|label| label.strip_prefix(RESERVED))

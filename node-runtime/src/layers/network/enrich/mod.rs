@@ -1,6 +1,8 @@
 //! Makes a flow of a record: the endpoints, the direction of the connection, the wall clock time. Pure but for the
 //! directories, which answer from memory.
 
+mod ends;
+
 use std::{
     collections::{HashMap, HashSet},
     net::{IpAddr, SocketAddr},
@@ -11,6 +13,8 @@ use std::{
 use jiff::Timestamp;
 use trilobite_node_ebpf::{FlowDirection, PacketsBytes};
 
+pub use self::ends::{Ends, Packet};
+
 use super::{
     connection::{
         Connections,
@@ -20,7 +24,7 @@ use super::{
     decode::{FlowObservation, Transport},
     directory::Directory,
     endpoint::{AddressOwner, ConnectionEnd, Endpoint, Reserved},
-    flow::{Flow, Interface, ObservationPoint, TrafficDirection},
+    flow::{Event, Flow, Forwarded, Interface, ObservationPoint, TrafficDirection},
     waiting::WaitingRecords,
 };
 use crate::{identity::Pod, kernel::clock::boot_ns};
@@ -63,6 +67,7 @@ pub struct Enricher {
     host: Arc<Endpoint>,
     world: Arc<Endpoint>,
     unknown: Arc<Endpoint>,
+    no_interface: Arc<Interface>,
     random: u64,
 }
 
@@ -78,6 +83,7 @@ impl Enricher {
             host: Arc::new(Endpoint::reserved(Reserved::Host)),
             world: Arc::new(Endpoint::reserved(Reserved::World)),
             unknown: Arc::new(Endpoint::reserved(Reserved::Unknown)),
+            no_interface: Arc::default(),
             random: seed,
         }
     }
@@ -122,35 +128,37 @@ impl Enricher {
             |boot: u64| Timestamp::from_nanosecond(booted + i128::from(boot)).unwrap_or(Timestamp::UNIX_EPOCH);
         Flow {
             time: wall_time(observation.time),
-            first: wall_time(observation.first),
-            last: wall_time(observation.last),
             uuid: uuid(&mut self.random),
-            transport: tuple.transport,
+            l4: tuple.transport.into(),
             source: tuple.source,
             destination: tuple.destination,
             source_mac: observation.source_mac,
             destination_mac: observation.destination_mac,
-            flags: observation.flags,
-            flags_seen: observation.flags_seen,
-            icmp_error: observation.icmp_error,
-            reason: observation.reason,
             source_endpoint,
             destination_endpoint,
             source_service: update.source.service.map(|service| service.owner),
             destination_service: update.destination.service.map(|service| service.owner),
-            is_reply: update.is_reply,
-            is_direction_a_guess: update.evidence == DirectionEvidence::Ports,
-            is_new: update.is_new,
             direction: if source_is_watched == update.is_reply {
                 TrafficDirection::Ingress
             } else {
                 TrafficDirection::Egress
             },
-            observation_point,
+            is_reply: Some(update.is_reply),
+            is_direction_a_guess: update.evidence == DirectionEvidence::Ports,
             interface,
             connection: observation.connection,
-            since: update.since,
-            total: PacketsBytes { packets: observation.packets, bytes: observation.bytes },
+            event: Event::Forwarded(Forwarded {
+                flags: observation.flags,
+                flags_seen: observation.flags_seen,
+                icmp_error: observation.icmp_error,
+                reason: observation.reason,
+                first: wall_time(observation.first),
+                last: wall_time(observation.last),
+                is_new: update.is_new,
+                observation_point,
+                since: update.since,
+                total: PacketsBytes { packets: observation.packets, bytes: observation.bytes },
+            }),
         }
     }
 

@@ -6,6 +6,7 @@ use super::*;
 use crate::layers::network::{
     directory::{DirectoryTable, NodeAddresses, NodePod, PublishedService, ServicePort},
     endpoint::Service,
+    flow::L4,
     sources::FlowSink,
     tcp_flags::TcpFlags,
 };
@@ -27,6 +28,7 @@ fn node(name: &str, address: &str, pods: &str) -> NodeAddresses {
         name: name.into(),
         addresses: vec![address.parse().unwrap()],
         pod_ranges: vec![pods.parse().unwrap()],
+        ..NodeAddresses::default()
     }
 }
 
@@ -78,15 +80,15 @@ fn both_ends_are_named_and_the_direction_is_the_pods_own() {
         enricher.flow(&FlowObservation::first("10.1.0.7:40000", "10.2.0.9:80", FlowDirection::In, 2), 1_000_000_000);
     assert_eq!((there.source_endpoint.pod.as_str(), there.destination_endpoint.pod.as_str()), ("front", "cart"));
     assert_eq!(
-        (there.direction, there.is_reply, there.observation_point),
-        (TrafficDirection::Egress, false, ObservationPoint::ToStack)
+        (there.direction, there.is_reply, there.forwarded().unwrap().observation_point),
+        (TrafficDirection::Egress, Some(false), ObservationPoint::ToStack)
     );
     assert_eq!(there.time.as_nanosecond(), 1_000_000_005);
     let back = enricher.flow(&FlowObservation::first("10.2.0.9:80", "10.1.0.7:40000", FlowDirection::Out, 0x12), 0);
     assert_eq!((back.source_endpoint.pod.as_str(), back.destination_endpoint.pod.as_str()), ("cart", "front"));
     assert_eq!(
-        (back.direction, back.is_reply, back.observation_point),
-        (TrafficDirection::Egress, true, ObservationPoint::ToEndpoint)
+        (back.direction, back.is_reply, back.forwarded().unwrap().observation_point),
+        (TrafficDirection::Egress, Some(true), ObservationPoint::ToEndpoint)
     );
     assert_ne!(there.uuid, back.uuid);
 }
@@ -107,7 +109,7 @@ fn service_is_the_server_of_a_running_connection() {
         let mut enricher = pod_that_talks_to_another_node();
         let there = format!("10.96.0.5:{port}");
         let back = enricher.flow(&FlowObservation::first(&there, "10.1.0.7:40000", FlowDirection::Out, 0x10), 0);
-        assert_eq!((back.is_reply, back.direction), (true, TrafficDirection::Egress), "{port}");
+        assert_eq!((back.is_reply, back.direction), (Some(true), TrafficDirection::Egress), "{port}");
     }
 }
 
@@ -126,7 +128,7 @@ fn accepted_connection_is_ingress_in_both_directions() {
     let there = enricher.flow(&FlowObservation::first("10.2.0.9:40000", "10.1.0.7:8080", FlowDirection::Out, 2), 0);
     let back = enricher.flow(&FlowObservation::first("10.1.0.7:8080", "10.2.0.9:40000", FlowDirection::In, 0x12), 0);
     assert_eq!((there.direction, back.direction), (TrafficDirection::Ingress, TrafficDirection::Ingress));
-    assert_eq!((there.is_reply, back.is_reply), (false, true));
+    assert_eq!((there.is_reply, back.is_reply), (Some(false), Some(true)));
 }
 
 #[test]
@@ -313,8 +315,84 @@ fn pod_in_its_own_namespace_says_which_end_is_the_server() {
     assert!(!enricher.needs_sockets(12));
     let mut answer = FlowObservation::first("10.2.0.9:40000", "10.1.0.7:50051", FlowDirection::Out, 0x10);
     let flow = enricher.flow(&answer, 0);
-    assert_eq!((flow.is_reply, flow.is_direction_a_guess), (true, false), "nothing listens in the pod");
+    assert_eq!((flow.is_reply, flow.is_direction_a_guess), (Some(true), false), "nothing listens in the pod");
     // What the pod forwards has no socket there.
     answer.tuple.destination = "198.51.100.1:50051".parse().unwrap();
     assert!(enricher.flow(&answer, 0).is_direction_a_guess);
+}
+
+/// A packet that was dropped on its way.
+fn dropped(source: &str, destination: &str, interface: u32) -> Packet {
+    Packet {
+        time: 7,
+        l4: L4::Tcp,
+        source: source.parse().unwrap(),
+        destination: destination.parse().unwrap(),
+        interface,
+        connection: 1,
+    }
+}
+
+#[test]
+fn ends_of_a_dropped_packet_are_named_at_any_interface_or_none() {
+    let enricher = pod_that_talks_to_another_node();
+    for interface in [12, 0, 77] {
+        let ends = enricher.ends(&dropped("10.1.0.7:40000", "10.2.0.9:8080", interface));
+        // The pod of this node is in no directory of this test.
+        let source = if interface == 12 { "front" } else { "" };
+        assert_eq!((ends.source_endpoint.pod.as_str(), ends.destination_endpoint.pod.as_str()), (source, "cart"));
+    }
+    let service = enricher.ends(&dropped("10.1.0.7:40000", "10.96.0.5:80", 12));
+    assert_eq!(service.destination_service.unwrap().name, "cart");
+    let ping = Packet { l4: L4::Icmp { v6: false, kind: 8, code: 0 }, ..dropped("10.1.0.7:0", "10.96.0.5:0", 12) };
+    assert_eq!(enricher.ends(&ping).destination_service, None);
+}
+
+#[test]
+fn dropped_packet_is_a_reply_only_if_its_connection_says_so() {
+    let mut enricher = pod_that_talks_to_another_node();
+    let there = dropped("10.1.0.7:40000", "10.2.0.9:80", 12);
+    let back = dropped("10.2.0.9:80", "10.1.0.7:40000", 12);
+    let known = |enricher: &Enricher, packet| {
+        let ends = enricher.ends(packet);
+        (ends.direction, ends.is_reply)
+    };
+    assert_eq!(known(&enricher, &there), (TrafficDirection::Egress, None));
+    assert_eq!(known(&enricher, &back), (TrafficDirection::Ingress, None));
+    enricher.flow(&to("10.2.0.9:80"), 0);
+    assert_eq!(known(&enricher, &there), (TrafficDirection::Egress, Some(false)));
+    assert_eq!(known(&enricher, &back), (TrafficDirection::Egress, Some(true)));
+    let other_port = dropped("10.1.0.7:40001", "10.2.0.9:80", 12);
+    assert_eq!(known(&enricher, &other_port).1, None);
+}
+
+#[test]
+fn connection_of_a_packet_at_no_interface_is_found_by_its_pod() {
+    let mut enricher = pod_that_talks_to_another_node();
+    let local = DirectoryTable::new("n1");
+    local.put_pod(&NodePod { pod: pod("front", "10.1.0.7", "n1"), ..NodePod::default() });
+    enricher.directories.push(Arc::new(local));
+    enricher.flow(&to("10.2.0.9:80"), 0);
+    let back = enricher.ends(&dropped("10.2.0.9:80", "10.1.0.7:40000", 0));
+    assert_eq!((back.direction, back.is_reply), (TrafficDirection::Egress, Some(true)));
+    // Neither end is a pod of this node.
+    let strange = enricher.ends(&dropped("10.2.0.9:80", "198.51.100.1:443", 0));
+    assert_eq!((strange.direction, strange.is_reply), (TrafficDirection::Unknown, None));
+}
+
+#[test]
+fn flow_of_an_event_has_the_packet_and_its_ends() {
+    use crate::layers::network::flow::samples::drop_by_policy;
+    let mut enricher = pod_that_talks_to_another_node();
+    let packet = dropped("10.1.0.7:40000", "10.2.0.9:8080", 12);
+    let ends = enricher.ends(&packet);
+    let event = drop_by_policy().event;
+    let flow = enricher.event_flow(&packet, ends.clone(), event.clone(), 1_000_000_000);
+    assert_eq!((flow.time.as_nanosecond(), flow.interface.name.as_str()), (1_000_000_007, "veth0"));
+    assert_eq!((&flow.source_endpoint, flow.is_reply), (&ends.source_endpoint, None));
+    assert_eq!((flow.event, flow.connection), (event.clone(), 1));
+    let nowhere = Packet { interface: 0, ..packet };
+    let ends = enricher.ends(&nowhere);
+    let flow = enricher.event_flow(&nowhere, ends, event, 0);
+    assert_eq!(*flow.interface, Interface::default());
 }

@@ -37,6 +37,8 @@ pub struct FlowBuffer {
 #[derive(Default)]
 struct Inner {
     flows: VecDeque<Arc<Flow>>,
+    /// Of all `flows`, without what they share.
+    bytes: usize,
     /// Number of the first flow in `flows`.
     oldest: u64,
     /// When each namespace was last seen.
@@ -83,9 +85,11 @@ impl FlowBuffer {
         for flow in flows {
             inner.see_namespace(&flow.source_endpoint.namespace, flow.time);
             inner.see_namespace(&flow.destination_endpoint.namespace, flow.time);
+            inner.bytes += flow.bytes();
             inner.flows.push_back(flow);
-            while inner.flows.len() > self.capacity || inner.flows.len() * size_of::<Flow>() > self.bytes {
-                inner.flows.pop_front();
+            while inner.flows.len() > self.capacity || inner.bytes > self.bytes {
+                let Some(dropped) = inner.flows.pop_front() else { break };
+                inner.bytes -= dropped.bytes();
                 inner.oldest += 1;
                 let oldest = inner.flows.front().map(|flow| flow.time);
                 inner.complete_since = inner.complete_since.max(oldest);
@@ -153,7 +157,7 @@ impl FlowBuffer {
     pub fn clear(&self) {
         let mut inner = self.inner.lock();
         inner.oldest = inner.head();
-        inner.flows = VecDeque::new();
+        (inner.flows, inner.bytes) = (VecDeque::new(), 0);
         inner.namespaces.clear();
     }
 

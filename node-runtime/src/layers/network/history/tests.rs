@@ -1,6 +1,9 @@
 //! The bounds of the buffer, its numbering, and when it is emptied.
 
-use crate::layers::network::flow::{Interface, tests::syn};
+use crate::layers::network::flow::{
+    Interface,
+    samples::{drop_by_policy, syn},
+};
 
 use super::*;
 
@@ -36,6 +39,13 @@ fn bytes_are_bounded_as_well() {
         buffer.push(Arc::new(syn()));
     }
     assert_eq!((buffer.len(), buffer.capacity(), buffer.seen()), (10, 10, 50));
+    buffer.clear();
+    // A drop has an event of its own beside the flow.
+    for _ in 0..50 {
+        buffer.push(Arc::new(drop_by_policy()));
+    }
+    let fitting = 10 * size_of::<Flow>() / drop_by_policy().bytes();
+    assert!(buffer.len() == fitting && fitting < 10, "{} of {fitting}", buffer.len());
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! The layer as the agent's loop sees it.
 
+mod drop_reader;
+mod drop_watch;
 mod notes;
 pub(super) mod pipeline;
 mod reader;
+mod ring_task;
 mod targets;
 
 use std::{
@@ -15,20 +18,21 @@ use parking_lot::Mutex;
 use prometheus_client::collector::Collector;
 use tokio::{
     sync::mpsc::{UnboundedReceiver, unbounded_channel},
-    task::{JoinHandle, yield_now},
+    task::yield_now,
 };
 
-use self::pipeline::FlowPipeline;
+use self::{pipeline::FlowPipeline, ring_task::RingTask};
 use super::{
     deliver::{stream::CaptureEvent, subscriber::SubscriberSpec},
     directory::{ClusterDirectory, Directory, SharedDirectory},
     history::FlowBuffer,
+    hubble_metrics::HubbleMetrics,
     metrics::OutsideFlows,
     sources::tcx::sums::TrafficSums,
+    verdict::{PolicyIndex, PolicyWatch},
 };
 use crate::{
     identity::IdentityService,
-    kernel::Ring,
     layers::LayerContext,
     plan::{Plan, UnitCount, UnitKey, UnitState},
 };
@@ -40,9 +44,18 @@ pub struct Network {
     client: Arc<OnceLock<Client>>,
     node: String,
     buffer: FlowBuffer,
+    hubble_metrics: HubbleMetrics,
     directory: Option<Arc<ClusterDirectory>>,
+    policies: Option<FollowedPolicies>,
     shared_directory: SharedDirectory,
-    reader: Option<(Arc<Ring>, JoinHandle<()>)>,
+    flow_reader: RingTask,
+    drop_reader: RingTask,
+}
+
+/// The policies of the cluster, and the watch that ends with them.
+struct FollowedPolicies {
+    index: Arc<Mutex<PolicyIndex>>,
+    _watch: PolicyWatch,
 }
 
 impl Network {
@@ -50,7 +63,9 @@ impl Network {
     pub fn new(context: LayerContext, identity: IdentityService, client: Arc<OnceLock<Client>>) -> Self {
         let buffer = FlowBuffer::default();
         let node = context.node_name.clone();
-        let pipeline = FlowPipeline::new(context, identity.clone(), buffer.clone(), random_seed());
+        let hubble_metrics = HubbleMetrics::new(&node, context.ledger.clone(), buffer.clone());
+        let mut pipeline = FlowPipeline::new(context, identity.clone(), buffer.clone(), random_seed());
+        pipeline.set_metrics(hubble_metrics.clone());
         let pipeline = Arc::new(Mutex::new(pipeline));
         Self {
             pipeline,
@@ -58,15 +73,23 @@ impl Network {
             client,
             node,
             buffer,
+            hubble_metrics,
             directory: None,
+            policies: None,
             shared_directory: SharedDirectory::default(),
-            reader: None,
+            flow_reader: RingTask::default(),
+            drop_reader: RingTask::default(),
         }
     }
 
     /// The most recent flows, to be served.
     pub fn flow_buffer(&self) -> FlowBuffer {
         self.buffer.clone()
+    }
+
+    /// Hubble's metrics, counted while they are asked for.
+    pub fn hubble_metrics(&self) -> HubbleMetrics {
+        self.hubble_metrics.clone()
     }
 
     /// The owners of addresses in the cluster, known while flows are wanted.
@@ -89,24 +112,25 @@ impl Network {
         let units: BTreeMap<UnitKey, SubscriberSpec> = parts.chain(sessions).collect();
         if units.is_empty() {
             self.directory = None;
+            self.policies = None;
         } else if let (None, Some(client)) = (&self.directory, self.client.get()) {
-            self.directory = Some(Arc::new(ClusterDirectory::follow(client, &self.node)));
+            let index = Arc::default();
+            self.directory = Some(Arc::new(ClusterDirectory::follow(client, &self.node, &index)));
+            self.policies = Some(FollowedPolicies { _watch: PolicyWatch::follow(client, &index), index });
         }
+        let policies = self.policies.as_ref().map(|policies| policies.index.clone());
         self.shared_directory.set(self.directory.clone().map(|cluster| cluster as Arc<dyn Directory>));
         let remote = self.directory.iter().map(|cluster| cluster.clone() as Arc<dyn Directory>).collect();
-        let (mut states, mut more, mut ring) = {
+        let (mut states, mut more) = {
             let mut pipeline = self.pipeline.lock();
-            (pipeline.set_units(units, remote), pipeline.reconcile(), pipeline.ring())
+            (pipeline.set_units(units, remote, policies), pipeline.reconcile())
         };
-        self.read(ring).await;
+        self.read_rings().await;
         while more {
             // To attach and detach takes its time, and the agent has one thread: other tasks have their turn in between.
             yield_now().await;
-            (more, ring) = {
-                let mut pipeline = self.pipeline.lock();
-                (pipeline.reconcile(), pipeline.ring())
-            };
-            self.read(ring).await;
+            more = self.pipeline.lock().reconcile();
+            self.read_rings().await;
         }
         if let Some(captures) = &self.pipeline.lock().captures {
             let active = plan.captures().into_keys().map(|key| key.name.to_string()).collect();
@@ -137,34 +161,17 @@ impl Network {
         self.pipeline.lock().sums()
     }
 
-    /// Runs one task for each ring; a change of sizes replaces the ring.
-    async fn read(&mut self, ring: Option<Arc<Ring>>) {
-        let same = match (&self.reader, &ring) {
-            (Some((old, _)), Some(new)) => Arc::ptr_eq(old, new),
-            (None, None) => true,
-            _ => false,
+    /// Runs one task for each ring; a change of sizes replaces that of flows.
+    async fn read_rings(&mut self) {
+        let (flows, drops) = {
+            let pipeline = self.pipeline.lock();
+            (pipeline.ring(), pipeline.drop_ring())
         };
-        if same {
-            return;
-        }
-        if let Some((old, task)) = self.reader.take() {
-            task.abort();
-            // The task holds the old ring until it has ended. Its error is the abort.
-            let _ = task.await;
-            drop(old);
-        }
-        self.reader = ring.map(|ring| {
-            let task = reader::read_flows(self.pipeline.clone(), ring.clone(), self.identity.clone());
-            (ring, tokio::spawn(task))
-        });
-    }
-}
-
-impl Drop for Network {
-    fn drop(&mut self) {
-        if let Some((_, task)) = &self.reader {
-            task.abort();
-        }
+        let (pipeline, identity) = (&self.pipeline, &self.identity);
+        // Where only drops are seen, their ring says how long the pods are followed.
+        let lives_with = flows.as_ref().or(drops.as_ref()).cloned();
+        self.flow_reader.read(lives_with, |_| reader::read_flows(pipeline.clone(), flows, identity.clone())).await;
+        self.drop_reader.read(drops, |ring| drop_reader::read_drops(pipeline.clone(), ring)).await;
     }
 }
 

@@ -1,14 +1,17 @@
 //! The stages from the kernel's records to the subscribers, behind one lock: the agent's loop brings them in line with the
 //! plan, the reading task runs them.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Instant};
 
+use jiff::Timestamp;
+use parking_lot::Mutex;
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::info;
-use trilobite_crds::node::FlowOutput;
+use trilobite_crds::node::{FlowOutput, SourceKind};
 use trilobite_node_ebpf::FlowDirection;
 
 use super::{
+    drop_watch::{DropWatch, sees_only_drops},
     notes::UnitNotes,
     targets::{Targets, WantedUnits},
 };
@@ -23,19 +26,24 @@ use crate::{
                 FlowDispatcher,
                 stream::{CaptureEvent, StreamSender},
                 subscriber::{Subscriber, SubscriberSpec},
+                watched_for::WatchedFor,
             },
             directory::{Directory, DirectoryTable, NodePod},
             endpoint::veth::{self, VethLocator},
             enrich::{Enricher, WatchTarget},
+            flow::Flow,
             history::FlowBuffer,
+            hubble_metrics::HubbleMetrics,
             netlink::{self, NetworkLink},
             sources::{
                 FlowSink,
+                drops::DropSource,
                 tcx::{
-                    EndedFlows, IdleTimeouts, MapSizes, TcxPrograms,
+                    AttachProgress, EndedFlows, IdleTimeouts, MapSizes, TcxPrograms,
                     sums::{TrafficSum, TrafficSums},
                 },
             },
+            verdict::{Disagreements, PolicyEvaluator, PolicyIndex},
         },
     },
     loss::LossPoint,
@@ -51,8 +59,10 @@ pub(in crate::layers::network) struct FlowPipeline {
     context: LayerContext,
     identity: IdentityService,
     programs: TcxPrograms,
+    drops: DropWatch,
     enricher: Enricher,
     dispatcher: FlowDispatcher,
+    policies: PolicyEvaluator,
     /// Where the streams of captures go.
     pub(super) captures: Option<UnboundedSender<CaptureEvent>>,
     locator: VethLocator,
@@ -72,12 +82,15 @@ pub(in crate::layers::network) struct FlowPipeline {
 impl FlowPipeline {
     pub(super) fn new(context: LayerContext, identity: IdentityService, buffer: FlowBuffer, seed: u64) -> Self {
         let local = Arc::new(DirectoryTable::new(&context.node_name));
+        let policies = PolicyEvaluator::new(&context.node_name);
         Self {
             context,
             identity,
             programs: TcxPrograms::default(),
+            drops: DropWatch::default(),
             enricher: Enricher::new(seed),
             dispatcher: FlowDispatcher::new(buffer),
+            policies,
             captures: None,
             locator: VethLocator::default(),
             local,
@@ -89,10 +102,16 @@ impl FlowPipeline {
         }
     }
 
+    /// Flows that the stack asks for are counted by `metrics`.
+    pub(super) fn set_metrics(&mut self, metrics: HubbleMetrics) {
+        self.dispatcher.metrics = Some(metrics);
+    }
+
     /// Runs the source with a sink into the dispatcher, and hands the flows over.
     fn with_sink<T>(&mut self, work: impl FnOnce(&mut TcxPrograms, &mut FlowSink<'_>) -> T) -> T {
-        let Self { programs, enricher, dispatcher, .. } = self;
-        let result = work(programs, &mut FlowSink { enricher, emit: &mut |flow| dispatcher.deliver(flow) });
+        let Self { programs, enricher, dispatcher, policies, .. } = self;
+        let emit = &mut |flow| deliver(flow, policies, dispatcher);
+        let result = work(programs, &mut FlowSink { enricher, emit });
         dispatcher.flush();
         result
     }
@@ -102,8 +121,13 @@ impl FlowPipeline {
         &mut self,
         units: BTreeMap<UnitKey, SubscriberSpec>,
         remote: Vec<Arc<dyn Directory>>,
+        policies: Option<Arc<Mutex<PolicyIndex>>>,
     ) -> BTreeMap<UnitKey, UnitState> {
         self.remote = remote;
+        // Without a unit, what is left in the kernel is judged before the policies are forgotten.
+        if let Some(policies) = policies {
+            self.policies.follow(policies);
+        }
         // Losses so far are reported to the present subscribers only.
         self.record_losses();
         let lost = self.lost();
@@ -171,12 +195,21 @@ impl FlowPipeline {
         self.pending = pending;
         self.links = links;
         self.dispatcher.add_watched_for(&watched_for);
-        let progress =
-            self.with_sink(|programs, sink| programs.watch_some(sizes, &interfaces, ATTACH_AT_ONCE, sink))?;
+        let sees_flows = sees_only_drops(&self.context.facts).is_none();
+        let progress = if sees_flows {
+            self.with_sink(|programs, sink| programs.watch_some(sizes, &interfaces, ATTACH_AT_ONCE, sink))?
+        } else {
+            self.name_interfaces(&interfaces);
+            AttachProgress::default()
+        };
         self.read_sockets(&interfaces);
+        let drops = self.watch_drops(&pods, &watched_for, &interfaces);
+        if !sees_flows {
+            drops?;
+        }
         let current = if progress.problems.is_empty() { Vec::new() } else { netlink::links().map_err(asking)? };
         for (interface, problem) in progress.problems {
-            let keys = watched_for.remove(&interface).unwrap_or_default();
+            let keys = watched_for.remove_interface(interface);
             // An interface that was deleted before it could be attached is no problem.
             if current.iter().any(|link| link.index == interface) {
                 let units = self.dispatcher.wanted().filter(|(key, _)| keys.contains(key));
@@ -188,6 +221,41 @@ impl FlowPipeline {
             self.dispatcher.remove_leaving();
         }
         Ok(progress.more)
+    }
+
+    fn watch_drops(
+        &mut self,
+        pods: &[Arc<Pod>],
+        watched_for: &WatchedFor,
+        targets: &[WatchTarget],
+    ) -> Result<(), Problem> {
+        let mut drops = std::mem::take(&mut self.drops);
+        let is_machine = !self.identity.has_cluster();
+        let answer = drops.watch(is_machine, pods, watched_for, targets, |index, pod| self.process_behind(index, pod));
+        self.drops = drops;
+        answer
+    }
+
+    /// Makes interfaces known by which dropped packets are named, where no flow is counted there.
+    fn name_interfaces(&mut self, targets: &[WatchTarget]) {
+        let is_wanted = |index: &u32| targets.iter().any(|target| target.interface.index == *index);
+        let gone: Vec<u32> = self.enricher.watched.keys().copied().filter(|index| !is_wanted(index)).collect();
+        gone.into_iter().for_each(|index| self.enricher.forget(index));
+        targets.iter().for_each(|target| self.enricher.watch(target));
+    }
+
+    /// Runs the source of dropped packets with a sink into the dispatcher, and hands the flows over.
+    pub(super) fn with_drops<T>(&mut self, work: impl FnOnce(&mut DropSource, &mut FlowSink<'_>) -> T) -> T {
+        let Self { drops, enricher, dispatcher, policies, .. } = self;
+        let emit = &mut |flow| deliver(flow, policies, dispatcher);
+        let result = work(&mut drops.source, &mut FlowSink { enricher, emit });
+        dispatcher.flush();
+        result
+    }
+
+    /// The ring of first drops.
+    pub(super) fn drop_ring(&self) -> Option<Arc<Ring>> {
+        self.drops.source.ring()
     }
 
     fn targets(&mut self, pods: &[Arc<Pod>], links: &[NetworkLink]) -> Targets {
@@ -217,7 +285,11 @@ impl FlowPipeline {
             return true;
         }
         let was_active = self.programs.ring().is_some() || !self.dispatcher.is_empty();
+        // Drops first: the source of flows forgets the owners of addresses.
+        let Self { drops, enricher, dispatcher, policies, .. } = self;
+        drops.stop(&mut FlowSink { enricher, emit: &mut |flow| deliver(flow, policies, dispatcher) });
         self.with_sink(|programs, sink| programs.stop(sink));
+        self.policies.stop();
         self.dispatcher.clear();
         if was_active {
             self.dispatcher.buffer.retire();
@@ -287,6 +359,11 @@ impl FlowPipeline {
         self.enricher.has_waiting()
     }
 
+    /// See `PolicyEvaluator`.
+    pub(in crate::layers::network) fn disagreements(&self) -> Disagreements {
+        self.policies.disagreements()
+    }
+
     /// See `Enricher::early_records`.
     pub(in crate::layers::network) fn early_records(&self) -> u64 {
         self.enricher.early_records()
@@ -295,6 +372,9 @@ impl FlowPipeline {
     /// Records losses. Returns whether interfaces have come or gone, so that `reconcile` is to be called.
     pub(super) fn sweep(&mut self) -> bool {
         self.record_losses();
+        if let Some(metrics) = &self.dispatcher.metrics {
+            metrics.sweep(Instant::now(), &self.enricher.directories);
+        }
         // A failed request is repeated with the next sweep.
         netlink::links().is_ok_and(|links| links != self.links)
     }
@@ -337,14 +417,16 @@ impl FlowPipeline {
 
     fn record_losses(&mut self) {
         let (records, packets) = self.programs.losses();
-        self.dispatcher.report_lost(records + packets);
+        let drops = self.drops.source.losses();
+        self.dispatcher.report_lost(records + packets + drops);
         self.context.ledger.set_total(LossPoint::FlowRing, "", records);
         self.context.ledger.set_total(LossPoint::FlowMap, "", packets);
+        self.context.ledger.set_total(LossPoint::DropMap, "", drops);
     }
 
     fn lost(&self) -> u64 {
         let (records, packets) = self.programs.losses();
-        records + packets
+        records + packets + self.drops.source.losses()
     }
 
     /// The largest sizes that a unit asks for.
@@ -358,8 +440,13 @@ impl FlowPipeline {
 
     /// A session is refused if all pods that it selects are in the host's network.
     fn unit_state(&self, key: &UnitKey) -> UnitState {
-        let notes = self.notes.all(key);
-        let watched = self.dispatcher.watched_for.values().any(|keys| keys.contains(key));
+        let mut notes = self.notes.all(key);
+        notes.extend(self.drops.notes(&self.context.facts));
+        if key.kind == SourceKind::ObservabilityStack {
+            notes.extend(self.dispatcher.metrics.as_ref().and_then(HubbleMetrics::problem));
+            notes.extend(self.policies.not_enforced(Timestamp::now()));
+        }
+        let watched = self.dispatcher.watched_for.has_interface_of(key);
         match notes.iter().find(|note| matches!(note, Problem::HostNetworkPod { .. })) {
             Some(problem) if !watched && !self.pending => UnitState::Refused(problem.clone()),
             _ => UnitState::Active { notes },
@@ -392,4 +479,12 @@ impl FlowPipeline {
         };
         spec.output.iter().map(open).collect()
     }
+}
+
+/// Hands a flow to its subscribers, behind what the policies say of its connection.
+fn deliver(mut flow: Flow, policies: &mut PolicyEvaluator, dispatcher: &mut FlowDispatcher) {
+    if let Some(verdict) = policies.evaluate(&mut flow) {
+        dispatcher.deliver(verdict);
+    }
+    dispatcher.deliver(flow);
 }

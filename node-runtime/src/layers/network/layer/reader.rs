@@ -49,8 +49,8 @@ impl SweepPhase {
     }
 }
 
-/// Runs until it is aborted.
-pub(super) async fn read_flows(pipeline: Arc<Mutex<FlowPipeline>>, ring: Arc<Ring>, identity: IdentityService) {
+/// Runs until it is aborted. Without a ring of flows it only follows the pods.
+pub(super) async fn read_flows(pipeline: Arc<Mutex<FlowPipeline>>, ring: Option<Arc<Ring>>, identity: IdentityService) {
     let mut changed = identity.changed();
     let mut sweep = interval(SWEEP);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -67,7 +67,7 @@ pub(super) async fn read_flows(pipeline: Arc<Mutex<FlowPipeline>>, ring: Arc<Rin
             pipeline.is_waiting()
         };
         tokio::select! {
-            answer = ring.readable(), if can_wait => {
+            answer = readable(ring.as_deref()), if can_wait => {
                 if let Err(error) = answer {
                     tracing::error!(%error, "the ring of flows cannot be waited for; it is read with each sweep");
                     can_wait = false;
@@ -99,6 +99,13 @@ pub(super) async fn read_flows(pipeline: Arc<Mutex<FlowPipeline>>, ring: Arc<Rin
                 reconcile_at = more.then(Instant::now);
             }
         }
+    }
+}
+
+async fn readable(ring: Option<&Ring>) -> std::io::Result<()> {
+    match ring {
+        Some(ring) => ring.readable().await,
+        None => std::future::pending().await,
     }
 }
 

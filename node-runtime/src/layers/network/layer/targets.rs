@@ -6,7 +6,7 @@ use super::notes::UnitNotes;
 use crate::{
     identity::Pod,
     layers::network::{
-        deliver::{WatchedFor, subscriber::SubscriberSpec},
+        deliver::{subscriber::SubscriberSpec, watched_for::WatchedFor},
         endpoint::veth::VethLocation,
         enrich::WatchTarget,
         flow::Interface,
@@ -47,6 +47,8 @@ impl Targets {
                 targets.note(&selecting, &Problem::HostNetworkPod { pod: name });
                 continue;
             }
+            let keys = || selecting.iter().map(|(key, _)| (*key).clone());
+            targets.watched_for.add_pod(pod, keys());
             match locate(pod) {
                 VethLocation::Pending => targets.pending = true,
                 VethLocation::NoVeth => {
@@ -55,8 +57,7 @@ impl Targets {
                 }
                 VethLocation::Found(links) => {
                     for link in links {
-                        let keys = selecting.iter().map(|(key, _)| (*key).clone());
-                        targets.watched_for.entry(link.index).or_default().extend(keys);
+                        targets.watched_for.add_interface(link.index, keys());
                         let pod = Some(pod.clone());
                         targets.interfaces.push(WatchTarget { interface: interface(&link), pod, behind: true });
                     }
@@ -88,8 +89,9 @@ impl Targets {
         for link in links {
             let behind = link.kind == "veth";
             targets.interfaces.push(WatchTarget { interface: interface(link), pod: None, behind });
-            targets.watched_for.insert(link.index, keys.clone());
+            targets.watched_for.add_interface(link.index, keys.iter().cloned());
         }
+        targets.watched_for.add_machine(keys);
         targets
     }
 
@@ -147,8 +149,9 @@ mod tests {
         };
         let targets = Targets::pods(&units, &[pod("front"), pod("cart"), pod("late")], only_front, locate);
         assert_eq!(targets.interfaces.len(), 2);
-        assert_eq!(targets.watched_for[&7], [stack.0.clone(), capture.0.clone()]);
-        assert_eq!(targets.watched_for[&8], std::slice::from_ref(&stack.0));
+        let mut watched_for = targets.watched_for;
+        assert_eq!(watched_for.remove_interface(7), [stack.0.clone(), capture.0.clone()]);
+        assert_eq!(watched_for.remove_interface(8), [stack.0]);
         assert!(targets.pending && targets.notes.all(&capture.0).is_empty());
     }
 
@@ -167,7 +170,8 @@ mod tests {
         let (stack, capture) = (stack(), capture());
         let units = vec![(&stack.0, &stack.1), (&capture.0, &capture.1)];
         let targets = Targets::machine(&units, &[veth(7)], |spec| !spec.session);
-        assert_eq!(targets.watched_for[&7], [stack.0]);
+        let mut watched_for = targets.watched_for;
+        assert_eq!(watched_for.remove_interface(7), [stack.0]);
         assert!(matches!(targets.notes.all(&capture.0)[..], [Problem::Unsupported { .. }]));
     }
 }

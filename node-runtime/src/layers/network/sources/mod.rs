@@ -1,5 +1,6 @@
 //! Where flow records come from. A source owns its programs in the kernel and passes each record to the sink that it is lent.
 
+pub mod drops;
 pub mod tcx;
 
 use super::{decode::FlowObservation, enrich::Enricher, flow::Flow};
@@ -21,6 +22,11 @@ impl FlowSink<'_> {
         }
         self.release();
         self.deliver(observation, booted);
+    }
+
+    /// Passes on the flow of an event that is no flow record: see `Enricher::event_flow`.
+    pub fn emit_event(&mut self, flow: Flow) {
+        (self.emit)(flow);
     }
 
     /// Delivers records that have waited for names, if they need not wait any longer.

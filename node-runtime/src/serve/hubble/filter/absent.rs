@@ -1,22 +1,26 @@
-//! Filter values that no flow of this agent can have: all flows are TCP or UDP, seen at an interface, and forwarded.
-//! Such a filter is refused, so that an empty answer is not mistaken for "there are none".
+//! Filter values that no flow of this agent can have. Such a filter is refused, so that an empty answer is not mistaken for
+//! "there are none".
 
-use trilobite_api::flow::{DropReason, EventTypeFilter, FlowFilter, IpVersion, TrafficDirection, Verdict};
+use std::ops::RangeInclusive;
 
-use super::flow_message;
-use crate::layers::network::flow::ObservationPoint;
+use trilobite_api::flow::{EventTypeFilter, FlowFilter, IpVersion, TrafficDirection, Verdict};
+
+use super::event::is_kind;
+use crate::layers::network::flow::{EventKind, ObservationPoint};
+
+const VERDICTS: [Verdict; 3] = [Verdict::Forwarded, Verdict::Dropped, Verdict::Audit];
+const PROTOCOLS: [&str; 5] = ["tcp", "udp", "icmp", "icmpv4", "icmpv6"];
+/// Sub-types of drops: numbers of Hubble's reasons, and the agent's own.
+const DROP_CODES: RangeInclusive<i32> = 130..=254;
 
 /// The first field without a possible value, and its values.
 pub(super) fn impossible_field(filter: &FlowFilter) -> Option<String> {
     let verdict = |number: &i32| Verdict::try_from(*number).map_or("?", |verdict| verdict.as_str_name()).to_owned();
-    let reason = |number: &i32| DropReason::try_from(*number).map_or("?", |reason| reason.as_str_name()).to_owned();
-    let is_verdict = |number: &i32| *number == i32::from(flow_message::VERDICT);
+    let is_verdict = |number: &i32| VERDICTS.map(i32::from).contains(number);
     let is_version = |number: &i32| [IpVersion::IPv4, IpVersion::IPv6].map(i32::from).contains(number);
-    let is_direction =
-        |number: &i32| [TrafficDirection::Ingress, TrafficDirection::Egress].map(i32::from).contains(number);
-    let is_protocol = |name: &String| ["tcp", "udp"].contains(&name.to_lowercase().as_str());
+    let is_direction = |number: &i32| TrafficDirection::try_from(*number).is_ok();
+    let is_protocol = |name: &String| PROTOCOLS.contains(&name.to_lowercase().as_str());
     absent("verdict", &filter.verdict, is_verdict, verdict)
-        .or_else(|| absent("drop_reason_desc", &filter.drop_reason_desc, |_| false, reason))
         .or_else(|| absent("event_type", &filter.event_type, is_event, event))
         .or_else(|| absent("protocol", &filter.protocol, is_protocol, Clone::clone))
         .or_else(|| absent("ip_version", &filter.ip_version, is_version, i32::to_string))
@@ -33,18 +37,10 @@ fn absent<T>(field: &str, wanted: &[T], can_be: impl Fn(&T) -> bool, shown: impl
 }
 
 fn is_event(wanted: &EventTypeFilter) -> bool {
-    [
-        ObservationPoint::ToStack,
-        ObservationPoint::ToEndpoint,
-        ObservationPoint::FromNetwork,
-        ObservationPoint::ToNetwork,
-    ]
-    .into_iter()
-    .any(|point| {
-        let kind = flow_message::event_type(point);
-        (wanted.r#type == 0 || wanted.r#type == kind.r#type)
-            && (!wanted.match_sub_type || wanted.sub_type == kind.sub_type)
-    })
+    let traces = ObservationPoint::ALL.map(|point| EventKind { kind: EventKind::TRACE, sub_type: point.sub_type() });
+    let drops = DROP_CODES.map(|sub_type| EventKind { kind: EventKind::DROP, sub_type });
+    let verdict = EventKind { kind: EventKind::POLICY_VERDICT, sub_type: 0 };
+    traces.into_iter().chain(drops).chain([verdict]).any(|kind| is_kind(wanted, kind))
 }
 
 /// In the words of `hubble observe --type`.
@@ -73,18 +69,27 @@ mod tests {
     }
 
     #[test]
-    fn filter_for_drops_alone_is_refused() {
-        let dropped = FlowFilter { verdict: vec![Verdict::Dropped.into()], ..FlowFilter::default() };
-        let denied = FlowFilter { drop_reason_desc: vec![133], ..FlowFilter::default() };
-        let queries = FlowFilter { protocol: vec!["DNS".into(), "icmp".into()], ..FlowFilter::default() };
+    fn filter_for_what_is_never_seen_is_refused() {
+        let traced = FlowFilter { verdict: vec![Verdict::Traced.into(), 5], ..FlowFilter::default() };
+        let queries = FlowFilter { protocol: vec!["DNS".into(), "sctp".into()], ..FlowFilter::default() };
         for (filter, told) in [
-            (dropped, "verdict: DROPPED is not there"),
-            (denied, "drop_reason_desc: POLICY_DENIED is not there"),
-            (of_types(&[1]), "event_type: drop is not there"),
-            (queries, "protocol: DNS, icmp is not there"),
+            (traced, "verdict: TRACED, REDIRECTED is not there"),
+            (of_types(&[129, 7]), "event_type: l7, trace-sock is not there"),
+            (queries, "protocol: DNS, sctp is not there"),
         ] {
             let what = impossible_field(&filter).unwrap();
             assert!(what.starts_with(told), "{what}");
+        }
+    }
+
+    #[test]
+    fn filters_for_drops_and_policy_verdicts_are_accepted() {
+        let dropped = FlowFilter { verdict: vec![Verdict::Dropped.into()], ..FlowFilter::default() };
+        let denied = FlowFilter { drop_reason_desc: vec![133], ..FlowFilter::default() };
+        let own_code = EventTypeFilter { r#type: 1, match_sub_type: true, sub_type: 230 };
+        let own = FlowFilter { event_type: vec![own_code], ..FlowFilter::default() };
+        for filter in [dropped, denied, own, of_types(&[1]), of_types(&[5])] {
+            assert_eq!(impossible_field(&filter), None, "{filter:?}");
         }
     }
 

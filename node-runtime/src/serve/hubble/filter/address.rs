@@ -37,16 +37,20 @@ fn network(text: &str) -> Option<IpNet> {
     }
 }
 
-pub(super) fn port(wanted: &[String], of: fn(&Flow) -> u16) -> BuildResult {
+/// A protocol without ports has none that matches.
+pub(super) fn port(wanted: &[String], of: fn(&Flow) -> Option<u16>) -> BuildResult {
     let parse = |text: &String| text.parse::<u16>().map_err(|_| format!("{text} is not a port"));
     let ports = wanted.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
-    Ok(Box::new(move |flow| ports.contains(&of(flow))))
+    Ok(Box::new(move |flow| of(flow).is_some_and(|port| ports.contains(&port))))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layers::network::flow::tests::syn;
+    use crate::layers::network::flow::{
+        L4,
+        samples::{drop_by_policy, syn},
+    };
 
     fn from(wanted: &str) -> Result<bool, String> {
         ip(&[wanted.to_owned()], |flow| flow.source.ip()).map(|test| test(&syn()))
@@ -84,6 +88,14 @@ mod tests {
             let test = ip(&[wanted.to_owned()], |flow| flow.source.ip()).unwrap();
             assert_eq!(test(&flow), answer, "{wanted}");
         }
+    }
+
+    #[test]
+    fn ping_has_no_port() {
+        let test = port(&["0".to_owned(), "80".to_owned()], Flow::destination_port).unwrap();
+        let mut ping = Flow { l4: L4::Icmp { v6: false, kind: 8, code: 0 }, ..drop_by_policy() };
+        ping.destination.set_port(0);
+        assert!(test(&drop_by_policy()) && !test(&ping));
     }
 
     #[test]

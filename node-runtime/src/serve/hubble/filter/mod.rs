@@ -5,6 +5,7 @@
 
 mod absent;
 mod address;
+mod event;
 mod name;
 mod packet;
 mod predicate;
@@ -14,8 +15,10 @@ use tonic::Status;
 use trilobite_api::flow::FlowFilter;
 
 use self::predicate::{BuildResult, Predicate, constant, destination, source};
-use super::flow_message;
 use crate::layers::network::flow::Flow;
+
+/// `event_type.type` of requests and answers.
+const EVENT_TYPE_L7: i32 = 129;
 
 pub struct FlowFilters {
     whitelist: Vec<Vec<Predicate>>,
@@ -64,23 +67,18 @@ fn predicates(filter: &FlowFilter, node: &str, refuse: bool) -> Result<Vec<Predi
     predicates.add("source_ip", &filter.source_ip, |wanted| address::ip(&wanted, |flow| flow.source.ip()))?;
     predicates
         .add("destination_ip", &filter.destination_ip, |wanted| address::ip(&wanted, |flow| flow.destination.ip()))?;
-    predicates.add("source_port", &filter.source_port, |wanted| address::port(&wanted, |flow| flow.source.port()))?;
-    predicates.add("destination_port", &filter.destination_port, |wanted| {
-        address::port(&wanted, |flow| flow.destination.port())
-    })?;
+    predicates.add("source_port", &filter.source_port, |wanted| address::port(&wanted, Flow::source_port))?;
+    predicates
+        .add("destination_port", &filter.destination_port, |wanted| address::port(&wanted, Flow::destination_port))?;
     predicates.add("ip_version", &filter.ip_version, packet::ip_version)?;
     predicates.add("protocol", &filter.protocol, |wanted| packet::protocol(&wanted))?;
     predicates.add("tcp_flags", &filter.tcp_flags, packet::tcp_flags)?;
     predicates.add("interface", &filter.interface, packet::interface)?;
-    predicates
-        .add("verdict", &filter.verdict, |wanted| Ok(constant(wanted.contains(&flow_message::VERDICT.into()))))?;
-    // A reason counts only with a drop, and none of these flows was dropped.
-    predicates.add("drop_reason_desc", &filter.drop_reason_desc, |_| Ok(constant(false)))?;
-    predicates.add("event_type", &filter.event_type, packet::event_type)?;
-    predicates.add("reply", &filter.reply, |wanted| Ok(Box::new(move |flow| wanted.contains(&flow.is_reply))))?;
-    predicates.add("traffic_direction", &filter.traffic_direction, |wanted| {
-        Ok(Box::new(move |flow| wanted.contains(&flow_message::direction(flow.direction).into())))
-    })?;
+    predicates.add("verdict", &filter.verdict, event::verdict)?;
+    predicates.add("drop_reason_desc", &filter.drop_reason_desc, event::drop_reason)?;
+    predicates.add("event_type", &filter.event_type, event::event_type)?;
+    predicates.add("reply", &filter.reply, event::reply)?;
+    predicates.add("traffic_direction", &filter.traffic_direction, event::traffic_direction)?;
     predicates.add("source_pod", &filter.source_pod, |wanted| name::pod(&wanted, source))?;
     predicates.add("destination_pod", &filter.destination_pod, |wanted| name::pod(&wanted, destination))?;
     predicates.add("source_service", &filter.source_service, |wanted| {
@@ -97,11 +95,18 @@ fn predicates(filter: &FlowFilter, node: &str, refuse: bool) -> Result<Vec<Predi
         .add("destination_identity", &filter.destination_identity, |wanted| name::identity(wanted, destination))?;
     predicates.add("source_label", &filter.source_label, |wanted| selector::labels(&wanted, source))?;
     predicates.add("destination_label", &filter.destination_label, |wanted| selector::labels(&wanted, destination))?;
+    predicates.add("source_cluster_name", &filter.source_cluster_name, |wanted| name::cluster(wanted, source))?;
+    predicates.add("destination_cluster_name", &filter.destination_cluster_name, |wanted| {
+        name::cluster(wanted, destination)
+    })?;
     predicates.add("node_name", &filter.node_name, |wanted| name::node(&wanted, node))?;
     // No flow of this agent is encrypted.
     predicates.add("encrypted", &filter.encrypted, |wanted| Ok(constant(wanted.contains(&false))))?;
     if let Some(what) = absent::impossible_field(filter).filter(|_| refuse) {
         return Err(what);
+    }
+    if let Some(field) = http_fields(filter).into_iter().next().filter(|_| excludes_requests(filter)) {
+        return Err(format!("{field}: event_type excludes the events that have it, of type l7"));
     }
     if let Some(field) = unsupported(filter).into_iter().next() {
         return Err(format!("{field}: this filter is not supported"));
@@ -123,23 +128,32 @@ fn unsupported(filter: &FlowFilter) -> Vec<&'static str> {
     ])
 }
 
-/// Fields that no flow of this agent has.
-fn never_matches(filter: &FlowFilter) -> Vec<&'static str> {
+/// As Hubble, which refuses such a filter.
+fn excludes_requests(filter: &FlowFilter) -> bool {
+    !filter.event_type.is_empty() && filter.event_type.iter().all(|wanted| wanted.r#type != EVENT_TYPE_L7)
+}
+
+fn http_fields(filter: &FlowFilter) -> Vec<&'static str> {
     set([
-        ("source_ip_xlated", filter.source_ip_xlated.is_empty()),
-        ("source_fqdn", filter.source_fqdn.is_empty()),
-        ("destination_fqdn", filter.destination_fqdn.is_empty()),
-        ("source_cluster_name", filter.source_cluster_name.is_empty()),
-        ("destination_cluster_name", filter.destination_cluster_name.is_empty()),
         ("http_status_code", filter.http_status_code.is_empty()),
         ("http_method", filter.http_method.is_empty()),
         ("http_path", filter.http_path.is_empty()),
         ("http_url", filter.http_url.is_empty()),
         ("http_header", filter.http_header.is_empty()),
+    ])
+}
+
+/// Fields that no flow of this agent has.
+fn never_matches(filter: &FlowFilter) -> Vec<&'static str> {
+    let others = set([
+        ("source_ip_xlated", filter.source_ip_xlated.is_empty()),
+        ("source_fqdn", filter.source_fqdn.is_empty()),
+        ("destination_fqdn", filter.destination_fqdn.is_empty()),
         ("dns_query", filter.dns_query.is_empty()),
         ("trace_id", filter.trace_id.is_empty()),
         ("ip_trace_id", filter.ip_trace_id.is_empty()),
-    ])
+    ]);
+    [http_fields(filter), others].concat()
 }
 
 fn set<const N: usize>(fields: [(&'static str, bool); N]) -> Vec<&'static str> {
@@ -148,10 +162,13 @@ fn set<const N: usize>(fields: [(&'static str, bool); N]) -> Vec<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use trilobite_api::flow::flow_filter::Experimental;
+    use trilobite_api::flow::{EventTypeFilter, flow_filter::Experimental};
 
     use super::*;
-    use crate::layers::network::flow::tests::syn;
+    use crate::layers::network::{
+        endpoint::{Endpoint, Reserved},
+        flow::samples::syn,
+    };
 
     fn passes(whitelist: &[FlowFilter], blacklist: &[FlowFilter]) -> bool {
         FlowFilters::new(whitelist, blacklist, "n1").unwrap().pass(&syn())
@@ -195,6 +212,31 @@ mod tests {
                 assert!(refusal.message().starts_with(&format!("{list}[0].{field}: ")), "{}", refusal.message());
             }
         }
+    }
+
+    #[test]
+    fn http_filter_for_other_events_is_refused_in_both_lists() {
+        let of_type = |kind| FlowFilter {
+            http_method: vec!["GET".into()],
+            event_type: vec![EventTypeFilter { r#type: kind, ..EventTypeFilter::default() }],
+            ..FlowFilter::default()
+        };
+        let refusal = FlowFilters::new(&[], &[of_type(4)], "n1").err().unwrap();
+        assert!(refusal.message().starts_with("blacklist[0].http_method: event_type"), "{}", refusal.message());
+        assert!(passes(&[], &[of_type(EVENT_TYPE_L7)]));
+    }
+
+    #[test]
+    fn cluster_is_the_pods_and_not_the_worlds() {
+        let from = |names: &[&str]| FlowFilter {
+            source_cluster_name: names.iter().map(|name| (*name).to_owned()).collect(),
+            ..FlowFilter::default()
+        };
+        assert!(passes(&[from(&["east", "default"])], &[]) && !passes(&[from(&["east"])], &[]));
+        let mut outside = syn();
+        outside.source_endpoint = Endpoint::reserved(Reserved::World).into();
+        assert!(!FlowFilters::new(&[from(&["default"])], &[], "n1").unwrap().pass(&outside));
+        assert!(FlowFilters::new(&[from(&["", "default"])], &[], "n1").is_err());
     }
 
     #[test]

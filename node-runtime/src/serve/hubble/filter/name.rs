@@ -43,6 +43,14 @@ pub(super) fn identity(wanted: Vec<u32>, of: fn(&Flow) -> &Endpoint) -> BuildRes
     Ok(Box::new(move |flow| wanted.contains(&of(flow).identity)))
 }
 
+/// Whole names of clusters, without patterns.
+pub(super) fn cluster(wanted: Vec<String>, of: fn(&Flow) -> &Endpoint) -> BuildResult {
+    if wanted.iter().any(String::is_empty) {
+        return Err("a name is empty".to_owned());
+    }
+    Ok(Box::new(move |flow| wanted.iter().any(|one| one == of(flow).cluster_name())))
+}
+
 /// `[cluster/]node`, each with `*`. The result is the same for every flow of this node.
 pub(super) fn node(wanted: &[String], node: &str) -> BuildResult {
     let full = if node.contains('/') { node.to_owned() } else { format!("{CLUSTER}/{node}") };
@@ -103,7 +111,7 @@ fn name_pattern(pattern: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layers::network::flow::tests::syn;
+    use crate::layers::network::flow::samples::syn;
 
     #[test]
     fn pod_matches_by_namespace_and_prefix() {

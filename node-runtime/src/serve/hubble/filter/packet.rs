@@ -1,9 +1,9 @@
-//! Filters by the packet's headers, and by how and where it was seen.
+//! Filters by the packet's headers.
 
-use trilobite_api::flow::{EventTypeFilter, IpVersion, NetworkInterface, TcpFlags as Flags};
+use trilobite_api::flow::{IpVersion, NetworkInterface, TcpFlags as Flags};
 
 use super::{super::flow_message, predicate::BuildResult};
-use crate::layers::network::{decode::Transport, flow::Flow, tcp_flags::TcpFlags};
+use crate::layers::network::{flow::L4, tcp_flags::TcpFlags};
 
 pub(super) fn uuid(wanted: Vec<String>) -> BuildResult {
     let wanted: Vec<String> = wanted.iter().map(|uuid| uuid.to_lowercase()).collect();
@@ -25,11 +25,14 @@ pub(super) fn protocol(wanted: &[String]) -> BuildResult {
         return Err(format!("{unknown} is not a protocol"));
     }
     Ok(Box::new(move |flow| {
-        let name = match flow.transport {
-            Transport::Tcp => "tcp",
-            Transport::Udp => "udp",
+        let names: &[&str] = match flow.l4 {
+            L4::Tcp => &["tcp"],
+            L4::Udp => &["udp"],
+            L4::Icmp { v6: false, .. } => &["icmp", "icmpv4"],
+            L4::Icmp { v6: true, .. } => &["icmp", "icmpv6"],
+            L4::Other(_) => &[],
         };
-        wanted.iter().any(|one| one == name)
+        wanted.iter().any(|one| names.contains(&one.as_str()))
     }))
 }
 
@@ -37,25 +40,18 @@ pub(super) fn protocol(wanted: &[String]) -> BuildResult {
 pub(super) fn tcp_flags(wanted: Vec<Flags>) -> BuildResult {
     let wanted: Vec<Option<TcpFlags>> = wanted.iter().map(flags).collect();
     Ok(Box::new(move |flow| {
-        flow.transport == Transport::Tcp && wanted.iter().flatten().any(|flags| flow.flags.has(*flags))
+        flow.l4 == L4::Tcp && wanted.iter().flatten().any(|flags| flow.event.tcp_flags().has(*flags))
     }))
 }
 
 pub(super) fn interface(wanted: Vec<NetworkInterface>) -> BuildResult {
     Ok(Box::new(move |flow| {
-        wanted.iter().any(|one| {
-            (one.index == 0 || one.index == flow.interface.index)
-                && (one.name.is_empty() || one.name == flow.interface.name)
-        })
-    }))
-}
-
-pub(super) fn event_type(wanted: Vec<EventTypeFilter>) -> BuildResult {
-    Ok(Box::new(move |flow: &Flow| {
-        let kind = flow_message::event_type(flow.observation_point);
-        wanted.iter().any(|one| {
-            (one.r#type == 0 || one.r#type == kind.r#type) && (!one.match_sub_type || one.sub_type == kind.sub_type)
-        })
+        // An event at no interface matches no entry, not even an empty one.
+        flow.interface.index != 0
+            && wanted.iter().any(|one| {
+                (one.index == 0 || one.index == flow.interface.index)
+                    && (one.name.is_empty() || one.name == flow.interface.name)
+            })
     }))
 }
 
@@ -78,17 +74,37 @@ fn flags(of: &Flags) -> Option<TcpFlags> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layers::network::flow::tests::syn;
+    use crate::layers::network::flow::{
+        Flow,
+        samples::{drop_by_policy, forwarded, syn},
+    };
 
     #[test]
     fn requested_flags_must_be_set_and_others_may_be() {
         let mut answer = syn();
-        answer.flags = TcpFlags(0x12);
+        forwarded(&mut answer).flags = TcpFlags(0x12);
         let syn_set = Flags { syn: true, ..Flags::default() };
         let both = Flags { syn: true, ack: true, ..Flags::default() };
         assert!(tcp_flags(vec![syn_set]).unwrap()(&answer));
         assert!(tcp_flags(vec![both]).unwrap()(&answer));
         assert!(!tcp_flags(vec![both]).unwrap()(&syn()));
+        assert!(tcp_flags(vec![syn_set]).unwrap()(&drop_by_policy()));
+    }
+
+    #[test]
+    fn icmp_is_both_versions() {
+        let ping = |v6| Flow { l4: L4::Icmp { v6, kind: 8, code: 0 }, ..drop_by_policy() };
+        for (name, v4, v6) in [("icmp", true, true), ("ICMPv4", true, false), ("icmpv6", false, true)] {
+            let test = protocol(&[name.to_owned()]).unwrap();
+            assert_eq!((test(&ping(false)), test(&ping(true)), test(&syn())), (v4, v6, false), "{name}");
+        }
+    }
+
+    #[test]
+    fn event_at_no_interface_matches_none() {
+        let nowhere = Flow { interface: Default::default(), ..drop_by_policy() };
+        let any = interface(vec![NetworkInterface::default()]).unwrap();
+        assert!(any(&syn()) && !any(&nowhere));
     }
 
     #[test]

@@ -69,6 +69,7 @@ async fn parts_are_applied_before_the_profile_and_the_profile_before_nodes() {
             "PATCH /api/v1/namespaces/ink-system/secrets",
             "PATCH /api/v1/namespaces/ink-system/configmaps",
             "PATCH /api/v1/namespaces/ink-system/services",
+            "PATCH /api/v1/namespaces/ink-system/services",
             "PATCH /apis/apps/v1/namespaces/ink-system/deployments",
         ]
     );
@@ -111,7 +112,7 @@ fn with_registered_relay() -> crate::controllers::stack::dereference::Dereferenc
     let named = |name: &str| json!({"metadata": {"name": name}, "status": {"availableReplicas": 1}});
     cluster.relay.deployment = serde_json::from_value(named("trilobite-relay")).unwrap();
     cluster.relay.api_service = serde_json::from_value(named("v1alpha1.read.trilobite.dev")).unwrap();
-    cluster.relay.has_service = true;
+    (cluster.relay.has_service, cluster.relay.has_hubble_service) = (true, true);
     cluster
 }
 
@@ -129,7 +130,7 @@ async fn api_service_is_the_last_to_come_and_the_first_to_go() {
     let seen = seen.await.unwrap();
     assert_eq!(seen[0], format!("DELETE {api_service}"));
     let deleted: Vec<_> = seen.iter().filter(|line| line.starts_with("DELETE")).collect();
-    assert_eq!(deleted.len(), 3, "Deployment and Service too: {seen:?}");
+    assert_eq!(deleted.len(), 4, "Deployment and both Services too: {seen:?}");
 }
 
 #[tokio::test]

@@ -4,7 +4,9 @@
 use std::collections::BTreeSet;
 
 use kube::ResourceExt as _;
+use trilobite_crds::stack::HubbleRelayMode;
 
+use super::service::wants_service;
 use crate::controllers::stack::{
     dereference::{DereferencedRelay, DereferencedStack},
     validate::{Registration, ValidatedStack},
@@ -32,17 +34,26 @@ pub(crate) struct RelayGarbage {
     pub(crate) deployment: bool,
     pub(crate) disruption_budget: bool,
     pub(crate) service: bool,
+    pub(crate) hubble_service: bool,
+    /// Those of an unmodified hubble-relay.
+    pub(crate) peer_service: bool,
+    pub(crate) hubble_relay_secret: bool,
 }
 
 fn relay_garbage(validated: &ValidatedStack, relay: &DereferencedRelay) -> RelayGarbage {
     let registered = validated.relay.as_ref().is_ok_and(|relay| relay.registration == Registration::Registered);
     let wanted = validated.relay.is_ok();
     let has_budget = validated.relay.as_ref().is_ok_and(|relay| relay.spec.replicas > 1);
+    let serves_hubble_relay =
+        validated.relay.as_ref().is_ok_and(|relay| relay.spec.hubble_relay == HubbleRelayMode::Enabled);
     RelayGarbage {
         api_service: relay.api_service.is_some() && !registered,
         deployment: relay.deployment.is_some() && !wanted,
         disruption_budget: relay.has_disruption_budget && !has_budget,
         service: relay.has_service && !wanted,
+        hubble_service: relay.has_hubble_service && !wanted,
+        peer_service: relay.has_peer_service && !serves_hubble_relay,
+        hubble_relay_secret: relay.has_hubble_relay_secret && !serves_hubble_relay,
     }
 }
 
@@ -58,7 +69,7 @@ pub(super) fn find_garbage(validated: &ValidatedStack, dereferenced: &Dereferenc
         .collect();
     let parts = dereferenced.parts.iter().filter_map(|meta| meta.name.clone());
     let parts = parts.filter(|name| !listed.contains(name.as_str())).collect();
-    let service = dereferenced.has_service && !validated.metrics.enabled;
+    let service = dereferenced.has_service && !wants_service(validated);
     Garbage { runtimes, profiles, parts, service, relay: relay_garbage(validated, &dereferenced.relay) }
 }
 

@@ -32,7 +32,7 @@ use self::{
 };
 pub(super) use self::{
     garbage::{Garbage, RelayGarbage},
-    relay::RelayObjects,
+    relay::{HubbleRelayObjects, RelayObjects},
 };
 use super::{dereference::DereferencedStack, validate::ValidatedStack};
 use crate::{certificate_authority::AuthorityError, controllers::phase::Prepared, status::Rollout};

@@ -229,6 +229,21 @@ fn the_service_is_deleted_only_if_it_exists_and_metrics_are_off() {
     cluster.has_service = true;
     assert!(build_objects("{}", &cluster).garbage.service);
     assert!(!build_objects("{metrics: {enabled: true}}", &cluster).garbage.service);
+    assert!(!build_objects("{network: {metrics: {mode: Enabled}}}", &cluster).garbage.service);
+    assert!(build_objects("{network: {metrics: {mode: Enabled}}, suspend: true}", &cluster).garbage.service);
+}
+
+#[test]
+fn service_has_a_port_for_each_kind_of_metrics() {
+    let ports = |spec: &str| {
+        let objects = build_objects(spec, &nodes(0));
+        let ports = objects.service.and_then(|service| service.spec?.ports).unwrap_or_default();
+        ports.into_iter().map(|port| (port.name.unwrap_or_default(), port.port)).collect::<Vec<_>>()
+    };
+    assert_eq!(ports("{network: {mode: Enabled}}"), []);
+    assert_eq!(ports("{network: {metrics: {mode: Enabled}}}"), [("hubble-metrics".into(), 9965)]);
+    let both = "{metrics: {enabled: true}, network: {metrics: {mode: Enabled, port: 9966}}}";
+    assert_eq!(ports(both), [("metrics".into(), 2112), ("hubble-metrics".into(), 9966)]);
 }
 
 #[test]

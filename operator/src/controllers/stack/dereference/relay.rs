@@ -16,11 +16,11 @@ use k8s_openapi::{
 use kube::{Api, ResourceExt as _, api::ListParams, core::DeserializeGuard};
 use trilobite_crds::{
     AppProfile,
-    read_api::{API_SERVICE, CA, RELAY},
+    read_api::{API_SERVICE, CA, HUBBLE_PEER, HUBBLE_RELAY, HUBBLE_RELAY_SECRET, RELAY},
 };
 
 use crate::{
-    certificate_authority::StoredAuthority,
+    certificate_authority::{HubbleRelayCertificate, StoredAuthority},
     context::{Context, Withdrawal},
     labels::{MANAGER, owner_reference, relay_selector_query},
     status::waiting_reason,
@@ -38,6 +38,11 @@ pub(crate) struct DereferencedRelay {
     pub(crate) deployment: Option<Deployment>,
     pub(crate) has_disruption_budget: bool,
     pub(crate) has_service: bool,
+    pub(crate) has_hubble_service: bool,
+    pub(crate) has_peer_service: bool,
+    pub(crate) has_hubble_relay_secret: bool,
+    /// None if the Secret of an unmodified hubble-relay does not exist, or cannot be read.
+    pub(crate) hubble_relay_certificate: Option<HubbleRelayCertificate>,
     /// Why no pod of the relay is ready, while none is.
     pub(crate) why_unavailable: Option<String>,
     pub(crate) api_service: Option<APIService>,
@@ -115,6 +120,10 @@ pub(super) async fn dereference_relay(context: &Context) -> Result<DereferencedR
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let secret = secrets.get_opt(CA).await.map_err(failed("Secret", CA))?;
     let services: Api<Service> = Api::namespaced(client.clone(), namespace);
+    let hubble_service = services.get_metadata_opt(HUBBLE_RELAY).await.map_err(failed("Service", HUBBLE_RELAY))?;
+    let peer_service = services.get_metadata_opt(HUBBLE_PEER).await.map_err(failed("Service", HUBBLE_PEER))?;
+    let hubble_relay_secret = secrets.get_opt(HUBBLE_RELAY_SECRET).await;
+    let hubble_relay_secret = hubble_relay_secret.map_err(failed("Secret", HUBBLE_RELAY_SECRET))?;
     let budgets: Api<PodDisruptionBudget> = Api::namespaced(client.clone(), namespace);
     let budget = budgets.get_metadata_opt(RELAY).await.map_err(failed("PodDisruptionBudget", RELAY))?;
     let roles: Api<ClusterRole> = Api::all(client.clone());
@@ -129,6 +138,11 @@ pub(super) async fn dereference_relay(context: &Context) -> Result<DereferencedR
         authority: secret.and_then(read_authority),
         has_disruption_budget: budget.is_some(),
         has_service: services.get_metadata_opt(RELAY).await.map_err(failed("Service", RELAY))?.is_some(),
+        has_hubble_service: hubble_service.is_some(),
+        has_peer_service: peer_service.is_some(),
+        has_hubble_relay_secret: hubble_relay_secret.is_some(),
+        hubble_relay_certificate: hubble_relay_secret
+            .and_then(|secret| HubbleRelayCertificate::read(&secret.data.unwrap_or_default()).ok()),
         installation: installation
             .and_then(|role| role.metadata.uid)
             .map(|uid| owner_reference("rbac.authorization.k8s.io/v1", "ClusterRole", MANAGER, &uid, false)),

@@ -13,7 +13,7 @@ use k8s_openapi::{
 };
 use kube::core::ObjectMeta;
 use trilobite_crds::{
-    read_api::{RELAY, RELAY_HTTPS_PORT, RELAY_METRICS_PORT},
+    read_api::{RELAY, RELAY_HTTPS_PORT, RELAY_HUBBLE_PORT, RELAY_HUBBLE_TLS_PORT, RELAY_METRICS_PORT},
     stack::DEFAULT_RELAY_REQUESTS,
 };
 
@@ -26,8 +26,10 @@ use crate::{
     stack_nodes::on_linux,
 };
 
-/// Name of the port of the aggregated API.
+/// Names of the ports of the aggregated API, and of Hubble's without and with TLS.
 pub(super) const HTTPS: &str = "https";
+pub(super) const HUBBLE: &str = "hubble";
+pub(super) const HUBBLE_TLS: &str = "hubble-tls";
 const HOSTNAME: &str = "kubernetes.io/hostname";
 /// Taints of a node that has failed, and how long the relay waits there: Kubernetes' default is five minutes, in which there
 /// is no read API.
@@ -133,6 +135,8 @@ fn container(relay: &ValidatedRelay) -> Container {
     let args = [
         ("--listen", format!("[::]:{RELAY_HTTPS_PORT}")),
         ("--metrics-listen", format!("[::]:{RELAY_METRICS_PORT}")),
+        ("--hubble-listen", format!("127.0.0.1:{RELAY_HUBBLE_PORT}")),
+        ("--hubble-tls-listen", format!("[::]:{RELAY_HUBBLE_TLS_PORT}")),
         ("--agent-port", relay.agent_port.to_string()),
     ];
     Container {
@@ -141,7 +145,12 @@ fn container(relay: &ValidatedRelay) -> Container {
         command: Some(vec!["/trilobite-relay".into()]),
         args: Some(args.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect()),
         env: Some(vec![field_of_pod("POD_NAMESPACE", "metadata.namespace")]),
-        ports: Some(vec![port(HTTPS, RELAY_HTTPS_PORT), port("metrics", RELAY_METRICS_PORT)]),
+        ports: Some(vec![
+            port(HTTPS, RELAY_HTTPS_PORT),
+            port("metrics", RELAY_METRICS_PORT),
+            port(HUBBLE, RELAY_HUBBLE_PORT),
+            port(HUBBLE_TLS, RELAY_HUBBLE_TLS_PORT),
+        ]),
         // Frequent, so that an APIService is neither missing nor dead for longer than it has to be.
         readiness_probe: Some(probe("/readyz", 2, 2)),
         liveness_probe: Some(probe("/livez", 20, 3)),

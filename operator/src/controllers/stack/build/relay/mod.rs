@@ -1,4 +1,4 @@
-//! The objects of the relay, while one is wanted: the CA and its bundle, Deployment, PodDisruptionBudget, Service, and the
+//! The objects of the relay, while one is wanted: the CA and its bundle, Deployment, PodDisruptionBudget, Services, and the
 //! APIService while the relay can be reached.
 
 mod api_service;
@@ -17,13 +17,14 @@ use k8s_openapi::{
     },
     kube_aggregator::pkg::apis::apiregistration::v1::APIService,
 };
+use trilobite_crds::stack::HubbleRelayMode;
 
 use self::{
     api_service::build_api_service,
-    certificates::{build_bundle, build_secret},
+    certificates::{build_bundle, build_hubble_relay_secret, build_secret},
     deployment::build_deployment,
     disruption_budget::build_disruption_budget,
-    service::build_service,
+    service::{build_hubble_service, build_peer_service, build_service},
 };
 use crate::{
     certificate_authority::{AuthorityError, StoredAuthority, rotate},
@@ -44,7 +45,17 @@ pub(crate) struct RelayObjects {
     /// None for one replica.
     pub(crate) disruption_budget: Option<PodDisruptionBudget>,
     pub(crate) service: Service,
+    pub(crate) hubble_service: Service,
     pub(crate) api_service: Option<APIService>,
+    /// None if an unmodified hubble-relay may not read the agents.
+    pub(crate) hubble_relay: Option<HubbleRelayObjects>,
+}
+
+#[derive(Debug)]
+pub(crate) struct HubbleRelayObjects {
+    /// None if it is as it has to be.
+    pub(crate) secret: Option<Secret>,
+    pub(crate) peer_service: Service,
 }
 
 /// None if no relay is wanted.
@@ -62,13 +73,22 @@ pub(super) fn build_relay(
     };
     let api_service = (relay.registration == Registration::Registered)
         .then(|| build_api_service(validated, dereferenced.relay.installation.as_ref(), &authority));
+    let hubble_relay = match relay.spec.hubble_relay {
+        HubbleRelayMode::Disabled => None,
+        HubbleRelayMode::Enabled => Some(HubbleRelayObjects {
+            secret: build_hubble_relay_secret(validated, &dereferenced.relay, &authority)?,
+            peer_service: build_peer_service(validated, relay.agent_port),
+        }),
+    };
     Ok(Some(RelayObjects {
         secret: changed.then(|| build_secret(validated, &authority)),
         bundle: build_bundle(validated, &authority),
         deployment: build_deployment(validated, relay),
         disruption_budget: build_disruption_budget(validated, relay),
         service: build_service(validated),
+        hubble_service: build_hubble_service(validated),
         api_service,
+        hubble_relay,
         authority,
     }))
 }

@@ -9,6 +9,7 @@ use kube::ResourceExt as _;
 use serde_json::json;
 
 use crate::{
+    certificate_authority::HubbleRelayCertificate,
     context::Withdrawal,
     controllers::stack::{
         build::{Garbage, RelayGarbage},
@@ -34,7 +35,7 @@ fn with_relay(available: i32) -> DereferencedStack {
     let mut cluster = nodes(2);
     cluster.relay.now = now();
     cluster.relay.deployment = Some(deployment(available));
-    cluster.relay.has_service = true;
+    (cluster.relay.has_service, cluster.relay.has_hubble_service) = (true, true);
     cluster.relay.installation =
         Some(owner_reference("rbac.authorization.k8s.io/v1", "ClusterRole", "ink-operator", "uid-of-role", false));
     cluster
@@ -73,10 +74,19 @@ fn suspended_stack_has_no_relay_and_unregisters_it() {
     let mut cluster = with_relay(1);
     cluster.relay.api_service = Some(api_service("True"));
     cluster.relay.has_disruption_budget = true;
+    (cluster.relay.has_peer_service, cluster.relay.has_hubble_relay_secret) = (true, true);
     for spec in ["{suspend: true}", "{suspend: true, relay: {mode: Enabled}}", "{relay: {mode: Disabled}}", NO_LAYER] {
         let objects = build_objects(spec, &cluster);
         assert!(objects.relay.is_none(), "{spec}");
-        let all = RelayGarbage { api_service: true, deployment: true, disruption_budget: true, service: true };
+        let all = RelayGarbage {
+            api_service: true,
+            deployment: true,
+            disruption_budget: true,
+            service: true,
+            hubble_service: true,
+            peer_service: true,
+            hubble_relay_secret: true,
+        };
         assert_eq!(objects.garbage.relay, all, "{spec}");
     }
 }
@@ -163,11 +173,65 @@ fn objects_of_the_relay_are_owned_by_the_stack() {
     for owners in [
         relay.deployment.owner_references(),
         relay.service.owner_references(),
+        relay.hubble_service.owner_references(),
         relay.bundle.owner_references(),
         secret.owner_references(),
     ] {
         assert_eq!((owners.len(), owners[0].uid.as_str()), (1, "uid-of-the-stack"));
     }
+}
+
+#[test]
+fn unmodified_relay_of_hubble_gets_a_certificate_that_is_renewed() {
+    const SPEC: &str = "{relay: {hubbleRelay: Enabled}, network: {listen: ':14244'}}";
+    let mut cluster = with_relay(1);
+    assert!(build_objects("{}", &cluster).relay.unwrap().hubble_relay.is_none());
+    let first = build_objects(SPEC, &cluster).relay.unwrap();
+    let objects = first.hubble_relay.unwrap();
+    let port = objects.peer_service.spec.unwrap().ports.unwrap()[0].clone();
+    assert_eq!((port.port, port.target_port), (443, Some(IntOrString::Int(14244))));
+    let data = objects.secret.expect("there was none").data.unwrap();
+    assert_eq!(data["ca.crt"].0, first.bundle.data.unwrap()["ca.crt"].clone().into_bytes());
+    let (_, pem) = x509_parser::pem::parse_x509_pem(&data["tls.crt"].0).unwrap();
+    let certificate = pem.parse_x509().unwrap();
+    let names = certificate.subject_alternative_name().unwrap().unwrap().value.general_names.clone();
+    assert_eq!(names, [x509_parser::prelude::GeneralName::DNSName("hubble-relay")]);
+
+    cluster.relay.authority = Some(first.authority);
+    cluster.relay.has_hubble_relay_secret = true;
+    cluster.relay.hubble_relay_certificate = Some(HubbleRelayCertificate::read(&data).unwrap());
+    let is_renewed = |cluster: &DereferencedStack| {
+        let objects = build_objects(SPEC, cluster);
+        assert!(!objects.garbage.relay.hubble_relay_secret);
+        objects.relay.unwrap().hubble_relay.unwrap().secret.is_some()
+    };
+    assert!(!is_renewed(&cluster));
+    cluster.relay.now = now() + SignedDuration::from_hours(15);
+    assert!(!is_renewed(&cluster));
+    cluster.relay.now = now() + SignedDuration::from_hours(17);
+    assert!(is_renewed(&cluster));
+    cluster.relay.now = now();
+    cluster.relay.authority = None;
+    assert!(is_renewed(&cluster), "of another CA");
+    assert!(build_objects("{}", &cluster).garbage.relay.hubble_relay_secret);
+}
+
+#[test]
+fn services_lead_to_ports_that_the_container_has() {
+    let relay = build_objects("{}", &with_relay(1)).relay.unwrap();
+    let container = relay.deployment.spec.unwrap().template.spec.unwrap().containers.remove(0);
+    let (args, ports) = (container.args.unwrap(), container.ports.unwrap());
+    let mut leads = Vec::new();
+    for service in [relay.service, relay.hubble_service] {
+        for port in service.spec.unwrap().ports.unwrap() {
+            let named = ports.iter().find(|one| one.name == port.name).unwrap();
+            assert_eq!(port.target_port, Some(IntOrString::String(named.name.clone().unwrap())));
+            leads.push((port.port, named.container_port));
+        }
+    }
+    assert_eq!(leads, [(443, 8443), (80, 4245), (443, 4246)], "a port-forward takes the first one");
+    let plain = args.iter().position(|argument| argument == "--hubble-listen").unwrap();
+    assert_eq!(args[plain + 1], "127.0.0.1:4245", "no pod and no node may reach it");
 }
 
 #[test]
