@@ -198,7 +198,11 @@ impl DropWatcher {
             flows.extend(verdict);
             flows.push(flow);
         };
-        work(source, &mut FlowSink { enricher, emit });
+        let mut sink = FlowSink { enricher, emit };
+        work(source, &mut sink);
+        if let Some(lookup) = source.unknown_places() {
+            source.learn(lookup.read(), &mut sink);
+        }
         flows
     }
 

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::time::{Instant, sleep};
+use tokio::{
+    task::spawn_blocking,
+    time::{Instant, sleep},
+};
 
 use super::pipeline::FlowPipeline;
 use crate::{
@@ -42,6 +45,16 @@ pub(super) async fn read_drops(pipeline: Arc<Mutex<FlowPipeline>>, ring: Arc<Rin
     loop {
         if matches!(phase, ReportPhase::Waiting) && pipeline.lock().with_drops(|drops, _| drops.is_counting()) {
             phase = ReportPhase::Counting { until: Instant::now() + REPORT_EVERY };
+        }
+        let unknown = pipeline.lock().with_drops(|drops, _| drops.unknown_places());
+        if let Some(lookup) = unknown {
+            match spawn_blocking(|| lookup.read()).await {
+                Ok(found) => pipeline.lock().with_drops(|drops, sink| drops.learn(found, sink)),
+                Err(error) => {
+                    tracing::error!(%error, "the kernel's symbols were not read; dropped packets wait for their places");
+                    sleep(REPORT_EVERY).await;
+                }
+            }
         }
         tokio::select! {
             answer = ring.readable(), if can_wait => {

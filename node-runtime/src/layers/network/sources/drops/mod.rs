@@ -9,6 +9,7 @@ mod reason;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+pub use names::{FoundPlaces, PlaceLookup};
 pub use programs::Interest;
 pub(in crate::layers::network) use reason::private_code;
 use trilobite_node_ebpf::{PacketDropKey, PacketDropValue};
@@ -49,9 +50,18 @@ struct Loaded {
     counts: DropCounts,
     reasons: ReasonNames,
     places: PlaceNames,
+    /// Drops whose places have no names yet.
+    unnamed: Vec<UnreportedDrop>,
     namespace: u32,
     /// The interface of this node that leads to a network namespace.
     interfaces: HashMap<u32, u32>,
+}
+
+struct UnreportedDrop {
+    key: PacketDropKey,
+    value: PacketDropValue,
+    /// When a count was read; a first drop has the time of its packet. Boot clock, nanoseconds.
+    time: u64,
 }
 
 impl DropSource {
@@ -69,6 +79,7 @@ impl DropSource {
                 counts: DropCounts::default(),
                 reasons: ReasonNames::read(),
                 places: PlaceNames::default(),
+                unnamed: Vec::new(),
                 namespace: net_namespace::own(),
                 interfaces: HashMap::new(),
             }),
@@ -90,6 +101,8 @@ impl DropSource {
         for parity in [active ^ 1, active] {
             loaded.read_out(parity, sink);
         }
+        // The agent may be about to end: what is left is reported without the names that are still missing.
+        loaded.report_unnamed(sink);
         self.past_losses += loaded.programs.losses();
     }
 
@@ -131,6 +144,19 @@ impl DropSource {
         }
     }
 
+    /// The places of drops that wait for their names: to be read on another thread, and given to `learn`.
+    pub fn unknown_places(&self) -> Option<PlaceLookup> {
+        let loaded = self.loaded.as_ref()?;
+        loaded.places.unknown(loaded.unnamed.iter().map(|drop| drop.key.place))
+    }
+
+    /// Reports the drops that waited for these names.
+    pub fn learn(&mut self, found: FoundPlaces, sink: &mut FlowSink<'_>) {
+        if let Some(loaded) = &mut self.loaded {
+            loaded.learn(found, sink);
+        }
+    }
+
     /// The kernel says no reasons: places alone tell why a packet was dropped.
     pub fn has_no_reasons(&self) -> bool {
         self.loaded.as_ref().is_some_and(|loaded| loaded.reasons.is_empty())
@@ -150,29 +176,46 @@ impl Loaded {
         let mut first_drops = Vec::new();
         let counts = &mut self.counts;
         drain(&self.programs.ring(), &mut |bytes| match decode::decode(bytes) {
-            Some(first) => first_drops.extend(counts.add_first(&first).map(|value| (first.key, value))),
+            Some(first) => first_drops.extend(counts.add_first(&first).map(|value| {
+                let time = value.last;
+                UnreportedDrop { key: first.key, value, time }
+            })),
             None => tracing::warn!(bytes = bytes.len(), "a record of a dropped packet of another layout was skipped"),
         });
-        self.report(&first_drops, None, sink);
+        self.report(first_drops, sink);
     }
 
     fn read_out(&mut self, parity: usize, sink: &mut FlowSink<'_>) {
         // First drops of this map are reported before the rest of their counts.
         self.drain(Ring::drain_all, sink);
+        let time = clock::boot_ns();
         let rest = self.counts.read_out(parity, self.programs.read_out(parity));
-        self.report(&rest, Some(clock::boot_ns()), sink);
+        self.report(rest.into_iter().map(|(key, value)| UnreportedDrop { key, value, time }).collect(), sink);
     }
 
-    /// `time` is when a count was read; a first drop has the time of its packet.
-    fn report(&mut self, drops: &[(PacketDropKey, PacketDropValue)], time: Option<u64>, sink: &mut FlowSink<'_>) {
-        if drops.is_empty() {
-            return;
-        }
-        self.places.learn(drops.iter().map(|(key, _)| key.place));
+    fn learn(&mut self, found: FoundPlaces, sink: &mut FlowSink<'_>) {
+        self.places.learn(found);
+        let waiting = std::mem::take(&mut self.unnamed);
+        self.report(waiting, sink);
+    }
+
+    fn report_unnamed(&mut self, sink: &mut FlowSink<'_>) {
         let booted = clock::wall_time(0).as_nanosecond();
-        for (key, value) in drops {
-            if let Some(observation) = decode::observation(key, value) {
-                self.report_one(&observation, time.unwrap_or(observation.last), booted, sink);
+        for drop in std::mem::take(&mut self.unnamed) {
+            if let Some(observation) = decode::observation(&drop.key, &drop.value) {
+                self.report_one(&observation, drop.time, booted, sink);
+            }
+        }
+    }
+
+    /// Drops at places without a name wait for it.
+    fn report(&mut self, drops: Vec<UnreportedDrop>, sink: &mut FlowSink<'_>) {
+        let booted = clock::wall_time(0).as_nanosecond();
+        for drop in drops {
+            if !self.places.is_known(drop.key.place) {
+                self.unnamed.push(drop);
+            } else if let Some(observation) = decode::observation(&drop.key, &drop.value) {
+                self.report_one(&observation, drop.time, booted, sink);
             }
         }
     }

@@ -5,7 +5,10 @@ use std::{
     fs::File,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use crate::kernel::btf::KernelTypes;
@@ -63,12 +66,14 @@ impl ReasonNames {
     }
 }
 
-/// Names of the functions that drop packets. The table of the kernel's symbols takes some MiB: it is read again for an address that was
+/// Names of the functions that drop packets. The table of the kernel's symbols takes some MiB: it is read again for addresses that were
 /// not met before, and only the names that are asked for are kept.
 #[derive(Debug)]
 pub(super) struct PlaceNames {
     kallsyms: PathBuf,
     known: HashMap<u64, DropSite>,
+    /// No name is needed any more: ends a lookup on another thread.
+    is_closed: Arc<AtomicBool>,
 }
 
 /// A function that drops packets.
@@ -88,28 +93,30 @@ impl Default for PlaceNames {
 
 impl PlaceNames {
     pub(super) fn new(kallsyms: &Path) -> Self {
-        Self { kallsyms: kallsyms.to_owned(), known: HashMap::new() }
+        Self { kallsyms: kallsyms.to_owned(), known: HashMap::new(), is_closed: Arc::default() }
     }
 
-    /// Looks up those that are not known yet, all in one reading.
-    pub(super) fn learn(&mut self, addresses: impl IntoIterator<Item = u64>) {
+    /// Those of `addresses` whose places are to be looked up.
+    pub(super) fn unknown(&self, addresses: impl IntoIterator<Item = u64>) -> Option<PlaceLookup> {
         let mut missing: Vec<u64> = addresses.into_iter().filter(|address| !self.known.contains_key(address)).collect();
         missing.sort_unstable();
         missing.dedup();
-        if missing.is_empty() {
-            return;
-        }
-        if self.known.len() + missing.len() > PLACES {
+        (!missing.is_empty()).then(|| PlaceLookup {
+            kallsyms: self.kallsyms.clone(),
+            addresses: missing,
+            is_closed: self.is_closed.clone(),
+        })
+    }
+
+    pub(super) fn learn(&mut self, found: FoundPlaces) {
+        if self.known.len() + found.0.len() > PLACES {
             self.known.clear();
         }
-        let found = match File::open(&self.kallsyms) {
-            Ok(file) => functions_at(BufReader::with_capacity(1 << 16, file), &missing),
-            Err(error) => {
-                tracing::warn!(%error, "places of dropped packets have no names: the kernel's symbols cannot be read");
-                vec![DropSite::default(); missing.len()]
-            }
-        };
-        self.known.extend(missing.into_iter().zip(found));
+        self.known.extend(found.0);
+    }
+
+    pub(super) fn is_known(&self, address: u64) -> bool {
+        self.known.contains_key(&address)
     }
 
     /// The place of an address that was learned.
@@ -118,13 +125,48 @@ impl PlaceNames {
     }
 }
 
+/// Addresses that were not met before, sorted.
+#[derive(Debug)]
+pub struct PlaceLookup {
+    kallsyms: PathBuf,
+    addresses: Vec<u64>,
+    is_closed: Arc<AtomicBool>,
+}
+
+/// Places by address.
+#[derive(Debug)]
+pub struct FoundPlaces(Vec<(u64, DropSite)>);
+
+/// A lookup that goes on elsewhere is of no use any more.
+impl Drop for PlaceNames {
+    fn drop(&mut self) {
+        self.is_closed.store(true, Ordering::Relaxed);
+    }
+}
+
+impl PlaceLookup {
+    /// Reads the kernel's symbols, which takes 50 ms, and seconds on a slow machine: not for the thread that serves clients.
+    pub fn read(self) -> FoundPlaces {
+        let found = match File::open(&self.kallsyms) {
+            Ok(file) => functions_at(BufReader::with_capacity(1 << 16, file), &self.addresses, &self.is_closed),
+            Err(error) => {
+                tracing::warn!(%error, "places of dropped packets have no names: the kernel's symbols cannot be read");
+                vec![DropSite::default(); self.addresses.len()]
+            }
+        };
+        FoundPlaces(self.addresses.into_iter().zip(found).collect())
+    }
+}
+
 /// The function around each of `addresses`, which are sorted. They are those behind a call, so that a call at the very end of a function
 /// leads to its successor's first byte.
-fn functions_at(mut table: impl BufRead, addresses: &[u64]) -> Vec<DropSite> {
+fn functions_at(mut table: impl BufRead, addresses: &[u64], is_closed: &AtomicBool) -> Vec<DropSite> {
     // For each address: the nearest symbol below it and above the address before.
     let mut nearest: Vec<Option<(u64, DropSite)>> = vec![None; addresses.len()];
     let mut line = String::new();
-    while let Ok(1..) = table.read_line(&mut line) {
+    while !is_closed.load(Ordering::Relaxed)
+        && let Ok(1..) = table.read_line(&mut line)
+    {
         let mut words = line.split_ascii_whitespace();
         if let (Some(start), Some("t" | "T" | "w" | "W"), Some(name)) = (words.next(), words.next(), words.next())
             && let Ok(start @ 1..) = u64::from_str_radix(start, 16)
@@ -189,13 +231,13 @@ ffffffffc0000000 t nft_do_chain\t[nf_tables]
             0xffff_ffff_8100_2010,
             0xffff_ffff_c000_0010,
         ];
-        let found = functions_at(TABLE.as_bytes(), &addresses);
+        let found = functions_at(TABLE.as_bytes(), &addresses, &AtomicBool::new(false));
         let names: Vec<&str> = found.iter().map(|place| &*place.function).collect();
         assert_eq!(names, ["", "", "ip_error", "ip_error", "ip_forward", "nft_do_chain"]);
         let is_permanent: Vec<bool> = found.iter().map(|place| place.is_permanent).collect();
         assert_eq!(is_permanent, [false, false, true, true, true, false]);
         assert!(
-            functions_at("0000000000000000 T ip_error\n".as_bytes(), &addresses)
+            functions_at("0000000000000000 T ip_error\n".as_bytes(), &addresses, &AtomicBool::new(false))
                 .iter()
                 .all(|place| place.function.is_empty())
         );
@@ -207,11 +249,14 @@ ffffffffc0000000 t nft_do_chain\t[nf_tables]
         let file = folder.path().join("kallsyms");
         std::fs::write(&file, TABLE).unwrap();
         let mut places = PlaceNames::new(&file);
-        places.learn([0xffff_ffff_8100_1004]);
-        std::fs::remove_file(&file).unwrap();
-        places.learn([0xffff_ffff_8100_1004]);
+        let lookup = places.unknown([0xffff_ffff_8100_1004, 0xffff_ffff_8100_1004]).unwrap();
+        places.learn(lookup.read());
+        assert!(places.unknown([0xffff_ffff_8100_1004]).is_none());
         assert_eq!(&*places.place(0xffff_ffff_8100_1004).function, "ip_error");
-        places.learn([0xffff_ffff_8100_2010]);
+        std::fs::remove_file(&file).unwrap();
+        let lookup = places.unknown([0xffff_ffff_8100_1004, 0xffff_ffff_8100_2010]).unwrap();
+        places.learn(lookup.read());
+        assert!(places.is_known(0xffff_ffff_8100_2010), "an address without a name is not asked for again and again");
         assert_eq!(places.place(0xffff_ffff_8100_2010), DropSite::default());
     }
 }
