@@ -7,23 +7,22 @@ pub struct LabelSelector(Vec<Requirement>);
 impl LabelSelector {
     /// Requirements separated by commas; an empty text has none. An error says what is wrong.
     pub fn parse(text: &str) -> Result<Self, String> {
-        parse(text).map(Self)
+        let requirements = parse_requirements(text)?.into_iter().map(|(name, operator)| {
+            let (source, key) = match name.split_once(':') {
+                Some(("any", key)) => ("", key),
+                Some((source, key)) => (source, key),
+                None => ("", name.as_str()),
+            };
+            let requirement = Requirement { source: source.to_owned(), key: key.to_owned(), operator };
+            if key.is_empty() { Err(fault(text)) } else { Ok(requirement) }
+        });
+        requirements.collect::<Result<_, _>>().map(Self)
     }
 
     /// Whether labels as in `k8s:app=cart` match.
     pub fn matches(&self, labels: &[String]) -> bool {
         self.0.iter().all(|requirement| requirement.holds(labels))
     }
-}
-
-#[derive(Clone, Debug, PartialEq)]
-enum Operator {
-    Exists,
-    Missing,
-    In(Vec<String>),
-    NotIn(Vec<String>),
-    Above(i64),
-    Below(i64),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -36,58 +35,80 @@ struct Requirement {
 
 impl Requirement {
     fn holds(&self, labels: &[String]) -> bool {
-        let found = labels.iter().find_map(|label| {
+        self.operator.holds(labels.iter().find_map(|label| {
             let (source, rest) = label.split_once(':').unwrap_or(("unspec", label));
             let (key, value) = rest.split_once('=').unwrap_or((rest, ""));
             ((self.source.is_empty() || self.source == source) && self.key == key).then_some(value)
-        });
-        let number = || found.and_then(|value| value.parse::<i64>().ok());
-        match &self.operator {
-            Operator::Exists => found.is_some(),
-            Operator::Missing => found.is_none(),
-            Operator::In(values) => found.is_some_and(|value| values.iter().any(|one| one == value)),
-            Operator::NotIn(values) => found.is_none_or(|value| values.iter().all(|one| one != value)),
-            Operator::Above(than) => number().is_some_and(|value| value > *than),
-            Operator::Below(than) => number().is_some_and(|value| value < *than),
+        }))
+    }
+}
+
+/// What is required of a label.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Operator {
+    /// It is there.
+    Exists,
+    /// It is not there.
+    Missing,
+    /// It has one of these values.
+    In(Vec<String>),
+    /// It is not there, or has none of these values.
+    NotIn(Vec<String>),
+    /// It is a greater number.
+    Above(i64),
+    /// It is a smaller number.
+    Below(i64),
+}
+
+impl Operator {
+    /// Whether the value of the label, none without it, is as required.
+    pub fn holds(&self, value: Option<&str>) -> bool {
+        let number = || value.and_then(|value| value.parse::<i64>().ok());
+        match self {
+            Self::Exists => value.is_some(),
+            Self::Missing => value.is_none(),
+            Self::In(values) => value.is_some_and(|value| values.iter().any(|one| one == value)),
+            Self::NotIn(values) => value.is_none_or(|value| values.iter().all(|one| one != value)),
+            Self::Above(than) => number().is_some_and(|value| value > *than),
+            Self::Below(than) => number().is_some_and(|value| value < *than),
         }
     }
 }
 
-/// Requirements separated by commas; an empty text has none.
-fn parse(text: &str) -> Result<Vec<Requirement>, String> {
+/// Requirements separated by commas, each by the name of its label as it is written; an empty text has none. An error says what is
+/// wrong.
+pub fn parse_requirements(text: &str) -> Result<Vec<(String, Operator)>, String> {
     let mut requirements = Vec::new();
     let mut rest = text.trim();
     while !rest.is_empty() {
-        let (requirement, after) =
-            parse_requirement(rest).ok_or_else(|| format!("{text:?} is not a label selector"))?;
+        let (requirement, after) = parse_requirement(rest).ok_or_else(|| fault(text))?;
         requirements.push(requirement);
         rest = match after.strip_prefix(',') {
             Some(next) if !next.trim().is_empty() => next.trim(),
             None if after.is_empty() => after,
-            _ => return Err(format!("{text:?} is not a label selector")),
+            _ => return Err(fault(text)),
         };
     }
     Ok(requirements)
 }
 
-fn parse_requirement(text: &str) -> Option<(Requirement, &str)> {
+fn fault(text: &str) -> String {
+    format!("{text:?} is not a label selector")
+}
+
+fn parse_requirement(text: &str) -> Option<((String, Operator), &str)> {
     let (missing, text) = match text.strip_prefix('!') {
         Some(after) => (true, after.trim_start()),
         None => (false, text),
     };
     let end = text.find(|letter: char| letter.is_whitespace() || "=!<>,()".contains(letter)).unwrap_or(text.len());
     let (name, rest) = text.split_at(end);
-    let (source, key) = match name.split_once(':') {
-        Some(("any", key)) => ("", key),
-        Some((source, key)) => (source, key),
-        None => ("", name),
-    };
-    if key.is_empty() {
+    if name.is_empty() {
         return None;
     }
     let (operator, rest) =
         if missing { (Operator::Missing, rest.trim_start()) } else { parse_operator(rest.trim_start())? };
-    Some((Requirement { source: source.to_owned(), key: key.to_owned(), operator }, rest))
+    Some(((name.to_owned(), operator), rest))
 }
 
 fn parse_operator(text: &str) -> Option<(Operator, &str)> {
@@ -161,14 +182,14 @@ mod tests {
     #[test]
     fn invalid_selectors_are_refused() {
         for selector in ["app=cart,", "=cart", "app in cart", "app in (cart", "app>x", "app cart", "k8s:"] {
-            assert!(parse(selector).is_err(), "{selector}");
+            assert!(LabelSelector::parse(selector).is_err(), "{selector}");
         }
     }
 
     proptest! {
         #[test]
         fn no_text_panics(text in "\\PC{0,40}") {
-            let _ = parse(&text);
+            let _ = LabelSelector::parse(&text);
         }
     }
 }

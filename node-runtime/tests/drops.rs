@@ -246,7 +246,7 @@ fn ordinary_connections_are_no_drops() {
                 let mut question = [0; 8];
                 stream.read_exact(&mut question).unwrap();
                 stream.write_all(&question).unwrap();
-                // Every other one is left with bytes that nobody reads, and ends in a RST.
+                // Every other connection is closed with unread bytes, and ends in a RST.
             }
         });
         pods.inside(PodOf::Front, move || {
@@ -301,7 +301,7 @@ fn drop_udp_at(interface: &str, direction: u32) -> OwnedFd {
         instruction(0x95, (0, 0), 0, 0),      // return
     ];
     let (name, license) = (CString::new("drop_udp").unwrap(), CString::new("GPL").unwrap());
-    // SAFETY: all pointers live through the calls; the descriptors that they return belong to nobody else.
+    // SAFETY: all pointers live through the calls; the descriptors that they return are owned here alone.
     unsafe {
         let loaded = libbpf_sys::bpf_prog_load(
             libbpf_sys::BPF_PROG_TYPE_SCHED_CLS,

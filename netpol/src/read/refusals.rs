@@ -1,4 +1,4 @@
-//! Collects what of a policy was refused.
+//! Collects the refused fields of a policy.
 
 use std::fmt::Display;
 

@@ -235,7 +235,7 @@ static __always_inline void count_packet(struct sk_buff *skb, const struct packe
  * Kernels    5.10+ (tp_btf)                Arguments  packet, address of the caller; from 5.17 on the reason, from 6.11 on the
  *            receiving socket
  * Why here   the one place that netfilter, tc, routing, neighbours and sockets pass, on every CNI. Packets that were delivered are
- *            freed elsewhere. Some callers free here what nobody misses: these, once named by the agent, leave by the first lookup
+ *            freed elsewhere. Some callers free here what was not lost: these, once named by the agent, leave by the first lookup
  * Costs      a packet that is not wanted ~70 ns (node-runtime/tests/drop_counts.rs measures it); one that is, three lookups and two
  *            atomic additions; a record of 184 bytes for the first of its kind in a second
  */

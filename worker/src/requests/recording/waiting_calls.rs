@@ -39,7 +39,7 @@ impl RecordedCall {
     }
 
     /// Position behind the bytes.
-    fn end(&self) -> u64 {
+    fn end_position(&self) -> u64 {
         self.header.position.saturating_add(self.bytes.len() as u64)
     }
 
@@ -49,7 +49,7 @@ impl RecordedCall {
             return;
         }
         let (start, end) = (part.position, part.position.saturating_add(part.bytes.len() as u64));
-        let (from, to) = (start.max(self.header.position), end.min(self.end()));
+        let (from, to) = (start.max(self.header.position), end.min(self.end_position()));
         let within = |position: u64, start: u64| usize::try_from(position.saturating_sub(start)).unwrap_or(usize::MAX);
         let source = part.bytes.get(within(from, start)..within(to, start));
         let own = self.header.position;
@@ -88,8 +88,8 @@ impl WaitingCalls {
     /// The calls up to the first one that is not decided yet. `sent`, `received`: positions up to which each direction is.
     pub(in crate::requests) fn take_decided(&mut self, sent: u64, received: u64) -> Vec<RecordedCall> {
         let is_decided = |call: &RecordedCall| match call.side {
-            Side::Sent => call.end() <= sent,
-            Side::Received => call.end() <= received,
+            Side::Sent => call.end_position() <= sent,
+            Side::Received => call.end_position() <= received,
         };
         let decided = self.calls.iter().take_while(|call| is_decided(call)).count();
         let decided: Vec<RecordedCall> = self.calls.drain(..decided).collect();

@@ -269,7 +269,7 @@ impl RequestDriver {
         self.queries.end_all(&problem.message());
         self.cgroups.clear();
         if let Some(recording) = self.spec.recording.take() {
-            recording.end(Some(&problem.message()));
+            recording.finish(Some(&problem.message()));
         }
         let Some(slot) = slot else { return Err(problem) };
         self.worker = start_worker(&self.spec, slot, self.ring_bytes).map_err(not_started)?;

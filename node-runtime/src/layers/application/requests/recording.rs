@@ -65,7 +65,7 @@ impl RecordingWriter {
     /// Appends what the worker has recorded; nothing is its end.
     pub(super) fn append(&self, bytes: &[u8]) {
         if bytes.is_empty() {
-            return self.end(None);
+            return self.finish(None);
         }
         let mut written = self.0.file.lock();
         written.bytes += bytes.len() as u64;
@@ -75,12 +75,12 @@ impl RecordingWriter {
         };
         drop(written);
         if let Err(problem) = done {
-            self.end(Some(&problem));
+            self.finish(Some(&problem));
         }
     }
 
     /// No more is written. `problem`: why the recording is incomplete.
-    pub(super) fn end(&self, problem: Option<&str>) {
+    pub(super) fn finish(&self, problem: Option<&str>) {
         let mut written = self.0.file.lock();
         if !self.has_ended() {
             written.problem = problem.map(str::to_owned);
@@ -95,7 +95,7 @@ impl RecordingWriter {
 
 impl Drop for RecordingWriter {
     fn drop(&mut self) {
-        self.end(Some("the session ended before the worker process had sent all of it"));
+        self.finish(Some("the session ended before the worker process had sent all of it"));
     }
 }
 

@@ -102,7 +102,8 @@ impl DropSource {
             loaded.read_out(parity, sink);
         }
         // The agent may be about to end: what is left is reported without the names that are still missing.
-        loaded.report_unnamed(sink);
+        let unnamed = std::mem::take(&mut loaded.unnamed);
+        loaded.report_all(unnamed, sink);
         self.past_losses += loaded.programs.losses();
     }
 
@@ -199,22 +200,18 @@ impl Loaded {
         self.report(waiting, sink);
     }
 
-    fn report_unnamed(&mut self, sink: &mut FlowSink<'_>) {
-        let booted = clock::wall_time(0).as_nanosecond();
-        for drop in std::mem::take(&mut self.unnamed) {
-            if let Some(observation) = decode::observation(&drop.key, &drop.value) {
-                self.report_one(&observation, drop.time, booted, sink);
-            }
-        }
-    }
-
     /// Drops at places without a name wait for it.
     fn report(&mut self, drops: Vec<UnreportedDrop>, sink: &mut FlowSink<'_>) {
+        let is_named = |drop: &UnreportedDrop| self.places.is_known(drop.key.place);
+        let (named, unnamed): (Vec<_>, Vec<_>) = drops.into_iter().partition(is_named);
+        self.unnamed.extend(unnamed);
+        self.report_all(named, sink);
+    }
+
+    fn report_all(&mut self, drops: Vec<UnreportedDrop>, sink: &mut FlowSink<'_>) {
         let booted = clock::wall_time(0).as_nanosecond();
         for drop in drops {
-            if !self.places.is_known(drop.key.place) {
-                self.unnamed.push(drop);
-            } else if let Some(observation) = decode::observation(&drop.key, &drop.value) {
+            if let Some(observation) = decode::observation(&drop.key, &drop.value) {
                 self.report_one(&observation, drop.time, booted, sink);
             }
         }

@@ -1,7 +1,7 @@
 //! Why a packet was dropped, in Hubble's words: decided here alone, from the kernel's reason and the function that dropped it. Pure.
 //!
-//! A reason alone does not tell: kernels free under one reason, or none, what was lost and what nobody misses. None of these is called
-//! a policy's doing here: that needs the policies.
+//! A reason alone does not tell: kernels free lost packets and copies that were delivered under one reason, or none. No drop is called
+//! a policy's here: that needs the policies.
 
 use trilobite_api::flow::DropReason;
 
