@@ -110,15 +110,25 @@ pub(super) fn accepted() -> &'static str {
     "the spec is valid and supported"
 }
 
-/// The first refusal, and how many more there are.
+/// As many refusals as fit, and how many more there are.
 pub(super) fn refused(refusals: &[Refusal]) -> String {
-    let Some(first) = refusals.first() else { return String::new() };
+    let Some((first, others)) = refusals.split_first() else { return String::new() };
     let all: u32 = refusals.iter().map(|refusal| 1 + refusal.unlisted).sum();
-    let more = match all - 1 {
+    let more = |shown: u32| match all - shown {
         0 => String::new(),
         more => format!(" (and {more} more)"),
     };
-    shorten_to_fit(&[String::new()], &first.message, MAX_MESSAGE - more.chars().count()) + &more
+    let mut shown = 1;
+    let mut text = shorten_to_fit(&[String::new()], &first.message, MAX_MESSAGE - more(shown).chars().count());
+    for other in others {
+        let longer = format!("{text}; {}", other.message);
+        if longer.chars().count() + more(shown + 1).chars().count() > MAX_MESSAGE {
+            break;
+        }
+        text = longer;
+        shown += 1;
+    }
+    text + &more(shown)
 }
 
 pub(super) fn not_accepted() -> &'static str {

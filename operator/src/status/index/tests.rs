@@ -254,10 +254,12 @@ fn a_refused_policy_is_stalled_with_the_reason() {
     refused.requested = Requested::Nothing;
     let why =
         |field: &str| Refusal::new(&refused.source, Reason::Unsupported, field, format!("{field} is not supported"));
-    refused.refusals = vec![why("spec.kprobes"), why("spec.lists")];
+    let too_long = "a".repeat(250);
+    refused.refusals = vec![why("spec.kprobes"), why("spec.lists"), why(&too_long)];
     let computed = compute(&mut ready_nodes(2), refused, at(100));
     assert_eq!(state(&computed, Accepted), reason(False, Reason::Unsupported));
-    assert_eq!(condition(&computed, Accepted).message, "spec.kprobes is not supported (and 1 more)");
+    let message = "spec.kprobes is not supported; spec.lists is not supported (and 1 more)";
+    assert_eq!(condition(&computed, Accepted).message, message);
     assert_eq!(state(&computed, Ready), reason(False, Reason::NotAccepted));
     assert_eq!(state(&computed, Stalled), reason(True, Reason::Unsupported));
     assert_eq!(computed.status.common.observed_generation, 4);
