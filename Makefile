@@ -109,7 +109,9 @@ test-pure: root cache
 	@scripts/timed "policies evaluated as by the tests of other projects" env CGO_ENABLED=0 go -C e2e/policy-references test -count=1 -trimpath
 	@scripts/timed "generated files" scripts/generated.sh
 test-this-kernel: root kernel
-	@scripts/timed "flows, drops, CPU profiles and requests in this kernel" $(TESTS) --test flow_sums --test flow_layer --test flow_ends --test flow_neighbours --test flow_facts --test drops --test drop_counts --test relay --test cpu_profile --test requests --test socket_calls --test socket_slots --test tls_requests --test tls_not_read --test request_overload --test record -- --ignored --test-threads=1
+	@scripts/timed "flows, drops, CPU profiles and requests in this kernel" $(TESTS) --test flow_sums --test flow_layer --test flow_ends --test flow_neighbours --test flow_facts --test flow_icmp --test flow_dns --test http_flows --test flow_clsact --test drops --test drop_counts --test relay --test cpu_profile --test requests --test socket_calls --test socket_slots --test tls_requests --test http2_requests --test mysql_requests --test tls_not_read --test request_overload --test record -- --ignored --test-threads=1
+	@# As on kernels before 6.6.
+	@scripts/timed "flows by filters of clsact" env TRILOBITE_AVOID_ATTACHING_BY=tcx $(TESTS) --test flow_sums --test flow_ends --test flow_facts --test flow_icmp -- --ignored --test-threads=1
 
 .PHONY: test-api
 test-api: build-tests tools ## tests against a real API server

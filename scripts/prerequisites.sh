@@ -7,8 +7,10 @@ cd "$(dirname "$0")/.."
 # Debian's packages would remove Docker.
 programs=(containerd:containerd ctr:containerd runc:runc etcd:etcd-server protoc:protobuf-compiler pkg-config:pkg-config
   gcc:gcc make:make nft:nftables ip:iproute2 iptables:iptables sysctl:procps qemu-system-x86_64:qemu-system-x86 git:git xz:xz-utils python3:python3
-  curl:curl openssl:openssl node:nodejs)
-packages=(libelf-dev zlib1g-dev libzstd-dev libc6-dev libprotobuf-dev containernetworking-plugins busybox-static ca-certificates)
+  curl:curl openssl:openssl node:nodejs dnsmasq:dnsmasq-base nghttpd:nghttp2-server h2load:nghttp2-client
+  mariadbd:mariadb-server-core mariadb:mariadb-client-core)
+packages=(libelf-dev zlib1g-dev libzstd-dev libc6-dev libprotobuf-dev containernetworking-plugins busybox-static ca-certificates
+  python3-pymysql libdbd-mariadb-perl)
 
 [ "$(uname -m)" = x86_64 ] || { echo "this builds and runs on x86_64 (this machine: $(uname -m))" >&2; exit 1; }
 

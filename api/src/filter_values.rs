@@ -1,6 +1,6 @@
 //! Values of flow filters as `hubble observe` takes them. An error says what is wrong.
 
-use crate::flow::{DropReason, EventTypeFilter, TcpFlags, TraceObservationPoint, Workload};
+use crate::flow::{DropReason, EventTypeFilter, HttpHeader, TcpFlags, TraceObservationPoint, Workload};
 
 /// Identities that are no pod's, by their numbers from 0 on.
 pub(crate) const RESERVED: [&str; 9] =
@@ -69,6 +69,14 @@ pub fn event_type(text: &str) -> Result<EventTypeFilter, String> {
     Ok(EventTypeFilter { r#type: number, match_sub_type: true, sub_type })
 }
 
+/// `Host:cart.store`.
+pub fn http_header(text: &str) -> Result<HttpHeader, String> {
+    match text.split_once(':') {
+        Some((key, value)) if !key.is_empty() => Ok(HttpHeader { key: key.into(), value: value.into() }),
+        _ => Err(format!("{text:?} is no header, e.g. Host:cart.store")),
+    }
+}
+
 /// `POLICY_DENIED`, in any case.
 pub fn drop_reason(text: &str) -> Result<DropReason, String> {
     DropReason::from_str_name(&text.to_uppercase())
@@ -107,6 +115,9 @@ mod tests {
         assert!(identity("wolrd").unwrap_err().contains("world"));
         assert_eq!(tcp_flags("SYN,ack"), Ok(TcpFlags { syn: true, ack: true, ..TcpFlags::default() }));
         assert!(tcp_flags("syn,").is_err());
+        let header = HttpHeader { key: "Host".into(), value: "cart:80".into() };
+        assert_eq!(http_header("Host:cart:80"), Ok(header));
+        assert!(http_header("Host").is_err() && http_header(":cart").is_err());
         assert_eq!(workload("Deployment/"), Ok(Workload { kind: "Deployment".into(), name: String::new() }));
         assert_eq!(workload("cart"), Ok(Workload { kind: String::new(), name: "cart".into() }));
         assert!(workload("/").is_err());

@@ -5,9 +5,11 @@
 
 pub mod field_mask;
 pub mod filter_values;
+pub mod http_values;
 pub mod json;
 pub mod label_selector;
 pub mod lines;
+pub mod name_pattern;
 pub mod read_scope;
 mod unserved;
 

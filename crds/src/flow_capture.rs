@@ -24,7 +24,7 @@ use crate::{
     namespaced,
     status = "FlowCaptureStatus",
     derive = "PartialEq",
-    doc = "The TCP and UDP flows of some pods of one namespace, for a limited time"
+    doc = "The TCP, UDP and ICMP flows of some pods of one namespace, for a limited time"
 )]
 #[x_kube(
     validation = Rule::new("self == oldSelf").message("a FlowCapture cannot change once made; delete it and make another")
@@ -40,9 +40,9 @@ pub struct FlowCaptureSpec {
     #[validate(length(max = 32), custom(function = check_ports))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub ports: Vec<i32>,
-    /// Captures only these protocols, e.g. `[TCP]`. Unset captures both.
+    /// Captures only these protocols, e.g. `[TCP]`. Unset captures all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[validate(length(max = 2))]
+    #[validate(length(max = 3))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub protocols: Vec<Protocol>,
     /// How long to capture, in seconds from the moment the operator accepts the object, e.g. 600 for ten minutes.
@@ -59,7 +59,7 @@ pub struct FlowCaptureSpec {
     pub ttl_seconds_after_finished: Option<i32>,
 }
 
-/// A transport protocol.
+/// A protocol above IP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Protocol {
     /// TCP.
@@ -68,6 +68,9 @@ pub enum Protocol {
     /// UDP.
     #[serde(rename = "UDP")]
     Udp,
+    /// ICMP and ICMPv6, which have no ports.
+    #[serde(rename = "ICMP")]
+    Icmp,
 }
 
 /// Where flows are written.
@@ -83,11 +86,12 @@ pub struct CaptureOutput {
 }
 
 impl Protocol {
-    /// `TCP` or `UDP`.
+    /// `TCP`, `UDP` or `ICMP`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Tcp => "TCP",
             Self::Udp => "UDP",
+            Self::Icmp => "ICMP",
         }
     }
 }

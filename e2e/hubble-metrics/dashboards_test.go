@@ -63,7 +63,7 @@ func expressions(node any) []string {
 
 // isLater tells metrics that the agent does not have yet.
 func isLater(name string) bool {
-	return strings.HasPrefix(name, "hubble_dns_") || strings.HasPrefix(name, "hubble_http_")
+	return strings.HasPrefix(name, "hubble_dns_")
 }
 
 func TestHubblesDashboardsFindTheirMetricsAndLabels(t *testing.T) {

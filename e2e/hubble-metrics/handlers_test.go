@@ -20,9 +20,11 @@ import (
 
 	flowpb "github.com/cilium/cilium/api/v1/flow"
 	observerpb "github.com/cilium/cilium/api/v1/observer"
+	_ "github.com/cilium/cilium/pkg/hubble/metrics/dns"
 	_ "github.com/cilium/cilium/pkg/hubble/metrics/drop"
 	_ "github.com/cilium/cilium/pkg/hubble/metrics/flow"
 	_ "github.com/cilium/cilium/pkg/hubble/metrics/flows-to-world"
+	_ "github.com/cilium/cilium/pkg/hubble/metrics/http"
 	_ "github.com/cilium/cilium/pkg/hubble/metrics/icmp"
 	_ "github.com/cilium/cilium/pkg/hubble/metrics/policy"
 	_ "github.com/cilium/cilium/pkg/hubble/metrics/port-distribution"
@@ -30,6 +32,7 @@ import (
 
 	"github.com/cilium/cilium/pkg/hubble/metrics/api"
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	"google.golang.org/protobuf/encoding/protojson"
 )
 
@@ -67,7 +70,7 @@ func flows(t *testing.T) []*flowpb.Flow {
 	return all
 }
 
-// series gives `name{label="value",...} count` of every counter, sorted, with sorted labels.
+// series gives `name{label="value",...} count` of every counter and of the parts of every histogram, sorted, with sorted labels.
 func series(t *testing.T, words []string, flows []*flowpb.Flow) []string {
 	registry := prometheus.NewPedanticRegistry()
 	config := api.ParseStaticMetricsConfig(words)
@@ -95,12 +98,32 @@ func series(t *testing.T, words []string, flows []*flowpb.Flow) []string {
 			for _, label := range metric.GetLabel() {
 				labels = append(labels, fmt.Sprintf("%s=%q", label.GetName(), label.GetValue()))
 			}
-			slices.Sort(labels)
-			count := metric.GetCounter().GetValue()
-			lines = append(lines, fmt.Sprintf("%s{%s} %.0f", family.GetName(), strings.Join(labels, ","), count))
+			if histogram := metric.GetHistogram(); histogram != nil {
+				lines = append(lines, histogramLines(family.GetName(), labels, histogram)...)
+			} else {
+				lines = append(lines, line(family.GetName(), labels, metric.GetCounter().GetValue()))
+			}
 		}
 	}
 	slices.Sort(lines)
+	return lines
+}
+
+func line(name string, labels []string, value float64) string {
+	sorted := slices.Sorted(slices.Values(labels))
+	return fmt.Sprintf("%s{%s} %.3f", name, strings.Join(sorted, ","), value)
+}
+
+func histogramLines(name string, labels []string, histogram *dto.Histogram) []string {
+	lines := []string{
+		line(name+"_sum", labels, histogram.GetSampleSum()),
+		line(name+"_count", labels, float64(histogram.GetSampleCount())),
+		line(name+"_bucket", append(labels, `le="+Inf"`), float64(histogram.GetSampleCount())),
+	}
+	for _, bucket := range histogram.GetBucket() {
+		end := fmt.Sprintf("le=%q", fmt.Sprintf("%.3f", bucket.GetUpperBound()))
+		lines = append(lines, line(name+"_bucket", append(labels, end), float64(bucket.GetCumulativeCount())))
+	}
 	return lines
 }
 

@@ -28,6 +28,8 @@ pub mod skeleton {
         cgroup,
         /// `bpf/application/cpu.bpf.c`: stacks on the CPU.
         cpu,
+        /// `bpf/network/dns.bpf.c`: packets from or to DNS servers.
+        dns,
         /// `bpf/network/drops.bpf.c`: packets that the kernel drops.
         drops,
         /// `bpf/network/flow.bpf.c`: the flows of chosen interfaces.
@@ -58,7 +60,7 @@ pub fn hook(words: u32) -> &'static [u8] {
 }
 
 /// Every object by its name, to try what a kernel says of each.
-pub fn all() -> [(&'static str, &'static [u8]); 10] {
+pub fn all() -> [(&'static str, &'static [u8]); 11] {
     [
         ("hook1", hook(1)),
         ("hook4", hook(4)),
@@ -66,6 +68,7 @@ pub fn all() -> [(&'static str, &'static [u8]); 10] {
         ("cgroup", &skeleton::cgroup::DATA),
         ("process", &skeleton::process::DATA),
         ("flow", &skeleton::flow::DATA),
+        ("dns", &skeleton::dns::DATA),
         ("drops", &skeleton::drops::DATA),
         ("cpu", &skeleton::cpu::DATA),
         ("socket", &skeleton::socket::DATA),

@@ -1,5 +1,5 @@
 //! Watches one interface and prints its flows as Hubble's JSON, then what it carried in flows and outside them:
-//! `cargo run -p trilobite-node --example flows -- eth0 10`. Needs root and a kernel from 6.6 on.
+//! `cargo run -p trilobite-node --example flows -- eth0 10`. Needs root.
 
 #![allow(clippy::print_stdout, reason = "it is what the example is for")]
 
@@ -10,12 +10,14 @@ use std::{
 
 use anyhow::Context;
 use trilobite_node::{
+    kernel::probe,
     layers::network::{
         enrich::{Enricher, WatchTarget},
         flow::{Flow, Interface},
         netlink,
         sources::{
             FlowSink,
+            packet_hooks::PacketHooks,
             tcx::{IdleTimeouts, MapSizes, REMOVE_ENDED_AFTER, TcxPrograms},
         },
     },
@@ -44,7 +46,7 @@ async fn main() -> anyhow::Result<()> {
     let behind = link.peer_namespace.is_some();
     let target = WatchTarget { interface: Interface { index: link.index, name: link.name }, pod: None, behind };
     let began = Instant::now();
-    let mut programs = TcxPrograms::default();
+    let mut programs = TcxPrograms::new(PacketHooks::new(probe::packet_attach(), None));
     let problems = programs.watch(sizes, &[target], sink).map_err(|problem| anyhow::anyhow!(problem.message()))?;
     if let Some(problem) = problems.values().next() {
         anyhow::bail!(problem.message());

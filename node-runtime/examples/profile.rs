@@ -14,8 +14,9 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use trilobite_node::{
     kernel::Map,
-    layers::application::{
-        Membership, ProfileTarget, Results, Session, SessionSpec, WorkerProgram, cpu::programs::SamplerSpec,
+    layers::{
+        application::{Membership, ProfileTarget, Results, Session, SessionSpec, cpu::programs::SamplerSpec},
+        worker::WorkerProgram,
     },
     loss::Ledger,
 };

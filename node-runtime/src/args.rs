@@ -23,6 +23,8 @@ pub enum Command {
     Run(RunArguments),
     /// Prints what this kernel and this privilege allow, as JSON.
     Probe(ProbeArguments),
+    /// Removes the filters that a killed agent has left on interfaces, as its list says. Not while an agent runs.
+    Cleanup(CleanupArguments),
     /// Records what sockets carry for an AppProfile on this machine, without what no row of it shows.
     Record(RecordArguments),
     /// Makes the rows of a recording, and prints them on standard output. Needs no privilege.
@@ -44,6 +46,14 @@ pub struct ProbeArguments {
     /// Also has the kernel load every program of this agent once, attaches none, and prints what it said of each.
     #[arg(long)]
     pub load: bool,
+}
+
+/// Where the list of a killed agent is.
+#[derive(Clone, Debug, Args)]
+pub struct CleanupArguments {
+    /// The state directory of that agent.
+    #[arg(long, env = "TRILOBITE_STATE_DIR", default_value = "/var/lib/trilobite")]
+    pub state_dir: PathBuf,
 }
 
 /// What is recorded, and for how long.

@@ -61,6 +61,8 @@ fn everything(link: &NodeAndPod) {
         link.tcp(family, false, 64 << 20);
         link.udp(family, &[0, 1, 512, 1400, 9000, 60000]);
         link.scatter(family, 20);
+        let pod = node_and_pod::POD[family].parse().unwrap();
+        [0, 56, 4000].into_iter().for_each(|bytes| node_and_pod::send_echo(pod, 7, bytes));
     }
 }
 

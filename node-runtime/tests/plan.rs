@@ -54,8 +54,8 @@ fn everything_is_planned_where_everything_is_allowed() {
 }
 
 #[test]
-fn kernel_before_tcx_has_the_network_for_drops() {
-    let facts = Facts { release_text: "5.10.0-46".into(), release: Release { major: 5, minor: 10 }, ..machine() };
+fn kernel_too_old_for_flows_has_the_network_for_drops() {
+    let facts = Facts { release_text: "5.9.0-4".into(), release: Release { major: 5, minor: 9 }, ..machine() };
     golden("old-kernel", &desired(), &facts, planned_at());
 }
 

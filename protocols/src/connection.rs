@@ -59,7 +59,7 @@ impl Connection {
             transport,
             mid_stream,
             joined: mid_stream,
-            asked: crate::all().into_iter().filter(|protocol| asked.contains(&protocol.name())).collect(),
+            asked: crate::asked(asked),
             settings: settings.clone(),
             phase: Phase::Undecided(FirstBytes::from_positions(from)),
             gaps: Gaps::default(),
@@ -224,6 +224,7 @@ impl Connection {
 
     fn push_to_candidates(&mut self, piece: Piece<'_>) {
         let mut dropped_gaps = Gaps::default();
+        let mut foreign = None;
         let Phase::Candidates(candidates) = &self.phase else { return };
         let known: Vec<Name> = candidates.iter().map(|candidate| candidate.name).collect();
         let joining = if self.joined { self.also_fitting(piece, &known) } else { Vec::new() };
@@ -233,12 +234,15 @@ impl Connection {
             let is_mine = candidate.push(piece) && candidate.skipped() <= UNCONFIRMED_SKIP_MAX;
             if !is_mine {
                 dropped_gaps = candidate.gaps();
+                foreign = foreign.or(candidate.parser.foreign());
             }
             is_mine
         });
         if candidates.is_empty() {
             self.gaps += dropped_gaps;
-            if self.joined {
+            if foreign.is_some() {
+                self.ignore(foreign);
+            } else if self.joined {
                 let mut first = FirstBytes::from_positions(Positions::of_piece(piece));
                 first.keep(piece);
                 self.phase = Phase::Undecided(first);

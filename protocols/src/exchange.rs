@@ -60,7 +60,7 @@ impl ExchangeQueue {
 /// The columns of an exchange's protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fields {
-    /// HTTP/1.
+    /// HTTP/1, HTTP/2 and gRPC.
     Http(HttpFields),
     /// PostgreSQL.
     Pgsql(PgsqlFields),
@@ -68,6 +68,10 @@ pub enum Fields {
     Redis(RedisFields),
     /// DNS.
     Dns(DnsFields),
+    /// MySQL.
+    Mysql(MysqlFields),
+    /// Kafka.
+    Kafka(KafkaFields),
 }
 
 /// Columns of an HTTP exchange; redacted.
@@ -85,20 +89,26 @@ pub struct HttpFields {
     pub request_headers: Vec<(String, String)>,
     /// Empty unless payloads are kept.
     pub request_body: String,
-    /// Bytes of the request's body, decoded from chunks.
-    pub request_body_bytes: u64,
-    /// E.g. 200.
-    pub status: u16,
-    /// The text behind the status, e.g. OK.
+    /// Bytes of the request's body, decoded from chunks; none: a part whose length is not known was not seen.
+    pub request_body_bytes: Option<u64>,
+    /// E.g. 200; none: the request has no answer, or the part of it that says the status was not seen.
+    pub status: Option<u16>,
+    /// The text behind the status, e.g. OK; the name of a gRPC status; why a stream ended without an answer.
     pub reason: String,
     /// In the order of the wire.
     pub response_headers: Vec<(String, String)>,
     /// Empty unless payloads are kept.
     pub response_body: String,
-    /// Bytes of the answer's body, decoded from chunks.
-    pub response_body_bytes: u64,
+    /// Bytes of the answer's body, decoded from chunks; none: a part whose length is not known was not seen.
+    pub response_body_bytes: Option<u64>,
     /// Of the answer: 0 unknown, 1 JSON, 2 gRPC.
     pub content_type: u8,
+    /// Of a gRPC call on HTTP/2: the name of its status, `?` where it was not seen; none: it is no such call.
+    pub grpc_status: Option<String>,
+    /// Messages of a gRPC call's request; none: not known, or it is no such call.
+    pub request_messages: Option<u64>,
+    /// Messages of a gRPC call's answer.
+    pub response_messages: Option<u64>,
 }
 
 /// Columns of a PostgreSQL exchange; redacted.
@@ -148,4 +158,56 @@ pub struct DnsFields {
     pub response_header: String,
     /// JSON as Pixie prints it.
     pub response_body: String,
+}
+
+/// How a MySQL command was answered, by Pixie's numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MysqlStatus {
+    /// It has no answer.
+    #[default]
+    None = 1,
+    /// It succeeded.
+    Ok = 2,
+    /// It failed.
+    Error = 3,
+}
+
+/// Columns of a MySQL exchange; redacted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MysqlFields {
+    /// Number of the command, e.g. 3 for a query; 11 stands for a login.
+    pub command: u8,
+    /// The statement, with placeholders for its literals, or the name of a database or table.
+    pub text: String,
+    /// How it was answered.
+    pub status: MysqlStatus,
+    /// Results, or the error's text.
+    pub response: String,
+    /// Number of an error, e.g. 1146; else 0.
+    pub error_code: u16,
+    /// SQLSTATE of an error, else empty.
+    pub sql_state: String,
+    /// Rows that were returned or changed.
+    pub rows: u64,
+}
+
+/// Columns of a Kafka exchange; without keys and values of records.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KafkaFields {
+    /// E.g. 0 for Produce.
+    pub api_key: i16,
+    /// Version of the request.
+    pub api_version: i16,
+    /// As the client names itself.
+    pub client_id: String,
+    /// JSON with Pixie's names; empty where the request is not read.
+    pub request: String,
+    /// JSON with Pixie's names; empty where the answer is not read.
+    pub response: String,
+    /// Names of topics, or of the group.
+    pub target: String,
+    /// A request that wants no acknowledgement has no answer.
+    pub is_answered: bool,
+    /// The first error in the answer, else 0; none: it says nothing of errors.
+    pub error: Option<i16>,
 }

@@ -172,7 +172,7 @@ impl FirstBytes {
             return Judgement::Fits(fitting);
         }
         // In the middle of a connection only what cannot be a part of a body is believed.
-        let foreign = infer::foreign(&piece.bytes).filter(|protocol| *protocol == infer::TLS);
+        let foreign = infer::foreign(&piece.bytes).filter(|protocol| infer::is_certain(protocol));
         match supported(&guess).or(foreign) {
             Some(protocol) => Judgement::Foreign(Some(protocol)),
             None => Judgement::Wait,

@@ -3,6 +3,14 @@
 /// The word for connections that speak TLS.
 pub const TLS: &str = "tls";
 
+/// The word for connections of MySQL whose packets are compressed.
+pub const COMPRESSED_MYSQL: &str = "compressed mysql";
+
+/// Signs that are believed in the middle of a connection: no part of a body looks like them.
+pub(crate) fn is_certain(protocol: &str) -> bool {
+    matches!(protocol, TLS | COMPRESSED_MYSQL)
+}
+
 /// The protocol that the first bytes of a side, whichever, look like, where it is none of those with a parser. Best effort.
 pub fn foreign(first: &[u8]) -> Option<&'static str> {
     SIGNS.iter().find(|(_, is_sign)| is_sign(first)).map(|(name, _)| *name)
@@ -11,18 +19,16 @@ pub fn foreign(first: &[u8]) -> Option<&'static str> {
 type Sign = fn(&[u8]) -> bool;
 
 /// The most certain first.
-const SIGNS: [(&str, Sign); 12] = [
+const SIGNS: [(&str, Sign); 10] = [
     (TLS, is_tls_record),
-    ("http2", is_http2),
+    (COMPRESSED_MYSQL, is_compressed_mysql),
     ("ssh", |first| first.starts_with(b"SSH-")),
     ("amqp", |first| first.starts_with(b"AMQP")),
     ("proxy protocol", |first| first.starts_with(b"PROXY ") || first.starts_with(b"\r\n\r\n\0\r\nQUIT\n")),
     ("nats", |first| first.starts_with(b"INFO {") || first.starts_with(b"CONNECT {")),
     ("mqtt", is_mqtt_connect),
-    ("mysql", is_mysql_greeting),
     ("mongodb", is_mongodb),
     ("cql", is_cql),
-    ("kafka", is_kafka_request),
     ("tds", is_tds_prelogin),
 ];
 
@@ -40,33 +46,27 @@ fn is_tls_record(first: &[u8]) -> bool {
     (20..=23).contains(&kind) && major == 3 && minor <= 4 && (1..=16_640).contains(&length)
 }
 
-/// The client's preface, or the SETTINGS frame that a server begins with (RFC 9113, 3.4).
-fn is_http2(first: &[u8]) -> bool {
-    if first.starts_with(b"PRI * HTTP/2.0") {
-        return true;
-    }
-    let Some([high, middle, low, kind, flags, stream @ ..]) = number::<9>(first, 0) else { return false };
-    high == 0 && middle == 0 && low % 6 == 0 && low <= 60 && kind == 4 && flags == 0 && stream == [0; 4]
-}
-
 /// CONNECT with the name of its protocol.
 fn is_mqtt_connect(first: &[u8]) -> bool {
     first.first() == Some(&0x10)
         && first.get(2..9).is_some_and(|bytes| bytes.windows(6).any(|name| name == b"\0\x04MQTT"))
 }
 
-/// Packet 0 of the server: protocol 10 and a version as text that ends with NUL.
-fn is_mysql_greeting(first: &[u8]) -> bool {
-    let Some([low, middle, high, sequence, protocol]) = number::<5>(first, 0) else { return false };
-    let length = u32::from_le_bytes([low, middle, high, 0]);
-    let version = first.get(5..).unwrap_or_default().iter().take_while(|byte| **byte != 0);
-    sequence == 0
-        && protocol == 10
-        && (32..1024).contains(&length)
-        && version.clone().count() >= 3
-        && version.clone().count() < 64
-        && version.clone().all(u8::is_ascii_graphic)
-        && version.clone().next().is_some_and(u8::is_ascii_digit)
+/// A header of seven bytes: length, number, length before compression. Behind it stand zlib's or Zstandard's first bytes, or one
+/// command that is too short for them.
+fn is_compressed_mysql(first: &[u8]) -> bool {
+    let length = |at| number::<3>(first, at).map(|[low, middle, high]| u32::from_le_bytes([low, middle, high, 0]));
+    let (Some(compressed), Some(0), Some(whole)) = (length(0), first.get(3), length(4)) else { return false };
+    let content = first.get(7..).unwrap_or_default();
+    match whole {
+        0 => {
+            let is_command =
+                content.get(4).is_some_and(|command| matches!(command, 0x01..=0x03 | 0x0e | 0x16 | 0x17 | 0x19));
+            length(7).is_some_and(|inner| inner + 4 == compressed) && content.get(3) == Some(&0) && is_command
+        }
+        50.. => content.starts_with(b"\x28\xb5\x2f\xfd") || matches!(content, [0x78, 0x01 | 0x5e | 0x9c | 0xda, ..]),
+        _ => false,
+    }
 }
 
 /// A message's header: length, two ids, and an operation that exists.
@@ -87,21 +87,6 @@ fn is_cql(first: &[u8]) -> bool {
     }
 }
 
-/// A request's header (version 1 and newer): length, key, version, correlation id, client id.
-fn is_kafka_request(first: &[u8]) -> bool {
-    let Some(length) = number::<4>(first, 0).map(i32::from_be_bytes) else { return false };
-    let (Some(key), Some(version)) = (number::<2>(first, 4), number::<2>(first, 6)) else { return false };
-    let Some(client) = number::<2>(first, 12).map(i16::from_be_bytes) else { return false };
-    let name = first.get(14..).unwrap_or_default();
-    let name = name.get(..usize::try_from(client).unwrap_or_default()).unwrap_or(name);
-    (10..104_857_600).contains(&length)
-        && (0..=92).contains(&i16::from_be_bytes(key))
-        && (0..=18).contains(&i16::from_be_bytes(version))
-        && (-1..=256).contains(&client)
-        && i32::from(client) <= length - 10
-        && name.iter().all(u8::is_ascii_graphic)
-}
-
 /// Pre-login packet of SQL Server's protocol.
 fn is_tds_prelogin(first: &[u8]) -> bool {
     let Some([kind, status, high, low, 0, 0, _, 0, 0]) = number::<9>(first, 0) else { return false };
@@ -114,23 +99,19 @@ mod tests {
 
     #[test]
     fn each_foreign_protocol_is_named() {
-        let kafka = b"\0\0\0\x17\0\x12\0\x03\0\0\0\x01\0\x09rdkafka-1\0";
         let mongodb = b"\x3a\0\0\0\x01\0\0\0\0\0\0\0\xdd\x07\0\0\0\0\0\0\0";
         for (first, name) in [
             (&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..], "tls"),
-            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "http2"),
-            (b"\0\0\x12\x04\0\0\0\0\0\0\x03\0\0\0\x64", "http2"),
             (b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n", "ssh"),
+            (b"\x0d\0\0\0\0\0\0\x09\0\0\0\x03SELECT 1", "compressed mysql"),
+            (b"\x40\0\0\0\x90\0\0\x78\x9c\x33\x34", "compressed mysql"),
             (b"AMQP\0\0\x09\x01", "amqp"),
             (b"PROXY TCP4 10.0.0.1 10.0.0.2 40000 80\r\n", "proxy protocol"),
             (b"INFO {\"server_id\":\"N\"}\r\n", "nats"),
             (b"\x10\x1a\0\x04MQTT\x04\x02\0\x3c\0\x0e", "mqtt"),
-            (b"\x4a\0\0\0\x0a8.0.36\0\x08\0\0\0", "mysql"),
-            (b"\x5a\0\0\0\x0a5.5.5-10.11.6-MariaDB-0+deb12u1\0\x08", "mysql"),
             (mongodb, "mongodb"),
             (b"\x04\0\0\0\x05\0\0\0\0", "cql"),
             (b"\x85\0\0\0\x06\0\0\0\x40\0\x02", "cql"),
-            (kafka, "kafka"),
             (b"\x12\x01\0\x2f\0\0\x01\0\0\0\x1a\0\x06", "tds"),
         ] {
             assert_eq!(foreign(first), Some(name), "{}", first.escape_ascii());
@@ -147,6 +128,8 @@ mod tests {
             b"\0\0\0\x54\0\x03\0\0user\0postgres\0database\0shop\0\0",
             b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x01a\x00\x00\x01\x00\x01",
             b"",
+            b"\x4a\0\0\0\x0a8.0.36\0\x08\0\0\0",
+            b"\0\0\0\x17\0\x12\0\x03\0\0\0\x01\0\x09rdkafka-1\0",
             b"\0",
             b"hello, world, this is no protocol",
         ] {

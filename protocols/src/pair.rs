@@ -334,8 +334,10 @@ struct Identified<Q> {
     number: u64,
 }
 
-/// Pairs answers with requests by an id, in any order. Requests without an answer are given up after `UNANSWERED_MAX`.
+/// Pairs answers with requests by an id, in any order. Requests without an answer are given up after `UNANSWERED_MAX`, or
+/// another time.
 pub(crate) struct ById<K, Q> {
+    unanswered_max: u64,
     waiting: HashMap<K, Identified<Q>>,
     /// By age; an entry whose number is not the waiting one's was answered.
     order: VecDeque<(K, u64)>,
@@ -346,12 +348,22 @@ pub(crate) struct ById<K, Q> {
 
 impl<K: Clone + Eq + Hash, Q> ById<K, Q> {
     pub(crate) fn new() -> Self {
-        Self { waiting: HashMap::new(), order: VecDeque::new(), number: 0, size: 0, lost: 0 }
+        Self::waiting_for(UNANSWERED_MAX)
+    }
+
+    /// Requests are given up after so many nanoseconds.
+    pub(crate) fn waiting_for(unanswered_max: u64) -> Self {
+        Self { unanswered_max, waiting: HashMap::new(), order: VecDeque::new(), number: 0, size: 0, lost: 0 }
+    }
+
+    /// The request that waits with an id.
+    pub(crate) fn get(&self, id: &K) -> Option<&Q> {
+        self.waiting.get(id).map(|waiting| &waiting.request)
     }
 
     /// A complete request; one with the id of a waiting one is its repetition. `size` is what it holds on the heap.
     pub(crate) fn ask(&mut self, id: K, request: Q, size: usize, at: Times) {
-        self.give_up_before(at.last.saturating_sub(UNANSWERED_MAX));
+        self.give_up_before(at.last.saturating_sub(self.unanswered_max));
         if self.waiting.contains_key(&id) {
             return;
         }
@@ -371,7 +383,7 @@ impl<K: Clone + Eq + Hash, Q> ById<K, Q> {
 
     /// The request that an answer belongs to.
     pub(crate) fn answer(&mut self, id: &K, at: Times) -> Option<Q> {
-        self.give_up_before(at.last.saturating_sub(UNANSWERED_MAX));
+        self.give_up_before(at.last.saturating_sub(self.unanswered_max));
         let found = self.waiting.remove(id);
         match &found {
             Some(found) => self.size -= found.size,

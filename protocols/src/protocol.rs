@@ -17,11 +17,20 @@ pub enum Name {
     Redis,
     /// DNS over UDP and TCP.
     Dns,
+    /// HTTP/2.
+    Http2,
+    /// gRPC, on HTTP/2.
+    Grpc,
+    /// MySQL and MariaDB.
+    Mysql,
+    /// Kafka.
+    Kafka,
 }
 
 impl Name {
     /// Every supported protocol.
-    pub const ALL: [Self; 4] = [Self::Http, Self::Pgsql, Self::Redis, Self::Dns];
+    pub const ALL: [Self; 8] =
+        [Self::Http, Self::Pgsql, Self::Redis, Self::Dns, Self::Http2, Self::Grpc, Self::Mysql, Self::Kafka];
 
     /// The word of AppProfiles and of columns.
     pub fn as_str(self) -> &'static str {
@@ -30,6 +39,10 @@ impl Name {
             Self::Pgsql => "pgsql",
             Self::Redis => "redis",
             Self::Dns => "dns",
+            Self::Http2 => "http2",
+            Self::Grpc => "grpc",
+            Self::Mysql => "mysql",
+            Self::Kafka => "kafka",
         }
     }
 
@@ -37,6 +50,9 @@ impl Name {
     pub fn number(self) -> i64 {
         match self {
             Self::Http => 1,
+            Self::Http2 | Self::Grpc => 2,
+            Self::Mysql => 3,
+            Self::Kafka => 10,
             Self::Pgsql => 5,
             Self::Dns => 6,
             Self::Redis => 7,
@@ -52,7 +68,7 @@ impl fmt::Display for Name {
 
 /// A word that names no supported protocol.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a supported protocol; supported are http, pgsql, redis, dns")]
+#[error("{0:?} is not a supported protocol; supported are http, pgsql, redis, dns, http2, grpc, mysql, kafka")]
 pub struct UnknownName(String);
 
 impl FromStr for Name {
@@ -231,5 +247,10 @@ pub trait Parser: Send {
     /// From here on only lengths are of interest, e.g. after an upgrade to another protocol.
     fn lengths_only(&self) -> bool {
         false
+    }
+
+    /// What the connection speaks after `Step::NotMine`, where the parser knows it.
+    fn foreign(&self) -> Option<&'static str> {
+        None
     }
 }

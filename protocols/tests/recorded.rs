@@ -9,7 +9,10 @@ use trilobite_protocols::{Exchange, Fields, Name, Role, Side, Transport, Verdict
 
 fn line(exchange: &Exchange) -> String {
     match &exchange.fields {
-        Fields::Http(http) => format!("{} {} {} {}", http.method, http.path, http.status, http.response_body_bytes),
+        Fields::Http(http) => {
+            let (status, bytes) = (http.status.unwrap_or_default(), http.response_body_bytes.unwrap_or_default());
+            format!("{} {} {status} {bytes}", http.method, http.path)
+        }
         Fields::Dns(dns) => format!("{} {} {} {}", dns.kind, dns.name, dns.rcode, dns.answers.join(",")),
         other => panic!("{other:?}"),
     }
@@ -36,6 +39,7 @@ fn assert_rows_are_the_log(text: &str, name: Name, transport: impl Fn(&str) -> T
                 let lines: Vec<String> = found.iter().map(line).collect();
                 assert_eq!(lines, recording.log, "connection {connection} as {role:?}");
                 assert_eq!(playback.connection.role(), Some(role));
+                let name = if connection.starts_with("up") { Name::Http } else { name };
                 assert_eq!(playback.connection.verdict(), Verdict::Parse(name));
                 assert_eq!(playback.connection.lost(), 0);
                 assert!(!format!("{found:?}").contains("sekret"), "a secret in {found:?}");
@@ -47,6 +51,12 @@ fn assert_rows_are_the_log(text: &str, name: Name, transport: impl Fn(&str) -> T
 #[test]
 fn http_rows_are_the_log_of_nginx() {
     assert_rows_are_the_log(include_str!("recorded/http.txt"), Name::Http, |_| Transport::Stream);
+}
+
+/// Those of a connection that is upgraded (`up`) begin with HTTP/1.
+#[test]
+fn http2_rows_are_what_the_clients_asked_for() {
+    assert_rows_are_the_log(include_str!("recorded/http2.txt"), Name::Http2, |_| Transport::Stream);
 }
 
 #[test]

@@ -3,21 +3,22 @@
 use std::sync::{Arc, OnceLock};
 
 use arrow_array::{
-    ArrayRef, BooleanArray, FixedSizeBinaryArray, Int64Array, RecordBatch, TimestampNanosecondArray,
+    ArrayRef, BooleanArray, FixedSizeBinaryArray, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray,
     builder::StringBuilder,
     cast::AsArray,
     types::{Int64Type, TimestampNanosecondType},
 };
 use arrow_buffer::Buffer;
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef, TimeUnit};
-use trilobite_protocols::Role;
+use trilobite_protocols::{Name, Role};
+use trilobite_schema::{ColumnType, EXTENSIONS};
 
 use crate::{
     row::{ConnectionFacts, Row, address_text, endpoint, port_number, role_number},
-    schema::{ColumnType, EXTENSIONS},
     table::Table,
     upid::Upid,
     value::{Value, to_int},
+    values::http_protocol,
 };
 
 /// Bytes of a column beside its values: its buffers' and its own reference counts.
@@ -39,6 +40,7 @@ fn data_type(kind: ColumnType) -> DataType {
         ColumnType::Boolean => DataType::Boolean,
         ColumnType::Int64 => DataType::Int64,
         ColumnType::UInt128 => DataType::FixedSizeBinary(16),
+        ColumnType::Float64 => DataType::Float64,
         ColumnType::String => DataType::Utf8,
         ColumnType::Time64Ns => DataType::Timestamp(TimeUnit::Nanosecond, None),
     }
@@ -117,6 +119,8 @@ pub(crate) struct FilterColumns<'a> {
     pub(crate) sequence: &'a [i64],
     pub(crate) cgroup: &'a [i64],
     pub(crate) is_error: &'a BooleanArray,
+    /// Version and gRPC status of rows of HTTP.
+    http: Option<(&'a [i64], &'a StringArray)>,
 }
 
 impl<'a> FilterColumns<'a> {
@@ -130,7 +134,19 @@ impl<'a> FilterColumns<'a> {
             sequence: number(extension)?,
             cgroup: number(extension + 1)?,
             is_error: batch.columns().get(extension + 3)?.as_boolean_opt()?,
+            http: match table {
+                Table::Http => {
+                    let grpc_status = batch.columns().get(table.own_extension())?.as_string_opt()?;
+                    Some((number(Table::OWN)?, grpc_status))
+                }
+                _ => None,
+            },
         })
+    }
+
+    /// The protocol of a row of this table.
+    pub(crate) fn protocol(&self, table: Table, index: usize) -> Name {
+        self.http.map_or(table.protocol(), |(major, grpc_status)| http_protocol(major[index], grpc_status.value(index)))
     }
 }
 
@@ -171,7 +187,9 @@ pub(crate) fn read(table: Table, batch: &RecordBatch, index: usize) -> Option<Ro
 
 #[cfg(test)]
 mod tests {
-    use trilobite_protocols::{DnsFields, Exchange, Fields, HttpFields, PgsqlFields, RedisFields};
+    use trilobite_protocols::{
+        DnsFields, Exchange, Fields, HttpFields, KafkaFields, MysqlFields, PgsqlFields, RedisFields,
+    };
 
     use super::*;
 
@@ -201,16 +219,20 @@ mod tests {
         Row { sequence, ..Row::new(facts(), exchange) }
     }
 
-    fn each_table() -> [Row; 4] {
-        let http = HttpFields { method: "GET".into(), path: "/cart".into(), status: 503, ..HttpFields::default() };
+    fn each_table() -> [Row; 6] {
+        let http =
+            HttpFields { method: "GET".into(), path: "/cart".into(), status: Some(503), ..HttpFields::default() };
         let pgsql = PgsqlFields { command: "Query".into(), rows: 3, ..PgsqlFields::default() };
         let redis = RedisFields { command: "GET".into(), arguments: "cart:7".into(), response: "bulk".into() };
         let dns = DnsFields { name: "db.shop".into(), rcode: "NOERROR".into(), ..DnsFields::default() };
+        let mysql = MysqlFields { command: 3, text: "SELECT ?".into(), rows: 2, ..MysqlFields::default() };
         [
             row(1, Fields::Http(http)),
             row(2, Fields::Pgsql(pgsql)),
             row(3, Fields::Redis(redis)),
             row(4, Fields::Dns(dns)),
+            row(5, Fields::Mysql(mysql)),
+            row(6, Fields::Kafka(KafkaFields { target: "orders".into(), ..KafkaFields::default() })),
         ]
     }
 
@@ -240,7 +262,7 @@ mod tests {
 
     #[test]
     fn batch_of_another_table_is_no_row() {
-        let [http, _, redis, _] = each_table();
+        let [http, _, redis, ..] = each_table();
         let batch = build(redis.table, &[&redis]).unwrap();
         assert_eq!(read(http.table, &batch, 0), None);
         assert!(FilterColumns::get(http.table, &batch).is_none());

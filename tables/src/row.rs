@@ -2,14 +2,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use trilobite_protocols::{Exchange, Role};
+use trilobite_protocols::{Exchange, Name, Role};
 use trilobite_worker_wire::{ProcessImage, RequestRow};
 
 use crate::{
     table::Table,
     upid::Upid,
     value::Value,
-    values::{is_in_summary, summary, values},
+    values::{self, is_in_summary, summary, values},
 };
 
 /// Bytes that an allocator adds to an allocation, about.
@@ -78,6 +78,11 @@ impl Row {
         }
     }
 
+    /// Its protocol.
+    pub fn protocol(&self) -> Name {
+        values::protocol(self.table, &self.values)
+    }
+
     /// When the answer ended, about: the time between the request's first and last byte is not in a row.
     pub(crate) fn ended(&self) -> u64 {
         self.started.saturating_add(self.latency)
@@ -92,14 +97,16 @@ impl Row {
     /// The row as a reader gets it.
     pub(crate) fn into_request_row(self) -> RequestRow {
         let Self { table, facts, values, .. } = self;
+        let protocol = values::protocol(table, &values);
         let shown = summary(table, &values, self.is_error);
         let (status, operation, target) = (shown.status, shown.operation.to_owned(), shown.target.to_owned());
         let schema = table.schema();
         let columns = schema.own.iter().chain(schema.extensions).zip(values);
+        let columns = columns.filter(|(column, _)| !is_in_summary(table, column.name));
         RequestRow {
             sequence: self.sequence,
             time_ns: self.started,
-            protocol: table.protocol().to_string(),
+            protocol: protocol.to_string(),
             table: schema.name.to_owned(),
             client: facts.role == Role::Client,
             cgroup: facts.cgroup,
@@ -117,8 +124,9 @@ impl Row {
             response_bytes: self.response_bytes,
             mid_stream: self.mid_stream,
             columns: columns
-                .filter(|(column, _)| !is_in_summary(table, column.name))
-                .map(|(column, value)| (column.name.to_owned(), value.into_text()))
+                .filter_map(|(column, value)| {
+                    Some((column.name.to_owned(), values::shown(table, protocol, column.name, value)?))
+                })
                 .collect(),
         }
     }

@@ -91,6 +91,7 @@ fn find(segment: &Segment, filter: &RowFilter, range: Range<u64>) -> Vec<Match> 
                 latency: columns.latency[index].cast_unsigned(),
                 cgroup: columns.cgroup[index].cast_unsigned(),
                 is_error: columns.is_error.value(index),
+                protocol: columns.protocol(*table, index),
             };
             if range.contains(&sequence) && filter.matches(&facts) {
                 matches.push(Match { sequence, batch: number, index });

@@ -1,8 +1,10 @@
 //! The tables of exchanges, one for each supported protocol.
 
 use trilobite_protocols::Name;
-
-use crate::schema::{CONNECTION, DNS_EVENTS, EXTENSIONS, HTTP_EVENTS, PGSQL_EVENTS, REDIS_EVENTS, TableSchema};
+use trilobite_schema::{
+    CONNECTION, DNS_EVENTS, EXTENSIONS, HTTP_EVENTS, KAFKA_EVENTS, MYSQL_EVENTS, PGSQL_EVENTS, REDIS_EVENTS,
+    TableSchema,
+};
 
 /// A table of exchanges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,19 +17,33 @@ pub enum Table {
     Redis,
     /// `dns_events`.
     Dns,
+    /// `mysql_events`.
+    Mysql,
+    /// `kafka_events.beta`.
+    Kafka,
 }
 
 impl Table {
     /// Every table of exchanges.
-    pub const ALL: [Self; 4] = [Self::Http, Self::Pgsql, Self::Redis, Self::Dns];
+    pub const ALL: [Self; 6] = [Self::Http, Self::Pgsql, Self::Redis, Self::Dns, Self::Mysql, Self::Kafka];
 
-    /// The protocol whose exchanges it has.
+    /// The protocol whose exchanges it has; of those of HTTP the first.
     pub fn protocol(self) -> Name {
         match self {
             Self::Http => Name::Http,
             Self::Pgsql => Name::Pgsql,
             Self::Redis => Name::Redis,
             Self::Dns => Name::Dns,
+            Self::Mysql => Name::Mysql,
+            Self::Kafka => Name::Kafka,
+        }
+    }
+
+    /// The table of a protocol's exchanges.
+    pub(crate) fn of_protocol(name: Name) -> Option<Self> {
+        match name {
+            Name::Http2 | Name::Grpc => Some(Self::Http),
+            _ => Self::ALL.into_iter().find(|table| table.protocol() == name),
         }
     }
 
@@ -38,6 +54,8 @@ impl Table {
             Self::Pgsql => &PGSQL_EVENTS,
             Self::Redis => &REDIS_EVENTS,
             Self::Dns => &DNS_EVENTS,
+            Self::Mysql => &MYSQL_EVENTS,
+            Self::Kafka => &KAFKA_EVENTS,
         }
     }
 

@@ -1,16 +1,20 @@
 //! The process without privilege. It does one job, which the first message names: a flame graph of a ring of samples and the ELF
-//! files of pods, rows of a ring of connections' bytes or of a recording of one, or where the TLS functions of one file are. The
+//! files of pods, rows of a ring of connections' bytes or of a recording of one, the messages of DNS, or where the TLS functions of one file are. The
 //! agent starts one for each profile and for each such file, with its socket as standard input; the worker's exit returns its memory.
 //!
 //! The worker reads the ring itself: otherwise the agent would copy every stack through the socket (50 KB/s for each busy
 //! processor at 49 Hz), and reading a ring needs no privilege once the map's descriptor is there.
 
+mod clock;
 mod confine;
 mod cpu;
+mod dns;
 mod elf;
 mod entry_functions;
 mod inspect;
 mod kallsyms;
+mod outbox;
+mod panics;
 mod pending;
 mod requests;
 mod symbolize;
@@ -26,6 +30,7 @@ use trilobite_worker_wire::{
 use crate::{
     confine::Phase,
     cpu::profile::Profile,
+    dns::DnsJob,
     requests::{Budget, ReplayJob, RequestJob},
 };
 
@@ -73,6 +78,14 @@ fn serve_agent() -> io::Result<()> {
             let budget = Budget::measure(memory_bytes);
             confine::filter_system_calls(Phase::Serve)?;
             RequestJob::new(socket.as_fd(), ring, ring_bytes as usize, &settings, recording, budget)?.serve()
+        }
+        Message::StartDns { ring_bytes, memory_bytes, skip } => {
+            ALLOCATOR.start_wiping();
+            confine::limit_resources(memory_bytes)?;
+            let ring = fds.next().ok_or_else(without_ring)?;
+            let job = DnsJob::new(socket.as_fd(), ring, ring_bytes as usize, skip)?;
+            confine::filter_system_calls(Phase::Serve)?;
+            job.serve()
         }
         Message::Replay { memory_bytes } => {
             let file = fds.next().ok_or_else(|| io::Error::other("the recording is missing"))?;

@@ -8,6 +8,7 @@ use crate::{
 };
 use trilobite_untrusted_text::escape;
 
+pub use super::flow_event::l7_kind;
 use super::{
     clock,
     flow_event::{drop_text, is_policy_verdict, policy_verdict_kind, verdict_text},
@@ -127,8 +128,11 @@ pub fn cells(flow: &Flow, response: &GetFlowsResponse, policies: bool) -> FlowCe
     }
 }
 
-/// `to-endpoint` or the like, the reason of a drop, or what a policy has matched.
+/// `to-endpoint` or the like, the reason of a drop, what a policy has matched, or what was said.
 fn kind(flow: &Flow) -> String {
+    if let Some(kind) = l7_kind(flow) {
+        return kind;
+    }
     if is_policy_verdict(flow) {
         return policy_verdict_kind(flow);
     }
@@ -222,7 +226,10 @@ pub fn tcp_flags(flags: &TcpFlags) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::flow::{CiliumEventType, DropReason, Ip, LostEventSource, Policy, Tcp, TrafficDirection, Udp};
+    use crate::flow::{
+        CiliumEventType, Dns, DropReason, Http, Ip, L7FlowType, Layer7, LostEventSource, Policy, Tcp, TrafficDirection,
+        Udp, layer7::Record,
+    };
 
     use super::*;
 
@@ -312,6 +319,29 @@ mod tests {
             named.contains("INGRESS DENIED BY deny-8080 (NetworkPolicy), default-deny (NetworkPolicy) (TCP"),
             "{named}"
         );
+    }
+
+    #[test]
+    #[expect(deprecated, reason = "still what Hubble's servers fill")]
+    fn request_has_its_protocol_and_the_servers_summary() {
+        let l7 = |record, kind: L7FlowType| Some(Layer7 { r#type: kind.into(), latency_ns: 0, record: Some(record) });
+        let http = Flow {
+            l7: l7(Record::Http(Http::default()), L7FlowType::Response),
+            trace_observation_point: 0,
+            summary: "HTTP/1.1 200 4ms (GET /\u{1b}[31m)".into(),
+            ..syn()
+        };
+        assert!(
+            text_of(http.clone()).contains(" http-response FORWARDED (HTTP/1.1 200 4ms (GET /"),
+            "{}",
+            text_of(http.clone())
+        );
+        assert!(!text_of(http.clone()).contains('\u{1b}'));
+        let seen_by = |source: &str| Dns { observation_source: source.into(), ..Dns::default() };
+        for (source, kind) in [("", " dns-request FORWARDED"), ("proxy", " dns-request proxy FORWARDED")] {
+            let dns = Flow { l7: l7(Record::Dns(seen_by(source)), L7FlowType::Request), ..http.clone() };
+            assert!(text_of(dns.clone()).contains(kind), "{}", text_of(dns));
+        }
     }
 
     #[test]

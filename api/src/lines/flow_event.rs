@@ -2,7 +2,7 @@
 
 use trilobite_untrusted_text::escape;
 
-use crate::flow::{DropReason, Flow, Policy, TrafficDirection, Verdict};
+use crate::flow::{DropReason, Flow, L7FlowType, Policy, TrafficDirection, Verdict, layer7::Record};
 
 /// `event_type.type` of a policy's verdict.
 const POLICY_VERDICT: i32 = 5;
@@ -25,6 +25,27 @@ pub(super) fn policy_verdict_kind(flow: &Flow) -> String {
         _ => "unknown",
     };
     format!("policy-verdict:{matched} {}", flow.traffic_direction().as_str_name())
+}
+
+/// `http-request`, `dns-response`; none for a flow that is neither.
+pub fn l7_kind(flow: &Flow) -> Option<String> {
+    let l7 = flow.l7.as_ref()?;
+    let protocol = match &l7.record {
+        Some(Record::Http(_)) => "http",
+        Some(Record::Dns(_)) => "dns",
+        _ => "l7",
+    };
+    let source = match &l7.record {
+        Some(Record::Dns(dns)) if !dns.observation_source.is_empty() => format!(" {}", escape(&dns.observation_source)),
+        _ => String::new(),
+    };
+    let said = match l7.r#type() {
+        L7FlowType::Request => "request",
+        L7FlowType::Response => "response",
+        L7FlowType::Sample => "sample",
+        L7FlowType::UnknownL7Type => "unknown",
+    };
+    Some(format!("{protocol}-{said}{source}"))
 }
 
 /// `FORWARDED`, of a policy `ALLOWED`; on request with the policies' names.

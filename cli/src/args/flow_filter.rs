@@ -4,10 +4,13 @@ use std::net::IpAddr;
 
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
+use regex::Regex;
 use trilobite_api::{
-    filter_values::{drop_reason, event_type, identity, tcp_flags, workload},
-    flow::{self, DropReason, EventTypeFilter, IpVersion, TcpFlags, Workload},
+    filter_values::{drop_reason, event_type, http_header, identity, tcp_flags, workload},
+    flow::{self, DropReason, EventTypeFilter, HttpHeader, IpVersion, TcpFlags, Workload},
+    http_values::StatusCodes,
     label_selector::LabelSelector,
+    name_pattern::NamePattern,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -32,11 +35,6 @@ impl FlowProtocol {
             Self::Http => "http",
             Self::Dns => "dns",
         }
-    }
-
-    /// Decoded by AppProfiles alone.
-    pub(crate) fn is_of_requests(self) -> bool {
-        matches!(self, Self::Http | Self::Dns)
     }
 }
 
@@ -123,6 +121,15 @@ pub(crate) struct FlowFilterArgs {
     /// Only flows to this workload.
     #[arg(long, value_name = "WORKLOAD", value_parser = workload)]
     pub(crate) to_workload: Vec<Workload>,
+    /// Only flows with this name in DNS at either end, e.g. *.example.com: one that the pod at the other end has looked up.
+    #[arg(long, value_name = "NAME", value_parser = name, conflicts_with_all = ["from_fqdn", "to_fqdn"])]
+    pub(crate) fqdn: Vec<String>,
+    /// Only flows from an end with this name in DNS.
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    pub(crate) from_fqdn: Vec<String>,
+    /// Only flows to an end with this name in DNS.
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    pub(crate) to_fqdn: Vec<String>,
     /// Only flows with these labels at either end, e.g. app=cart or reserved:world.
     #[arg(short, long, value_name = "SELECTOR", value_parser = label, conflicts_with_all = ["from_label", "to_label"])]
     pub(crate) label: Vec<String>,
@@ -165,7 +172,22 @@ pub(crate) struct FlowFilterArgs {
     /// Only TCP packets with all these flags, e.g. syn,ack.
     #[arg(long, value_name = "FLAGS", value_parser = tcp_flags)]
     pub(crate) tcp_flags: Vec<TcpFlags>,
-    /// Only events of this type: trace, drop or policy-verdict, with a subtype as in trace:to-endpoint.
+    /// Only HTTP responses with one of these statuses, e.g. 404 or 5+.
+    #[arg(long, value_name = "STATUS", value_parser = status, value_delimiter = ',')]
+    pub(crate) http_status: Vec<String>,
+    /// Only HTTP requests of these methods.
+    #[arg(long, value_name = "METHOD", value_delimiter = ',')]
+    pub(crate) http_method: Vec<String>,
+    /// Only HTTP requests whose path matches this regular expression.
+    #[arg(long, value_name = "PATTERN", value_parser = pattern)]
+    pub(crate) http_path: Vec<Regex>,
+    /// Only HTTP requests whose URL matches this regular expression.
+    #[arg(long, value_name = "PATTERN", value_parser = pattern)]
+    pub(crate) http_url: Vec<Regex>,
+    /// Only HTTP requests and responses with this header, as NAME:VALUE.
+    #[arg(long, value_name = "NAME:VALUE", value_parser = http_header)]
+    pub(crate) http_header: Vec<HttpHeader>,
+    /// Only events of this type: trace, drop, policy-verdict or l7, with a subtype as in trace:to-endpoint.
     #[arg(short, long, value_name = "TYPE[:SUBTYPE]", value_parser = event_type)]
     pub(crate) r#type: Vec<EventTypeFilter>,
     /// Only these verdicts, comma-separated.
@@ -201,6 +223,13 @@ pub(crate) struct FlowFilterArgs {
 }
 
 impl FlowFilterArgs {
+    /// Only HTTP can match.
+    pub(crate) fn wants_http(&self) -> bool {
+        self.protocol.contains(&FlowProtocol::Http)
+            || !(self.http_status.is_empty() && self.http_method.is_empty() && self.http_header.is_empty())
+            || !(self.http_path.is_empty() && self.http_url.is_empty())
+    }
+
     /// IP versions; empty for both.
     pub(crate) fn ip_versions(&self) -> Vec<i32> {
         let wanted = [(self.ipv4, IpVersion::IPv4), (self.ipv6, IpVersion::IPv6)];
@@ -222,6 +251,20 @@ fn address(text: &str) -> Result<String, String> {
     text.parse::<IpNet>()
         .map(|network| network.to_string())
         .map_err(|_| format!("{text:?} is no address and no network, e.g. 10.1.0.7, fd00::7 or 10.1.0.0/16"))
+}
+
+fn status(text: &str) -> Result<String, String> {
+    StatusCodes::parse(text).map(|_| text.to_owned())
+}
+
+/// The error's last line says what is wrong.
+fn pattern(text: &str) -> Result<Regex, String> {
+    Regex::new(text).map_err(|error| error.to_string().lines().last().unwrap_or_default().to_owned())
+}
+
+/// Checked here, so that a wrong one is refused before anything is read.
+fn name(text: &str) -> Result<String, String> {
+    NamePattern::parse(text).map(|_| text.to_owned())
 }
 
 fn label(text: &str) -> Result<String, String> {

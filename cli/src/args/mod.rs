@@ -193,7 +193,7 @@ mod tests {
         assert_eq!(refused("trilobite observe --reply --not-reply"), ErrorKind::ArgumentConflict);
         assert_eq!(refused("trilobite profiles -A -n shop"), ErrorKind::ArgumentConflict);
         assert_eq!(refused("trilobite requests -A -n shop"), ErrorKind::ArgumentConflict);
-        assert_eq!(refused("trilobite requests --protocol kafka"), ErrorKind::InvalidValue);
+        assert_eq!(refused("trilobite requests --protocol mqtt"), ErrorKind::InvalidValue);
         assert_eq!(refused("trilobite requests --limit 5001"), ErrorKind::ValueValidation);
         assert_eq!(refused("trilobite status --socket /s --context c"), ErrorKind::ArgumentConflict);
         assert_eq!(refused("trilobite frobnicate"), ErrorKind::InvalidSubcommand);

@@ -25,8 +25,8 @@ const HEADER_PATTERN: &str = "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$";
 #[derive(KubeSchema, Validate, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RequestsSpec {
-    /// Captures only these protocols, e.g. `[http, pgsql]`. Unset captures every protocol that is supported: http, pgsql, redis
-    /// and dns. The others are known, and answered with `Unsupported`.
+    /// Captures only these protocols, e.g. `[http, pgsql]`. Unset captures every protocol that is supported: http, pgsql, redis,
+    /// dns, http2, grpc, mysql and kafka. The others are known, and answered with `Unsupported`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[validate(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Set)]
@@ -68,7 +68,7 @@ pub struct RequestsSpec {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RequestProtocol {
-    /// HTTP/1.0 and 1.1.
+    /// HTTP/1.0, 1.1 and 2, with the gRPC calls on it.
     Http,
     /// PostgreSQL.
     Pgsql,
@@ -76,13 +76,13 @@ pub enum RequestProtocol {
     Redis,
     /// DNS over UDP and TCP.
     Dns,
-    /// HTTP/2; not supported yet.
+    /// HTTP/2 alone, with the gRPC calls on it.
     Http2,
-    /// gRPC; not supported yet.
+    /// The gRPC calls of HTTP/2 alone.
     Grpc,
-    /// MySQL and MariaDB; not supported yet.
+    /// MySQL and MariaDB.
     Mysql,
-    /// Kafka; not supported yet.
+    /// Kafka.
     Kafka,
     /// MongoDB; not supported yet.
     Mongodb,
@@ -119,7 +119,8 @@ impl RequestProtocol {
         Self::Mqtt,
     ];
     /// The protocols that agents decode.
-    pub const SUPPORTED: [Self; 4] = [Self::Http, Self::Pgsql, Self::Redis, Self::Dns];
+    pub const SUPPORTED: [Self; 8] =
+        [Self::Http, Self::Pgsql, Self::Redis, Self::Dns, Self::Http2, Self::Grpc, Self::Mysql, Self::Kafka];
 
     /// The word of the API, e.g. `pgsql`.
     pub fn as_str(self) -> &'static str {

@@ -30,12 +30,18 @@ macro_rules! words {
 words! {
     /// A metric of Hubble that agents count.
     MetricName {
+        /// `hubble_dns_queries_total`, `hubble_dns_responses_total` and `hubble_dns_response_types_total`.
+        Dns = "dns",
         /// `hubble_drop_total`.
         Drop = "drop",
         /// `hubble_flows_processed_total`.
         Flow = "flow",
         /// `hubble_flows_to_world_total`.
         FlowsToWorld = "flows-to-world",
+        /// `hubble_http_requests_total`, `hubble_http_responses_total` and `hubble_http_request_duration_seconds`.
+        Http = "http",
+        /// `hubble_http_requests_total` of answered requests with their status, and `hubble_http_request_duration_seconds`.
+        HttpV2 = "httpV2",
         /// `hubble_icmp_total`.
         Icmp = "icmp",
         /// `hubble_policy_verdicts_total`.
@@ -116,6 +122,12 @@ words! {
         SynOnly = "syn-only",
         /// The metric has Hubble's labels only.
         HubbleLabels = "hubbleLabels",
+        /// `dns` counts queries as Hubble does: when they are asked, without a response code.
+        HubbleRcode = "hubbleRcode",
+        /// `dns` leaves out queries for AAAA alone, and their answers.
+        IgnoreAaaa = "ignoreAAAA",
+        /// `dns` has the label `query`.
+        Query = "query",
     }
 }
 
@@ -192,11 +204,17 @@ impl HubbleMetric {
 }
 
 impl MetricName {
+    /// Whether both make metrics of the same names.
+    pub(super) fn shares_families(self, other: Self) -> bool {
+        matches!((self, other), (Self::Http, Self::HttpV2) | (Self::HttpV2, Self::Http))
+    }
+
     /// The options without a value that the metric knows.
     pub fn options(self) -> &'static [MetricOption] {
         match self {
+            Self::Dns => &[MetricOption::HubbleRcode, MetricOption::IgnoreAaaa, MetricOption::Query],
             Self::FlowsToWorld => &[MetricOption::AnyDrop, MetricOption::Port, MetricOption::SynOnly],
-            Self::Drop | Self::Flow => &[MetricOption::HubbleLabels],
+            Self::Drop | Self::Flow | Self::Http | Self::HttpV2 => &[MetricOption::HubbleLabels],
             Self::Icmp | Self::Policy | Self::PortDistribution | Self::Tcp => &[],
         }
     }

@@ -22,12 +22,16 @@ pub const DEFAULT_PORT: i32 = 9965;
 pub const DEFAULT_MAX_SERIES: i32 = 2000;
 
 /// The metrics of a stack that lists none, in Hubble's words.
-pub const DEFAULT_METRICS: [&str; 7] = [
+pub const DEFAULT_METRICS: [&str; 9] = [
+    "dns:query;sourceContext=workload-name|reserved-identity;destinationContext=workload-name|reserved-identity;\
+     labelsContext=source_namespace,destination_namespace",
     "drop:sourceContext=workload-name|reserved-identity;destinationContext=workload-name|reserved-identity;\
      labelsContext=source_namespace,destination_namespace",
     "flow:sourceContext=workload-name|reserved-identity;destinationContext=workload-name|reserved-identity;\
      labelsContext=source_namespace,destination_namespace",
     "flows-to-world:any-drop;port;labelsContext=source_namespace,source_workload",
+    "httpV2:sourceContext=workload-name|reserved-identity;destinationContext=workload-name|reserved-identity;\
+     labelsContext=source_namespace,source_workload,destination_namespace,destination_workload,traffic_direction",
     "icmp:sourceContext=workload-name|reserved-identity;destinationContext=workload-name|reserved-identity;\
      labelsContext=source_namespace,destination_namespace",
     "policy:sourceContext=workload-name|reserved-identity;destinationContext=workload-name|reserved-identity;\

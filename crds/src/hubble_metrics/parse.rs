@@ -13,7 +13,9 @@ use crate::policy::check::nearest::advice;
 /// A word that stands for `hubbleLabels` at every metric.
 const HUBBLE_LABELS: &str = "hubbleLabels";
 /// Metrics of Hubble that no agent counts yet.
-const NOT_SUPPORTED: [&str; 4] = ["dns", "http", "httpV2", "sctp"];
+const NOT_SUPPORTED: [&str; 1] = ["sctp"];
+/// An option of `http` and `httpV2` whose value is a truth.
+const EXEMPLARS: &str = "exemplars";
 
 /// Something that is wrong with one metric, which is left out; the others are counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +88,10 @@ impl ParsedMetrics {
         match metric {
             Ok(metric) if self.metrics.iter().any(|known| known.name == metric.name) => {
                 let message = format!("the metric {} is listed twice; join its options", metric.name.as_str());
+                self.faults.push(MetricFault { field, message, is_not_supported: false });
+            }
+            Ok(metric) if self.metrics.iter().any(|known| known.name.shares_families(metric.name)) => {
+                let message = "http and httpV2 make metrics of the same names; list one of them".to_owned();
                 self.faults.push(MetricFault { field, message, is_not_supported: false });
             }
             Ok(metric) => self.metrics.push(metric),
@@ -167,10 +173,14 @@ fn set_option(metric: &mut HubbleMetric, field: String, option: &WrittenOption<'
 /// An option without a value.
 fn set_flag(metric: &mut HubbleMetric, field: String, option: &WrittenOption<'_>) -> Result<(), MetricFault> {
     let known = metric.name.options();
+    let is_http = matches!(metric.name, MetricName::Http | MetricName::HttpV2);
+    if is_http && option.name.eq_ignore_ascii_case(EXEMPLARS) {
+        return check_exemplars(field, &option.values);
+    }
     let Some(flag) = known.iter().find(|flag| flag.as_str().eq_ignore_ascii_case(option.name)) else {
         let name = metric.name.as_str();
         let contexts = ["sourceContext", "destinationContext", "labelsContext"];
-        let known = known.iter().map(|flag| flag.as_str()).chain(contexts);
+        let known = known.iter().map(|flag| flag.as_str()).chain(contexts).chain(is_http.then_some(EXEMPLARS));
         return Err(unknown(&field, &format!("option of the metric {name}"), option.name, known));
     };
     if !option.values.is_empty() {
@@ -178,6 +188,17 @@ fn set_flag(metric: &mut HubbleMetric, field: String, option: &WrittenOption<'_>
     }
     metric.options.push(*flag);
     Ok(())
+}
+
+/// As Hubble, which takes everything but `true` for no.
+fn check_exemplars(field: String, values: &[&str]) -> Result<(), MetricFault> {
+    match values.first() {
+        Some(&"true") => {
+            let message = "exemplars are not supported yet; leave the option exemplars out".to_owned();
+            Err(MetricFault { field, message, is_not_supported: true })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn context_identifier(field: &str, word: &str) -> Result<ContextIdentifier, MetricFault> {
@@ -250,6 +271,7 @@ mod tests {
             "drop:sourceContext=podd",
             "tcp:labelsContext=source_zone",
             "icmp:labelContext=source_ip",
+            "sctp:sourceContext=ip",
             "httpV2:exemplars=true",
             "flows-to-world:port=80",
             "policy",
@@ -264,12 +286,13 @@ mod tests {
                 "metrics[1]: unknown context \"podd\"; did you mean pod?",
                 "metrics[2]: unknown label \"source_zone\"; did you mean source_pod?",
                 "metrics[3]: unknown option of the metric icmp \"labelContext\"; did you mean labelsContext?",
-                "metrics[4]: the metric httpV2 is not supported yet; supported are drop, flow, flows-to-world, icmp, policy, \
-                 port-distribution, tcp",
-                "metrics[5]: the option port has no value",
-                "metrics[7]: the metric policy is listed twice; join its options",
-                "metrics[8]: unknown option of the metric port-distribution \"syn-only\"; see docs/hubble-metrics.md",
-                "metrics[9]: flow: the option \"sourcecontext\" is given twice",
+                "metrics[4]: the metric sctp is not supported yet; supported are dns, drop, flow, flows-to-world, http, httpV2, icmp, \
+                 policy, port-distribution, tcp",
+                "metrics[5]: exemplars are not supported yet; leave the option exemplars out",
+                "metrics[6]: the option port has no value",
+                "metrics[8]: the metric policy is listed twice; join its options",
+                "metrics[9]: unknown option of the metric port-distribution \"syn-only\"; see docs/hubble-metrics.md",
+                "metrics[10]: flow: the option \"sourcecontext\" is given twice",
             ]
         );
         assert_eq!(parse(&words).metrics, [HubbleMetric::new(MetricName::Policy)]);
@@ -306,16 +329,27 @@ mod tests {
 
     #[test]
     fn hubble_labels_alone_is_for_every_metric_that_has_more() {
-        let parsed = parse(&["hubbleLabels", "drop", "flow:hubbleLabels", "tcp"]);
+        let parsed = parse(&["hubbleLabels", "drop", "flow:hubbleLabels", "tcp", "httpV2:exemplars=false"]);
         let has: Vec<_> = parsed.metrics.iter().map(|metric| metric.has(MetricOption::HubbleLabels)).collect();
-        assert_eq!((has, parsed.faults), (vec![true, true, false], Vec::new()));
+        assert_eq!((has, parsed.faults), (vec![true, true, false, true], Vec::new()));
+    }
+
+    #[test]
+    fn two_metrics_of_the_same_names_are_refused() {
+        for words in [["http", "httpV2"], ["httpV2:sourceContext=ip", "http"]] {
+            let parsed = parse(&words);
+            assert_eq!(parsed.metrics.len(), 1);
+            assert!(parsed.faults[0].message.starts_with("http and httpV2"), "{:?}", parsed.faults);
+        }
     }
 
     #[test]
     fn default_metrics_are_all_valid() {
         let parsed = parse(&[]);
         let names: Vec<_> = parsed.metrics.iter().map(|metric| metric.name).collect();
-        assert_eq!(names, MetricName::ALL);
+        // `http` makes metrics of the same names as `httpV2`.
+        let all: Vec<_> = MetricName::ALL.iter().copied().filter(|name| *name != MetricName::Http).collect();
+        assert_eq!(names, all);
     }
 
     #[test]

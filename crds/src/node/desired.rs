@@ -11,7 +11,11 @@ use super::{
     runtime::ProfileRef,
     session::{AppProfileSession, Session},
 };
-use crate::{hubble_metrics::FlowMetrics, read_api::Listen, stack::EventSelection};
+use crate::{
+    hubble_metrics::FlowMetrics,
+    read_api::Listen,
+    stack::{DnsMode, EventSelection},
+};
 
 /// Everything that a node has to keep active.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -74,6 +78,9 @@ pub struct NetworkSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[validate(nested)]
     pub metrics: Option<FlowMetrics>,
+    /// Whether DNS is read while flows are captured.
+    #[serde(default, skip_serializing_if = "DnsMode::is_auto")]
+    pub dns: DnsMode,
 }
 
 impl NetworkSettings {

@@ -47,7 +47,7 @@ pub enum PartContent {
     Tracepoints(TracepointsPart),
     /// The hooks, filters and actions of one policy.
     Policy(PolicyPart),
-    /// TCP and UDP flows of the pods in scope.
+    /// TCP, UDP and ICMP flows of the pods in scope.
     Flows(FlowsPart),
 }
 

@@ -207,10 +207,10 @@ pub struct FlowsSession {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[validate(length(max = 32))]
     pub ports: Vec<u16>,
-    /// Captures only these protocols, `TCP` or `UDP`; empty means both.
+    /// Captures only these protocols, `TCP`, `UDP` or `ICMP`; empty means all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(inner(length(max = 8)))]
-    #[validate(length(max = 2))]
+    #[validate(length(max = 3))]
     pub protocols: Vec<String>,
     /// Where flows are written in addition to the agent's socket.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

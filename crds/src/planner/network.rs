@@ -17,7 +17,7 @@ pub(super) fn wants_flows(stack: &ObservabilityStack) -> bool {
 /// The settings of the network layer for every node; none if all are defaults. Metrics that are refused are left out.
 pub(super) fn network_settings(stack: &ObservabilityStack) -> Option<NetworkSettings> {
     let metrics = (counts_flows(stack) && !stack.spec.suspend).then(|| stack.spec.network.metrics.settings());
-    Some(NetworkSettings { metrics }).filter(|settings| !settings.is_default())
+    Some(NetworkSettings { metrics, dns: stack.spec.network.dns }).filter(|settings| !settings.is_default())
 }
 
 /// Why metrics are refused, each by its field.
@@ -53,6 +53,7 @@ mod tests {
         hubble_metrics::{FlowMetrics, MetricName},
         node::PartContent,
         plan,
+        stack::DnsMode,
     };
 
     fn planned(network: Value) -> Planned {
@@ -82,7 +83,7 @@ mod tests {
 
     #[test]
     fn refused_metric_leaves_the_others() {
-        let words = json!(["drop", "dns:query", "flow:sourceContext=zone"]);
+        let words = json!(["drop", "sctp", "flow:sourceContext=zone"]);
         let planned = planned(json!({ "metrics": { "mode": "Enabled", "metrics": words } }));
         let refused: Vec<_> = planned.refusals.iter().map(|it| (it.reason, it.field.as_str())).collect();
         assert_eq!(
@@ -93,6 +94,16 @@ mod tests {
             ]
         );
         assert_eq!(metrics(&planned).unwrap().metrics.len(), 1);
+    }
+
+    #[test]
+    fn dns_is_read_unless_the_stack_disables_it() {
+        let mode = |planned: &Planned| planned.profile.spec.network.as_ref().map(|network| network.dns);
+        let auto = planned(json!({ "mode": "OnDemand" }));
+        assert_eq!(mode(&auto), None);
+        let disabled = planned(json!({ "mode": "OnDemand", "dns": "Disabled" }));
+        assert_eq!(mode(&disabled), Some(DnsMode::Disabled));
+        assert_ne!(disabled.profile.spec.digest, auto.profile.spec.digest);
     }
 
     #[test]

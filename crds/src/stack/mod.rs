@@ -21,7 +21,7 @@ pub use event_selection::{
 };
 pub use export::{ExportSpec, FileExportSpec, MetricsSpec, StdoutExportSpec};
 pub use layers::{Layer, LayerMode, LayerSpec, LayerView};
-pub use network::NetworkSpec;
+pub use network::{DnsMode, NetworkSpec};
 pub use network_metrics::{NetworkMetricsMode, NetworkMetricsSpec};
 pub use relay::{DEFAULT_RELAY_REQUESTS, HubbleRelayMode, RelayMode, RelaySpec};
 pub use runtime::{

@@ -3,6 +3,7 @@
 use std::{borrow::Cow, net::SocketAddr};
 
 use kube::KubeSchema;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use validator::{Validate, ValidationError, ValidationErrors};
 
@@ -24,9 +25,29 @@ pub struct NetworkSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", extend("maxLength" = MAX_ADDRESS, "pattern" = listen_pattern()))]
     pub listen: Option<String>,
+    /// Whether agents read DNS on the interfaces whose flows are captured.
+    #[serde(default)]
+    pub dns: DnsMode,
     /// Hubble's metrics of flows.
     #[serde(default)]
     pub metrics: NetworkMetricsSpec,
+}
+
+/// Whether DNS is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DnsMode {
+    /// While flows are captured: each query and answer is a flow, and addresses in flows have the names that their pod looked up.
+    #[default]
+    Auto,
+    /// No packet is copied.
+    Disabled,
+}
+
+impl DnsMode {
+    /// The default.
+    pub fn is_auto(&self) -> bool {
+        *self == Self::Auto
+    }
 }
 
 fn listen_pattern() -> String {

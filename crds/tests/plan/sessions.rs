@@ -158,13 +158,13 @@ fn one_session_has_everything_that_a_profile_asks_for() {
 
 #[test]
 fn known_protocols_that_are_not_supported_are_refused_by_name() {
-    for (word, index) in [("mysql", 1), ("mqtt", 1), ("grpc", 1)] {
+    for (word, index) in [("mongodb", 1), ("mqtt", 1), ("amqp", 1)] {
         let refused = planned(&format!("{{podSelector: {{}}, requests: {{protocols: [http, {word}]}}}}"), &stack("{}"));
         let refused = refused.unwrap_err();
         assert_eq!(refused.reason, Reason::Unsupported);
-        let expected = format!(
-            "spec.requests.protocols[{index}]: {word} is not supported yet; supported are http, pgsql, redis, dns"
-        );
+        let supported = RequestProtocol::supported_words();
+        let expected =
+            format!("spec.requests.protocols[{index}]: {word} is not supported yet; supported are {supported}");
         assert_eq!(refused.message, expected);
     }
 }
@@ -204,7 +204,7 @@ fn enabled_needs_requests_and_namespaces() {
     let with =
         |requests: &str| format!("{{application: {{mode: Enabled, namespaceSelector: {{}}, requests: {requests}}}}}");
     let field = "spec.application.requests.protocols[0]";
-    assert_eq!(refusals(&with("{protocols: [kafka]}")), [(Reason::Unsupported, field.to_owned())]);
+    assert_eq!(refusals(&with("{protocols: [mongodb]}")), [(Reason::Unsupported, field.to_owned())]);
     let field = "spec.application.requests.payload.maxBytes";
     assert_eq!(refusals(&with("{payload: {maxBytes: 9}}")), [(Reason::PayloadsNotAllowed, field.to_owned())]);
     let on_demand = stack("{application: {requests: {}}}");

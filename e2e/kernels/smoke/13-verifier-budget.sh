@@ -1,4 +1,4 @@
-# Passes when the kernel's verifier takes at most 10 % more steps for each program of a hook, of requests and of drops, than
+# Passes when the kernel's verifier takes at most 10 % more steps for each program of a hook, of requests, of flows and of drops, than
 # verifier-budget.tsv says for this kernel, and never above 300,000. The hooks have all their parts. 5.10 does not report steps: there the load is the check.
 # Expect: ok
 # Limit: 480
@@ -7,7 +7,7 @@
 opt_in_where_needed
 (as_the_daemonset /bin/trilobite-node probe --load) >"$EVENTS" 2>"$LOG" || fail "probe --load ended with $?"
 kernel=$(uname -r | cut -d. -f1,2)
-sed 's/},{/}\n{/g' "$EVENTS" | grep -e '"object":"hook' -e '"object":"socket' -e '"object":"drops' | sed 's/.*"loaded":\([a-z]*\).*"object":"\([^"]*\)","program":"\([^"]*\)".*"steps":\([0-9nul]*\).*/\2 \3 \4/' >/tmp/steps
+sed 's/},{/}\n{/g' "$EVENTS" | grep -e '"object":"hook' -e '"object":"socket' -e '"object":"drops' -e '"object":"flow' | sed 's/.*"loaded":\([a-z]*\).*"object":"\([^"]*\)","program":"\([^"]*\)".*"steps":\([0-9nul]*\).*/\2 \3 \4/' >/tmp/steps
 [ "$(grep -c '^hook' /tmp/steps)" -ge 27 ] && grep -q '^socket' /tmp/steps && grep -q '^drops' /tmp/steps ||
 	fail "only $(grep -c '^hook' /tmp/steps) programs of hooks and $(grep -c '^socket' /tmp/steps) of sockets were loaded: $(grep '"loaded":false' "$EVENTS" | cut -c1-300)"
 bad=

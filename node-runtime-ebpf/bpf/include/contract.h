@@ -14,6 +14,7 @@
 #include "../security/hook.h"
 #include "flow.h"
 #include "packet_drop.h"
+#include "dns.h"
 #include "sample.h"
 #include "payload.h"
 #include "tls.h"

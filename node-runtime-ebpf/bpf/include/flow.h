@@ -20,7 +20,7 @@ enum flow_reason : __u8 {
 
 /* Why a packet is not counted in a flow. */
 enum other_reason {
-	OTHER_PROTOCOL = 0,     /* neither TCP nor UDP: ICMP, neighbour discovery, ... */
+	OTHER_PROTOCOL = 0,     /* neither TCP, UDP nor the family's ICMP, e.g. SCTP */
 	OTHER_NOT_IP = 1,       /* not IP, e.g. ARP */
 	OTHER_FRAGMENT = 2,     /* a fragment without ports whose first fragment was not seen before it */
 	OTHER_MALFORMED = 3,    /* cut short, or headers that contradict each other */
@@ -30,7 +30,7 @@ enum other_reason {
 	OTHER_COUNT = 7,
 };
 
-/* As on the wire, ports in network order. IPv4 addresses are in the first four bytes, the rest is zero. */
+/* As on the wire, ports in network order (of ICMP: icmp.h). IPv4 addresses are in the first four bytes, the rest is zero. */
 struct flow_key {
 	__u8 source[16];
 	__u8 destination[16];
@@ -40,7 +40,7 @@ struct flow_key {
 	__u8 protocol;
 	__u8 family;            /* 4 or 6 */
 	__u8 direction;         /* enum flow_direction */
-	__u8 pad;
+	__u8 icmp_type;         /* of the message; 0 of other protocols */
 };
 
 struct flow_value {
@@ -75,7 +75,8 @@ struct fragment_value {
 	__u16 source_port;      /* as in flow_key */
 	__u16 destination_port;
 	__u8 protocol;
-	__u8 pad[3];
+	__u8 icmp_type;
+	__u8 pad[2];
 };
 
 struct flow_record {
@@ -111,18 +112,22 @@ struct interface_counts {
 	__u64 flows;            /* entries that it has in the flow map now */
 };
 
-/* The agent runs `end_flows` on a packet with this behind its Ethernet header. */
+/* The agent runs `end_flows` on a packet with this behind its Ethernet header, and behind it the keys. */
 struct flow_end_order {
-	__u32 interface;        /* only this one; 0 for all */
+	__u32 keys;             /* at most FLOW_END_KEYS */
 	__u32 remove;           /* 0: end flows that are idle; 1: remove flows that have ended */
 	__u64 idle_closed;      /* ns without a packet, once FIN or RST was seen; the shortest of the five */
 	__u64 idle_syn;         /* a SYN and nothing after it */
 	__u64 idle_tcp;
-	__u64 idle_udp;
-	__u64 idle_answered;    /* UDP, one or two questions and as many answers */
+	__u64 idle_udp;         /* ICMP as well */
+	__u64 idle_answered;    /* UDP or ICMP, one or two questions and as many answers */
 };
 
-/* `end_flows` returns the number of flows that it ended or removed, with this bit where the ring had no room for more. */
+#define FLOW_END_KEYS 30
+
+/* `end_flows` returns a bit for each key whose flow it ended or removed, the lowest for the first, and this one where the ring had
+ * no room for more.
+ */
 #define FLOW_END_MORE 0x40000000
 
 #endif

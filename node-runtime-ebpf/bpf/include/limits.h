@@ -3,7 +3,7 @@
 #ifndef TRILOBITE_LIMITS_H
 #define TRILOBITE_LIMITS_H
 
-#define RECORD_LAYOUT 6         /* goes up whenever any record changes */
+#define RECORD_LAYOUT 7         /* goes up whenever any record changes */
 #define CGROUP_DEPTH_MAX 12     /* levels that a lookup climbs from the leaf */
 #define CGROUPS_MAX 8192        /* cgroups whose state is kept */
 #define SCOPE_WORDS 16          /* words of a bit set of scopes */
@@ -15,6 +15,9 @@
 #define FLOW_INTERFACES 1024    /* interfaces that are watched at a time */
 #define PACKET_DROPS_MAX 4096   /* connections, reasons and places of dropped packets that are counted in a second */
 #define PACKET_DROP_RING_BYTES 32768  /* ring of the first drops; those without room are counted all the same */
+#define DNS_RING_BYTES 262144   /* ring of messages of DNS */
+#define DNS_BYTES_MAX 1536      /* bytes copied of a packet with DNS */
+#define DNS_BYTES_SHORT 512     /* those of most, to which the ring gives less room */
 #define POD_ADDRESSES_MAX 4096  /* addresses of pods whose dropped packets are counted */
 #define ADDRESS_HASH_FACTOR 0x9e3779b1u  /* of the four words of an address, combined by XOR */
 #define ADDRESS_HASH_SHIFT 18   /* the highest 14 bits of the product are the hash */

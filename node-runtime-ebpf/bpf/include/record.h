@@ -15,6 +15,7 @@ enum record_kind : __u16 {
 	RECORD_HOOK = 17,
 	RECORD_FLOW = 32,
 	RECORD_PACKET_DROP = 33,
+	RECORD_DNS = 34,
 	RECORD_SAMPLE = 48,
 	RECORD_DATA = 49,
 };
@@ -50,6 +51,7 @@ enum drop_reason {
 	DROP_DATA,              /* calls on followed sockets without a free scratch; counted for each slot too */
 	DROP_SOCKET_ENTRY,      /* calls on sockets that could not be followed: no memory, or the map was full */
 	DROP_PACKET_ENTRY,      /* the map of dropped packets was full: they are counted in no flow */
+	DROP_DNS,               /* messages of DNS that found no room in their ring */
 	DROP_COUNT,
 };
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* TCP and UDP flows of the interfaces that the agent attaches to: counted in a map, reported by records.
+/* TCP, UDP and ICMP flows of the interfaces that the agent attaches to: counted in a map, reported by records.
  *
  * Sums are exact: every packet that an interface counts is in one flow or in one `other`, with the bytes that the
  * interface counts (skb->len with the link header; a segmentation offload skb is one packet). The exception is packets
@@ -18,6 +18,7 @@
 #include "fragments.h"
 #include "headers.h"
 #include "icmp_error.h"
+#include "vlan.h"
 
 /* An interface and direction may have twice as many flows as there are free entries: one that is scanned or flooded uses
  * two thirds of the map at most, several share it, and there is always room for those that have few.
@@ -29,8 +30,10 @@ static __always_inline bool has_its_share(const struct interface_counts *counts)
 	return counts && held < entries && counts->flows >= 2 * (entries - held);
 }
 
-/* Not static, as report_icmp_error: the verifier walks it once, and not for each of the ways through the headers. */
-__noinline int count_flow(struct __sk_buff *skb, struct flow_key *key, __u16 flags, __u32 sequence)
+/* Not inlined, so that both programs' ways through the headers share its instructions. Static: before 5.12 other functions take no
+ * pointer but the packet.
+ */
+static __noinline int count_flow(struct __sk_buff *skb, const struct flow_key *key, __u16 flags, __u32 sequence)
 {
 	struct flow_value now = {
 		.flags_seen = flags,
@@ -43,8 +46,6 @@ __noinline int count_flow(struct __sk_buff *skb, struct flow_key *key, __u16 fla
 	struct flow_value *value;
 	bool is_split = true;
 
-	if (!key)
-		return TCX_NEXT;
 	now.tag = tag_of(key);
 	value = bpf_map_lookup_elem(&flows, key);
 	if (flags & FLAG_SYN && !(flags & FLAG_ACK))
@@ -114,12 +115,14 @@ static __always_inline int account_packet(struct __sk_buff *skb, __u32 direction
 	struct flow_key key = {.interface = skb->ifindex, .direction = direction};
 	struct fragment_part part = {};
 	struct tcp_start start = {};
+	__u32 protocol = skb->protocol;
+	__u32 begin = skip_tags(skb, &protocol);
 	int offset;
 
-	if (skb->protocol == bpf_htons(ETH_P_IP))
-		offset = read_ipv4(skb, 0, &key, &part);
-	else if (skb->protocol == bpf_htons(ETH_P_IPV6))
-		offset = read_ipv6(skb, 0, &key, &part);
+	if (protocol == bpf_htons(ETH_P_IP))
+		offset = read_ipv4(skb, begin, &key, &part);
+	else if (protocol == bpf_htons(ETH_P_IPV6))
+		offset = read_ipv6(skb, begin, &key, &part);
 	else
 		return count_other(skb, direction, OTHER_NOT_IP);
 	if (offset < 0)
@@ -127,28 +130,33 @@ static __always_inline int account_packet(struct __sk_buff *skb, __u32 direction
 
 	if (part.is_later) {
 		if (!read_later_fragment(&key, &part))
-			return count_other(skb, direction, has_flows(part.protocol) ? OTHER_FRAGMENT : OTHER_PROTOCOL);
-	} else if (has_flows(key.protocol)) {
+			return count_other(skb, direction,
+					   has_flows(key.family, part.protocol) ? OTHER_FRAGMENT : OTHER_PROTOCOL);
+	} else {
 		/* Of UDP, only the ports. */
 		__u32 length = key.protocol == IPPROTO_TCP ? sizeof(start) : 4;
 
-		if (bpf_skb_load_bytes_relative(skb, offset, &start, length, BPF_HDR_START_NET))
-			return count_other(skb, direction, OTHER_MALFORMED);
-		key.source_port = start.source_port;
-		key.destination_port = start.destination_port;
+		if (is_icmp(&key)) {
+			if (!read_icmp(skb, offset, &key))
+				return count_other(skb, direction, OTHER_MALFORMED);
+			report_icmp_error(skb, offset, key.family, direction);
+		} else {
+			if (bpf_skb_load_bytes_relative(skb, offset, &start, length, BPF_HDR_START_NET))
+				return count_other(skb, direction, OTHER_MALFORMED);
+			key.source_port = start.source_port;
+			key.destination_port = start.destination_port;
+		}
 		if (part.is_first)
 			remember_first_fragment(&key, &part);
-	} else {
-		report_icmp_error(skb, offset, key.family, direction);
-		return count_other(skb, direction, OTHER_PROTOCOL);
 	}
 	return count_flow(skb, &key, start.flags, start.sequence);
 }
 
 /* network/flow: a packet that the interface received.
- * Kernels    6.6+ (tcx)                          Arguments  the packet, link header included
+ * Kernels    6.6+ (tcx), 5.10+ (clsact)           Arguments  the packet, link header included
  * Why here   the host end of a pod's veth receives all that the pod sends, before NAT and before any policy. It is first in
- *            the chain of tcx, as a program of the CNI may end the chain, and returns TCX_NEXT so that the next one runs
+ *            the chain, as a program of the CNI may end it, and returns TCX_NEXT, which is TC_ACT_UNSPEC of a filter, so that
+ *            the next one runs
  * Costs      one hash lookup and a lock a packet, one 152 B record on new, on the first SYN, FIN and RST, and every 5 s. A SYN looks the other
  *            direction up as well, an ICMP error the flow that it answers, a fragment the ports of its first
  */
@@ -159,9 +167,9 @@ int flow_in(struct __sk_buff *skb)
 }
 
 /* network/flow: a packet that the interface is about to send.
- * Kernels    6.6+ (tcx)                          Arguments  the packet, link header included
+ * Kernels    6.6+ (tcx), 5.10+ (clsact)           Arguments  the packet, link header included
  * Why here   packets here are allowed to the pod: after netfilter's policy, and after NAT has restored the address of a
- *            Service. First in the chain of tcx, as flow_in: only a program of the CNI there can still drop them
+ *            Service. First in the chain, as flow_in: only a program of the CNI there can still drop them
  * Costs      as flow_in
  */
 SEC("tcx/egress")
@@ -172,22 +180,36 @@ int flow_out(struct __sk_buff *skb)
 
 /* network/flow: run by the agent itself, attached nowhere. Ends flows that are idle, and later removes them; reports flows
  * that became silent after their last record.
- * Kernels    6.6+ (as the rest)                  Arguments  a packet that contains a struct flow_end_order
+ * Kernels    5.10+ (as the rest)                 Arguments  a packet that contains a struct flow_end_order and keys
  * Why here   user space cannot read and delete an entry without losing the packets in between. An entry is marked ended
- *            under its lock and removed by a second run, when no processor can still be about to count a packet there
- * Costs      one walk of the map, every 2 s while flows are watched (bench: flows); one more for each half ring of records
+ *            under its lock and removed by a later run, when no processor can still be about to count a packet there.
+ *            It is handed the keys: a callback of bpf_for_each_map_elem may hold no lock on 6.1, and 5.10 has no such function
+ * Costs      one run for 30 flows that may be due, every 2 s while flows are watched (bench: flows)
  */
 SEC("tc")
 int end_flows(struct __sk_buff *skb)
 {
 	struct ending ending = {};
+	__u32 done = 0;
 
 	if (bpf_skb_load_bytes(skb, ETH_HLEN, &ending.order, sizeof(ending.order)))
 		return -1;
 	ending.now = bpf_ktime_get_boot_ns();
 	ending.room = bpf_ringbuf_query(&flow_ring, BPF_RB_RING_SIZE) / 2;
-	bpf_for_each_map_elem(&flows, end_one, &ending, 0);
-	return ending.more ? ending.done | FLOW_END_MORE : ending.done;
+	for (__u32 i = 0; i < FLOW_END_KEYS && i < ending.order.keys; i++) {
+		__u32 offset = ETH_HLEN + sizeof(ending.order) + i * sizeof(struct flow_key);
+		enum end_outcome outcome;
+		struct flow_key key;
+
+		if (bpf_skb_load_bytes(skb, offset, &key, sizeof(key)))
+			return -1;
+		outcome = end_one(&key, &ending);
+		if (outcome == END_NO_ROOM)
+			return done | FLOW_END_MORE;
+		if (outcome == END_DONE)
+			done |= 1u << i;
+	}
+	return done;
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -10,9 +10,10 @@
 #include "connection.h"
 #include "drops.h"
 #include "flow.h"
+#include "icmp.h"
 #include "task.h"
 
-#define TCX_NEXT (-1)           /* missing in older linux/bpf.h */
+#define TCX_NEXT (-1)           /* missing in older linux/bpf.h; the same as TC_ACT_UNSPEC */
 #define FLAG_FIN 0x01
 #define FLAG_SYN 0x02
 #define FLAG_RST 0x04
@@ -82,7 +83,7 @@ static __always_inline __u32 tag_of(const struct flow_key *key)
 {
 	__u64 source = hash_address(key->source, key->source_port);
 	__u64 destination = hash_address(key->destination, key->destination_port);
-	__u64 way = (__u64)key->interface << 16 | key->protocol << 8 | key->direction;
+	__u64 way = (__u64)key->interface << 24 | key->icmp_type << 16 | key->protocol << 8 | key->direction;
 
 	return ((source ^ way) * 0x9e3779b97f4a7c15ull + destination) >> 32;
 }
@@ -98,6 +99,8 @@ static __always_inline void reverse_key(const struct flow_key *key, struct flow_
 		.family = key->family,
 		.direction = !key->direction,
 	};
+	if (is_icmp(key))
+		back->icmp_type = icmp_counterpart(key->family, key->icmp_type);
 	__builtin_memcpy(back->source, key->destination, sizeof(back->source));
 	__builtin_memcpy(back->destination, key->source, sizeof(back->destination));
 }

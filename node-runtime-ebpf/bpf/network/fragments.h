@@ -35,6 +35,7 @@ static __always_inline void remember_first_fragment(const struct flow_key *key, 
 		.source_port = key->source_port,
 		.destination_port = key->destination_port,
 		.protocol = key->protocol,
+		.icmp_type = key->icmp_type,
 	};
 
 	fragment_key_of(key, part, &fragment);
@@ -54,6 +55,7 @@ static __always_inline bool read_later_fragment(struct flow_key *key, const stru
 	key->source_port = value->source_port;
 	key->destination_port = value->destination_port;
 	key->protocol = value->protocol;
+	key->icmp_type = value->icmp_type;
 	return true;
 }
 

@@ -69,9 +69,19 @@ struct tcp_start {
 	__u8 flags;
 };
 
-static __always_inline bool has_flows(__u8 protocol)
+static __always_inline __u8 icmp_of(__u8 family)
+{
+	return family == 6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP;
+}
+
+static __always_inline bool has_ports(__u8 protocol)
 {
 	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP;
+}
+
+static __always_inline bool has_flows(__u8 family, __u8 protocol)
+{
+	return has_ports(protocol) || protocol == icmp_of(family);
 }
 
 /* Returns where the header behind the addresses begins: of TCP, UDP or the family's ICMP; at what is behind the header of a
@@ -93,7 +103,7 @@ static __always_inline int read_ipv4(struct __sk_buff *skb, __u32 begin, struct 
 	key->protocol = header.protocol;
 	__builtin_memcpy(key->source, header.source, 4);
 	__builtin_memcpy(key->destination, header.destination, 4);
-	if (!has_flows(key->protocol) && key->protocol != IPPROTO_ICMP)
+	if (!has_flows(4, key->protocol))
 		return -1 - OTHER_PROTOCOL;
 	fragment = bpf_ntohs(header.fragment);
 	part->id = header.id;
@@ -121,7 +131,7 @@ static __always_inline int read_ipv6(struct __sk_buff *skb, __u32 begin, struct 
 	for (int i = 0; i < EXTENSION_HEADERS_MAX; i++) {
 		struct extension_header extension;
 
-		if (has_flows(key->protocol) || key->protocol == IPPROTO_ICMPV6)
+		if (has_flows(6, key->protocol))
 			return offset;
 		if (key->protocol != NEXT_HOP_BY_HOP && key->protocol != NEXT_ROUTING &&
 		    key->protocol != NEXT_FRAGMENT && key->protocol != NEXT_AUTHENTICATION &&

@@ -1,25 +1,26 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* ICMP errors are reported on the flow that they answer. Their own bytes stay outside flows. */
+/* ICMP errors are reported on the flow that they answer, beside the flow that they are themselves. */
 #ifndef TRILOBITE_FLOW_ICMP_ERROR_H
 #define TRILOBITE_FLOW_ICMP_ERROR_H
 
 #include "flow_map.h"
 #include "headers.h"
+#include "icmp.h"
 
 #define ICMP_HEADER 8
 
-enum icmp_type {
-	ICMP4_UNREACHABLE = 3,
-	ICMP4_TIME_EXCEEDED = 11,
-	ICMP4_PARAMETER_PROBLEM = 12,
-	ICMP6_ERROR_MAX = 4,    /* of version 6, all types up to this one are errors */
-};
-
-static __always_inline bool is_icmp_error(__u8 family, __u8 type)
+/* An error has at least 8 bytes of what follows the addresses: ports, or a message of ICMP up to its identifier. */
+static __always_inline bool read_answered_ports(struct __sk_buff *skb, __u32 offset, struct flow_key *key)
 {
-	if (family == 6)
-		return type && type <= ICMP6_ERROR_MAX;
-	return type == ICMP4_UNREACHABLE || type == ICMP4_TIME_EXCEEDED || type == ICMP4_PARAMETER_PROBLEM;
+	__u16 ports[2];
+
+	if (is_icmp(key))
+		return read_icmp(skb, offset, key);
+	if (bpf_skb_load_bytes_relative(skb, offset, ports, sizeof(ports), BPF_HDR_START_NET))
+		return false;
+	key->source_port = ports[0];
+	key->destination_port = ports[1];
+	return true;
 }
 
 /* `offset` is where the ICMP header begins, behind which the answered packet begins. `direction` is the error's own. Not static,
@@ -32,7 +33,6 @@ __noinline int report_icmp_error(struct __sk_buff *skb, __u32 offset, __u8 famil
 	struct flow_record *record;
 	struct flow_value *value;
 	__u8 type_and_code[2];
-	__u16 ports[2];
 	bool is_new;
 	__u32 tag;
 	int inner;
@@ -42,11 +42,8 @@ __noinline int report_icmp_error(struct __sk_buff *skb, __u32 offset, __u8 famil
 		return 0;
 	offset += ICMP_HEADER;
 	inner = family == 6 ? read_ipv6(skb, offset, &key, &part) : read_ipv4(skb, offset, &key, &part);
-	if (inner < 0 || part.is_later || !has_flows(key.protocol) ||
-	    bpf_skb_load_bytes_relative(skb, inner, ports, sizeof(ports), BPF_HDR_START_NET))
+	if (inner < 0 || part.is_later || !read_answered_ports(skb, inner, &key))
 		return 0;
-	key.source_port = ports[0];
-	key.destination_port = ports[1];
 	value = bpf_map_lookup_elem(&flows, &key);
 	/* An error that repeats is reported once. */
 	if (!value || (value->icmp_type == type_and_code[0] && value->icmp_code == type_and_code[1]))

@@ -11,8 +11,12 @@ struct ending {
 	struct flow_end_order order;
 	__u64 now;
 	__u64 room;             /* bytes of the ring that these records may fill */
-	__u32 done;
-	bool more;
+};
+
+enum end_outcome {
+	END_NOTHING,
+	END_DONE,               /* the flow was ended, or removed */
+	END_NO_ROOM,            /* in the ring: the same key is to be handed over again */
 };
 
 /* Both directions of a connection. Each of them reads the same here, so that one walk ends both. */
@@ -77,18 +81,18 @@ static __always_inline __u64 idle_timeout(__u8 protocol, const struct both_direc
 	return order->idle_tcp;
 }
 
-static __always_inline void remove_entry(struct flow_key *key, struct ending *ending)
+static __always_inline enum end_outcome remove_entry(const struct flow_key *key)
 {
 	struct interface_counts *counts = counts_of(key->interface, key->direction);
 
 	if (bpf_map_delete_elem(&flows, key))
-		return;
-	ending->done++;
+		return END_NOTHING;
 	/* Only this program subtracts. Counters that were made again for an interface do not include its earlier flows. */
 	if (flows_held > 0)
 		__sync_fetch_and_add(&flows_held, -1);
 	if (counts && counts->flows > 0)
 		__sync_fetch_and_add(&counts->flows, -1);
+	return END_DONE;
 }
 
 /* It has had traffic since its last record, and a further record is due that no packet may come to cause. */
@@ -98,21 +102,19 @@ static __always_inline bool is_report_due(const struct flow_value *value, const 
 	       ending->now - value->reported >= report_every;
 }
 
-static long end_one(void *map, struct flow_key *key, struct flow_value *value, struct ending *ending)
+static __always_inline enum end_outcome end_one(const struct flow_key *key, const struct ending *ending)
 {
+	struct flow_value *value = bpf_map_lookup_elem(&flows, key);
 	struct flow_record *record;
 	__u64 allowed = 0;
 	bool ends = false, due;
 
-	if (ending->order.interface && key->interface != ending->order.interface)
-		return 0;
-	if (ending->order.remove) {
-		if (value->ended)
-			remove_entry(key, ending);
-		return 0;
-	}
+	if (!value)
+		return END_NOTHING;
+	if (ending->order.remove)
+		return value->ended ? remove_entry(key) : END_NOTHING;
 	if (value->ended)
-		return 0;
+		return END_NOTHING;
 	if (is_idle(value->last, ending, ending->order.idle_closed)) {
 		struct both_directions both;
 
@@ -121,17 +123,14 @@ static long end_one(void *map, struct flow_key *key, struct flow_value *value, s
 		ends = is_idle(both.last, ending, allowed);
 	}
 	if (!ends && !is_report_due(value, ending))
-		return 0;
+		return END_NOTHING;
 	/* The other half of the ring is for flows that begin meanwhile. */
-	ending->more = bpf_ringbuf_query(&flow_ring, BPF_RB_AVAIL_DATA) > ending->room;
-	if (ending->more)
-		return 1;
+	if (bpf_ringbuf_query(&flow_ring, BPF_RB_AVAIL_DATA) > ending->room)
+		return END_NO_ROOM;
 	/* A record that does not fit is no drop: the flow stays, and the next run handles it. */
 	record = reserve_record(key, ending->now, ends ? FLOW_END : FLOW_ACTIVE);
-	if (!record) {
-		ending->more = true;
-		return 1;
-	}
+	if (!record)
+		return END_NO_ROOM;
 	bpf_spin_lock(&value->lock);
 	due = ends ? is_idle(value->last, ending, allowed) : is_report_due(value, ending);
 	if (due) {
@@ -145,8 +144,7 @@ static long end_one(void *map, struct flow_key *key, struct flow_value *value, s
 		bpf_ringbuf_submit(record, 0);
 	else
 		bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);
-	ending->done += due && ends;
-	return 0;
+	return due && ends ? END_DONE : END_NOTHING;
 }
 
 /* Ends what one direction has counted, and leaves its entry to the next connection on the same ports. False if there is no

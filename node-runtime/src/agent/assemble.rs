@@ -10,6 +10,7 @@ use tonic::service::Routes;
 use super::{
     Agent,
     checkpoint::{Checkpoint, PendingWrites},
+    http_flows::pass_on_requests,
     metrics_port::MetricsPort,
     pod_counts::PodCounts,
     reconcile::{NodeProblemSource, Reconciler},
@@ -25,9 +26,10 @@ use crate::{
     kernel::{self, clock::BootTime},
     layers::{
         LayerContext, Layers,
-        application::{Application, worker_program},
+        application::Application,
         network::Network,
         security::{Security, event_bus::EventBus, policy_report::PolicyReports},
+        worker::{WorkerProgram, program},
     },
     loss::Ledger,
     report::metrics,
@@ -72,13 +74,14 @@ impl Agent {
             identity: identity.clone(),
             probes: vec![("btf", facts.btf), ("signal", facts.release >= kernel::Release { major: 5, minor: 3 })],
         };
-        let worker = arguments.worker.clone().unwrap_or_else(worker_program::default_path);
-        let application = Application::new(context.clone(), identity.clone(), &worker);
+        let worker = arguments.worker.clone().unwrap_or_else(program::default_path);
+        let worker = WorkerProgram::find(&worker);
+        let application = Application::new(context.clone(), identity.clone(), worker.clone());
         let profiles = application.profiles();
         let request_rows = application.request_rows();
         let client = Arc::default();
         let rows = ReadRows::default();
-        let network = Network::new(context.clone(), identity.clone(), Arc::clone(&client));
+        let network = Network::new(context.clone(), identity.clone(), Arc::clone(&client)).with_dns_worker(worker);
         let export = EventExport::new(bus.clone(), encoder.clone(), ledger.clone(), arguments.state_dir.clone());
         let (metrics_problem, is_without_metrics) = watch::channel(None);
         if let Some(address) = arguments.metrics_address {
@@ -122,6 +125,7 @@ impl Agent {
                 tracing::error!(%error, "serving the socket");
             }
         });
+        tokio::spawn(pass_on_requests(request_rows.clone(), identity.clone(), network.http_inbox()));
         let captures = network.subscribe_captures();
         let captures = CaptureExport::start(captures, context.node_name.clone(), &arguments.state_dir, ledger.clone());
         let security = Security::new(context.clone(), identity.clone(), bus.clone());

@@ -4,6 +4,7 @@
 mod assemble;
 pub mod checkpoint;
 mod disk;
+mod http_flows;
 mod metrics_port;
 mod pod_counts;
 pub mod reconcile;
@@ -193,6 +194,7 @@ impl Agent {
         self.export.apply(&update.desired.export);
         self.relay_port.apply(update.desired.listen.as_ref()).await;
         self.metrics_port.apply(update.desired.network.metrics.as_ref()).await;
+        self.reconciler.set_dns(update.desired.network.dns);
         self.reconciler.apply(update, Timestamp::now()).await;
         if let Some(gap) = Gap::since(self.unwatched_since.take(), Timestamp::now()) {
             tracing::warn!(from = %gap.from, to = %gap.to, "no agent was running on this node for a while");

@@ -7,7 +7,10 @@ use std::{
 };
 
 use jiff::Timestamp;
-use trilobite_crds::node::{Desired, ProfilePartSpec, Session, Source, SourceKind};
+use trilobite_crds::{
+    node::{Desired, ProfilePartSpec, Session, Source, SourceKind},
+    stack::DnsMode,
+};
 
 use crate::{
     desired::{ActiveState, Update, keeps_previous_version, unit_name},
@@ -130,6 +133,11 @@ impl Reconciler {
             (*old_key != key).then(|| (key, ProfilePartSpec::clone(old)))
         });
         replaced.collect()
+    }
+
+    /// From the next `reconcile` on.
+    pub fn set_dns(&self, mode: DnsMode) {
+        self.layers.network.set_dns(mode);
     }
 
     /// Brings the layers in line with what is still desired at `now`. Idempotent.

@@ -1,6 +1,7 @@
 //! The commands of the binary. Each returns an exit code and prints at most one line of error on standard error.
 
 mod agent;
+mod cleanup;
 mod foreign_client;
 mod health;
 pub mod hubble;
@@ -37,6 +38,7 @@ pub fn execute(command: Command) -> ExitCode {
         }
         Command::Replay(arguments) => one_threaded(async move { replay::print_requests(&arguments).await }),
         Command::Probe(arguments) => probe::print_facts(&arguments),
+        Command::Cleanup(arguments) => cleanup::remove_filters(&arguments.state_dir),
         Command::Proxy(arguments) => one_threaded(async move { Ok(proxy::join_to_socket(&arguments.socket).await?) }),
         Command::Policy(arguments) => policy::execute(&arguments.command),
         Command::Ready(arguments) => health::check(&arguments.socket),

@@ -12,10 +12,12 @@ use trilobite_worker_wire::{CallCount, Recorded, RecordingHeader, Replayed, Requ
 
 use crate::{
     args::ReplayArguments,
-    layers::application::{
-        RowSource, WorkerProgram,
-        requests::replay::{ReplayItem, replay},
-        worker_program,
+    layers::{
+        application::{
+            RowSource,
+            requests::replay::{ReplayItem, replay},
+        },
+        worker::{WorkerProgram, program},
     },
     serve::requests::request_of_recording,
 };
@@ -32,7 +34,7 @@ struct Origin {
 pub(super) async fn print_requests(arguments: &ReplayArguments) -> anyhow::Result<()> {
     let path = arguments.file.display();
     let file = File::open(&arguments.file).with_context(|| path.to_string())?;
-    let worker = arguments.worker.clone().unwrap_or_else(worker_program::default_path);
+    let worker = arguments.worker.clone().unwrap_or_else(program::default_path);
     let program = WorkerProgram::open(&worker).with_context(|| worker.display().to_string())?;
     let mut origin = Origin::default();
     let replayed = replay(&program, file, |item| {

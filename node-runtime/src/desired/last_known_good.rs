@@ -84,6 +84,11 @@ impl ProcessesFile {
 }
 
 impl<T: Serialize + DeserializeOwned> StateFile<T> {
+    /// A file of another room, by its name in the state directory.
+    pub fn named(state_dir: &Path, name: &str) -> Self {
+        Self { path: state_dir.join(name), what: PhantomData }
+    }
+
     /// `None` when the file does not exist. A refused file is renamed to `.refused`.
     pub fn read(&self) -> Result<Option<T>, StateFileError> {
         let bytes = match fs::read(&self.path) {
@@ -115,6 +120,14 @@ impl<T: Serialize + DeserializeOwned> StateFile<T> {
             let _ = fs::remove_file(&temporary);
             self.io(source)
         })
+    }
+
+    /// A file that does not exist is no error.
+    pub fn remove(&self) -> Result<(), StateFileError> {
+        match fs::remove_file(&self.path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(self.io(source)),
+            _ => Ok(()),
+        }
     }
 
     /// The last sign of life of an agent; a refused file counts as well.

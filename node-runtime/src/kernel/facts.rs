@@ -53,6 +53,25 @@ impl UprobeAccess {
     }
 }
 
+/// How programs get to the packets of an interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PacketAttach {
+    /// Links, since 6.6.
+    #[default]
+    Tcx,
+    /// Filters of the clsact qdisc.
+    Clsact,
+}
+
+impl PacketAttach {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tcx => "tcx",
+            Self::Clsact => "clsact",
+        }
+    }
+}
+
 /// Everything that planning depends on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
@@ -78,6 +97,7 @@ pub struct Facts {
     pub perf_refused: bool,
     /// Whether the agent may probe processes.
     pub uprobes: UprobeAccess,
+    pub packet_attach: PacketAttach,
     /// Online CPUs.
     pub cpus: u32,
     pub boot_id: String,

@@ -2,14 +2,18 @@
 
 use std::{
     borrow::Cow,
-    fmt,
+    fmt, io,
     os::fd::{AsFd, AsRawFd, BorrowedFd},
+    ptr,
 };
 
 use libbpf_rs::{MapCore, MapFlags, MapHandle, MapImpl, MapType, Result};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::problem::Problem;
+
+/// Entries that are read at once; more than a bucket has: buckets are not split between batches.
+const BATCH: u32 = 512;
 
 #[derive(Debug)]
 pub struct Map(MapHandle);
@@ -119,10 +123,50 @@ impl Map {
         self.0.keys().filter_map(|key| K::read_from_bytes(&key).ok())
     }
 
+    /// All entries of a hash. Not a snapshot: values may change while they are read, and keys that are added or deleted meanwhile may
+    /// be missed.
+    pub fn entries<K: FromBytes, V: FromBytes>(&self) -> Result<Vec<(K, V)>> {
+        let (key_size, value_size) = (self.0.key_size() as usize, self.0.value_size() as usize);
+        let (mut keys, mut values) = (vec![0u8; BATCH as usize * key_size], vec![0u8; BATCH as usize * value_size]);
+        let options = libbpf_sys::bpf_map_batch_opts {
+            sz: size_of::<libbpf_sys::bpf_map_batch_opts>() as libbpf_sys::size_t,
+            ..Default::default()
+        };
+        let mut all = Vec::new();
+        let mut position: Option<u32> = None;
+        loop {
+            let (mut count, mut next) = (BATCH, 0u32);
+            let from = position.as_mut().map_or(ptr::null_mut(), ptr::from_mut);
+            // SAFETY: the buffers have room for `count` keys and values of this map; a position of a hash is a u32.
+            let answer = unsafe {
+                libbpf_sys::bpf_map_lookup_batch(
+                    self.0.as_fd().as_raw_fd(),
+                    from.cast(),
+                    ptr::from_mut(&mut next).cast(),
+                    keys.as_mut_ptr().cast(),
+                    values.as_mut_ptr().cast(),
+                    &raw mut count,
+                    &raw const options,
+                )
+            };
+            // The last batch says that there is no other, and may have entries all the same.
+            let is_last = answer == -libc::ENOENT;
+            if answer < 0 && !is_last {
+                return Err(io::Error::from_raw_os_error(-answer).into());
+            }
+            let pairs = keys.chunks_exact(key_size).zip(values.chunks_exact(value_size)).take(count as usize);
+            all.extend(
+                pairs.filter_map(|(key, value)| Some((K::read_from_bytes(key).ok()?, V::read_from_bytes(value).ok()?))),
+            );
+            if is_last {
+                return Ok(all);
+            }
+            position = Some(next);
+        }
+    }
+
     /// Removes all entries of a hash and returns them. Entries that are changed meanwhile may lose the change.
     pub fn drain<K: FromBytes, V: FromBytes>(&self) -> Result<Vec<(K, V)>> {
-        /// More than a bucket has: buckets are not split between batches.
-        const BATCH: u32 = 512;
         let entry =
             |(key, value): (Vec<u8>, Vec<u8>)| Some((K::read_from_bytes(&key).ok()?, V::read_from_bytes(&value).ok()?));
         let mut all = Vec::new();

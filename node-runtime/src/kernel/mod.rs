@@ -30,11 +30,12 @@ mod ring_pacing;
 pub mod skeleton;
 pub mod symbols;
 pub mod table;
+pub mod tc_filter;
 pub mod tracefs;
 pub mod uprobe;
 
 pub use account::{Account, account};
-pub use facts::{CgroupMode, Facts, Release, UprobeAccess};
+pub use facts::{CgroupMode, Facts, PacketAttach, Release, UprobeAccess};
 pub use link::Link;
 pub use map::Map;
 pub use object::{Loaded, Opened};

@@ -4,7 +4,7 @@ use std::{fs, path::Path, thread};
 
 use nix::sys::utsname::uname;
 
-use super::{Facts, Release, capabilities, cgroup, perf, perf_paranoid, uprobe};
+use super::{Facts, PacketAttach, Release, capabilities, cgroup, perf, perf_paranoid, uprobe};
 
 /// `cgroup_root` is the mount point of the host's cgroup file system; by default the one in this mount namespace.
 pub fn facts(cgroup_root: Option<&Path>) -> Facts {
@@ -12,6 +12,7 @@ pub fn facts(cgroup_root: Option<&Path>) -> Facts {
     let cgroups = cgroup::read_tree(cgroup_root);
     Facts {
         release: numbers_of(&release_text),
+        packet_attach: packet_attach(),
         release_text,
         btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
         cgroup: cgroups.mode,
@@ -23,12 +24,23 @@ pub fn facts(cgroup_root: Option<&Path>) -> Facts {
         perf_refused: perf::is_refused(),
         uprobes: uprobe::access(),
         cpus: thread::available_parallelism().map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX)),
-        boot_id: fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned(),
+        boot_id: boot_id(),
     }
 }
 
 pub fn release() -> Release {
     numbers_of(&release_text())
+}
+
+pub fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
+/// By tcx where the kernel has it, unless a test avoids it.
+pub fn packet_attach() -> PacketAttach {
+    let avoided = std::env::var("TRILOBITE_AVOID_ATTACHING_BY").unwrap_or_default();
+    let has_tcx = release() >= Release { major: 6, minor: 6 };
+    if has_tcx && !avoided.split(',').any(|way| way == "tcx") { PacketAttach::Tcx } else { PacketAttach::Clsact }
 }
 
 fn release_text() -> String {

@@ -6,6 +6,7 @@ pub mod application;
 pub(crate) mod deadline;
 pub mod network;
 pub mod security;
+pub mod worker;
 
 use std::{path::PathBuf, sync::Arc};
 

@@ -22,6 +22,12 @@ pub enum LossPoint {
     FlowRing,
     /// The kernel's map of dropped packets was full, or its program was already running: these drops are in no flow.
     DropMap,
+    /// The ring of packets with DNS.
+    DnsRing,
+    /// Messages of DNS that the worker could not keep, and records of which one may have died.
+    DnsWorker,
+    /// Names of addresses that made room for others before their time.
+    DnsNames,
     /// The ring of CPU samples.
     SampleRing,
     /// The ring of socket calls, of which requests are decoded.
@@ -36,6 +42,8 @@ pub enum LossPoint {
     Undecided,
     /// Calls that a policy would have answered with a signal, in pods that were not known yet: reported, and not stopped.
     Unenforced,
+    /// Decoded HTTP requests of which no flows were made: they came too fast, or their addresses are not known.
+    HttpFlows,
     /// A client of a gRPC stream read too slowly.
     StreamReader,
     /// The exporter's queue.
@@ -55,6 +63,9 @@ impl LossPoint {
             Self::FlowMap => "flow_map",
             Self::FlowRing => "flow_ring",
             Self::DropMap => "drop_map",
+            Self::DnsRing => "dns_ring",
+            Self::DnsWorker => "dns_worker",
+            Self::DnsNames => "dns_names",
             Self::SampleRing => "sample_ring",
             Self::RequestRing => "request_ring",
             Self::RequestBudget => "request_budget",
@@ -62,6 +73,7 @@ impl LossPoint {
             Self::Worker => "worker",
             Self::Undecided => "undecided",
             Self::Unenforced => "unenforced",
+            Self::HttpFlows => "http_flows",
             Self::StreamReader => "stream_reader",
             Self::ExportQueue => "export_queue",
             Self::ResultStore => "result_store",

@@ -5,8 +5,8 @@ use crate::{
     problem::Problem,
 };
 
-/// tcx exists since 6.6; flows have no other way to attach yet.
-const TCX_SINCE: Release = Release { major: 6, minor: 6 };
+/// Flows need a ring buffer (5.8) and filters of clsact, and are tested from here on.
+const FLOWS_SINCE: Release = Release { major: 5, minor: 10 };
 
 /// Processes and tracepoints.
 pub fn tracing_allowed(facts: &Facts) -> Result<(), Problem> {
@@ -15,10 +15,10 @@ pub fn tracing_allowed(facts: &Facts) -> Result<(), Problem> {
 }
 
 pub fn flows_allowed(facts: &Facts) -> Result<(), Problem> {
-    if facts.release < TCX_SINCE {
+    if facts.release < FLOWS_SINCE {
         return Err(Problem::KernelTooOld {
             what: "flows".into(),
-            needs: TCX_SINCE.to_string(),
+            needs: FLOWS_SINCE.to_string(),
             release: facts.release_text.clone(),
         });
     }

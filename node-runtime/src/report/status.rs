@@ -194,7 +194,7 @@ fn kernel_facts(facts: &Facts) -> KernelFacts {
         CgroupMode::Hybrid => "hybrid",
         CgroupMode::V1 => "v1",
     };
-    let features = [("btf", facts.btf), ("perf_event", !facts.perf_refused)];
+    let features = [("btf", facts.btf), (facts.packet_attach.name(), true), ("perf_event", !facts.perf_refused)];
     KernelFacts {
         release: facts.release_text.clone(),
         cgroup: cgroup.into(),

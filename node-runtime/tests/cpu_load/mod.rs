@@ -15,9 +15,12 @@ use jiff::{SignedDuration, Timestamp};
 use parking_lot::{Mutex, MutexGuard};
 use trilobite_node::{
     kernel::Map,
-    layers::application::{
-        Membership, ProfileMeta, ProfileTarget, ProfiledPod, Results, Session, SessionSpec, SessionStatus,
-        WorkerProgram, cpu::programs::SamplerSpec,
+    layers::{
+        application::{
+            Membership, ProfileMeta, ProfileTarget, ProfiledPod, Results, Session, SessionSpec, SessionStatus,
+            cpu::programs::SamplerSpec,
+        },
+        worker::WorkerProgram,
     },
     loss::Ledger,
 };

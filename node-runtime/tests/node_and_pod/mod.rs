@@ -16,16 +16,18 @@ use std::{
 };
 
 use nix::sched::{CloneFlags, setns, unshare};
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, ipproto, sendto, socket_with};
 use trilobite_node::layers::network::{
     enrich::{Enricher, WatchTarget},
     flow::{Flow, Forwarded, Interface},
     netlink,
     sources::{
         FlowSink,
+        packet_hooks::PacketHooks,
         tcx::{EndedFlows, IdleTimeouts, MapSizes, TcxPrograms},
     },
 };
-use trilobite_node::problem::Problem;
+use trilobite_node::{kernel::probe, problem::Problem};
 
 /// The host end of the veth.
 pub const HOST_END: &str = "trbveth0";
@@ -212,7 +214,9 @@ pub struct Watcher {
 
 impl Watcher {
     pub fn new() -> Self {
-        Self { programs: TcxPrograms::default(), enricher: Enricher::new(1) }
+        // TRILOBITE_AVOID_ATTACHING_BY=tcx runs the same tests with filters of clsact.
+        let hooks = PacketHooks::new(probe::packet_attach(), None);
+        Self { programs: TcxPrograms::new(hooks), enricher: Enricher::new(1) }
     }
 
     pub fn watch(
@@ -253,6 +257,26 @@ impl DerefMut for Watcher {
     fn deref_mut(&mut self) -> &mut TcxPrograms {
         &mut self.programs
     }
+}
+
+/// Sends an echo request with so many bytes of payload from this thread's namespace; its kernel drops the answer.
+pub fn send_echo(to: IpAddr, id: u16, bytes: usize) {
+    let (family, protocol, kind) = match to {
+        IpAddr::V4(_) => (AddressFamily::INET, ipproto::ICMP, 8),
+        IpAddr::V6(_) => (AddressFamily::INET6, ipproto::ICMPV6, 128),
+    };
+    let mut message = vec![kind, 0, 0, 0, 0, 0, 0, 1];
+    message[4..6].copy_from_slice(&id.to_be_bytes());
+    message.resize(8 + bytes, 0);
+    if to.is_ipv4() {
+        // Of version 6, the kernel writes the checksum.
+        let sum: u32 =
+            message.chunks(2).map(|pair| u32::from(pair[0]) << 8 | pair.get(1).map_or(0, |low| u32::from(*low))).sum();
+        let folded = (sum & 0xffff) + (sum >> 16);
+        message[2..4].copy_from_slice(&(!folded as u16).to_be_bytes());
+    }
+    let socket = socket_with(family, SocketType::RAW, SocketFlags::empty(), Some(protocol)).unwrap();
+    sendto(&socket, &message, SendFlags::empty(), &SocketAddr::new(to, 0)).unwrap();
 }
 
 fn send(stream: &mut TcpStream, bytes: usize) -> usize {

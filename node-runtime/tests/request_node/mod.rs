@@ -26,6 +26,7 @@ use trilobite_node::{
     layers::{
         LayerContext,
         application::{Application, RowsAnswer},
+        worker::WorkerProgram,
     },
     loss::Ledger,
     plan::{UnitKey, UnitState, plan},
@@ -81,7 +82,7 @@ impl RequestNode {
             fs::create_dir_all(cgroup.join(container)).unwrap();
         }
         identity.set_pods(pods.into_iter().map(Arc::new).collect());
-        let application = Application::new(context, identity, &worker_path());
+        let application = Application::new(context, identity, WorkerProgram::find(&worker_path()));
         Self { application, ledger, desired: Desired::default(), facts, cgroup, _alone: alone }
     }
 

@@ -43,6 +43,8 @@ pub(super) struct Question {
 pub(super) struct Record {
     pub(super) name: String,
     pub(super) kind: u16,
+    /// Seconds.
+    pub(super) ttl: u32,
     /// As zone files print it.
     pub(super) data: String,
 }
@@ -131,16 +133,15 @@ impl Message {
                 return None;
             }
             let name = reader.name()?;
-            let (kind, _, high, _, length) =
-                (reader.word()?, reader.word()?, reader.word()?, reader.word()?, usize::from(reader.word()?));
+            let (kind, _, ttl, length) = (reader.word()?, reader.word()?, reader.long()?, usize::from(reader.word()?));
             let data = reader.at;
             reader.at = data.checked_add(length).filter(|end| *end <= reader.bytes.len())?;
             if kind == OPT {
-                self.rcode |= (high >> 8) << 4;
+                self.rcode |= u16::from(ttl.to_be_bytes()[0]) << 4;
             }
             if index < usize::from(answers) {
                 let data = Reader { bytes: reader.bytes.get(..reader.at)?, at: data }.data(kind).unwrap_or_default();
-                self.answers.push(Record { name, kind, data });
+                self.answers.push(Record { name, kind, ttl, data });
             }
         }
         Some(())

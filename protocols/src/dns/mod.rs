@@ -2,8 +2,10 @@
 
 mod json;
 mod message;
+mod passing;
 
 use self::message::{HEADER_BYTES, Header, Message, hidden, kind_name, rcode_name};
+pub use self::passing::{DnsAnswer, DnsData, DnsMessage, DnsQuestion};
 use crate::exchange::ExchangeQueue;
 use crate::pair::ById;
 use crate::{DnsFields, Exchange, Fields, Guess, Name, Parser, Protocol, Role, Settings, Side, Step, Times, Transport};

@@ -3,7 +3,8 @@
 use super::body::Body;
 use super::half::{Message, Start};
 use super::head::Headers;
-use crate::exchange::TRUNCATED;
+use crate::http_body::{self, body_text};
+use crate::http2::UpgradedRequest;
 use crate::{Exchange, Fields, HttpFields, Times};
 
 /// A request that waits for its answer; it may still be arriving.
@@ -65,7 +66,20 @@ impl Request {
     }
 }
 
+impl Request {
+    /// As the request of stream 1, behind an upgrade to HTTP/2.
+    pub(super) fn into_upgraded(self) -> UpgradedRequest {
+        let at = Times { first: self.started, last: self.asked };
+        UpgradedRequest { method: self.method, path: self.target, headers: self.headers, bytes: self.bytes, at }
+    }
+}
+
 impl Answer {
+    /// Whether another protocol follows it.
+    pub(super) fn switches(&self) -> bool {
+        self.status == 101
+    }
+
     pub(super) fn new(message: Message, bytes: u64, at: Times) -> Self {
         let (status, reason) = match message.start {
             Start::Status { status, reason } => (status, reason),
@@ -108,13 +122,16 @@ pub(super) fn exchange(request: Request, answer: Answer) -> Exchange {
             path: request.target,
             request_headers: request.headers,
             request_body: request.body,
-            request_body_bytes: request.body_bytes,
-            status: answer.status,
+            request_body_bytes: Some(request.body_bytes),
+            status: Some(answer.status),
             reason: answer.reason,
             response_headers: answer.headers,
             response_body: answer.body,
-            response_body_bytes: answer.body_bytes,
+            response_body_bytes: Some(answer.body_bytes),
             content_type: answer.content_type,
+            grpc_status: None,
+            request_messages: None,
+            response_messages: None,
         }),
     }
 }
@@ -126,36 +143,11 @@ fn headers_memory(headers: &Vec<(String, String)>) -> usize {
 
 /// Whether the kept part of a body is shown.
 pub(super) fn shows_text(headers: &Headers, asks: bool) -> bool {
-    is_text(headers, asks) && !is_encoded(headers)
+    http_body::shows_text(&headers.content_type, &headers.content_encoding, asks)
 }
 
-fn is_text(headers: &Headers, asks: bool) -> bool {
-    let kind = headers.content_type.as_str();
-    kind.contains("json") || kind.contains("text/") || asks && kind.contains("form-urlencoded")
-}
-
-fn is_encoded(headers: &Headers) -> bool {
-    !matches!(headers.content_encoding.as_str(), "" | "identity")
-}
-
-/// What is kept of a body, as text; what is no text is named as Pixie names it.
+/// What is kept of a body.
 fn text(body: Body, headers: &Headers, asks: bool) -> String {
     let (is_cut, kept) = (body.is_cut(), body.kept);
-    if kept.is_empty() {
-        return String::new();
-    }
-    if headers.content_type.is_empty() {
-        return "<removed: unknown content-type>".to_owned();
-    }
-    if !is_text(headers, asks) {
-        return "<removed: non-text content-type>".to_owned();
-    }
-    if is_encoded(headers) {
-        return format!("<removed: content-encoding {}>", headers.content_encoding);
-    }
-    let mut text = String::from_utf8_lossy(&kept).into_owned();
-    if is_cut {
-        text.push_str(TRUNCATED);
-    }
-    text
+    body_text(kept, is_cut, &headers.content_type, &headers.content_encoding, asks)
 }

@@ -165,6 +165,8 @@ pub(super) struct Headers {
     chunked: bool,
     /// Transfer-Encoding is there; without `chunked` as its last the body lasts until the end.
     encoded: bool,
+    /// Upgrade names HTTP/2 without encryption.
+    to_http2: bool,
     pub(super) content_type: String,
     pub(super) content_encoding: String,
 }
@@ -180,6 +182,7 @@ impl Headers {
             contradicting: false,
             chunked: false,
             encoded: false,
+            to_http2: false,
             content_type: String::new(),
             content_encoding: String::new(),
         }
@@ -235,11 +238,17 @@ impl Headers {
             self.encoded = true;
             let last = value.rsplit(',').next().unwrap_or_default().trim();
             self.chunked = last.eq_ignore_ascii_case("chunked");
+        } else if name.eq_ignore_ascii_case("upgrade") {
+            self.to_http2 = value.trim().eq_ignore_ascii_case("h2c");
         } else if name.eq_ignore_ascii_case("content-type") {
             self.content_type = value.chars().take(64).collect::<String>().to_ascii_lowercase();
         } else if name.eq_ignore_ascii_case("content-encoding") {
             self.content_encoding = value.chars().take(32).collect::<String>().to_ascii_lowercase();
         }
+    }
+
+    pub(super) fn upgrades_to_http2(&self) -> bool {
+        self.to_http2
     }
 
     pub(super) fn request_framing(&self) -> Framing {

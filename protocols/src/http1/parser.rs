@@ -7,6 +7,8 @@ use super::columns::{self, Answer, Request};
 use super::half::{Half, Message, Origin, Start, State, start};
 use super::head::{Framing, Headers, begins_with_method, may_be_request, may_be_status, status_line, trimmed};
 use super::mask::{Taken, mask};
+use crate::exchange::ExchangeQueue;
+use crate::http2;
 use crate::limits::TEXT_MAX;
 use crate::pair::InOrder;
 use crate::{Exchange, Parser, Role, Settings, Side, Step, Times};
@@ -25,6 +27,13 @@ pub(super) struct HttpConnection {
     /// Number of the request whose body is being read, or was read last.
     open_request: u64,
     pairs: InOrder<Request, Answer>,
+    /// Exchanges of before an upgrade to HTTP/2.
+    finished: ExchangeQueue,
+    /// What follows such an upgrade.
+    upgraded: Option<Box<dyn Parser>>,
+    /// The bytes that were understood last are those of the answer that upgrades.
+    is_switching: bool,
+    settings: Settings,
     confirmed: bool,
     lengths_only: bool,
     not_understood: u64,
@@ -33,6 +42,10 @@ pub(super) struct HttpConnection {
 
 impl Parser for HttpConnection {
     fn parse(&mut self, side: Side, bytes: &[u8], at: Times) -> Step {
+        if let Some(upgraded) = &mut self.upgraded {
+            self.is_switching = false;
+            return upgraded.parse(side, bytes, at);
+        }
         if self.lengths_only {
             self.taken = Taken::Nothing;
             return Step::Message { bytes: bytes.len() };
@@ -47,6 +60,9 @@ impl Parser for HttpConnection {
     }
 
     fn gap(&mut self, side: Side, bytes: u64, at: Times) {
+        if let Some(upgraded) = &mut self.upgraded {
+            return upgraded.gap(side, bytes, at);
+        }
         if self.lengths_only {
             return;
         }
@@ -69,6 +85,9 @@ impl Parser for HttpConnection {
     }
 
     fn finish(&mut self, at: Times) {
+        if let Some(upgraded) = &mut self.upgraded {
+            upgraded.finish(at);
+        }
         let unfinished = self.answers.message.as_ref().is_some_and(|message| message.body.lasts_until_end());
         if self.answers.state == State::Body && unfinished {
             self.complete(false, at);
@@ -77,11 +96,15 @@ impl Parser for HttpConnection {
     }
 
     fn take_exchange(&mut self) -> Option<Exchange> {
-        self.pairs.take_pair().map(|(request, answer)| columns::exchange(request, answer))
+        let paired = || self.pairs.take_pair().map(|(request, answer)| columns::exchange(request, answer));
+        let exchange = self.finished.pop().or_else(paired);
+        exchange.or_else(|| self.upgraded.as_mut().and_then(|upgraded| upgraded.take_exchange()))
     }
 
     fn memory(&self) -> usize {
-        size_of::<Self>() + self.requests.memory() + self.answers.memory() + self.pairs.memory()
+        let upgraded = self.upgraded.as_ref().map_or(0, |upgraded| upgraded.memory());
+        let halves = self.requests.memory() + self.answers.memory();
+        size_of::<Self>() + halves + self.pairs.memory() + self.finished.memory() + upgraded
     }
 
     fn confirmed(&self) -> bool {
@@ -89,15 +112,20 @@ impl Parser for HttpConnection {
     }
 
     fn lost(&self) -> u64 {
-        self.pairs.lost() + self.not_understood
+        let upgraded = self.upgraded.as_ref().map_or(0, |upgraded| upgraded.lost());
+        self.pairs.lost() + self.not_understood + upgraded
     }
 
     /// Not without pipelining.
     fn has_many_in_a_call(&self) -> bool {
-        self.pairs.has_pipelined()
+        self.pairs.has_pipelined() || self.upgraded.is_some()
     }
 
-    fn mask(&self, _: Side, taken: &mut [u8]) {
+    fn mask(&self, side: Side, taken: &mut [u8]) {
+        // The answer that upgrades is understood by this parser still.
+        if let Some(upgraded) = self.upgraded.as_ref().filter(|_| !self.is_switching) {
+            return upgraded.mask(side, taken);
+        }
         mask(self.taken, taken, &self.redact);
     }
 
@@ -117,6 +145,10 @@ impl HttpConnection {
             answers: Half::new(mid_stream),
             open_request: 0,
             pairs: InOrder::new(mid_stream),
+            finished: ExchangeQueue::default(),
+            upgraded: None,
+            is_switching: false,
+            settings: settings.clone(),
             confirmed: false,
             lengths_only: false,
             not_understood: 0,
@@ -313,6 +345,7 @@ impl HttpConnection {
         self.confirmed |= known;
         let keep_max = self.keep_max;
         let Some(message) = &mut self.answers.message else { return };
+        let is_http2 = status == 101 && message.headers.upgrades_to_http2();
         let framing = if is_head || is_tunnel || matches!(status, 204 | 304) {
             Framing::None
         } else {
@@ -326,8 +359,30 @@ impl HttpConnection {
             self.lose_step(false);
             return;
         }
-        self.lengths_only = is_tunnel;
+        self.lengths_only = is_tunnel && !is_http2;
         self.note_body(false, at);
+        if is_http2 {
+            self.upgrade();
+        }
+    }
+
+    /// HTTP/2 follows; its stream 1 has the answer to the request that asked for it.
+    fn upgrade(&mut self) {
+        let mut upgrading = None;
+        while let Some((request, answer)) = self.pairs.take_pair() {
+            match answer.switches() {
+                true => upgrading = Some(request.into_upgraded()),
+                false => self.finished.push(columns::exchange(request, answer)),
+            }
+        }
+        match upgrading {
+            Some(request) => {
+                self.upgraded = Some(http2::upgraded(self.role, &self.settings, request));
+                self.is_switching = true;
+            }
+            // Whose answer it is was not certain.
+            None => self.lengths_only = true,
+        }
     }
 
     /// Something was read, or skipped, of a body.

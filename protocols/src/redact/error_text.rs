@@ -42,17 +42,9 @@ pub(crate) fn mask_pgsql_error(code: &str, routine: &str, message: &mut [u8]) {
     if quotes_names(code, routine) {
         return;
     }
-    for (open, close) in [(&QUOTES[..], &QUOTES[..]), (&['('], &[')'])] {
-        let hidden = std::str::from_utf8(message).ok().and_then(|text| between(text, open, close));
-        fill(message.get_mut(hidden.unwrap_or_default()).unwrap_or_default());
-    }
-    let mut in_number = false;
-    for byte in message {
-        in_number = byte.is_ascii_digit() || in_number && is_in_number(char::from(*byte));
-        if in_number {
-            *byte = b'0';
-        }
-    }
+    mask_between(message, &QUOTES, &QUOTES);
+    mask_between(message, &['('], &[')']);
+    mask_numbers(message);
 }
 
 /// RAISE in PL/pgSQL has a text of its own.
@@ -109,10 +101,16 @@ fn is_code(code: &str) -> bool {
 }
 
 /// Replaces what stands between the first opening and the last closing character, or the end where that is missing.
-fn replace_between(text: &mut String, open: &[char], close: &[char]) {
+pub(super) fn replace_between(text: &mut String, open: &[char], close: &[char]) {
     if let Some(hidden) = between(text, open, close) {
         text.replace_range(hidden, REDACTED);
     }
+}
+
+/// Overwrites what `replace_between` replaces.
+pub(super) fn mask_between(message: &mut [u8], open: &[char], close: &[char]) {
+    let hidden = std::str::from_utf8(message).ok().and_then(|text| between(text, open, close));
+    fill(message.get_mut(hidden.unwrap_or_default()).unwrap_or_default());
 }
 
 fn between(text: &str, open: &[char], close: &[char]) -> Option<Range<usize>> {
@@ -122,7 +120,7 @@ fn between(text: &str, open: &[char], close: &[char]) -> Option<Range<usize>> {
     Some(first..last)
 }
 
-fn replace_numbers(text: &str) -> String {
+pub(super) fn replace_numbers(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find(|c: char| c.is_ascii_digit()) {
@@ -133,6 +131,17 @@ fn replace_numbers(text: &str) -> String {
     }
     out.push_str(rest);
     out
+}
+
+/// Overwrites what `replace_numbers` replaces.
+pub(super) fn mask_numbers(message: &mut [u8]) {
+    let mut in_number = false;
+    for byte in message {
+        in_number = byte.is_ascii_digit() || in_number && is_in_number(char::from(*byte));
+        if in_number {
+            *byte = b'0';
+        }
+    }
 }
 
 fn is_in_number(c: char) -> bool {

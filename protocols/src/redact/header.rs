@@ -1,6 +1,7 @@
 //! Headers without the values that are credentials.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use super::REDACTED;
 use super::url::{in_text, values_in_text};
@@ -44,14 +45,21 @@ pub fn header_value<'a>(name: &str, value: &'a str, redacted: &[String]) -> Cow<
 
 /// Overwrites in a header's value what `header_value` does not show.
 pub(crate) fn mask_header_value(name: &str, value: &mut [u8], redacted: &[String]) {
+    let hidden = hidden_in_header(name, value, redacted);
+    hidden.into_iter().for_each(|hidden| fill(value.get_mut(hidden).unwrap_or_default()));
+}
+
+/// The bytes of a header's value that `header_value` does not show.
+pub(crate) fn hidden_in_header(name: &str, value: &[u8], redacted: &[String]) -> Vec<Range<usize>> {
+    let whole = || std::iter::once(0..value.len()).collect();
     if is_redacted(name, redacted) {
-        return fill(value);
+        return whole();
     }
     match std::str::from_utf8(value).map(values_in_text) {
-        Ok(hidden) => hidden.into_iter().for_each(|hidden| fill(value.get_mut(hidden).unwrap_or_default())),
+        Ok(hidden) => hidden,
         // What is no text is shown as it is, unless there is a URL in it.
-        Err(_) if values_in_text(&String::from_utf8_lossy(value)).is_empty() => {}
-        Err(_) => fill(value),
+        Err(_) if values_in_text(&String::from_utf8_lossy(value)).is_empty() => Vec::new(),
+        Err(_) => whole(),
     }
 }
 

@@ -3,13 +3,16 @@
 
 mod error_text;
 mod header;
+mod mysql_error;
 mod sql;
 mod url;
 
 pub(crate) use error_text::{mask_pgsql_error, mask_redis_error};
 pub use error_text::{pgsql_error, redis_error};
 pub use header::header_value;
-pub(crate) use header::mask_header_value;
+pub(crate) use header::{hidden_in_header, mask_header_value};
+pub(crate) use mysql_error::mask_mysql_error;
+pub use mysql_error::mysql_error;
 pub(crate) use sql::mask_sql;
 pub use sql::{SqlDialect, sql};
 pub use url::query;

@@ -9,6 +9,14 @@ pub enum SqlDialect {
     Postgres,
     /// Double quotes are strings, backticks are identifiers, backslashes escape, `#` begins a comment.
     MySql,
+    /// The same, but whether backslashes escape is not known, or they do not (`NO_BACKSLASH_ESCAPES`).
+    MySqlOfAnyMode,
+}
+
+impl SqlDialect {
+    fn is_mysql(self) -> bool {
+        matches!(self, Self::MySql | Self::MySqlOfAnyMode)
+    }
 }
 
 /// A statement with `?` for each literal and without comments; runs of blanks become one. What it cannot tell apart with
@@ -39,6 +47,8 @@ struct Scanner<'a> {
     setting: Setting,
     /// The last word was ESCAPE.
     after_escape: bool,
+    /// In a comment whose text MySQL executes.
+    in_executable: bool,
     /// Where literals and comments stand, if that is asked for.
     hidden: Option<Vec<Hidden>>,
 }
@@ -69,6 +79,7 @@ impl<'a> Scanner<'a> {
             blank: false,
             setting: Setting::Start,
             after_escape: false,
+            in_executable: false,
             hidden: None,
         }
     }
@@ -80,17 +91,21 @@ impl<'a> Scanner<'a> {
     /// Copies or replaces one token; `false` at the end.
     fn copy_token(&mut self) -> bool {
         let Some(&byte) = self.bytes.get(self.at) else { return false };
-        let mysql = self.dialect == SqlDialect::MySql;
+        let mysql = self.dialect.is_mysql();
+        let escapes = self.dialect == SqlDialect::MySql;
         match byte {
             0 | b' ' | b'\t'..=b'\r' => {
                 self.at += 1;
                 self.blank = true;
             }
+            b'-' if self.byte(1) == b'-' && mysql => self.two_dashes(),
             b'-' if self.byte(1) == b'-' => self.skip_line(),
             b'#' if mysql => self.skip_line(),
+            b'/' if mysql && self.executable_marker() > 0 => self.open_executable_comment(),
+            b'*' if self.in_executable && self.byte(1) == b'/' => self.close_executable_comment(),
             b'/' if self.byte(1) == b'*' => self.skip_block_comment(),
-            b'\'' => self.replace_string(mysql),
-            b'"' if mysql => self.replace_string(true),
+            b'\'' => self.replace_string(escapes),
+            b'"' if mysql => self.replace_string(escapes),
             b'"' => self.copy_quoted(b'"'),
             b'`' if mysql => self.copy_quoted(b'`'),
             b'$' if !mysql => self.dollar(),
@@ -191,12 +206,17 @@ impl<'a> Scanner<'a> {
         loop {
             let byte = *self.bytes.get(at)?;
             if byte == b'\\' {
+                // In some character sets of MySQL a backslash is the second byte of a character.
+                let before = self.bytes.get(..at).unwrap_or_default();
+                if self.dialect.is_mysql() && before.ends_with("\u{fffd}".as_bytes()) {
+                    return None;
+                }
                 backslashes += 1;
                 at += if escapes { 2 } else { 1 };
                 continue;
             }
             if byte == quote {
-                let only_backslash = self.after_escape && at == self.at + 2;
+                let only_backslash = self.after_escape && at == self.at + 2 && !self.dialect.is_mysql();
                 if !escapes && backslashes % 2 == 1 && !only_backslash {
                     return None;
                 }
@@ -351,6 +371,7 @@ fn is_plain_value(word: &str) -> bool {
 }
 
 mod mask;
+mod mysql;
 
 pub(crate) use mask::mask_sql;
 

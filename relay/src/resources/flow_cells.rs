@@ -2,7 +2,7 @@
 
 use trilobite_api::{
     flow::{Flow, Layer4, TraceObservationPoint, Verdict, layer4::Protocol, layer7::Record},
-    lines::flow::{host_and_port, ports, tcp_flags},
+    lines::flow::{host_and_port, l7_kind, ports, tcp_flags},
     observer::{GetFlowsResponse, get_flows_response::ResponseTypes},
 };
 
@@ -46,8 +46,11 @@ fn flow_cells(flow: &Flow) -> [String; 5] {
     [cell(&source), cell(&destination), point(flow), flow.verdict().as_str_name().to_owned(), cell(&summary)]
 }
 
-/// `to-endpoint` or the like, or the reason of a drop.
+/// `to-endpoint` or the like, the reason of a drop, or `http-request` and the like.
 fn point(flow: &Flow) -> String {
+    if let Some(kind) = l7_kind(flow) {
+        return kind;
+    }
     if flow.verdict() == Verdict::Dropped {
         return flow.drop_reason_desc().as_str_name().replace('_', " ").to_lowercase();
     }
@@ -91,7 +94,7 @@ pub(super) fn is_protocol(flow: &Flow, name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use trilobite_api::flow::{Endpoint, Ip, LostEvent, LostEventSource, Tcp, TcpFlags};
+    use trilobite_api::flow::{Endpoint, Http, Ip, L7FlowType, Layer7, LostEvent, LostEventSource, Tcp, TcpFlags};
 
     use super::*;
 
@@ -112,6 +115,16 @@ mod tests {
             is_reply: Some(false),
             ..Flow::default()
         }
+    }
+
+    #[test]
+    #[expect(deprecated, reason = "still what Hubble's servers fill")]
+    fn request_is_shown_by_what_was_said() {
+        let l7 =
+            Layer7 { r#type: L7FlowType::Request.into(), latency_ns: 0, record: Some(Record::Http(Http::default())) };
+        let summary = "HTTP/1.1 GET http://cart/".to_owned();
+        let cells = flow_cells(&Flow { l7: Some(l7), summary: summary.clone(), trace_observation_point: 0, ..flow() });
+        assert_eq!(cells[2..], ["http-request".to_owned(), "FORWARDED".to_owned(), summary]);
     }
 
     #[test]

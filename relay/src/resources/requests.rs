@@ -259,7 +259,10 @@ mod tests {
     #[test]
     fn unknown_values_are_refused_with_those_that_there_are() {
         for (text, message) in [
-            ("protocol=kafka", "fieldSelector: protocol: \"kafka\" is none of http, pgsql, redis, dns"),
+            (
+                "protocol=mqtt",
+                "fieldSelector: protocol: \"mqtt\" is none of http, pgsql, redis, dns, http2, grpc, mysql, kafka",
+            ),
             ("role=proxy", "fieldSelector: role: \"proxy\" is none of client, server"),
             ("isError=1", "fieldSelector: isError: \"1\" is none of true, false"),
         ] {

@@ -8,7 +8,7 @@ use std::{
 
 use trilobite_worker_wire::channel::MESSAGE_MAX;
 
-use super::clock::boot_ns;
+use crate::clock::boot_ns;
 
 /// Bytes for messages: what is received, what is sent, and a scan of rows.
 const MESSAGES: usize = 8 * MESSAGE_MAX;

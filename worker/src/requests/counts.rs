@@ -9,7 +9,7 @@ use trilobite_worker_wire::RequestCounts;
 const NAMES_MAX: usize = 15;
 
 pub(super) fn count_row(counts: &mut RequestCounts, row: &Row) {
-    count_name(&mut counts.rows, row.table.protocol().as_str());
+    count_name(&mut counts.rows, row.protocol().as_str());
 }
 
 pub(super) fn count_name(counts: &mut BTreeMap<String, u64>, name: &str) {

@@ -3,7 +3,6 @@
 use std::{
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    panic,
     time::{Duration, Instant},
 };
 
@@ -14,7 +13,8 @@ use trilobite_worker_wire::{
     protocol::CHUNK_BYTES,
 };
 
-use super::{budget::Budget, capture::Capture, clock::boot_ns, outbox::Outbox, readers::Readers};
+use super::{budget::Budget, capture::Capture, readers::Readers};
+use crate::{clock::boot_ns, outbox::Outbox, panics::report_panics};
 
 /// Pause between two drains of the ring. The kernel program does not wake this process.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(50);
@@ -48,14 +48,6 @@ pub(crate) struct RequestJob<'a> {
 struct Drained {
     records: usize,
     bytes: usize,
-}
-
-/// The message of a panic may quote the bytes that were parsed: its place alone is printed.
-pub(super) fn report_panics() {
-    panic::set_hook(Box::new(|panicked| {
-        let place = panicked.location().map(ToString::to_string).unwrap_or_default();
-        eprintln!("trilobite-worker: a parser panicked at {place}");
-    }));
 }
 
 impl<'a> RequestJob<'a> {

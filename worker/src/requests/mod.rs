@@ -2,13 +2,11 @@
 
 mod budget;
 mod capture;
-mod clock;
 mod connections;
 mod counts;
 mod exchange_filter;
 mod followed;
 mod job;
-mod outbox;
 mod readers;
 mod record;
 #[cfg(test)]

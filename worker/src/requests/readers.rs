@@ -5,7 +5,7 @@ use std::{collections::VecDeque, io};
 use trilobite_tables::{RowFilter, RowRing};
 use trilobite_worker_wire::{Message, RowQuery, pack_rows};
 
-use super::outbox::Outbox;
+use crate::outbox::Outbox;
 
 /// Scans of rows in a row, over all readers, before the ring is read again.
 const SCANS: usize = 16;

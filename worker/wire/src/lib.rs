@@ -4,6 +4,7 @@
 #![warn(missing_docs)]
 
 pub mod channel;
+pub mod dns;
 pub mod inspection;
 pub mod names;
 mod process_image;
@@ -13,6 +14,7 @@ pub mod requests;
 pub mod ring_view;
 mod row_packing;
 
+pub use dns::{DnsAnswered, DnsCounts, DnsEvent, DnsSeen};
 pub use inspection::{InspectedFunction, Inspection, TlsFunction, TlsImplementation};
 pub use process_image::ProcessImage;
 pub use protocol::{FileKind, Mapping, Message, MessageError, NewFile, SampleCounts};

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     channel::MESSAGE_MAX,
+    dns::{DnsCounts, DnsSeen},
     inspection::Inspection,
     names::sanitize_name,
     process_image::ProcessImage,
@@ -160,6 +161,19 @@ pub enum Message {
         /// Memory that the worker may use beside its binary.
         memory_bytes: u64,
     },
+    /// To the worker, first: reads packets from and to DNS servers. Carries their ring.
+    StartDns {
+        /// Size of the ring.
+        ring_bytes: u32,
+        /// Memory that the worker may use beside its binary.
+        memory_bytes: u64,
+        /// Records at the head of the ring to pass over: a worker before may have died of them.
+        skip: u32,
+    },
+    /// To the agent: messages of DNS, in the order in which they were seen.
+    DnsSeen(Vec<DnsSeen>),
+    /// To the agent: counts of DNS so far.
+    DnsProgress(DnsCounts),
     /// To the worker: asks for rows. Answered by `RowsChunk` and `RowsComplete` with the same id.
     RowsWanted {
         /// Chosen by the agent, not in use.
@@ -294,6 +308,7 @@ impl Message {
                 Self::Inspected(inspection) if !inspection.is_within_limits() => {
                     return Err(MessageError::TooMany(inspection.functions.len()));
                 }
+                Self::DnsSeen(seen) => Self::DnsSeen(seen.into_iter().map(DnsSeen::bounded).collect()),
                 Self::Verdicts(verdicts) if verdicts.len() > VERDICTS_MAX => {
                     return Err(MessageError::TooMany(verdicts.len()));
                 }
@@ -320,6 +335,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        dns::tests::largest_answer,
         inspection::{InspectedFunction, RETURNS_MAX, TlsFunction, TlsImplementation},
         recording::{CallCount, Recorded},
         requests::{VerdictKind, tests::row},
@@ -396,6 +412,9 @@ mod tests {
                     recording: Some(RecordingSettings { max_bytes: ktime, ..RecordingSettings::default() }),
                 },
                 Message::Replay { memory_bytes: ktime },
+                Message::StartDns { ring_bytes: pid, memory_bytes: ktime, skip: 1 },
+                Message::DnsSeen(vec![largest_answer()]),
+                Message::DnsProgress(DnsCounts { messages: samples, ..DnsCounts::default() }),
                 Message::RecordedChunk(chunk.clone()),
                 Message::ReplayStarted(Box::new(RecordingHeader {
                     boot_time_ns: ktime,

@@ -113,7 +113,7 @@ pub struct RowQuery {
     pub until_ns: u64,
     /// Leaf cgroups of the wanted containers, at most `CGROUPS_MAX`; none: all.
     pub cgroups: Option<Vec<u64>>,
-    /// Word of a protocol; none: all.
+    /// Word of a protocol, or name of a table, whose rows may have several; none: all.
     pub protocol: Option<String>,
     /// Only rows with at least this latency.
     pub slower_than_ns: u64,

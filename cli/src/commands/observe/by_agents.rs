@@ -8,7 +8,7 @@ use trilobite_api::observer::{GetFlowsRequest, observer_client::ObserverClient};
 
 use super::{
     filters::filters,
-    printing::{latest, number, print_flow, print_found, style},
+    printing::{explain_no_flow, latest, number, print_flow, print_found, style},
 };
 use crate::{
     agent::{ANSWER_TIMEOUT, AgentError, Arrival, Transport, merge, status_text},
@@ -77,7 +77,7 @@ pub(super) async fn print_flows_by_agents(
         if let Some(error) = failed {
             return Err(error.into());
         }
-        stderr_line!("no flow matches; is the network layer on, or a FlowCapture running? See '{status}'");
+        explain_no_flow(arguments, &format!("is the network layer on, or a FlowCapture running? See '{status}'"));
     }
     print_found(&found, arguments, out)
 }

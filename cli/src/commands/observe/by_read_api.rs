@@ -8,7 +8,7 @@ use trilobite_api::{json, observer::GetFlowsResponse};
 use super::{
     filters::common_namespace,
     matching::{FlowMatcher, is_more_than_asked},
-    printing::{latest, number, print_flow, print_found, style},
+    printing::{explain_no_flow, latest, number, print_flow, print_found, style},
 };
 use crate::{
     args::ObserveArgs,
@@ -36,7 +36,7 @@ pub(super) async fn print_flows_by_read_api(
         let found = latest(wanted(&matcher, &list), number(arguments));
         if !arguments.follow {
             if found.is_empty() {
-                stderr_line!("no flow matches; is the network layer on, or a FlowCapture running in the namespace?");
+                explain_no_flow(arguments, "is the network layer on, or a FlowCapture running in the namespace?");
             }
             return print_found(&found, arguments, out);
         }

@@ -1,5 +1,6 @@
 //! Arguments as filters of GetFlows. Pure.
 
+use regex::Regex;
 use trilobite_api::flow::{FlowFilter, NetworkInterface};
 
 use crate::args::FlowFilterArgs;
@@ -23,6 +24,9 @@ pub(super) fn filters(arguments: &FlowFilterArgs) -> Vec<FlowFilter> {
         label,
         from_label,
         to_label,
+        fqdn,
+        from_fqdn,
+        to_fqdn,
         identity,
         from_identity,
         to_identity,
@@ -34,6 +38,11 @@ pub(super) fn filters(arguments: &FlowFilterArgs) -> Vec<FlowFilter> {
         to_port,
         protocol,
         tcp_flags,
+        http_status,
+        http_method,
+        http_path,
+        http_url,
+        http_header,
         r#type,
         verdict,
         drop_reason_desc,
@@ -56,6 +65,8 @@ pub(super) fn filters(arguments: &FlowFilterArgs) -> Vec<FlowFilter> {
         destination_workload: to_workload.clone(),
         source_label: from_label.clone(),
         destination_label: to_label.clone(),
+        source_fqdn: from_fqdn.clone(),
+        destination_fqdn: to_fqdn.clone(),
         source_identity: from_identity.clone(),
         destination_identity: to_identity.clone(),
         source_ip: from_ip.clone(),
@@ -64,6 +75,11 @@ pub(super) fn filters(arguments: &FlowFilterArgs) -> Vec<FlowFilter> {
         destination_port: texts(to_port),
         protocol: protocol.iter().map(|protocol| protocol.as_str().to_owned()).collect(),
         tcp_flags: tcp_flags.clone(),
+        http_status_code: http_status.clone(),
+        http_method: http_method.clone(),
+        http_path: patterns(http_path),
+        http_url: patterns(http_url),
+        http_header: http_header.clone(),
         event_type: r#type.clone(),
         verdict: verdict.iter().map(|verdict| verdict.number()).collect(),
         drop_reason_desc: drop_reason_desc.iter().map(|reason| (*reason).into()).collect(),
@@ -78,11 +94,16 @@ pub(super) fn filters(arguments: &FlowFilterArgs) -> Vec<FlowFilter> {
     at_either_end(&mut filters, service, |to| &mut to.source_service, |to| &mut to.destination_service);
     at_either_end(&mut filters, workload, |to| &mut to.source_workload, |to| &mut to.destination_workload);
     at_either_end(&mut filters, label, |to| &mut to.source_label, |to| &mut to.destination_label);
+    at_either_end(&mut filters, fqdn, |to| &mut to.source_fqdn, |to| &mut to.destination_fqdn);
     at_either_end(&mut filters, identity, |to| &mut to.source_identity, |to| &mut to.destination_identity);
     at_either_end(&mut filters, ip, |to| &mut to.source_ip, |to| &mut to.destination_ip);
     at_either_end(&mut filters, &texts(port), |to| &mut to.source_port, |to| &mut to.destination_port);
     filters.retain(|filter| *filter != FlowFilter::default());
     filters
+}
+
+fn patterns(patterns: &[Regex]) -> Vec<String> {
+    patterns.iter().map(|pattern| pattern.as_str().to_owned()).collect()
 }
 
 /// `NAMESPACE/PREFIX`, where either may be empty. A pod without a namespace is of one of those that are given, or of any.

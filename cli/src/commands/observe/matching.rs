@@ -5,13 +5,14 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use trilobite_api::{
-    flow::{Endpoint, Flow, FlowFilter, Service, TcpFlags, Verdict, Workload, layer4::Protocol},
+    flow::{Endpoint, Flow, FlowFilter, Service, TcpFlags, Verdict, Workload, layer4::Protocol, layer7::Record},
     label_selector::LabelSelector,
     lines::flow::ports,
+    name_pattern::NamePattern,
     observer::{GetFlowsResponse, get_flows_response::ResponseTypes},
 };
 
-use super::filters::filters;
+use super::{filters::filters, http_matching::HttpMatcher};
 use crate::args::ObserveArgs;
 
 pub(super) struct FlowMatcher {
@@ -25,15 +26,22 @@ struct FilterWithSelectors {
     filter: FlowFilter,
     source_label: Vec<LabelSelector>,
     destination_label: Vec<LabelSelector>,
+    source_fqdn: Vec<NamePattern>,
+    destination_fqdn: Vec<NamePattern>,
+    http: HttpMatcher,
 }
 
 impl FlowMatcher {
     pub(super) fn new(arguments: &ObserveArgs) -> Self {
         // The command line has parsed them before.
         let selectors = |texts: &[String]| texts.iter().filter_map(|text| LabelSelector::parse(text).ok()).collect();
+        let names = |texts: &[String]| texts.iter().filter_map(|text| NamePattern::parse(text).ok()).collect();
         let with_selectors = |filter: FlowFilter| FilterWithSelectors {
             source_label: selectors(&filter.source_label),
             destination_label: selectors(&filter.destination_label),
+            source_fqdn: names(&filter.source_fqdn),
+            destination_fqdn: names(&filter.destination_fqdn),
+            http: HttpMatcher::new(&arguments.filter),
             filter,
         };
         let filters = filters(&arguments.filter).into_iter().map(with_selectors).collect();
@@ -56,7 +64,7 @@ impl FlowMatcher {
 
 impl FilterWithSelectors {
     fn holds(&self, flow: &Flow) -> bool {
-        let Self { filter, source_label, destination_label } = self;
+        let Self { filter, source_label, destination_label, source_fqdn, destination_fqdn, http } = self;
         let (source, destination) = (flow.source.as_ref(), flow.destination.as_ref());
         let (source_port, destination_port) = ports(flow.l4.as_ref());
         let ip = flow.ip.as_ref();
@@ -68,6 +76,8 @@ impl FilterWithSelectors {
             && has_workload(&filter.destination_workload, destination)
             && has_labels(source_label, source)
             && has_labels(destination_label, destination)
+            && has_dns_name(source_fqdn, &flow.source_names)
+            && has_dns_name(destination_fqdn, &flow.destination_names)
             && is_one(&filter.source_identity, &source.map_or(0, |end| end.identity))
             && is_one(&filter.destination_identity, &destination.map_or(0, |end| end.identity))
             && has_address(&filter.source_ip, ip.map_or("", |ip| &ip.source))
@@ -76,6 +86,7 @@ impl FilterWithSelectors {
             && has_port(&filter.destination_port, destination_port)
             && has_protocol(&filter.protocol, flow)
             && has_tcp_flags(&filter.tcp_flags, flow)
+            && http.holds(flow)
             && has_type(filter, flow)
             && is_one(&filter.verdict, &flow.verdict)
             && (filter.drop_reason_desc.is_empty()
@@ -125,6 +136,10 @@ fn has_labels(wanted: &[LabelSelector], end: Option<&Endpoint>) -> bool {
     wanted.is_empty() || wanted.iter().any(|selector| selector.matches(labels))
 }
 
+fn has_dns_name(wanted: &[NamePattern], names: &[String]) -> bool {
+    wanted.is_empty() || names.iter().any(|name| wanted.iter().any(|pattern| pattern.matches(name)))
+}
+
 fn has_port(wanted: &[String], found: Option<u32>) -> bool {
     wanted.is_empty() || found.is_some_and(|port| wanted.contains(&port.to_string()))
 }
@@ -145,7 +160,12 @@ fn has_protocol(wanted: &[String], flow: &Flow) -> bool {
         Some(Protocol::IcmPv6(_)) => &["icmp", "icmpv6"],
         _ => &[],
     };
-    wanted.is_empty() || wanted.iter().any(|one| names.contains(&one.as_str()))
+    let of_l7 = match flow.l7.as_ref().and_then(|l7| l7.record.as_ref()) {
+        Some(Record::Http(_)) => "http",
+        Some(Record::Dns(_)) => "dns",
+        _ => "",
+    };
+    wanted.is_empty() || wanted.iter().any(|one| names.contains(&one.as_str()) || one == of_l7)
 }
 
 /// All flags of an entry are set; others may be.
@@ -227,6 +247,7 @@ mod tests {
             l4: Some(flow::Layer4 { protocol: Some(Protocol::Tcp(tcp)) }),
             event_type: Some(CiliumEventType { r#type: 4, sub_type: 3 }),
             interface: Some(flow::NetworkInterface { index: 3, name: "eth0".into() }),
+            destination_names: vec!["shop.example.com".into()],
             is_reply: Some(false),
             uuid: "u1".into(),
             ..Flow::default()
@@ -284,6 +305,8 @@ mod tests {
             "--label app=till",
             "--label reserved:world",
             "--to-label reserved:world --from-label !missing",
+            "--fqdn *.example.com",
+            "--to-fqdn shop.example.com. --from-pod till",
             "--from-namespace shop --to-port 443",
             "--workload Deployment/till",
             "--identity world",
@@ -315,6 +338,8 @@ mod tests {
             "--pod shop/till --port 80",
             "--to-pod shop/till",
             "--from-label reserved:world",
+            "--from-fqdn shop.example.com",
+            "--fqdn example.com",
             "--to-workload till",
             "--from-identity world",
             "--from-port 443",

@@ -3,6 +3,7 @@
 mod by_agents;
 mod by_read_api;
 mod filters;
+mod http_matching;
 #[cfg(test)]
 mod hubble_client_tests;
 mod matching;
@@ -11,11 +12,12 @@ mod printing;
 use std::io::Write;
 
 pub(super) use self::printing::latest;
-use self::{by_agents::print_flows_by_agents, by_read_api::print_flows_by_read_api};
+use self::{by_agents::print_flows_by_agents, by_read_api::print_flows_by_read_api, printing::HTTP_NEEDS_A_PROFILE};
 use super::failure::Failure;
 use crate::{
     agent::Transport,
     args::{FlowsFormat, ObserveArgs},
+    output::stderr::stderr_line,
     read_api::ReadApi,
 };
 
@@ -28,12 +30,8 @@ pub(super) async fn print_flows(
     if arguments.follow && arguments.output == FlowsFormat::Table {
         return Err(Failure::Usage("--follow cannot print a table; use -o compact or -o json".into()));
     }
-    if let Some(protocol) = arguments.filter.protocol.iter().find(|protocol| protocol.is_of_requests()) {
-        let protocol = protocol.as_str();
-        return Err(Failure::Usage(format!(
-            "{protocol} is decoded only for pods that an AppProfile selects, and is no flow: \
-             kubectl label namespace NAMESPACE trilobite.dev/app-profile={protocol}.15m, then trilobite requests -n NAMESPACE --protocol {protocol}"
-        )));
+    if arguments.follow && arguments.filter.wants_http() {
+        stderr_line!("{HTTP_NEEDS_A_PROFILE}");
     }
     match api {
         Some(api) => print_flows_by_read_api(arguments, api, out).await,

@@ -22,6 +22,15 @@ use crate::{
 /// Number of flows without --last.
 pub(super) const DEFAULT_LAST: u64 = 20;
 
+pub(super) const HTTP_NEEDS_A_PROFILE: &str = "HTTP is decoded only in pods that an AppProfile selects: \
+     kubectl label namespace NAMESPACE trilobite.dev/app-profile=http.15m";
+
+/// Says on stderr why there may be no flow. `hint` is for flows in general.
+pub(super) fn explain_no_flow(arguments: &ObserveArgs, hint: &str) {
+    let why = if arguments.filter.wants_http() { HTTP_NEEDS_A_PROFILE } else { hint };
+    stderr_line!("no flow matches; {why}");
+}
+
 pub(super) fn style(arguments: &ObserveArgs) -> FlowStyle {
     FlowStyle {
         paint: Paint(arguments.color.is_on()),

@@ -11,6 +11,7 @@ mod command_line;
 mod completeness;
 mod drops;
 mod flow_names;
+mod http_flows;
 mod hubble_metrics;
 mod hubble_relay;
 mod isolation;

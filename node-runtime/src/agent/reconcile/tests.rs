@@ -13,6 +13,7 @@ use crate::{
         application::Application,
         network::Network,
         security::{Security, event_bus::EventBus},
+        worker::WorkerProgram,
     },
 };
 
@@ -23,7 +24,7 @@ fn reconciler_without_btf() -> Reconciler {
     let identity = IdentityService::new(facts.clone(), ledger.clone(), true);
     let security = Security::new(context.clone(), identity.clone(), EventBus::new(ledger.clone()));
     let network = Network::new(context.clone(), identity.clone(), Arc::default());
-    let application = Application::new(context, identity, "/no-worker".as_ref());
+    let application = Application::new(context, identity, WorkerProgram::find("/no-worker".as_ref()));
     Reconciler::new(Layers::new(facts, security, network, application), ledger)
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
 use trilobite_api::{
-    filter_values::{drop_reason, event_type, tcp_flags},
-    flow::{DropReason, EventTypeFilter, TcpFlags, Verdict},
+    filter_values::{drop_reason, event_type, http_header, tcp_flags},
+    flow::{DropReason, EventTypeFilter, HttpHeader, TcpFlags, Verdict},
 };
 
 use crate::commands::foreign_client::endpoint_address;
@@ -117,6 +117,21 @@ pub(super) struct ObserveArguments {
     /// Show only flows which match the given L4/L7 flow protocol (e.g. "udp", "http")
     #[arg(long)]
     pub(super) protocol: Vec<String>,
+    /// Show only flows which match this HTTP status code or its beginning (e.g. "404", "5+")
+    #[arg(long)]
+    pub(super) http_status: Vec<String>,
+    /// Show only flows which match this HTTP method
+    #[arg(long)]
+    pub(super) http_method: Vec<String>,
+    /// Show only flows whose HTTP path matches this regular expression
+    #[arg(long)]
+    pub(super) http_path: Vec<String>,
+    /// Show only flows whose HTTP URL matches this regular expression
+    #[arg(long)]
+    pub(super) http_url: Vec<String>,
+    /// Show only flows with this HTTP header (e.g. "Host:cart")
+    #[arg(long, value_parser = http_header)]
+    pub(super) http_header: Vec<HttpHeader>,
     /// Show only flows with this verdict
     #[arg(long, value_parser = verdict)]
     pub(super) verdict: Vec<Verdict>,
@@ -178,6 +193,7 @@ mod tests {
             "hubble status --server unix:///x.sock --timeout 2s",
             "hubble observe -t drop -t policy-verdict --drop-reason-desc POLICY_DENIED --not-reply --print-policy-names",
             "hubble observe --type trace:to-endpoint --tcp-flags syn,ack --reply",
+            "hubble observe --http-status 5+ --http-method get --http-path ^/cart --http-url id= --http-header Host:cart",
             "hubble observe --since 5m --until 2030-01-02T03:04:05Z -o jsonpb",
         ] {
             let parsed = HubbleArguments::try_parse_from(line.split(' '));

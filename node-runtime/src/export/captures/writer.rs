@@ -65,8 +65,8 @@ fn append(message: FlowMessage, node: &str, lines: &mut Vec<u8>) -> u64 {
             flows.iter().for_each(|flow| hubble::append_json_line(flow, node, lines));
             flows.len() as u64
         }
-        FlowMessage::Lost { count, first, last } => {
-            hubble::append_lost_line(count, first, last, node, lines);
+        FlowMessage::Lost { source, count, first, last } => {
+            hubble::append_lost_line(source, count, (first, last), node, lines);
             1
         }
     }
@@ -76,6 +76,7 @@ fn append(message: FlowMessage, node: &str, lines: &mut Vec<u8>) -> u64 {
 mod tests {
     use std::path::{Path, PathBuf};
 
+    use trilobite_api::flow::LostEventSource;
     use trilobite_crds::node::FlowOutput;
 
     use super::*;
@@ -95,7 +96,7 @@ mod tests {
             CaptureWriter { node: "n1".into(), ledger: ledger.clone(), _running: tokio::sync::mpsc::channel(1).0 };
         writer.start(stream, move || RotatedFile::open(&folder, RotationLimits::new(&FILE)));
         (0..100).for_each(|_| sender.push(Arc::new(syn())));
-        sender.report_lost(5, syn().time, syn().time);
+        sender.report_lost(LostEventSource::PerfEventRingBuffer, 5, (syn().time, syn().time));
         ledger
     }
 

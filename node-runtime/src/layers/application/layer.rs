@@ -2,20 +2,16 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
     time::Duration,
 };
 
 use jiff::Timestamp;
 use trilobite_crds::node::{AppProfileSession, Desired, RequestsState};
 
-use super::{
-    Profiles, RequestRows, WorkerProgram, cpu::layer::CpuProfiler, node_budget::NodeBudget,
-    requests::layer::RequestTracer,
-};
+use super::{Profiles, RequestRows, cpu::layer::CpuProfiler, node_budget::NodeBudget, requests::layer::RequestTracer};
 use crate::{
     identity::IdentityService,
-    layers::LayerContext,
+    layers::{LayerContext, worker::WorkerProgram},
     plan::{Plan, Unit, UnitCount, UnitKey, UnitState},
     problem::Problem,
 };
@@ -29,13 +25,8 @@ pub struct Application {
 }
 
 impl Application {
-    /// Loads nothing. Results that a previous agent stored are available. `worker` is the path of the worker's binary.
-    pub fn new(context: LayerContext, identity: IdentityService, worker: &Path) -> Self {
-        let worker = WorkerProgram::open(worker).map_err(|error| {
-            tracing::warn!(path = %worker.display(), %error, "the worker's binary is missing: AppProfiles are refused");
-            let detail = format!("{}: {error}; it belongs beside the agent's binary", worker.display());
-            Problem::LoadFailed { what: "starting the worker".into(), detail }
-        });
+    /// Loads nothing. Results that a previous agent stored are available.
+    pub fn new(context: LayerContext, identity: IdentityService, worker: Result<WorkerProgram, Problem>) -> Self {
         Self {
             budget: NodeBudget::new(),
             cpu: CpuProfiler::new(context.clone(), identity.clone(), worker.clone()),

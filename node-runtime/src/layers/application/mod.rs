@@ -11,8 +11,6 @@ mod process_inspector;
 pub mod requests;
 mod selected_pods;
 mod tls;
-mod worker_process;
-pub mod worker_program;
 
 pub use cpu::{
     ProfileCounts, ProfileMeta, ProfileTarget, ProfiledPod, Profiles, Results, Session, SessionSpec, SessionStatus,
@@ -20,4 +18,3 @@ pub use cpu::{
 pub use layer::Application;
 pub use membership::Membership;
 pub use requests::rows::{RequestRows, RowSource, RowsAnswer};
-pub use worker_program::WorkerProgram;

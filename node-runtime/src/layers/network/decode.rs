@@ -5,22 +5,30 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use trilobite_node_ebpf::{FlowDirection, FlowKey, FlowReason, FlowRecord, Record, RecordKind};
 use zerocopy::FromBytes;
 
-use super::{icmp_error::IcmpError, tcp_flags::TcpFlags};
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Transport {
-    Tcp,
-    Udp,
-}
+pub use super::transport::Transport;
+use super::{
+    flow::{L4, is_icmp_answer},
+    icmp_error::IcmpError,
+    tcp_flags::TcpFlags,
+};
 
 /// One direction of one connection, as an interface sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FlowTuple {
     pub interface: u32,
     pub direction: FlowDirection,
-    pub transport: Transport,
+    pub l4: L4,
+    /// Of ICMP, the port of the end that asks is the identifier, that of the other end the message: see `icmp.h`.
     pub source: SocketAddr,
     pub destination: SocketAddr,
+}
+
+impl FlowTuple {
+    /// Source and destination, port 0 where the protocol has none.
+    pub fn ends(&self) -> [SocketAddr; 2] {
+        let has_ports = self.l4.transport().is_some();
+        [self.source, self.destination].map(|end| if has_ports { end } else { SocketAddr::new(end.ip(), 0) })
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,13 +91,24 @@ pub fn tuple(key: &FlowKey) -> Option<FlowTuple> {
     Some(FlowTuple {
         interface: key.interface,
         direction: FlowDirection::from_number(key.direction)?,
-        transport: match key.protocol {
-            6 => Transport::Tcp,
-            17 => Transport::Udp,
-            _ => return None,
-        },
+        l4: l4(key)?,
         source: end(key.source, key.source_port)?,
         destination: end(key.destination, key.destination_port)?,
+    })
+}
+
+fn l4(key: &FlowKey) -> Option<L4> {
+    let v6 = key.family == 6;
+    Some(match (key.protocol, v6) {
+        (6, _) => L4::Tcp,
+        (17, _) => L4::Udp,
+        (1, false) | (58, true) => {
+            let kind = key.icmp_type;
+            let message = if is_icmp_answer(v6, kind) { key.source_port } else { key.destination_port };
+            let [_, code] = u16::from_be(message).to_be_bytes();
+            L4::Icmp { v6, kind, code }
+        }
+        _ => return None,
     })
 }
 
@@ -107,7 +126,7 @@ impl FlowObservation {
     pub(super) fn first(source: &str, destination: &str, direction: FlowDirection, flags: u16) -> Self {
         let (source, destination) = (source.parse().unwrap(), destination.parse().unwrap());
         Self {
-            tuple: FlowTuple { interface: 12, direction, transport: Transport::Tcp, source, destination },
+            tuple: FlowTuple { interface: 12, direction, l4: L4::Tcp, source, destination },
             reason: FlowReason::New,
             time: 5,
             connection: 1,
@@ -174,6 +193,27 @@ mod tests {
         (record.reason, record.icmp_type, record.icmp_code) = (FlowReason::Error as u8, 3, 3);
         let observation = decode(record.as_bytes()).unwrap();
         assert_eq!(observation.icmp_error, Some(IcmpError { is_v6: false, kind: 3, code: 3 }));
+    }
+
+    #[test]
+    fn message_of_icmp_is_read_from_the_port_of_the_end_that_answers() {
+        let id = 0x1234_u16;
+        for (family, protocol, icmp_type, ports, expected) in [
+            (4, 1, 8, (id, 0x0800), (false, 8, 0)),
+            (4, 1, 0, (0x0807, id), (false, 0, 7)),
+            (4, 1, 3, (0, 0x0303), (false, 3, 3)),
+            (6, 58, 129, (0x8000, id), (true, 129, 0)),
+            (6, 58, 135, (0, 0x8700), (true, 135, 0)),
+        ] {
+            let (source_port, destination_port) = (ports.0.to_be(), ports.1.to_be());
+            let key = FlowKey { family, protocol, icmp_type, source_port, destination_port, ..FlowKey::default() };
+            let tuple = tuple(&key).unwrap();
+            let (v6, kind, code) = expected;
+            assert_eq!(tuple.l4, L4::Icmp { v6, kind, code });
+            assert_eq!(tuple.ends().map(|end| end.port()), [0, 0]);
+        }
+        // The other family's ICMP is none.
+        assert_eq!(tuple(&FlowKey { family: 6, protocol: 1, ..FlowKey::default() }), None);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Who talks to whom: the TCP and UDP flows of selected pods.
+//! Who talks to whom: the TCP, UDP and ICMP flows of selected pods.
 
 pub mod connection;
 pub mod decode;
@@ -15,6 +15,7 @@ mod metrics;
 pub mod netlink;
 pub mod sources;
 pub mod tcp_flags;
+pub mod transport;
 pub mod verdict;
 mod waiting;
 
@@ -24,4 +25,5 @@ pub use deliver::{
     stream::{CaptureEvent, CaptureStream, FlowMessage},
     subscriber::SubscriberSpec,
 };
-pub use layer::Network;
+pub use layer::{HttpInbox, Network};
+pub use sources::http::HttpMessage;

@@ -57,6 +57,8 @@ impl AvoidedWays {
                 "fentry" => avoided.trampolines = true,
                 "kprobe.multi" => avoided.kprobe_multi = true,
                 "tp_btf" => avoided.tp_btf = true,
+                // A way to packets: `kernel::probe::packet_attach`.
+                "tcx" => {}
                 _ => return None,
             }
         }
@@ -186,6 +188,7 @@ mod tests {
     fn avoided_ways_are_read_from_a_list() {
         let avoided = AvoidedWays::parse("fentry,tp_btf").unwrap();
         assert_eq!(avoided, AvoidedWays { trampolines: true, tp_btf: true, kprobe_multi: false });
+        assert_eq!(AvoidedWays::parse("tcx"), Some(AvoidedWays::default()));
         assert_eq!(AvoidedWays::parse(""), Some(AvoidedWays::default()));
         assert_eq!(AvoidedWays::parse("fentry,kprobes"), None);
     }

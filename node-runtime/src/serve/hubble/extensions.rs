@@ -13,9 +13,12 @@ pub(super) fn extensions(flow: &Flow) -> prost_types::Any {
     let mut fields = match &flow.event {
         Event::Forwarded(forwarded) => counts(forwarded),
         Event::Dropped(dropped) => kernel_drop(dropped),
-        Event::PolicyVerdict(_) => Vec::new(),
+        Event::PolicyVerdict(_) | Event::L7(_) => Vec::new(),
     };
-    fields.push(("connection", text(connection(flow.connection))));
+    // Of a request whose socket is not known it is 0.
+    if flow.connection != 0 {
+        fields.push(("connection", text(connection(flow.connection))));
+    }
     if flow.is_direction_a_guess {
         fields.push(("direction", text("guess".to_owned())));
     }

@@ -6,13 +6,13 @@ use trilobite_api::{
     observer::{GetFlowsResponse, get_flows_response::ResponseTypes},
 };
 
-use super::{extensions::extensions, hexadecimal::append_hex};
+use super::{extensions::extensions, hexadecimal::append_hex, l7_message};
 use crate::{
     layers::network::{
         endpoint::{Endpoint, Service},
         flow::{
-            Dropped, Event, EventKind, Flow, Forwarded, L4, ObservationPoint, Policies, PolicyName, PolicyVerdict,
-            TrafficDirection,
+            Dropped, Event, EventKind, Flow, Forwarded, L4, Names, ObservationPoint, Policies, PolicyName,
+            PolicyVerdict, TrafficDirection, is_icmp_error,
         },
         tcp_flags::TcpFlags,
     },
@@ -71,8 +71,10 @@ fn message(flow: &Flow, node: &str) -> api::Flow {
         l4: protocol(flow).map(|protocol| api::Layer4 { protocol: Some(protocol) }),
         source: Some(endpoint(&flow.source_endpoint)),
         destination: Some(endpoint(&flow.destination_endpoint)),
-        r#type: api::FlowType::L3L4.into(),
+        r#type: if flow.l7().is_some() { api::FlowType::L7 } else { api::FlowType::L3L4 }.into(),
         node_name: node.to_owned(),
+        source_names: names(&flow.source_names),
+        destination_names: names(&flow.destination_names),
         reply: flow.is_reply.unwrap_or_default(),
         is_reply: flow.is_reply,
         event_type: Some(api::CiliumEventType { r#type: kind, sub_type }),
@@ -86,7 +88,7 @@ fn message(flow: &Flow, node: &str) -> api::Flow {
         ..api::Flow::default()
     };
     match &flow.event {
-        Event::Forwarded(forwarded) => add_trace(forwarded, flow.is_reply == Some(true), &mut message),
+        Event::Forwarded(forwarded) => add_trace(flow, forwarded, &mut message),
         Event::Dropped(dropped) => {
             let Dropped { reason, sub_type, policies, .. } = &**dropped;
             add_drop_reason(*reason, *sub_type, &mut message);
@@ -98,16 +100,22 @@ fn message(flow: &Flow, node: &str) -> api::Flow {
             add_policies(policies, flow.direction, &mut message);
             message.policy_match_type = *match_type;
         }
+        Event::L7(l7) => {
+            message.l7 = Some(l7_message::layer7(l7));
+            message.trace_context = l7_message::trace_context(l7);
+        }
     }
     message
 }
 
-fn add_trace(forwarded: &Forwarded, is_reply: bool, message: &mut api::Flow) {
+fn add_trace(flow: &Flow, forwarded: &Forwarded, message: &mut api::Flow) {
     message.trace_observation_point = observation_point(forwarded.observation_point).into();
-    message.trace_reason = match (is_reply, forwarded.is_new) {
-        (true, _) => TraceReason::Reply,
-        (false, true) => TraceReason::New,
-        (false, false) => TraceReason::Established,
+    message.trace_reason = match (flow.l4, flow.is_reply, forwarded.is_new) {
+        // An error is about a packet of another flow.
+        (L4::Icmp { v6, kind, .. }, ..) if is_icmp_error(v6, kind) => TraceReason::Related,
+        (_, Some(true), _) => TraceReason::Reply,
+        (_, _, true) => TraceReason::New,
+        (_, _, false) => TraceReason::Established,
     }
     .into();
 }
@@ -171,16 +179,20 @@ fn protocol(flow: &Flow) -> Option<Protocol> {
     let (source_port, destination_port) = (flow.source.port().into(), flow.destination.port().into());
     Some(match flow.l4 {
         L4::Udp => Protocol::Udp(api::Udp { source_port, destination_port }),
-        L4::Tcp => Protocol::Tcp(api::Tcp { source_port, destination_port, flags: Some(tcp_flags(flow)) }),
+        L4::Tcp => Protocol::Tcp(api::Tcp { source_port, destination_port, flags: tcp_flags(flow) }),
         L4::Icmp { v6: false, kind, code } => Protocol::IcmPv4(api::IcmPv4 { r#type: kind.into(), code: code.into() }),
         L4::Icmp { v6: true, kind, code } => Protocol::IcmPv6(api::IcmPv6 { r#type: kind.into(), code: code.into() }),
         L4::Other(_) => return None,
     })
 }
 
-fn tcp_flags(flow: &Flow) -> api::TcpFlags {
+/// None where the event is no packet.
+fn tcp_flags(flow: &Flow) -> Option<api::TcpFlags> {
+    if flow.l7().is_some() {
+        return None;
+    }
     let flags = flow.event.tcp_flags();
-    api::TcpFlags {
+    Some(api::TcpFlags {
         fin: flags.has(TcpFlags::FIN),
         syn: flags.has(TcpFlags::SYN),
         rst: flags.has(TcpFlags::RST),
@@ -190,7 +202,11 @@ fn tcp_flags(flow: &Flow) -> api::TcpFlags {
         ece: flags.has(TcpFlags::ECE),
         cwr: flags.has(TcpFlags::CWR),
         ns: false,
-    }
+    })
+}
+
+fn names(names: &Names) -> Vec<String> {
+    names.as_ref().map(|names| names.to_vec()).unwrap_or_default()
 }
 
 fn ethernet(flow: &Flow) -> Option<api::Ethernet> {

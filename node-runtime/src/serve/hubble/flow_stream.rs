@@ -54,6 +54,9 @@ pub(super) struct FlowStream {
     /// The kernel had no room; `kernel_counted` of the history's total are counted here.
     in_kernel: Losses,
     kernel_counted: u64,
+    /// As `in_kernel`, on the way from the decoder of requests.
+    in_queue: Losses,
+    queue_counted: u64,
 }
 
 /// Which flows a call gets, and how it sees them.
@@ -113,7 +116,7 @@ impl FlowStream {
             (None, false, true, 0) => end,
             (since, _, _, number) => start_of(&history, &selection, since, number),
         };
-        let kernel_counted = history.lost();
+        let (kernel_counted, queue_counted) = (history.lost(), history.lost_in_queue());
         let left = (!request.follow && request.number > 0).then_some(request.number);
         Ok(Self {
             history,
@@ -134,6 +137,8 @@ impl FlowStream {
             overwritten: Losses::new(LostEventSource::HubbleRingBuffer),
             in_kernel: Losses::new(LostEventSource::PerfEventRingBuffer),
             kernel_counted,
+            in_queue: Losses::new(LostEventSource::ObserverEventsQueue),
+            queue_counted,
         })
     }
 
@@ -157,8 +162,8 @@ impl FlowStream {
                     continue;
                 }
                 // Wakes up to report losses, if there are any.
-                let timeout =
-                    if self.overwritten.count + self.in_kernel.count > 0 { LOSS_INTERVAL } else { Duration::MAX };
+                let losses = [&self.overwritten, &self.in_kernel, &self.in_queue];
+                let timeout = if losses.iter().any(|losses| losses.count > 0) { LOSS_INTERVAL } else { Duration::MAX };
                 let changed = tokio::time::timeout(timeout, self.changed.changed()).await;
                 self.ended |= matches!(changed, Ok(Err(_)));
             }
@@ -170,7 +175,11 @@ impl FlowStream {
         let lost = self.history.lost();
         self.in_kernel.add(lost.saturating_sub(self.kernel_counted));
         self.kernel_counted = lost;
-        self.overwritten.report(&self.node, at_once).or_else(|| self.in_kernel.report(&self.node, at_once))
+        let lost = self.history.lost_in_queue();
+        self.in_queue.add(lost.saturating_sub(self.queue_counted));
+        self.queue_counted = lost;
+        let all = [&mut self.overwritten, &mut self.in_kernel, &mut self.in_queue];
+        all.into_iter().find_map(|losses| losses.report(&self.node, at_once))
     }
 
     fn advance(&mut self) {
@@ -183,11 +192,13 @@ impl FlowStream {
         self.next = read.next;
         for (number, flow) in (first..).zip(read.flows) {
             let is_behind = !self.follow && number >= self.end;
-            if is_behind || self.left == Some(0) || self.until.is_some_and(|until| flow.time > until) {
+            let is_too_late = self.until.is_some_and(|until| flow.time > until);
+            if is_behind || self.left == Some(0) || self.follow && is_too_late {
                 self.ended = true;
                 return;
             }
-            if self.since.is_some_and(|since| flow.time < since) {
+            // A request comes with its response, behind flows that are younger than it.
+            if is_too_late || self.since.is_some_and(|since| flow.time < since) {
                 continue;
             }
             match self.selection.select(&flow) {
@@ -231,22 +242,20 @@ impl Losses {
 /// Sequence number of the first flow to read, so that `number` flows match, or all since `since`.
 fn start_of(history: &FlowBuffer, selection: &FlowSelection, since: Option<Timestamp>, number: u64) -> u64 {
     let kept = history.read(history.range().0, usize::MAX);
+    let first = kept.next - kept.flows.len() as u64;
+    if let Some(since) = since {
+        // Not from the end: a slow request is older than the flows before it.
+        let before = kept.flows.iter().take_while(|flow| flow.time < since).count();
+        return first + before as u64;
+    }
     let mut matching = 0;
     for (flow, back) in kept.flows.iter().rev().zip(1..) {
-        let at = kept.next - back;
-        if !matches!(selection.select(flow), Selected::Sent(_)) {
-            continue;
-        }
-        matching += 1;
-        match since {
-            Some(since) if is_before(flow, since) => return at + 1,
-            None if matching == number => return at,
-            _ => {}
+        if matches!(selection.select(flow), Selected::Sent(_)) {
+            matching += 1;
+            if matching == number {
+                return kept.next - back;
+            }
         }
     }
-    kept.next - kept.flows.len() as u64
-}
-
-fn is_before(flow: &Flow, since: Timestamp) -> bool {
-    flow.time < since
+    first
 }

@@ -17,8 +17,8 @@ use crate::{
     layers::network::{
         endpoint::{Endpoint, Reserved},
         flow::{
-            Event, Flow, L4, ObservationPoint, PolicyAction, TrafficDirection,
-            samples::{drop_by_policy, forwarded, policy_verdict, syn},
+            Event, Flow, L4, L7FlowType, L7Record, ObservationPoint, PolicyAction, TrafficDirection,
+            samples::{dns, drop_by_policy, forwarded, http, policy_verdict, syn},
         },
         history::FlowBuffer,
         hubble_metrics::HubbleMetrics,
@@ -32,29 +32,47 @@ const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/hubble-metr
 
 /// Metrics in Hubble's words, all with its own labels only.
 const CASES: &[&[&str]] = &[
-    &["hubbleLabels", "drop", "flow", "flows-to-world", "icmp", "policy", "port-distribution", "tcp"],
     &[
+        "hubbleLabels",
+        "dns:hubbleRcode",
+        "drop",
+        "flow",
+        "flows-to-world",
+        "http",
+        "icmp",
+        "policy",
+        "port-distribution",
+        "tcp",
+    ],
+    &[
+        "dns:hubbleRcode;query;ignoreAAAA;sourceContext=pod;destinationContext=dns|workload-name|reserved-identity",
         "drop:hubbleLabels;sourceContext=pod;destinationContext=identity",
         "flow:hubbleLabels;sourceContext=pod-name|reserved-identity;destinationContext=workload",
         "flows-to-world:any-drop;port;syn-only;sourceContext=workload-name",
+        "httpV2:hubbleLabels;sourceContext=pod;destinationContext=workload-name|reserved-identity",
         "icmp:sourceContext=app;destinationContext=ip",
         "policy:sourceContext=namespace;destinationContext=dns|workload-name|reserved-identity",
         "port-distribution:sourceContext=reserved-identity|pod;destinationContext=app|ip",
         "tcp:sourceContext=ip;destinationContext=namespace|identity",
     ],
     &[
+        "dns:hubbleRcode;ignoreAAAA;sourceIngressContext=ip;destinationEgressContext=pod-name|ip",
         "drop:hubbleLabels;sourceEgressContext=pod;sourceIngressContext=ip;destinationIngressContext=namespace",
         "flow:hubbleLabels;sourceContext=app;sourceEgressContext=identity;destinationEgressContext=workload",
         "flows-to-world:port;any-drop;sourceIngressContext=pod;destinationContext=reserved-identity",
+        "http:hubbleLabels;sourceContext=namespace;destinationContext=dns|app;destinationEgressContext=ip",
         "tcp:sourceContext=namespace;sourceIngressContext=workload|ip;destinationEgressContext=pod-name",
         "policy:destinationIngressContext=pod;destinationEgressContext=ip",
     ],
     &[
+        "dns:hubbleRcode;query;labelsContext=source_namespace,destination_namespace,traffic_direction",
         "drop:hubbleLabels;labelsContext=source_ip,source_pod,source_namespace,source_workload,source_workload_kind,source_app,\
          traffic_direction",
         "flow:hubbleLabels;labelsContext=destination_ip,destination_pod,destination_namespace,destination_workload,\
          destination_workload_kind,destination_app,traffic_direction;sourceContext=ip",
         "flows-to-world:any-drop;labelsContext=traffic_direction,source_app",
+        "httpV2:hubbleLabels;exemplars=false;labelsContext=source_ip,source_namespace,source_workload,destination_ip,\
+         destination_namespace,destination_workload,traffic_direction;sourceContext=app",
         "icmp:labelsContext=traffic_direction,destination_ip,source_ip",
         "policy:labelsContext=source_workload,destination_workload;sourceContext=namespace;destinationContext=namespace",
         "tcp:labelsContext=source_namespace,destination_namespace,source_workload_kind",
@@ -124,7 +142,8 @@ fn flow(numbers: &mut Numbers, endpoints: &[Arc<Endpoint>]) -> Flow {
     };
     let is_reply = numbers.pick(&[Some(false), Some(false), Some(true)]);
     let directions = [TrafficDirection::Ingress, TrafficDirection::Egress, TrafficDirection::Unknown];
-    let mut sample = match numbers.below(10) {
+    let names = ["cart.example.com", "example.com"].map(str::to_owned).to_vec();
+    let mut sample = match numbers.below(12) {
         0 | 1 => {
             let reasons = [
                 DropReason::PolicyDenied,
@@ -151,6 +170,33 @@ fn flow(numbers: &mut Numbers, endpoints: &[Arc<Endpoint>]) -> Flow {
             }
             verdict
         }
+        4 => {
+            let flow_type = numbers.pick(&[L7FlowType::Request, L7FlowType::Response]);
+            let mut said = http(flow_type, numbers.pick(&[200, 404, 503]));
+            if let Event::L7(l7) = &mut said.event
+                && let L7Record::Http(http) = &mut l7.record
+            {
+                http.method = numbers.pick(&["GET", "POST", "PUT"]).to_owned();
+                http.protocol = numbers.pick(&["HTTP/1.1", "HTTP/2"]).to_owned();
+                if flow_type == L7FlowType::Response {
+                    // Whole milliseconds: sums are compared as they are printed.
+                    l7.latency_ns = numbers.pick(&[0, 5, 6, 100, 2_500, 60_000]) * 1_000_000;
+                }
+            }
+            said
+        }
+        5 => {
+            let flow_type = numbers.pick(&[L7FlowType::Request, L7FlowType::Response]);
+            let mut said = dns(flow_type, numbers.pick(&[0, 2, 3, 9, 16, 4000]));
+            if let Event::L7(l7) = &mut said.event
+                && let L7Record::Dns(dns) = &mut l7.record
+            {
+                let types = numbers.pick(&[&["A"][..], &["AAAA"], &["A", "AAAA"], &[]]);
+                dns.qtypes = types.iter().map(|kind| (*kind).to_owned()).collect();
+                dns.query = numbers.pick(&["shop.example.com.", "cart.store."]).to_owned();
+            }
+            said
+        }
         _ => {
             let mut passed = Flow { is_reply, ..syn() };
             forwarded(&mut passed).flags = flags;
@@ -160,6 +206,7 @@ fn flow(numbers: &mut Numbers, endpoints: &[Arc<Endpoint>]) -> Flow {
     };
     sample.uuid = u128::from(numbers.next());
     (sample.l4, sample.source, sample.destination) = (l4, source, destination);
+    sample.destination_names = numbers.pick(&[None, None, Some(Arc::new(names))]);
     (sample.source_endpoint, sample.destination_endpoint) = (numbers.pick(endpoints), numbers.pick(endpoints));
     sample.direction = numbers.pick(&directions);
     sample
@@ -187,9 +234,16 @@ fn series(words: &[&str], flows: &[Flow]) -> Vec<String> {
 fn with_sorted_labels(line: &str) -> String {
     let (name, rest) = line.split_once('{').unwrap();
     let (labels, count) = rest.rsplit_once("} ").unwrap();
-    let mut labels: Vec<&str> = labels.split_inclusive("\",").map(|label| label.trim_end_matches(',')).collect();
+    let labels = labels.split_inclusive("\",").map(|label| label.trim_end_matches(','));
+    let mut labels: Vec<String> = labels.map(with_three_decimals).collect();
     labels.sort_unstable();
-    format!("{name}{{{}}} {count}", labels.join(","))
+    format!("{name}{{{}}} {:.3}", labels.join(","), count.parse::<f64>().unwrap())
+}
+
+/// The end of a bucket is written in more than one way.
+fn with_three_decimals(label: &str) -> String {
+    let end = label.strip_prefix("le=\"").and_then(|end| end.strip_suffix('"')?.parse::<f64>().ok());
+    end.filter(|end| end.is_finite()).map_or_else(|| label.to_owned(), |end| format!("le=\"{end:.3}\""))
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod filter;
 mod flow_message;
 mod flow_stream;
 mod hexadecimal;
+mod l7_message;
 mod node_info;
 mod observer;
 mod peer;
@@ -61,8 +62,14 @@ pub fn append_json_line(flow: &Flow, node: &str, out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
-/// Appends a line with the number of flows that the kernel lost between two moments.
-pub fn append_lost_line(count: u64, first: Timestamp, last: Timestamp, node: &str, out: &mut Vec<u8>) {
-    json::append(&flow_message::lost(LostEventSource::PerfEventRingBuffer, count, first, last, node), out);
+/// Appends a line with the number of flows that were lost between two moments.
+pub fn append_lost_line(
+    source: LostEventSource,
+    count: u64,
+    (first, last): (Timestamp, Timestamp),
+    node: &str,
+    out: &mut Vec<u8>,
+) {
+    json::append(&flow_message::lost(source, count, first, last, node), out);
     out.push(b'\n');
 }

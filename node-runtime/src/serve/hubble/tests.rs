@@ -118,6 +118,34 @@ async fn since_and_until_limit_the_time() {
 }
 
 #[tokio::test]
+async fn slow_request_hides_no_flow_of_the_time_that_is_asked_for() {
+    let history = filled(100, 10);
+    let at = |number| Some(crate::serve::timestamps::timestamp(numbered(number).time));
+    // It began before all others, and comes when it is answered.
+    let mut slow = numbered(50);
+    slow.time = numbered(2).time;
+    history.push(Arc::new(slow));
+    history.push(Arc::new(numbered(11)));
+    let since = GetFlowsRequest { since: at(8), ..Default::default() };
+    assert_eq!(ports(&history, since).await, [8, 9, 11]);
+    let between = GetFlowsRequest { since: at(1), until: at(3), ..Default::default() };
+    assert_eq!(ports(&history, between).await, [1, 2, 3, 50]);
+}
+
+#[tokio::test]
+async fn requests_that_became_no_flow_are_lost_in_a_queue() {
+    let history = filled(100, 3);
+    history.add_lost_in_queue(5);
+    let mut client = ObserverClient::new(connected(&history, &Ledger::default()).await);
+    let request = GetFlowsRequest { follow: true, ..Default::default() };
+    let mut stream = client.get_flows(request).await.unwrap().into_inner();
+    history.add_lost_in_queue(2);
+    let message = stream.message().await.unwrap().unwrap();
+    let Some(ResponseTypes::LostEvents(lost)) = message.response_types else { panic!("{message:?}") };
+    assert_eq!((lost.source(), lost.num_events_lost), (LostEventSource::ObserverEventsQueue, 2));
+}
+
+#[tokio::test]
 async fn follow_sends_new_flows_until_the_agent_ends() {
     let history = filled(100, 3);
     let mut client = ObserverClient::new(connected(&history, &Ledger::default()).await);
@@ -183,10 +211,10 @@ async fn unsupported_methods_and_filters_are_refused_by_name() {
     assert_eq!((events.code(), events.message().contains("GetDebugEvents")), (Code::Unimplemented, true));
     let both = client.get_flows(GetFlowsRequest { first: true, follow: true, ..Default::default() }).await.unwrap_err();
     assert_eq!(both.code(), Code::InvalidArgument);
-    let by_path = FlowFilter { http_path: vec!["/cart".into()], ..FlowFilter::default() };
-    let request = GetFlowsRequest { whitelist: vec![by_path], ..Default::default() };
+    let by_label = FlowFilter { node_labels: vec!["zone=a".into()], ..FlowFilter::default() };
+    let request = GetFlowsRequest { whitelist: vec![by_label], ..Default::default() };
     let refused = client.get_flows(request).await.unwrap_err();
-    assert_eq!((refused.code(), refused.message().contains("http_path")), (Code::InvalidArgument, true));
+    assert_eq!((refused.code(), refused.message().contains("node_labels")), (Code::InvalidArgument, true));
 }
 
 #[tokio::test]

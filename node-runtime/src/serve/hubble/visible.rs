@@ -33,11 +33,14 @@ pub(super) fn visible(flow: &Arc<Flow>, scope: &ReadScope) -> Option<Arc<Flow>> 
             flow.source_endpoint = name_only(&flow.source_endpoint);
             flow.source_service = None;
             flow.source_mac = [0; 6];
+            // Names are of the end that looked them up.
+            flow.destination_names = None;
         })),
         (true, false) => Some(reduced(flow, scope, |flow| {
             flow.destination_endpoint = name_only(&flow.destination_endpoint);
             flow.destination_service = None;
             flow.destination_mac = [0; 6];
+            flow.source_names = None;
         })),
     }
 }
@@ -52,7 +55,7 @@ fn reduced(flow: &Flow, scope: &ReadScope, withhold: impl FnOnce(&mut Flow)) -> 
 /// Policies of other namespaces are not named outside of them; those of the whole cluster are.
 fn withhold_policies(event: &mut Event, scope: &ReadScope) {
     let policies = match event {
-        Event::Forwarded(_) => return,
+        Event::Forwarded(_) | Event::L7(_) => return,
         Event::Dropped(dropped) => &mut dropped.policies,
         Event::PolicyVerdict(verdict) => &mut verdict.policies,
     };
@@ -113,7 +116,7 @@ mod tests {
         let denied_by = |flow: Flow| match flow.event {
             Event::Dropped(dropped) => dropped.policies.denied_by.into_iter().map(|policy| policy.name).collect(),
             Event::PolicyVerdict(verdict) => verdict.policies.denied_by.into_iter().map(|policy| policy.name).collect(),
-            Event::Forwarded(_) => Vec::new(),
+            Event::Forwarded(_) | Event::L7(_) => Vec::new(),
         };
         for flow in [drop_by_policy(), policy_verdict(PolicyAction::Denied)] {
             assert_eq!(denied_by(shown(flow.clone(), "store").unwrap()), ["default-deny"]);
@@ -122,10 +125,23 @@ mod tests {
             match &mut of_cluster.event {
                 Event::Dropped(dropped) => dropped.policies.denied_by[0].namespace.clear(),
                 Event::PolicyVerdict(verdict) => verdict.policies.denied_by[0].namespace.clear(),
-                Event::Forwarded(_) => {}
+                Event::Forwarded(_) | Event::L7(_) => {}
             }
             assert_eq!(denied_by(shown(of_cluster, "shop").unwrap()), ["default-deny"]);
         }
+    }
+
+    #[test]
+    fn names_are_shown_with_the_end_that_looked_them_up() {
+        let names = |name: &str| Some(Arc::new(vec![name.to_owned()]));
+        let named = Flow { source_names: names("front"), destination_names: names("cart"), ..syn() };
+        let shown_to = |scope: &str| {
+            let shown = shown(named.clone(), scope).unwrap();
+            (shown.source_names, shown.destination_names)
+        };
+        assert_eq!(shown_to("shop"), (None, names("cart")), "the source is shop's, and looked up the destination");
+        assert_eq!(shown_to("store"), (names("front"), None));
+        assert_eq!(shown_to("shop,store"), (names("front"), names("cart")));
     }
 
     fn api_server() -> Endpoint {

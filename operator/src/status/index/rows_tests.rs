@@ -138,14 +138,14 @@ fn states() -> Vec<(&'static str, ComputedStatus)> {
             seen_with(two_pods(4), asked_for(|asked| (asked.slower_than_ms, asked.only_errors) = (100, true))),
         ),
         ("all was lost", seen(RequestsState { lost_budget: 40, ..two_pods(4) })),
-        ("another protocol", seen(speaking(&["mysql", "kafka"]))),
+        ("another protocol", seen(speaking(&["mongodb", "mqtt"]))),
         (
             "a protocol that is left out",
             seen_with(speaking(&["redis"]), asked_for(|asked| asked.protocols = vec![RequestProtocol::Http])),
         ),
         (
             "both",
-            seen_with(speaking(&["http2", "redis"]), asked_for(|asked| asked.protocols = vec![RequestProtocol::Http])),
+            seen_with(speaking(&["nats", "redis"]), asked_for(|asked| asked.protocols = vec![RequestProtocol::Http])),
         ),
         ("encrypted", seen(encrypted(vec![invisible("java", "jsse", 3), invisible("api", "go", 1)]))),
         ("encrypted by what is not known", seen(encrypted(Vec::new()))),
@@ -166,7 +166,7 @@ fn states() -> Vec<(&'static str, ComputedStatus)> {
             "not supported yet",
             refused(
                 Reason::Unsupported,
-                "spec.requests.protocols[1]: mysql is not supported yet; supported are http, pgsql, redis, dns",
+                "spec.requests.protocols[1]: mqtt is not supported yet; supported are http, pgsql, redis, dns",
             ),
         ),
         ("first report", compute(&mut ready_nodes(2), input(&["reef-0"], asked()), at(30))),

@@ -9,8 +9,25 @@ pub(crate) fn mask_sql(statement: &mut [u8], dialect: SqlDialect) {
     let mut scanner = Scanner { hidden: Some(Vec::new()), ..Scanner::new(text, dialect) };
     while scanner.copy_token() {}
     for Hidden { range, is_comment } in scanner.hidden.unwrap_or_default() {
-        let part = statement.get_mut(range).unwrap_or_default();
-        if is_comment { part.fill(b' ') } else { mask_literal(part) }
+        let (before, behind) = statement.split_at_mut(range.start.min(statement.len()));
+        let is_rest = range.len() == behind.len();
+        let part = behind.get_mut(..range.len()).unwrap_or_default();
+        match is_comment {
+            true => part.fill(b' '),
+            false if is_rest => mask_rest(before.last().copied(), part),
+            false => mask_literal(part),
+        }
+    }
+}
+
+/// What ends a statement and is no string becomes one that is not closed, and no part of what stands before it.
+fn mask_rest(before: Option<u8>, rest: &mut [u8]) {
+    match rest {
+        [first @ (b'/' | b'-' | b'`'), inside @ ..] => {
+            *first = if before == Some(b'"') { b'\'' } else { b'"' };
+            fill(inside);
+        }
+        _ => mask_literal(rest),
     }
 }
 
@@ -23,6 +40,7 @@ fn mask_literal(literal: &mut [u8]) {
         }
         [b'$', ..] => mask_dollars(literal),
         [b'.', digits @ ..] => digits.fill(b'0'),
+        [b'`', inside @ .., b'`'] => fill(inside),
         [b'0'..=b'9', ..] => literal.fill(b'0'),
         // A single x before a quote would begin a string of its own.
         _ => literal.fill(b'z'),
@@ -51,9 +69,9 @@ mod tests {
 
     use super::{super::sql, *};
 
-    fn masked(statement: &str) -> String {
+    fn masked(statement: &str, dialect: SqlDialect) -> String {
         let mut bytes = statement.as_bytes().to_vec();
-        mask_sql(&mut bytes, SqlDialect::Postgres);
+        mask_sql(&mut bytes, dialect);
         String::from_utf8(bytes).unwrap()
     }
 
@@ -67,7 +85,7 @@ mod tests {
             ("SELECT 'secret", "SELECT 'xxxxxx"),
             ("SELECT a.b, .5, \"Name\"", "SELECT a.b, .0, \"Name\""),
         ] {
-            assert_eq!(masked(statement), expected);
+            assert_eq!(masked(statement, SqlDialect::Postgres), expected);
         }
     }
 
@@ -76,11 +94,22 @@ mod tests {
         fn masked_statement_is_shown_as_before(
             statement in "(?s)([a-z'\"$. 0-9éE(),;=-]|--|/\\*|\\*/|\\\\|\\$t\\$|SET a\\.b=|ESCAPE |'it''s'|U&'|\n){0,24}"
         ) {
-            let masked = masked(&statement);
+            let masked = masked(&statement, SqlDialect::Postgres);
             prop_assert_eq!(masked.len(), statement.len());
             prop_assert_eq!(
                 sql(&masked, SqlDialect::Postgres), sql(&statement, SqlDialect::Postgres), "{:?}", masked
             );
+        }
+
+        #[test]
+        fn masked_statement_of_mysql_is_shown_as_before(
+            statement in "(?s)([a-z'\"`#. 0-9é(),;=-]|--|-- |/\\*|/\\*!|/\\*M!1|\\*/|\\\\|x'|ESCAPE |'it''s'|\n){0,24}"
+        ) {
+            for dialect in [SqlDialect::MySql, SqlDialect::MySqlOfAnyMode] {
+                let masked = masked(&statement, dialect);
+                prop_assert_eq!(masked.len(), statement.len());
+                prop_assert_eq!(sql(&masked, dialect), sql(&statement, dialect), "{:?}", masked);
+            }
         }
     }
 }

@@ -59,6 +59,34 @@ fn mysql_has_other_quotes() {
     let shown = |text| sql(text, SqlDialect::MySql);
     assert_eq!(shown("select \"a\\\"b\", 'it\\'s', `col`, _utf8'x' # secret"), "select ?, ?, `col`, _utf8?");
     assert_eq!(shown("select $a, /* x /* y */ b"), "select $a, b");
+    assert_eq!(shown("select */* c */ from t -- secret\n, 5--1, 'x' --- secret"), "select * from t , ?--?, ? ?");
+    assert_eq!(shown("select x'4D', 0x4d, b'01', N'n', `a``b`, @v := 'x'"), "select ?, ?, ?, ?, `a``b`, @v := ?");
+}
+
+#[test]
+fn strings_of_mysql_end_as_the_mode_says() {
+    let any = |text| sql(text, SqlDialect::MySqlOfAnyMode);
+    assert_eq!(any("select 'a', \"b''c\", d"), "select ?, ?, d");
+    // Two strings, or one that goes on.
+    assert_eq!(any("select 'a\\', 'secret', b"), "select ?");
+    assert_eq!(sql("select 'a\\', 'c', d", SqlDialect::MySql), "select ?c?");
+    // In GBK the backslash is a part of a character.
+    assert_eq!(sql("select '\u{fffd}\\', secret'", SqlDialect::MySql), "select ?");
+}
+
+#[test]
+fn executable_comments_are_shown_where_all_servers_agree() {
+    for (statement, shown) in [
+        ("/*!40101 SET NAMES utf8 */;", "SET NAMES utf8 ;"),
+        ("/*!40000 ALTER TABLE `t` DISABLE KEYS */", "ALTER TABLE `t` DISABLE KEYS"),
+        ("SELECT /*!99999 'x', */ a /*M!100100 , b */ FROM t", "SELECT ?, a , b FROM t"),
+        ("SELECT /*! 'it*/ secret' */", "SELECT ?"),
+        ("SELECT /*!99999 it's */ 'secret'", "SELECT ?"),
+        ("SELECT /*! # */ '\n secret'", "SELECT ?"),
+        ("SELECT /*! secret", "SELECT ?"),
+    ] {
+        assert_eq!(sql(statement, SqlDialect::MySql), shown);
+    }
 }
 
 /// SQL of a grammar, with the texts of its literals.
@@ -123,7 +151,7 @@ proptest! {
 
     #[test]
     fn any_text_is_redacted_without_panic(text in "\\PC*|[-'\"$/*\\\\a1 .;#`\\n]{0,40}") {
-        for dialect in [SqlDialect::Postgres, SqlDialect::MySql] {
+        for dialect in [SqlDialect::Postgres, SqlDialect::MySql, SqlDialect::MySqlOfAnyMode] {
             let once = sql(&text, dialect);
             prop_assert_eq!(sql(&once, dialect), once);
         }

@@ -131,7 +131,7 @@ fn role_latency_and_status_decide_what_is_a_row() {
     assert_eq!(rows(RequestSettings { slower_than_ns: 6_000_000, ..all() }, data_flag::SERVER).0, 0);
     assert_eq!(rows(RequestSettings { slower_than_ns: 5_000_000, ..all() }, data_flag::SERVER).0, 1);
     assert_eq!(rows(RequestSettings { only_errors: true, ..all() }, data_flag::SERVER).0, 1);
-    let protocols = vec!["redis".to_owned(), "mysql".to_owned()];
+    let protocols = vec!["redis".to_owned(), "mqtt".to_owned()];
     assert_eq!(rows(RequestSettings { protocols, ..all() }, data_flag::SERVER), ignored);
 }
 

@@ -8,10 +8,10 @@ use trilobite_worker_wire::{
 use zerocopy::IntoBytes;
 
 use super::{
-    super::clock::boot_ns,
     format::{FRAME_HEADER, FrameKind, MAGIC, append, append_json},
     waiting_calls::RecordedCall,
 };
+use crate::clock::boot_ns;
 
 /// Bytes that wait for the agent to read them. Beyond it calls are left out.
 const UNREAD_MAX: usize = 4 << 20;

@@ -10,9 +10,10 @@ use rustix::event::{PollFd, PollFlags, poll};
 use trilobite_worker_wire::{Message, Recorded, Replayed, RequestSettings, RowQuery};
 
 use super::{
-    super::{budget::Budget, capture::Capture, job::report_panics, outbox::Outbox, readers::Readers, record::DataCall},
+    super::{budget::Budget, capture::Capture, readers::Readers, record::DataCall},
     reader::{BrokenRecording, Next, RecordingReader},
 };
+use crate::{outbox::Outbox, panics::report_panics};
 
 /// Calls that are read before their rows are sent.
 const BATCH: usize = 64;

@@ -18,6 +18,7 @@ use super::{
     incoming_result::IncomingResult,
     loss_accounting::LossAccounting,
     programs::Sampler,
+    sent_mappings::{SentMappings, send_unknown_process},
     spec::{ProfileTarget, SessionSpec, SessionStatus},
 };
 use crate::{
@@ -25,9 +26,9 @@ use crate::{
         application::{
             budget::worker_bytes,
             process_inspector::{InspectionRequest, ProcessInspector},
-            worker_process::WorkerProcess,
         },
         deadline::{deadline_at, sleep_until_some},
+        worker::WorkerProcess,
     },
     loss::Ledger,
     problem::Problem,
@@ -45,6 +46,7 @@ pub(super) struct Driver {
     sampler: Sampler,
     ring_bytes: u32,
     worker: WorkerProcess,
+    sent: SentMappings,
     membership: MembershipResolver,
     inspector: ProcessInspector,
     results: Results,
@@ -100,6 +102,7 @@ impl Driver {
             sampler,
             ring_bytes,
             worker,
+            sent: SentMappings::default(),
             results,
             status,
             counts: SampleCounts::default(),
@@ -116,14 +119,14 @@ impl Driver {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let expiry = deadline_at(self.spec.expires_at);
         let problem = loop {
-            let (deadline, sent_files) = (self.phase.deadline(), self.worker.sent_files());
+            let (deadline, sent_files) = (self.phase.deadline(), self.sent.files());
             let step = tokio::select! {
                 received = self.worker.receive() => match received {
                     Ok(message) => self.handle(message),
                     Err(gone) => self.replace_worker(&gone.to_string()),
                 },
                 (image, process) = self.inspector.next_result(sent_files) => {
-                    let sent = self.worker.send_process(image, process);
+                    let sent = self.sent.send(&mut self.worker, image, process);
                     sent.map(|()| Step::Continue).map_err(|error| self.not_sent(&error))
                 }
                 _ = tick.tick() => self.on_tick(),
@@ -198,6 +201,7 @@ impl Driver {
         self.counts = SampleCounts::default();
         self.membership.clear();
         self.inspector.clear();
+        self.sent = SentMappings::default();
         self.publish();
         self.worker = start_worker(&self.spec, &self.sampler, self.ring_bytes)
             .map_err(|error| self.worker_problem(&error.to_string()))?;
@@ -245,7 +249,7 @@ impl Driver {
                 Decision::Name { cgroup, name } => self.worker.send(&Message::CgroupName { cgroup, name }, Vec::new()),
                 Decision::Inspect(request) if self.inspector.request(request) => Ok(()),
                 Decision::Inspect(InspectionRequest { image, .. }) | Decision::Refuse(image) => {
-                    self.worker.send_unknown_process(image)
+                    send_unknown_process(&mut self.worker, image)
                 }
             };
             sent.map_err(|error| self.not_sent(&error))?;

@@ -23,11 +23,11 @@ use crate::{
     layers::{
         LayerContext,
         application::{
-            WorkerProgram,
             budget::{BUDGET_MIN, part_bytes},
             node_budget::Lease,
             selected_pods::{SelectedPods, note_without_cluster},
         },
+        worker::WorkerProgram,
     },
     plan::{Unit, UnitCount, UnitKey, UnitState, sampling_allowed},
     problem::Problem,

@@ -9,6 +9,7 @@ mod loss_accounting;
 mod pod_labels;
 pub mod profiles;
 pub mod programs;
+mod sent_mappings;
 pub mod session;
 pub mod spec;
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::deliver::ProfileMeta;
 use crate::{
-    layers::application::{WorkerProgram, membership::Membership},
+    layers::{application::membership::Membership, worker::WorkerProgram},
     problem::Problem,
 };
 

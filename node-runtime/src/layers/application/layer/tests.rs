@@ -1,6 +1,6 @@
 //! Units of the application layer on a machine that would allow them; nothing is loaded.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use trilobite_crds::node::{CpuSampling, PodScope, RequestsSession, Session, SessionContent, Source, SourceKind};
 
@@ -18,7 +18,8 @@ fn application(folder: &Path) -> Application {
         ledger: ledger.clone(),
         state_dir: folder.join("state"),
     };
-    Application::new(context, IdentityService::new(facts, ledger, true), &folder.join("trilobite-worker"))
+    let worker = WorkerProgram::find(&folder.join("trilobite-worker"));
+    Application::new(context, IdentityService::new(facts, ledger, true), worker)
 }
 
 fn profile(name: &str, memory_budget_bytes: u64, end: Timestamp) -> Session {

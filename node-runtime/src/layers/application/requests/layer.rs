@@ -21,12 +21,12 @@ use crate::{
     layers::{
         LayerContext,
         application::{
-            WorkerProgram,
             budget::{REQUESTS_BUDGET_MIN, part_bytes},
             node_budget::Lease,
             selected_pods::{SelectedPods, note_without_cluster},
             tls::TlsProbes,
         },
+        worker::WorkerProgram,
     },
     plan::{Unit, UnitCount, UnitKey, UnitState, tracing_allowed},
     problem::Problem,

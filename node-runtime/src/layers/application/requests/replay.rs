@@ -4,7 +4,7 @@ use std::{fs::File, os::fd::OwnedFd};
 
 use trilobite_worker_wire::{Message, RecordingHeader, Replayed, RequestRow};
 
-use crate::layers::application::{WorkerProgram, worker_process::WorkerProcess};
+use crate::layers::worker::{WorkerProcess, WorkerProgram};
 
 /// Memory of the worker.
 const MEMORY_BYTES: u64 = 64 << 20;

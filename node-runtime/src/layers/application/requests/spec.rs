@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use trilobite_crds::node::{RequestsSession, RequestsState};
 
 use super::recording::RecordingWriter;
-use crate::{layers::application::WorkerProgram, problem::Problem};
+use crate::{layers::worker::WorkerProgram, problem::Problem};
 
 #[derive(Debug)]
 pub(super) struct RequestSessionSpec {

@@ -6,7 +6,7 @@ use std::{io, os::fd::OwnedFd, time::Duration};
 use tokio::time::timeout;
 use trilobite_worker_wire::{Inspection, Message};
 
-use crate::layers::application::{WorkerProgram, worker_process::WorkerProcess};
+use crate::layers::worker::{WorkerProcess, WorkerProgram};
 
 /// How long a file may take: the largest programs take less than a second.
 const TIMEOUT: Duration = Duration::from_secs(10);

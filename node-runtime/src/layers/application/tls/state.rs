@@ -11,7 +11,10 @@ use super::attach::{ProbedFile, TlsProbes};
 use crate::{
     identity::IdentityService,
     kernel::Facts,
-    layers::application::{WorkerProgram, mapped_code::FileKey, requests::SharedCapture},
+    layers::{
+        application::{mapped_code::FileKey, requests::SharedCapture},
+        worker::WorkerProgram,
+    },
     problem::Problem,
 };
 

@@ -8,6 +8,7 @@ use super::{ports, servers::KnownServers, sockets::SocketTable};
 use crate::layers::network::{
     decode::{FlowObservation, Transport},
     endpoint::ConnectionEnd,
+    flow::{L4, is_icmp_answer},
     tcp_flags::TcpFlags,
 };
 
@@ -30,7 +31,7 @@ pub enum DirectionEvidence {
     Socket,
     /// The other end is a Service.
     Service,
-    /// It sent the SYN.
+    /// It sent the SYN; of ICMP, a message that is no answer.
     Handshake,
 }
 
@@ -65,27 +66,32 @@ pub(super) fn judge(
     if is_tcp_handshake(observation) {
         return judgement(!observation.flags.has(TcpFlags::ACK), DirectionEvidence::Handshake);
     }
+    let transport = match tuple.l4 {
+        L4::Icmp { v6, kind, .. } => return judgement(!is_icmp_answer(v6, kind), DirectionEvidence::Handshake),
+        L4::Udp => Transport::Udp,
+        L4::Tcp | L4::Other(_) => Transport::Tcp,
+    };
     if source.service.is_some() != destination.service.is_some() {
         return judgement(destination.service.is_some(), DirectionEvidence::Service);
     }
     let (near, far) =
         if watched.is_source { (tuple.source, tuple.destination) } else { (tuple.destination, tuple.source) };
-    if let Some(near_is_server) = watched.sockets.and_then(|sockets| sockets.is_server(tuple.transport, near, far)) {
+    if let Some(near_is_server) = watched.sockets.and_then(|sockets| sockets.is_server(transport, near, far)) {
         return judgement(near_is_server != watched.is_source, DirectionEvidence::Socket);
     }
     if let Some(source_is_client) = servers.source_is_client(tuple) {
         return judgement(source_is_client, DirectionEvidence::KnownServer);
     }
-    let declared = [tuple.source, tuple.destination].map(|address| (watched.declares)(tuple.transport, address));
+    let declared = [tuple.source, tuple.destination].map(|address| (watched.declares)(transport, address));
     if declared[0] != declared[1] {
         return judgement(declared[1], DirectionEvidence::Declared);
     }
     let by_ports = ports::source_is_client(tuple);
     let is_first = opens && observation.reason == FlowReason::New && !may_be_older(observation, watched);
-    if tuple.transport == Transport::Udp && is_first && by_ports != Some(false) {
+    if transport == Transport::Udp && is_first && by_ports != Some(false) {
         return judgement(true, DirectionEvidence::FirstPacket);
     }
-    let or_larger_port = || match tuple.transport {
+    let or_larger_port = || match transport {
         Transport::Tcp if tuple.source.port() != tuple.destination.port() => {
             tuple.source.port() > tuple.destination.port()
         }
@@ -96,7 +102,7 @@ pub(super) fn judge(
 
 /// A packet with SYN says which end is the client.
 pub(super) fn is_tcp_handshake(observation: &FlowObservation) -> bool {
-    observation.tuple.transport == Transport::Tcp && observation.flags.has(TcpFlags::SYN)
+    observation.tuple.l4 == L4::Tcp && observation.flags.has(TcpFlags::SYN)
 }
 
 /// Its ports may have been in use before the interface was watched.
@@ -114,7 +120,7 @@ mod tests {
     /// From the pod behind the interface to another, both on ephemeral ports, in the middle of the connection.
     fn packet(transport: Transport) -> FlowObservation {
         let mut packet = FlowObservation::first("10.1.0.7:50051", "10.2.0.9:60000", FlowDirection::In, 0x10);
-        packet.tuple.transport = transport;
+        packet.tuple.l4 = transport.into();
         packet
     }
 
@@ -149,6 +155,18 @@ mod tests {
             assert_eq!((other.source_is_client, other.evidence), (true, DirectionEvidence::Declared));
             let both = judged(&packet(transport), None, &["10.1.0.7:50051", "10.2.0.9:60000"]);
             assert_eq!(both.evidence, DirectionEvidence::Ports);
+        }
+    }
+
+    #[test]
+    fn end_that_sends_a_message_of_icmp_is_the_client_unless_it_answers() {
+        for (v6, kind, is_client) in
+            [(false, 8, true), (false, 0, false), (false, 3, true), (true, 128, true), (true, 129, false)]
+        {
+            let mut message = packet(Transport::Tcp);
+            message.tuple.l4 = L4::Icmp { v6, kind, code: 0 };
+            let judged = judged(&message, None, &[]);
+            assert_eq!((judged.source_is_client, judged.evidence), (is_client, DirectionEvidence::Handshake), "{kind}");
         }
     }
 

@@ -17,11 +17,7 @@ use self::{
     remembered::RememberedDirections,
     servers::KnownServers,
 };
-use super::{
-    decode::{FlowObservation, Transport},
-    endpoint::ConnectionEnd,
-    tcp_flags::TcpFlags,
-};
+use super::{decode::FlowObservation, endpoint::ConnectionEnd, flow::L4, tcp_flags::TcpFlags};
 
 /// The map keeps at least this capacity while interfaces are watched.
 const MIN_CAPACITY: usize = 1024;
@@ -70,8 +66,7 @@ impl Connections {
         watched: &WatchedEnd<'_>,
     ) -> ConnectionUpdate {
         let tuple = &observation.tuple;
-        let (key, source_is_low) =
-            ConnectionKey::new(tuple.interface, tuple.transport, tuple.source, tuple.destination);
+        let (key, source_is_low) = ConnectionKey::new(tuple.interface, tuple.l4, tuple.source, tuple.destination);
         // A SYN on known ports is another connection, perhaps with client and server swapped.
         let begins = is_first_packet(observation);
         let ended = observation.reason == FlowReason::End;
@@ -139,11 +134,11 @@ impl Connections {
     pub fn direction(
         &self,
         interface: u32,
-        transport: Transport,
+        l4: L4,
         source: SocketAddr,
         destination: SocketAddr,
     ) -> Option<(bool, DirectionEvidence)> {
-        let (key, source_is_low) = ConnectionKey::new(interface, transport, source, destination);
+        let (key, source_is_low) = ConnectionKey::new(interface, l4, source, destination);
         let connection = self.open.get(&key)?;
         Some((connection.low_is_client != source_is_low, connection.evidence))
     }
@@ -181,7 +176,7 @@ fn is_first_packet(observation: &FlowObservation) -> bool {
 
 /// The connection fell silent without an end, and its later packets will not say as much of their direction.
 fn is_worth_remembering(observation: &FlowObservation, is_reply: bool, evidence: DirectionEvidence) -> bool {
-    let is_closed = observation.tuple.transport == Transport::Tcp
+    let is_closed = observation.tuple.l4 == L4::Tcp
         && [TcpFlags::FIN, TcpFlags::RST].into_iter().any(|flag| observation.flags_seen.has(flag));
     let is_told_again = matches!(
         evidence,
@@ -193,12 +188,13 @@ fn is_worth_remembering(observation: &FlowObservation, is_reply: bool, evidence:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layers::network::decode::Transport;
 
     fn packet(transport: Transport, direction: FlowDirection, flags: u16, packets: u64) -> FlowObservation {
         let (client, server) = ("10.1.0.7:40000", "10.2.0.9:80");
         let (source, destination) = if direction == FlowDirection::In { (client, server) } else { (server, client) };
         let mut observed = FlowObservation::first(source, destination, direction, flags);
-        observed.tuple.transport = transport;
+        observed.tuple.l4 = transport.into();
         observed.reason = if packets == 1 { FlowReason::New } else { FlowReason::Flag };
         (observed.packets, observed.bytes) = (packets, packets * 100);
         observed
@@ -359,7 +355,7 @@ mod tests {
         let mut connections = Connections::default();
         let of = |flags, direction, seconds| {
             let mut observed = datagram(direction, seconds);
-            observed.tuple.transport = Transport::Tcp;
+            observed.tuple.l4 = L4::Tcp;
             (observed.flags, observed.flags_seen) = (TcpFlags(flags), TcpFlags(flags));
             observed
         };

@@ -57,11 +57,11 @@ impl RememberedDirections {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layers::network::decode::Transport;
+    use crate::layers::network::flow::L4;
 
     fn key(port: u16) -> ConnectionKey {
         let [low, high] = [port, 50051].map(|port| std::net::SocketAddr::new("10.1.0.7".parse().unwrap(), port));
-        ConnectionKey { interface: 12, transport: Transport::Udp, low, high }
+        ConnectionKey::new(12, L4::Udp, low, high).0
     }
 
     #[test]

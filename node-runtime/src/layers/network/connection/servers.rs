@@ -8,7 +8,8 @@ use std::{
 
 use super::ports::EPHEMERAL;
 use crate::layers::network::{
-    decode::{FlowObservation, FlowTuple, Transport},
+    decode::{FlowObservation, FlowTuple},
+    flow::L4,
     tcp_flags::TcpFlags,
 };
 
@@ -25,9 +26,8 @@ pub(super) struct KnownServers {
 impl KnownServers {
     /// Learns from SYN+ACK. A SYN sent to an address proves nothing: a scan sends them everywhere.
     pub(super) fn learn(&mut self, observation: &FlowObservation) {
-        let FlowTuple { source, destination, transport, .. } = observation.tuple;
-        let is_answer =
-            transport == Transport::Tcp && observation.flags.has(TcpFlags(TcpFlags::SYN.0 | TcpFlags::ACK.0));
+        let FlowTuple { source, destination, l4, .. } = observation.tuple;
+        let is_answer = l4 == L4::Tcp && observation.flags.has(TcpFlags(TcpFlags::SYN.0 | TcpFlags::ACK.0));
         let ports_suffice = source.port() < EPHEMERAL && destination.port() >= EPHEMERAL;
         if !is_answer || ports_suffice || !self.known.insert(source) {
             return;
@@ -42,7 +42,7 @@ impl KnownServers {
 
     /// Whether the source of a packet is the client; none if neither end is a known server, or both are.
     pub(super) fn source_is_client(&self, tuple: &FlowTuple) -> Option<bool> {
-        if tuple.transport != Transport::Tcp || self.known.is_empty() {
+        if tuple.l4 != L4::Tcp || self.known.is_empty() {
             return None;
         }
         match (self.known.contains(&tuple.source), self.known.contains(&tuple.destination)) {

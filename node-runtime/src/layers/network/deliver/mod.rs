@@ -7,6 +7,7 @@ pub(super) mod watched_for;
 use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
+use trilobite_api::flow::LostEventSource;
 use trilobite_crds::node::SourceKind;
 
 use self::{
@@ -82,7 +83,7 @@ impl FlowDispatcher {
     pub(super) fn counts(&self, lost: u64) -> BTreeMap<UnitKey, UnitCount> {
         let count = |subscriber: &Subscriber| UnitCount {
             records: subscriber.count.records,
-            lost: lost - subscriber.lost_before,
+            lost: lost - subscriber.lost_before + subscriber.count.lost,
         };
         self.subscribers.iter().map(|(key, subscriber)| (key.clone(), count(subscriber))).collect()
     }
@@ -91,21 +92,34 @@ impl FlowDispatcher {
     pub(super) fn deliver(&mut self, flow: Flow) {
         let Self { watched_for, subscribers, metrics, .. } = self;
         let flow = Arc::new(flow);
-        let (mut selected, mut wanted_by_stack) = (false, false);
-        for key in watched_for.subscribers(&flow) {
-            let Some(subscriber) = subscribers.get_mut(key) else { continue };
-            if !subscriber.spec.selects(&flow) {
-                continue;
-            }
-            selected = true;
-            wanted_by_stack |= key.kind == SourceKind::ObservabilityStack;
-            subscriber.count.records += 1;
-            subscriber.streams.iter_mut().for_each(|stream| stream.push(flow.clone()));
-        }
-        if let Some(metrics) = metrics.as_ref().filter(|_| wanted_by_stack) {
+        let delivered = deliver_to(watched_for.subscribers(&flow), subscribers, &flow);
+        if let Some(metrics) = metrics.as_ref().filter(|_| delivered.to_stack) {
             metrics.record(&flow);
         }
-        if selected {
+        self.gather(flow, delivered);
+    }
+
+    /// As `deliver`, of a flow that the subscribers of the client have in another form: for those of the server alone.
+    pub(super) fn deliver_to_server(&mut self, flow: Flow) {
+        let Self { watched_for, subscribers, metrics, .. } = self;
+        let flow = Arc::new(flow);
+        let delivered = deliver_to(watched_for.subscribers_of_server(&flow), subscribers, &flow);
+        if let Some(metrics) = metrics.as_ref().filter(|_| delivered.to_stack) {
+            metrics.record(&flow);
+        }
+        self.gather(flow, delivered);
+    }
+
+    /// Counts a query that no answer came to. It is no event.
+    pub(super) fn count_unanswered(&mut self, query: &Flow) {
+        let is_wanted = self.watched_for.subscribers(query).any(|key| key.kind == SourceKind::ObservabilityStack);
+        if let Some(metrics) = self.metrics.as_ref().filter(|_| is_wanted) {
+            metrics.record_unanswered(query);
+        }
+    }
+
+    fn gather(&mut self, flow: Arc<Flow>, delivered: Delivered) {
+        if delivered.to_any {
             self.gathered.push(flow);
         }
         if self.gathered.len() >= BATCH {
@@ -130,7 +144,19 @@ impl FlowDispatcher {
         for subscriber in self.subscribers.values_mut().filter(|subscriber| subscriber.lost_reported < total) {
             let count = total - subscriber.lost_reported;
             subscriber.lost_reported = total;
-            subscriber.streams.iter_mut().for_each(|stream| stream.report_lost(count, first, last));
+            let source = LostEventSource::PerfEventRingBuffer;
+            subscriber.streams.iter_mut().for_each(|stream| stream.report_lost(source, count, (first, last)));
+        }
+    }
+
+    /// Reports events that were lost on the way from the decoder of requests, to everyone: as `report_lost`.
+    pub(super) fn report_lost_in_queue(&mut self, count: u64) {
+        let now = Timestamp::now();
+        self.buffer.add_lost_in_queue(count);
+        for subscriber in self.subscribers.values_mut() {
+            subscriber.count.lost += count;
+            let source = LostEventSource::ObserverEventsQueue;
+            subscriber.streams.iter_mut().for_each(|stream| stream.report_lost(source, count, (now, now)));
         }
     }
 
@@ -138,6 +164,32 @@ impl FlowDispatcher {
     pub(super) fn add_watched_for(&mut self, more: &WatchedFor) {
         self.watched_for.extend(more);
     }
+}
+
+/// Whom a flow was delivered to.
+#[derive(Clone, Copy, Default)]
+struct Delivered {
+    to_any: bool,
+    to_stack: bool,
+}
+
+fn deliver_to<'a>(
+    keys: impl Iterator<Item = &'a UnitKey>,
+    subscribers: &mut BTreeMap<UnitKey, Subscriber>,
+    flow: &Arc<Flow>,
+) -> Delivered {
+    let mut delivered = Delivered::default();
+    for key in keys {
+        let Some(subscriber) = subscribers.get_mut(key) else { continue };
+        if !subscriber.spec.selects(flow) {
+            continue;
+        }
+        delivered.to_any = true;
+        delivered.to_stack |= key.kind == SourceKind::ObservabilityStack;
+        subscriber.count.records += 1;
+        subscriber.streams.iter_mut().for_each(|stream| stream.push(flow.clone()));
+    }
+    delivered
 }
 
 #[cfg(test)]

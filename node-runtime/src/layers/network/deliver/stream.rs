@@ -11,6 +11,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use trilobite_api::flow::LostEventSource;
 use trilobite_crds::node::FlowOutput;
 
 use crate::{
@@ -33,8 +34,9 @@ pub enum CaptureEvent {
 
 pub enum FlowMessage {
     Flows(Vec<Arc<Flow>>),
-    /// The kernel had no room for records or packets; which flows they belong to is unknown.
+    /// There was no room for records, packets or events; which flows they belong to is unknown.
     Lost {
+        source: LostEventSource,
         count: u64,
         first: Timestamp,
         last: Timestamp,
@@ -116,9 +118,9 @@ impl StreamSender {
     }
 
     /// A reader that is gone needs no report.
-    pub(crate) fn report_lost(&mut self, count: u64, first: Timestamp, last: Timestamp) {
+    pub(crate) fn report_lost(&mut self, source: LostEventSource, count: u64, (first, last): (Timestamp, Timestamp)) {
         self.flush();
-        let _ = self.messages.send(FlowMessage::Lost { count, first, last });
+        let _ = self.messages.send(FlowMessage::Lost { source, count, first, last });
     }
 }
 

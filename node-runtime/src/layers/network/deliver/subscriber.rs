@@ -5,7 +5,10 @@ use trilobite_crds::node::{FlowOutput, FlowsPart, FlowsSession, PodScope};
 use super::stream::StreamSender;
 use crate::{
     identity::ScopeLease,
-    layers::network::{decode::Transport, flow::Flow, sources::tcx::MapSizes},
+    layers::network::{
+        flow::{Flow, L4},
+        sources::tcx::MapSizes,
+    },
     plan::UnitCount,
 };
 
@@ -18,8 +21,8 @@ pub struct SubscriberSpec {
     pub session: bool,
     /// Only flows with one of these ports on either end; empty for all.
     pub ports: Vec<u16>,
-    /// Only these; empty for both.
-    pub transports: Vec<Transport>,
+    /// Only these, as a FlowCapture names them; empty for all.
+    pub protocols: Vec<String>,
     /// Besides the buffer.
     pub output: Vec<FlowOutput>,
     /// Minimum sizes of the kernel's maps.
@@ -33,6 +36,7 @@ pub(in crate::layers::network) struct Subscriber {
     pub(super) _lease: Option<ScopeLease>,
     /// No longer wanted: it still receives the final records of its flows.
     pub(super) leaving: bool,
+    /// Its flows, and what was lost beside the losses of the layer.
     pub(super) count: UnitCount,
     /// Losses of the layer when it subscribed.
     pub(super) lost_before: u64,
@@ -67,7 +71,7 @@ impl SubscriberSpec {
             scope: PodScope::clone(&part.pods),
             session: false,
             ports: Vec::new(),
-            transports: Vec::new(),
+            protocols: Vec::new(),
             output: Vec::new(),
             sizes: MapSizes { flow_entries: part.flow_entries, ring_bytes: part.ring_bytes },
         }
@@ -75,16 +79,11 @@ impl SubscriberSpec {
 
     /// A FlowCapture.
     pub fn from_session(session: &FlowsSession) -> Self {
-        let transport = |name: &String| match name.as_str() {
-            "TCP" => Some(Transport::Tcp),
-            "UDP" => Some(Transport::Udp),
-            _ => None,
-        };
         Self {
             scope: session.pods.clone(),
             session: true,
             ports: session.ports.clone(),
-            transports: session.protocols.iter().filter_map(transport).collect(),
+            protocols: session.protocols.clone(),
             output: session.output.clone(),
             sizes: MapSizes { flow_entries: session.flow_entries, ring_bytes: session.ring_bytes },
         }
@@ -92,18 +91,21 @@ impl SubscriberSpec {
 
     /// Whether a flow of a watched interface or pod is wanted.
     pub fn selects(&self, flow: &Flow) -> bool {
-        let has_transport = || flow.l4.transport().is_some_and(|transport| self.transports.contains(&transport));
-        (self.ports.is_empty() || flow.has_port(&self.ports)) && (self.transports.is_empty() || has_transport())
+        let name = match flow.l4 {
+            L4::Tcp => "TCP",
+            L4::Udp => "UDP",
+            L4::Icmp { .. } => "ICMP",
+            L4::Other(_) => "",
+        };
+        (self.ports.is_empty() || flow.has_port(&self.ports))
+            && (self.protocols.is_empty() || self.protocols.iter().any(|wanted| wanted == name))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layers::network::flow::{
-        L4,
-        samples::{drop_by_policy, syn},
-    };
+    use crate::layers::network::flow::samples::{drop_by_policy, syn};
 
     #[test]
     fn capture_selects_by_port_of_either_end_and_by_protocol() {
@@ -130,5 +132,7 @@ mod tests {
         let mut ping = Flow { l4: L4::Icmp { v6: false, kind: 8, code: 0 }, ..drop_by_policy() };
         [&mut ping.source, &mut ping.destination].into_iter().for_each(|end| end.set_port(0));
         assert!(session(&[], &[]).selects(&ping) && !session(&[], &["TCP", "UDP"]).selects(&ping));
+        assert!(session(&[], &["ICMP"]).selects(&ping) && !session(&[80], &["ICMP"]).selects(&ping));
+        assert!(!session(&[], &["ICMP"]).selects(&syn()));
     }
 }

@@ -60,14 +60,22 @@ impl WatchedFor {
         let of_pod = |uid: &str| self.pods.get(uid).map_or(&[][..], Vec::as_slice);
         let (first, second) = match &flow.event {
             Event::Forwarded(_) => (self.interfaces.get(&flow.interface.index).map_or(&[][..], Vec::as_slice), &[][..]),
-            Event::Dropped(_) | Event::PolicyVerdict(_) if !self.machine.is_empty() => {
+            Event::Dropped(_) | Event::PolicyVerdict(_) | Event::L7(_) if !self.machine.is_empty() => {
                 (self.machine.as_slice(), &[][..])
             }
-            Event::Dropped(_) | Event::PolicyVerdict(_) => {
+            Event::Dropped(_) | Event::PolicyVerdict(_) | Event::L7(_) => {
                 (of_pod(&flow.source_endpoint.uid), of_pod(&flow.destination_endpoint.uid))
             }
         };
         first.iter().chain(second.iter().filter(|key| !first.contains(key)))
+    }
+
+    /// The subscribers of a flow's server that are not those of its client.
+    pub(super) fn subscribers_of_server(&self, flow: &Flow) -> impl Iterator<Item = &UnitKey> {
+        let of_pod = |uid: &str| self.pods.get(uid).map_or(&[][..], Vec::as_slice);
+        let [source, destination] = [&flow.source_endpoint, &flow.destination_endpoint].map(|end| of_pod(&end.uid));
+        let (client, server) = if flow.is_reply == Some(true) { (destination, source) } else { (source, destination) };
+        server.iter().filter(|key| !client.contains(key))
     }
 }
 
@@ -82,7 +90,10 @@ mod tests {
     use trilobite_crds::node::SourceKind;
 
     use super::*;
-    use crate::layers::network::flow::samples::{drop_by_policy, syn};
+    use crate::layers::network::flow::{
+        L7FlowType,
+        samples::{dns, drop_by_policy, syn},
+    };
 
     fn unit(name: &str) -> UnitKey {
         UnitKey { kind: SourceKind::FlowCapture, name: name.into(), version: "1".into() }
@@ -108,6 +119,19 @@ mod tests {
         let mut from_outside = drop_by_policy();
         from_outside.source_endpoint = std::sync::Arc::default();
         assert_eq!(names(&watched_for, &from_outside), ["shop/b", "shop/both"]);
+    }
+
+    #[test]
+    fn subscribers_of_a_server_are_not_those_of_its_client() {
+        let mut watched_for = WatchedFor::default();
+        watched_for.add_pod(&pod("front-1"), [unit("shop/client"), unit("shop/both")]);
+        watched_for.add_pod(&pod("cart-1"), [unit("shop/server"), unit("shop/both")]);
+        let of_server = |flow_type| {
+            let flow = dns(flow_type, 0);
+            watched_for.subscribers_of_server(&flow).map(|key| key.name.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(of_server(L7FlowType::Request), ["shop/server"]);
+        assert_eq!(of_server(L7FlowType::Response), ["shop/server"]);
     }
 
     #[test]

@@ -5,11 +5,14 @@ use std::{net::SocketAddr, sync::Arc};
 use jiff::Timestamp;
 
 use super::{Enricher, PodEndpoint, uuid};
-use crate::layers::network::{
-    connection::direction::DirectionEvidence,
-    decode::Transport,
-    endpoint::{Endpoint, Service},
-    flow::{Event, Flow, Interface, L4, TrafficDirection},
+use crate::{
+    identity::Pod,
+    layers::network::{
+        connection::direction::DirectionEvidence,
+        decode::Transport,
+        endpoint::{Endpoint, Service},
+        flow::{Event, Flow, Interface, L4, Names, TrafficDirection},
+    },
 };
 
 /// A packet of which the kernel tells beside the flow records.
@@ -66,6 +69,13 @@ impl Enricher {
         }
     }
 
+    /// The endpoint of a pod of this node.
+    pub fn pod_endpoint(&self, pod: &Arc<Pod>) -> Arc<Endpoint> {
+        let mut watched = self.watched.values().filter_map(|watched| watched.pod.as_ref());
+        let known = watched.find(|(watched, _)| watched == pod);
+        known.map_or_else(|| Arc::new(Endpoint::pod(pod)), |(_, endpoint)| endpoint.clone())
+    }
+
     /// The flow of an event; `booted` is the wall clock at boot, in nanoseconds.
     pub fn event_flow(&mut self, packet: &Packet, ends: Ends, event: Event, booted: i128) -> Flow {
         let interface = match self.watched.get(&packet.interface) {
@@ -73,6 +83,7 @@ impl Enricher {
             None if packet.interface == 0 => self.no_interface.clone(),
             None => Arc::new(Interface { index: packet.interface, name: String::new() }),
         };
+        let [source_names, destination_names] = self.names_of_ends(packet, &ends);
         Flow {
             time: Timestamp::from_nanosecond(booted + i128::from(packet.time)).unwrap_or(Timestamp::UNIX_EPOCH),
             uuid: uuid(&mut self.random),
@@ -85,6 +96,8 @@ impl Enricher {
             destination_endpoint: ends.destination_endpoint,
             source_service: ends.source_service,
             destination_service: ends.destination_service,
+            source_names,
+            destination_names,
             direction: ends.direction,
             is_reply: ends.is_reply,
             is_direction_a_guess: ends.is_direction_a_guess,
@@ -94,10 +107,25 @@ impl Enricher {
         }
     }
 
+    /// The names that the end behind the interface has looked up, of the other one.
+    fn names_of_ends(&mut self, packet: &Packet, ends: &Ends) -> [Names; 2] {
+        let Some(watched) = self.watched.get(&packet.interface) else { return [None, None] };
+        let source_is_watched = match &watched.pod {
+            Some(pod) if ends.source_endpoint.uid == pod.1.uid => true,
+            Some(pod) if ends.destination_endpoint.uid == pod.1.uid => false,
+            Some(_) => return [None, None],
+            None if ends.direction == TrafficDirection::Unknown => return [None, None],
+            None => (ends.direction == TrafficDirection::Egress) != ends.is_reply.unwrap_or_default(),
+        };
+        let far = if source_is_watched { packet.destination.ip() } else { packet.source.ip() };
+        let names = self.names.of(self.asked_by(packet.interface), far, packet.time);
+        if source_is_watched { [None, names] } else { [names, None] }
+    }
+
     /// Whether the packet is a reply, and how that is known: from its own interface, or from those of the pods at its ends.
     fn known_connection(&self, packet: &Packet, ends: [&Arc<Endpoint>; 2]) -> Option<(bool, DirectionEvidence)> {
-        let transport = packet.l4.transport()?;
-        let at = |interface| self.connections.direction(interface, transport, packet.source, packet.destination);
+        packet.l4.transport()?;
+        let at = |interface| self.connections.direction(interface, packet.l4, packet.source, packet.destination);
         let is_at_an_end = |pod: &PodEndpoint| ends.iter().any(|end| end.uid == pod.1.uid);
         let mut of_ends = self.watched.iter().filter(|(_, watched)| watched.pod.as_ref().is_some_and(is_at_an_end));
         at(packet.interface).or_else(|| of_ends.find_map(|(interface, _)| at(*interface)))

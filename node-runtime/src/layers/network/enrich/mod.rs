@@ -2,6 +2,8 @@
 //! directories, which answer from memory.
 
 mod ends;
+mod message;
+pub mod names;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -14,6 +16,7 @@ use jiff::Timestamp;
 use trilobite_node_ebpf::{FlowDirection, PacketsBytes};
 
 pub use self::ends::{Ends, Packet};
+use self::names::{MACHINE, NameTable};
 
 use super::{
     connection::{
@@ -64,6 +67,7 @@ pub struct Enricher {
     pub directories: Vec<Arc<dyn Directory>>,
     pub(super) waiting: WaitingRecords,
     connections: Connections,
+    names: NameTable,
     host: Arc<Endpoint>,
     world: Arc<Endpoint>,
     unknown: Arc<Endpoint>,
@@ -80,6 +84,7 @@ impl Enricher {
             directories: Vec::new(),
             waiting: WaitingRecords::default(),
             connections: Connections::default(),
+            names: NameTable::default(),
             host: Arc::new(Endpoint::reserved(Reserved::Host)),
             world: Arc::new(Endpoint::reserved(Reserved::World)),
             unknown: Arc::new(Endpoint::reserved(Reserved::Unknown)),
@@ -106,8 +111,11 @@ impl Enricher {
             (false, FlowDirection::Out) => ObservationPoint::ToNetwork,
         };
         let (source_pod, destination_pod) = (pod.filter(|_| source_is_watched), pod.filter(|_| !source_is_watched));
-        let source_owner = self.owner(tuple.transport, tuple.source, source_pod);
-        let destination_owner = self.owner(tuple.transport, tuple.destination, destination_pod);
+        // Port 0 is no Service's.
+        let [source, destination] = tuple.ends();
+        let transport = tuple.l4.transport().unwrap_or(Transport::Tcp);
+        let source_owner = self.owner(transport, source, source_pod);
+        let destination_owner = self.owner(transport, destination, destination_pod);
         let near = if source_is_watched { tuple.source.ip() } else { tuple.destination.ip() };
         // What a pod forwards, e.g. as a gateway, does not come from a socket of its own.
         let is_own = pod.map_or_else(|| self.local.contains(&near), |(pod, _)| is_address_of(pod, near));
@@ -120,24 +128,31 @@ impl Enricher {
         let update = self.connections.observe(observation, source_owner, destination_owner, &watched_end);
         let source_endpoint = self.shown(&update.source, tuple.source.ip(), source_pod);
         let destination_endpoint = self.shown(&update.destination, tuple.destination.ip(), destination_pod);
+        // The far end has the names that the watched one has looked up.
+        let asked_by = if behind { tuple.interface } else { MACHINE };
         let interface = match watched {
             Some(watched) => watched.interface.clone(),
             None => Arc::new(Interface { index: tuple.interface, name: String::new() }),
         };
+        let far = if source_is_watched { destination.ip() } else { source.ip() };
+        let far_names = self.names.of(asked_by, far, observation.time);
+        let (source_names, destination_names) = if source_is_watched { (None, far_names) } else { (far_names, None) };
         let wall_time =
             |boot: u64| Timestamp::from_nanosecond(booted + i128::from(boot)).unwrap_or(Timestamp::UNIX_EPOCH);
         Flow {
             time: wall_time(observation.time),
             uuid: uuid(&mut self.random),
-            l4: tuple.transport.into(),
-            source: tuple.source,
-            destination: tuple.destination,
+            l4: tuple.l4,
+            source,
+            destination,
             source_mac: observation.source_mac,
             destination_mac: observation.destination_mac,
             source_endpoint,
             destination_endpoint,
             source_service: update.source.service.map(|service| service.owner),
             destination_service: update.destination.service.map(|service| service.owner),
+            source_names,
+            destination_names,
             direction: if source_is_watched == update.is_reply {
                 TrafficDirection::Ingress
             } else {
@@ -252,6 +267,7 @@ impl Enricher {
     pub fn forget(&mut self, interface: u32) {
         self.watched.remove(&interface);
         self.connections.forget(interface);
+        self.names.forget(interface);
     }
 
     /// Name of a watched interface; empty if it is watched no more.
@@ -265,6 +281,7 @@ impl Enricher {
         self.local = HashSet::new();
         self.directories = Vec::new();
         self.connections = Connections::default();
+        self.names.clear();
     }
 
     /// Frees memory that a burst of connections has left behind.

@@ -179,7 +179,7 @@ fn service_is_named_by_address_and_port() {
         assert_eq!(flow.destination_endpoint.identity, identity, "{address}");
     }
     let mut datagram = to("10.96.0.5:80");
-    datagram.tuple.transport = Transport::Udp;
+    datagram.tuple.l4 = L4::Udp;
     assert_eq!(enricher.flow(&datagram, 0).destination_service, None);
 }
 
@@ -294,7 +294,7 @@ fn udp_flow_names_the_pod_that_has_the_address_now() {
     enricher.directories.push(table.clone());
     let at = |last, reason| {
         let mut datagram = to("10.2.0.30:9000");
-        datagram.tuple.transport = Transport::Udp;
+        datagram.tuple.l4 = L4::Udp;
         FlowObservation { last, reason, flags: TcpFlags(0), ..datagram }
     };
     let named = |enricher: &mut Enricher, datagram| enricher.flow(&datagram, 0).destination_endpoint.pod.clone();

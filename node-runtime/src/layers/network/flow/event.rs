@@ -8,6 +8,7 @@ use super::{
     dropped::Dropped,
     forwarded::Forwarded,
     l4::L4,
+    l7::L7,
     policy_verdict::{PolicyAction, PolicyVerdict},
 };
 use crate::layers::network::tcp_flags::TcpFlags;
@@ -17,6 +18,7 @@ pub enum Event {
     Forwarded(Forwarded),
     Dropped(Box<Dropped>),
     PolicyVerdict(Box<PolicyVerdict>),
+    L7(Box<L7>),
 }
 
 /// Hubble's `event_type`.
@@ -30,12 +32,13 @@ impl EventKind {
     pub const DROP: i32 = 1;
     pub const TRACE: i32 = 4;
     pub const POLICY_VERDICT: i32 = 5;
+    pub const L7: i32 = 129;
 }
 
 impl Event {
     pub fn verdict(&self) -> Verdict {
         match self {
-            Self::Forwarded(_) => Verdict::Forwarded,
+            Self::Forwarded(_) | Self::L7(_) => Verdict::Forwarded,
             Self::Dropped(_) => Verdict::Dropped,
             Self::PolicyVerdict(verdict) => match verdict.action {
                 PolicyAction::Allowed => Verdict::Forwarded,
@@ -50,6 +53,7 @@ impl Event {
             Self::Forwarded(forwarded) => (EventKind::TRACE, forwarded.observation_point.sub_type()),
             Self::Dropped(dropped) => (EventKind::DROP, dropped.sub_type),
             Self::PolicyVerdict(_) => (EventKind::POLICY_VERDICT, 0),
+            Self::L7(_) => (EventKind::L7, 0),
         };
         EventKind { kind, sub_type }
     }
@@ -57,7 +61,7 @@ impl Event {
     /// Why it was dropped or denied; unknown if it was not, or if Hubble has no reason that is true.
     pub fn drop_reason(&self) -> DropReason {
         match self {
-            Self::Forwarded(_) => DropReason::Unknown,
+            Self::Forwarded(_) | Self::L7(_) => DropReason::Unknown,
             Self::Dropped(dropped) => dropped.reason,
             Self::PolicyVerdict(verdict) => verdict.reason,
         }
@@ -69,6 +73,7 @@ impl Event {
             Self::Forwarded(forwarded) => forwarded.flags,
             Self::Dropped(dropped) => dropped.flags,
             Self::PolicyVerdict(verdict) => verdict.flags,
+            Self::L7(_) => TcpFlags::default(),
         }
     }
 
@@ -78,6 +83,7 @@ impl Event {
             Self::Forwarded(_) => 0,
             Self::Dropped(dropped) => size_of::<Dropped>() + dropped.policies.bytes(),
             Self::PolicyVerdict(verdict) => size_of::<PolicyVerdict>() + verdict.policies.bytes(),
+            Self::L7(l7) => l7.bytes(),
         }
     }
 
@@ -87,6 +93,7 @@ impl Event {
             Self::Forwarded(forwarded) => forwarded.write_summary(l4, out),
             Self::Dropped(dropped) => dropped.write_summary(l4, out),
             Self::PolicyVerdict(verdict) => l4.write_packet(verdict.flags, out),
+            Self::L7(l7) => l7.write_summary(out),
         }
     }
 }

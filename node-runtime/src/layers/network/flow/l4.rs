@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 
 use super::icmp_message::icmp_message;
-use crate::layers::network::{decode::Transport, tcp_flags::TcpFlags};
+use crate::layers::network::{tcp_flags::TcpFlags, transport::Transport};
 
 /// A protocol above IP, with what its header has beside ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,6 +27,17 @@ impl L4 {
             Self::Tcp => Some(Transport::Tcp),
             Self::Udp => Some(Transport::Udp),
             Self::Icmp { .. } | Self::Other(_) => None,
+        }
+    }
+
+    /// Its number in IP's header.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+            Self::Icmp { v6: false, .. } => 1,
+            Self::Icmp { v6: true, .. } => 58,
+            Self::Other(number) => number,
         }
     }
 

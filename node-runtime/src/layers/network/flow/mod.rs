@@ -5,8 +5,11 @@ mod dropped;
 mod event;
 mod forwarded;
 mod icmp_message;
+mod icmp_type;
 mod l4;
+mod l7;
 mod policy_verdict;
+mod rcode;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -17,8 +20,11 @@ pub use self::{
     event::{Event, EventKind},
     forwarded::{Forwarded, ObservationPoint},
     icmp_message::icmp_message,
+    icmp_type::{is_icmp_answer, is_icmp_error},
     l4::L4,
+    l7::{Dns, Http, L7, L7FlowType, L7Record},
     policy_verdict::{Policies, PolicyAction, PolicyName, PolicyVerdict},
+    rcode::rcode_text,
 };
 use super::endpoint::{Endpoint, Service};
 
@@ -38,6 +44,9 @@ pub struct Interface {
     pub index: u32,
     pub name: String,
 }
+
+/// DNS names of an address, shared by the flows of those who looked it up; none if there are no names.
+pub type Names = Option<Arc<Vec<String>>>;
 
 /// One event of one direction of one connection.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,6 +70,10 @@ pub struct Flow {
     pub source_service: Option<Arc<Service>>,
     /// The Service that has the destination address.
     pub destination_service: Option<Arc<Service>>,
+    /// Names that the pod at the other end looked up and that had the source address as an answer; none for most flows.
+    pub source_names: Names,
+    /// As `source_names`, of the destination address.
+    pub destination_names: Names,
     pub direction: TrafficDirection,
     /// From the server to the client. None if the connection is not known, as of a drop; never none of a forwarded packet.
     pub is_reply: Option<bool>,
@@ -86,7 +99,15 @@ impl Flow {
     pub fn forwarded(&self) -> Option<&Forwarded> {
         match &self.event {
             Event::Forwarded(forwarded) => Some(forwarded),
-            Event::Dropped(_) | Event::PolicyVerdict(_) => None,
+            Event::Dropped(_) | Event::PolicyVerdict(_) | Event::L7(_) => None,
+        }
+    }
+
+    /// A request or a response.
+    pub fn l7(&self) -> Option<&L7> {
+        match &self.event {
+            Event::L7(l7) => Some(l7),
+            Event::Forwarded(_) | Event::Dropped(_) | Event::PolicyVerdict(_) => None,
         }
     }
 

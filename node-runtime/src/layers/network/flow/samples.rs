@@ -39,6 +39,8 @@ pub(crate) fn syn() -> Flow {
             namespace: "store".into(),
             endpoint: Arc::default(),
         })),
+        source_names: None,
+        destination_names: None,
         direction: TrafficDirection::Egress,
         is_reply: Some(false),
         is_direction_a_guess: false,
@@ -122,4 +124,58 @@ pub(crate) fn policy_verdict(action: PolicyAction) -> Flow {
         })),
         ..syn()
     }
+}
+
+/// `GET /cart` in the connection of `syn`, or its response with this status.
+pub(crate) fn http(flow_type: L7FlowType, code: u32) -> Flow {
+    let is_response = flow_type == L7FlowType::Response;
+    said(L7 {
+        flow_type,
+        latency_ns: if is_response { 12_345_678 } else { 0 },
+        record: L7Record::Http(Http {
+            code: if is_response { code } else { 0 },
+            method: "GET".into(),
+            url: "http://cart.store/items?id=7".into(),
+            protocol: "HTTP/1.1".into(),
+            headers: vec![("Host".into(), "cart.store".into()), ("X-Request-Id".into(), "aa-7".into())],
+            trace_id: Some("4bf92f3577b34da6a3ce929d0e0e4736".into()),
+        }),
+    })
+}
+
+/// A question for `shop.example.com.` at port 53, or its answer with this code.
+pub(crate) fn dns(flow_type: L7FlowType, rcode: u32) -> Flow {
+    let question = Dns { query: "shop.example.com.".into(), qtypes: vec!["A".into()], ..Dns::default() };
+    let is_answer = flow_type == L7FlowType::Response;
+    let has_answer = is_answer && rcode == 0;
+    let answer = Dns {
+        ips: if has_answer { vec!["192.0.2.7".parse().unwrap(), "192.0.2.8".parse().unwrap()] } else { Vec::new() },
+        ttl: if has_answer { 30 } else { 0 },
+        cnames: if has_answer { vec!["front.example.net.".into()] } else { Vec::new() },
+        rcode,
+        rrtypes: if has_answer { ["CNAME", "A", "A"].map(str::to_owned).into() } else { Vec::new() },
+        ..question.clone()
+    };
+    let mut flow = said(L7 {
+        flow_type,
+        latency_ns: if is_answer { 2_000_000 } else { 0 },
+        record: L7Record::Dns(if is_answer { answer } else { question }),
+    });
+    flow.l4 = L4::Udp;
+    let server = if is_answer { &mut flow.source } else { &mut flow.destination };
+    server.set_port(53);
+    flow
+}
+
+/// In the connection of `syn`; a response goes the other way.
+fn said(l7: L7) -> Flow {
+    let mut flow = Flow { source_mac: [0; 6], destination_mac: [0; 6], ..syn() };
+    if l7.is_response() {
+        std::mem::swap(&mut flow.source, &mut flow.destination);
+        std::mem::swap(&mut flow.source_endpoint, &mut flow.destination_endpoint);
+        std::mem::swap(&mut flow.source_service, &mut flow.destination_service);
+        flow.is_reply = Some(true);
+    }
+    flow.event = Event::L7(Box::new(l7));
+    flow
 }

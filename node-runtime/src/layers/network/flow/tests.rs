@@ -45,6 +45,8 @@ fn verdict_and_type_come_from_the_event() {
         (policy_verdict(PolicyAction::Allowed), Verdict::Forwarded, 5, 0),
         (policy_verdict(PolicyAction::Denied), Verdict::Dropped, 5, 0),
         (policy_verdict(PolicyAction::Audit), Verdict::Audit, 5, 0),
+        (http(L7FlowType::Response, 503), Verdict::Forwarded, 129, 0),
+        (dns(L7FlowType::Request, 0), Verdict::Forwarded, 129, 0),
     ] {
         assert_eq!((flow.event.verdict(), flow.event.kind()), (verdict, EventKind { kind, sub_type }), "{flow:?}");
     }
@@ -59,4 +61,35 @@ fn protocol_without_ports_has_no_port() {
         flow.source.set_port(0);
         assert!(!flow.has_port(&[0]) && flow.source_port().is_none(), "{l4:?}");
     }
+}
+
+#[test]
+fn summary_of_a_request_and_its_response_is_hubbles() {
+    use L7FlowType::{Request, Response};
+    for (flow, expected) in [
+        (http(Request, 0), "HTTP/1.1 GET http://cart.store/items?id=7"),
+        (http(Response, 503), "HTTP/1.1 503 12ms (GET http://cart.store/items?id=7)"),
+        (dns(Request, 0), "DNS Query shop.example.com. A"),
+        (
+            dns(Response, 0),
+            r#"DNS Answer "192.0.2.7,192.0.2.8" CNAMEs: "front.example.net." TTL: 30 (Query shop.example.com. A)"#,
+        ),
+        (dns(Response, 3), "DNS Answer RCode: Non-Existent Domain TTL: 0 (Query shop.example.com. A)"),
+    ] {
+        assert_eq!(flow.summary(), expected);
+    }
+}
+
+#[test]
+fn bytes_of_a_request_count_its_texts() {
+    let mut long = http(L7FlowType::Request, 0);
+    let before = long.bytes();
+    assert!(before > syn().bytes());
+    if let Event::L7(l7) = &mut long.event
+        && let L7Record::Http(http) = &mut l7.record
+    {
+        http.url.push_str(&"x".repeat(1000));
+        http.headers.push(("cookie".into(), "y".repeat(500)));
+    }
+    assert!((before + 1500..before + 1700).contains(&long.bytes()));
 }

@@ -46,6 +46,8 @@ struct Inner {
     closed: bool,
     /// Lost in the kernel since the start.
     lost: u64,
+    /// Lost on the way from the decoder of requests since the start.
+    lost_in_queue: u64,
     /// Incremented whenever flows become wanted or unwanted, so that a pending clear knows whether it is outdated.
     epoch: u64,
     /// While flows are wanted: since when every flow is in `flows`.
@@ -116,6 +118,17 @@ impl FlowBuffer {
     /// See `set_lost`.
     pub fn lost(&self) -> u64 {
         self.inner.lock().lost
+    }
+
+    /// Adds events that were lost on the way from the decoder of requests, and wakes followers.
+    pub fn add_lost_in_queue(&self, count: u64) {
+        self.inner.lock().lost_in_queue += count;
+        self.head.send_modify(|_| {});
+    }
+
+    /// See `add_lost_in_queue`.
+    pub fn lost_in_queue(&self) -> u64 {
+        self.inner.lock().lost_in_queue
     }
 
     /// Since when every flow is in the buffer; none while flows are not wanted.

@@ -7,48 +7,34 @@ use trilobite_crds::hubble_metrics::{ContextIdentifier, ContextLabel, Contexts, 
 use super::{label_values::LabelValues, series::Label};
 use crate::layers::network::{
     endpoint::Endpoint,
-    flow::{Flow, TrafficDirection},
+    flow::{Flow, Names, TrafficDirection},
 };
 
 /// The label `app` of a pod, in the words of Kubernetes, of its add-ons, and of users.
 const APP_LABELS: [&str; 3] = ["k8s:app.kubernetes.io/name=", "k8s:k8s-app=", "k8s:app="];
 const KUBE_APISERVER: &str = "reserved:kube-apiserver";
 
+/// Which end of a flow the labels of the source are of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum EndLabels {
+    /// The flow's source.
+    AsSeen,
+    /// The flow is a response, and the labels are of its request: its source is the flow's destination.
+    OfRequest,
+}
+
 struct FlowEnd<'a> {
     endpoint: &'a Endpoint,
     address: IpAddr,
+    names: &'a Names,
 }
 
 fn source(flow: &Flow) -> FlowEnd<'_> {
-    FlowEnd { endpoint: &flow.source_endpoint, address: flow.source.ip() }
+    FlowEnd { endpoint: &flow.source_endpoint, address: flow.source.ip(), names: &flow.source_names }
 }
 
 fn destination(flow: &Flow) -> FlowEnd<'_> {
-    FlowEnd { endpoint: &flow.destination_endpoint, address: flow.destination.ip() }
-}
-
-/// The labels in the order of `push_values`.
-pub(super) fn labels(metric: &HubbleMetric) -> impl Iterator<Item = Label> {
-    let own = metric.labels.iter().map(|label| match label {
-        ContextLabel::TrafficDirection => Label::bounded(label.as_str()),
-        label => Label::unbounded(label.as_str()),
-    });
-    let source = (!metric.source.is_empty()).then(|| Label::unbounded("source"));
-    let destination = (!metric.destination.is_empty()).then(|| Label::unbounded("destination"));
-    own.chain(source).chain(destination)
-}
-
-pub(super) fn push_values(metric: &HubbleMetric, flow: &Flow, values: &mut LabelValues) {
-    for label in &metric.labels {
-        write_label(*label, flow, values);
-        values.end_value();
-    }
-    for (contexts, end) in [(&metric.source, source(flow)), (&metric.destination, destination(flow))] {
-        if !contexts.is_empty() {
-            write_first(contexts, flow, &end, values);
-            values.end_value();
-        }
-    }
+    FlowEnd { endpoint: &flow.destination_endpoint, address: flow.destination.ip(), names: &flow.destination_names }
 }
 
 /// A pod as the values of a series name it.
@@ -60,32 +46,77 @@ pub(super) struct NamedPod<'a> {
     pub(super) is_certain: bool,
 }
 
-/// The pods that a series names. A name alone is none: pods of two namespaces may share it.
-pub(super) fn pods<'a>(
-    metric: &HubbleMetric,
-    labels: &[Label],
-    values: &[&'a str],
-) -> impl Iterator<Item = NamedPod<'a>> {
-    let value = |name: &str| labels.iter().position(|label| label.name == name).and_then(|at| values.get(at).copied());
-    let by_context = [(&metric.source, "source"), (&metric.destination, "destination")].map(|(contexts, label)| {
-        let (namespace, name) = value(label).filter(|_| contexts.uses(ContextIdentifier::Pod))?.split_once('/')?;
-        let others = [ContextIdentifier::Workload, ContextIdentifier::Identity];
-        Some(NamedPod { namespace, name, is_certain: !others.iter().any(|other| contexts.uses(*other)) })
-    });
-    let by_labels = [("source_namespace", "source_pod"), ("destination_namespace", "destination_pod")]
-        .map(|(namespace, pod)| value(namespace).zip(value(pod)))
-        .map(|pod| pod.map(|(namespace, name)| NamedPod { namespace, name, is_certain: true }));
-    let all = by_context.into_iter().chain(by_labels).flatten();
-    all.filter(|pod| !pod.namespace.is_empty() && !pod.name.is_empty())
-}
+impl EndLabels {
+    /// The labels in the order of `push_values`.
+    pub(super) fn labels(metric: &HubbleMetric) -> impl Iterator<Item = Label> {
+        let own = metric.labels.iter().map(|label| match label {
+            ContextLabel::TrafficDirection => Label::bounded(label.as_str()),
+            label => Label::unbounded(label.as_str()),
+        });
+        let source = (!metric.source.is_empty()).then(|| Label::unbounded("source"));
+        let destination = (!metric.destination.is_empty()).then(|| Label::unbounded("destination"));
+        own.chain(source).chain(destination)
+    }
 
-/// Whether `pods` finds any in a series of this metric.
-pub(super) fn names_pods(metric: &HubbleMetric) -> bool {
-    let has = |label| metric.labels.contains(&label);
-    metric.source.uses(ContextIdentifier::Pod)
-        || metric.destination.uses(ContextIdentifier::Pod)
-        || has(ContextLabel::SourceNamespace) && has(ContextLabel::SourcePod)
-        || has(ContextLabel::DestinationNamespace) && has(ContextLabel::DestinationPod)
+    pub(super) fn push_values(self, metric: &HubbleMetric, flow: &Flow, values: &mut LabelValues) {
+        let (source, destination) = match self {
+            Self::AsSeen => (source(flow), destination(flow)),
+            Self::OfRequest => (destination(flow), source(flow)),
+        };
+        for label in &metric.labels {
+            write_label(*label, flow, &source, &destination, values);
+            values.end_value();
+        }
+        let [of_source, of_destination] = self.contexts(metric);
+        for (contexts, end, label) in
+            [(of_source, source, &metric.source), (of_destination, destination, &metric.destination)]
+        {
+            if !label.is_empty() {
+                write_first(contexts, flow, &end, values);
+                values.end_value();
+            }
+        }
+    }
+
+    /// By which contexts the labels `source` and `destination` are named. Those of a flow's end stay with that end, also where
+    /// its label is the other one, as with Hubble.
+    fn contexts(self, metric: &HubbleMetric) -> [&Contexts; 2] {
+        match self {
+            Self::AsSeen => [&metric.source, &metric.destination],
+            Self::OfRequest => [&metric.destination, &metric.source],
+        }
+    }
+
+    /// The pods that a series names. A name alone is none: pods of two namespaces may share it.
+    pub(super) fn pods<'a>(
+        self,
+        metric: &HubbleMetric,
+        labels: &[Label],
+        values: &[&'a str],
+    ) -> impl Iterator<Item = NamedPod<'a>> {
+        let value =
+            |name: &str| labels.iter().position(|label| label.name == name).and_then(|at| values.get(at).copied());
+        let [of_source, of_destination] = self.contexts(metric);
+        let by_context = [(of_source, "source"), (of_destination, "destination")].map(|(contexts, label)| {
+            let (namespace, name) = value(label).filter(|_| contexts.uses(ContextIdentifier::Pod))?.split_once('/')?;
+            let others = [ContextIdentifier::Workload, ContextIdentifier::Identity];
+            Some(NamedPod { namespace, name, is_certain: !others.iter().any(|other| contexts.uses(*other)) })
+        });
+        let by_labels = [("source_namespace", "source_pod"), ("destination_namespace", "destination_pod")]
+            .map(|(namespace, pod)| value(namespace).zip(value(pod)))
+            .map(|pod| pod.map(|(namespace, name)| NamedPod { namespace, name, is_certain: true }));
+        let all = by_context.into_iter().chain(by_labels).flatten();
+        all.filter(|pod| !pod.namespace.is_empty() && !pod.name.is_empty())
+    }
+
+    /// Whether `pods` finds any in a series of this metric.
+    pub(super) fn names_pods(metric: &HubbleMetric) -> bool {
+        let has = |label| metric.labels.contains(&label);
+        metric.source.uses(ContextIdentifier::Pod)
+            || metric.destination.uses(ContextIdentifier::Pod)
+            || has(ContextLabel::SourceNamespace) && has(ContextLabel::SourcePod)
+            || has(ContextLabel::DestinationNamespace) && has(ContextLabel::DestinationPod)
+    }
 }
 
 /// `ingress`, `egress`, or `unknown`.
@@ -97,8 +128,13 @@ pub(super) fn direction(flow: &Flow) -> &'static str {
     }
 }
 
-fn write_label(label: ContextLabel, flow: &Flow, values: &mut LabelValues) {
-    let (source, destination) = (source(flow), destination(flow));
+fn write_label(
+    label: ContextLabel,
+    flow: &Flow,
+    source: &FlowEnd<'_>,
+    destination: &FlowEnd<'_>,
+    values: &mut LabelValues,
+) {
     match label {
         ContextLabel::SourceIp => values.write_display(source.address),
         ContextLabel::SourcePod => values.write(&source.endpoint.pod),
@@ -132,26 +168,27 @@ fn write_first(contexts: &Contexts, flow: &Flow, end: &FlowEnd<'_>, values: &mut
 }
 
 fn write_identifier(identifier: ContextIdentifier, end: &FlowEnd<'_>, values: &mut LabelValues) {
-    let FlowEnd { endpoint, address } = end;
+    let FlowEnd { endpoint, address, names } = end;
     match identifier {
-        ContextIdentifier::Identity => {
-            for (position, label) in endpoint.labels.iter().enumerate() {
-                values.write(if position == 0 { "" } else { "," });
-                values.write(label);
-            }
-        }
+        ContextIdentifier::Identity => write_joined(&endpoint.labels, values),
         ContextIdentifier::Namespace => values.write(&endpoint.namespace),
         // With a namespace and no pod, e.g. of a Service, Hubble's is the namespace and the slash.
         ContextIdentifier::Pod => write_in_namespace(endpoint, &endpoint.pod, values),
         ContextIdentifier::PodName => values.write(&endpoint.pod),
-        // No end has a DNS name: no source of flows reads them.
-        ContextIdentifier::Dns => {}
+        ContextIdentifier::Dns => write_joined(names.as_ref().map_or(&[][..], |names| names), values),
         ContextIdentifier::Ip => values.write_display(address),
         ContextIdentifier::ReservedIdentity => values.write(reserved_label(endpoint)),
         ContextIdentifier::Workload if workload(endpoint).is_empty() => {}
         ContextIdentifier::Workload => write_in_namespace(endpoint, workload(endpoint), values),
         ContextIdentifier::WorkloadName => values.write(workload(endpoint)),
         ContextIdentifier::App => values.write(app(endpoint)),
+    }
+}
+
+fn write_joined(texts: &[String], values: &mut LabelValues) {
+    for (position, text) in texts.iter().enumerate() {
+        values.write(if position == 0 { "" } else { "," });
+        values.write(text);
     }
 }
 

@@ -34,7 +34,7 @@ pub(super) fn reason(flow: &Flow) -> DropReason {
     match &flow.event {
         Event::Dropped(dropped) => dropped.reason,
         Event::PolicyVerdict(verdict) => verdict.reason,
-        Event::Forwarded(_) => DropReason::Unknown,
+        Event::Forwarded(_) | Event::L7(_) => DropReason::Unknown,
     }
 }
 

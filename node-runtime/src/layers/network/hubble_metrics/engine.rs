@@ -15,8 +15,8 @@ use trilobite_crds::hubble_metrics::FlowMetrics;
 
 use super::{
     counter::{Family, PodNames},
-    handler::Handler,
-    series::{Label, SeriesTable},
+    handler::{Handler, encode_table},
+    lookups::Lookups,
     traffic::{DROPS, TRAFFIC, Traffic},
 };
 use crate::layers::network::flow::Flow;
@@ -37,6 +37,7 @@ pub(super) struct Engine {
     settings: FlowMetrics,
     handlers: Vec<Handler>,
     traffic: Traffic,
+    lookups: Lookups,
     /// Pods that a series names and that existed once.
     seen: BTreeSet<(String, String)>,
     /// Since when each pod that a series names is deleted.
@@ -48,10 +49,11 @@ pub(super) struct Engine {
 impl Engine {
     pub(super) fn new(settings: FlowMetrics, node: &Arc<str>) -> Self {
         let limit = limit(&settings);
-        let handlers = settings.metrics.iter().map(|metric| Handler::new(metric.clone(), node.clone(), limit));
+        let handlers = settings.metrics.iter().map(|metric| Handler::new(metric.clone(), node, limit));
         Self {
             handlers: handlers.collect(),
             traffic: Traffic::new(limit),
+            lookups: Lookups::new(limit),
             settings,
             seen: BTreeSet::new(),
             deleted: BTreeMap::new(),
@@ -65,11 +67,12 @@ impl Engine {
         let mut changed = Self::new(settings, node);
         if changed.settings.max_series == self.settings.max_series {
             for new in &mut changed.handlers {
-                if let Some(at) = self.handlers.iter().position(|old| old.counter.metric == new.counter.metric) {
+                if let Some(at) = self.handlers.iter().position(|old| old.metric == new.metric) {
                     *new = self.handlers.swap_remove(at);
                 }
             }
             std::mem::swap(&mut changed.traffic, &mut self.traffic);
+            std::mem::swap(&mut changed.lookups, &mut self.lookups);
         }
         *self = changed;
     }
@@ -83,15 +86,23 @@ impl Engine {
             handler.record(flow);
         }
         self.traffic.record(flow);
+        self.lookups.record(flow);
+    }
+
+    /// A query of DNS that no answer came to.
+    pub(super) fn record_unanswered(&mut self, query: &Flow) {
+        self.handlers.iter_mut().for_each(|handler| handler.record_unanswered(query));
+        self.lookups.record_unanswered(query);
     }
 
     /// To be called every few seconds. `remove_living` removes the pods that exist from those that series name; none while
     /// not all pods are known.
     pub(super) fn sweep(&mut self, now: Instant, remove_living: Option<impl FnOnce(&mut PodNames)>) {
         if is_due(&mut self.rebalanced, now, REBALANCE) {
-            self.handlers.iter_mut().for_each(|handler| handler.counter.series.rebalance());
+            self.handlers.iter_mut().for_each(Handler::rebalance);
             self.traffic.traffic.rebalance();
             self.traffic.drops.rebalance();
+            self.lookups.rebalance();
         }
         if let Some(remove_living) = remove_living
             && is_due(&mut self.pods_checked, now, LOOK_FOR_PODS)
@@ -102,8 +113,9 @@ impl Engine {
 
     fn remove_deleted_pods(&mut self, now: Instant, remove_living: impl FnOnce(&mut PodNames)) {
         let mut names = PodNames::new();
-        self.handlers.iter().for_each(|handler| handler.counter.add_pods(&mut names));
+        self.handlers.iter().for_each(|handler| handler.add_pods(&mut names));
         self.traffic.add_pods(&mut names);
+        self.lookups.add_pods(&mut names);
         if names.is_empty() {
             self.seen.clear();
             self.deleted.clear();
@@ -126,18 +138,20 @@ impl Engine {
         }
         self.deleted = deleted;
         if !gone.is_empty() {
-            self.handlers.iter_mut().for_each(|handler| handler.counter.remove_pods(&gone));
+            self.handlers.iter_mut().for_each(|handler| handler.remove_pods(&gone));
             self.traffic.remove_pods(&gone);
+            self.lookups.remove_pods(&gone);
         }
     }
 
     pub(super) fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         for handler in &self.handlers {
-            encode_table(encoder, [handler.family()], &handler.counter.series)?;
+            handler.encode(encoder)?;
         }
         let Traffic { traffic, drops } = &self.traffic;
         encode_table(encoder, TRAFFIC, traffic)?;
         encode_table(encoder, DROPS, drops)?;
+        self.lookups.encode(encoder)?;
         let Family { name, help } = IN_OTHER;
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
         for (metric, count) in self.in_other() {
@@ -154,15 +168,16 @@ impl Engine {
     /// What each metric has counted in `other`.
     fn in_other(&self) -> impl Iterator<Item = (String, u64)> {
         let Traffic { traffic, drops } = &self.traffic;
-        let hubbles = self.handlers.iter().map(|it| (it.family().name, it.counter.series.in_other()));
+        let hubbles = self.handlers.iter().flat_map(Handler::in_other);
         let ours = [(TRAFFIC[0].name, traffic.in_other()), (DROPS[0].name, drops.in_other())];
-        hubbles.chain(ours).map(|(name, count)| (format!("{name}_total"), count))
+        let ours = ours.map(|(name, count)| (format!("{name}_total"), count));
+        hubbles.chain(ours).chain(self.lookups.in_other())
     }
 
     /// Series of all metrics.
     #[cfg(test)]
     pub(super) fn series(&self) -> usize {
-        self.handlers.iter().map(|handler| handler.counter.series.len()).sum()
+        self.handlers.iter().map(|handler| handler.series()).sum()
     }
 }
 
@@ -177,20 +192,4 @@ fn is_due(last: &mut Option<Instant>, now: Instant, every: Duration) -> bool {
         *last = Some(now);
     }
     is_due
-}
-
-fn encode_table<const N: usize>(
-    encoder: &mut DescriptorEncoder<'_>,
-    families: [Family; N],
-    table: &SeriesTable<N>,
-) -> fmt::Result {
-    for (position, Family { name, help }) in families.into_iter().enumerate() {
-        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-        for (values, counts) in table.iter() {
-            let names = table.labels().iter().map(|Label { name, .. }| *name);
-            let labels: Vec<(&str, &str)> = names.zip(values).collect();
-            ConstCounter::new(counts[position]).encode(family.encode_family(&labels)?)?;
-        }
-    }
-    Ok(())
 }

@@ -23,6 +23,7 @@ pub(super) fn record(counter: &mut FlowCounter, flow: &Flow) {
         Event::Forwarded(forwarded) => ("Trace", point(forwarded.observation_point)),
         Event::Dropped(_) => ("Drop", ""),
         Event::PolicyVerdict(_) => ("PolicyVerdict", ""),
+        Event::L7(_) => ("L7", protocol(flow)),
     };
     let node = counter.node.clone();
     let values = [protocol(flow), kind, subtype, flow.event.verdict().as_str_name(), &node];

@@ -2,13 +2,17 @@
 
 mod context;
 mod counter;
+mod dns;
 mod drop;
+mod duration;
 mod engine;
 mod flow;
 mod flows_to_world;
 mod handler;
+mod http;
 mod icmp;
 mod label_values;
+mod lookups;
 mod policy;
 mod port_distribution;
 mod series;
@@ -75,6 +79,13 @@ impl HubbleMetrics {
         }
     }
 
+    /// Counts a query that no answer came to.
+    pub fn record_unanswered(&self, query: &Flow) {
+        if let Some(engine) = self.engine.lock().as_mut() {
+            engine.record_unanswered(query);
+        }
+    }
+
     /// That a metric has its most series, so that not every label set has one.
     pub fn problem(&self) -> Option<Problem> {
         let engine = self.engine.lock();
@@ -113,9 +124,10 @@ impl Collector for HubbleMetrics {
         }
         let missed = self.ledger.by_kind().into_iter();
         let missed = missed.filter(|loss| loss.place == LossPoint::StreamReader && loss.kind == FLOWS_MISSED);
-        let in_kernel = [LossPoint::FlowRing, LossPoint::DropMap];
+        let in_kernel = [LossPoint::FlowRing, LossPoint::DropMap, LossPoint::DnsRing];
         let sources = [
             ("perf_event_ring_buffer", in_kernel.map(|point| self.ledger.total_at(point)).iter().sum::<u64>()),
+            ("observer_events_queue", self.ledger.total_at(LossPoint::HttpFlows)),
             ("hubble_ring_buffer", missed.map(|loss| loss.count).sum()),
         ];
         let help = "Number of lost events";

@@ -1,4 +1,4 @@
-//! `hubble_policy_verdicts_total`: what policies say of new connections.
+//! `hubble_policy_verdicts_total`: what policies say of new connections. As with Hubble, a request that was forwarded counts too.
 
 use trilobite_api::flow::Verdict;
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::layers::network::{
     endpoint::Reserved,
-    flow::{Event, Flow, TrafficDirection},
+    flow::{Event, Flow, L7Record, TrafficDirection},
 };
 
 pub(super) const FAMILY: Family =
@@ -19,11 +19,16 @@ pub(super) fn labels() -> Vec<Label> {
 }
 
 pub(super) fn record(counter: &mut FlowCounter, flow: &Flow) {
-    let Event::PolicyVerdict(verdict) = &flow.event else { return };
-    // No policy keeps a node from its own pods.
-    if flow.source_endpoint.identity == Reserved::Host as u32 {
-        return;
-    }
+    let match_name = match &flow.event {
+        // No policy keeps a node from its own pods.
+        Event::PolicyVerdict(_) if flow.source_endpoint.identity == Reserved::Host as u32 => return,
+        Event::PolicyVerdict(verdict) => match_name(verdict.match_type),
+        Event::L7(l7) => match l7.record {
+            L7Record::Dns(_) => "l7/dns",
+            L7Record::Http(_) => "l7/http",
+        },
+        Event::Forwarded(_) | Event::Dropped(_) => return,
+    };
     let direction = match flow.direction {
         TrafficDirection::Ingress => "ingress",
         TrafficDirection::Egress => "egress",
@@ -34,7 +39,7 @@ pub(super) fn record(counter: &mut FlowCounter, flow: &Flow) {
         Verdict::Audit => "audit",
         _ => "forwarded",
     };
-    counter.count(flow, &[direction, match_name(verdict.match_type), action]);
+    counter.count(flow, &[direction, match_name, action]);
 }
 
 /// By which parts of its rules a policy matched.

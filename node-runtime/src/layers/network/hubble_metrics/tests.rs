@@ -12,8 +12,8 @@ use crate::{
         directory::{DirectoryTable, NodePod},
         endpoint::{Endpoint, Reserved},
         flow::{
-            L4, ObservationPoint, PolicyAction, TrafficDirection,
-            samples::{drop_by_policy, drop_for_another_reason, forwarded, policy_verdict, syn},
+            Event, L4, L7FlowType, ObservationPoint, PolicyAction, TrafficDirection,
+            samples::{dns, drop_by_policy, drop_for_another_reason, forwarded, http, policy_verdict, syn},
         },
         tcp_flags::TcpFlags,
     },
@@ -26,14 +26,14 @@ fn settings(words: &[&str]) -> FlowMetrics {
     FlowMetrics { port: 9965, max_series: 1000, metrics: parsed.metrics }
 }
 
-fn counting(words: &[&str]) -> HubbleMetrics {
+pub(super) fn counting(words: &[&str]) -> HubbleMetrics {
     let metrics = HubbleMetrics::new("reef-1", Ledger::default(), FlowBuffer::default());
     metrics.apply(Some(&settings(words)));
     metrics
 }
 
 /// Lines of the page that begin with `prefix`, sorted.
-fn lines(metrics: &HubbleMetrics, prefix: &str) -> Vec<String> {
+pub(super) fn lines(metrics: &HubbleMetrics, prefix: &str) -> Vec<String> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(metrics.clone()));
     let mut page = String::new();
@@ -43,7 +43,7 @@ fn lines(metrics: &HubbleMetrics, prefix: &str) -> Vec<String> {
     lines
 }
 
-fn counted(words: &[&str], prefix: &str, flows: &[Flow]) -> Vec<String> {
+pub(super) fn counted(words: &[&str], prefix: &str, flows: &[Flow]) -> Vec<String> {
     let metrics = counting(words);
     flows.iter().for_each(|flow| metrics.record(flow));
     lines(&metrics, prefix)
@@ -168,6 +168,105 @@ fn verdicts_of_policies_skip_the_host() {
             r#"hubble_policy_verdicts_total{direction="ingress",match="none",action="dropped"} 1"#,
         ]
     );
+}
+
+#[test]
+fn answered_request_is_counted_with_its_status_from_the_client_on() {
+    let flows = [http(L7FlowType::Request, 0), http(L7FlowType::Response, 503), dns(L7FlowType::Response, 0), syn()];
+    let words = "httpV2:sourceContext=workload-name;destinationContext=workload-name;labelsContext=source_ip";
+    let own = r#"method="GET",protocol="HTTP/1.1",reporter="client",status="503""#;
+    let ends = r#"source_ip="10.1.0.7",source="front",destination="cart""#;
+    let mut all = counted(&[words], "hubble_http", &flows);
+    all.retain(|line| !line.contains("_bucket"));
+    assert_eq!(
+        all,
+        [
+            format!(r#"hubble_http_request_duration_seconds_count{{method="GET",reporter="client",{ends}}} 1"#),
+            format!(r#"hubble_http_request_duration_seconds_sum{{method="GET",reporter="client",{ends}}} 0.012345678"#),
+            format!(r#"hubble_http_requests_total{{{own},status_code="503",{ends}}} 1"#),
+            format!(r#"hubble_http_responses_total{{{own},status_code="503",{ends}}} 1"#),
+        ]
+    );
+    assert_eq!(
+        counted(&["hubbleLabels", "httpV2"], "hubble_http_re", &flows)
+            .into_iter()
+            .filter(|line| line.contains("_total"))
+            .collect::<Vec<_>>(),
+        [format!("hubble_http_requests_total{{{own}}} 1")]
+    );
+}
+
+#[test]
+fn requests_and_responses_are_counted_apart() {
+    let mut seen_by_server = http(L7FlowType::Response, 200);
+    seen_by_server.direction = TrafficDirection::Ingress;
+    let flows = [http(L7FlowType::Request, 0), seen_by_server, drop_by_policy()];
+    let all = counted(&["http:sourceContext=pod-name"], "hubble_http_re", &flows);
+    let totals: Vec<_> = all.iter().filter(|line| line.contains("_total")).collect();
+    assert_eq!(
+        totals,
+        [
+            r#"hubble_http_requests_total{method="GET",protocol="HTTP/1.1",reporter="client",source="front-1"} 1"#,
+            r#"hubble_http_responses_total{method="GET",protocol="HTTP/1.1",reporter="server",status="200",status_code="200",source="cart-1"} 1"#,
+        ]
+    );
+    assert!(
+        all.iter().any(|line| line.starts_with("hubble_http_request_duration_seconds_count") && line.ends_with(" 1"))
+    );
+}
+
+#[test]
+fn duration_is_in_the_first_bucket_that_has_room_for_it() {
+    let took = |nanoseconds: u64| {
+        let mut flow = http(L7FlowType::Response, 200);
+        if let Event::L7(l7) = &mut flow.event {
+            l7.latency_ns = nanoseconds;
+        }
+        flow
+    };
+    let flows = [took(0), took(5_000_000), took(5_000_001), took(10_000_000_000), took(60_000_000_000)];
+    let count = |end: &str| {
+        let end = format!("le=\"{end}\"");
+        let lines = counted(&["httpV2"], "hubble_http_request_duration_seconds_bucket", &flows);
+        lines.iter().find(|line| line.contains(&end)).unwrap().rsplit_once(' ').unwrap().1.to_owned()
+    };
+    assert_eq!(["0.005", "0.01", "5.0", "10.0", "+Inf"].map(count), ["2", "3", "3", "4", "5"]);
+}
+
+#[test]
+fn series_of_a_response_leave_with_the_pod_of_its_request() {
+    let (table, directories) = directory();
+    let metrics = counting(&["httpV2:sourceContext=ip;destinationContext=pod"]);
+    metrics.record(&http(L7FlowType::Response, 200));
+    let start = Instant::now();
+    let after = |seconds| {
+        metrics.sweep(start + Duration::from_secs(seconds), &directories);
+        lines(&metrics, "hubble_http_requests_total").len()
+    };
+    assert_eq!(after(0), 1);
+    // As with Hubble, the context of the flow's destination, which is the client, names the label of the source.
+    table.remove_pod("front-1");
+    assert_eq!((after(20), after(90)), (1, 0));
+}
+
+#[test]
+fn request_counts_as_a_flow_and_as_a_verdict() {
+    let flows = [http(L7FlowType::Request, 0), dns(L7FlowType::Response, 3)];
+    for (word, prefix, expected) in [
+        (
+            "flow:hubbleLabels",
+            "hubble_flows",
+            [r#"protocol="DNS",type="L7",subtype="DNS""#, r#"protocol="HTTP",type="L7",subtype="HTTP""#],
+        ),
+        ("policy", "hubble_policy", [r#"match="l7/dns",action="forwarded""#, r#"match="l7/http",action="forwarded""#]),
+        ("port-distribution", "hubble_port", [r#"protocol="TCP",port="80""#, ""]),
+    ] {
+        let counted = counted(&[word], prefix, &flows);
+        for (line, expected) in counted.iter().zip(expected) {
+            assert!(line.contains(expected), "{line}");
+        }
+        assert_eq!(counted.len(), expected.iter().filter(|text| !text.is_empty()).count());
+    }
 }
 
 #[test]
@@ -316,11 +415,13 @@ fn lost_events_have_hubbles_sources() {
     ledger.record_loss(LossPoint::DropMap, "", 1);
     ledger.record_loss_of_kind(LossPoint::StreamReader, "", FLOWS_MISSED, 2);
     ledger.record_loss(LossPoint::StreamReader, "", 9);
+    ledger.record_loss_of_kind(LossPoint::HttpFlows, "", "queue", 3);
     let metrics = HubbleMetrics::new("reef-1", ledger, FlowBuffer::default());
     assert_eq!(
         lines(&metrics, "hubble_lost_events_total"),
         [
             r#"hubble_lost_events_total{source="hubble_ring_buffer"} 2"#,
+            r#"hubble_lost_events_total{source="observer_events_queue"} 3"#,
             r#"hubble_lost_events_total{source="perf_event_ring_buffer"} 5"#,
         ]
     );

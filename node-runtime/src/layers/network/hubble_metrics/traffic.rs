@@ -80,7 +80,7 @@ impl Traffic {
                 values.push(namespace(flow));
                 self.drops.add([dropped.packets, dropped.bytes]);
             }
-            Event::Forwarded(_) | Event::PolicyVerdict(_) => {}
+            Event::Forwarded(_) | Event::PolicyVerdict(_) | Event::L7(_) => {}
         }
     }
 
@@ -100,13 +100,13 @@ impl Traffic {
 }
 
 /// Names of ends that may be pods: of a pod without a workload, it is the pod's.
-fn names<'a>(values: &[&'a str]) -> impl Iterator<Item = (String, String)> + use<'a> {
+pub(super) fn names<'a>(values: &[&'a str]) -> impl Iterator<Item = (String, String)> + use<'a> {
     let ends: Vec<&'a str> = values.iter().take(2).copied().collect();
     ends.into_iter().filter_map(|end| end.split_once('/')).map(|(space, name)| (space.to_owned(), name.to_owned()))
 }
 
 /// `namespace/workload`; of an end without one the pod, the Service, or the reserved label.
-fn push_end(endpoint: &Endpoint, service: Option<&Service>, values: &mut LabelValues) {
+pub(super) fn push_end(endpoint: &Endpoint, service: Option<&Service>, values: &mut LabelValues) {
     match (workload(endpoint), endpoint.pod.as_str(), service) {
         ("", "", Some(service)) => {
             values.write(&service.namespace);

@@ -95,11 +95,11 @@ mod tests {
     use crate::kernel::Release;
 
     #[test]
-    fn kernel_before_tcx_sees_drops_alone() {
+    fn kernel_too_old_for_flows_sees_drops_alone() {
         let of = |major, minor| Facts { release: Release { major, minor }, btf: true, ..Facts::default() };
-        assert!(matches!(sees_only_drops(&of(6, 1)), Some(Problem::KernelTooOld { .. })));
+        assert!(matches!(sees_only_drops(&of(5, 9)), Some(Problem::KernelTooOld { .. })));
         // A capability that is missing is another problem.
-        assert_eq!(sees_only_drops(&of(6, 6)), None);
-        assert_eq!(DropWatch::default().notes(&of(5, 10)).len(), 1);
+        assert_eq!(sees_only_drops(&of(5, 10)), None);
+        assert_eq!(DropWatch::default().notes(&of(5, 9)).len(), 1);
     }
 }

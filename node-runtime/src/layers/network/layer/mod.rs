@@ -1,7 +1,10 @@
 //! The layer as the agent's loop sees it.
 
+mod dns_reader;
+mod dns_watch;
 mod drop_reader;
 mod drop_watch;
+mod http_reader;
 mod notes;
 pub(super) mod pipeline;
 mod reader;
@@ -20,21 +23,25 @@ use tokio::{
     sync::mpsc::{UnboundedReceiver, unbounded_channel},
     task::yield_now,
 };
+use trilobite_crds::stack::DnsMode;
 
-use self::{pipeline::FlowPipeline, ring_task::RingTask};
+pub use self::http_reader::HttpInbox;
+use self::{http_reader::HttpReader, pipeline::FlowPipeline, ring_task::RingTask};
 use super::{
     deliver::{stream::CaptureEvent, subscriber::SubscriberSpec},
     directory::{ClusterDirectory, Directory, SharedDirectory},
     history::FlowBuffer,
     hubble_metrics::HubbleMetrics,
     metrics::OutsideFlows,
-    sources::tcx::sums::TrafficSums,
+    sources::{dns::DnsRing, tcx::sums::TrafficSums},
     verdict::{PolicyIndex, PolicyWatch},
 };
 use crate::{
     identity::IdentityService,
-    layers::LayerContext,
+    kernel::Ring,
+    layers::{LayerContext, worker::WorkerProgram},
     plan::{Plan, UnitCount, UnitKey, UnitState},
+    problem::Problem,
 };
 
 /// Flows of selected pods.
@@ -48,8 +55,10 @@ pub struct Network {
     directory: Option<Arc<ClusterDirectory>>,
     policies: Option<FollowedPolicies>,
     shared_directory: SharedDirectory,
-    flow_reader: RingTask,
-    drop_reader: RingTask,
+    flow_reader: RingTask<Ring>,
+    drop_reader: RingTask<Ring>,
+    dns_reader: RingTask<DnsRing>,
+    http_reader: HttpReader,
 }
 
 /// The policies of the cluster, and the watch that ends with them.
@@ -79,7 +88,21 @@ impl Network {
             shared_directory: SharedDirectory::default(),
             flow_reader: RingTask::default(),
             drop_reader: RingTask::default(),
+            dns_reader: RingTask::default(),
+            http_reader: HttpReader::default(),
         }
+    }
+
+    /// Reads DNS too, by workers of this program, unless `set_dns` says otherwise. The problem is noted where it would be read.
+    #[must_use]
+    pub fn with_dns_worker(self, program: Result<WorkerProgram, Problem>) -> Self {
+        self.pipeline.lock().dns.worker = Some(program);
+        self
+    }
+
+    /// Whether the stack wants DNS to be read while flows are captured, from the next `apply` on.
+    pub fn set_dns(&self, mode: DnsMode) {
+        self.pipeline.lock().dns.is_disabled = mode == DnsMode::Disabled;
     }
 
     /// The most recent flows, to be served.
@@ -97,6 +120,11 @@ impl Network {
         self.shared_directory.clone()
     }
 
+    /// Where the decoder of HTTP requests sends them, to become flows.
+    pub fn http_inbox(&self) -> HttpInbox {
+        self.http_reader.inbox()
+    }
+
     /// The streams of captures, from here on; an earlier subscription ends.
     pub fn subscribe_captures(&self) -> UnboundedReceiver<CaptureEvent> {
         let (sender, events) = unbounded_channel();
@@ -110,6 +138,7 @@ impl Network {
         let sessions =
             plan.captures().into_iter().map(|(key, unit)| (key, SubscriberSpec::from_session(&unit.content)));
         let units: BTreeMap<UnitKey, SubscriberSpec> = parts.chain(sessions).collect();
+        let are_wanted = !units.is_empty();
         if units.is_empty() {
             self.directory = None;
             self.policies = None;
@@ -132,6 +161,7 @@ impl Network {
             more = self.pipeline.lock().reconcile();
             self.read_rings().await;
         }
+        self.http_reader.set_wanted(are_wanted, &self.pipeline);
         if let Some(captures) = &self.pipeline.lock().captures {
             let active = plan.captures().into_keys().map(|key| key.name.to_string()).collect();
             // Without a reader there is no file of a capture.
@@ -163,15 +193,23 @@ impl Network {
 
     /// Runs one task for each ring; a change of sizes replaces that of flows.
     async fn read_rings(&mut self) {
-        let (flows, drops) = {
+        let (flows, drops, dns) = {
             let pipeline = self.pipeline.lock();
-            (pipeline.ring(), pipeline.drop_ring())
+            (pipeline.ring(), pipeline.drop_ring(), pipeline.dns.to_read())
         };
         let (pipeline, identity) = (&self.pipeline, &self.identity);
         // Where only drops are seen, their ring says how long the pods are followed.
         let lives_with = flows.as_ref().or(drops.as_ref()).cloned();
         self.flow_reader.read(lives_with, |_| reader::read_flows(pipeline.clone(), flows, identity.clone())).await;
         self.drop_reader.read(drops, |ring| drop_reader::read_drops(pipeline.clone(), ring)).await;
+        let (dns, program) = dns.unzip();
+        let pipeline = pipeline.clone();
+        let read_dns = |ring| async move {
+            if let Some(program) = program {
+                dns_reader::read_dns(pipeline, ring, program).await;
+            }
+        };
+        self.dns_reader.read(dns, read_dns).await;
     }
 }
 

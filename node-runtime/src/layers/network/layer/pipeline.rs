@@ -11,13 +11,14 @@ use trilobite_crds::node::{FlowOutput, SourceKind};
 use trilobite_node_ebpf::FlowDirection;
 
 use super::{
+    dns_watch::DnsWatch,
     drop_watch::{DropWatch, sees_only_drops},
     notes::UnitNotes,
     targets::{Targets, WantedUnits},
 };
 use crate::{
     identity::{IdentityService, Owner, Pod, selection},
-    kernel::Ring,
+    kernel::{Ring, clock::boot_ns},
     layers::{
         LayerContext,
         network::{
@@ -38,6 +39,7 @@ use crate::{
             sources::{
                 FlowSink,
                 drops::DropSource,
+                packet_hooks::PacketHooks,
                 tcx::{
                     AttachProgress, EndedFlows, IdleTimeouts, MapSizes, TcxPrograms,
                     sums::{TrafficSum, TrafficSums},
@@ -60,8 +62,9 @@ pub(in crate::layers::network) struct FlowPipeline {
     identity: IdentityService,
     programs: TcxPrograms,
     drops: DropWatch,
-    enricher: Enricher,
-    dispatcher: FlowDispatcher,
+    pub(super) dns: DnsWatch,
+    pub(super) enricher: Enricher,
+    pub(super) dispatcher: FlowDispatcher,
     policies: PolicyEvaluator,
     /// Where the streams of captures go.
     pub(super) captures: Option<UnboundedSender<CaptureEvent>>,
@@ -83,11 +86,13 @@ impl FlowPipeline {
     pub(super) fn new(context: LayerContext, identity: IdentityService, buffer: FlowBuffer, seed: u64) -> Self {
         let local = Arc::new(DirectoryTable::new(&context.node_name));
         let policies = PolicyEvaluator::new(&context.node_name);
+        let hooks = PacketHooks::new(context.facts.packet_attach, Some(&context.state_dir));
         Self {
             context,
             identity,
-            programs: TcxPrograms::default(),
+            programs: TcxPrograms::new(hooks.clone()),
             drops: DropWatch::default(),
+            dns: DnsWatch::new(hooks),
             enricher: Enricher::new(seed),
             dispatcher: FlowDispatcher::new(buffer),
             policies,
@@ -108,7 +113,7 @@ impl FlowPipeline {
     }
 
     /// Runs the source with a sink into the dispatcher, and hands the flows over.
-    fn with_sink<T>(&mut self, work: impl FnOnce(&mut TcxPrograms, &mut FlowSink<'_>) -> T) -> T {
+    pub(super) fn with_sink<T>(&mut self, work: impl FnOnce(&mut TcxPrograms, &mut FlowSink<'_>) -> T) -> T {
         let Self { programs, enricher, dispatcher, policies, .. } = self;
         let emit = &mut |flow| deliver(flow, policies, dispatcher);
         let result = work(programs, &mut FlowSink { enricher, emit });
@@ -202,6 +207,7 @@ impl FlowPipeline {
             self.name_interfaces(&interfaces);
             AttachProgress::default()
         };
+        let reads_more = self.dns.watch_some(&self.programs.watched(), ATTACH_AT_ONCE);
         self.read_sockets(&interfaces);
         let drops = self.watch_drops(&pods, &watched_for, &interfaces);
         if !sees_flows {
@@ -220,7 +226,7 @@ impl FlowPipeline {
             self.dispatcher.watched_for = watched_for;
             self.dispatcher.remove_leaving();
         }
-        Ok(progress.more)
+        Ok(progress.more || reads_more)
     }
 
     fn watch_drops(
@@ -281,6 +287,8 @@ impl FlowPipeline {
 
     /// Frees everything in the kernel and in memory, a few interfaces at a time. Returns whether there is more.
     fn wind_down(&mut self) -> bool {
+        // With the programs its names end: the last flows may lack theirs.
+        self.dns.stop();
         if self.with_sink(|programs, sink| programs.detach_some(ATTACH_AT_ONCE, sink)) {
             return true;
         }
@@ -354,6 +362,21 @@ impl FlowPipeline {
         self.with_sink(|_, sink| sink.release_named());
     }
 
+    /// Events have to wait for the owners of their addresses.
+    pub(super) fn must_wait_for_names(&mut self) -> bool {
+        self.enricher.must_wait()
+    }
+
+    /// Records HTTP requests of which no flows are made.
+    pub(super) fn record_lost_http(&mut self, too_fast: u64, without_address: u64) {
+        for (kind, count) in [("queue", too_fast), ("address", without_address)] {
+            self.context.ledger.record_loss_of_kind(LossPoint::HttpFlows, "", kind, count);
+        }
+        if too_fast + without_address > 0 {
+            self.dispatcher.report_lost_in_queue(too_fast + without_address);
+        }
+    }
+
     /// Records wait for the owners of their addresses.
     pub(super) fn is_waiting(&self) -> bool {
         self.enricher.has_waiting()
@@ -372,6 +395,7 @@ impl FlowPipeline {
     /// Records losses. Returns whether interfaces have come or gone, so that `reconcile` is to be called.
     pub(super) fn sweep(&mut self) -> bool {
         self.record_losses();
+        self.enricher.review_names(boot_ns());
         if let Some(metrics) = &self.dispatcher.metrics {
             metrics.sweep(Instant::now(), &self.enricher.directories);
         }
@@ -418,7 +442,11 @@ impl FlowPipeline {
     fn record_losses(&mut self) {
         let (records, packets) = self.programs.losses();
         let drops = self.drops.source.losses();
-        self.dispatcher.report_lost(records + packets + drops);
+        let dns = self.dns.totals();
+        self.dispatcher.report_lost(self.lost());
+        self.context.ledger.set_total(LossPoint::DnsRing, "", dns.dropped);
+        self.context.ledger.set_total(LossPoint::DnsWorker, "", dns.lost_by_worker());
+        self.context.ledger.set_total(LossPoint::DnsNames, "", self.enricher.names().evicted());
         self.context.ledger.set_total(LossPoint::FlowRing, "", records);
         self.context.ledger.set_total(LossPoint::FlowMap, "", packets);
         self.context.ledger.set_total(LossPoint::DropMap, "", drops);
@@ -426,7 +454,8 @@ impl FlowPipeline {
 
     fn lost(&self) -> u64 {
         let (records, packets) = self.programs.losses();
-        records + packets + self.drops.source.losses()
+        let dns = self.dns.totals();
+        records + packets + self.drops.source.losses() + dns.dropped + dns.lost_by_worker()
     }
 
     /// The largest sizes that a unit asks for.
@@ -442,6 +471,7 @@ impl FlowPipeline {
     fn unit_state(&self, key: &UnitKey) -> UnitState {
         let mut notes = self.notes.all(key);
         notes.extend(self.drops.notes(&self.context.facts));
+        notes.extend(self.dns.notes());
         if key.kind == SourceKind::ObservabilityStack {
             notes.extend(self.dispatcher.metrics.as_ref().and_then(HubbleMetrics::problem));
             notes.extend(self.policies.not_enforced(Timestamp::now()));

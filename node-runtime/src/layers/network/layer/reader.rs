@@ -26,6 +26,10 @@ const NAMES_RETRY: Duration = Duration::from_millis(20);
 /// Changes of pods come in bursts, and are handled together after this.
 const DEBOUNCE: Duration = Duration::from_millis(100);
 
+/// How long the first records wait while DNS is read: the answer that a connection follows goes by way of the worker, and the
+/// connection is to have its name.
+const ANSWERS_FIRST: Duration = Duration::from_millis(3);
+
 /// Progress of a sweep: silent flows are ended, one ring of final records at a time, and removed from the map when no packet
 /// can be on its way to their counters.
 enum SweepPhase {
@@ -71,6 +75,10 @@ pub(super) async fn read_flows(pipeline: Arc<Mutex<FlowPipeline>>, ring: Option<
                 if let Err(error) = answer {
                     tracing::error!(%error, "the ring of flows cannot be waited for; it is read with each sweep");
                     can_wait = false;
+                }
+                let reads_dns = pipeline.lock().dns.source.ring().is_some();
+                if reads_dns {
+                    sleep(ANSWERS_FIRST).await;
                 }
                 if pipeline.lock().drain() && swept.elapsed() >= CROWDED_SWEEP {
                     sweep.reset_immediately();

@@ -4,14 +4,18 @@ use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
-use crate::kernel::Ring;
+/// `R` is the ring.
+pub(super) struct RingTask<R>(Option<(Arc<R>, JoinHandle<()>)>);
 
-#[derive(Default)]
-pub(super) struct RingTask(Option<(Arc<Ring>, JoinHandle<()>)>);
+impl<R> Default for RingTask<R> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
 
-impl RingTask {
+impl<R> RingTask<R> {
     /// Runs the task that `start` makes for this ring, and that of no other ring.
-    pub(super) async fn read<F>(&mut self, ring: Option<Arc<Ring>>, start: impl FnOnce(Arc<Ring>) -> F)
+    pub(super) async fn read<F>(&mut self, ring: Option<Arc<R>>, start: impl FnOnce(Arc<R>) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -33,7 +37,7 @@ impl RingTask {
     }
 }
 
-impl Drop for RingTask {
+impl<R> Drop for RingTask<R> {
     fn drop(&mut self) {
         if let Some((_, task)) = &self.0 {
             task.abort();

@@ -24,6 +24,7 @@ pub struct NetworkLink {
 
 const RTM_GETLINK: u16 = 18;
 const RTM_GETADDR: u16 = 22;
+const RTM_GETTFILTER: u16 = 46;
 const RTM_NEWNSID: u16 = 88;
 const RTM_GETNSID: u16 = 90;
 const IFLA_IFNAME: u16 = 3;
@@ -34,6 +35,8 @@ const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const NETNSA_NSID: u16 = 1;
 const NETNSA_PID: u16 = 2;
+/// Parents of the filters of a clsact qdisc: what comes in, what goes out.
+const CLSACT_PARENTS: [u32; 2] = [0xffff_fff2, 0xffff_fff3];
 const IFF_UP: u32 = 0x1;
 const IFF_LOOPBACK: u32 = 0x8;
 
@@ -59,6 +62,18 @@ pub fn namespace_of(pid: u32) -> io::Result<Option<i32>> {
         found.1.try_into().ok().map(i32::from_ne_bytes)
     });
     Ok(number.filter(|number| *number >= 0))
+}
+
+/// The clsact qdisc of an interface has a filter.
+pub fn has_filters(interface: u32) -> io::Result<bool> {
+    for parent in CLSACT_PARENTS {
+        // A struct tcmsg: the interface is its second word, the parent its fourth.
+        let words = [0, interface, 0, parent, 0].map(u32::to_ne_bytes).concat();
+        if !Socket::open()?.dump(&Request::new(RTM_GETTFILTER, &words))?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn link(body: &[u8]) -> Option<NetworkLink> {

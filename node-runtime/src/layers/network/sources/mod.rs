@@ -1,6 +1,10 @@
 //! Where flow records come from. A source owns its programs in the kernel and passes each record to the sink that it is lent.
 
+pub mod dns;
 pub mod drops;
+pub mod filter_manifest;
+pub mod http;
+pub mod packet_hooks;
 pub mod tcx;
 
 use super::{decode::FlowObservation, enrich::Enricher, flow::Flow};

@@ -9,7 +9,7 @@ use super::event::is_kind;
 use crate::layers::network::flow::{EventKind, ObservationPoint};
 
 const VERDICTS: [Verdict; 3] = [Verdict::Forwarded, Verdict::Dropped, Verdict::Audit];
-const PROTOCOLS: [&str; 5] = ["tcp", "udp", "icmp", "icmpv4", "icmpv6"];
+const PROTOCOLS: [&str; 7] = ["tcp", "udp", "icmp", "icmpv4", "icmpv6", "dns", "http"];
 /// Sub-types of drops: numbers of Hubble's reasons, and the agent's own.
 const DROP_CODES: RangeInclusive<i32> = 130..=254;
 
@@ -39,8 +39,8 @@ fn absent<T>(field: &str, wanted: &[T], can_be: impl Fn(&T) -> bool, shown: impl
 fn is_event(wanted: &EventTypeFilter) -> bool {
     let traces = ObservationPoint::ALL.map(|point| EventKind { kind: EventKind::TRACE, sub_type: point.sub_type() });
     let drops = DROP_CODES.map(|sub_type| EventKind { kind: EventKind::DROP, sub_type });
-    let verdict = EventKind { kind: EventKind::POLICY_VERDICT, sub_type: 0 };
-    traces.into_iter().chain(drops).chain([verdict]).any(|kind| is_kind(wanted, kind))
+    let others = [EventKind::POLICY_VERDICT, EventKind::L7].map(|kind| EventKind { kind, sub_type: 0 });
+    traces.into_iter().chain(drops).chain(others).any(|kind| is_kind(wanted, kind))
 }
 
 /// In the words of `hubble observe --type`.
@@ -71,11 +71,11 @@ mod tests {
     #[test]
     fn filter_for_what_is_never_seen_is_refused() {
         let traced = FlowFilter { verdict: vec![Verdict::Traced.into(), 5], ..FlowFilter::default() };
-        let queries = FlowFilter { protocol: vec!["DNS".into(), "sctp".into()], ..FlowFilter::default() };
+        let others = FlowFilter { protocol: vec!["IGMP".into(), "sctp".into()], ..FlowFilter::default() };
         for (filter, told) in [
             (traced, "verdict: TRACED, REDIRECTED is not there"),
-            (of_types(&[129, 7]), "event_type: l7, trace-sock is not there"),
-            (queries, "protocol: DNS, sctp is not there"),
+            (of_types(&[2, 7]), "event_type: debug, trace-sock is not there"),
+            (others, "protocol: IGMP, sctp is not there"),
         ] {
             let what = impossible_field(&filter).unwrap();
             assert!(what.starts_with(told), "{what}");
@@ -83,12 +83,13 @@ mod tests {
     }
 
     #[test]
-    fn filters_for_drops_and_policy_verdicts_are_accepted() {
+    fn filters_for_drops_verdicts_and_requests_are_accepted() {
         let dropped = FlowFilter { verdict: vec![Verdict::Dropped.into()], ..FlowFilter::default() };
         let denied = FlowFilter { drop_reason_desc: vec![133], ..FlowFilter::default() };
         let own_code = EventTypeFilter { r#type: 1, match_sub_type: true, sub_type: 230 };
         let own = FlowFilter { event_type: vec![own_code], ..FlowFilter::default() };
-        for filter in [dropped, denied, own, of_types(&[1]), of_types(&[5])] {
+        let requests = FlowFilter { protocol: vec!["http".into()], ..of_types(&[129]) };
+        for filter in [dropped, denied, own, requests, of_types(&[1]), of_types(&[5])] {
             assert_eq!(impossible_field(&filter), None, "{filter:?}");
         }
     }

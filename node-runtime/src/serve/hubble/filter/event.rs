@@ -41,8 +41,8 @@ pub(super) fn traffic_direction(wanted: Vec<i32>) -> BuildResult {
 mod tests {
     use super::*;
     use crate::layers::network::flow::{
-        Flow, PolicyAction,
-        samples::{drop_by_policy, drop_for_another_reason, policy_verdict, syn},
+        Flow, L7FlowType, PolicyAction,
+        samples::{drop_by_policy, drop_for_another_reason, http, policy_verdict, syn},
     };
 
     fn passing(test: BuildResult) -> [bool; 6] {
@@ -77,6 +77,16 @@ mod tests {
         assert_eq!(passing(event_type(vec![of(1, None)])), [false, true, true, false, false, false]);
         assert_eq!(passing(event_type(vec![of(1, Some(230))])), [false, false, true, false, false, false]);
         assert_eq!(passing(event_type(vec![of(5, None), of(4, Some(3))])), [true, false, false, true, true, true]);
+    }
+
+    #[test]
+    fn response_is_a_forwarded_reply_of_type_l7() {
+        let response = http(L7FlowType::Response, 503);
+        let of_l7 = EventTypeFilter { r#type: 129, ..EventTypeFilter::default() };
+        for test in [event_type(vec![of_l7]), verdict(vec![1]), reply(vec![true])] {
+            assert!(test.unwrap()(&response));
+        }
+        assert!(!reply(vec![true]).unwrap()(&http(L7FlowType::Request, 0)));
     }
 
     #[test]

@@ -6,6 +6,8 @@
 mod absent;
 mod address;
 mod event;
+mod http;
+mod lookup;
 mod name;
 mod packet;
 mod predicate;
@@ -15,10 +17,7 @@ use tonic::Status;
 use trilobite_api::flow::FlowFilter;
 
 use self::predicate::{BuildResult, Predicate, constant, destination, source};
-use crate::layers::network::flow::Flow;
-
-/// `event_type.type` of requests and answers.
-const EVENT_TYPE_L7: i32 = 129;
+use crate::layers::network::flow::{EventKind, Flow};
 
 pub struct FlowFilters {
     whitelist: Vec<Vec<Predicate>>,
@@ -78,6 +77,17 @@ fn predicates(filter: &FlowFilter, node: &str, refuse: bool) -> Result<Vec<Predi
     predicates.add("drop_reason_desc", &filter.drop_reason_desc, event::drop_reason)?;
     predicates.add("event_type", &filter.event_type, event::event_type)?;
     predicates.add("reply", &filter.reply, event::reply)?;
+    predicates.add("http_status_code", &filter.http_status_code, |wanted| http::status_code(&wanted))?;
+    predicates.add("http_method", &filter.http_method, http::method)?;
+    predicates.add("http_path", &filter.http_path, |wanted| http::path(&wanted))?;
+    predicates.add("http_url", &filter.http_url, |wanted| http::url(&wanted))?;
+    predicates.add("http_header", &filter.http_header, http::header)?;
+    predicates.add("trace_id", &filter.trace_id, http::trace_id)?;
+    predicates.add("source_fqdn", &filter.source_fqdn, |wanted| lookup::fqdn(&wanted, |flow| &flow.source_names))?;
+    predicates.add("destination_fqdn", &filter.destination_fqdn, |wanted| {
+        lookup::fqdn(&wanted, |flow| &flow.destination_names)
+    })?;
+    predicates.add("dns_query", &filter.dns_query, |wanted| lookup::dns_query(&wanted))?;
     predicates.add("traffic_direction", &filter.traffic_direction, event::traffic_direction)?;
     predicates.add("source_pod", &filter.source_pod, |wanted| name::pod(&wanted, source))?;
     predicates.add("destination_pod", &filter.destination_pod, |wanted| name::pod(&wanted, destination))?;
@@ -130,7 +140,7 @@ fn unsupported(filter: &FlowFilter) -> Vec<&'static str> {
 
 /// As Hubble, which refuses such a filter.
 fn excludes_requests(filter: &FlowFilter) -> bool {
-    !filter.event_type.is_empty() && filter.event_type.iter().all(|wanted| wanted.r#type != EVENT_TYPE_L7)
+    !filter.event_type.is_empty() && filter.event_type.iter().all(|wanted| wanted.r#type != EventKind::L7)
 }
 
 fn http_fields(filter: &FlowFilter) -> Vec<&'static str> {
@@ -145,15 +155,7 @@ fn http_fields(filter: &FlowFilter) -> Vec<&'static str> {
 
 /// Fields that no flow of this agent has.
 fn never_matches(filter: &FlowFilter) -> Vec<&'static str> {
-    let others = set([
-        ("source_ip_xlated", filter.source_ip_xlated.is_empty()),
-        ("source_fqdn", filter.source_fqdn.is_empty()),
-        ("destination_fqdn", filter.destination_fqdn.is_empty()),
-        ("dns_query", filter.dns_query.is_empty()),
-        ("trace_id", filter.trace_id.is_empty()),
-        ("ip_trace_id", filter.ip_trace_id.is_empty()),
-    ]);
-    [http_fields(filter), others].concat()
+    set([("source_ip_xlated", filter.source_ip_xlated.is_empty()), ("ip_trace_id", filter.ip_trace_id.is_empty())])
 }
 
 fn set<const N: usize>(fields: [(&'static str, bool); N]) -> Vec<&'static str> {
@@ -193,10 +195,10 @@ mod tests {
 
     #[test]
     fn filter_by_a_missing_field_is_refused_or_excludes_nothing() {
-        let by_name = FlowFilter { destination_fqdn: vec!["*.example.com".into()], ..FlowFilter::default() };
-        let refusal = FlowFilters::new(&[FlowFilter::default(), by_name.clone()], &[], "n1").err().unwrap();
-        assert!(refusal.message().starts_with("whitelist[1].destination_fqdn: "), "{}", refusal.message());
-        assert!(passes(&[], &[by_name]));
+        let by_trace = FlowFilter { ip_trace_id: vec![7], ..FlowFilter::default() };
+        let refusal = FlowFilters::new(&[FlowFilter::default(), by_trace.clone()], &[], "n1").err().unwrap();
+        assert!(refusal.message().starts_with("whitelist[1].ip_trace_id: "), "{}", refusal.message());
+        assert!(passes(&[], &[by_trace]));
     }
 
     #[test]
@@ -223,7 +225,7 @@ mod tests {
         };
         let refusal = FlowFilters::new(&[], &[of_type(4)], "n1").err().unwrap();
         assert!(refusal.message().starts_with("blacklist[0].http_method: event_type"), "{}", refusal.message());
-        assert!(passes(&[], &[of_type(EVENT_TYPE_L7)]));
+        assert!(passes(&[], &[of_type(EventKind::L7)]));
     }
 
     #[test]

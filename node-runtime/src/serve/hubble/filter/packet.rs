@@ -3,7 +3,10 @@
 use trilobite_api::flow::{IpVersion, NetworkInterface, TcpFlags as Flags};
 
 use super::{super::flow_message, predicate::BuildResult};
-use crate::layers::network::{flow::L4, tcp_flags::TcpFlags};
+use crate::layers::network::{
+    flow::{L4, L7Record},
+    tcp_flags::TcpFlags,
+};
 
 pub(super) fn uuid(wanted: Vec<String>) -> BuildResult {
     let wanted: Vec<String> = wanted.iter().map(|uuid| uuid.to_lowercase()).collect();
@@ -32,7 +35,11 @@ pub(super) fn protocol(wanted: &[String]) -> BuildResult {
             L4::Icmp { v6: true, .. } => &["icmp", "icmpv6"],
             L4::Other(_) => &[],
         };
-        wanted.iter().any(|one| names.contains(&one.as_str()))
+        let of_l7 = flow.l7().map(|l7| match l7.record {
+            L7Record::Dns(_) => "dns",
+            L7Record::Http(_) => "http",
+        });
+        wanted.iter().any(|one| names.contains(&one.as_str()) || of_l7 == Some(one))
     }))
 }
 
@@ -40,7 +47,10 @@ pub(super) fn protocol(wanted: &[String]) -> BuildResult {
 pub(super) fn tcp_flags(wanted: Vec<Flags>) -> BuildResult {
     let wanted: Vec<Option<TcpFlags>> = wanted.iter().map(flags).collect();
     Ok(Box::new(move |flow| {
-        flow.l4 == L4::Tcp && wanted.iter().flatten().any(|flags| flow.event.tcp_flags().has(*flags))
+        // A request is no packet.
+        flow.l4 == L4::Tcp
+            && flow.l7().is_none()
+            && wanted.iter().flatten().any(|flags| flow.event.tcp_flags().has(*flags))
     }))
 }
 
@@ -75,8 +85,8 @@ fn flags(of: &Flags) -> Option<TcpFlags> {
 mod tests {
     use super::*;
     use crate::layers::network::flow::{
-        Flow,
-        samples::{drop_by_policy, forwarded, syn},
+        Flow, L7FlowType,
+        samples::{dns, drop_by_policy, forwarded, http, syn},
     };
 
     #[test]
@@ -98,6 +108,16 @@ mod tests {
             let test = protocol(&[name.to_owned()]).unwrap();
             assert_eq!((test(&ping(false)), test(&ping(true)), test(&syn())), (v4, v6, false), "{name}");
         }
+    }
+
+    #[test]
+    fn request_is_of_its_own_protocol_and_of_the_connections() {
+        for (name, of_http, of_dns) in [("http", true, false), ("DNS", false, true), ("tcp", true, false)] {
+            let test = protocol(&[name.to_owned()]).unwrap();
+            let answers = [http(L7FlowType::Request, 0), dns(L7FlowType::Response, 0), syn()].map(|flow| test(&flow));
+            assert_eq!(answers, [of_http, of_dns, name == "tcp"], "{name}");
+        }
+        assert!(!tcp_flags(vec![Flags::default()]).unwrap()(&http(L7FlowType::Request, 0)));
     }
 
     #[test]

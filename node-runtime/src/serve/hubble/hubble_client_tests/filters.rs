@@ -83,6 +83,10 @@ pub(super) fn many_filters() -> Vec<FlowFilter> {
     for text in ["n1", "default/n*", "east/n1", "n2", "default/"] {
         filters.push(FlowFilter { node_name: vec![text.into()], ..none() });
     }
+    for text in ["200", "5+"] {
+        filters.push(FlowFilter { http_status_code: vec![text.into()], ..none() });
+    }
+    filters.push(FlowFilter { http_method: vec!["GET".into()], ..none() });
     filters.push(FlowFilter { uuid: vec![super::super::flow_message::uuid(many_flows()[5].uuid)], ..none() });
     filters
 }
@@ -130,7 +134,15 @@ fn set_field(filter: &mut FlowFilter, random: &mut Random) {
     const PORTS: &[&str] = &["80", "443", "40001", "9"];
     const IDENTITIES: &[u32] = &[0, 1, 2, 6, 7, 1001, 1002, 9];
     const CLUSTERS: &[&str] = &["default", "east"];
-    const FQDNS: &[&str] = &["*.example.com", "example.com"];
+    const FQDNS: &[&str] = &[
+        "*.example.com",
+        "example.com",
+        "Shop.Example.com.",
+        "*",
+        "cart.*.cluster.local",
+        "sh*.com",
+        "s_op.example.com",
+    ];
     const SERVICES: &[&str] = &["store/cart", "other", "shop/", "/front"];
     let workload = |name: &str, kind: &str| Workload { name: name.into(), kind: kind.into() };
     let workloads = [workload("front", "Deployment"), workload("", "Deployment"), workload("cart", "")];
@@ -175,6 +187,8 @@ fn set_field(filter: &mut FlowFilter, random: &mut Random) {
                 of(1, Some(230)),
                 of(5, None),
                 of(129, None),
+                of(129, Some(0)),
+                of(129, Some(1)),
             ];
             filter.event_type = random.some(&types, 2);
         }
@@ -192,16 +206,20 @@ fn set_field(filter: &mut FlowFilter, random: &mut Random) {
         37 => filter.source_fqdn = texts(random, FQDNS),
         38 => filter.destination_fqdn = texts(random, FQDNS),
         39 => filter.source_ip_xlated = texts(random, IPS),
-        40 => filter.http_status_code = texts(random, &["404", "5+"]),
-        41 => filter.http_method = texts(random, &["get"]),
+        40 => filter.http_status_code = texts(random, &["404", "5+", "20+", "200", "1+"]),
+        41 => filter.http_method = texts(random, &["get", "POST", "Delete"]),
         42 => match random.below(3) {
-            0 => filter.http_path = texts(random, &["/cart"]),
-            1 => filter.http_url = texts(random, &["http://.*"]),
-            _ => filter.http_header = vec![HttpHeader { key: "a".into(), value: "b".into() }],
+            0 => filter.http_path = texts(random, &["/cart", "^/items$", "^$", "a b", "^[*]$", "id="]),
+            1 => filter.http_url = texts(random, &["http://.*", "^/", "id=[0-9]+", "^$", "cart:443"]),
+            _ => {
+                let header = |key: &str, value: &str| HttpHeader { key: key.into(), value: value.into() };
+                let headers = [header("Host", "cart.store"), header("host", "cart.store"), header("Accept", "")];
+                filter.http_header = random.some(&headers, 2);
+            }
         },
-        43 => filter.dns_query = texts(random, &["example"]),
+        43 => filter.dns_query = texts(random, &["example", "^cart[.]", "com[.]$", "^$"]),
         44 => match random.below(2) {
-            0 => filter.trace_id = texts(random, &["7"]),
+            0 => filter.trace_id = texts(random, &["7", "4bf92f3577b34da6a3ce929d0e0e4736"]),
             _ => filter.ip_trace_id = vec![7],
         },
         _ => match random.below(2) {

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use trilobite_api::flow::DropReason;
 use trilobite_node_ebpf::FlowReason;
 
+use super::requests::random_l7;
 use crate::layers::network::{
     endpoint::{Endpoint, Reserved, Service},
     flow::{
-        Dropped, Event, Flow, Interface, L4, ObservationPoint, Policies, PolicyAction, PolicyName, PolicyVerdict,
-        TrafficDirection,
-        samples::{drop_by_policy, forwarded, policy_verdict, syn},
+        Dropped, Event, Flow, Interface, L4, L7FlowType, ObservationPoint, Policies, PolicyAction, PolicyName,
+        PolicyVerdict, TrafficDirection,
+        samples::{dns, drop_by_policy, forwarded, http, policy_verdict, syn},
     },
     tcp_flags::TcpFlags,
 };
@@ -72,10 +73,12 @@ pub(super) fn many_flows() -> Vec<Flow> {
 
 /// A flow of any event, number `number` of its file.
 pub(in crate::serve::hubble) fn random_flow(random: &mut Random, number: u64) -> Flow {
-    let mut flow = match random.below(4) {
+    let mut flow = match random.below(6) {
         0 => syn(),
         1 | 2 => drop_by_policy(),
-        _ => policy_verdict(PolicyAction::Allowed),
+        3 => policy_verdict(PolicyAction::Allowed),
+        4 => http(L7FlowType::Request, 0),
+        _ => dns(L7FlowType::Request, 0),
     };
     flow.uuid = u128::from(number) << 64 | 0x4 << 76 | 0x2 << 62;
     flow.time = flow.time.checked_add(jiff::SignedDuration::from_millis(number.cast_signed())).unwrap();
@@ -103,6 +106,12 @@ pub(in crate::serve::hubble) fn random_flow(random: &mut Random, number: u64) ->
         });
     }
     flow.direction = *random.pick(&[TrafficDirection::Unknown, TrafficDirection::Ingress, TrafficDirection::Egress]);
+    for names in [&mut flow.source_names, &mut flow.destination_names] {
+        *names = random.one_in(4).then(|| {
+            let names = random.some(&["shop.example.com", "example.com", "cart.store.svc.cluster.local"], 2);
+            Arc::new(names.into_iter().map(str::to_owned).collect())
+        });
+    }
     flow.is_direction_a_guess = random.one_in(2);
     let (index, name) = *random.pick(&[(0, ""), (1, "veth0"), (2, "veth1"), (3, "eth0")]);
     flow.interface = Arc::new(Interface { index, name: name.into() });
@@ -119,6 +128,7 @@ pub(in crate::serve::hubble) fn random_flow(random: &mut Random, number: u64) ->
             flow.is_reply = flow.is_reply.filter(|_| random.one_in(2));
         }
         Event::PolicyVerdict(verdict) => **verdict = random_verdict(random, flags),
+        Event::L7(l7) => **l7 = random_l7(random, l7.http().is_some()),
     }
     flow
 }

@@ -16,8 +16,8 @@ use super::hubble;
 use crate::{
     layers::network::{
         flow::{
-            Event, Flow, L4, ObservationPoint, PolicyAction,
-            samples::{drop_by_policy, drop_for_another_reason, forwarded, policy_verdict, syn},
+            Event, Flow, L4, L7FlowType, ObservationPoint, PolicyAction,
+            samples::{dns, drop_by_policy, drop_for_another_reason, forwarded, http, policy_verdict, syn},
         },
         history::FlowBuffer,
         tcp_flags::TcpFlags,
@@ -55,6 +55,11 @@ fn each_event() -> Vec<Flow> {
         policy_verdict(PolicyAction::Allowed),
         policy_verdict(PolicyAction::Denied),
         policy_verdict(PolicyAction::Audit),
+        http(L7FlowType::Request, 0),
+        http(L7FlowType::Response, 503),
+        dns(L7FlowType::Request, 0),
+        dns(L7FlowType::Response, 0),
+        dns(L7FlowType::Response, 3),
     ];
     for (flow, number) in flows.iter_mut().zip(0..) {
         flow.uuid += number;

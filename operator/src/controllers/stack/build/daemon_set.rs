@@ -29,7 +29,7 @@ const CAPABILITIES: [&str; 6] = [
     "BPF",
     // Attaching to tracepoints, and opening perf events for CPU samples.
     "PERFMON",
-    // tcx on the interfaces of pods, and entering their network namespaces' netlink.
+    // Programs on the interfaces of pods, and entering their network namespaces' netlink.
     "NET_ADMIN",
     // /proc/PID of other users' processes: executables and maps for symbols, cwd and arguments of processes that ran
     // before.

@@ -1,7 +1,9 @@
-//! Flows of a set of interfaces, counted by programs at their tcx hooks: attaches and detaches them, reads their records, ends
+//! Flows of a set of interfaces, counted by programs at their hooks: attaches and detaches them, reads their records, ends
 //! silent flows, and keeps the sums.
 
+mod end_walk;
 mod idle_flows;
+mod idle_timeouts;
 mod programs;
 pub mod sums;
 
@@ -13,14 +15,15 @@ use std::{
 
 use trilobite_node_ebpf::{FlowDirection, FlowReason, PacketsBytes};
 
-pub use idle_flows::{EndedFlows, IdleTimeouts};
+pub use idle_flows::EndedFlows;
+pub use idle_timeouts::IdleTimeouts;
 pub use programs::MapSizes;
 
 use self::{
     programs::LoadedPrograms,
     sums::{TrafficSum, TrafficSums},
 };
-use super::FlowSink;
+use super::{FlowSink, packet_hooks::PacketHooks};
 use crate::{
     kernel::{Ring, clock, grace},
     layers::network::{
@@ -37,8 +40,8 @@ pub const REMOVE_ENDED_AFTER: Duration = Duration::from_millis(50);
 const MAX_IDLE_ROUNDS: u32 = 200;
 
 /// Costs nothing while no interface is watched.
-#[derive(Default)]
 pub struct TcxPrograms {
+    hooks: PacketHooks,
     loaded: Option<LoadedPrograms>,
     /// Sums of ended flows, and counters of programs that were replaced.
     past: TrafficSums,
@@ -59,6 +62,10 @@ pub struct AttachProgress {
 type DrainRing = fn(&Ring, &mut (dyn FnMut(&[u8]) + '_));
 
 impl TcxPrograms {
+    pub fn new(hooks: PacketHooks) -> Self {
+        Self { hooks, loaded: None, past: TrafficSums::default(), past_drops: 0 }
+    }
+
     /// Watches these interfaces and no others, with maps of these sizes. Returns why an interface cannot be watched, by
     /// index. Interfaces that stay are watched without a gap, whatever fails.
     pub fn watch(
@@ -103,7 +110,7 @@ impl TcxPrograms {
             }
             sink.enricher.watch(target);
             let Some(loaded) = &mut self.loaded else { continue };
-            match loaded.attach(index) {
+            match loaded.attach(&self.hooks, index) {
                 // A failed attempt costs little; if it were counted, it would be repeated for ever.
                 Err(problem) => {
                     sink.enricher.forget(index);
@@ -252,6 +259,9 @@ impl TcxPrograms {
     /// now; it is counted when it is read, without its pod.
     fn end_all(&mut self, interface: Option<u32>, sink: &mut FlowSink<'_>) {
         let mut idle_rounds = 0;
+        if let Some(loaded) = &mut self.loaded {
+            loaded.begin_end_walk();
+        }
         loop {
             self.read(Ring::drain_all, sink);
             let Some(loaded) = &mut self.loaded else { return };
@@ -305,7 +315,7 @@ impl TcxPrograms {
     /// Removes ended flows from the kernel's map.
     pub fn remove_ended(&mut self) -> Result<(), Problem> {
         match &mut self.loaded {
-            Some(loaded) => loaded.remove_ended(None).map(drop),
+            Some(loaded) => loaded.remove_ended(None),
             None => Ok(()),
         }
     }

@@ -1,17 +1,20 @@
-//! The flow programs loaded in the kernel: their maps, their ring and their links, one for each interface and direction.
+//! The flow programs loaded in the kernel: their maps, their ring, and where they are attached.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use libbpf_rs::ProgramMut;
 use trilobite_node_ebpf::{
-    DropReason, FlowDirection, FlowEndOrder, FlowKey, FlowValue, InterfaceCounts, InterfaceKey, PacketsBytes,
+    DropReason, FlowDirection, FlowKey, FlowValue, InterfaceCounts, InterfaceKey, PacketsBytes,
     skeleton::flow::{FlowSkel, FlowSkelBuilder},
 };
-use zerocopy::IntoBytes;
 
+use super::end_walk::EndWalk;
 use crate::{
-    kernel::{Link, Map, Ring, attach, net_namespace, packet, skeleton},
-    layers::network::decode::{self, FlowTuple},
+    kernel::{Map, Ring, net_namespace, packet, skeleton, tc_filter::FilterRole},
+    layers::network::{
+        decode::{self, FlowTuple},
+        sources::packet_hooks::{PacketAttachment, PacketHooks},
+    },
     problem::Problem,
 };
 
@@ -26,12 +29,13 @@ pub struct MapSizes {
 /// Dropping it detaches the programs and frees the maps.
 pub(super) struct LoadedPrograms {
     pub(super) sizes: MapSizes,
-    links: BTreeMap<u32, [Link; 2]>,
+    attachments: BTreeMap<u32, [PacketAttachment; 2]>,
     loaded: Box<FlowSkel<'static>>,
     flows: Map,
     interfaces: Map,
     drops: Map,
     ring: Arc<Ring>,
+    pub(super) walk: EndWalk,
 }
 
 const DIRECTIONS: [FlowDirection; 2] = [FlowDirection::In, FlowDirection::Out];
@@ -48,26 +52,27 @@ impl LoadedPrograms {
         let loaded = skeleton::load("flow", open)?;
         Ok(Self {
             sizes,
-            links: BTreeMap::new(),
+            attachments: BTreeMap::new(),
             flows: Map::from_object(&loaded.maps.flows)?,
             interfaces: Map::from_object(&loaded.maps.interfaces)?,
             drops: Map::from_object(&loaded.maps.drops)?,
             ring: Arc::new(Ring::new(Map::from_object(&loaded.maps.flow_ring)?)?),
+            walk: EndWalk::default(),
             loaded: Box::new(loaded),
         })
     }
 
     /// Does nothing if the interface is attached already.
-    pub(super) fn attach(&mut self, interface: u32) -> Result<(), Problem> {
-        if self.links.contains_key(&interface) {
+    pub(super) fn attach(&mut self, hooks: &PacketHooks, interface: u32) -> Result<(), Problem> {
+        if self.attachments.contains_key(&interface) {
             return Ok(());
         }
         self.create_counters(interface)?;
-        let [incoming, outgoing] = self.programs().map(|program| attach::to_tcx(program, interface));
-        let links = incoming.and_then(|incoming| Ok([incoming, outgoing?]));
-        match links {
-            Ok(links) => {
-                self.links.insert(interface, links);
+        let attach = |(program, direction)| hooks.attach(program, interface, direction, FilterRole::Flows);
+        let [incoming, outgoing] = self.programs().map(attach);
+        match incoming.and_then(|incoming| Ok([incoming, outgoing?])) {
+            Ok(attachments) => {
+                self.attachments.insert(interface, attachments);
                 Ok(())
             }
             Err(problem) => {
@@ -79,45 +84,49 @@ impl LoadedPrograms {
 
     /// When it returns, nothing is counted there any more. The counters stay until `remove_counters`.
     pub(super) fn detach(&mut self, interface: u32) {
-        self.links.remove(&interface);
+        PacketAttachment::detach_all(self.attachments.remove(&interface).into_iter().flatten());
     }
 
     pub(super) fn detach_all(&mut self) {
-        self.links.clear();
+        PacketAttachment::detach_all(std::mem::take(&mut self.attachments).into_values().flatten());
     }
 
     /// Removes the counters of a detached interface.
     pub(super) fn remove_counters(&mut self, interface: u32) {
-        if !self.links.contains_key(&interface) {
+        if !self.attachments.contains_key(&interface) {
             self.delete_counters(interface);
         }
     }
 
     /// Replaces `old` on every interface without missing a packet or counting one twice. The counts of `old` stay there.
     pub(super) fn replace(&mut self, old: &mut Self) -> Result<(), Problem> {
-        let interfaces: Vec<u32> = old.links.keys().copied().collect();
+        let interfaces: Vec<u32> = old.attachments.keys().copied().collect();
         for interface in interfaces {
             self.create_counters(interface)?;
-            let Some(mut links) = old.links.remove(&interface) else { continue };
-            for (program, link) in self.programs().into_iter().zip(links.iter_mut()) {
-                // The link of a deleted interface is attached to nothing; the interface is detached next.
-                if let Err(problem) = packet::replace_program(link, program) {
+            let Some(mut attachments) = old.attachments.remove(&interface) else { continue };
+            for ((program, _), attachment) in self.programs().into_iter().zip(&mut attachments) {
+                // Nothing is attached to a deleted interface; it is detached next.
+                if let Err(problem) = attachment.replace_program(program) {
                     tracing::debug!(interface, problem = problem.message(), "a program was not replaced");
                 }
             }
-            self.links.insert(interface, links);
+            self.attachments.insert(interface, attachments);
         }
         Ok(())
     }
 
     /// Attached interfaces that were deleted since; a new one may have the same index.
     pub(super) fn deleted(&self) -> Vec<u32> {
-        let is_deleted = |links: &[Link; 2]| links.iter().any(|link| !link.is_attached());
-        self.links.iter().filter(|(_, links)| is_deleted(links)).map(|(interface, _)| *interface).collect()
+        let is_deleted = |attachments: &[PacketAttachment; 2]| attachments.iter().any(|one| !one.is_attached());
+        self.attachments
+            .iter()
+            .filter(|(_, attachments)| is_deleted(attachments))
+            .map(|(interface, _)| *interface)
+            .collect()
     }
 
     pub(super) fn attached(&self) -> Vec<u32> {
-        self.links.keys().copied().collect()
+        self.attachments.keys().copied().collect()
     }
 
     /// Traffic outside flows.
@@ -132,27 +141,36 @@ impl LoadedPrograms {
 
     /// Open flows, read while packets come.
     pub(super) fn live(&self) -> Vec<(FlowTuple, PacketsBytes)> {
+        let entries = self.entries().unwrap_or_else(|problem| {
+            tracing::error!(problem = problem.message(), "open flows cannot be read: their counts are missing");
+            Vec::new()
+        });
+        let open = |(key, value): (FlowKey, FlowValue)| {
+            let counted = PacketsBytes { packets: value.packets, bytes: value.bytes };
+            (value.ended == 0).then_some((decode::tuple(&key)?, counted))
+        };
+        entries.into_iter().filter_map(open).collect()
+    }
+
+    /// Flows in the map, ended ones among them, read while packets come.
+    pub(super) fn entries(&self) -> Result<Vec<(FlowKey, FlowValue)>, Problem> {
         self.flows
-            .keys::<FlowKey>()
-            .filter_map(|key| {
-                let value: FlowValue = self.flows.get(&key).ok().flatten()?;
-                let counted = PacketsBytes { packets: value.packets, bytes: value.bytes };
-                (value.ended == 0).then_some((decode::tuple(&key)?, counted))
-            })
-            .collect()
+            .entries()
+            .map_err(|error| Problem::LoadFailed { what: "reading the flow map".into(), detail: error.to_string() })
     }
 
     pub(super) fn ring(&self) -> Arc<Ring> {
         self.ring.clone()
     }
 
-    pub(super) fn send_order(&mut self, order: FlowEndOrder) -> Result<i32, Problem> {
-        packet::test_run(&self.loaded.progs.end_flows, order.as_bytes())
+    /// Runs `end_flows` on an order and its keys.
+    pub(super) fn run_end_flows(&self, order: &[u8]) -> Result<i32, Problem> {
+        packet::test_run(&self.loaded.progs.end_flows, order)
     }
 
-    /// In the order of `DIRECTIONS`.
-    fn programs(&self) -> [&ProgramMut<'static>; 2] {
-        [&self.loaded.progs.flow_in, &self.loaded.progs.flow_out]
+    fn programs(&self) -> [(&ProgramMut<'static>, FlowDirection); 2] {
+        let programs = &self.loaded.progs;
+        [(&programs.flow_in, FlowDirection::In), (&programs.flow_out, FlowDirection::Out)]
     }
 
     fn create_counters(&self, interface: u32) -> Result<(), Problem> {
