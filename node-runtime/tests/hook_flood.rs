@@ -21,7 +21,11 @@ use trilobite_node::{
 const CALLER: &str = "TRILOBITE_FLOOD_CALLER";
 const FLOODING: u64 = 100_000;
 const SELDOM: u64 = 200;
+/// Between two seldom calls, in microseconds: what is left of the ring has room for those of half a second in which nobody reads.
+const PAUSE: u64 = 10_000;
 const EXECS: u64 = 100;
+/// Without an event for so long, all have been delivered.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// A policy that records every openat of a path.
 fn part(path: &str) -> PolicyPart {
@@ -64,13 +68,13 @@ async fn flooding_policy_costs_no_other_policy_and_no_exec() {
     let mut callers = vec![
         calls(&node, "/no/floods", FLOODING, 0),
         calls(&node, "/no/floods", FLOODING, 0),
-        calls(&node, "/no/seldom", SELDOM, 2000),
-        calls(&node, "/no/also-seldom", SELDOM, 2000),
+        calls(&node, "/no/seldom", SELDOM, PAUSE),
+        calls(&node, "/no/also-seldom", SELDOM, PAUSE),
         node.sh(&format!("i=0; while [ $i -lt {EXECS} ]; do /bin/true; i=$((i+1)); done")),
     ];
     let mut delivered = BTreeMap::new();
     loop {
-        let events = node.events_of(Duration::from_millis(200)).await;
+        let events = node.events_of(QUIET).await;
         count(&events, &mut delivered);
         callers.retain_mut(|child| child.try_wait().unwrap().is_none());
         if callers.is_empty() && events.is_empty() {

@@ -61,8 +61,11 @@ fn flat_flow_has_its_fields_at_the_top() {
 }
 
 #[test]
-fn requests_are_no_flows_and_the_answer_says_what_to_label() {
-    let outcome = cluster().execute(&["observe", "--protocol", "http"]);
-    assert_eq!(outcome.code, Some(2), "{}", outcome.err);
+fn no_http_flow_and_the_answer_says_what_to_label() {
+    let cluster = TestCluster::new(&["alder"]);
+    let outcome = cluster.execute(&["observe", "--protocol", "http"]);
+    assert_eq!((outcome.code, outcome.out.as_str()), (Some(0), ""), "{}", outcome.err);
     assert!(outcome.err.contains("trilobite.dev/app-profile=http.15m"), "{}", outcome.err);
+    let request = cluster.agents["alder"].lock().requested_flows.clone().unwrap();
+    assert_eq!(request.whitelist[0].protocol, ["http"]);
 }

@@ -6,9 +6,12 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+use rustix::{
+    io::Errno,
+    net::{
+        AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+        SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    },
 };
 
 /// Bytes of the longest message.
@@ -50,7 +53,12 @@ pub fn receive(socket: impl AsFd, buffer: &mut Vec<u8>, wait: bool) -> io::Resul
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = if wait { RecvFlags::CMSG_CLOEXEC } else { RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT };
-    let message = recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut control, flags)?;
+    let mut receive = || recvmsg(socket.as_fd(), &mut [IoSliceMut::new(buffer)], &mut control, flags);
+    // The peer has closed its end before it read everything. The kernel says so once, before it gives what the peer had sent.
+    let message = match receive() {
+        Err(Errno::CONNRESET) => receive()?,
+        other => other?,
+    };
     let mut fds = Vec::new();
     for part in control.drain() {
         if let RecvAncillaryMessage::ScmRights(rights) = part {
@@ -84,6 +92,17 @@ mod tests {
     fn message_above_the_limit_is_not_sent() {
         let (left, _right) = pair().unwrap();
         assert!(send(&left, &vec![0; MESSAGE_MAX + 1], &[], true).is_err());
+    }
+
+    #[test]
+    fn last_words_of_a_peer_arrive_though_it_did_not_read_everything() {
+        let (left, right) = pair().unwrap();
+        send(&left, b"result", &[], true).unwrap();
+        send(&right, b"too late", &[], true).unwrap();
+        drop(left);
+        let mut buffer = Vec::new();
+        assert_eq!(receive(&right, &mut buffer, true).unwrap().bytes, b"result");
+        assert!(receive(&right, &mut buffer, true).unwrap().bytes.is_empty());
     }
 
     #[test]

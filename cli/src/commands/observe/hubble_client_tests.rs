@@ -110,7 +110,11 @@ fn request(number: u32, ends: &[Endpoint]) -> Flow {
         method: ["GET", "POST"][pick(2, 4)].into(),
         url: ["http://shelf/items?id=7", "/cart", "http://shelf/a%20b", "/bad%zz"][pick(4, 3)].into(),
         protocol: "HTTP/1.1".into(),
-        headers: if !number.is_multiple_of(3) { vec![header("Host", ["shelf", "till"][pick(2, 5)])] } else { Vec::new() },
+        headers: if !number.is_multiple_of(3) {
+            vec![header("Host", ["shelf", "till"][pick(2, 5)])]
+        } else {
+            Vec::new()
+        },
     };
     let kind = if is_response { L7FlowType::Response } else { L7FlowType::Request };
     let tcp = Tcp { source_port: 40_000 + number % 7, destination_port: 80, flags: None };

@@ -101,7 +101,9 @@ fn http_flows_and_metrics_equal_the_access_log_of_nginx() {
     let text = serde_json::to_string(&lines).unwrap();
     assert!(!text.contains("secret") && text.contains("password=<redacted>"), "{}", &text[..text.len().min(2000)]);
 
-    let by_status = |status: &str| logged.iter().filter(|(line, _)| line.ends_with(status)).map(|(_, count)| count);
+    let with_status = |status: &str| -> usize {
+        logged.iter().filter(|(line, _)| line.ends_with(status)).map(|(_, count)| count).sum()
+    };
     eventually("the metric counts what the log has", 60, || {
         let page = page_of_node(kubectl, "node2", PORT)?;
         for status in ["200", "403", "503"] {
@@ -112,7 +114,7 @@ fn http_flows_and_metrics_equal_the_access_log_of_nginx() {
             };
             let counted =
                 page.lines().filter(is_wanted).filter_map(|line| line.rsplit_once(' ')?.1.parse::<usize>().ok());
-            let (counted, expected) = (counted.sum::<usize>(), by_status(status).sum::<usize>());
+            let (counted, expected) = (counted.sum::<usize>(), with_status(status));
             that(counted == expected, format!("{counted} of status {status} instead of {expected}"))?;
         }
         Ok(())
