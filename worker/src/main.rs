@@ -1,6 +1,7 @@
 //! The process without privilege. It does one job, which the first message names: a flame graph of a ring of samples and the ELF
-//! files of pods, rows of a ring of connections' bytes or of a recording of one, the messages of DNS, or where the TLS functions of one file are. The
-//! agent starts one for each profile and for each such file, with its socket as standard input; the worker's exit returns its memory.
+//! files of pods; rows of a ring of connections' bytes, or of a recording of one; lookups of a ring of DNS packets; or where the TLS
+//! functions of one file are. The agent starts one for each profile and for each such file, and one for the node's DNS, with its
+//! socket as standard input; the worker's exit returns its memory.
 //!
 //! The worker reads the ring itself: otherwise the agent would copy every stack through the socket (50 KB/s for each busy
 //! processor at 49 Hz), and reading a ring needs no privilege once the map's descriptor is there.

@@ -38,7 +38,7 @@ fn what_the_schema_refuses_is_refused_at_admission_with_the_field() {
             "spec.podSelector",
         ),
         ("FlowCapture\nmetadata: {name: a, namespace: default}\nspec: {ports: [70000]}", "spec.ports"),
-        ("FlowCapture\nmetadata: {name: a, namespace: default}\nspec: {protocols: [ICMP]}", "spec.protocols"),
+        ("FlowCapture\nmetadata: {name: a, namespace: default}\nspec: {protocols: [SCTP]}", "spec.protocols"),
         ("AppProfile\nmetadata: {name: a, namespace: default}\nspec: {cpu: {frequencyHz: -1}}", "spec.cpu.frequencyHz"),
         ("AppProfile\nmetadata: {name: a, namespace: default}\nspec: {durationSeconds: soon}", "spec.durationSeconds"),
         ("AppProfile\nmetadata: {name: a, namespace: default}\nspec: {colour: red}", "colour"),
