@@ -153,7 +153,8 @@ fn last_flows_of_both_nodes_are_the_newest_each_once_in_order() {
     let script = format!("i=0; while [ $i -lt {connections} ]; do netecho send tcp {peer} 7000 10; i=$((i+1)); done");
     fixture.kubectl.run(&["-n", namespace, "exec", "cart", "--", "sh", "-c", &script]);
 
-    let question = ["observe", "--namespace", namespace, "-o", "json"];
+    // Pods ask for routers of IPv6 by ICMP for minutes.
+    let question = ["observe", "--namespace", namespace, "--protocol", "tcp", "-o", "json"];
     let of_node = |node: &str| flows(clients::hubble(node, &[&question[..], &["--all"]].concat()));
     // Flows end seconds after their connection: none comes any more once two answers are the same. A flow with packets that no
     // record has told is reported 5 seconds after its last one.
