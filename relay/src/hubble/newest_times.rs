@@ -17,11 +17,14 @@ pub(super) struct NewestTimes {
     has_left_out: bool,
 }
 
-/// The flows that are wanted of a node, from the time of the cutoff on: `keep` of them, after the first `skip`.
+/// The flows that are wanted of a node. Of those with the cutoff's time it may have more than it has told of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Share {
+    /// Of the cutoff's time: left out, before those that are kept.
     pub(super) skip: u64,
-    pub(super) keep: u64,
+    /// Of the cutoff's time: kept.
+    pub(super) at_cutoff: u64,
+    pub(super) later: u64,
 }
 
 /// Where the newest flows begin.
@@ -69,9 +72,12 @@ impl NewestTimes {
         // A node that has sent as many as were wanted has left out its own older ones.
         let has_older = self.has_left_out || self.newest.len() == self.limit;
         let oldest = self.newest.peek().map_or(0, |Reverse((time, _))| *time);
+        let cutoff = if has_older { oldest } else { 0 };
         let mut shares: BTreeMap<u32, Share> = BTreeMap::new();
-        for Reverse((_, node)) in self.newest {
-            shares.entry(node).or_default().keep += 1;
+        for Reverse((time, node)) in self.newest {
+            let share = shares.entry(node).or_default();
+            let kept = if time == cutoff { &mut share.at_cutoff } else { &mut share.later };
+            *kept += 1;
         }
         if left_out_at == oldest {
             for (node, skip) in left_out {
@@ -80,7 +86,7 @@ impl NewestTimes {
                 }
             }
         }
-        Cutoff { time: if has_older { oldest } else { 0 }, shares }
+        Cutoff { time: cutoff, shares }
     }
 }
 
@@ -96,25 +102,25 @@ mod tests {
         newest.into_cutoff()
     }
 
-    fn share(skip: u64, keep: u64) -> Share {
-        Share { skip, keep }
+    fn share(skip: u64, at_cutoff: u64, later: u64) -> Share {
+        Share { skip, at_cutoff, later }
     }
 
     #[test]
     fn newest_of_all_nodes_are_shared_out() {
         let found = cutoff(3, &[(1, 0), (5, 0), (9, 0), (2, 1), (7, 1)]);
-        assert_eq!(found, Cutoff { time: 5, shares: [(0, share(0, 2)), (1, share(0, 1))].into() });
+        assert_eq!(found, Cutoff { time: 5, shares: [(0, share(0, 1, 1)), (1, share(0, 0, 1))].into() });
         let node_without_any = cutoff(2, &[(1, 0), (8, 1), (9, 1)]);
-        assert_eq!(node_without_any.shares, [(1, share(0, 2))].into());
+        assert_eq!(node_without_any.shares, [(1, share(0, 1, 1))].into());
     }
 
     #[test]
     fn flows_of_one_time_are_counted_once() {
         let found = cutoff(3, &[(4, 0), (4, 0), (4, 1), (6, 1), (4, 1)]);
         assert_eq!(found.time, 4);
-        assert_eq!(found.shares, [(1, share(0, 3))].into(), "those of the first node are left out");
+        assert_eq!(found.shares, [(1, share(0, 2, 1))].into(), "those of the first node are left out");
         let found = cutoff(2, &[(4, 1), (4, 1), (4, 1)]);
-        assert_eq!(found.shares, [(1, share(1, 2))].into());
+        assert_eq!(found.shares, [(1, share(1, 2, 0))].into());
     }
 
     #[test]
@@ -134,7 +140,7 @@ mod tests {
         let mut newest = NewestTimes::new(2);
         [(3, 0), (4, 0), (5, 0), (6, 1)].iter().for_each(|(time, node)| newest.push(*time, *node));
         newest.remove(1);
-        assert_eq!(newest.into_cutoff(), Cutoff { time: 5, shares: [(0, share(0, 1))].into() }, "not its oldest");
+        assert_eq!(newest.into_cutoff(), Cutoff { time: 5, shares: [(0, share(0, 1, 0))].into() }, "not its oldest");
     }
 
     proptest! {
@@ -142,13 +148,24 @@ mod tests {
         fn shares_are_the_end_of_the_sorted_flows(
             mut flows in prop::collection::vec((0u64..20, 0u32..4), 0..60), limit in 1usize..30,
         ) {
-            let found = cutoff(limit, &flows);
-            // What the nodes then send: in the order of time, from the cutoff on.
             flows.sort_unstable();
+            // A node tells of its newest alone, and may leave out others of the same time.
+            let told: Vec<(u64, u32)> = (0..4)
+                .flat_map(|node| {
+                    let own: Vec<_> = flows.iter().filter(|(_, one)| *one == node).copied().collect();
+                    own[own.len().saturating_sub(limit)..].to_vec()
+                })
+                .collect();
+            let found = cutoff(limit, &told);
+            // What the nodes then send: in the order of time, from the cutoff on.
             let mut sent = Vec::new();
             for (node, share) in &found.shares {
-                let own = flows.iter().filter(|(time, one)| one == node && *time >= found.time);
-                sent.extend(own.skip(usize::try_from(share.skip).unwrap()).take(usize::try_from(share.keep).unwrap()));
+                let own = |is_wanted: fn(&u64, &u64) -> bool| {
+                    flows.iter().filter(move |(time, one)| one == node && is_wanted(time, &found.time))
+                };
+                let number = |count| usize::try_from(count).unwrap();
+                sent.extend(own(u64::eq).skip(number(share.skip)).take(number(share.at_cutoff)));
+                sent.extend(own(u64::gt).take(number(share.later)));
             }
             sent.sort_unstable();
             let end = flows.len().saturating_sub(limit);

@@ -1,7 +1,10 @@
 //! A stream of kept flows, which ends: merged by time while the client reads, with `--last` counted over all nodes together. Each
 //! agent is read on a connection of its own, so that a client that stops reading holds up no other stream and loses nothing.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, VecDeque},
+};
 
 use futures::{
     StreamExt,
@@ -214,18 +217,22 @@ fn trimmed(messages: Messages, from: u64, share: Share) -> Messages {
         if !is_flow(flow) {
             return ready(Some(Some(message)));
         }
-        let time = time_of(flow);
-        if share.keep == 0 {
+        if share.at_cutoff == 0 && share.later == 0 {
             return ready(None);
         }
-        if time < from {
+        let left = match time_of(flow).cmp(&from) {
+            Ordering::Less => return ready(Some(None)),
+            Ordering::Equal if share.skip > 0 => {
+                share.skip -= 1;
+                return ready(Some(None));
+            }
+            Ordering::Equal => &mut share.at_cutoff,
+            Ordering::Greater => &mut share.later,
+        };
+        if *left == 0 {
             return ready(Some(None));
         }
-        if time == from && share.skip > 0 {
-            share.skip -= 1;
-            return ready(Some(None));
-        }
-        share.keep -= 1;
+        *left -= 1;
         ready(Some(Some(message)))
     });
     wanted.filter_map(ready).boxed()
@@ -251,15 +258,24 @@ mod tests {
         let lost = Some(ResponseTypes::LostEvents(LostEvent::default()));
         let lost = Ok(GetFlowsResponse { response_types: lost, ..GetFlowsResponse::default() });
         let sent = vec![flow(3), flow(5), lost, flow(5), flow(4), flow(6), flow(9), flow(10)];
-        let share = Share { skip: 1, keep: 3 };
+        let share = Share { skip: 1, at_cutoff: 1, later: 2 };
         let kept: Vec<u64> =
             trimmed(stream::iter(sent).boxed(), 5, share).map(|message| time_of(&message.unwrap())).collect().await;
         assert_eq!(kept, [0, 5, 6, 9]);
     }
 
     #[tokio::test]
+    async fn later_flows_come_before_others_of_the_cutoffs_time() {
+        let sent = vec![flow(5), flow(5), flow(5), flow(6), flow(7)];
+        let share = Share { skip: 0, at_cutoff: 1, later: 2 };
+        let kept: Vec<u64> =
+            trimmed(stream::iter(sent).boxed(), 5, share).map(|message| time_of(&message.unwrap())).collect().await;
+        assert_eq!(kept, [5, 6, 7]);
+    }
+
+    #[tokio::test]
     async fn error_of_a_node_passes() {
-        let share = Share { skip: 0, keep: 3 };
+        let share = Share { skip: 0, at_cutoff: 1, later: 2 };
         let broken = trimmed(stream::iter(vec![Err(Status::unavailable("felled"))]).boxed(), 5, share);
         assert!(broken.collect::<Vec<_>>().await[0].is_err());
     }
