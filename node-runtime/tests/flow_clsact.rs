@@ -5,14 +5,15 @@
 #![allow(clippy::unwrap_used)]
 #![allow(unsafe_code, reason = "a filter of others is attached by libbpf itself")]
 
+mod neighbour;
 mod node_and_pod;
 
 use std::{
     fs,
-    os::fd::{AsRawFd, FromRawFd, OwnedFd},
-    ptr,
+    os::fd::{AsRawFd, OwnedFd},
 };
 
+use neighbour::ends_the_chain;
 use node_and_pod::{NodeAndPod, Watcher};
 use tempfile::{TempDir, tempdir};
 use trilobite_node::{
@@ -142,29 +143,6 @@ fn filter_that_others_have_removed_is_attached_again() {
     link.up();
     link.scatter(0, 2);
     assert_eq!((watcher.deleted().len(), udp_flows(&watcher)), (0, 2));
-}
-
-/// A program that lets a packet pass and ends the chain of filters.
-fn ends_the_chain() -> OwnedFd {
-    let word = |code: u32| libbpf_sys::bpf_insn { code: code as u8, ..libbpf_sys::bpf_insn::default() };
-    let program = [
-        word(libbpf_sys::BPF_ALU64 | libbpf_sys::BPF_MOV | libbpf_sys::BPF_K),
-        word(libbpf_sys::BPF_JMP | libbpf_sys::BPF_EXIT),
-    ];
-    // SAFETY: the words live through the call; the licence is text that ends with zero; no options.
-    let fd = unsafe {
-        libbpf_sys::bpf_prog_load(
-            libbpf_sys::BPF_PROG_TYPE_SCHED_CLS,
-            c"neighbour".as_ptr(),
-            c"GPL".as_ptr(),
-            program.as_ptr(),
-            program.len() as libbpf_sys::size_t,
-            ptr::null_mut(),
-        )
-    };
-    assert!(fd >= 0, "{}", std::io::Error::last_os_error());
-    // SAFETY: the kernel has just made this descriptor and gives it to us alone.
-    unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
 /// As Cilium attaches its own: priority and handle 1.

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 #![allow(unsafe_code, reason = "a program of a few words is loaded without an object")]
 
+mod neighbour;
 mod node_and_pod;
 
 use std::{
@@ -11,32 +12,10 @@ use std::{
     ptr,
 };
 
+use neighbour::ends_the_chain;
 use node_and_pod::NodeAndPod;
 use trilobite_node::layers::network::sources::tcx::MapSizes;
 use trilobite_node_ebpf::FlowDirection;
-
-/// A program that passes each packet and hides it from later programs: `return TC_ACT_OK`.
-fn ends_the_chain() -> OwnedFd {
-    let word = |code: u32| libbpf_sys::bpf_insn { code: code as u8, ..libbpf_sys::bpf_insn::default() };
-    let program = [
-        word(libbpf_sys::BPF_ALU64 | libbpf_sys::BPF_MOV | libbpf_sys::BPF_K),
-        word(libbpf_sys::BPF_JMP | libbpf_sys::BPF_EXIT),
-    ];
-    // SAFETY: the words live through the call; the licence is text that ends with zero; no options.
-    let fd = unsafe {
-        libbpf_sys::bpf_prog_load(
-            libbpf_sys::BPF_PROG_TYPE_SCHED_CLS,
-            c"neighbour".as_ptr(),
-            c"GPL".as_ptr(),
-            program.as_ptr(),
-            program.len() as libbpf_sys::size_t,
-            ptr::null_mut(),
-        )
-    };
-    assert!(fd >= 0, "{}", std::io::Error::last_os_error());
-    // SAFETY: the kernel has just made this descriptor and gives it to us alone.
-    unsafe { OwnedFd::from_raw_fd(fd) }
-}
 
 /// Attaches it until the descriptor is dropped.
 fn attached(program: &OwnedFd, interface: u32, point: libbpf_sys::bpf_attach_type) -> OwnedFd {

@@ -2,15 +2,13 @@
 
 use std::fmt;
 
-use prometheus_client::{
-    encoding::{DescriptorEncoder, NoLabelSet},
-    metrics::MetricType,
-};
+use prometheus_client::encoding::DescriptorEncoder;
 
 use super::{
     counter::{Family, PodNames},
     dns::is_counted_elsewhere,
     handler::encode_table,
+    histogram::{self, amount_count, amounts},
     series::{Label, SeriesTable},
     traffic::{names, push_end},
 };
@@ -42,9 +40,7 @@ const BUCKETS: [u64; 13] = [
     1_000_000_000,
     5_000_000_000,
 ];
-const NANOSECONDS: f64 = 1e9;
-/// Number, sum in nanoseconds, and the number in each bucket.
-const COUNTS: usize = BUCKETS.len() + 3;
+const COUNTS: usize = amount_count(BUCKETS.len());
 
 pub(super) struct Lookups {
     pub(super) latency: SeriesTable<COUNTS>,
@@ -65,19 +61,12 @@ impl Lookups {
         if is_counted_elsewhere(flow) {
             return;
         }
-        let mut amounts = [0; COUNTS];
-        let [count, sum, buckets @ ..] = &mut amounts;
-        (*count, *sum) = (1, l7.latency_ns);
-        let bucket = BUCKETS.iter().position(|end| l7.latency_ns <= *end).unwrap_or(BUCKETS.len());
-        if let Some(bucket) = buckets.get_mut(bucket) {
-            *bucket = 1;
-        }
         let ends = [
             (&*flow.destination_endpoint, flow.destination_service.as_deref()),
             (&*flow.source_endpoint, flow.source_service.as_deref()),
         ];
         push_ends(ends, &mut self.latency);
-        self.latency.add(amounts);
+        self.latency.add(amounts(&BUCKETS, l7.latency_ns));
     }
 
     pub(super) fn record_unanswered(&mut self, query: &Flow) {
@@ -120,18 +109,8 @@ impl Lookups {
         ]
     }
 
-    #[allow(clippy::cast_precision_loss, reason = "seconds of a sum need no nanoseconds")]
     pub(super) fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let Family { name, help } = LATENCY;
-        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
-        let ends = BUCKETS.iter().map(|end| *end as f64 / NANOSECONDS).chain([f64::INFINITY]);
-        for (values, [count, sum, counts @ ..]) in self.latency.iter() {
-            let names = self.latency.labels().iter().map(|Label { name, .. }| *name);
-            let labels: Vec<(&str, &str)> = names.zip(values).collect();
-            let buckets: Vec<(f64, u64)> = ends.clone().zip(counts).collect();
-            let seconds = sum as f64 / NANOSECONDS;
-            family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(seconds, count, &buckets, None)?;
-        }
+        histogram::encode(encoder, LATENCY, &BUCKETS, &self.latency)?;
         encode_table(encoder, [UNANSWERED], &self.unanswered)
     }
 }

@@ -9,6 +9,7 @@ mod engine;
 mod flow;
 mod flows_to_world;
 mod handler;
+mod histogram;
 mod http;
 mod icmp;
 mod label_values;
